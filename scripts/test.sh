@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Lints and tests: scripts/test.sh [pytest arguments]. Sets everything up in .venv at the first call.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
+cd "$root"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+exec .venv/bin/python -m pytest "$@"

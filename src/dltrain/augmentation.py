@@ -1,0 +1,403 @@
+"""Random changes of images that leave their meaning alone, drawn anew for each sample of a batch.
+
+Beware of torchvision's v2 transforms on a batch: one call draws ONE set of parameters, so every image of the batch
+gets the same rotation. Here `Augmentation` draws per sample and works on the whole batch on its device; the
+AutoAugment family (`policy`) runs image by image in the loader's workers.
+
+What it costs, in thousands of 28x28 images per second on one thread (`scripts/benchmark_augmentation.py`, batches of
+128, a 2-core cloud CPU):
+
+    batched here     affine 95, elastic 90, both 65 to 85, crop_flip 140, erasing 165
+    image by image   auto_augment 6, rand_augment 4, trivial_augment 7 (a worker; more workers, more of it)
+    torchvision v2   RandomAffine 5, ElasticTransform 0.9, RandomCrop + flip 11, RandomErasing 18 (image by image)
+
+Randomness is counter-based: `uniform` hashes (seed, epoch, sample, stream, element), so what happens to a sample
+depends neither on the batch it comes in nor on workers, device, or what else drew random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, exp, isfinite, prod
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dltrain.errors import ConfigError
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+_CHUNK = 1024  # images at once: a full batch would need gigabytes, and is 3 times slower out of cache
+
+
+def uniform(seed: int, epoch: int, index: Tensor, shape: tuple[int, ...], stream: int) -> Tensor:
+    """Uniform numbers float32 [B, *shape] in [0, 1), multiples of 2^-24, for the samples `index` int64 [B].
+
+    A pure function of (seed, epoch, sample index, position in shape, stream), with the same bits on every device;
+    different streams of one sample are independent. About 3 ns per number on one thread, less than torch.rand.
+    Source: a 64-bit key per sample by splitmix64 (Steele et al. 2014), then 32-bit multiply-xorshift rounds
+    (constants of C. Wellons' hash prospector) over the element's number.
+    """
+    keys = _keys(seed, epoch, index, stream)
+    counter = torch.arange(prod(shape), dtype=torch.int32, device=index.device)
+    bits = counter * _signed(0x9E3779B9, 32) + keys[:, :1]  # int32 arithmetic wraps round
+    bits ^= _shifted(bits, 16)
+    bits *= _signed(0x21F0AAAD, 32)
+    bits += keys[:, 1:]
+    bits ^= _shifted(bits, 15)
+    bits *= _signed(0x735A2D97, 32)
+    bits ^= _shifted(bits, 15)
+    return _shifted(bits, 8).to(torch.float32).mul_(2**-24).view(len(index), *shape)
+
+
+def _keys(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
+    """Two int32 per sample [B, 2]: the halves of a well-mixed 64-bit number."""
+    base = 0
+    for number in (seed, epoch, stream):
+        base = (base + number + _GOLDEN) & _MASK
+        base = ((base ^ (base >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        base = ((base ^ (base >> 27)) * 0x94D049BB133111EB) & _MASK
+        base ^= base >> 31
+    key = index * _signed(_GOLDEN, 64) + _signed(base, 64)
+    key = (key ^ _shifted(key, 30)) * _signed(0xBF58476D1CE4E5B9, 64)
+    key = (key ^ _shifted(key, 27)) * _signed(0x94D049BB133111EB, 64)
+    key = key ^ _shifted(key, 31)
+    return key.view(torch.int32).view(-1, 2)
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _shifted(bits: Tensor, by: int) -> Tensor:
+    """Logical right shift: torch's own repeats the sign bit."""
+    return (bits >> by) & ((1 << (8 * bits.element_size() - by)) - 1)
+
+
+class Affine:
+    """Random rotation, shift, zoom and slant of each image, all in one resampling.
+
+    degrees: rotation, uniform in +-degrees. translate: shift, uniform in +-translate times the image's size (a
+    fraction). scale: zoom, uniform in [low, high]. shear: slant of the vertical, uniform in +-shear degrees. The
+    geometry is that of torchvision's RandomAffine, except that shifts need not be whole pixels.
+    """
+
+    draws = 5
+
+    def __init__(
+        self,
+        *,
+        degrees: float = 0.0,
+        translate: float = 0.0,
+        scale: list[float] = [1.0, 1.0],  # noqa: B006 - only read
+        shear: float = 0.0,
+    ) -> None:
+        _check("affine.degrees", degrees, 0 <= degrees <= 180, "an angle from 0 to 180")
+        _check("affine.translate", translate, 0 <= translate <= 1, "a fraction of the size from 0 to 1")
+        _check("affine.scale", scale, _is_range(scale) and scale[0] > 0, "[low, high] with 0 < low <= high")
+        _check("affine.shear", shear, 0 <= shear < 90, "an angle from 0 to below 90")
+        self.degrees, self.translate, self.scale, self.shear = degrees, translate, tuple(scale), shear
+
+    def inverse(self, u: Tensor, height: int, width: int) -> Tensor:
+        """Matrices [B, 2, 3] from output to input pixels, relative to the centre, for uniform u [B, 5]."""
+        low, high = self.scale
+        angle, right, down, _, shear = (2 * u - 1).unbind(1)
+        return inverse_affine(
+            angle=angle * self.degrees,
+            translate=torch.stack([right * (self.translate * width), down * (self.translate * height)], dim=1),
+            scale=low + (high - low) * u[:, 3],
+            shear=shear * self.shear,
+        )
+
+
+def inverse_affine(*, angle: Tensor, translate: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
+    """Matrices [B, 2, 3] that take an output pixel (x, y, 1), relative to the centre, to the input pixel shown there.
+
+    angle [B] in degrees, clockwise; translate [B, 2] in pixels (right, down); scale [B]; shear [B] in degrees along
+    x. The image is sheared, turned, zoomed and then shifted, as in torchvision.transforms.functional.affine.
+    """
+    cos, sin = torch.deg2rad(angle).cos(), torch.deg2rad(angle).sin()
+    slant = torch.deg2rad(shear).tan()
+    rows = [cos - slant * sin, sin + slant * cos, -sin, cos]  # of (rotation @ shear)^-1; its determinant is 1
+    linear = (torch.stack(rows, dim=1) / scale[:, None]).view(-1, 2, 2)
+    return torch.cat([linear, -linear @ translate[:, :, None]], dim=2)
+
+
+class Elastic:
+    """Random smooth distortion of each image, as if drawn on rubber.
+
+    Every pixel is displaced, across and down, by alpha times uniform(-1, 1) noise smoothed with a Gaussian. alpha:
+    strength in pixels; sigma: width of the Gaussian in pixels. Because smoothing averages most of the noise away, a
+    typical displacement (root mean square, per axis) is alpha / (6.14 sigma) pixels: 1.4 for alpha=34, sigma=4.
+    Source: Simard et al., Best Practices for CNNs, ICDAR 2003. torchvision's ElasticTransform displaces alpha / 2.
+
+    The noise has one point per sigma instead of one per pixel and reaches 3 sigma beyond the image: a field of the
+    same covariance (to 1e-4), from a quarter of the random numbers at 28x28, and equally strong up to the border.
+    """
+
+    def __init__(self, *, alpha: float, sigma: float) -> None:
+        _check("elastic.alpha", alpha, 0 <= alpha < float("inf"), "a strength >= 0 in pixels")
+        _check("elastic.sigma", sigma, 0 < sigma < float("inf"), "a width > 0 in pixels")
+        self.alpha, self.sigma = alpha, sigma
+
+    def smoothing(self, size: int) -> Tensor:
+        """Weights [size, m] that turn m noise points into a smooth row of `size` pixels."""
+        stride, reach = max(1, int(self.sigma)), 3 * self.sigma
+        points = ceil((size - 1 + 2 * reach) / stride) + 1
+        distance = torch.arange(size)[:, None] - (size - 1) / 2 - (torch.arange(points) - (points - 1) / 2) * stride
+        weights = torch.exp(-0.5 * (distance.double() / self.sigma).square())
+        taps = [exp(-0.5 * (k / self.sigma) ** 2) for k in range(-ceil(6 * self.sigma), ceil(6 * self.sigma) + 1)]
+        energy = sum(t * t for t in taps) / sum(taps) ** 2  # sum of squares that a point per pixel would have
+        return (weights * (energy / weights.square().sum(dim=1, keepdim=True)).sqrt()).float()
+
+    def displacement(self, u: Tensor, smooth_y: Tensor, smooth_x: Tensor) -> Tensor:
+        """Displacements [B, 2, H, W] in pixels (across, down) from uniform u [B, 2, h, w]."""
+        noise = (u * 2 - 1).mul_(self.alpha).flatten(0, 1)
+        return torch.bmm(smooth_y.expand(len(noise), -1, -1), noise @ smooth_x.T).unflatten(0, (-1, 2))
+
+
+def resample(x: Tensor, where: Tensor, fill: Tensor) -> Tensor:
+    """Images [B, C, H, W] read at `where` [B, 2, H, W] (x and y in pixels from the centre), bilinearly.
+
+    Outside an image there is `fill` [C, 1, 1].
+    """
+    height, width = x.shape[2:]
+    where = where.to(x.dtype)
+    grid = torch.stack([where[:, 0] * (2 / width), where[:, 1] * (2 / height)], dim=1).permute(0, 2, 3, 1)
+    moved = F.grid_sample(x - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return moved.add_(fill)
+
+
+class CropFlip:
+    """Random shift by whole pixels (pad, then crop back to size), and a random mirror image.
+
+    padding: greatest shift in pixels, each way. flip: whether to mirror left-right with probability 1/2 (never for
+    digits or text). Pixels are moved, not resampled.
+    """
+
+    draws = 3
+
+    def __init__(self, *, padding: int, flip: bool) -> None:
+        _check("crop_flip.padding", padding, padding >= 0, "a number of pixels >= 0")
+        self.padding, self.flip = padding, flip
+
+    def apply(self, x: Tensor, u: Tensor, fill: Tensor) -> Tensor:
+        """Images [B, C, H, W] moved as uniform u [B, 3] says, with `fill` [C, 1, 1] where nothing was."""
+        height, width = x.shape[2:]
+        shift = (u[:, :2] * (2 * self.padding + 1)).long() - self.padding
+        rows = torch.arange(height, device=x.device) + shift[:, :1]
+        cols = torch.arange(width, device=x.device) + shift[:, 1:]
+        if self.flip:
+            cols = torch.where(u[:, 2:] < 0.5, width - 1 - cols, cols)
+        source = rows.clamp(0, height - 1)[:, :, None] * width + cols.clamp(0, width - 1)[:, None, :]
+        moved = x.flatten(2).gather(2, source.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view_as(x)
+        inside = _inside(rows, 0, height)[:, None, :, None] & _inside(cols, 0, width)[:, None, None, :]
+        return torch.where(inside, moved, fill)
+
+
+class Erasing:
+    """Overwrites a random rectangle of some images with empty pixels.
+
+    p: share of the images that lose one. area: [low, high], the rectangle's share of the image; its height : width
+    is log-uniform between 0.3 and 3.3. Source: Zhong et al., Random Erasing, AAAI 2020.
+    """
+
+    draws = 5
+
+    def __init__(self, *, p: float, area: list[float]) -> None:
+        _check("erasing.p", p, 0 <= p <= 1, "a probability from 0 to 1")
+        _check("erasing.area", area, _is_range(area) and area[0] >= 0 and area[1] <= 1, "[low, high] within 0 and 1")
+        self.p, self.area = p, tuple(area)
+
+    def apply(self, x: Tensor, u: Tensor, fill: Tensor) -> Tensor:
+        """Images [B, C, H, W] with rectangles as uniform u [B, 5] says, of `fill` [C, 1, 1]."""
+        height, width = x.shape[2:]
+        low, high = self.area
+        chance, share, ratio, top, left = u[:, :, None].unbind(1)  # each [B, 1]
+        pixels = (low + (high - low) * share) * (height * width)
+        aspect = 0.3 * (3.3 / 0.3) ** ratio
+        tall = (pixels * aspect).sqrt().round().clamp(1, height)
+        wide = (pixels / tall).round().clamp(0, width)
+        top, left = (top * (height - tall + 1)).floor(), (left * (width - wide + 1)).floor()
+        rows = _inside(torch.arange(height, device=x.device), top, top + tall) & (chance < self.p)
+        cols = _inside(torch.arange(width, device=x.device), left, left + wide)
+        return torch.where(rows[:, None, :, None] & cols[:, None, None, :], fill, x)
+
+
+def _inside(positions: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
+    return (positions >= low) & (positions < high)
+
+
+def _is_range(value: list[float]) -> bool:
+    return len(value) == 2 and all(isfinite(v) for v in value) and value[0] <= value[1]
+
+
+def _check(knob: str, value: Any, good: bool, wanted: str) -> None:
+    if not good:
+        raise ConfigError(f"regularisation.augmentation.{knob}={value}: write {wanted}")
+
+
+class Augmentation:
+    """A batch transform `(x, y, index, epoch) -> (x, y)` that changes each image by itself.
+
+    x: float [B, C, H, W], normalised; index: the samples' positions in their split int64 [B]. What happens to a
+    sample is a pure function of (seed, epoch, index). Affine and elastic share one resampling; then come crop_flip
+    and erasing. in_shape: (C, H, W); fill: what an empty pixel is after normalisation, one value per channel.
+    Raises ConfigError where samples are not images.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        in_shape: tuple[int, ...],
+        fill: tuple[float, ...],
+        affine: Affine | None = None,
+        elastic: Elastic | None = None,
+        crop_flip: CropFlip | None = None,
+        erasing: Erasing | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if len(in_shape) != 3:
+            raise ConfigError(
+                f"augmentation needs images [C, H, W] and this data has samples of shape {list(in_shape)}; "
+                "take it out of `regularisation`"
+            )
+        self.seed, self.affine, self.elastic, self.crop_flip, self.erasing = seed, affine, elastic, crop_flip, erasing
+        _, self.height, self.width = in_shape
+        self._fill = torch.tensor(fill, device=device).view(-1, 1, 1)
+        self._x, self._y = (torch.arange(n, device=device) - (n - 1) / 2 for n in (self.width, self.height))
+        if elastic:
+            self._smooth_y, self._smooth_x = (elastic.smoothing(n).to(device) for n in (self.height, self.width))
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        if len(x) > _CHUNK:
+            parts = zip(x.split(_CHUNK), y.split(_CHUNK), index.split(_CHUNK), strict=True)
+            return torch.cat([self(*part, epoch)[0] for part in parts]), y
+        index = index.to(x.device, non_blocking=True)
+        if self.affine or self.elastic:
+            x = resample(x, self._where(index, epoch), self._fill)
+        for stream, change in ((2, self.crop_flip), (3, self.erasing)):
+            if change:
+                x = change.apply(x, uniform(self.seed, epoch, index, (change.draws,), stream), self._fill)
+        return x, y
+
+    def _where(self, index: Tensor, epoch: int) -> Tensor:
+        """Where each output pixel comes from: [B, 2, H, W], x and y in pixels from the centre."""
+        if self.affine:
+            u = uniform(self.seed, epoch, index, (self.affine.draws,), 0)
+            right, down, offset = self.affine.inverse(u, self.height, self.width)[..., None, None].unbind(2)
+            where = right * self._x + (down * self._y[:, None] + offset)
+        else:
+            where = torch.stack(torch.meshgrid(self._x, self._y, indexing="xy"))
+        if self.elastic:
+            shape = (2, self._smooth_y.shape[1], self._smooth_x.shape[1])
+            u = uniform(self.seed, epoch, index, shape, 1)
+            where = where + self.elastic.displacement(u, self._smooth_y, self._smooth_x)
+        return where
+
+
+GEOMETRIC = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+
+
+def auto_augment(
+    *,
+    learned_on: Literal["imagenet", "cifar10", "svhn"] = "cifar10",
+    interpolation: Literal["nearest", "bilinear"] = "bilinear",
+) -> Callable[[Tensor], Tensor]:
+    """AutoAugment: one of 25 pairs of operations that a search found good for that set (Cubuk et al., CVPR 2019)."""
+    from torchvision.transforms import v2  # 1.5 s to import
+
+    policies = {name: getattr(v2.AutoAugmentPolicy, name.upper()) for name in ("imagenet", "cifar10", "svhn")}
+    _check("policy.learned_on", learned_on, learned_on in policies, "imagenet, cifar10 or svhn")
+    return v2.AutoAugment(policies[learned_on], interpolation=_interpolation(interpolation))
+
+
+def rand_augment(
+    *,
+    num_ops: int = 2,
+    magnitude: int = 9,
+    num_magnitude_bins: int = 31,
+    operations: Literal["all", "geometric"] = "all",
+    interpolation: Literal["nearest", "bilinear"] = "bilinear",
+) -> Callable[[Tensor], Tensor]:
+    """RandAugment: `num_ops` random operations, all of strength magnitude / (bins - 1) (Cubuk et al., NeurIPS 2020).
+
+    operations=geometric leaves out colours, posterize, solarize and the like: for digits and other drawings.
+    """
+    from torchvision.transforms import v2
+
+    _check("policy.num_ops", num_ops, num_ops >= 1, "a number of operations >= 1")
+    _check("policy.num_magnitude_bins", num_magnitude_bins, num_magnitude_bins >= 2, "a number of steps >= 2")
+    good = 0 <= magnitude < num_magnitude_bins
+    _check("policy.magnitude", magnitude, good, f"a step from 0 to {num_magnitude_bins - 1}")
+    how = _interpolation(interpolation)
+    return _restricted(v2.RandAugment(num_ops, magnitude, num_magnitude_bins, interpolation=how), operations)
+
+
+def trivial_augment(
+    *,
+    num_magnitude_bins: int = 31,
+    operations: Literal["all", "geometric"] = "all",
+    interpolation: Literal["nearest", "bilinear"] = "bilinear",
+) -> Callable[[Tensor], Tensor]:
+    """TrivialAugment (wide): one random operation of random strength (Mueller & Hutter, ICCV 2021).
+
+    Nothing to tune, but strong: rotations reach 135 degrees, which turns a 6 into a 9.
+    """
+    from torchvision.transforms import v2
+
+    _check("policy.num_magnitude_bins", num_magnitude_bins, num_magnitude_bins >= 2, "a number of steps >= 2")
+    how = _interpolation(interpolation)
+    return _restricted(v2.TrivialAugmentWide(num_magnitude_bins, interpolation=how), operations)
+
+
+POLICIES = {"auto_augment": auto_augment, "rand_augment": rand_augment, "trivial_augment": trivial_augment}
+
+
+def policy(name: str, **knobs: Any) -> Callable[[Tensor], Tensor]:
+    """A random change of one image (uint8 [1 or 3, H, W], before normalisation), by the policy's name.
+
+    It draws from torch's generator, which the loader seeds by (seed, epoch, sample): give it one image at a time,
+    in workers. Raises ConfigError for an unknown name or knob.
+    """
+    if name not in POLICIES:
+        raise ConfigError(f"regularisation.augmentation.policy.name={name}: write one of {', '.join(POLICIES)}")
+    known = list(POLICIES[name].__kwdefaults__)
+    if unknown := sorted(set(knobs) - set(known)):
+        raise ConfigError(
+            f"regularisation.augmentation.policy: {name} has no knob {', '.join(unknown)}; it has {', '.join(known)}. "
+            "Choose one policy at a time."
+        )
+    return _Policy(name, knobs)
+
+
+class _Policy:
+    """A policy that can be sent to a worker process: torchvision's tables of functions cannot be pickled."""
+
+    def __init__(self, name: str, knobs: dict[str, Any]) -> None:
+        self.recipe, self.transform = (name, knobs), POLICIES[name](**knobs)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return self.transform(image)
+
+    def __reduce__(self):
+        return _Policy, self.recipe
+
+
+def _interpolation(name: str) -> Any:
+    from torchvision.transforms import InterpolationMode
+
+    _check("policy.interpolation", name, name in ("nearest", "bilinear"), "nearest or bilinear")
+    return InterpolationMode(name)
+
+
+def _restricted(transform: Any, operations: str) -> Any:
+    _check("policy.operations", operations, operations in ("all", "geometric"), "all or geometric")
+    if operations == "geometric":
+        space = transform._AUGMENTATION_SPACE  # torchvision offers no public way to choose the operations
+        transform._AUGMENTATION_SPACE = {name: space[name] for name in GEOMETRIC}
+    return transform

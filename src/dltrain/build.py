@@ -1,0 +1,173 @@
+"""Objects from a plan: one function for each. `plan.py` calls some of them to check, `experiment.py` to train."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dltrain import augmentation, evaluation, optim, regularisation, schedules
+from dltrain.data import Data, Tensors
+from dltrain.data.loaders import make_loader
+from dltrain.errors import ConfigError
+from dltrain.trainer import Trainer
+
+if TYPE_CHECKING:
+    from dltrain.plan import Plan, Regularisation
+
+_EVAL_VALUES = 1 << 24  # input numbers per evaluation batch: 64 MiB as float32
+
+
+def make_model(plan: Plan) -> nn.Module:
+    """The model with its initial weights, on the plan's device."""
+    model = plan.parts["model"](**plan.sizes).to(plan.device)
+    if plan.settings.compile:
+        model.compile()  # in place, so that names in the state_dict stay
+    return model
+
+
+def make_optimizer(plan: Plan, model: nn.Module) -> Optimizer:
+    """The optimizer; weight decay acts on weights, not on biases and norms."""
+    part = plan.parts["optimizer"]
+    fused = {"fused": True} if part.function in optim.FUSED and plan.device.type in ("cpu", "cuda") else {}
+    params: Any = [p for p in model.parameters() if p.requires_grad]
+    if decay := part.arguments.get("weight_decay"):
+        params = optim.parameter_groups(model, weight_decay=decay)
+    return part(params, **fused)
+
+
+def make_schedule(plan: Plan, optimizer: Optimizer) -> schedules.PureSchedule | schedules.TorchSchedule:
+    """The schedule, told how many steps there are."""
+    part = plan.parts["scheduler"]
+    if isinstance(part.function, type) and issubclass(part.function, LRScheduler):
+        monitor = part.arguments.get("monitor") or plan.monitor
+        arguments = {k: v for k, v in part.arguments.items() if k not in ("interval", "monitor")}
+        return schedules.TorchSchedule(
+            part.function(optimizer, **arguments),
+            interval=part.arguments.get("interval", "epoch"),
+            monitor=plan.monitor if monitor == "auto" else monitor,
+        )
+    schedule = part(
+        base_lr=optimizer.param_groups[0]["lr"],
+        total_steps=plan.total_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+    )
+    return schedules.PureSchedule(optimizer, schedule)
+
+
+_BATCHED = {
+    "affine": augmentation.Affine,
+    "elastic": augmentation.Elastic,
+    "crop_flip": augmentation.CropFlip,
+    "erasing": augmentation.Erasing,
+}
+
+
+def make_transform(
+    regular: Regularisation, data: Data, *, seed: int, outputs: int, device: torch.device | str = "cpu"
+) -> regularisation.Compose | None:
+    """What is done to each training batch: augmentation, input noise, mixup and cutmix, in this order."""
+    wanted = {k: v for k, v in regular.augmentation.items() if v is not None and k != "policy"}
+    transforms: list[Any] = []
+    if wanted:
+        parts = {name: _BATCHED[name](**knobs) for name, knobs in wanted.items()}
+        fill = data.fill or (0.0,) * data.in_shape[0]
+        transforms.append(augmentation.Augmentation(seed, in_shape=data.in_shape, fill=fill, device=device, **parts))
+    if regular.input_noise:
+        transforms.append(regularisation.InputNoise(regular.input_noise))
+    task = "multiclass" if data.task == "binary" and outputs > 1 else data.task
+    if regular.mixup is not None:
+        transforms.append(regularisation.Mixup(regular.mixup, task=task, outputs=outputs))
+    if regular.cutmix is not None:
+        transforms.append(regularisation.CutMix(regular.cutmix, task=task, outputs=outputs))
+    return regularisation.Compose(transforms) if transforms else None
+
+
+def make_policy(regular: Regularisation) -> Any:
+    """The per-sample augmentation that runs in the loader's workers, or None."""
+    policy = regular.augmentation.get("policy")
+    return augmentation.policy(**policy) if policy else None
+
+
+def make_stopping(regular: Regularisation, monitor: str, mode: Any) -> regularisation.EarlyStopping | None:
+    """Early stopping on `monitor`, unless the configuration names another metric."""
+    knobs = dict(regular.early_stopping or {})
+    if not knobs:
+        return None
+    name = knobs.pop("monitor", "auto")
+    if name not in ("auto", monitor):
+        monitor, mode = name, evaluation.mode(name.split("/")[-1])
+    unknown = [k for k in knobs if k not in ("patience", "min_delta")]
+    if unknown:
+        raise ConfigError(f"early_stopping has no `{unknown[0]}`; it has monitor, patience, min_delta")
+    return regularisation.EarlyStopping(monitor, mode, **knobs)
+
+
+def make_trainer(plan: Plan) -> Trainer:
+    """Model, optimizer, schedule and the seams of the step, composed."""
+    regular, settings = plan.regularisation, plan.settings
+    model = make_model(plan)
+    optimizer = make_optimizer(plan, model)
+    penalised = regular.l1 or regular.l2
+    return Trainer(
+        model,
+        plan.loss.to(plan.device),
+        optimizer,
+        schedule=make_schedule(plan, optimizer),
+        device=plan.device,
+        precision=settings.precision,
+        accumulate=settings.accumulate,
+        clip_norm=regular.clip_norm,
+        clip_value=regular.clip_value,
+        transform=make_transform(
+            regular, plan.data, seed=plan.seed, outputs=plan.out_features, device=plan.device
+        ),
+        penalty=regularisation.Penalty(model, l1=regular.l1, l2=regular.l2) if penalised else None,
+        constraint=regularisation.MaxNorm(model, regular.max_norm) if regular.max_norm else None,
+        ema=regularisation.EMA(model, regular.ema) if regular.ema else None,
+    )
+
+
+def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
+    """The training loader, and one for each split in order and in large batches, for evaluation."""
+    common = {"device": plan.device, "workers": plan.workers, "seed": plan.seed}
+    train = make_loader(
+        plan.data.train,
+        batch_size=plan.batch_size,
+        shuffle=True,
+        transform=make_policy(plan.regularisation),
+        **common,
+    )
+    large = max(plan.batch_size or 1, min(8192, _EVAL_VALUES // plan.data.in_features))
+    splits = {"train": plan.data.train, "val": plan.data.val, "test": plan.data.test}
+    made: dict[int, Any] = {}  # splits that are the same object share one copy on the device
+    for split in splits.values():
+        size = large if isinstance(split, Tensors) else (plan.batch_size or 256)
+        made.setdefault(id(split), make_loader(split, batch_size=size, **common))
+    return train, {name: made[id(split)] for name, split in splits.items()}
+
+
+def make_evaluate(plan: Plan) -> Any:
+    """A function (model, loader) -> metrics."""
+
+    def evaluate(model: nn.Module, loader: Any) -> dict[str, float]:
+        return evaluation.evaluate(
+            model,
+            loader,
+            plan.loss,
+            task=plan.data.task,
+            target_mean=plan.data.target_mean,
+            target_std=plan.data.target_std,
+        )
+
+    return evaluate
+
+
+def set_threads_and_determinism(plan: Plan) -> None:
+    """The process-wide switches of torch that a run sets."""
+    if plan.settings.threads:
+        torch.set_num_threads(plan.settings.threads)
+    torch.use_deterministic_algorithms(plan.settings.deterministic)

@@ -1,0 +1,128 @@
+"""What every data source returns, how it is split, and how it is scaled.
+
+A source is a function that returns a `Data`. Whatever is fitted (mean, standard deviation, categories,
+quantiles, imputation) is fitted on the train part alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, prod
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dltrain.errors import DataError
+
+Task = Literal["binary", "multiclass", "multilabel", "regression"]
+
+
+@dataclass(frozen=True)
+class Tensors(Dataset):
+    """A split that is held in memory.
+
+    x: float32 [N, *in_shape], already preprocessed; or uint8 images [N, C, H, W], which the loader turns into
+    (x / 255 - mean) / std with one mean and std per channel.
+    y: int64 [N] class indices (binary, multiclass) or float32 [N, K] (multilabel, regression).
+    """
+
+    x: Tensor
+    y: Tensor
+    mean: Tensor | None = None
+    std: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.x[index], self.y[index]
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Raw uint8 images [..., C, H, W] as normalised float32; anything else as it is."""
+        if self.mean is None:
+            return x
+        mean, std = (t.to(x.device).view(-1, 1, 1) for t in (self.mean, self.std))
+        return x.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Three splits and the facts that size the network.
+
+    A split is `Tensors` or any map-style `Dataset` of (x, y) pairs. `classes` names the classes (binary,
+    multiclass) or the labels (multilabel); `targets` names the columns of a regression. Regression targets are
+    standardised: y = (original - target_mean) / target_std, both float32 [K]. `fill` is what an empty pixel is
+    after normalisation, one value per channel. `preprocessing` holds what was fitted, as plain JSON values;
+    `notes` are sentences that the user should read (values imputed, columns dropped).
+    """
+
+    train: Dataset
+    val: Dataset
+    test: Dataset
+    task: Task
+    in_shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    target_mean: Tensor | None = None
+    target_std: Tensor | None = None
+    fill: tuple[float, ...] | None = None
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def in_features(self) -> int:
+        return prod(self.in_shape)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns of the answer are called: classes, labels or regression targets."""
+        return self.classes or self.targets
+
+
+def split(
+    n: int, *, val: float | int, test: float | int, seed: int, classes: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers of the train, validation and test parts, seeded and stratified by `classes` [n].
+
+    `test` is a fraction of all rows, `val` a fraction of the rows that remain; integers are counts. With
+    test=0.2, val=0.2 and seed=0 this is the split under which most California-housing results are published.
+    """
+    rest, test_rows = _cut(np.arange(n), test, seed, classes, "test")
+    train_rows, val_rows = _cut(rest, val, seed + 1, classes, "val")
+    return train_rows, val_rows, test_rows
+
+
+def fallback(train: Any, val: Any, test: Any) -> tuple[Any, Any, tuple[str, ...]]:
+    """What stands in for an empty part: the train part for validation, then the validation part for the test.
+
+    Takes row numbers or datasets (anything with a length); returns val, test and the notes that say so.
+    """
+    notes = ()
+    if len(val) == 0:
+        val = train
+        notes += ("no validation rows were set aside: validation is the train set itself and shows no overfitting",)
+    if len(test) == 0:
+        test = val
+        notes += ("no test rows were set aside: the test figures are those of the validation set",)
+    return val, test, notes
+
+
+def _cut(rows, size, seed, classes, name):
+    from sklearn.model_selection import train_test_split  # 1 s to import; image files alone do not need it
+
+    count = size if isinstance(size, int) else ceil(size * len(rows))  # rounded as scikit-learn does
+    if size < 0 or count >= len(rows):
+        raise DataError(
+            f"data.{name}={size} leaves no training rows of the {len(rows)} to share out; it is a fraction below 1 "
+            "or a count"
+        )
+    if count == 0:
+        return rows, rows[:0]
+    labels = None if classes is None else classes[rows]
+    try:
+        return train_test_split(rows, test_size=size, random_state=seed, stratify=labels)
+    except ValueError:  # a class too rare to stand in both parts
+        return train_test_split(rows, test_size=size, random_state=seed)

@@ -1,0 +1,277 @@
+"""A user's own `torch.utils.data.Dataset`: the link between any data and any model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from dltrain.data import Data, fallback, split
+from dltrain.data.assembly import assemble
+from dltrain.data.loaders import StreamLoader
+from dltrain.errors import ConfigError, DataError
+
+_BATCH = 256  # samples read at a time
+_NUMBERS = (Tensor, np.ndarray, np.generic, int, float, list, tuple)  # an image object is none of them
+
+
+def dataset(
+    dataset: Dataset,
+    *,
+    val_dataset: Dataset | None = None,
+    test_dataset: Dataset | None = None,
+    val: float | int = 0.1,
+    test: float | int = 0.1,
+    split_seed: int = 0,
+    task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
+    classes: int | list[str] | None = None,
+    in_memory: bool = False,
+) -> Data:
+    """Data from any map-style dataset of pairs (x, y): x is a tensor, array or list, y a class index or numbers.
+
+    A part without its own dataset is cut from `dataset`, by class where the labels are known. `task=auto` takes an
+    integer for a class index and floats for a regression. The classes come from `classes` (names or their number),
+    else from `dataset.classes`, else from the labels: `dataset.targets`, or one reading of all samples.
+
+    Samples are read while training, by `data.workers` processes. `in_memory=True` reads them once instead, so a
+    random transform inside the dataset is frozen, and standardises regression targets. That needs their mean and
+    standard deviation, so streamed targets stay in their own units and `target_mean` is None.
+    """
+    extra = {part: each for part, each in (("val", val_dataset), ("test", test_dataset)) if each is not None}
+    for name, each in {"dataset": dataset, **{f"{part}_dataset": each for part, each in extra.items()}}.items():
+        _require_map_style(each, f"data.{name}")
+    whole, notes = _open(dataset, task)
+    read = _read(whole, split_seed) if in_memory else None
+    names, labels = _classes(whole, task, classes, read, split_seed)
+    whole = replace(whole, width=len(names) or whole.width)
+    for part, each in extra.items():
+        extra[part] = replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
+        extra[part][0]  # another shape or type of target shows at once
+
+    sizes = {"val": val, "test": test}
+    notes += [f"data.{part}={sizes[part]} is not used: data.{part}_dataset is given" for part in extra if sizes[part]]
+    rows = split(len(whole), **sizes | dict.fromkeys(extra, 0), seed=split_seed, classes=labels)
+    rows = dict(zip(("train", "val", "test"), rows, strict=True))
+    if read is not None:
+        data = _held(whole, read, extra, rows, names, notes, split_seed)
+    else:
+        data = _streamed(whole, extra, rows, names, notes)
+    return data if task == "auto" else replace(data, task=task)
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(Dataset):
+    """Rows of a user's dataset as (float32 x, y), each one checked as it is read.
+
+    y is an int64 class index below `width` (None: any), or float32 [width] labels (0 or 1) or regression targets.
+    """
+
+    source: Any
+    rows: np.ndarray
+    name: str
+    in_shape: tuple[int, ...]
+    kind: Literal["class", "multilabel", "regression"]
+    width: int | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        row = int(self.rows[index])
+        place = f"{self.name}[{row}]"
+        x, y = _pair(self.source[row], place)
+        if x.shape != self.in_shape:
+            raise DataError(f"{place}: x has the shape {list(x.shape)}, dataset[0] has {list(self.in_shape)}")
+        return x.to(torch.float32), self._index(y, place) if self.kind == "class" else self._vector(y, place)
+
+    def _index(self, y, place):
+        if y.numel() != 1 or not float(y).is_integer():
+            raise DataError(f"{place}: y = {y.tolist()} is not a class index")
+        if not 0 <= int(y) < (self.width or float("inf")):
+            allowed = f"0 to {self.width - 1}" if self.width else "counted from 0"
+            raise DataError(f"{place}: label {int(y)} is out of range: class indices are {allowed}")
+        return y.reshape(()).to(torch.int64)
+
+    def _vector(self, y, place):
+        y = y.reshape(-1).to(torch.float32)
+        if len(y) != self.width:
+            raise DataError(f"{place}: y has {len(y)} values, dataset[0] has {self.width}")
+        if self.kind == "multilabel" and not ((y == 0) | (y == 1)).all():
+            raise DataError(f"{place}: y = {y.tolist()}, but multilabel targets are 0 or 1 for each label")
+        return y
+
+
+def _require_map_style(each, name):
+    if isinstance(each, IterableDataset):
+        raise ConfigError(
+            f"{name} is an IterableDataset ({type(each).__name__}): it has no length and no order that could be "
+            "resumed\nGive a map-style dataset, with __len__ and __getitem__"
+        )
+    if not (hasattr(each, "__len__") and hasattr(each, "__getitem__")) or isinstance(each, (dict, str)):
+        raise ConfigError(f"{name} is a {type(each).__name__}, not a dataset with __len__ and __getitem__")
+    if len(each) == 0:
+        raise DataError(f"{name} ({type(each).__name__}) is empty")
+
+
+def _open(dataset, task) -> tuple[Samples, list[str]]:
+    """All samples of the dataset, in the form that its first one shows, and what the user should know about it."""
+    x, y = _pair(dataset[0], "dataset[0]")
+    if y.ndim > 1 or y.numel() == 0:
+        raise DataError(f"dataset[0]: y has the shape {list(y.shape)}; expected one number or a vector")
+    kind, notes = _kind(y, task), []
+    if not (x.is_floating_point() or x.dtype == torch.bool):
+        notes.append(f"x is {str(x.dtype)[6:]}, taken as float32 as it stands: scale it in the dataset if need be")
+    width = None if kind == "class" else y.numel()
+    whole = Samples(dataset, np.arange(len(dataset)), "dataset", tuple(x.shape), kind, width)
+    whole[0]
+    return whole, notes
+
+
+def _kind(y: Tensor, task: str) -> Literal["class", "multilabel", "regression"]:
+    if task in ("multilabel", "regression"):
+        return task
+    if task != "auto":
+        return "class"
+    if y.is_floating_point():
+        return "regression"
+    if y.numel() == 1:
+        return "class"
+    raise ConfigError(
+        f"dataset[0]: y is a vector of {y.numel()} integers: say what it is with data.task=multilabel (0 or 1 for "
+        "each label) or data.task=regression"
+    )
+
+
+def _pair(sample, place) -> tuple[Tensor, Tensor]:
+    if not (isinstance(sample, (tuple, list)) and len(sample) == 2):
+        size = f" of {len(sample)}" if hasattr(sample, "__len__") else ""
+        raise DataError(f"{place} is a {type(sample).__name__}{size}; expected a pair (x, y)")
+    x, y = _tensor(sample[0], f"{place}: x"), _tensor(sample[1], f"{place}: y")
+    return x.reshape(1) if x.ndim == 0 else x, y
+
+
+def _tensor(value, place) -> Tensor:
+    """Numbers as a plain real tensor without a gradient."""
+    try:
+        if not isinstance(value, _NUMBERS):
+            raise TypeError(f"a {type(value).__module__}.{type(value).__name__}")
+        tensor = value if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
+        if tensor.is_complex():
+            raise TypeError("complex")
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{place} is not made of numbers ({error})\nMake tensors of real numbers in the dataset: images by "
+            "torchvision.transforms.v2.ToImage and ToDtype(torch.float32, scale=True), texts and names as numbers"
+        ) from error
+    return tensor.detach().as_subclass(Tensor)
+
+
+def _classes(whole, task, classes, read, seed) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The names of the classes (or labels) and the class index of every sample, None if it is not known."""
+    if whole.kind == "regression":
+        if classes is not None:
+            raise ConfigError(f"data.classes={classes}: the targets are real numbers (task regression)")
+        return (), None
+    names = _given_names(classes, whole)
+    if whole.kind == "multilabel":
+        names = names or tuple(f"label_{i}" for i in range(whole.width))
+        if len(names) != whole.width:
+            raise ConfigError(f"data.classes names {len(names)} labels, but y has {whole.width} values")
+        return names, None
+    labels = read[1].numpy() if read else _known_labels(whole)
+    if labels is None and not names:
+        labels = _read(whole, seed)[1].numpy()
+    names = names or tuple(str(i) for i in range(int(labels.max()) + 1))
+    if len(names) < 2:
+        raise DataError(f"at least two classes are needed, there is only '{names[0]}'")
+    if task == "binary" and len(names) != 2:
+        raise ConfigError(f"data.task=binary, but there are {len(names)} classes")
+    if labels is not None and (labels.min() < 0 or labels.max() >= len(names)):
+        row = int(np.argmax((labels < 0) | (labels >= len(names))))
+        raise DataError(f"dataset[{row}]: label {labels[row]} is out of range: there are {len(names)} classes from 0")
+    return names, labels
+
+
+def _given_names(classes, whole) -> tuple[str, ...]:
+    if isinstance(classes, int):
+        classes = [f"label_{i}" if whole.kind == "multilabel" else str(i) for i in range(classes)]
+        least = 1 if whole.kind == "multilabel" else 2
+        if len(classes) < least:
+            raise ConfigError(f"data.classes={len(classes)}: at least {least}")
+        return tuple(classes)
+    own = getattr(whole.source, "classes", None)
+    if classes is None and isinstance(own, (list, tuple)) and (whole.kind == "class" or len(own) == whole.width):
+        classes = own
+    return tuple(str(name) for name in classes or ())
+
+
+def _known_labels(whole: Samples) -> np.ndarray | None:
+    """The dataset's own list of labels (torchvision calls it `targets`), if it agrees with the first sample."""
+    targets = getattr(whole.source, "targets", None)
+    if targets is None or len(targets) != len(whole) or getattr(whole.source, "target_transform", None) is not None:
+        return None
+    labels = np.asarray(targets)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels[0] != int(whole[0][1]):
+        return None
+    return labels.astype(np.int64)
+
+
+def _read(samples: Samples, seed: int) -> tuple[Tensor, Tensor]:
+    """Every sample, read once in order, with random numbers that depend on the seed alone."""
+    x, y = torch.empty(len(samples), *samples.in_shape), []
+    for batch in StreamLoader(samples, batch_size=_BATCH, seed=seed).epoch():
+        rows = samples.rows[batch.index.numpy()]
+        bad = ~(batch.x.flatten(1).isfinite().all(1) & batch.y.view(len(rows), -1).isfinite().all(1))
+        if bad.any():
+            raise DataError(f"{samples.name}[{rows[int(bad.nonzero()[0])]}]: x or y holds NaN or infinity")
+        x[batch.index] = batch.x
+        y.append(batch.y)
+    return x, torch.cat(y)
+
+
+def _held(whole, read, extra, rows, names, notes, seed) -> Data:
+    tensors = [read]
+    for part, samples in extra.items():
+        begin = sum(len(y) for _, y in tensors)
+        tensors.append(_read(samples, seed))
+        rows[part] = np.arange(begin, begin + len(samples))
+    x, y = (torch.cat(each) for each in zip(*tensors, strict=True))
+    y = y.double() if whole.kind == "regression" else y
+    order = rows["train"], rows["val"], rows["test"]
+    return assemble(
+        x,
+        y.numpy(),
+        order,
+        classes=names,
+        targets=_targets(whole),
+        preprocessing={"kind": "dataset"},
+        notes=notes,
+    )
+
+
+def _streamed(whole, extra, rows, names, notes) -> Data:
+    parts = {part: replace(whole, rows=each) for part, each in rows.items()} | extra
+    val, test, more = fallback(parts["train"], parts["val"], parts["test"])
+    if whole.kind == "regression":
+        notes.append("streamed targets keep their own units; data.in_memory=true standardises them")
+    return Data(
+        train=parts["train"],
+        val=val,
+        test=test,
+        task=whole.kind if whole.kind != "class" else "binary" if len(names) == 2 else "multiclass",
+        in_shape=whole.in_shape,
+        classes=names,
+        targets=_targets(whole),
+        preprocessing={"kind": "dataset"},
+        notes=(*notes, *more),
+    )
+
+
+def _targets(whole: Samples) -> tuple[str, ...]:
+    if whole.kind != "regression":
+        return ()
+    return ("target",) if whole.width == 1 else tuple(f"target_{i}" for i in range(whole.width))

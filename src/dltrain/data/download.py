@@ -1,0 +1,116 @@
+"""Fetches data files once: verified, atomically, and safely when several runs start at the same time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from dltrain.errors import DataError
+
+_TIMEOUT = 30  # seconds without a byte
+_CHUNK = 1 << 18  # bytes
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file's name, the addresses that offer it (tried in turn) and its MD5 as lower-case hex digits."""
+
+    name: str
+    urls: tuple[str, ...]
+    md5: str
+
+
+def fetch(what: str, remotes: Sequence[Remote], folder: Path, *, wanted: Sequence[str]) -> None:
+    """Put the files named `wanted` into `folder`, from files or tar archives that are downloaded and verified.
+
+    The work is done in a hidden folder beside the destination, under a lock, and ends with renames: a reader
+    never sees half a file, and of several processes one downloads while the others wait. A file that somebody
+    already put into `folder` is used if its MD5 is right. Raises DataError, which says where the files may be
+    put by hand.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".download.lock"):
+            if not all((folder / name).is_file() for name in wanted):
+                _fetch(remotes, folder, wanted)
+    except (OSError, HTTPException) as error:
+        names = ", ".join(remote.name for remote in remotes)
+        raise DataError(
+            f"cannot download {what}: {error}\nput these files by hand into {folder.absolute()}: {names}"
+        ) from error
+
+
+def _fetch(remotes, folder, wanted):
+    partial = folder / ".download"
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+    partial.mkdir()
+    try:
+        for remote in remotes:
+            path = _obtain(remote, folder, partial)
+            if path.name.endswith(".tar.gz"):
+                with tarfile.open(path) as archive:
+                    archive.extractall(partial, filter="data")
+        found = {path.name: path for path in partial.rglob("*") if path.is_file()}
+        for name in found.keys() & set(wanted):
+            os.replace(found[name], folder / name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _obtain(remote, folder, partial):
+    """The path of a verified copy: the one in `folder`, or a new one in `partial`."""
+    path, mine = partial / remote.name, folder / remote.name
+    reasons = []
+    if mine.is_file():
+        with mine.open("rb") as file:
+            md5 = hashlib.file_digest(file, _md5).hexdigest()
+        if md5 == remote.md5:
+            return mine
+        reasons.append(f"{mine} has MD5 {md5}, not {remote.md5}")
+    for url in remote.urls:
+        try:
+            md5 = _download(url, path)
+        except (OSError, HTTPException) as error:
+            reasons.append(f"{url}: {error}")
+            continue
+        if md5 == remote.md5:
+            return path
+        reasons.append(f"{url}: MD5 {md5}, not {remote.md5}")
+    raise OSError("; ".join(reasons))
+
+
+def _download(url: str, path: Path) -> str:
+    """Write the bytes of `url` to `path`; return their MD5."""
+    from tqdm import tqdm
+
+    request = urllib.request.Request(url, headers={"User-Agent": "dltrain"})
+    digest = _md5()
+    with urllib.request.urlopen(request, timeout=_TIMEOUT) as response, path.open("wb") as file:
+        total, name = response.length, f"download {path.name}"
+        with tqdm(total=total, unit="B", unit_scale=True, desc=name, disable=None) as bar:  # None: terminals only
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+def _md5():
+    return hashlib.md5(usedforsecurity=False)  # the sum that the publishers give; allowed under FIPS this way
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    import fcntl  # POSIX alone; files that are already there can be read on any system
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

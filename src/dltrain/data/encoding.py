@@ -1,0 +1,238 @@
+"""Columns of a table as numbers: what is fitted on the train rows is plain JSON, and applying it is a pure function.
+
+A number column has its missing values replaced by the median and is then scaled; a text column becomes one column
+of zeros and ones per category. `fit` learns medians, scales and categories; `encode` applies them to any rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dltrain.data.reading import Place, require_columns
+from dltrain.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Scaling = Literal["standard", "quantile", "none"]
+Kind = Literal["number", "boolean", "text"]
+
+_DATE = r"^(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})([ T]\d{1,2}:\d{2}.*)?$"
+_DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
+_LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
+
+
+def column_kind(cells: pl.Series, place: Place) -> Kind:
+    """What a feature column holds. Text is taken as categories only if most of its cells are not numbers.
+
+    Raises `DataError` for dates, nested values, decimal commas and a text among numbers.
+    """
+    import polars as pl
+
+    name, how = cells.name, f"turn it into numbers, or leave it out: data.drop=[{cells.name}]"
+    if cells.dtype.is_temporal():
+        raise DataError(f"{place(0)}: column '{name}' holds dates or times ({cells.dtype}); {how}")
+    if cells.dtype == pl.Boolean:
+        return "boolean"
+    if cells.dtype.is_numeric() or not cells.is_not_null().any():
+        return "number"
+    if cells.dtype != pl.String:
+        raise DataError(f"{place(0)}: column '{name}' holds {cells.dtype}, not numbers or text; {how}")
+    filled = cells.drop_nulls()
+    if filled.str.to_lowercase().is_in(["true", "false"]).all():
+        return "boolean"
+    strange = filled.cast(pl.Float64, strict=False).is_null()
+    if not strange.any():
+        return "number"
+    for pattern, what in ((_DATE, "dates"), (_DECIMAL_COMMA, "numbers with a decimal comma")):
+        if filled.str.contains(pattern).all():
+            raise DataError(f"{place(_first(cells, filled[0]))}: column '{name}' holds {what} ('{filled[0]}'); {how}")
+    if 2 * strange.sum() < len(filled):
+        word = filled.filter(strange)[0]
+        raise DataError(
+            f"{place(_first(cells, word))}: '{word}' in column '{name}', whose other cells are numbers "
+            f"({strange.sum()} of {len(filled)} are not)\nCorrect it; or empty the cell if the value is missing; or "
+            f"data.missing_marks=['{word}']; or leave the column out: data.drop=[{name}]"
+        )
+    return "text"
+
+
+def fit(
+    train: pl.DataFrame,
+    kinds: dict[str, Kind],
+    *,
+    scaling: Scaling = "standard",
+    missing: Literal["impute", "refuse"] = "impute",
+    missing_marks: list[str] | None = None,
+    max_categories: int = 50,
+    source: str = "the table",
+) -> tuple[dict[str, Any], list[str]]:
+    """Learn the preprocessing of the columns in `kinds` from the train rows.
+
+    Returns it as plain JSON values, and notes on the columns that were dropped since they are constant there.
+    """
+    if scaling not in ("standard", "quantile", "none"):
+        raise ConfigError(f"data.scaling={scaling}: choose standard, quantile or none")
+    columns, notes, marks = [], [], list(missing_marks or [])
+    for name, kind in kinds.items():
+        cells = _cells(train, {"name": name, "kind": kind}, marks)
+        if kind == "text":
+            column = _fit_text(cells, max_categories, source)
+        else:
+            column = _fit_number(_numbers(cells, kind), kind, scaling)
+        if column is None:
+            notes.append(f"column '{name}' was dropped: it has the same value in every train row")
+        else:
+            columns.append({"name": name, "kind": kind, **column})
+    if not columns:
+        raise DataError(f"{source}: nothing to learn from; constant in the train rows: {', '.join(kinds)}")
+    facts = {"kind": "table", "scaling": scaling, "missing": missing, "missing_marks": marks}
+    return {**facts, "columns": columns}, notes
+
+
+def encode(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None) -> Tensor:
+    """The rows of a table, text or typed, as float32 [rows, features], by a preprocessing from `fit`.
+
+    A missing or non-finite number becomes the median of the train rows; a missing or unknown category is all
+    zeros. `place` says where a row stands, for the errors: a missing column, text where a number belongs, and
+    any missing value under missing="refuse".
+    """
+    place = place or (lambda row: f"row {row + 1}")
+    require_columns([c["name"] for c in preprocessing["columns"]], frame.columns, knob="needed", path="the table")
+    parts = []
+    for column in preprocessing["columns"]:
+        cells = _cells(frame, column, preprocessing["missing_marks"])
+        if column["kind"] == "text":
+            codes = _codes(cells, column)
+            _refuse(cells.is_null().to_numpy(), cells, preprocessing, place)
+            parts.append((codes[:, None] == np.arange(len(column["categories"]))).astype(np.float32))
+        else:
+            values = _numbers(cells, column["kind"], place)
+            absent = ~np.isfinite(values)
+            _refuse(absent, cells, preprocessing, place)
+            if absent.any():
+                values = np.where(absent, column["median"], values)
+            parts.append(_scale(values, column).astype(np.float32)[:, None])
+    return torch.from_numpy(np.concatenate(parts, axis=1))
+
+
+def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> list[str]:
+    """What `encode` fills in or leaves out for these rows: one counted sentence per column and cause."""
+    notes = []
+    for column in preprocessing["columns"]:
+        name, cells = column["name"], _cells(frame, column, preprocessing["missing_marks"])
+        if missing := cells.null_count():
+            how = "encoded as no category" if column["kind"] == "text" else _by_median(column)
+            notes.append(f"column '{name}': {_values(missing)} missing, {how}")
+        if column["kind"] == "text":
+            new = cells.filter(~cells.is_in(column["categories"])).drop_nulls()
+            if len(new):
+                words = ", ".join(f"'{word}'" for word in new.unique().sort().head(3))
+                notes.append(
+                    f"column '{name}': {_values(len(new))} not among the train rows' ({words}), encoded as no category"
+                )
+        else:
+            infinite = int((~np.isfinite(_numbers(cells.drop_nulls(), column["kind"]))).sum())
+            if infinite:
+                notes.append(f"column '{name}': {_values(infinite)} not finite (inf or nan), {_by_median(column)}")
+    return notes
+
+
+def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> dict[str, Any] | None:
+    finite = np.isfinite(values)
+    if not finite.any() or values[finite].min() == values[finite].max():
+        return None
+    median = float(np.median(values[finite]))
+    filled = np.where(finite, values, median)
+    column: dict[str, Any] = {"median": median}
+    if kind == "boolean" or scaling == "none":
+        return column
+    if scaling == "standard":
+        return column | {"mean": float(filled.mean()), "std": float(filled.std())}
+    knots = max(min(len(filled) // 30, 1000), 10)  # as in Gorishniy et al. 2021 (rtdl)
+    return column | {"quantiles": np.quantile(filled, np.linspace(0, 1, knots)).tolist()}
+
+
+def _fit_text(cells: pl.Series, max_categories: int, source: str) -> dict[str, Any] | None:
+    categories = cells.drop_nulls().unique().sort().to_list()
+    if len(categories) > max_categories:
+        raise DataError(
+            f"{source}: column '{cells.name}' holds {len(categories)} different texts ('{categories[0]}', "
+            f"'{categories[1]}', ...), more than data.max_categories={max_categories}\n"
+            f"If it names the rows, leave it out: data.drop=[{cells.name}]"
+        )
+    return {"categories": categories} if len(categories) > 1 else None
+
+
+def _scale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+    if "std" in column:
+        return (values - column["mean"]) / column["std"]
+    if "quantiles" not in column:
+        return values
+    # scikit-learn's QuantileTransformer: interpolated from below and from above, so that ties get their middle rank
+    knots = np.array(column["quantiles"])
+    ranks = np.linspace(0, 1, len(knots))
+    below, above = np.interp(values, knots, ranks), -np.interp(-values, -knots[::-1], -ranks[::-1])
+    quantile = np.clip((below + above) / 2, 1 - _LARGEST, _LARGEST)
+    return torch.special.ndtri(torch.from_numpy(quantile)).numpy()
+
+
+def _numbers(cells: pl.Series, kind: Kind, place: Place | None = None) -> np.ndarray:
+    """Cells as float64 [rows]: nan where one is missing, and inf as it stands."""
+    import polars as pl
+
+    text = cells.dtype == pl.String
+    if text and kind == "boolean":
+        words = cells.str.to_lowercase()
+        values = words.replace_strict({"true": 1.0, "false": 0.0}, default=None, return_dtype=pl.Float64)
+    else:
+        values = cells.cast(pl.Float64, strict=False)
+    strange = values.is_null() & cells.is_not_null()
+    if strange.any():
+        row = strange.arg_true()[0]
+        wanted = "true or false" if kind == "boolean" else "a number"
+        where = place(row) if place else f"row {row + 1}"
+        raise DataError(f"{where}: '{cells[row]}' in column '{cells.name}' is not {wanted}")
+    return values.fill_null(float("nan")).to_numpy()
+
+
+def _codes(cells: pl.Series, column: dict[str, Any]) -> np.ndarray:
+    """The position of each cell's category, int64 [rows]; -1 for a missing or an unknown one."""
+    import polars as pl
+
+    positions = {name: i for i, name in enumerate(column["categories"])}
+    return cells.replace_strict(positions, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+
+
+def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: dict[str, Any], place: Place) -> None:
+    if preprocessing["missing"] == "refuse" and absent.any():
+        raise DataError(
+            f"{place(int(absent.argmax()))}: column '{cells.name}' has {_values(int(absent.sum()))} missing or not "
+            "finite, and data.missing=refuse; data.missing=impute would take the train rows' median"
+        )
+
+
+def _cells(frame: pl.DataFrame, column: dict[str, Any], marks: list[str]) -> pl.Series:
+    """One column, with null where it holds a mark that means "missing"."""
+    import polars as pl
+
+    cells = frame[column["name"]]
+    if column["kind"] == "text":
+        cells = cells.cast(pl.String)
+    return cells.replace(marks, [None] * len(marks)) if marks and cells.dtype == pl.String else cells
+
+
+def _first(cells: pl.Series, word: str) -> int:
+    return (cells == word).arg_true()[0]
+
+
+def _by_median(column: dict[str, Any]) -> str:
+    return f"replaced by the train rows' median {column['median']:g}"
+
+
+def _values(count: int) -> str:
+    return f"{count} value" + "s" * (count != 1)

@@ -1,0 +1,241 @@
+"""Two loaders with one face: `epoch(n, start)` yields batches of (x, y, index), in an order that is a pure
+function of (seed, epoch). A position in a run is therefore two integers, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import random
+import signal
+import weakref
+from collections.abc import Iterator
+from math import ceil
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from dltrain.data import Tensors
+from dltrain.errors import DataError
+
+_FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch
+
+_streaming: weakref.WeakSet[StreamLoader] = weakref.WeakSet()  # those with live workers
+
+
+class Batch(NamedTuple):
+    """x [B, ...], y [B] or [B, K], and index int64 [B]: the samples' positions in their split (on the CPU)."""
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+
+
+def order(n: int, *, seed: int, epoch: int) -> Tensor:
+    """The permutation int64 [n] of one epoch: a pure function of (seed, epoch)."""
+    generator = torch.Generator().manual_seed(mix(seed, epoch))
+    return torch.randperm(n, generator=generator)
+
+
+def mix(*numbers: int) -> int:
+    """One well-mixed 63-bit seed from several integers (splitmix64's finaliser, Steele et al. 2014)."""
+    mask, z = (1 << 64) - 1, 0
+    for number in numbers:
+        z = (z + 0x9E3779B97F4A7C15 + (number & mask)) & mask
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+        z ^= z >> 31
+    return z >> 1
+
+
+def make_loader(
+    dataset: Dataset,
+    *,
+    batch_size: int | None,
+    shuffle: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    transform: Any = None,
+) -> TensorLoader | StreamLoader:
+    """The loader that suits the split: tensors live on the device, anything else streams through workers.
+
+    `batch_size=None` is the whole split at once. `transform` is a per-sample function of an image (uint8
+    [C, H, W]) that may draw from torch's, NumPy's and Python's global generators; it makes even tensors stream.
+    """
+    size = max(1, min(batch_size or len(dataset), len(dataset)))
+    if isinstance(dataset, Tensors) and transform is None:
+        return TensorLoader(dataset, batch_size=size, shuffle=shuffle, seed=seed, device=device)
+    return StreamLoader(
+        dataset,
+        batch_size=size,
+        shuffle=shuffle,
+        seed=seed,
+        device=device,
+        workers=workers,
+        transform=transform,
+    )
+
+
+class TensorLoader:
+    """A split that lives on the device: an epoch is a permutation and slices."""
+
+    def __init__(
+        self,
+        split: Tensors,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(split)
+        self.device = torch.device(device)
+        x = split.x.to(self.device)
+        self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
+        self.x = x if self._late else split.normalise(x)
+        self.y = split.y.to(self.device)
+
+    def __len__(self) -> int:
+        return ceil(self.samples / self.batch_size)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Batches `start`, `start + 1`, ... of epoch number `epoch`."""
+        whole = self.batch_size >= self.samples
+        if self.shuffle and not whole:  # a full batch has no order
+            index = order(self.samples, seed=self.seed, epoch=epoch)
+            on_device = index.to(self.device)
+            for low in range(start * self.batch_size, self.samples, self.batch_size):
+                rows = on_device[low : low + self.batch_size]
+                x, y = self.x.index_select(0, rows), self.y.index_select(0, rows)
+                yield Batch(self._normalise(x), y, index[low : low + self.batch_size])
+        else:
+            index = torch.arange(self.samples)
+            for low in range(start * self.batch_size, self.samples, self.batch_size):
+                part = slice(low, low + self.batch_size)
+                yield Batch(self._normalise(self.x[part]), self.y[part], index[part])
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        return self._late.normalise(x) if self._late else x
+
+
+class StreamLoader:
+    """A torch `DataLoader` whose order and per-sample randomness depend on (seed, epoch, index) alone.
+
+    A dataset with a method `normalise` (as `Tensors` has) yields raw uint8 images: they travel as bytes and are
+    normalised on the device, after the transform.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        transform: Any = None,
+    ) -> None:
+        self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
+        self.device = torch.device(device)
+        self._normalise = getattr(dataset, "normalise", None)
+        self._positions = _Positions()
+        self._loader = DataLoader(
+            _Seeded(dataset, seed, transform),
+            batch_sampler=self._positions,
+            num_workers=workers,
+            collate_fn=_collate,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_ignore_signals,
+            generator=torch.Generator(),  # otherwise each epoch would draw a seed from the global generator
+        )
+        if workers:
+            _streaming.add(self)
+
+    def __len__(self) -> int:
+        return ceil(self.samples / self.batch_size)
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        """Batches `start`, `start + 1`, ... of epoch number `epoch`."""
+        n = self.samples
+        shuffled = self.shuffle and self.batch_size < n  # a full batch has no order
+        index = order(n, seed=self.seed, epoch=epoch) if shuffled else torch.arange(n)
+        starts = range(start * self.batch_size, n, self.batch_size)
+        parts = (index[low : low + self.batch_size] for low in starts)
+        self._positions.batches = [[(epoch, i) for i in part.tolist()] for part in parts]
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
+            x, y, rows = batch
+            x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
+            yield Batch(self._normalise(x) if self._normalise else x, y, rows)
+
+
+class _Positions:
+    """A batch sampler over positions that were worked out beforehand."""
+
+    batches: list[list[tuple[int, int]]] = []  # noqa: RUF012 - replaced whole at each epoch
+
+    def __iter__(self):
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Seeded(Dataset):
+    """Reads sample (epoch, i) with the global generators seeded by (seed, epoch, i), and leaves them as they were."""
+
+    def __init__(self, dataset: Dataset, seed: int, transform: Any) -> None:
+        self.dataset, self.seed, self.transform = dataset, seed, transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, positions: list[tuple[int, int]]):  # once a batch: saving the states costs 0.1 ms
+        generator = torch.default_generator  # torch.manual_seed would seed the GPU's generator too, for good
+        states = generator.get_state(), random.getstate(), np.random.get_state()
+        try:
+            return [self._read(generator, epoch, i) for epoch, i in positions]
+        except DataError as error:
+            return error  # raised by the loader: a worker would bury the message in its traceback
+        finally:
+            generator.set_state(states[0])
+            random.setstate(states[1])
+            np.random.set_state(states[2])
+
+    def _read(self, generator: torch.Generator, epoch: int, i: int):
+        number = mix(self.seed, epoch, i)
+        generator.manual_seed(number)
+        random.seed(number)
+        np.random.seed(number & 0xFFFFFFFF)
+        x, y = self.dataset[i]
+        return (x if self.transform is None else self.transform(x)), y, i
+
+
+def _collate(samples):
+    if isinstance(samples, DataError):
+        return samples
+    x, y, index = zip(*samples, strict=True)
+    target = default_collate(y)
+    if target.dtype == torch.float64:  # Python floats collate to float64
+        target = target.float()
+    return default_collate(x), target, torch.tensor(index)
+
+
+def _ignore_signals(_worker: int) -> None:
+    # The main process decides when to stop: Ctrl-C and SIGTERM reach the whole group, and workers that died
+    # first would make it fail before it could save.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@atexit.register  # runs before multiprocessing's own, which sends SIGTERM and then waits for ever
+def _stop_workers() -> None:
+    for loader in list(_streaming):
+        if (iterator := loader._loader._iterator) is not None:
+            iterator._shutdown_workers()

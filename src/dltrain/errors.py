@@ -1,0 +1,49 @@
+"""Typed errors. Each names the process's exit code; only the command line turns one into an exit."""
+
+
+class DltrainError(Exception):
+    """A problem that the user can act on: shown as one to three lines, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(DltrainError, ValueError):
+    """A key, value, type, name or shape that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(DltrainError, ValueError):
+    """A data file or array that cannot be used as asked."""
+
+    exit_code = 3
+
+
+class CheckpointError(DltrainError):
+    """A checkpoint that is damaged, or that belongs to something else."""
+
+    exit_code = 4
+
+
+class DivergedError(DltrainError):
+    """A loss or gradient that is not finite; the update was not made."""
+
+    exit_code = 5
+
+
+class BusyError(DltrainError):
+    """A run folder that another process is using."""
+
+    exit_code = 6
+
+
+class StorageError(DltrainError):
+    """A write that the file system refused."""
+
+    exit_code = 7
+
+
+class SweepError(DltrainError):
+    """A sweep that ended with failed jobs; the others are complete."""
+
+    exit_code = 8

@@ -1,0 +1,157 @@
+"""What a person reads before and after a run: the plan in a few lines, the result as a short table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dltrain.plan import Plan
+
+_METRICS = ("loss", "accuracy", "exact_match", "f1", "rmse", "mae", "r2")
+
+
+def describe(plan: Plan) -> str:
+    """Data, model with output shapes and parameters, loss, optimizer, steps, and what the user should know."""
+    data, parts = plan.data, plan.parts
+    rows = [len(split) for split in (data.train, data.val, data.test)]
+    what = f"{len(data.names)} {'classes' if data.classes else 'targets'}" if data.names else data.task
+    lines = [
+        f"data       {parts['data'].function.__name__}: {rows[0]:,} train, {rows[1]:,} val, {rows[2]:,} test; "
+        f"inputs {list(data.in_shape)}, {data.task}, {what}",
+    ]
+    if plan.rows:
+        lines += [f"model      {_name(parts['model'])}, {plan.rows[-1].parameters:,} parameters", *_layers(plan)]
+    else:
+        lines.append(f"model      {_name(parts['model'])}")
+    size = plan.batch_size or len(data.train)
+    switched = _switched_on(plan)
+    lines += [
+        f"loss       {type(plan.loss).__name__}",
+        f"optimizer  {_knobs(parts['optimizer'])}",
+        f"scheduler  {_knobs(parts['scheduler'], ('max_lr', 'warmup', 'step_size', 'milestones', 'gamma', 'patience'))}",
+        *([f"also       {switched}"] if switched else []),
+        f"training   {plan.total_steps:,} steps of {size} samples ({plan.steps_per_epoch:,} an epoch) "
+        f"on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
+        *(f"note       {note}" for note in plan.notes),
+    ]
+    return "\n".join(lines)
+
+
+def _layers(plan: Plan) -> list[str]:
+    """One line per layer; of a deep net the first and the last few."""
+    rows = [row for row in plan.rows[:-1] if row.parameters or row.type not in ("Flatten", "Identity")]
+    texts = [
+        f"             {row.type:<14}{'x'.join(map(str, row.output_shape or ())):>10}{row.parameters:>12,}"
+        for row in rows
+    ]
+    return texts if len(texts) <= 16 else [*texts[:8], f"             ... {len(texts) - 12} more", *texts[-4:]]
+
+
+def _name(part: Any) -> str:
+    name = part.function.__name__
+    return str(part.arguments.get("name", name)) if name == "torchvision" else name
+
+
+def _knobs(part: Any, names: Sequence[str] = ("lr", "momentum", "nesterov", "weight_decay")) -> str:
+    shown = [f"{k} {v}" for k in names if (v := part.arguments.get(k)) not in (None, False, 0.0)]
+    return ", ".join([part.function.__name__, *shown])
+
+
+def _switched_on(plan: Plan) -> str:
+    """The regularisers that act, in words."""
+    regular = plan.regularisation
+    plain = ("l1", "l2", "max_norm", "input_noise", "clip_norm", "clip_value", "ema", "mixup", "cutmix")
+    shown = [f"{name} {value}" for name in plain if (value := getattr(regular, name))]
+    shown += [name for name, value in regular.augmentation.items() if value and name != "policy"]
+    if policy := regular.augmentation.get("policy"):
+        shown.append(str(policy.get("name", "policy")))
+    if regular.early_stopping:
+        shown.append(f"early stopping (patience {regular.early_stopping.get('patience')})")
+    return ", ".join(shown)
+
+
+def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
+    """Metrics of the best epoch's weights on each split, and where to look further."""
+    names = [n for n in _METRICS if n in summary["test"]]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for split in ("train", "val", "test"):
+        table.add_row(split, *(_number(name, summary[split].get(name)) for name in names))
+    best = summary["best"]
+    stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
+    facts = f"best epoch {best['epoch']:g} by {plan.monitor}" if best else f"no epoch had a finite {plan.monitor}"
+    lines = [
+        _text(table),
+        f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
+        f"run folder   {folder}",
+        f"curves       tensorboard --logdir {plan.runs_dir}",
+        "what else    dltrain --help, dltrain list optimizer",
+    ]
+    return "\n".join(lines)
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None or value != value:
+        return "-"
+    return f"{value:.2%}" if name in ("accuracy", "exact_match") else f"{value:.4g}"
+
+
+def _text(table: Table) -> str:
+    console = Console(width=max(100, Console().width), record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table)
+    return "\n".join(line.rstrip() for line in console.export_text().splitlines() if line.strip())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep, read back from its folder."""
+
+    number: int
+    overrides: tuple[str, ...]
+    status: str
+    summary: dict[str, Any]
+
+
+def sweep(folder: Path) -> list[Job]:
+    """The jobs of a sweep, best first; those without a result come last."""
+    jobs = []
+    for path in folder.iterdir():
+        if not path.name.isdigit():
+            continue
+        file = path / "summary.json"
+        summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"status": "not started"}
+        typed = (path / "overrides.txt").read_text(encoding="utf-8").split("\n")[:-1]
+        jobs.append(Job(int(path.name), tuple(typed), summary["status"], summary))
+
+    def rank(job: Job) -> tuple[int, float, int]:
+        best = job.summary.get("best") or {}
+        if "accuracy" in best:
+            return 0, -best["accuracy"], job.number
+        return (0, best["rmse"], job.number) if "rmse" in best else (1, 0.0, job.number)
+
+    return sorted(jobs, key=rank)
+
+
+def sweep_table(jobs: list[Job]) -> str:
+    """One row a job: what differs, the best validation, the test metrics, seconds."""
+    common = set.intersection(*(set(j.overrides) for j in jobs)) if len(jobs) > 1 else set()
+    names = [n for n in ("loss", "accuracy", "rmse") if any(n in (j.summary.get("best") or {}) for j in jobs)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("job", "overrides", "status"):
+        table.add_column(title, overflow="fold")
+    for title in [*(f"val {n}" for n in names), *(f"test {n}" for n in names), "seconds"]:
+        table.add_column(title, justify="right")
+    for job in jobs:
+        cells = [_number(n, (job.summary.get(s) or {}).get(n)) for s in ("best", "test") for n in names]
+        differing = " ".join(o for o in job.overrides if o not in common)
+        table.add_row(str(job.number), differing, job.status, *cells, f"{job.summary.get('seconds', 0):.1f}")
+    return _text(table)

@@ -1,0 +1,186 @@
+"""The run folder: made exclusively, locked while in use, and enough by itself.
+
+runs/<name>/<time>-<4 hex>/
+    config.yaml       the complete configuration        environment.json   command, versions, device, git commit
+    overrides.txt     what was typed                    metrics.jsonl      one line per report: the truth
+    data.json         shapes, classes, what was fitted  events.out...      TensorBoard's view of it
+    checkpoints/      step-XXXXXXXX/, best-XXXXXXXX/    summary.json       status, best, last, test, seconds
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from dltrain.errors import BusyError, ConfigError, StorageError
+
+
+def create(root: Path, name: str) -> Path:
+    """A new folder root/name/<time>-<4 hex> that no other process can have made."""
+    while True:
+        folder = root / name / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            return folder
+        except FileExistsError as error:
+            if not folder.parent.is_dir():
+                raise StorageError(f"{folder.parent} is in the way: it is a file") from error
+        except OSError as error:
+            raise StorageError(f"the run folder {folder} can't be made: {error.strerror}; set runs_dir=...") from error
+
+
+def check_writable(root: Path) -> str | None:
+    """Why run folders can't be made under `root`, or None."""
+    parent = next(p for p in (root.absolute(), *root.absolute().parents) if p.exists())
+    if not parent.is_dir():
+        return f"{parent} is a file; name a folder"
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return f"{parent} is not writable; name a folder that is"
+    return None
+
+
+class Lock:
+    """Holds a run folder for this process; a second process gets BusyError.
+
+    `lockf` rather than `flock`: the kernel frees it when the process dies, even with orphaned children.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held until release
+        except OSError as error:
+            raise StorageError(f"{folder} can't be locked: {error.strerror}") from error
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise BusyError(f"{folder} is in use by {holder}") from error
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Lets other processes have the folder."""
+        self._file.close()
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON so that a reader sees the old file or the new one, never a part; NaN becomes null."""
+    write_text(path, json.dumps(_finite(content), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small text file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
+        return value
+    return None if isinstance(value, float) else value
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a run folder."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not JSON: {error}") from error
+
+
+def find(reference: str, root: Path) -> Path:
+    """The run folder that a user names: its path, its short id (the 4 hex, or the folder's name), or `last`."""
+    folder = Path(reference)
+    if (folder / "config.yaml").is_file():
+        return folder
+    if folder.is_dir():
+        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
+    known = sorted((p.parent for p in root.glob("*/*/config.yaml")), key=lambda p: p.name)
+    known += sorted((p.parent for p in root.glob("*/*/*/config.yaml")), key=lambda p: p.name)
+    if reference == "last":
+        if not known:
+            raise ConfigError(f"there is no run in {root} yet")
+        return max(known, key=lambda p: (p / "config.yaml").stat().st_mtime)
+    named = [p for p in known if p.name == reference or p.name.endswith(f"-{reference}")]
+    if len(named) != 1:
+        found = "no run" if not named else f"{len(named)} runs"
+        raise ConfigError(f"{found} called `{reference}` in {root}; give its folder, as the run printed it")
+    return named[0]
+
+
+def environment(command: list[str], **facts: Any) -> dict[str, Any]:
+    """What a person needs to know to make the run again: command, versions, machine, git commit."""
+    packages = ("dltrain", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "polars")
+    return {
+        "command": shlex.join(command),
+        "folder": str(Path.cwd()),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in packages},
+        "git": _git_commit(),
+        **facts,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> dict[str, Any] | None:
+    """The commit of the folder that the command ran in, and whether it had changes."""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+        changes = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
+
+
+class Stopwatch:
+    """Seconds since it was made, plus those of earlier sessions of the same run."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._before, self._start = before, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return self._before + time.perf_counter() - self._start

@@ -1,0 +1,202 @@
+"""Learning rate (and momentum) as a pure function of the step, so that there is nothing to save or restore.
+
+Each function here returns a `step -> Setting`; steps count optimizer updates from 0. Any class of
+`torch.optim.lr_scheduler` works beside them through `TorchSchedule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import cos, pi
+from typing import Any, Literal, NamedTuple
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+
+class Setting(NamedTuple):
+    """What one step uses; `momentum=None` leaves the optimizer's own."""
+
+    lr: float
+    momentum: float | None = None
+
+
+Schedule = Callable[[int], Setting]
+
+
+def constant(base_lr: float) -> Schedule:
+    """The optimizer's learning rate, throughout."""
+    return lambda step: Setting(base_lr)
+
+
+def cosine(base_lr: float, total_steps: int, *, min_lr: float = 0.0) -> Schedule:
+    """Half a cosine from base_lr down to min_lr (Loshchilov & Hutter 2017, without restarts)."""
+    _positive(min_lr=min_lr, zero=True)
+    return lambda step: Setting(_anneal(base_lr, min_lr, step / max(1, total_steps - 1)))
+
+
+def warmup_cosine(base_lr: float, total_steps: int, *, warmup: float = 0.05, min_lr: float = 0.0) -> Schedule:
+    """A linear rise during the fraction `warmup` of all steps, then half a cosine down to min_lr."""
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup={warmup}: give the fraction of all steps that the rise takes, in [0, 1)")
+    _positive(min_lr=min_lr, zero=True)
+    rise = round(warmup * total_steps)
+
+    def setting(step: int) -> Setting:
+        if step < rise:
+            return Setting(base_lr * (step + 1) / (rise + 1))
+        return Setting(_anneal(base_lr, min_lr, (step - rise) / max(1, total_steps - 1 - rise)))
+
+    return setting
+
+
+def linear(base_lr: float, total_steps: int, *, end_lr: float = 0.0) -> Schedule:
+    """A straight line from base_lr to end_lr."""
+    _positive(end_lr=end_lr, zero=True)
+    return lambda step: Setting(base_lr + (end_lr - base_lr) * min(1.0, step / max(1, total_steps - 1)))
+
+
+def step(base_lr: float, steps_per_epoch: int, *, step_size: float = 10, gamma: float = 0.1) -> Schedule:
+    """Times gamma every `step_size` epochs."""
+    _positive(step_size=step_size, gamma=gamma)
+    every = max(1, round(step_size * steps_per_epoch))
+    return lambda step: Setting(base_lr * gamma ** (step // every))
+
+
+def multistep(base_lr: float, steps_per_epoch: int, *, milestones: list[float], gamma: float = 0.1) -> Schedule:
+    """Times gamma at each milestone, in epochs."""
+    _positive(gamma=gamma, **{f"milestones[{i}]": m for i, m in enumerate(milestones)})
+    at = [round(m * steps_per_epoch) for m in milestones]
+    return lambda step: Setting(base_lr * gamma ** sum(step >= milestone for milestone in at))
+
+
+def exponential(base_lr: float, steps_per_epoch: int, *, gamma: float = 0.95) -> Schedule:
+    """Times gamma after each epoch."""
+    _positive(gamma=gamma)
+    return lambda step: Setting(base_lr * gamma ** (step // steps_per_epoch))
+
+
+def onecycle(
+    total_steps: int,
+    *,
+    max_lr: float,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    anneal: Literal["cos", "linear"] = "cos",
+    three_phase: bool = False,
+    cycle_momentum: bool = True,
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+) -> Schedule:
+    """One cycle: the learning rate rises to max_lr and falls far below its start; momentum does the reverse.
+
+    Source: Smith & Topin 2018; the same numbers as `torch.optim.lr_scheduler.OneCycleLR`. For Adam-like
+    optimizers the momentum is beta1.
+    """
+    _positive(max_lr=max_lr, div_factor=div_factor, final_div_factor=final_div_factor)
+    if not 0 <= pct_start <= 1:
+        raise ValueError(f"pct_start={pct_start}: give the fraction of all steps that the rise takes, in [0, 1]")
+    start, end = max_lr / div_factor, max_lr / div_factor / final_div_factor
+    low, high = base_momentum, max_momentum
+    peak, last = pct_start * total_steps - 1, total_steps - 1
+    if three_phase:
+        phases = [
+            (peak, start, max_lr, high, low),
+            (2 * peak, max_lr, start, low, high),
+            (last, start, end, high, high),
+        ]
+    else:
+        phases = [(peak, start, max_lr, high, low), (last, max_lr, end, low, high)]
+    between = _anneal if anneal == "cos" else (lambda a, b, x: a + (b - a) * x)
+
+    def setting(step: int) -> Setting:
+        begin = 0.0
+        for stop, lr0, lr1, m0, m1 in phases:
+            if step <= stop or stop == last:
+                x = (step - begin) / (stop - begin) if stop > begin else 1.0
+                return Setting(between(lr0, lr1, x), between(m0, m1, x) if cycle_momentum else None)
+            begin = stop
+        raise AssertionError("phases end at the last step")
+
+    return setting
+
+
+def _anneal(start: float, end: float, x: float) -> float:
+    """Half a cosine from start (x = 0) to end (x = 1)."""
+    return end + (start - end) / 2 * (1 + cos(pi * min(1.0, x)))
+
+
+def _positive(zero: bool = False, **knobs: float) -> None:
+    for name, value in knobs.items():
+        if not (value >= 0 if zero else value > 0):
+            raise ValueError(f"{name}={value}: it must be {'zero or more' if zero else 'above zero'}")
+
+
+class PureSchedule:
+    """Sets an optimizer to a pure function of the step; there is no state."""
+
+    def __init__(self, optimizer: Optimizer, schedule: Schedule) -> None:
+        self.optimizer, self.schedule = optimizer, schedule
+
+    def set(self, step: int) -> None:
+        """Called before update number `step` (from 0)."""
+        lr, momentum = self.schedule(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+            if momentum is not None:
+                if "betas" in group:
+                    group["betas"] = (momentum, *group["betas"][1:])
+                elif group.get("momentum"):  # plain descent stays plain
+                    group["momentum"] = momentum
+
+    def end_epoch(self, metrics: dict[str, float]) -> None:
+        """Nothing: the step says it all."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+class TorchSchedule:
+    """Any scheduler of `torch.optim.lr_scheduler`, stepped after each optimizer step or each epoch as declared.
+
+    `monitor` is the metric that `ReduceLROnPlateau` watches, at the end of each epoch.
+    """
+
+    def __init__(
+        self,
+        scheduler: LRScheduler,
+        *,
+        interval: Literal["step", "epoch"] = "epoch",
+        monitor: str = "val/loss",
+    ) -> None:
+        self.scheduler, self.interval, self.monitor = scheduler, interval, monitor
+        self.steps = 0
+        if isinstance(scheduler, ReduceLROnPlateau) and interval != "epoch":
+            raise ValueError("ReduceLROnPlateau watches a metric, which comes once an epoch: give interval=epoch")
+
+    def set(self, step: int) -> None:
+        """Called before update number `step` (from 0): catches up with the steps that have been done."""
+        if self.interval == "step" and self.steps < step:
+            self.scheduler.step()
+        self.steps = step
+
+    def end_epoch(self, metrics: dict[str, float]) -> None:
+        """Called after the last update of an epoch, with the newest metrics."""
+        if self.interval == "step":
+            return
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            if self.monitor in metrics:
+                self.scheduler.step(metrics[self.monitor])
+        else:
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "scheduler": self.scheduler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+        self.scheduler.load_state_dict(state["scheduler"])

@@ -1,0 +1,301 @@
+"""The training step and the loop. The loop is a generator of `Record`s: the caller's `for` body is the callback.
+
+trainer = Trainer(model, nn.CrossEntropyLoss(), torch.optim.AdamW(model.parameters(), lr=1e-3))
+for record in trainer.fit(loader, epochs=10):
+    print(record.step, record.metrics["train/loss"])
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import LBFGS, Optimizer
+
+from dltrain.errors import DivergedError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Loader(Protocol):
+    """What `fit` needs of a loader: batches (x, y, index) of an epoch from a position, and their number."""
+
+    samples: int
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]: ...
+
+
+@dataclass(frozen=True)
+class Record:
+    """One report: `metrics` by name (train/loss, train/lr, val/loss, ...), and the loss of each step since the last.
+
+    `step` counts optimizer updates done, `epoch` is the same in passes over the data; `losses` is float32 [steps].
+    """
+
+    step: int
+    epoch: float
+    metrics: dict[str, float]
+    losses: Tensor
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy and torch, every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+class Trainer:
+    """A model, a loss and an optimizer, and how they make a step.
+
+    Four seams act inside the step: `transform(x, y, index, epoch)` on each batch, `penalty()` added to the loss,
+    clipping, and `constraint()` after the update. `schedule` sets the learning rate before it; `ema` averages the
+    weights after it, and then stands for the model in validation.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        optimizer: Optimizer,
+        *,
+        schedule: Any = None,
+        device: torch.device | str | None = None,
+        precision: Precision = "fp32",
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        transform: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]] | None = None,
+        penalty: Callable[[], Tensor] | None = None,
+        constraint: Callable[[], None] | None = None,
+        ema: Any = None,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.transform, self.penalty, self.constraint = transform, penalty, constraint
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.device = torch.device(device) if device else self.parameters[0].device
+        self.precision = precision
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.steps = 0
+        self.stop = False  # set from outside (a signal) to end the loop after the step at hand
+        self.losses: list[Tensor] = []  # of the steps since the last record, on the device
+        self._norm: Tensor | None = None  # of the last gradient, before clipping
+
+    # -- the step ----------------------------------------------------------------------------------------------
+
+    def step(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int = 0) -> Tensor:
+        """One update from one batch, or from several whose gradients are averaged.
+
+        batches: (x [B, ...], y [B] or [B, K], index [B]) each. Returns the mean loss, a detached scalar.
+        Raises DivergedError before the update when the loss is not finite (on a CPU, where asking costs nothing;
+        elsewhere `fit` asks at each report).
+        """
+        if self.schedule is not None:
+            self.schedule.set(self.steps)
+        if isinstance(self.optimizer, LBFGS):  # evaluates the loss several times in one step
+            loss = self.optimizer.step(lambda: self._gradients(batches, epoch)).detach()
+        else:
+            loss = self._gradients(batches, epoch)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        if self.constraint is not None:
+            self.constraint()
+        if self.ema is not None:
+            self.ema.update()
+        self.steps += 1
+        self.losses.append(loss)
+        return loss
+
+    def _gradients(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
+        """Leaves the clipped gradient of the mean loss (plus the penalty) in `.grad`; returns that mean loss."""
+        self.optimizer.zero_grad()
+        samples, mean = sum(len(x) for x, _, _ in batches), None
+        for i, (x, y, index) in enumerate(batches):
+            if self.transform is not None:
+                x, y = self.transform(x, y, index, epoch)
+            with self._autocast():
+                loss = self.loss(self.model(x), y)
+            if len(batches) > 1:
+                loss = loss * (len(x) / samples)
+            objective = loss + self.penalty() if self.penalty is not None and i == 0 else loss
+            self.scaler.scale(objective).backward()
+            mean = loss.detach() if mean is None else mean + loss.detach()
+        if self.device.type == "cpu" and not math.isfinite(mean):
+            raise self._diverged(f"the loss is {mean.item()}")
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        self._clip()
+        return mean
+
+    def _clip(self) -> None:
+        """Clips by value, then by global norm."""
+        if self.clip_value is not None:
+            nn.utils.clip_grad_value_(self.parameters, self.clip_value)
+        if self.clip_norm is not None:
+            self._norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+            if self.device.type == "cpu" and self.precision != "fp16" and not math.isfinite(self._norm):
+                raise self._diverged(f"the gradient norm is {self._norm.item()}")
+
+    def _autocast(self) -> Any:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def _diverged(self, what: str) -> DivergedError:
+        lr = self.optimizer.param_groups[0]["lr"]
+        return DivergedError(
+            f"step {self.steps + 1}: {what} (lr {lr:.3g}); the update was not made. "
+            "Try a smaller optimizer.lr, regularisation.clip_norm=1.0, or look for extreme values in the data"
+        )
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        train: Loader,
+        *,
+        epochs: float | None = None,
+        steps: int | None = None,
+        report_every: int | None = None,
+        eval_every: int | None = None,
+        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+        limit_batches: int | None = None,
+        progress: Callable[[], object] | None = None,
+    ) -> Iterator[Record]:
+        """Trains until `epochs` (or `steps`) are done, counted from the very first, and yields a Record at each report.
+
+        `report_every` and `eval_every` are in steps, an epoch when not given. `validate(model)` returns metrics,
+        which enter the record as val/*. `limit_batches` shortens every epoch. `progress()` is called after each step.
+        """
+        batches = min(len(train), limit_batches or len(train))
+        per_epoch = math.ceil(batches / self.accumulate)
+        total = steps if steps is not None else round((epochs or 1) * per_epoch)
+        report_every, eval_every = report_every or per_epoch, eval_every or per_epoch
+        meter = _Meter(self)
+        self.model.train()
+        self.loss.train()
+        while self.steps < total and not self.stop:
+            epoch, done = divmod(self.steps, per_epoch)
+            start = done * self.accumulate
+            source = islice(train.epoch(epoch, start), batches - start)
+            while self.steps < total and not self.stop and (group := list(islice(source, self.accumulate))):
+                self.step(group, epoch)
+                meter.samples += sum(len(batch[0]) for batch in group)
+                if progress is not None:
+                    progress()
+                ended = self.steps % per_epoch == 0
+                last = self.steps == total
+                metrics = {}
+                if self.steps % eval_every == 0 or last:
+                    metrics = meter.paused(lambda: self._validate(validate))
+                if ended and self.schedule is not None:
+                    self.schedule.end_epoch(metrics)
+                if metrics or last or self.steps % report_every == 0:
+                    yield meter.record(self.steps / per_epoch, metrics)
+
+    def _validate(self, validate: Callable[[nn.Module], dict[str, float]] | None) -> dict[str, float]:
+        if validate is None:
+            return {}
+        return {f"val/{name}": value for name, value in validate(self.best_model).items()}
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The model to judge: the averaged one where there is one."""
+        return self.model if self.ema is None else self.ema.model
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the model's own state that the next step depends on."""
+        return {
+            "steps": self.steps,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule is not None else {},
+            "scaler": self.scaler.state_dict(),
+            "losses": torch.stack(self.losses) if self.losses else None,
+            "ema": self.ema.state_dict() if self.ema is not None else {},
+            "random": random_state(self.device),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave; the random state last."""
+        self.steps = state["steps"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        self.losses = [] if state["losses"] is None else list(state["losses"].to(self.device))
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+        set_random_state(state["random"], self.device)
+
+
+class _Meter:
+    """Makes a record of what the trainer gathered since the last one; its clock stops for validation."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.samples, self.since = trainer, 0, time.perf_counter()
+
+    def paused(self, work: Callable[[], dict[str, float]]) -> dict[str, float]:
+        begin = time.perf_counter()
+        result = work()
+        self.since += time.perf_counter() - begin
+        return result
+
+    def record(self, epoch: float, metrics: dict[str, float]) -> Record:
+        trainer = self.trainer
+        losses = torch.stack(trainer.losses).float().cpu()
+        seconds = time.perf_counter() - self.since
+        if not losses.isfinite().all():
+            raise trainer._diverged(f"a loss among the last {len(losses)} is not finite")
+        gradients = [p.grad for p in trainer.parameters if p.grad is not None]
+        norm = trainer._norm if trainer._norm is not None else nn.utils.get_total_norm(gradients)
+        own = {
+            "train/loss": losses.double().mean().item(),
+            "train/lr": float(trainer.optimizer.param_groups[0]["lr"]),
+            "train/grad_norm": float(norm),
+            "train/weight_norm": float(nn.utils.get_total_norm([p.detach() for p in trainer.parameters])),
+            "train/samples_per_s": self.samples / max(seconds, 1e-9),
+        }
+        if trainer.penalty is not None:
+            own["train/penalty"] = float(trainer.penalty().detach())
+        record = Record(trainer.steps, epoch, {**own, **metrics}, losses)
+        trainer.losses, self.samples, self.since = [], 0, time.perf_counter()
+        return record
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every generator that a step may draw from, as tensors and plain values."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restores what `random_state` gave."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["device"] is not None:
+        torch.cuda.set_rng_state(state["device"], device)
