@@ -4,20 +4,19 @@ Beware of torchvision's v2 transforms on a batch: one call draws ONE set of para
 gets the same rotation. Here `Augmentation` draws per sample and works on the whole batch on its device; the
 AutoAugment family (`policy`) runs image by image in the loader's workers.
 
-What it costs, in thousands of 28x28 images per second on one thread (`scripts/benchmark_augmentation.py`, batches of
-128, a 2-core cloud CPU):
-
+Thousands of 28x28 images per second on one thread of a cloud CPU (`scripts/benchmark_augmentation.py`):
     batched here     affine 95, elastic 90, both 65 to 85, crop_flip 140, erasing 165
-    image by image   auto_augment 6, rand_augment 4, trivial_augment 7 (a worker; more workers, more of it)
-    torchvision v2   RandomAffine 5, ElasticTransform 0.9, RandomCrop + flip 11, RandomErasing 18 (image by image)
+    image by image   auto_augment 6, rand_augment 4, trivial_augment 7 (times the number of workers)
+    torchvision v2   RandomAffine 5.5, ElasticTransform 0.9, RandomCrop + flip 11, RandomErasing 18 (image by image)
 
 Randomness is counter-based: `uniform` hashes (seed, epoch, sample, stream, element), so what happens to a sample
-depends neither on the batch it comes in nor on workers, device, or what else drew random numbers.
+depends neither on its batch nor on workers, device (but for rounding), or what else drew random numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import signature
 from math import ceil, exp, isfinite, prod
 from typing import Any, Literal
 
@@ -122,7 +121,8 @@ def inverse_affine(*, angle: Tensor, translate: Tensor, scale: Tensor, shear: Te
     slant = torch.deg2rad(shear).tan()
     rows = [cos - slant * sin, sin + slant * cos, -sin, cos]  # of (rotation @ shear)^-1; its determinant is 1
     linear = (torch.stack(rows, dim=1) / scale[:, None]).view(-1, 2, 2)
-    return torch.cat([linear, -linear @ translate[:, :, None]], dim=2)
+    offset = -(linear * translate[:, None]).sum(2, keepdim=True)  # a matmul may round to TF32 on a GPU
+    return torch.cat([linear, offset], dim=2)
 
 
 class Elastic:
@@ -180,7 +180,8 @@ class CropFlip:
     draws = 3
 
     def __init__(self, *, padding: int, flip: bool) -> None:
-        _check("crop_flip.padding", padding, padding >= 0, "a number of pixels >= 0")
+        _check("crop_flip.padding", padding, isinstance(padding, int) and padding >= 0, "a number of pixels >= 0")
+        _check("crop_flip.flip", flip, isinstance(flip, bool), "true or false")
         self.padding, self.flip = padding, flip
 
     def apply(self, x: Tensor, u: Tensor, fill: Tensor) -> Tensor:
@@ -198,10 +199,10 @@ class CropFlip:
 
 
 class Erasing:
-    """Overwrites a random rectangle of some images with empty pixels.
+    """Overwrites a random rectangle of some images with empty pixels (Zhong et al., Random Erasing, AAAI 2020).
 
     p: share of the images that lose one. area: [low, high], the rectangle's share of the image; its height : width
-    is log-uniform between 0.3 and 3.3. Source: Zhong et al., Random Erasing, AAAI 2020.
+    is log-uniform between 0.3 and 3.3.
     """
 
     draws = 5
@@ -244,39 +245,35 @@ class Augmentation:
 
     x: float [B, C, H, W], normalised; index: the samples' positions in their split int64 [B]. What happens to a
     sample is a pure function of (seed, epoch, index). Affine and elastic share one resampling; then come crop_flip
-    and erasing. in_shape: (C, H, W); fill: what an empty pixel is after normalisation, one value per channel.
-    Raises ConfigError where samples are not images.
+    and erasing. fill: what an empty pixel is after normalisation, one value per channel. The others are the knobs of
+    the class of that name (None: leave it out): `Augmentation(0, fill=(0.0,), affine={"degrees": 15})`. Raises
+    ConfigError for knobs that cannot work and for samples that are not images.
     """
 
     def __init__(
         self,
         seed: int,
         *,
-        in_shape: tuple[int, ...],
         fill: tuple[float, ...],
-        affine: Affine | None = None,
-        elastic: Elastic | None = None,
-        crop_flip: CropFlip | None = None,
-        erasing: Erasing | None = None,
-        device: torch.device | str = "cpu",
+        affine: Mapping[str, Any] | None = None,
+        elastic: Mapping[str, Any] | None = None,
+        crop_flip: Mapping[str, Any] | None = None,
+        erasing: Mapping[str, Any] | None = None,
     ) -> None:
-        if len(in_shape) != 3:
-            raise ConfigError(
-                f"augmentation needs images [C, H, W] and this data has samples of shape {list(in_shape)}; "
-                "take it out of `regularisation`"
-            )
-        self.seed, self.affine, self.elastic, self.crop_flip, self.erasing = seed, affine, elastic, crop_flip, erasing
-        _, self.height, self.width = in_shape
-        self._fill = torch.tensor(fill, device=device).view(-1, 1, 1)
-        self._x, self._y = (torch.arange(n, device=device) - (n - 1) / 2 for n in (self.width, self.height))
-        if elastic:
-            self._smooth_y, self._smooth_x = (elastic.smoothing(n).to(device) for n in (self.height, self.width))
+        self.seed, self.fill = seed, fill
+        self.affine = _build(Affine, "affine", affine)
+        self.elastic = _build(Elastic, "elastic", elastic)
+        self.crop_flip = _build(CropFlip, "crop_flip", crop_flip)
+        self.erasing = _build(Erasing, "erasing", erasing)
+        self._prepared: tuple[torch.Size, torch.device] | None = None
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         if len(x) > _CHUNK:
             parts = zip(x.split(_CHUNK), y.split(_CHUNK), index.split(_CHUNK), strict=True)
             return torch.cat([self(*part, epoch)[0] for part in parts]), y
+        if self._prepared != (x.shape[1:], x.device):
+            self._prepare(x)
         index = index.to(x.device, non_blocking=True)
         if self.affine or self.elastic:
             x = resample(x, self._where(index, epoch), self._fill)
@@ -285,11 +282,24 @@ class Augmentation:
                 x = change.apply(x, uniform(self.seed, epoch, index, (change.draws,), stream), self._fill)
         return x, y
 
+    def _prepare(self, x: Tensor) -> None:
+        """Works out, once, what depends only on the images' size and device."""
+        if x.ndim != 4 or x.shape[1] != len(self.fill):
+            raise ConfigError(
+                f"augmentation needs images [B, {len(self.fill)}, H, W], a channel per value of fill, and got inputs "
+                f"of shape {list(x.shape)}"
+            )
+        self._fill = torch.tensor(self.fill, device=x.device).view(-1, 1, 1)
+        self._y, self._x = (torch.arange(n, device=x.device) - (n - 1) / 2 for n in x.shape[2:])
+        if self.elastic:
+            self._smooth_y, self._smooth_x = (self.elastic.smoothing(n).to(x.device) for n in x.shape[2:])
+        self._prepared = (x.shape[1:], x.device)
+
     def _where(self, index: Tensor, epoch: int) -> Tensor:
         """Where each output pixel comes from: [B, 2, H, W], x and y in pixels from the centre."""
         if self.affine:
             u = uniform(self.seed, epoch, index, (self.affine.draws,), 0)
-            right, down, offset = self.affine.inverse(u, self.height, self.width)[..., None, None].unbind(2)
+            right, down, offset = self.affine.inverse(u, len(self._y), len(self._x))[..., None, None].unbind(2)
             where = right * self._x + (down * self._y[:, None] + offset)
         else:
             where = torch.stack(torch.meshgrid(self._x, self._y, indexing="xy"))
@@ -300,7 +310,14 @@ class Augmentation:
         return where
 
 
-GEOMETRIC = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+def _build(kind: Callable[..., Any], key: str, knobs: Mapping[str, Any] | None) -> Any:
+    if knobs is None:
+        return None
+    try:
+        return kind(**knobs)
+    except TypeError as error:
+        takes = ", ".join(f"{p.name} ({p.annotation})" for p in signature(kind).parameters.values())
+        raise ConfigError(f"regularisation.augmentation.{key}={dict(knobs)}: it takes {takes}") from error
 
 
 def auto_augment(
@@ -309,11 +326,11 @@ def auto_augment(
     interpolation: Literal["nearest", "bilinear"] = "bilinear",
 ) -> Callable[[Tensor], Tensor]:
     """AutoAugment: one of 25 pairs of operations that a search found good for that set (Cubuk et al., CVPR 2019)."""
-    from torchvision.transforms import v2  # 1.5 s to import
+    from torchvision.transforms.v2 import AutoAugmentPolicy  # 1.5 s to import
 
-    policies = {name: getattr(v2.AutoAugmentPolicy, name.upper()) for name in ("imagenet", "cifar10", "svhn")}
-    _check("policy.learned_on", learned_on, learned_on in policies, "imagenet, cifar10 or svhn")
-    return v2.AutoAugment(policies[learned_on], interpolation=_interpolation(interpolation))
+    sets = ("imagenet", "cifar10", "svhn")
+    _check("policy.learned_on", learned_on, learned_on in sets, f"one of {', '.join(sets)}")
+    return _torchvision("AutoAugment", interpolation, policy=AutoAugmentPolicy(learned_on))
 
 
 def rand_augment(
@@ -328,14 +345,11 @@ def rand_augment(
 
     operations=geometric leaves out colours, posterize, solarize and the like: for digits and other drawings.
     """
-    from torchvision.transforms import v2
-
     _check("policy.num_ops", num_ops, num_ops >= 1, "a number of operations >= 1")
-    _check("policy.num_magnitude_bins", num_magnitude_bins, num_magnitude_bins >= 2, "a number of steps >= 2")
-    good = 0 <= magnitude < num_magnitude_bins
+    good = isinstance(magnitude, int) and 0 <= magnitude < num_magnitude_bins
     _check("policy.magnitude", magnitude, good, f"a step from 0 to {num_magnitude_bins - 1}")
-    how = _interpolation(interpolation)
-    return _restricted(v2.RandAugment(num_ops, magnitude, num_magnitude_bins, interpolation=how), operations)
+    sizes = {"num_ops": num_ops, "magnitude": magnitude, "num_magnitude_bins": num_magnitude_bins}
+    return _torchvision("RandAugment", interpolation, operations, **sizes)
 
 
 def trivial_augment(
@@ -346,13 +360,24 @@ def trivial_augment(
 ) -> Callable[[Tensor], Tensor]:
     """TrivialAugment (wide): one random operation of random strength (Mueller & Hutter, ICCV 2021).
 
-    Nothing to tune, but strong: rotations reach 135 degrees, which turns a 6 into a 9.
+    Nothing to tune, but strong: rotations reach 135 degrees, too much where 6 and 9 must stay apart.
     """
+    return _torchvision("TrivialAugmentWide", interpolation, operations, num_magnitude_bins=num_magnitude_bins)
+
+
+def _torchvision(name: str, interpolation: str, operations: str = "all", **knobs: Any) -> Any:
     from torchvision.transforms import v2
 
-    _check("policy.num_magnitude_bins", num_magnitude_bins, num_magnitude_bins >= 2, "a number of steps >= 2")
-    how = _interpolation(interpolation)
-    return _restricted(v2.TrivialAugmentWide(num_magnitude_bins, interpolation=how), operations)
+    _check("policy.interpolation", interpolation, interpolation in ("nearest", "bilinear"), "nearest or bilinear")
+    _check("policy.operations", operations, operations in ("all", "geometric"), "all or geometric")
+    bins = knobs.get("num_magnitude_bins", 2)
+    _check("policy.num_magnitude_bins", bins, isinstance(bins, int) and bins >= 2, "a number of steps >= 2")
+    transform = getattr(v2, name)(interpolation=v2.InterpolationMode(interpolation), **knobs)
+    if operations == "geometric":
+        names = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+        space = transform._AUGMENTATION_SPACE  # torchvision offers no public way to choose the operations
+        transform._AUGMENTATION_SPACE = {name: space[name] for name in names}
+    return transform
 
 
 POLICIES = {"auto_augment": auto_augment, "rand_augment": rand_augment, "trivial_augment": trivial_augment}
@@ -366,12 +391,6 @@ def policy(name: str, **knobs: Any) -> Callable[[Tensor], Tensor]:
     """
     if name not in POLICIES:
         raise ConfigError(f"regularisation.augmentation.policy.name={name}: write one of {', '.join(POLICIES)}")
-    known = list(POLICIES[name].__kwdefaults__)
-    if unknown := sorted(set(knobs) - set(known)):
-        raise ConfigError(
-            f"regularisation.augmentation.policy: {name} has no knob {', '.join(unknown)}; it has {', '.join(known)}. "
-            "Choose one policy at a time."
-        )
     return _Policy(name, knobs)
 
 
@@ -379,25 +398,10 @@ class _Policy:
     """A policy that can be sent to a worker process: torchvision's tables of functions cannot be pickled."""
 
     def __init__(self, name: str, knobs: dict[str, Any]) -> None:
-        self.recipe, self.transform = (name, knobs), POLICIES[name](**knobs)
+        self.recipe, self.transform = (name, knobs), _build(POLICIES[name], f"policy: {name}", knobs)
 
     def __call__(self, image: Tensor) -> Tensor:
         return self.transform(image)
 
     def __reduce__(self):
         return _Policy, self.recipe
-
-
-def _interpolation(name: str) -> Any:
-    from torchvision.transforms import InterpolationMode
-
-    _check("policy.interpolation", name, name in ("nearest", "bilinear"), "nearest or bilinear")
-    return InterpolationMode(name)
-
-
-def _restricted(transform: Any, operations: str) -> Any:
-    _check("policy.operations", operations, operations in ("all", "geometric"), "all or geometric")
-    if operations == "geometric":
-        space = transform._AUGMENTATION_SPACE  # torchvision offers no public way to choose the operations
-        transform._AUGMENTATION_SPACE = {name: space[name] for name in GEOMETRIC}
-    return transform

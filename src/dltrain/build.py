@@ -122,9 +122,7 @@ def make_trainer(plan: Plan) -> Trainer:
         accumulate=settings.accumulate,
         clip_norm=regular.clip_norm,
         clip_value=regular.clip_value,
-        transform=make_transform(
-            regular, plan.data, seed=plan.seed, outputs=plan.out_features, device=plan.device
-        ),
+        transform=make_transform(regular, plan.data, seed=plan.seed, outputs=plan.out_features, device=plan.device),
         penalty=regularisation.Penalty(model, l1=regular.l1, l2=regular.l2) if penalised else None,
         constraint=regularisation.MaxNorm(model, regular.max_norm) if regular.max_norm else None,
         ema=regularisation.EMA(model, regular.ema) if regular.ema else None,

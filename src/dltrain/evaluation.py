@@ -86,6 +86,8 @@ def evaluate(
             logits = model(x)
             if logits.dim() != 2:
                 raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
+            if n == 0 and target_std is not None:  # once: a copy to the device waits for it
+                target_mean, target_std = target_mean.to(y.device), target_std.to(y.device)
             if task == "regression":
                 truth = _original(y, target_mean, target_std)
                 origin = truth[0] if origin is None else origin
@@ -139,7 +141,7 @@ def _label_metrics(sums: list[float], n: int) -> dict[str, float]:
 def _original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
     """Standardised targets [B, K] in original units, as float64."""
     values = values.double()
-    return values if std is None else values * std.to(values.device) + mean.to(values.device)
+    return values if std is None else values * std + mean
 
 
 def _regression_sums(guess: Tensor, y: Tensor) -> Tensor:

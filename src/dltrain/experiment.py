@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import threading
@@ -130,11 +131,18 @@ class Keeper:
             self.last_metrics = _numbers(record)
             if self.stopping and self.stopping.monitor in record.metrics:
                 self.exhausted = self.stopping.update(record.metrics[self.stopping.monitor])
-        if self.monitor in record.metrics and self.best.improved(record.metrics[self.monitor]):
+        if self._improved(record.metrics):
             self.best_metrics = _numbers(record)
             self.best_weights = checkpoint.copy_to_cpu(self.trainer.best_model.state_dict())
         if seconds - self._saved_at >= self.every:
             self.save(seconds)
+
+    def _improved(self, metrics: dict[str, float]) -> bool:
+        """By the monitor; among equals (accuracies of a small set often are) by the validation loss."""
+        value = metrics.get(self.monitor)
+        if value is not None and value == self.best.value:
+            return metrics.get("val/loss", math.inf) < self.best_metrics["loss"]
+        return self.best.improved(value)
 
     def save(self, seconds: float) -> None:
         """Writes the best weights if they are new, then the state to go on from; keeps two of the latter."""

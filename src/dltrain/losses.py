@@ -38,6 +38,9 @@ class MSE(nn.Module):
     tasks = ("regression",)
     outputs = staticmethod(_one_per_class)
 
+    def __init__(self) -> None:  # nn.Module's own takes any arguments; the signature is the schema
+        super().__init__()
+
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         _check_shapes(logits, target)
         return F.mse_loss(logits, target)
@@ -48,6 +51,9 @@ class MAE(nn.Module):
 
     tasks = ("regression",)
     outputs = staticmethod(_one_per_class)
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         _check_shapes(logits, target)
@@ -162,6 +168,9 @@ class Perceptron(nn.Module):
     tasks = ("binary", "multiclass")
     outputs = staticmethod(_one_if_binary)
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         loss = -_signs("perceptron", logits, target) * logits
         return loss.masked_fill(loss < 0, 0).mean()  # relu's gradient at 0 is 0
@@ -195,6 +204,9 @@ class OneHotMSE(nn.Module):
 
     tasks = ("binary", "multiclass")
     outputs = staticmethod(_one_per_class)
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         soft = target.is_floating_point()

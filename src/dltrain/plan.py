@@ -23,7 +23,7 @@ from dltrain import build, evaluation, losses, models, regularisation, runs
 from dltrain.config import Composed
 from dltrain.data import Data, Tensors
 from dltrain.errors import ConfigError, DataError
-from dltrain.targets import check_arguments, resolve
+from dltrain.targets import check_arguments, did_you_mean, resolve
 
 _LOADER_KEYS = ("batch_size", "workers")  # of a data node, for the loader rather than the source
 
@@ -227,6 +227,7 @@ class _Planner:
             loss, out_features = self._loss(parts["loss"], data)
         if data:
             self._augmentation(regular, data)
+            monitor, mode = self._monitors(data, settings, regular, parts["scheduler"])
         if self.mistakes or not (data and settings and regular and loss and all(parts.values())):
             raise ConfigError("\n".join(self.mistakes))
         batches = math.ceil(len(data.train) / (batch_size or len(data.train)))
@@ -243,8 +244,8 @@ class _Planner:
             batch_size=batch_size,
             workers=workers,
             device=_device(settings.device),
-            monitor=settings.monitor,
-            mode="max",
+            monitor=monitor,
+            mode=mode,
             steps_per_epoch=per_epoch,
             total_steps=settings.max_steps or max(1, round(settings.epochs * per_epoch)),
             loss=loss,
@@ -252,7 +253,6 @@ class _Planner:
             overrides=self.composed.overrides,
             notes=[*data.notes, *self.notes],
         )
-        self._monitors(plan)
         self._model(plan)
         self._scheduler(plan)
         self._ignored(plan)
@@ -411,21 +411,23 @@ class _Planner:
 
     # -- what needs the data -----------------------------------------------------------------------------------
 
-    def _monitors(self, plan: Plan) -> None:
-        task = plan.data.task
-        known = ["train/loss", *(f"val/{m}" for m in evaluation.METRICS[task])]
-        default = f"val/{evaluation.default_monitor(task)}"
-        stopping = plan.regularisation.early_stopping or {}
+    def _monitors(
+        self, data: Data, settings: Settings | None, regular: Regularisation | None, scheduler: Part | None
+    ) -> tuple[str, Literal["min", "max"]]:
+        """The metric that chooses the best epoch, and which way is better; every monitor's name is checked."""
+        known = ["train/loss", *(f"val/{m}" for m in evaluation.METRICS[data.task])]
+        stopping = (regular.early_stopping if regular else None) or {}
+        chosen = settings.monitor if settings else "auto"
         for key, name in (
-            ("trainer.monitor", plan.monitor),
+            ("trainer.monitor", chosen),
             ("regularisation.early_stopping.monitor", stopping.get("monitor", "auto")),
-            ("scheduler.monitor", plan.parts["scheduler"].arguments.get("monitor", "auto")),
+            ("scheduler.monitor", scheduler.arguments.get("monitor", "auto") if scheduler else "auto"),
         ):
             if name not in ("auto", *known):
-                self.say(key, f"there is no metric `{name}`; choose one of auto, {', '.join(known)}")
-        plan.monitor = default if plan.monitor == "auto" else plan.monitor
-        if plan.monitor in known:
-            plan.mode = evaluation.mode(plan.monitor.split("/")[1])
+                hint = did_you_mean(str(name), known)
+                self.say(key, f"there is no metric `{name}`{hint}; there are auto, {', '.join(known)}")
+        monitor = chosen if chosen in known else f"val/{evaluation.default_monitor(data.task)}"
+        return monitor, evaluation.mode(monitor.split("/")[1])
 
     def _model(self, plan: Plan) -> None:
         """Builds the model without memory, sends a batch through it, and compares the shapes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from dltrain.plan import Plan
 
+_OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
+_SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "patience")
 _METRICS = ("loss", "accuracy", "exact_match", "f1", "rmse", "mae", "r2")
 
 
@@ -34,8 +37,8 @@ def describe(plan: Plan) -> str:
     switched = _switched_on(plan)
     lines += [
         f"loss       {type(plan.loss).__name__}",
-        f"optimizer  {_knobs(parts['optimizer'])}",
-        f"scheduler  {_knobs(parts['scheduler'], ('max_lr', 'warmup', 'step_size', 'milestones', 'gamma', 'patience'))}",
+        f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}",
+        f"scheduler  {_knobs(parts['scheduler'], _SCHEDULE)}",
         *([f"also       {switched}"] if switched else []),
         f"training   {plan.total_steps:,} steps of {size} samples ({plan.steps_per_epoch:,} an epoch) "
         f"on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
@@ -59,7 +62,7 @@ def _name(part: Any) -> str:
     return str(part.arguments.get("name", name)) if name == "torchvision" else name
 
 
-def _knobs(part: Any, names: Sequence[str] = ("lr", "momentum", "nesterov", "weight_decay")) -> str:
+def _knobs(part: Any, names: Sequence[str]) -> str:
     shown = [f"{k} {v}" for k in names if (v := part.arguments.get(k)) not in (None, False, 0.0)]
     return ", ".join([part.function.__name__, *shown])
 
@@ -106,9 +109,9 @@ def _number(name: str, value: float | None) -> str:
 
 
 def _text(table: Table) -> str:
-    console = Console(width=max(100, Console().width), record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=200, file=StringIO())  # a table takes only the width that it needs
     console.print(table)
-    return "\n".join(line.rstrip() for line in console.export_text().splitlines() if line.strip())
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ quantiles, imputation) is fitted on the train part alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
 from math import ceil, prod
 from typing import Any, Literal
 
@@ -126,3 +127,22 @@ def _cut(rows, size, seed, classes, name):
         return train_test_split(rows, test_size=size, random_state=seed, stratify=labels)
     except ValueError:  # a class too rare to stand in both parts
         return train_test_split(rows, test_size=size, random_state=seed)
+
+
+_SOURCES = {  # source -> module, imported at first use
+    "california": ("california_housing",),
+    "datasets": ("dataset",),
+    "folders": ("image_folder",),
+    "images": ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"),
+    "loaders": ("make_loader",),
+    "sklearn_sets": ("digits", "iris", "wine", "breast_cancer", "diabetes"),
+    "tables": ("table",),
+    "toy": ("xor", "moons", "circles", "spirals", "blobs", "sine", "linear", "multilabel"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _SOURCES.items():
+        if name in names:
+            return getattr(import_module(f"dltrain.data.{module}"), name)
+    raise AttributeError(f"module 'dltrain.data' has no attribute {name!r}")

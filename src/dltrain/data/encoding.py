@@ -38,16 +38,14 @@ def column_kind(cells: pl.Series, place: Place) -> Kind:
         raise DataError(f"{place(0)}: column '{name}' holds dates or times ({cells.dtype}); {how}")
     if cells.dtype == pl.Boolean:
         return "boolean"
-    if cells.dtype.is_numeric() or not cells.is_not_null().any():
+    numbers = None if cells.dtype.is_nested() else cells.cast(pl.Float64, strict=False)
+    if numbers is not None and numbers.null_count() == cells.null_count():
         return "number"
     if cells.dtype != pl.String:
         raise DataError(f"{place(0)}: column '{name}' holds {cells.dtype}, not numbers or text; {how}")
-    filled = cells.drop_nulls()
+    filled, strange = cells.drop_nulls(), numbers.filter(cells.is_not_null()).is_null()
     if filled.str.to_lowercase().is_in(["true", "false"]).all():
         return "boolean"
-    strange = filled.cast(pl.Float64, strict=False).is_null()
-    if not strange.any():
-        return "number"
     for pattern, what in ((_DATE, "dates"), (_DECIMAL_COMMA, "numbers with a decimal comma")):
         if filled.str.contains(pattern).all():
             raise DataError(f"{place(_first(cells, filled[0]))}: column '{name}' holds {what} ('{filled[0]}'); {how}")
@@ -125,20 +123,18 @@ def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> list[str]:
     notes = []
     for column in preprocessing["columns"]:
         name, cells = column["name"], _cells(frame, column, preprocessing["missing_marks"])
-        if missing := cells.null_count():
+        missing = cells.null_count()
+        if missing:
             how = "encoded as no category" if column["kind"] == "text" else _by_median(column)
             notes.append(f"column '{name}': {_values(missing)} missing, {how}")
         if column["kind"] == "text":
             new = cells.filter(~cells.is_in(column["categories"])).drop_nulls()
             if len(new):
                 words = ", ".join(f"'{word}'" for word in new.unique().sort().head(3))
-                notes.append(
-                    f"column '{name}': {_values(len(new))} not among the train rows' ({words}), encoded as no category"
-                )
-        else:
-            infinite = int((~np.isfinite(_numbers(cells.drop_nulls(), column["kind"]))).sum())
-            if infinite:
-                notes.append(f"column '{name}': {_values(infinite)} not finite (inf or nan), {_by_median(column)}")
+                which = f"{_values(len(new))} not among the train rows' ({words})"
+                notes.append(f"column '{name}': {which}, encoded as no category")
+        elif infinite := int((~np.isfinite(_numbers(cells, column["kind"]))).sum()) - missing:
+            notes.append(f"column '{name}': {_values(infinite)} not finite (inf or nan), {_by_median(column)}")
     return notes
 
 
@@ -177,7 +173,8 @@ def _scale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
     knots = np.array(column["quantiles"])
     ranks = np.linspace(0, 1, len(knots))
     below, above = np.interp(values, knots, ranks), -np.interp(-values, -knots[::-1], -ranks[::-1])
-    quantile = np.clip((below + above) / 2, 1 - _LARGEST, _LARGEST)
+    quantile = np.where(values <= knots[0], 0, np.where(values >= knots[-1], 1, (below + above) / 2))
+    quantile = np.clip(quantile, 1 - _LARGEST, _LARGEST)
     return torch.special.ndtri(torch.from_numpy(quantile)).numpy()
 
 
@@ -191,13 +188,12 @@ def _numbers(cells: pl.Series, kind: Kind, place: Place | None = None) -> np.nda
         values = words.replace_strict({"true": 1.0, "false": 0.0}, default=None, return_dtype=pl.Float64)
     else:
         values = cells.cast(pl.Float64, strict=False)
-    strange = values.is_null() & cells.is_not_null()
-    if strange.any():
-        row = strange.arg_true()[0]
+    if values.null_count() > cells.null_count():
+        row = (values.is_null() & cells.is_not_null()).arg_true()[0]
         wanted = "true or false" if kind == "boolean" else "a number"
         where = place(row) if place else f"row {row + 1}"
         raise DataError(f"{where}: '{cells[row]}' in column '{cells.name}' is not {wanted}")
-    return values.fill_null(float("nan")).to_numpy()
+    return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
 
 
 def _codes(cells: pl.Series, column: dict[str, Any]) -> np.ndarray:

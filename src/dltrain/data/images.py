@@ -29,8 +29,18 @@ _IDX_FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-_FASHION = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-_CIFAR10 = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
+_FASHION_CLASSES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
+_CIFAR10_CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
+_CIFAR10 = Remote(
+    "cifar-10-binary.tar.gz",
+    ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
+    "c32a1d4ab5d03f1284b67883e8d87530",
+)
+_CIFAR100 = Remote(
+    "cifar-100-binary.tar.gz",
+    ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
+    "03b5dce01913d631647c71ecec9e9cb8",
+)
 
 
 def mnist(root: str = "data", *, val: float | int = 10_000, split_seed: int = 0, limit: int | None = None) -> Data:
@@ -46,7 +56,7 @@ def fashion_mnist(
     root: str = "data", *, val: float | int = 10_000, split_seed: int = 0, limit: int | None = None
 ) -> Data:
     """Photographs of clothes in MNIST's format (Xiao, Rasul, Vollgraf 2017); see `mnist` for the arguments."""
-    return _idx_set("FashionMNIST", "fashion_mnist", _FASHION.split(","), root, val, split_seed, limit)
+    return _idx_set("FashionMNIST", "fashion_mnist", _FASHION_CLASSES.split(","), root, val, split_seed, limit)
 
 
 def kmnist(root: str = "data", *, val: float | int = 10_000, split_seed: int = 0, limit: int | None = None) -> Data:
@@ -61,14 +71,10 @@ def cifar10(root: str = "data", *, val: float | int = 5_000, split_seed: int = 0
     The binary version's files are looked for in root/cifar-10-batches-bin, root/cifar10 and root. Validation is
     cut from the train files by class; `limit` keeps that many of the remaining train images.
     """
-    archive = Remote(
-        "cifar-10-binary.tar.gz",
-        ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
-        "c32a1d4ab5d03f1284b67883e8d87530",
-    )
     train = [f"data_batch_{i}.bin" for i in range(1, 6)]
-    folder = _locate(root, "cifar-10-batches-bin", "cifar10", archive, [*train, "test_batch.bin"], "batches.meta.txt")
-    classes = _class_names(folder / "batches.meta.txt", 10) or _CIFAR10.split(",")
+    names = "batches.meta.txt"
+    folder = _locate(root, "cifar-10-batches-bin", "cifar10", _CIFAR10, [*train, "test_batch.bin"], names)
+    classes = _class_names(folder / names, 10) or _CIFAR10_CLASSES.split(",")
     return _cifar_set(folder, train, "test_batch.bin", 1, classes, val, split_seed, limit)
 
 
@@ -77,13 +83,8 @@ def cifar100(root: str = "data", *, val: float | int = 5_000, split_seed: int = 
 
     The binary version's files are looked for in root/cifar-100-binary, root/cifar100 and root.
     """
-    archive = Remote(
-        "cifar-100-binary.tar.gz",
-        ("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",),
-        "03b5dce01913d631647c71ecec9e9cb8",
-    )
     names = "fine_label_names.txt"
-    folder = _locate(root, "cifar-100-binary", "cifar100", archive, ["train.bin", "test.bin"], names)
+    folder = _locate(root, "cifar-100-binary", "cifar100", _CIFAR100, ["train.bin", "test.bin"], names)
     classes = _class_names(folder / names, 100) or [str(i) for i in range(100)]
     return _cifar_set(folder, ["train.bin"], "test.bin", 2, classes, val, split_seed, limit)
 

@@ -27,18 +27,22 @@ Place = Callable[[int], str]  # a row number of the frame -> where its user find
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one file. `frame` holds text, null where a cell is empty (CSV), or typed columns (Parquet).
+    """The rows of a file. `frame` holds text, null where a cell is empty (CSV), or typed columns (Parquet).
 
-    lines: int64 [rows], the line of each row in the text file, or its row number in a Parquet file.
+    lines: int64 [rows of this file], the line of each row in a text file, its row number in a Parquet file.
+    `rest` is another file whose rows follow in `frame`.
     """
 
     path: Path
     frame: pl.DataFrame
     lines: np.ndarray
     notes: tuple[str, ...] = ()
+    rest: Table | None = None
 
     def place(self, row: int) -> str:
         """Where row number `row` of the frame stands: file name and line."""
+        if row >= len(self.lines):
+            return self.rest.place(row - len(self.lines))
         return f"{self.path}, {'row' if self.path.suffix in _PARQUET else 'line'} {self.lines[row]}"
 
 
@@ -62,6 +66,19 @@ def read_table(path: str | Path, *, separator: str | None = None) -> Table:
         raise DataError(f"{path}: has a header ({_listed(header)}) and no rows under it")
     frame = _without_index(path, _clean(frame), notes)
     return Table(path, frame, lines, tuple(notes))
+
+
+def append(first: Table, second: Table) -> Table:
+    """Both tables' rows under the columns of the first, which the second must have too."""
+    import polars as pl
+
+    columns = first.frame.columns
+    require_columns(columns, second.frame.columns, knob=f"a column of {first.path}", path=second.path)
+    try:
+        frame = pl.concat([first.frame, second.frame.select(columns)], how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{second.path}: its columns are of other types than those of {first.path}: {error}") from None
+    return Table(first.path, frame, first.lines, first.notes + second.notes, rest=second)
 
 
 def require_columns(wanted: list[str], columns: list[str], *, knob: str, path: Path | str) -> None:
@@ -230,7 +247,7 @@ def _read_parquet(path: Path) -> Table:
         )
     try:
         frame = pl.read_parquet(io.BytesIO(raw))
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {_short(str(error))}") from None
     if not len(frame):
         raise DataError(f"{path}: has columns ({_listed(frame.columns)}) and no rows")

@@ -6,8 +6,6 @@ are left as drawn. With val=0 and test=0 all rows are used for all three parts.
 
 from __future__ import annotations
 
-from math import ceil
-
 import numpy as np
 import torch
 
@@ -47,7 +45,7 @@ def moons(
 ) -> Data:
     """Two half circles of radius 1 that reach into each other (scikit-learn's make_moons)."""
     rng = _generator(n, noise, seed)
-    upper, lower = (np.linspace(0, np.pi, k) for k in (ceil(n / 2), n // 2))
+    upper, lower = (np.linspace(0, np.pi, k) for k in (n // 2, n - n // 2))
     x = np.concatenate(
         [
             np.stack([np.cos(upper), np.sin(upper)], axis=1),

@@ -1,0 +1,79 @@
+"""Who may import whom: rooms know torch and their subject, the engine knows the rooms, the borders know Hydra."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "dltrain"
+ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation")
+ENGINE = ("trainer", "checkpoint", "tracking")
+BORDERS = ("targets", "config", "plan", "build", "experiment", "report", "runs", "cli")
+ALLOWED = {
+    **{room: {"errors"} for room in ROOMS},
+    "trainer": {"errors"},
+    "checkpoint": {"errors"},
+    "tracking": {"errors", "trainer"},
+    "runs": {"errors"},
+    "targets": {"errors"},
+    "config": {"errors", "targets"},
+}
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything that a file imports, at any depth of the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def own(path: Path) -> set[str]:
+    """The modules of dltrain that a file imports, by their first name."""
+    return {name.split(".")[1] for name in imports(path) if name.startswith("dltrain.")}
+
+
+def test_every_module_has_its_place():
+    places = {*ROOMS, *ENGINE, *BORDERS, "errors", "__init__"}
+    assert {p.stem for p in SRC.glob("*.py")} == places
+
+
+@pytest.mark.parametrize("module", sorted(ALLOWED))
+def test_modules_import_only_from_above(module):
+    assert own(SRC / f"{module}.py") <= ALLOWED[module]
+
+
+@pytest.mark.parametrize("path", sorted((SRC / "data").glob("*.py")), ids=lambda p: p.stem)
+def test_data_knows_only_itself(path):
+    assert own(path) <= {"data", "errors"}
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
+def test_only_the_borders_know_hydra_and_exits(path):
+    text = path.read_text(encoding="utf-8")
+    libraries = {name.split(".")[0] for name in imports(path)}
+    if path.stem not in ("config", "plan", "experiment", "cli"):
+        assert not libraries & {"hydra", "omegaconf"}
+    if path.stem != "cli":
+        assert "sys.exit" not in text
+    assert not libraries & {"pickle", "joblib", "dill", "cloudpickle"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "optimizer"], ["--version"]])
+def test_help_and_listing_need_neither_torch_nor_hydra(arguments):
+    code = (
+        "import sys; sys.argv = ['dltrain', *sys.argv[1:]]\n"
+        "from dltrain.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'hydra', 'omegaconf', 'numpy', 'sklearn', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
