@@ -17,7 +17,7 @@ from dltrain.augmentation import POLICIES, Augmentation, policy
 BATCH = 128
 
 
-def batched(channels: int) -> dict[str, Augmentation]:
+def batched(in_shape: tuple[int, int, int]) -> dict[str, Augmentation]:
     affine = {"affine": {"degrees": 15.0, "translate": 0.1, "scale": [0.85, 1.15], "shear": 10.0}}
     elastic = {"elastic": {"alpha": 34.0, "sigma": 4.0}}
     crop_flip, erasing = {"crop_flip": {"padding": 4, "flip": True}}, {"erasing": {"p": 0.5, "area": [0.02, 0.2]}}
@@ -29,8 +29,8 @@ def batched(channels: int) -> dict[str, Augmentation]:
         "erasing": erasing,
         "all four": affine | elastic | crop_flip | erasing,
     }
-    fill = (0.0,) * channels
-    return {name: Augmentation(0, fill=fill, **knobs) for name, knobs in choices.items()}
+    fill = (0.0,) * in_shape[0]
+    return {name: Augmentation(0, in_shape=in_shape, fill=fill, **knobs) for name, knobs in choices.items()}
 
 
 def per_image(size: int) -> dict[str, object]:
@@ -69,7 +69,7 @@ def main() -> None:
     epochs = iter(range(1_000_000))
 
     work = {}
-    for name, transform in batched(args.channels).items():
+    for name, transform in batched(shape).items():
         work[name, "batched"] = lambda t=transform: t(x, y, index, next(epochs))
     for name, transform in per_image(args.size).items():
         work[name, "image by image"] = lambda t=transform: [t(image) for image in x]

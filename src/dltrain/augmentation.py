@@ -243,37 +243,45 @@ def _check(knob: str, value: Any, good: bool, wanted: str) -> None:
 class Augmentation:
     """A batch transform `(x, y, index, epoch) -> (x, y)` that changes each image by itself.
 
-    x: float [B, C, H, W], normalised; index: the samples' positions in their split int64 [B]. What happens to a
-    sample is a pure function of (seed, epoch, index). Affine and elastic share one resampling; then come crop_flip
-    and erasing. fill: what an empty pixel is after normalisation, one value per channel. The others are the knobs of
-    the class of that name (None: leave it out): `Augmentation(0, fill=(0.0,), affine={"degrees": 15})`. Raises
-    ConfigError for knobs that cannot work and for samples that are not images.
+    x: float [B, C, H, W], normalised, on `device`; index: the samples' positions in their split int64 [B]. What
+    happens to a sample is a pure function of (seed, epoch, index). Affine and elastic share one resampling; then come
+    crop_flip and erasing, each given as an object or as its knobs (None: leave it out). in_shape: (C, H, W); fill:
+    what an empty pixel is after normalisation, one value per channel. Raises ConfigError for knobs that cannot work
+    and for samples that are not images.
     """
 
     def __init__(
         self,
         seed: int,
         *,
+        in_shape: tuple[int, ...],
         fill: tuple[float, ...],
-        affine: Mapping[str, Any] | None = None,
-        elastic: Mapping[str, Any] | None = None,
-        crop_flip: Mapping[str, Any] | None = None,
-        erasing: Mapping[str, Any] | None = None,
+        affine: Affine | Mapping[str, Any] | None = None,
+        elastic: Elastic | Mapping[str, Any] | None = None,
+        crop_flip: CropFlip | Mapping[str, Any] | None = None,
+        erasing: Erasing | Mapping[str, Any] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.seed, self.fill = seed, fill
+        if len(in_shape) != 3 or in_shape[0] != len(fill):
+            raise ConfigError(
+                f"augmentation needs images [C, H, W] with one value of fill per channel, and got samples of shape "
+                f"{list(in_shape)} and {len(fill)} values"
+            )
+        self.seed, (_, self.height, self.width) = seed, in_shape
         self.affine = _build(Affine, "affine", affine)
         self.elastic = _build(Elastic, "elastic", elastic)
         self.crop_flip = _build(CropFlip, "crop_flip", crop_flip)
         self.erasing = _build(Erasing, "erasing", erasing)
-        self._prepared: tuple[torch.Size, torch.device] | None = None
+        self._fill = torch.tensor(fill, device=device).view(-1, 1, 1)
+        self._y, self._x = (torch.arange(n, device=device) - (n - 1) / 2 for n in in_shape[1:])
+        if self.elastic:
+            self._smooth_y, self._smooth_x = (self.elastic.smoothing(n).to(device) for n in in_shape[1:])
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         if len(x) > _CHUNK:
             parts = zip(x.split(_CHUNK), y.split(_CHUNK), index.split(_CHUNK), strict=True)
             return torch.cat([self(*part, epoch)[0] for part in parts]), y
-        if self._prepared != (x.shape[1:], x.device):
-            self._prepare(x)
         index = index.to(x.device, non_blocking=True)
         if self.affine or self.elastic:
             x = resample(x, self._where(index, epoch), self._fill)
@@ -282,24 +290,11 @@ class Augmentation:
                 x = change.apply(x, uniform(self.seed, epoch, index, (change.draws,), stream), self._fill)
         return x, y
 
-    def _prepare(self, x: Tensor) -> None:
-        """Works out, once, what depends only on the images' size and device."""
-        if x.ndim != 4 or x.shape[1] != len(self.fill):
-            raise ConfigError(
-                f"augmentation needs images [B, {len(self.fill)}, H, W], a channel per value of fill, and got inputs "
-                f"of shape {list(x.shape)}"
-            )
-        self._fill = torch.tensor(self.fill, device=x.device).view(-1, 1, 1)
-        self._y, self._x = (torch.arange(n, device=x.device) - (n - 1) / 2 for n in x.shape[2:])
-        if self.elastic:
-            self._smooth_y, self._smooth_x = (self.elastic.smoothing(n).to(x.device) for n in x.shape[2:])
-        self._prepared = (x.shape[1:], x.device)
-
     def _where(self, index: Tensor, epoch: int) -> Tensor:
         """Where each output pixel comes from: [B, 2, H, W], x and y in pixels from the centre."""
         if self.affine:
             u = uniform(self.seed, epoch, index, (self.affine.draws,), 0)
-            right, down, offset = self.affine.inverse(u, len(self._y), len(self._x))[..., None, None].unbind(2)
+            right, down, offset = self.affine.inverse(u, self.height, self.width)[..., None, None].unbind(2)
             where = right * self._x + (down * self._y[:, None] + offset)
         else:
             where = torch.stack(torch.meshgrid(self._x, self._y, indexing="xy"))
@@ -310,9 +305,9 @@ class Augmentation:
         return where
 
 
-def _build(kind: Callable[..., Any], key: str, knobs: Mapping[str, Any] | None) -> Any:
-    if knobs is None:
-        return None
+def _build(kind: Callable[..., Any], key: str, knobs: Any) -> Any:
+    if not isinstance(knobs, Mapping):  # None, or built already
+        return knobs
     try:
         return kind(**knobs)
     except TypeError as error:

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--debug", action="store_true")
-    parser.add_argument("--cfg", nargs="?", const="job")
+    parser.add_argument("--cfg", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--allow", action="append", default=[])
@@ -144,6 +144,8 @@ def _list(words: list[str], config_dir: str | None) -> None:
 
 
 def _train(overrides: list[str], options: argparse.Namespace) -> int:
+    if options.cfg:
+        overrides = [o for o in overrides if o != "job"]  # Hydra's own spelling is `--cfg job`
     composed = config.compose(overrides, options.config_dir)
     if options.cfg:
         if composed.mistakes:

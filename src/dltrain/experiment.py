@@ -6,12 +6,14 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from torch import get_num_threads, nn
 
 from dltrain import build, checkpoint, runs
 from dltrain.errors import CheckpointError, DivergedError, DltrainError
@@ -21,78 +23,99 @@ from dltrain.tracking import Tracker
 from dltrain.trainer import Record, Trainer, seed_everything
 
 
+@dataclass
+class Session:
+    """What a run works with while it lasts."""
+
+    plan: Plan
+    trainer: Trainer
+    train_loader: Any
+    loaders: dict[str, Any]  # of each split, in order, for evaluation
+    evaluate: Callable[[nn.Module, Any], dict[str, float]]
+    keeper: Keeper
+    tracker: Tracker
+    clock: runs.Stopwatch
+
+
 def train(plan: Plan, folder: Path, *, resume: bool = False) -> dict[str, Any]:
     """Trains in a run folder that is locked by the caller; returns the summary, which is also written there.
 
-    status: done, early_stopped (early stopping), stopped (a signal, named by `signal`), diverged or failed.
+    status: done, early_stopped, stopped (by a signal, named by `signal`), diverged or failed.
     """
-    build.set_threads_and_determinism(plan)
-    seed_everything(plan.seed)
-    trainer = build.make_trainer(plan)
-    train_loader, loaders = build.make_loaders(plan)
-    evaluate = build.make_evaluate(plan)
-    stopping = build.make_stopping(plan.regularisation, plan.monitor, plan.mode)
-    keeper = Keeper(folder / "checkpoints", trainer, plan, stopping)
-    if resume:
-        keeper.restore()
-    clock = runs.Stopwatch(keeper.seconds)
-    settings = plan.settings
-    tracker = Tracker(
-        folder,
-        total_steps=plan.total_steps,
-        start=trainer.steps,
-        bar=settings.progress,
-        tensorboard=settings.tensorboard,
-    )
-    summary = {"status": "running", "seconds": 0.0}
-    runs.write_json(folder / "summary.json", summary)
+    session = _open(plan, folder, resume=resume)
+    runs.write_json(folder / "summary.json", summary := {"status": "running", "seconds": session.clock.seconds})
     try:
-        with stop_on_signal(trainer) as stopped_by:
-            for record in trainer.fit(
-                train_loader,
-                steps=plan.total_steps,
-                report_every=max(1, round(settings.report_every * plan.steps_per_epoch)),
-                eval_every=max(1, round(settings.eval_every * plan.steps_per_epoch)),
-                validate=lambda model: evaluate(model, loaders["val"]),
-                limit_batches=settings.limit_train_batches,
-                progress=tracker.progress,
-            ):
-                tracker.write(record)
-                keeper.see(record, clock.seconds)
-                if stopping and stopping.monitor in record.metrics and keeper.exhausted:
-                    break
-        keeper.save(clock.seconds)
-        if stopped_by:
-            summary = {"status": "stopped", "signal": stopped_by[0]}
-        else:
-            summary = {"status": "early_stopped" if keeper.exhausted else "done"}
-            trainer.best_model.load_state_dict(keeper.best_weights)
-            summary |= {split: evaluate(trainer.best_model, loader) for split, loader in loaders.items()}
-        summary |= keeper.summary()
-    except DltrainError as error:
-        status = "diverged" if isinstance(error, DivergedError) else "failed"
-        summary = {"status": status, "error": str(error), **keeper.summary()}
-        raise
+        with stop_on_signal(session.trainer) as signals:
+            _loop(session)
+        summary = {"status": "stopped", "signal": signals[0]} if signals else _judge(session)
     except BaseException as error:
-        summary = {"status": "failed", "error": f"{type(error).__name__}: {error}", **keeper.summary()}
+        summary = {"status": "diverged" if isinstance(error, DivergedError) else "failed"}
+        summary["error"] = str(error) if isinstance(error, DltrainError) else f"{type(error).__name__}: {error}"
         raise
     finally:
-        summary["seconds"] = round(clock.seconds, 3)
+        summary |= {**session.keeper.summary(), "seconds": round(session.clock.seconds, 3)}
         if summary["status"] != "stopped":
-            tracker.hparams(_flat(plan.config), _results(summary), trainer.steps)
-        tracker.close()
+            session.tracker.hparams(_flat(plan.config), summary)
+        session.tracker.close()
         runs.write_json(folder / "summary.json", summary)
     return summary
 
 
+def _loop(session: Session) -> None:
+    """The training loop: its body is all that happens at a report, in this order."""
+    plan, keeper, tracker = session.plan, session.keeper, session.tracker
+    if not keeper.exhausted:  # a run may have been killed after its last step
+        for record in session.trainer.fit(
+            session.train_loader,
+            steps=plan.total_steps,
+            report_every=max(1, round(plan.settings.report_every * plan.steps_per_epoch)),
+            eval_every=max(1, round(plan.settings.eval_every * plan.steps_per_epoch)),
+            validate=lambda model: session.evaluate(model, session.loaders["val"]),
+            limit_batches=plan.settings.limit_train_batches,
+            progress=tracker.progress,
+        ):
+            tracker.write(record)
+            keeper.see(record, session.clock.seconds)
+            if keeper.exhausted:
+                break
+    keeper.save(session.clock.seconds)
+
+
+def _judge(session: Session) -> dict[str, Any]:
+    """The metrics of the best weights on every split."""
+    model = session.trainer.best_model
+    model.load_state_dict(session.keeper.best_weights)
+    metrics = {split: session.evaluate(model, loader) for split, loader in session.loaders.items()}
+    return {"status": "early_stopped" if session.keeper.exhausted else "done", **metrics}
+
+
+def _open(plan: Plan, folder: Path, *, resume: bool) -> Session:
+    """Builds everything from the seed; a resumed run then goes back to its newest checkpoint."""
+    build.set_threads_and_determinism(plan)
+    seed_everything(plan.seed)
+    trainer = build.make_trainer(plan)
+    train_loader, loaders = build.make_loaders(plan)
+    stopping = build.make_stopping(plan.regularisation, plan.monitor, plan.mode)
+    keeper = Keeper(folder / "checkpoints", trainer, plan, stopping)
+    if resume:
+        keeper.restore()
+    tracker = Tracker(
+        folder,
+        total_steps=plan.total_steps,
+        start=trainer.steps,
+        bar=plan.settings.progress,
+        tensorboard=plan.settings.tensorboard,
+    )
+    clock = runs.Stopwatch(keeper.seconds)
+    return Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock)
+
+
 def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
     """Writes what is known before the first step: configuration, what was typed, environment, data facts."""
-    import torch
-
     data = plan.data
     runs.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plan.config)))
     runs.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in plan.overrides))
-    facts = {"device": str(plan.device), "threads": torch.get_num_threads(), "monitor": plan.monitor}
+    facts = {"device": str(plan.device), "threads": get_num_threads(), "monitor": plan.monitor}
     runs.write_json(folder / "environment.json", runs.environment(command, **facts))
     runs.write_json(
         folder / "data.json",
@@ -156,6 +179,7 @@ class Keeper:
             "best_metrics": self.best_metrics,
             "last_metrics": self.last_metrics,
             "stopping": self.stopping.state_dict() if self.stopping else None,
+            "exhausted": self.exhausted,
             "seconds": seconds,
         }
         path = checkpoint.save(self.folder, step=self.trainer.steps, model=self.trainer.model.state_dict(), state=state)
@@ -178,6 +202,7 @@ class Keeper:
             raise CheckpointError(f"{path} does not fit this configuration: {reason}") from error
         self.best.load_state_dict(state["best"])
         self.best_metrics, self.last_metrics = state["best_metrics"], state["last_metrics"]
+        self.exhausted = state["exhausted"]
         if self.stopping and state["stopping"]:
             self.stopping.load_state_dict(state["stopping"])
         self.seconds = self._saved_at = state["seconds"]
@@ -195,21 +220,20 @@ def _numbers(record: Record) -> dict[str, float]:
     return {**val, "train_loss": record.metrics["train/loss"], "epoch": record.epoch, "step": record.step}
 
 
-def _results(summary: dict[str, Any]) -> dict[str, float]:
-    """What the HParams tab compares: the metrics of the end."""
-    splits = {f"{s}/{name}": v for s in ("test", "best") for name, v in summary.get(s, {}).items()}
-    return {f"final/{name}": float(v) for name, v in splits.items()} or {"final/failed": 1.0}
+_HOUSEKEEPING = ("runs_dir", "name", "trainer.progress", "trainer.tensorboard", "trainer.threads", "trainer.save_every")
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys with values that TensorBoard can show."""
+    """Dotted keys with values that TensorBoard can show: `model: MLP`, `model.widths: [64]`, ..."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
+        name = f"{prefix}{key}"
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            plain = value if isinstance(value, (bool, int, float, str)) else str(value)
-            flat[f"{prefix}{key}".removesuffix("._target_")] = plain
+            flat |= _flat(value, f"{name}.")
+        elif key == "_target_":
+            flat[prefix.removesuffix(".")] = value.rsplit(".", 1)[-1]
+        elif value is not None and name not in _HOUSEKEEPING:
+            flat[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return flat
 
 

@@ -2,8 +2,8 @@
 
 A slot (model, optimizer, ...) accepts objects of its own kind that live in torch, torchvision or dltrain, or in
 a package that the user allowed outside any YAML file (`--allow my_pkg`, or `[tool.dltrain] allow` in
-pyproject.toml). The name a config gives must be the object's own, so an alias such as
-`torch.nn.functional.torch.load` leads nowhere.
+pyproject.toml). An object counts as living where it was defined, so an alias such as
+`torch.nn.functional.torch.load` or `my_pkg.os.system` leads nowhere.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import difflib
 import importlib
 import inspect
 import math
+import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -29,76 +32,87 @@ _MODULES = {  # slot -> modules whose own classes and functions it may name
     "optimizer": ("dltrain.optim", "torch.optim"),
     "scheduler": ("dltrain.schedules", "torch.optim.lr_scheduler"),
 }
-_KINDS = {  # slot -> classes, as dotted names so that checking a name imports nothing
-    "data": ("dltrain.data.Data",),
-    "dataset": ("torch.utils.data.Dataset",),
-    "transform": ("torch.nn.Module", "torchvision.transforms.Compose"),
-    "model": ("torch.nn.Module",),
-    "loss": ("torch.nn.Module",),
-    "optimizer": ("torch.optim.Optimizer",),
-    "scheduler": ("torch.optim.lr_scheduler.LRScheduler",),
+_KINDS = {  # slot -> its class, as a dotted name so that checking a name imports nothing
+    "data": "dltrain.data.Data",
+    "dataset": "torch.utils.data.Dataset",
+    "transform": "builtins.object",
+    "model": "torch.nn.Module",
+    "loss": "torch.nn.Module",
+    "optimizer": "torch.optim.Optimizer",
+    "scheduler": "torch.optim.lr_scheduler.LRScheduler",
 }
-_NESTED = {"data": ("dataset", "transform"), "model": ("model",), "loss": ("loss",)}
-_NESTED |= {"dataset": ("transform", "dataset"), "transform": ("transform",)}
-_PUBLIC = {  # where classes are documented -> where they live
-    "torch.nn": "torch.nn.modules",
-    "torchvision.transforms.v2": "torchvision.transforms.v2",
-    "torchvision.datasets": "torchvision.datasets",
-}
+_NESTED = {"data": ("dataset", "transform"), "model": ("model",), "loss": ("loss",)}  # slot -> what its arguments may be
+_PUBLIC = {"torch.nn": "torch.nn.modules"}  # where classes are documented -> where they live
+_DENIED = ("torchvision.datasets.lsun",)  # unpickles a file beside the data
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`; did you mean `x`?`, or nothing when nothing is close."""
     options = [str(o) for o in options]
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.55)
-    if not close:
-        close = [o for o in options if word and (o.endswith(f".{word}") or o.split(".")[-1] == word)][:1]
+    swapped = [o for o in options if sorted(o) == sorted(word)]  # letters in another order: adma, rleu
+    close = swapped or difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if not close and word:
+        close = [o for o in options if o.split(".")[-1] == word]
     return f"; did you mean `{close[0]}`?" if close else ""
 
 
-def resolve(target: str, slot: str, allow: Sequence[str] = ()) -> Callable[..., Any]:
-    """The class or function that `target` names, if this slot may use it; else ConfigError."""
+# -- names -----------------------------------------------------------------------------------------------------
+
+
+def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False) -> Callable[..., Any]:
+    """The class or function that `target` names, if this slot may use it; else ConfigError.
+
+    `nested` is for a `_target_` among the arguments of a slot's own.
+    """
     if not isinstance(target, str) or target == "???":
-        raise ConfigError("say which class to use: its dotted name, such as my_package.my_module.MyNet")
-    slots = (slot, *_NESTED.get(slot, ())) if slot != "nested" else tuple(_MODULES)
-    parts = target.split(".")
+        raise ConfigError("say which class to use, by its dotted name: my_package.my_module.MyClass")
+    slots = _NESTED.get(slot, ()) if nested else (slot,)
     modules = [m for s in slots for m in _MODULES[s]]
-    own = _within(target, allow)
-    if any(not p.isidentifier() or p.startswith("__") for p in parts) or not (
-        own or _within(target, [*modules, *(p for p, m in _PUBLIC.items() if m in modules)])
-    ):
-        raise ConfigError(
-            f"`{target}` is not allowed here: it must come from {', '.join(_readable(modules))}, "
-            f"or from a package of yours: add --allow {parts[0]} to the command"
-        )
+    public = [p for p, m in _PUBLIC.items() if m in modules]
+    parts = target.split(".")
+    plain = len(parts) > 1 and all(p.isidentifier() and not p.startswith("_") for p in parts)
+    if not (plain and _within(target, [*allow, *modules, *public])):
+        raise ConfigError(f"`{target}` is not allowed here: {_remedy(target, slot, modules)}")
     found = _import(target)
-    home = getattr(found, "__module__", "") or ""
-    if own:
-        if not callable(found):
-            raise ConfigError(f"`{target}` is a {type(found).__name__}, and a class or function is needed")
-        return found
-    if not _within(f"{home}.", modules) or getattr(found, "__name__", "").startswith("_"):
-        raise ConfigError(f"`{target}` is not allowed here: it is `{home}.{getattr(found, '__qualname__', '?')}`")
-    kinds = tuple(_import(k) for s in slots for k in _KINDS[s])
-    if inspect.isclass(found):
-        made = found
-    elif inspect.isfunction(found) and home.startswith(("dltrain.", "torchvision.models.")):
-        made = typing.get_type_hints(found).get("return")
-        if home == "dltrain.schedules":
-            return found
-    else:
-        made = None
-    if not (inspect.isclass(made) and issubclass(made, kinds)):
-        raise ConfigError(f"`{target}` is not allowed here: it is not a {slot}")
+    home, name = getattr(found, "__module__", None) or "?", getattr(found, "__qualname__", "?")
+    if not (inspect.isclass(found) or inspect.isfunction(found)):
+        raise ConfigError(f"`{target}` is a {type(found).__name__}; name a class or a function")
+    own = _within(home, allow)
+    if not own and (not _within(home, modules) or _within(home, _DENIED) or name.startswith("_")):
+        raise ConfigError(f"`{target}` is not allowed here: it is `{home}.{name}`")
+    if not (own and (nested or inspect.isfunction(found))):
+        _check_kind(target, found, slots)
     return found
 
 
-def _within(target: str, modules: Iterable[str]) -> bool:
-    return any(target == m or target.startswith(f"{m}.") for m in modules)
+def _check_kind(target: str, found: Any, slots: Sequence[str]) -> None:
+    """Whether it is, or is annotated to return, what the slot holds."""
+    made = found if inspect.isclass(found) else typing.get_type_hints(found).get("return")
+    if slots == ("scheduler",) and not inspect.isclass(found) and found.__module__ == "dltrain.schedules":
+        return  # returns a function of the step
+    kinds = tuple(_import(_KINDS[s]) for s in slots)
+    if inspect.isclass(made) and issubclass(made, kinds):
+        return
+    if slots == ("data",) and inspect.isclass(made) and issubclass(made, _import(_KINDS["dataset"])):
+        raise ConfigError(f"`{target}` is a Dataset: write data=dataset data.dataset._target_={target}")
+    article = "an" if slots[0][0] in "aeiou" else "a"
+    raise ConfigError(f"`{target}` is not {article} {slots[0]}: it is no {' or '.join(k.__name__ for k in kinds)}")
 
 
-def _readable(modules: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(m.replace("torch.nn.modules", "torch.nn") for m in modules))
+def _within(name: str, modules: Iterable[str]) -> bool:
+    return any(name == m or name.startswith(f"{m}.") for m in modules)
+
+
+def _remedy(target: str, slot: str, modules: Sequence[str]) -> str:
+    package = target.split(".")[0]
+    if slot == "data" and _within(target, _MODULES["dataset"]):
+        return f"a dataset goes one level down: data=dataset data.dataset._target_={target}"
+    readable = ", ".join(dict.fromkeys(m.removesuffix(".modules") for m in modules)) or "nowhere, this takes no classes"
+    if package in sys.stdlib_module_names or package in ("torch", "torchvision", "dltrain"):
+        return f"it must come from {readable}, or from a package of yours that you allow"
+    if "." not in target:
+        return f"write the module too, such as my_package.{target}"
+    return f"it must come from {readable}; if {package} is yours and you trust it, add --allow {package} to the command"
 
 
 def _import(target: str) -> Any:
@@ -111,55 +125,94 @@ def _import(target: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name and (name == error.name or name.startswith(f"{error.name}.")):
                 continue
-            raise ConfigError(f"importing `{name}` failed: {error}") from error
-        except Exception as error:
-            raise ConfigError(f"importing `{name}` failed: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"importing {name} failed: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"importing {name} failed: {type(error).__name__}: {error}") from error
         for i, part in enumerate(parts[cut:], cut):
             if not hasattr(found, part):
                 close = did_you_mean(part, [n for n in dir(found) if not n.startswith("_")])
                 raise ConfigError(f"`{'.'.join(parts[:i])}` has no `{part}`{close}")
             found = getattr(found, part)
         return found
-    raise ConfigError(f"there is no module `{parts[0]}` (looked along {Path.cwd()} and the installed packages)")
+    raise ConfigError(f"there is no module `{parts[0]}`, neither in {Path.cwd()} nor among the installed packages")
 
 
-def check_arguments(function: Callable[..., Any], given: dict[str, Any], passed: Iterable[str] = ()) -> dict[str, str]:
+@dataclass(frozen=True)
+class Part:
+    """A resolved `_target_` and its arguments, which may hold further Parts."""
+
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+
+    def __call__(self, *args: Any, **sizes: Any) -> Any:
+        """Builds it; of `sizes` only what the signature names and the configuration does not set is passed."""
+        chosen = {n: v for n, v in sizes.items() if n in self.names and n not in self.arguments}
+        return self.function(*args, **chosen, **{k: _build(v) for k, v in self.arguments.items()})
+
+    @property
+    def names(self) -> set[str]:
+        """The parameters that the signature names."""
+        try:
+            return set(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):  # a class in C without a signature
+            return set()
+
+
+def _build(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value()
+    if isinstance(value, list):
+        return [_build(v) for v in value]
+    return {k: _build(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+# -- arguments -------------------------------------------------------------------------------------------------
+
+
+def check_arguments(
+    function: Callable[..., Any],
+    given: dict[str, Any],
+    *,
+    node: str,
+    called: str | None = None,
+    passed: Iterable[str] = (),
+) -> dict[str, str]:
     """What is wrong with keyword arguments, by key: unknown, missing, of another type, not finite.
 
-    `passed` are the names that the caller fills in; the signature is the schema.
+    The signature is the schema. `node` is the dotted key where they stand, `called` what messages call the
+    function, `passed` are the names that the caller fills in.
     """
     try:
         parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
+    except (TypeError, ValueError):  # a class in C without a signature
         return {}
+    hints, passed, name = _hints(function), set(passed), called or getattr(function, "__name__", str(function))
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    try:
-        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except Exception:  # annotations that name things which are not importable
-        hints = {}
     mistakes = {}
-    name = getattr(function, "__name__", str(function))
     for key, value in given.items():
         if key not in named and not takes_any:
-            knobs = [n for n in named if n not in set(passed)]
-            mistakes[key] = (
-                f"{name} has no `{key}`{did_you_mean(key, knobs) or '; it has ' + (', '.join(knobs) or 'none')}"
-            )
+            knobs = [n for n in named if n not in passed]
+            has = f"; it has {', '.join(knobs)}" if knobs else "; it has no knobs"
+            mistakes[key] = f"{name} has no `{key}`{did_you_mean(key, knobs) or has}"
         elif isinstance(value, str) and value == "???":
-            mistakes[key] = f"give a value: {wanted(hints[key]) if key in hints else 'it has no default'}"
+            mistakes[key] = f"give a value: {node}.{key}=..." + (f", {wanted(hints[key])}" if key in hints else "")
         elif bad := _not_finite(value):
             mistakes[key] = f"{bad} is not a finite number"
         elif key in hints and not matches(value, hints[key]):
-            mistakes[key] = f"want {wanted(hints[key])}, got {_show(value)}"
+            mistakes[key] = f"want {wanted(hints[key])}, got {_show(value)}{_rewrite(value, hints[key])}"
     for n in named:
-        if parameters[n].default is inspect.Parameter.empty and n not in given and n not in set(passed):
-            mistakes[n] = f"{name} needs `{n}`" + (f": {wanted(hints[n])}" if n in hints else "")
+        if parameters[n].default is inspect.Parameter.empty and n not in given and n not in passed:
+            what = f" ({wanted(hints[n])})" if n in hints else ""
+            mistakes[n] = f"{name} needs it{what}: add +{node}.{n}=..."
     return mistakes
 
 
-def _show(value: Any) -> str:
-    return f"{value!r}" + (f" ({type(value).__name__})" if not isinstance(value, (list, dict)) else "")
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except Exception:  # annotations that name what can't be imported
+        return {}
 
 
 def _not_finite(value: Any) -> float | None:
@@ -173,6 +226,9 @@ def matches(value: Any, hint: Any) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint in (Any, inspect.Parameter.empty) or isinstance(hint, typing.TypeVar):
         return True
+    if isinstance(value, Part):
+        made = value.function
+        return not (inspect.isclass(made) and inspect.isclass(hint)) or issubclass(made, hint)
     if origin is Literal:
         return value in args and type(value) in {type(a) for a in args}
     if origin in (Union, types.UnionType):
@@ -187,45 +243,75 @@ def matches(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if origin is dict or hint is dict:
         return isinstance(value, dict)
-    if inspect.isclass(origin) and issubclass(origin, Iterable) and origin is not dict:
-        if not isinstance(value, (list, tuple)):
-            return False
-        if origin is tuple and args and args[-1] is not Ellipsis:
-            return len(value) == len(args) and all(matches(v, a) for v, a in zip(value, args, strict=True))
-        return all(matches(v, args[0]) for v in value) if args else True
-    if hint in (list, tuple):
-        return isinstance(value, (list, tuple))
+    if hint in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Iterable)):
+        return isinstance(value, (list, tuple)) and _match_items(value, origin, args)
     return isinstance(value, hint) if inspect.isclass(hint) else not isinstance(value, str)
+
+
+def _match_items(value: Sequence[Any], origin: Any, args: Sequence[Any]) -> bool:
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return len(value) == len(args) and all(matches(v, a) for v, a in zip(value, args, strict=True))
+    return all(matches(v, args[0]) for v in value) if args else True
 
 
 def wanted(hint: Any) -> str:
     """A type hint in words."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return "one of " + ", ".join(str(a) for a in args)
+        return ("one of " if len(args) > 1 else "") + ", ".join(str(a) for a in args)
     if origin in (Union, types.UnionType):
-        plain = [
-            a for a in args if not (inspect.isclass(a) and a not in (int, float, bool, str, type(None), list, dict))
-        ]
+        plain = [a for a in args if not inspect.isclass(a) or a in (*_WORDS, list, dict)]
         return " or ".join(dict.fromkeys(wanted(a) for a in plain or args))
-    if origin is not None:
-        inner = {int: "whole numbers", float: "numbers", str: "text"}.get(args[0] if args else None, "values")
+    if origin is dict or hint is dict:
+        return "keys and values"
+    if origin is not None or hint in (list, tuple):
+        inner = {"a whole number": "whole numbers", "a number": "numbers", "text": "texts"}
         count = f"{len(args)} " if origin is tuple and args and args[-1] is not Ellipsis else ""
-        return f"a list of {count}{inner}" if origin is not dict else "keys and values"
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
-    return names.get(hint, getattr(hint, "__name__", str(hint)))
+        return f"a list of {count}{inner.get(wanted(args[0]), 'values') if args else 'values'}"
+    return _WORDS.get(hint) or f"{getattr(hint, '__name__', hint)} (a node with _target_)"
+
+
+_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str):
+        return f"the text {value!r}" if value else "an empty text"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Part):
+        return f"a {value.function.__name__}"
+    return str(value)
+
+
+def _rewrite(value: Any, hint: Any) -> str:
+    """What to write instead, where that can be told."""
+    if isinstance(value, bool) and matches("", hint):
+        return "; in quotes it is text: \"'no'\""
+    if matches([value], hint):
+        return f"; write [{value}]"
+    number = value if isinstance(value, float) else None
+    if isinstance(value, str) and re.fullmatch(r"0+\d+", value):  # YAML reads 08 as text
+        number = int(value)
+    if number is not None and int(number) == number and matches(int(number), hint):
+        return f"; write {int(number)}"
+    return ""
+
+
+# -- what the user allowed -------------------------------------------------------------------------------------
 
 
 def user_allowed(start: Path) -> list[str]:
     """Packages that `[tool.dltrain] allow = [...]` names in the pyproject.toml of `start` or a folder above it."""
     import tomllib
 
-    for folder in (start, *start.parents):
-        file = folder / "pyproject.toml"
-        if file.is_file():
-            try:
-                table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("dltrain", {})
-            except (OSError, tomllib.TOMLDecodeError) as error:
-                raise ConfigError(f"{file}: {error}") from error
-            return [str(name) for name in table.get("allow", [])]
-    return []
+    file = next((f / "pyproject.toml" for f in (start, *start.parents) if (f / "pyproject.toml").is_file()), None)
+    if file is None:
+        return []
+    try:
+        allow = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("dltrain", {}).get("allow", [])
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} can't be read: {error}") from error
+    if not (isinstance(allow, list) and all(isinstance(name, str) for name in allow)):
+        raise ConfigError(f"{file}: [tool.dltrain] allow is a list of package names, such as [\"my_pkg\"]")
+    return allow

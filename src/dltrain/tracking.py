@@ -19,7 +19,7 @@ class Tracker:
 
     def __init__(self, folder: Path, *, total_steps: int, start: int, bar: bool, tensorboard: bool) -> None:
         self._path = folder / "metrics.jsonl"
-        if start or self._path.exists():
+        if self._path.exists():
             self._rewind(start)
         self._writer = _writer(folder, start) if tensorboard else None
         self._bar = _bar(total_steps, start) if bar and sys.stderr.isatty() else None
@@ -27,7 +27,7 @@ class Tracker:
 
     def _rewind(self, start: int) -> None:
         """Keeps the lines up to `start`; the run writes the later ones again."""
-        lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        lines = self._path.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if (step := _step(line)) is not None and step <= start]
         self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
@@ -59,8 +59,8 @@ class Tracker:
             step = first + part + len(losses)
             self._writer.add_scalar("train/loss_by_step", losses.mean().item(), step, new_style=True)
 
-    def hparams(self, config: dict[str, Any], results: dict[str, float], step: int) -> None:
-        """Fills TensorBoard's HParams tab from this run's own event file: every key, and the final metrics.
+    def hparams(self, config: dict[str, Any], summary: dict[str, Any]) -> None:
+        """Fills TensorBoard's HParams tab from this run's own event file: every key, the status, the final metrics.
 
         `SummaryWriter.add_hparams` would open a second run in a sub-folder for it.
         """
@@ -68,11 +68,13 @@ class Tracker:
             return
         from torch.utils.tensorboard.summary import hparams
 
-        finite = {name: value for name, value in results.items() if math.isfinite(value)}
-        for summary in hparams(config, finite):
-            self._writer.file_writer.add_summary(summary)
+        results = {f"test/{name}": value for name, value in summary.get("test", {}).items()}
+        results |= {f"val/best_{n}": v for n, v in summary["best"].items() if n not in ("train_loss", "step")}
+        finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
+        for proto in hparams({**config, "status": summary["status"]}, finite):
+            self._writer.file_writer.add_summary(proto)
         for name, value in finite.items():
-            self._writer.add_scalar(name, value, step, new_style=True)
+            self._writer.add_scalar(name, value, summary["steps"], new_style=True)
 
     def close(self) -> None:
         """Ends the bar and the event file."""
@@ -88,10 +90,22 @@ class Tracker:
 
 
 def _writer(folder: Path, start: int) -> Any:
+    """A new event file; of those of earlier sessions it takes over what lies at or before `start`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tensorboard's own dependencies
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
         from torch.utils.tensorboard import SummaryWriter
-    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+    # TensorBoard's own way, a purge mark, leaves the doubled points in place (seen with 2.21).
+    old = sorted(folder.glob("events.out.tfevents.*"))
+    events = [e for file in old for e in EventFileLoader(str(file)).Load() if e.step <= start]
+    writer = SummaryWriter(str(folder), filename_suffix=f".{len(old)}")
+    for event in events:
+        if event.HasField("summary") and not any(v.tag.startswith("_hparams_") for v in event.summary.value):
+            writer.file_writer.event_writer.add_event(event)
+    writer.flush()
+    for file in old:
+        file.unlink()
+    return writer
 
 
 def _bar(total: int, start: int) -> Any:

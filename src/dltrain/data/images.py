@@ -111,7 +111,7 @@ def read_idx(path: str | Path) -> Tensor:
 
 def _read_idx(file, path, size):
     head = file.read(4)
-    if head[:1] == b"<":
+    if head.lstrip().startswith(b"<"):
         raise DataError(f"{path}: this is a web page, not an IDX file; download it again")
     if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
         raise DataError(

@@ -1,0 +1,158 @@
+"""Whole runs in process: what stands in the run folder, and that it is right."""
+
+import json
+
+import pytest
+import torch
+
+from dltrain import checkpoint, config, experiment, runs
+from dltrain.errors import CheckpointError, DivergedError
+from dltrain.evaluation import evaluate
+from dltrain.plan import make_plan
+
+
+def start(tmp_path, *overrides):
+    plan = make_plan(config.compose(["trainer.tensorboard=false", f"runs_dir={tmp_path}", *overrides]))
+    folder = runs.create(plan.runs_dir, plan.name)
+    experiment.prepare(plan, folder, ["dltrain", *overrides])
+    return plan, folder
+
+
+def run(tmp_path, *overrides):
+    plan, folder = start(tmp_path, *overrides)
+    return plan, folder, experiment.train(plan, folder)
+
+
+def test_the_run_folder_is_complete_and_true(tmp_path):
+    plan, folder, summary = run(tmp_path, "data=iris", "trainer.epochs=20", "optimizer.lr=0.01")
+    assert {p.name for p in folder.iterdir()} == {
+        "checkpoints",
+        "config.yaml",
+        "data.json",
+        "environment.json",
+        "metrics.jsonl",
+        "overrides.txt",
+        "summary.json",
+    }
+    assert folder.parent.name == "iris-mlp"
+    assert json.loads((folder / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert summary["status"] == "done"
+    assert "optimizer.lr=0.01" in (folder / "overrides.txt").read_text().splitlines()
+    facts = json.loads((folder / "data.json").read_text())
+    assert facts["classes"] == ["setosa", "versicolor", "virginica"]
+    assert sum(facts["rows"].values()) == 150
+    # the configuration that was written makes the same plan again
+    again = make_plan(config.stored(folder))
+    assert again.config == plan.config
+    # the best weights on disk give the numbers in the summary
+    (best,) = checkpoint.find(folder / "checkpoints", "best")
+    weights, facts = checkpoint.load(best)
+    model = plan.parts["model"](**plan.sizes)
+    model.load_state_dict(weights)
+    test = evaluate(model, plan_loader(plan, "test"), plan.loss, task="multiclass")
+    assert test == summary["test"]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 20
+    top = max(line["val/accuracy"] for line in lines)
+    lowest = min(line["val/loss"] for line in lines if line["val/accuracy"] == top)
+    assert (summary["best"]["accuracy"], summary["best"]["loss"]) == (top, lowest)
+    assert facts["metrics"] == summary["best"]
+
+
+def plan_loader(plan, split):
+    from dltrain.build import make_loaders
+
+    return make_loaders(plan)[1][split]
+
+
+def test_the_same_command_gives_the_same_bits_and_another_seed_does_not(tmp_path):
+    def weights(*overrides):
+        _, folder, _ = run(tmp_path, "data=wine", "trainer.epochs=3", "model.dropout=0.3", *overrides)
+        return checkpoint.latest(folder / "checkpoints")[1]
+
+    first, second, other = weights(), weights(), weights("seed=1")
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
+
+
+def test_validation_does_not_disturb_training(tmp_path):
+    def weights(*overrides):
+        _, folder, _ = run(tmp_path, "data=wine", "trainer.epochs=4", "model.dropout=0.3", *overrides)
+        return checkpoint.latest(folder / "checkpoints")[1]
+
+    often, rarely = weights("trainer.eval_every=0.25"), weights("trainer.eval_every=4")
+    assert all(torch.equal(often[k], rarely[k]) for k in often)
+
+
+def test_early_stopping_stops_and_keeps_the_best(tmp_path):
+    _, folder, summary = run(
+        tmp_path,
+        "data=iris",
+        "trainer.epochs=200",
+        "regularisation=[early_stopping]",
+        "regularisation.early_stopping.patience=5",
+        "scheduler=constant",
+        "optimizer.lr=0.01",
+    )
+    assert summary["status"] == "early_stopped"
+    assert summary["steps"] < 200 * 7
+    assert summary["best"]["step"] < summary["last"]["step"] == summary["steps"]
+    assert len(checkpoint.find(folder / "checkpoints", "best")) == 1
+
+
+def test_overfit_batches_learns_them_by_heart(tmp_path):
+    plan, _, summary = run(tmp_path, "trainer.overfit_batches=1", "trainer.epochs=150")
+    assert len(plan.data.train) == len(plan.data.val) == plan.batch_size
+    assert summary["val"]["accuracy"] == 1.0
+
+
+def test_fast_dev_run_takes_two_batches_through_everything(tmp_path):
+    _, folder, summary = run(tmp_path, "trainer.fast_dev_run=true")
+    assert (summary["status"], summary["steps"]) == ("done", 2)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("steps", [1, 3, 33])
+def test_max_steps_is_exact(tmp_path, steps):
+    _, _, summary = run(tmp_path, "data=iris", f"trainer.max_steps={steps}")
+    assert summary["steps"] == steps
+    assert summary["last"]["step"] == steps
+
+
+def test_a_diverging_run_says_so_and_keeps_what_was_good(tmp_path):
+    plan, folder = start(
+        tmp_path, "data=diabetes", "optimizer=sgd", "optimizer.lr=1e20", "scheduler=constant", "trainer.save_every=0"
+    )
+    with pytest.raises(DivergedError, match=r"step \d+: the loss is (inf|nan)"):
+        experiment.train(plan, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "diverged"
+    assert "update was not made" in summary["error"]
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    _, folder, _ = run(tmp_path, "data=iris", "trainer.epochs=1")
+    other = make_plan(config.compose(["data=iris", "model.widths=[7]", "trainer.tensorboard=false"]))
+    with pytest.raises(CheckpointError, match=r"does not fit this configuration: .*size mismatch for layers\.linear1"):
+        experiment.train(other, folder, resume=True)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["optimizer=lbfgs", "data.batch_size=full", "scheduler=constant", "trainer.epochs=3"],
+        ["optimizer=muon", "regularisation=[mixup,ema,clip_norm,max_norm,input_noise,l1,l2]"],
+        ["regularisation=[affine,elastic,crop_flip,erasing,cutmix]"],
+        ["scheduler=plateau", "trainer.eval_every=0.5"],
+        ["trainer.accumulate=3", "trainer.precision=bf16"],
+        ["model=torchvision", "model.name=resnet18", "trainer.max_steps=2", "data.batch_size=16"],
+        ["data=multilabel", "trainer.deterministic=true"],
+        ["data=breast_cancer", "loss=cross_entropy", "regularisation=[mixup]"],
+        ["data=sine", "loss=huber", "optimizer=nesterov"],
+    ],
+    ids=lambda o: o[0],
+)
+def test_combinations_run(tmp_path, overrides):
+    _, _, summary = run(tmp_path, "trainer.epochs=1", *overrides)
+    assert summary["status"] == "done"
+    torch.use_deterministic_algorithms(False)
