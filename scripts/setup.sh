@@ -1,15 +1,14 @@
 # Sourced by train.sh and test.sh: makes .venv beside this folder and installs the project in it, once.
-# usage: source setup.sh [EXTRA]
+# usage: extra=dev (or empty); source setup.sh
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-extra=${1:-}
 project="$root${extra:+[$extra]}"
 stamp="$root/.venv/.installed${extra:+-$extra}"
 wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | sha256sum)
 
 find_python() {
     local name
-    for name in ${PYTHON:-} python3.13 python3.12 python3.11 python3 python; do
+    for name in ${PYTHON:-} python3 python python3.14 python3.13 python3.12 python3.11; do
         if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$name"
             return
@@ -34,7 +33,7 @@ install() {
     echo "installing dltrain and what it needs (PyTorch is about 5 GB; once)" >&2
     "$root/.venv/bin/pip" install --quiet --disable-pip-version-check \
         --constraint "$root/constraints.txt" --editable "$project" >&2
-    echo "$wanted" >"$stamp"
+    echo "$wanted" | tee "$stamp" >"$root/.venv/.installed" # whoever has the extra has the rest
 }
 
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then

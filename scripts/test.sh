@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Lints and tests: scripts/test.sh [pytest arguments]. Sets everything up in .venv at the first call.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" dev
+extra=dev
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

@@ -139,9 +139,13 @@ def test_an_unreadable_picture_is_named(tmp_path, monkeypatch, content, in_memor
     write_images(tmp_path)
     path = tmp_path / "dog" / "004.png"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"dog/004\.png: cannot be read as an image: ") as caught:
+
+    def train():
         data = image_folder(str(tmp_path), val=0, test=0, in_memory=in_memory)
         list(make_loader(data.train, batch_size=9, workers=2).epoch())
+
+    with pytest.raises(DataError, match=r"dog/004\.png: cannot be read as an image: ") as caught:
+        train()
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -140,7 +140,7 @@ def test_limit_keeps_some_of_each_class_and_fits_mean_and_std_on_them(tmp_path):
     assert len(mnist(str(tmp_path), val=10, limit=1000).train) == 30
     with pytest.raises(ConfigError, match=r"data\.limit=0: a number of train images from 1"):
         mnist(str(tmp_path), limit=0)
-    with pytest.raises(DataError, match=r"data\.val=40 leaves no training rows: there are 40 rows"):
+    with pytest.raises(DataError, match=r"data\.val=40 leaves no training rows of the 40"):
         mnist(str(tmp_path), val=40)
 
 

@@ -474,6 +474,7 @@ def test_any_usual_encoding_is_read(write, encoding):
         ("a,y\n1,2\n3\n4,5\n", "t.csv, line 3: 1 cells where the header has 2; a cell that holds"),
         ("a,y\n1,2\n3,4\n5,6,7\n", "t.csv, line 4: 3 cells where the header has 2; a cell that holds"),
         ("a,y\n1,2,3\n4,5,6\n", "t.csv, line 2: 3 cells where the header has 2, and so in every row"),
+        ("a,y\n1,2\n\r\n3,4,", "t.csv, line 4: 3 cells where the header has 2"),  # as many separators as if all fitted
         ('a,y\n"1\n2",3\n4\n', "t.csv, line 4: 1 cells"),
         ('a,y\n1,2\n3,"4\n5,6\n', "unexpected end of data (is a quotation mark left open?)"),
         ("a,,y\n1,x,3\n", "column 2 has no name"),

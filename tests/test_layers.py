@@ -10,7 +10,19 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "dltrain"
 ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation")
 ENGINE = ("trainer", "checkpoint", "tracking")
-BORDERS = ("targets", "config", "plan", "build", "experiment", "report", "runs", "cli")
+BORDERS = (
+    "targets",
+    "config",
+    "settings",
+    "trials",
+    "mistakes",
+    "plan",
+    "build",
+    "experiment",
+    "report",
+    "runs",
+    "cli",
+)
 ALLOWED = {
     **{room: {"errors"} for room in ROOMS},
     "trainer": {"errors"},

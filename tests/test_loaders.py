@@ -1,9 +1,11 @@
 """Batches depend on (seed, epoch, position) alone: not on workers, global generators, or where an epoch starts."""
 
+import gc
 import os
 import random
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,6 +181,21 @@ def test_an_unreadable_sample_is_one_clear_line(workers):
 def test_python_numbers_become_float32_targets():
     batch = next(StreamLoader(Fragile(), batch_size=7).epoch())
     assert batch.y.dtype == torch.float32
+
+
+def test_workers_end_with_their_loader_even_if_that_dies_in_a_reference_cycle():
+    gc.disable()  # else it may run on another thread, which leaves the workers for the end of the process
+    loader = make_loader(images(), batch_size=4, workers=2, transform=jitter)
+    cycle = [loader, loader.epoch()]
+    cycle.append(cycle)
+    next(cycle[1])
+    workers = list(loader._loader._iterator._workers)
+    del loader, cycle
+    begin = time.monotonic()
+    gc.collect()
+    gc.enable()
+    assert not any(worker.is_alive() for worker in workers)
+    assert time.monotonic() - begin < 4  # seconds; torch gives each worker 5 before it loses patience
 
 
 PROGRAM = """

@@ -16,7 +16,9 @@ from dltrain.errors import ConfigError
 from dltrain.trainer import Trainer
 
 if TYPE_CHECKING:
-    from dltrain.plan import Plan, Regularisation
+    from dltrain.plan import Plan
+    from dltrain.settings import Regularisation
+    from dltrain.targets import Part
 
 _EVAL_VALUES = 1 << 24  # input numbers per evaluation batch: 64 MiB as float32
 
@@ -39,22 +41,19 @@ def make_optimizer(plan: Plan, model: nn.Module) -> Optimizer:
     return part(params, **fused)
 
 
-def make_schedule(plan: Plan, optimizer: Optimizer) -> schedules.PureSchedule | schedules.TorchSchedule:
+def make_schedule(
+    part: Part, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int, monitor: str
+) -> schedules.PureSchedule | schedules.TorchSchedule:
     """The schedule, told how many steps there are."""
-    part = plan.parts["scheduler"]
     if isinstance(part.function, type) and issubclass(part.function, LRScheduler):
-        monitor = part.arguments.get("monitor") or plan.monitor
-        arguments = {k: v for k, v in part.arguments.items() if k not in ("interval", "monitor")}
+        arguments = dict(part.arguments)
+        interval, own_monitor = arguments.pop("interval", "epoch"), arguments.pop("monitor", "auto")
         return schedules.TorchSchedule(
             part.function(optimizer, **arguments),
-            interval=part.arguments.get("interval", "epoch"),
-            monitor=plan.monitor if monitor == "auto" else monitor,
+            interval=interval,
+            monitor=monitor if own_monitor == "auto" else own_monitor,
         )
-    schedule = part(
-        base_lr=optimizer.param_groups[0]["lr"],
-        total_steps=plan.total_steps,
-        steps_per_epoch=plan.steps_per_epoch,
-    )
+    schedule = part(base_lr=optimizer.param_groups[0]["lr"], total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     return schedules.PureSchedule(optimizer, schedule)
 
 
@@ -111,12 +110,19 @@ def make_trainer(plan: Plan) -> Trainer:
     regular, settings = plan.regularisation, plan.settings
     model = make_model(plan)
     optimizer = make_optimizer(plan, model)
+    schedule = make_schedule(
+        plan.parts["scheduler"],
+        optimizer,
+        total_steps=plan.total_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        monitor=plan.monitor,
+    )
     penalised = regular.l1 or regular.l2
     return Trainer(
         model,
         plan.loss.to(plan.device),
         optimizer,
-        schedule=make_schedule(plan, optimizer),
+        schedule=schedule,
         device=plan.device,
         precision=settings.precision,
         accumulate=settings.accumulate,

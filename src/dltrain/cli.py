@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -71,7 +72,8 @@ def _run(arguments: list[str]) -> int:
     options, rest = _parser().parse_known_args(arguments)
     flags = [a for a in rest if a.startswith("-")]
     if flags:
-        raise ConfigError(f"unknown option {flags[0]}{did_you_mean(flags[0], _parser().format_usage().split())}")
+        known = re.findall(r"-[\w-]+", _parser().format_usage())
+        raise ConfigError(f"unknown option {flags[0]}{did_you_mean(flags[0], known)}")
     if options.help:
         print(_USAGE.format(version=__version__, choices=_choices(options.config_dir)), end="")
     elif options.version:
@@ -212,7 +214,7 @@ def _sweep(overrides: list[str], options: argparse.Namespace) -> int:
     values = dict(o.lstrip("+").split("=", 1) for o in good if "=" in o)
     name = values.get("name", values.get("experiment", "sweep"))
     folder = runs.create(
-        Path(values.get("runs_dir", "runs")), name if name == Path(name).name and "," not in name else "sweep"
+        Path(values.get("runs_dir", "runs")), "sweep" if "," in name or config.name_mistake(name) else name
     )
     allow = _allowed(options.allow)
     hydra_options = ["--config-dir", str(Path(options.config_dir).resolve())] if options.config_dir else []

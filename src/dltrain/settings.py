@@ -70,6 +70,23 @@ def _device_mistake(name: str) -> str | None:
     return None
 
 
+def pick_device(name: str) -> torch.device:
+    """The device that a checked `trainer.device` names; auto is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def loader_knobs(data: dict[str, Any]) -> tuple[int | None, int, dict[str, str]]:
+    """Batch size (None is the whole train part) and workers of a data node, and what is wrong with them."""
+    size, workers, wrong = data.get("batch_size"), data.get("workers", 0), {}
+    if size != "full" and (not _is_number(size) or isinstance(size, float) or size < 1):
+        wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}"
+    if not _is_number(workers) or isinstance(workers, float) or workers < 0:
+        wrong["workers"] = f"want a whole number, 0 or more; got {workers!r}"
+    return (size if "batch_size" not in wrong and size != "full" else None), workers, wrong
+
+
 @dataclass(frozen=True)
 class Regularisation:
     """The `regularisation` node: configs/regularisation/off.yaml explains each knob."""
@@ -124,10 +141,11 @@ def _try(name: str, trial: Callable[..., object], *args: Any, **knobs: Any) -> d
     return {}
 
 
-def _early_stopping(given: dict[str, Any]) -> dict[str, str]:
-    def early_stopping(*, monitor: str = "auto", patience: int = 10, min_delta: float = 0.0) -> None: ...
+def early_stopping(*, monitor: str = "auto", patience: int = 10, min_delta: float = 0.0) -> None:
+    """The knobs of the node, as a signature to check against."""
 
-    early_stopping.__annotations__ = {"monitor": str, "patience": int, "min_delta": float}
+
+def _early_stopping(given: dict[str, Any]) -> dict[str, str]:
     wrong = check_arguments(early_stopping, given, node="regularisation.early_stopping")
     if wrong:
         return {f"early_stopping.{key}": message for key, message in wrong.items()}
@@ -149,7 +167,9 @@ def _augmentation(given: dict[str, Any]) -> dict[str, str]:
         key = f"augmentation.{name}"
         if name not in (*_AUGMENTATIONS, "policy"):
             kinds = [*_AUGMENTATIONS, "policy"]
-            found[key] = f"augmentation has no `{name}`{did_you_mean(name, kinds) or '; it has ' + ', '.join(kinds)}"
+            found[key] = (
+                f"augmentation has no `{name}`{did_you_mean(str(name), kinds) or '; it has ' + ', '.join(kinds)}"
+            )
         elif not isinstance(knobs, dict):
             if knobs is not None:
                 found[key] = f"want keys and values, or null; got {knobs!r}"

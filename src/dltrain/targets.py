@@ -41,7 +41,11 @@ _KINDS = {  # slot -> its class, as a dotted name so that checking a name import
     "optimizer": "torch.optim.Optimizer",
     "scheduler": "torch.optim.lr_scheduler.LRScheduler",
 }
-_NESTED = {"data": ("dataset", "transform"), "model": ("model",), "loss": ("loss",)}  # slot -> what its arguments may be
+_NESTED = {
+    "data": ("dataset", "transform"),
+    "model": ("model",),
+    "loss": ("loss",),
+}  # slot -> what its arguments may be
 _PUBLIC = {"torch.nn": "torch.nn.modules"}  # where classes are documented -> where they live
 _DENIED = ("torchvision.datasets.lsun",)  # unpickles a file beside the data
 
@@ -70,7 +74,7 @@ def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool =
     modules = [m for s in slots for m in _MODULES[s]]
     public = [p for p, m in _PUBLIC.items() if m in modules]
     parts = target.split(".")
-    plain = len(parts) > 1 and all(p.isidentifier() and not p.startswith("_") for p in parts)
+    plain = len(parts) > 1 and all(p.isidentifier() and not p.startswith("__") for p in parts)
     if not (plain and _within(target, [*allow, *modules, *public])):
         raise ConfigError(f"`{target}` is not allowed here: {_remedy(target, slot, modules)}")
     found = _import(target)
@@ -194,7 +198,7 @@ def check_arguments(
         if key not in named and not takes_any:
             knobs = [n for n in named if n not in passed]
             has = f"; it has {', '.join(knobs)}" if knobs else "; it has no knobs"
-            mistakes[key] = f"{name} has no `{key}`{did_you_mean(key, knobs) or has}"
+            mistakes[key] = f"{name} has no `{key}`{did_you_mean(str(key), knobs) or has}"
         elif isinstance(value, str) and value == "???":
             mistakes[key] = f"give a value: {node}.{key}=..." + (f", {wanted(hints[key])}" if key in hints else "")
         elif bad := _not_finite(value):
@@ -286,8 +290,10 @@ def _show(value: Any) -> str:
 
 def _rewrite(value: Any, hint: Any) -> str:
     """What to write instead, where that can be told."""
+    if typing.get_origin(hint) is Literal:
+        return did_you_mean(str(value), map(str, typing.get_args(hint)))
     if isinstance(value, bool) and matches("", hint):
-        return "; in quotes it is text: \"'no'\""
+        return f"; to mean the word, quote it, twice in the shell: \"'{_show(value)}'\""
     if matches([value], hint):
         return f"; write [{value}]"
     number = value if isinstance(value, float) else None
@@ -313,5 +319,5 @@ def user_allowed(start: Path) -> list[str]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} can't be read: {error}") from error
     if not (isinstance(allow, list) and all(isinstance(name, str) for name in allow)):
-        raise ConfigError(f"{file}: [tool.dltrain] allow is a list of package names, such as [\"my_pkg\"]")
+        raise ConfigError(f'{file}: [tool.dltrain] allow is a list of package names, such as ["my_pkg"]')
     return allow

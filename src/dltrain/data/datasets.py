@@ -12,13 +12,14 @@ from torch.utils.data import Dataset, IterableDataset
 
 from dltrain.data import Data, fallback, split
 from dltrain.data.assembly import assemble
-from dltrain.data.loaders import StreamLoader
+from dltrain.data.loaders import StreamLoader, generators_kept
 from dltrain.errors import ConfigError, DataError
 
 _BATCH = 256  # samples read at a time
 _NUMBERS = (Tensor, np.ndarray, np.generic, int, float, list, tuple)  # an image object is none of them
 
 
+@generators_kept()
 def dataset(
     dataset: Dataset,
     *,

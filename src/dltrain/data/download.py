@@ -41,7 +41,7 @@ def fetch(what: str, remotes: Sequence[Remote], folder: Path, *, wanted: Sequenc
         with _locked(folder / ".download.lock"):
             if not all((folder / name).is_file() for name in wanted):
                 _fetch(remotes, folder, wanted)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, tarfile.TarError) as error:
         names = ", ".join(remote.name for remote in remotes)
         raise DataError(
             f"cannot download {what}: {error}\nput these files by hand into {folder.absolute()}: {names}"

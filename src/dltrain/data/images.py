@@ -134,7 +134,7 @@ def _read_idx(file, path, size):
 def _read_exactly(file, path, begin, body):
     content, end = bytearray(), ""
     try:  # one byte too many is enough to know; it also makes gzip compare its checksum
-        while chunk := file.read(min(_CHUNK, body + 1 - len(content))):
+        while chunk := file.read1(min(_CHUNK, body + 1 - len(content))):
             content += chunk
     except EOFError:
         end = " before the compressed data broke off"
@@ -253,9 +253,9 @@ def _cifar_set(folder, train_files, test_file, label_bytes, classes, val, split_
 def _official(train, test, classes, *, val, split_seed, limit, notes=()):
     """Data from the train and test files of a published set; validation is cut from the train files."""
     x, y = train
-    train_rows, val_rows, _ = split(len(x), val=val, test=0, seed=split_seed, classes=y.numpy())
     if limit is not None and limit < 1:
         raise ConfigError(f"data.limit={limit}: a number of train images from 1, or null for all")
+    train_rows, val_rows, _ = split(len(x), val=val, test=0, seed=split_seed, classes=y.numpy())
     if limit is not None and limit < len(train_rows):  # as many of each class as there are in the whole
         labels = y[train_rows].numpy()
         train_rows = train_rows[split(len(labels), val=0, test=limit, seed=split_seed, classes=labels)[2]]

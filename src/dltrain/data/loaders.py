@@ -7,22 +7,24 @@ from __future__ import annotations
 import atexit
 import random
 import signal
+import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from dltrain.data import Tensors
 from dltrain.errors import DataError
 
 _FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch
 
-_streaming: weakref.WeakSet[StreamLoader] = weakref.WeakSet()  # those with live workers
+_with_workers: list[DataLoader] = []  # those whose workers are still to be stopped
 
 
 class Batch(NamedTuple):
@@ -48,6 +50,18 @@ def mix(*numbers: int) -> int:
         z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
         z ^= z >> 31
     return z >> 1
+
+
+@contextmanager
+def generators_kept() -> Iterator[None]:
+    """Whatever is drawn inside, the global generators of torch (CPU), Python and NumPy are left as they were."""
+    states = torch.default_generator.get_state(), random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
 
 
 def make_loader(
@@ -154,7 +168,10 @@ class StreamLoader:
             generator=torch.Generator(),  # otherwise each epoch would draw a seed from the global generator
         )
         if workers:
-            _streaming.add(self)
+            _with_workers.append(self._loader)
+            # Not left to the garbage collector: in a cycle (a caught exception makes one) it closes the queues first,
+            # and the workers never hear that they should end.
+            weakref.finalize(self, _abandon, self._loader).atexit = False
 
     def __len__(self) -> int:
         return ceil(self.samples / self.batch_size)
@@ -197,20 +214,15 @@ class _Seeded(Dataset):
         return len(self.dataset)
 
     def __getitems__(self, positions: list[tuple[int, int]]):  # once a batch: saving the states costs 0.1 ms
-        generator = torch.default_generator  # torch.manual_seed would seed the GPU's generator too, for good
-        states = generator.get_state(), random.getstate(), np.random.get_state()
         try:
-            return [self._read(generator, epoch, i) for epoch, i in positions]
+            with generators_kept():
+                return [self._read(epoch, i) for epoch, i in positions]
         except DataError as error:
             return error  # raised by the loader: a worker would bury the message in its traceback
-        finally:
-            generator.set_state(states[0])
-            random.setstate(states[1])
-            np.random.set_state(states[2])
 
-    def _read(self, generator: torch.Generator, epoch: int, i: int):
+    def _read(self, epoch: int, i: int):
         number = mix(self.seed, epoch, i)
-        generator.manual_seed(number)
+        torch.default_generator.manual_seed(number)  # torch.manual_seed would seed the GPU's generator too, for good
         random.seed(number)
         np.random.seed(number & 0xFFFFFFFF)
         x, y = self.dataset[i]
@@ -234,8 +246,22 @@ def _ignore_signals(_worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def _abandon(loader: DataLoader) -> None:
+    # The collector may run on any thread, also on one that carries messages to these very workers and would wait for
+    # itself: then they are left for the end of the process. It also runs in a worker, over its copy of everything.
+    if threading.current_thread() is threading.main_thread() and get_worker_info() is None:
+        _stop_workers(loader)
+
+
+def _stop_workers(loader: DataLoader) -> None:
+    _with_workers.remove(loader)
+    if (iterator := loader._iterator) is not None:
+        iterator._shutdown_workers()
+        for worker in iterator._workers:
+            worker.kill()  # does nothing to one that ended, as it should have
+
+
 @atexit.register  # runs before multiprocessing's own, which sends SIGTERM and then waits for ever
-def _stop_workers() -> None:
-    for loader in list(_streaming):
-        if (iterator := loader._loader._iterator) is not None:
-            iterator._shutdown_workers()
+def _stop_all_workers() -> None:
+    for loader in list(_with_workers):
+        _stop_workers(loader)

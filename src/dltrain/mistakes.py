@@ -1,0 +1,46 @@
+"""The mistakes of a configuration, collected while the checks go on and raised together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from dltrain import trials
+from dltrain.config import Composed
+from dltrain.errors import ConfigError
+
+
+class Mistakes:
+    """One line for each key that is wrong: the key, what is wrong, where it was written."""
+
+    def __init__(self, composed: Composed) -> None:
+        self.composed = composed
+        self.lines: dict[str, str] = {line: line for line in composed.mistakes}  # by key
+        self.known: set[str] = set()  # keys that are wrong because another one is, which has its own line
+        self.copies: dict[str, str] = {}  # key -> the key whose value it takes by ${...}
+        self.cause: Exception | None = None  # the last exception of somebody's code, for --debug
+
+    def __bool__(self) -> bool:
+        return bool(self.lines)
+
+    def say(self, key: str, message: str) -> None:
+        """Notes what is wrong with a dotted key; the first word on a key counts."""
+        if key not in self.known and self.copies.get(key) not in self.lines:
+            self.lines.setdefault(key, f"{key}: {message} ({self.composed.origin(key)})")
+
+    def blame(self, slot: str, error: Exception, knobs: Iterable[str] = ()) -> None:
+        """Notes what somebody's code says about its arguments, under the knob that it speaks of."""
+        text, self.cause = trials.reason(error), error
+        found = re.match(r"(?:(\w+)\.)?(\w+)=(?!=)", text)  # `model.dropout=1.5 must be ...`, `gamma=-1: ...`
+        if found and found[1] in (None, slot) and found[2] in (*knobs, slot):
+            key = slot if found[2] == slot else f"{slot}.{found[2]}"
+            self.say(key, text[found.end() :])
+        else:
+            knob = trials.named(text, knobs)
+            key = f"{slot}.{knob}" if knob else slot
+            self.say(key, text.removeprefix(f"{slot}: ").removeprefix(f"{key} "))
+
+    def stop(self) -> None:
+        """Raises ConfigError if there are any."""
+        if self.lines:
+            raise ConfigError("\n".join(self.lines.values())) from self.cause

@@ -1,0 +1,133 @@
+"""Small trials of what a configuration names, before training: each costs milliseconds and changes nothing."""
+
+from __future__ import annotations
+
+import math
+import re
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import Subset
+
+from dltrain import models
+from dltrain.data import Data, Tensors
+from dltrain.data.loaders import make_loader
+from dltrain.errors import DataError, DltrainError
+from dltrain.targets import Part
+
+_NOT_USERS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line; of a user's own code also where it was raised."""
+    text = " ".join(line.strip() for line in str(error).splitlines()[:3])[:400]
+    kind = "" if isinstance(error, (ValueError, RuntimeError, DltrainError)) and text else f"{type(error).__name__}: "
+    own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_USERS)]
+    place = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    return f"{kind}{text}{place}"
+
+
+def named(text: str, knobs: Iterable[str]) -> str | None:
+    """The knob that a message speaks of: torch writes `Invalid learning rate: -1`, `Invalid beta parameter`."""
+    words = text.replace("learning rate", "lr").replace("beta parameter", "betas").replace("epsilon", "eps")
+    return next((k for k in knobs if re.search(rf"\b{k}\b", words) or f" {k.replace('_', ' ')} " in words), None)
+
+
+def stand_in(optimizer: Part) -> torch.optim.Optimizer:
+    """The optimizer on a weight and a bias that stand for the model's: its constructor checks its knobs."""
+    return optimizer([nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))])
+
+
+def few(data: Data) -> tuple[Tensor, Tensor]:
+    """The first two training samples (x, y) as the trainer gets them."""
+    x, y, _ = next(make_loader(Subset(data.train, range(min(2, len(data.train)))), batch_size=2).epoch())
+    return (data.train.normalise(x) if isinstance(data.train, Tensors) else x), y
+
+
+def loss(function: nn.Module, outputs: int, y: Tensor) -> None:
+    """Whether the loss takes logits [B, outputs] and these targets, and returns one number."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch's on shapes that it broadcasts, on its way to an error
+            value = function.train()(torch.zeros(len(y), outputs), y)
+    except (RuntimeError, IndexError) as error:
+        targets = f"{str(y.dtype).removeprefix('torch.')} targets {batched(y.shape[1:])}"
+        raise ValueError(f"it is given logits [B, {outputs}] and {targets}, and says: {reason(error)}") from error
+    if not isinstance(value, Tensor) or value.ndim:
+        shown = f"shape {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"it must return one number for the batch, and it returned {shown}")
+
+
+def class_counts(data: Data) -> list[int] | None:
+    """Training samples of each class, or positives of each label; None where the data only streams."""
+    if not isinstance(data.train, Tensors) or not data.classes:
+        return None
+    y = data.train.y
+    if data.task == "multilabel":
+        return y.sum(0).long().tolist()
+    return torch.bincount(y, minlength=len(data.classes)).tolist()
+
+
+def contents(data: Data) -> None:
+    """Raises DataError for an empty part, and in memory for what training would meet late or not at all:
+    class indices out of range, NaN and infinity.
+    """
+    for name in ("train", "val", "test"):
+        split = getattr(data, name)
+        if len(split) == 0:
+            raise DataError(f"the {name} part has no samples")
+        if not isinstance(split, Tensors):
+            continue
+        classes = len(data.classes) if data.task in ("binary", "multiclass") else math.inf
+        if classes < math.inf and (wrong := (split.y < 0) | (split.y >= classes)).any():
+            row = int(wrong.nonzero()[0])
+            raise DataError(f"{name}[{row}]: label {split.y[row]} is out of range; {classes} classes count from 0")
+        for values, what in ((split.x, "input"), (split.y, "target")):
+            if values.is_floating_point() and (bad := int((~values.isfinite()).sum())):
+                raise DataError(f"the {name} part has {bad:,} NaN or infinite {what} values; remove or replace them")
+
+
+def model(
+    part: Part, sizes: dict[str, Any], device: str
+) -> tuple[nn.Module | None, list[models.Row], Exception | None]:
+    """The model on a device, its summary, and what went wrong: without a model its constructor, else its forward."""
+    built = None
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            made = part(**sizes)
+            if not isinstance(made, nn.Module):
+                raise TypeError(f"it made a {type(made).__name__}, not an nn.Module")
+            built = made
+            return built, models.summary(built, sizes["in_shape"]), None
+    except Exception as error:
+        if built is None:
+            return None, [], error
+        text = f"inputs of shape {batched(sizes['in_shape'])} don't pass: {reason(error)}"
+        return built, [], ValueError(text).with_traceback(None)
+
+
+def batched(shape: Iterable[int]) -> str:
+    """A shape with the batch dimension: [B, 1, 8, 8]."""
+    return f"[{', '.join(map(str, ('B', *shape)))}]"
+
+
+def lonely_sample(net: nn.Module, data: Data, batch_size: int) -> str | None:
+    """Why a batch of one sample, where there is one, can't train: batch normalisation has no variance then."""
+    n = len(data.train)
+    if not (n % batch_size == 1 or batch_size == 1) or not any(isinstance(m, _BatchNorm) for m in net.modules()):
+        return None
+    like = next(net.parameters())
+    try:
+        with torch.no_grad():
+            net.train()(torch.zeros(1, *data.in_shape, device=like.device, dtype=like.dtype))
+    except ValueError:  # `Expected more than 1 value per channel when training`
+        last = f"the last of {math.ceil(n / batch_size):,} batches has one sample ({n:,} samples by {batch_size})"
+        which = "every batch has one sample" if batch_size == 1 else last
+        return f"{which}; batch normalisation needs two: use another size"
+    return None

@@ -1,0 +1,207 @@
+"""From a command line to one configuration: what is listed, what is refused, and where a value was written."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from dltrain import config
+from dltrain.config import compose
+from dltrain.errors import ConfigError
+
+
+def mistakes(*overrides, config_dir=None):
+    return list(compose(overrides, config_dir).mistakes)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A folder with config groups of a user's own; returns a function that writes a file into it."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, text):
+        path = tmp_path / "mine" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return "mine"
+
+    return write
+
+
+def test_overrides_reach_the_configuration():
+    composed = compose(["optimizer=sgd", "optimizer.lr=0.5", "model.widths=[3]", "seed=7"])
+    assert composed.mistakes == ()
+    assert (composed.cfg.optimizer.lr, composed.cfg.model.widths, composed.cfg.seed) == (0.5, [3], 7)
+    assert composed.chosen["optimizer"] == "sgd"
+    assert "hydra" not in composed.cfg
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.epoch=3", "unknown key; did you mean `trainer.epochs`?"),
+        ("optimzer=adam", "unknown key; did you mean `optimizer`?"),
+        ("optimzer.lr=1", "unknown key; did you mean `optimizer.lr`?"),
+        ("lr=1", "unknown key; did you mean `optimizer.lr`?"),
+        ("model.zzz=1", "unknown key; `model` has widths, activation, norm, dropout, input_dropout, init, bias"),
+        ("zzz=1", "unknown key; `dltrain list` shows what there is"),
+        ("optimizer=adma", "optimizer has no `adma`; did you mean `adam`?"),
+        ("model=xyz", "model has no `xyz`; there are linear, mlp, module, perceptron, torchvision"),
+        ("regularisation=[l2,dropuot]", "regularisation has no `dropuot`; did you mean `dropout`?"),
+        ("scheduler=null", "choose one of constant, cosine,"),
+        ("model=[mlp,linear]", "choose one; only regularisation takes several, and -m model=mlp,linear tries each"),
+        ("+model=mlp", "write model=mlp, without the +"),
+        ("optimizer.lr=1,2", "gives several values: add -m to train one run for each"),
+        ("optimizer.lr=0,1", "0.1 a number"),
+        ("model.widths=[64", "can't be read: close every bracket and quote"),
+        ("digits", "write key=value or group=name; did you mean `data=digits`?"),
+        ("resme", "write key=value or group=name; did you mean `resume`?"),
+        ("qqq", "`dltrain --help` shows the choices"),
+    ],
+)
+def test_a_wrong_override_is_explained(override, message):
+    (line,) = mistakes(override)
+    assert line.startswith(f"`{override}`")
+    assert message in line
+
+
+def test_all_wrong_overrides_are_explained_together():
+    lines = mistakes("trainer.epoch=3", "seed=1", "optimizer=adma", "x", "model.widths=[4]", "model.widht=[3]")
+    assert [line.split(": ")[0] for line in lines] == [
+        "`optimizer=adma`",
+        "`x`",
+        "`trainer.epoch=3`",
+        "`model.widht=[3]`",
+    ]
+
+
+@pytest.mark.parametrize(
+    "pair", [("seed=1", "seed=2"), ("optimizer=adam", "optimizer=sgd"), ("+model.a=1", "model.a=2")]
+)
+def test_the_same_key_twice_is_refused(pair):
+    assert mistakes(*pair) == [f"`{pair[1]}`: {pair[0]} stands before it; give one of the two"]
+
+
+def test_the_argument_of_a_users_class_needs_a_plus():
+    (line,) = mistakes("model=module", "model._target_=my_net.Net", "model.hidden=4")
+    assert line == "`model.hidden=4`: unknown key; to give your class this argument write +model.hidden=4"
+
+
+def test_a_sweep_may_give_several_values():
+    good, wrong = config.check_overrides(["optimizer.lr=1,2", "model=mlp,lin", "optimizer=adam,sgd"], sweep=True)
+    assert good == ["optimizer.lr=1,2", "optimizer=adam,sgd"]
+    assert wrong == ["`model=mlp,lin`: model has no `lin`; did you mean `linear`?"]
+    assert config.first_of_each(good) == ["optimizer.lr=1", "optimizer=adam"]
+
+
+# -- where a value was written ---------------------------------------------------------------------------------
+
+
+def test_origin_names_the_override_or_the_file(mine):
+    folder = mine(
+        "experiment/exp.yaml",
+        "# @package _global_\ndefaults:\n  - override /loss: mse\nmodel:\n  norm: batch\nseed: 3\n",
+    )
+    composed = compose(
+        ["experiment=exp", "optimizer.lr=1", "regularisation=[dropout,early_stopping]", "+model={a: 1}"], folder
+    )
+    origins = {
+        "optimizer.lr": "override optimizer.lr=1",
+        "optimizer.betas": "configs/optimizer/adamw.yaml",
+        "model.norm": "mine/experiment/exp.yaml",
+        "loss": "mine/experiment/exp.yaml",
+        "seed": "mine/experiment/exp.yaml",
+        "model.dropout": "configs/regularisation/dropout.yaml",
+        "regularisation.early_stopping.patience": "configs/regularisation/early_stopping.yaml",
+        "regularisation.l1": "configs/regularisation/off.yaml",
+        "model.widths": "configs/model/mlp.yaml",
+        "runs_dir": "configs/train.yaml",
+        "data": "configs/data/digits.yaml",
+    }
+    assert {key: composed.origin(key) for key in origins} == origins
+
+
+def test_origin_of_a_stored_configuration_is_its_file(tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    assert config.stored(tmp_path).origin("model.widths") == str(tmp_path / "config.yaml")
+
+
+# -- a user's own files ----------------------------------------------------------------------------------------
+
+GLOBAL = "# @package _global_\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GLOBAL + "model:\n  widths: [8\n", r"mine/experiment/exp.yaml, line 4: this is not YAML"),
+        (GLOBAL + "model:\n\twidths: 8\n", r"mine/experiment/exp.yaml, line 3: this is not YAML"),
+        (
+            GLOBAL + "seed: 1\nseed: 2\n",
+            r"mine/experiment/exp.yaml, line 3: this is not YAML: found duplicate key seed",
+        ),
+        (GLOBAL + "- a\n- b\n", r"experiment/exp.*Cannot merge DictConfig with ListConfig"),
+        (GLOBAL + "defaults:\n  - override /modle: mlp\n", r"'modle'.*did you mean `model`\? \(experiment=exp\)"),
+        (GLOBAL + "defaults:\n  - override /model: mpl\n", r"'model/mpl'; did you mean `mlp`\? \(experiment=exp\)"),
+        (GLOBAL + "defaults:\n  - /model: linear\n", r"model is chosen twice.*`- override /model: linear`"),
+        ("\x00", r"experiment=exp"),
+    ],
+)
+def test_a_broken_experiment_file_is_named(mine, text, message):
+    folder = mine("experiment/exp.yaml", text)
+    with pytest.raises(ConfigError, match=message):
+        compose(["experiment=exp"], folder)
+
+
+def test_own_groups_are_listed_and_chosen(mine):
+    folder = mine("model/tiny.yaml", "# A tiny net.\n_target_: my_net.Net\nhidden: 4  # units\n")
+    assert "tiny" in config.groups(folder)["model"]
+    choice = next(c for c in config.choices("model", folder) if c.name == "tiny")
+    assert (choice.explanation, choice.knobs) == ("A tiny net.", (("hidden", "4", "units"),))
+    assert compose(["model=tiny"], folder).cfg.model.hidden == 4
+
+
+def test_own_files_can_not_hide_packaged_ones(mine):
+    folder = mine("model/mlp.yaml", "# Mine.\n_target_: my_net.Net\n")
+    with pytest.raises(ConfigError, match=r"dltrain has a model=mlp already; rename your file"):
+        compose([], folder)
+
+
+def test_a_missing_config_dir_is_told():
+    with pytest.raises(ConfigError, match=r"--config-dir nope: there is no such folder"):
+        compose([], "nope")
+
+
+# -- stored configurations -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: ${oc.env:HOME}\n", r"has an interpolation"),
+        ("- 1\n", r"is not the configuration of a run"),
+        ("a: [\n", r"is not the configuration of a run"),
+        ("a: !!python/object/apply:os.system ['true']\n", r"is not the configuration of a run"),
+    ],
+)
+def test_a_stored_configuration_is_only_data(tmp_path, text, message):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        config.stored(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["no", "08", "1e3", "null", "1:30"])
+def test_words_that_look_like_other_values_survive_storing(tmp_path, name):
+    cfg = compose([f"name='{name}'"]).cfg
+    (tmp_path / "config.yaml").write_text(
+        OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
+    )
+    assert config.stored(tmp_path).cfg.name == name
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "a/b", "a\\b", "a\nb", "-x", "a" * 101])
+def test_names_that_are_no_folder_are_refused(name):
+    assert "can't name a folder" in config.name_mistake(name)
+
+
+@pytest.mark.parametrize("name", ["digits-mlp", "run 1", "no", "münchen", "lr=0.1,b=2", "a" * 100])
+def test_names_of_folders_pass(name):
+    assert config.name_mistake(name) is None

@@ -1,0 +1,158 @@
+"""Every YAML file of every group is listed, composed, planned and built: model, loss, optimizer step, schedule."""
+
+import sys
+from math import isfinite
+
+import pytest
+import torch
+
+from dltrain import build, config
+from dltrain.config import compose
+from dltrain.errors import ConfigError
+from dltrain.plan import make_plan
+
+GROUPS = {group: names for group, names in config.groups().items() if group != "experiment"}  # those have own tests
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(*overrides, allow=()):
+    composed = compose(overrides)
+    assert composed.mistakes == ()
+    return make_plan(composed, allow)
+
+
+def one_step(made):
+    """One optimizer step from the plan's own trainer and loader; returns the trainer."""
+    trainer = build.make_trainer(made)
+    train, _ = build.make_loaders(made)
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    assert isfinite(trainer.step([next(train.epoch())]))
+    changed = [not torch.equal(p, b) for p, b in zip(trainer.model.parameters(), before, strict=True)]
+    assert any(changed)
+    return trainer
+
+
+# -- what `dltrain list` shows ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS))
+def test_each_choice_and_knob_is_explained(group):
+    for choice in config.choices(group):
+        assert choice.explanation.endswith("."), choice.path
+        for key, value, note in choice.knobs:
+            assert note or not value, f"{choice.path}: {key} has no comment"
+
+
+# -- data ------------------------------------------------------------------------------------------------------
+
+FROM_NETWORK = ("cifar10", "cifar100", "fashion_mnist", "kmnist")
+OF_THE_USER = ("dataset", "image_folder", "table")
+LOCAL = [n for n in GROUPS["data"] if n not in (*FROM_NETWORK, *OF_THE_USER, "mnist", "california_housing")]
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_data(name):
+    one_step(plan(f"data={name}"))
+
+
+@pytest.mark.parametrize("name", FROM_NETWORK)
+def test_data_from_the_network_has_the_right_knobs(name):
+    """A mistake elsewhere ends the plan before the download; it is then the only one."""
+    with pytest.raises(ConfigError, match=r"^trainer\.epochs: 0 must be above zero[^\n]*$"):
+        plan(f"data={name}", "trainer.epochs=0")
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "mnist"), ("california_housing", "california")])
+def test_data_from_files(name, folder, shared_data):
+    root = next(p for p in (shared_data / folder, shared_data / name, shared_data) if p.exists())
+    one_step(plan(f"data={name}", f"data.root={root}"))
+
+
+def test_data_table(tmp_path):
+    rows = "".join(f"{i},{'red' if i % 3 else 'blue'},{i % 2}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text("size,colour,label\n" + rows)
+    one_step(plan("data=table", "data.path=t.csv", "data.target=label"))
+
+
+def test_data_image_folder(tmp_path):
+    from PIL import Image
+
+    for label, colour in (("cat", 40), ("dog", 200)):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for i in range(10):
+            Image.new("RGB", (9, 7), (colour, i, 0)).save(tmp_path / "pictures" / label / f"{i}.png")
+    one_step(plan("data=image_folder", "data.root=pictures", "data.image_size=8"))
+
+
+def test_data_dataset(tmp_path, monkeypatch):
+    (tmp_path / "rows_for_configs.py").write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset\nclass Rows(TensorDataset):\n"
+        "    def __init__(self): super().__init__(torch.randn(40, 3), torch.arange(40) % 2)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    one_step(plan("data=dataset", "data.dataset._target_=rows_for_configs.Rows", allow=["rows_for_configs"]))
+    sys.modules.pop("rows_for_configs")
+
+
+# -- the other groups ------------------------------------------------------------------------------------------
+
+NEEDS = {  # what a choice needs beside it
+    "loss=bce": ["data=breast_cancer"],
+    "loss=hinge": ["data=breast_cancer"],
+    "loss=perceptron": ["data=breast_cancer", "model=perceptron"],
+    "loss=huber": ["data=diabetes"],
+    "loss=mae": ["data=diabetes"],
+    "loss=mse": ["data=diabetes"],
+    "loss=module": ["loss._target_=torch.nn.CrossEntropyLoss"],
+    "model=module": ["data=iris", "model._target_=torch.nn.Linear"],
+    "optimizer=lbfgs": ["data.batch_size=full", "scheduler=constant"],
+    "scheduler=torch": ["scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR", "+scheduler.T_max=10"],
+}
+
+
+@pytest.mark.parametrize(
+    "choice", [f"{g}={n}" for g in ("model", "loss", "optimizer", "regularisation") for n in GROUPS[g]]
+)
+def test_choice(choice):
+    made = plan(choice, *NEEDS.get(choice, []))
+    one_step(made)
+    if not choice.endswith(("none", "off")) and choice.startswith("regularisation="):
+        assert made.config != plan().config
+
+
+@pytest.mark.parametrize("name", GROUPS["scheduler"])
+def test_scheduler(name):
+    made = plan(f"scheduler={name}", *NEEDS.get(f"scheduler={name}", []), "trainer.epochs=2")
+    trainer = one_step(made)
+    rates = []
+    for step in range(1, made.total_steps):
+        trainer.schedule.set(step)
+        trainer.optimizer.step()
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        if step % made.steps_per_epoch == 0:
+            trainer.schedule.end_epoch({"val/loss": 1.0})
+    assert all(0 <= rate < 1 for rate in rates)
+    assert (len(set(rates)) == 1) == (name in ("constant", "plateau", "multistep", "step"))  # in two epochs
+
+
+@pytest.mark.parametrize("name", GROUPS["trainer"])
+def test_trainer(name):
+    one_step(plan(f"trainer={name}"))
+
+
+def test_regularisers_combine():
+    names = [n for n in GROUPS["regularisation"] if n not in ("none", "off", "label_smoothing")]
+    policies = {"auto_augment", "rand_augment", "trivial_augment"}
+    chosen = [n for n in names if n not in policies]
+    made = plan(f"regularisation=[{','.join(chosen)}]")
+    one_step(made)
+    assert made.regularisation.early_stopping["patience"] == 10
+    assert made.parts["model"].arguments["dropout"] == 0.5
+
+
+def test_every_group_is_covered():
+    assert set(GROUPS) == {"data", "model", "loss", "optimizer", "scheduler", "regularisation", "trainer"}

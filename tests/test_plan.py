@@ -1,0 +1,491 @@
+"""The plan: what it works out, what it refuses, and that looking costs and changes nothing."""
+
+import random
+import sys
+import textwrap
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from dltrain import build
+from dltrain.config import compose, stored
+from dltrain.errors import ConfigError, DataError
+from dltrain.plan import make_plan
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(*overrides, allow=(), config_dir=None):
+    return make_plan(compose(overrides, config_dir), allow)
+
+
+def lines(*overrides, allow=(), config_dir=None):
+    """The mistakes of a configuration, one a line."""
+    with pytest.raises(ConfigError) as caught:
+        plan(*overrides, allow=allow, config_dir=config_dir)
+    return str(caught.value).splitlines()
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module of the user's and makes it importable; its name is new each time."""
+    names = []
+
+    def write(code):
+        name = f"users_module_{len(names)}"
+        names.append(name)
+        (tmp_path / f"{name}.py").write_text("import torch\nfrom torch import nn\n" + textwrap.dedent(code))
+        monkeypatch.syspath_prepend(tmp_path)
+        return name
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+# -- what it works out -----------------------------------------------------------------------------------------
+
+
+def test_steps_and_sizes_of_the_default_run():
+    made = plan()
+    assert len(made.data.train) == 1221
+    assert (made.steps_per_epoch, made.total_steps) == (20, 600)
+    assert (made.sizes["in_features"], made.sizes["num_classes"]) == (64, 10)
+    assert (made.monitor, made.mode) == ("val/accuracy", "max")
+    assert made.rows[-1].parameters == 64 * 128 + 128 + 128 * 10 + 10
+    assert made.name == "digits-mlp"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "per_epoch", "total"),
+    [
+        (["data.batch_size=full", "trainer.epochs=7"], 1, 7),
+        (["trainer.accumulate=3", "trainer.epochs=2"], 7, 14),
+        (["trainer.limit_train_batches=5", "trainer.epochs=0.5"], 5, 2),
+        (["trainer.max_steps=11"], 20, 11),
+        (["trainer.fast_dev_run=true"], 2, 2),
+        (["trainer.overfit_batches=2", "trainer.epochs=10"], 2, 20),
+    ],
+)
+def test_durations_become_steps(overrides, per_epoch, total):
+    made = plan(*overrides)
+    assert (made.steps_per_epoch, made.total_steps) == (per_epoch, total)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "note"),
+    [
+        (["model.activation=sign"], "gradient of zero"),
+        (["scheduler.max_lr=0.1"], "optimizer.lr=0.003 is not used"),
+        (["trainer.max_steps=5", "trainer.epochs=3"], "trainer.epochs is not used"),
+        (["data.workers=2"], "data.workers is not used"),
+        (["data.batch_size=full", "trainer.accumulate=2"], "trainer.accumulate is not used"),
+    ],
+)
+def test_settings_without_effect_are_named(overrides, note):
+    assert any(note in text for text in plan(*overrides).notes)
+
+
+def test_a_default_plan_has_nothing_to_say():
+    assert plan().notes == []
+
+
+def test_planning_is_quick_and_quiet_and_writes_nothing(tmp_path):
+    plan()  # imports
+    start = time.perf_counter()
+    with warnings.catch_warnings(action="error"):
+        plan("scheduler=plateau", "optimizer=lbfgs", "data.batch_size=full")
+    assert time.perf_counter() - start < 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_users_random_data_follow_the_seed(module):
+    name = module(
+        """
+        import random, numpy
+        from torch.utils.data import Dataset
+        class Rows(Dataset):
+            def __init__(self):
+                self.x = torch.randn(40, 3) + random.random() + float(numpy.random.rand())
+            def __len__(self): return 40
+            def __getitem__(self, i): return self.x[i], i % 2
+        """
+    )
+    typed = ["data=dataset", f"data.dataset._target_={name}.Rows", "data.in_memory=true"]
+    first = plan(*typed, "seed=1", allow=[name]).data.train.x
+    random.seed(), np.random.seed(None), torch.seed()
+    assert torch.equal(plan(*typed, "seed=1", allow=[name]).data.train.x, first)
+    assert not torch.equal(plan(*typed, "seed=2", allow=[name]).data.train.x, first)
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------
+
+
+def test_all_mistakes_come_together():
+    found = lines(
+        "trainer.epoch=3",
+        "trainer.epochs=abc",
+        "trainer.accumulate=0",
+        "optimizer.lr=nan",
+        "loss=mse",
+        "+model.foo=1",
+        "regularisation.ema=2",
+        "scheduler.pct_start=a",
+        "+optimzer.x=1",
+    )
+    assert [line.split(":")[0] for line in found] == [
+        "`trainer.epoch=3`",
+        "optimzer",
+        "trainer.accumulate",
+        "trainer.epochs",
+        "regularisation.ema",
+        "model.foo",
+        "optimizer.lr",
+        "scheduler.pct_start",
+        "loss",
+    ]
+
+
+def test_ranges_that_only_constructors_know_come_together_too():
+    found = lines("trainer.epochs=0", "model.dropout=1.5", "scheduler.pct_start=3", "optimizer.eps=-1")
+    assert [line.split(":")[0] for line in found] == ["trainer.epochs", "optimizer.eps", "model.dropout"]
+    found = lines("trainer.epochs=0", "model.dropout=1.5", "scheduler.pct_start=3")
+    assert [line.split(":")[0] for line in found] == ["trainer.epochs", "model.dropout", "scheduler.pct_start"]
+
+
+def test_a_value_that_is_copied_is_told_once():
+    assert lines("optimizer.lr=nan") == ["optimizer.lr: nan is not a finite number (override optimizer.lr=nan)"]
+    assert lines("optimizer.lr=???") == [
+        "optimizer.lr: give a value: optimizer.lr=..., a number (override optimizer.lr=???)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=-1", "seed: -1 must be from 0 to 4294967295"),
+        ("seed=08", "seed: want a whole number, got the text '08'; write 8"),
+        ("name=..", "name: '..' can't name a folder"),
+        ("runs_dir=", "runs_dir: name a folder, such as runs"),
+        ("trainer.monitor=val/acc", "there is no metric `val/acc`; did you mean `val/accuracy`?"),
+        ("trainer.device=gpu", "there is no device `gpu`; use auto, cpu, cuda or cuda:N"),
+        ("trainer.device=meta", "there is no device `meta`"),
+        ("data.batch_size=0", "want a whole number above zero, or full; got 0"),
+        ("data.batch_size=2.5", "want a whole number above zero, or full; got 2.5"),
+        ("data.workers=-1", "want a whole number, 0 or more; got -1"),
+        ("optimizer.betas=[0.9,2]", "optimizer.betas: Invalid beta parameter at index 1: 2"),
+        ("optimizer.lr=-1", "optimizer.lr: Invalid learning rate: -1"),
+        ("scheduler.anneal=cosine", "want one of cos, linear, got the text 'cosine'; did you mean `cos`?"),
+        ("model.dropout=1.5", "model.dropout: 1.5 must be at least 0 and below 1"),
+        ("loss.label_smoothing=2", "loss.label_smoothing: 2 must be at least 0 and below 1"),
+        ("seed=${seed}", "seed: ${seed} can't be resolved: it leads to itself"),
+        ("model.widths=[1,${nope}]", "model.widths[1]: ${nope} can't be resolved: Interpolation key 'nope' not found"),
+        ("model._target_=${nope}", "model._target_: ${nope} can't be resolved"),
+        ("~model.widths", "model.widths: MLP needs it (a list of whole numbers): add +model.widths=..."),
+        ("+regularisation.l3=1", "regularisation has no `l3`"),
+        ("+regularisation.augmentation.afine=1", "augmentation has no `afine`; did you mean `affine`?"),
+        ("regularisation.augmentation.affine={degree: 3}", "affine has no `degree`; did you mean `degrees`?"),
+        ("regularisation.augmentation.affine={degrees: a}", "want a number, got the text 'a'"),
+        ("regularisation.augmentation.affine=3", "want keys and values, or null; got 3"),
+        ("regularisation.augmentation.policy={name: x}", "there is no policy `x`; there are auto_augment"),
+        ("regularisation.early_stopping={patienc: 3}", "early_stopping has no `patienc`; did you mean `patience`?"),
+        ("regularisation.early_stopping={patience: 0}", "early_stopping.patience: 0: write a number of evaluations"),
+        ("regularisation.early_stopping={monitor: val/los}", "no metric `val/los`; did you mean `val/loss`?"),
+        ("regularisation.mixup=0", "regularisation.mixup: 0: write alpha > 0"),
+        ("regularisation.clip_norm=0", "regularisation.clip_norm: 0 must be above zero; null switches it off"),
+        ("+trainer.epochz=1", "trainer has no `epochz`; did you mean `epochs`?"),
+    ],
+)
+def test_a_wrong_value_is_explained(override, message):
+    (line,) = lines(override)
+    assert message in line
+    assert f"(override {override})" in line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=diabetes", "loss=cross_entropy"], "loss: cross_entropy does not fit the task regression of this data"),
+        (["regularisation=mixup", "loss=perceptron"], "loss=perceptron needs class indices, not the soft targets"),
+        (["regularisation=affine", "data=iris"], "needs images [C, H, W], and this data has inputs of shape [4]"),
+        (["regularisation=cutmix", "data=iris"], "regularisation.cutmix: it needs images"),
+        (["regularisation=dropout", "model=linear"], "Linear has no `dropout`; it has init (configs/regularisation/d"),
+        (["~optimizer"], "optimizer: choose one: optimizer=NAME"),
+        (["data.dataset={_target_: x.Y}", "data=dataset"], "data.dataset._target_: `x.Y` is not allowed here"),
+        (["data.dataset={n: 3}", "data=dataset"], "`data.dataset={n: 3}`: it brings new keys: write +data.dataset="),
+        (["model.norm=batch", "data.batch_size=1"], "every batch has one sample; batch normalisation needs two"),
+        (["model.norm=batch", "data=iris", "data.batch_size=101"], "the last of 2 batches has one sample (102 samples"),
+        (["optimizer=lbfgs", "trainer.precision=fp16"], "trainer.precision: lbfgs takes many gradients a step"),
+        (
+            ["loss=module", "loss._target_=torch.nn.L1Loss"],
+            "it is given logits [B, 10] and int64 targets [B], and says",
+        ),
+        (
+            ["loss=module", "loss._target_=torch.nn.CrossEntropyLoss", "+loss.reduction=none"],
+            "it must return one number for the batch, and it returned shape [2]",
+        ),
+        (["model=module", "model._target_=torch.nn.Linear", "+model.in_features=8"], "model: it returns [B, 1, 8, 10]"),
+        (
+            ["model=module", "model._target_=torch.nn.Conv2d"],
+            "model.out_channels: Conv2d needs it (a whole number): add +model.out",
+        ),
+        (["model=torchvision", "model.name=resnet81"], "model.name: resnet81 is unknown; did you mean resnet18"),
+        (["scheduler=torch", "scheduler._target_=torch.optim.lr_scheduler.StepLR"], "add +scheduler.step_size=..."),
+        (["scheduler=plateau", "scheduler.monitor=val/rmse"], "scheduler.monitor: there is no metric `val/rmse`"),
+        (["scheduler=plateau", "scheduler.interval=step"], "give interval=epoch"),
+        (["scheduler=exponential", "scheduler.gamma=-1"], "scheduler.gamma: -1: it must be above zero"),
+    ],
+)
+def test_what_does_not_fit_together_is_explained(overrides, message):
+    assert message in "\n".join(lines(*overrides))
+
+
+def test_a_run_folder_in_whose_way_a_file_stands(tmp_path):
+    (tmp_path / "runs").write_text("")
+    assert lines() == [f"runs_dir: {tmp_path / 'runs'} is a file; name a folder (configs/train.yaml)"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "digits-mlp").write_text("")
+    assert "other/digits-mlp is a file" in lines("runs_dir=other")[0]
+
+
+def test_cuda_without_cuda(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert lines("trainer.device=cuda") == [
+        "trainer.device: torch finds no CUDA device on this machine; use trainer.device=cpu or auto "
+        "(override trainer.device=cuda)"
+    ]
+    assert plan("trainer.device=auto").device.type == "cpu"
+
+
+def test_mistakes_come_before_a_download(monkeypatch):
+    def refuse(*_args, **_knobs):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    assert len(lines("data=mnist", "trainer.epochs=0")) == 1
+
+
+def test_a_data_error_stands_beside_other_mistakes(tmp_path):
+    with pytest.raises(DataError, match=r"no such file"):
+        plan("data=table", "data.path=x.csv", "data.target=y")
+    found = lines("data=table", "data.path=x.csv", "data.target=y", "trainer.epochs=0")
+    assert found[0].startswith("trainer.epochs: 0 must be above zero")
+    assert found[1] == "data: x.csv: no such file"
+
+
+# -- a user's own code -----------------------------------------------------------------------------------------
+
+NETS = """
+class Net(nn.Module):
+    def __init__(self, in_features: int, num_classes: int, hidden: int = 8):
+        super().__init__()
+        if hidden < 2:
+            raise ValueError("hidden is too small for me")
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(in_features, hidden), nn.Linear(hidden, num_classes))
+    def forward(self, x):
+        return self.layers(x)
+
+class Bug(Net):
+    def forward(self, x):
+        return {}["nope"]
+
+class LooksAtValues(Net):
+    def __init__(self, in_features: int, num_classes: int):
+        super().__init__(in_features, num_classes)
+        self.scale = torch.ones(3).sum().item()
+    def forward(self, x):
+        return self.layers(x) * (self.scale if x.sum().item() < 1 else 2.0)
+
+class Pair(Net):
+    def forward(self, x):
+        return self.layers(x), x
+
+class Frozen(Net):
+    def __init__(self, in_features: int, num_classes: int):
+        super().__init__(in_features, num_classes)
+        self.requires_grad_(False)
+
+class NeedsDepth(nn.Module):
+    def __init__(self, in_features: int, depth: int): ...
+
+def build(in_features: int, out_features: int):
+    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, out_features))
+
+def wrong():
+    return 3
+"""
+
+
+def own(name, cls, *more):
+    return ["model=module", f"model._target_={name}.{cls}", *more]
+
+
+@pytest.mark.parametrize(("cls", "hidden"), [("Net", []), ("Net", ["+model.hidden=4"]), ("build", [])])
+def test_a_users_model_gets_the_sizes_that_it_names(module, cls, hidden):
+    name = module(NETS)
+    made = plan(*own(name, cls, *hidden), allow=[name])
+    assert made.rows[-1].output_shape == (10,)
+
+
+def test_a_model_that_looks_at_values_is_tried_for_real(module):
+    name = module(NETS)
+    state = torch.get_rng_state()
+    made = plan(*own(name, "LooksAtValues"), allow=[name])
+    assert made.rows[-1].output_shape == (10,)
+    torch.manual_seed(0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("cls", "more", "message"),
+    [
+        ("Net", ["+model.hidden=1"], r"model.hidden: hidden is too small for me (at {name}.py:8)"),
+        ("Net", ["+model.hiden=3"], r"model.hiden: Net has no `hiden`; did you mean `hidden`?"),
+        ("Net", ["+model.hidden=a"], r"model.hidden: want a whole number, got the text 'a'"),
+        ("Bug", [], r"model: inputs of shape [B, 1, 8, 8] don't pass: KeyError: 'nope' (at {name}.py:15)"),
+        ("Pair", [], r"model: it must return one tensor [B, outputs], and it returns something else"),
+        ("Frozen", [], r"model: it has no parameters to train"),
+        ("NeedsDepth", [], r"model.depth: NeedsDepth needs it (a whole number): add +model.depth=..."),
+        ("wrong", [], r"model: TypeError: it made a int, not an nn.Module"),
+    ],
+)
+def test_a_users_mistake_is_told_with_its_place(module, cls, more, message):
+    name = module(NETS)
+    (line,) = lines(*own(name, cls, *more), allow=[name])
+    assert line.startswith(message.format(name=name))
+
+
+def test_a_users_module_needs_to_be_allowed(module):
+    name = module(NETS)
+    (line,) = lines(*own(name, "Net"))
+    assert f"add --allow {name} to the command (override model._target_={name}.Net)" in line
+    assert name not in sys.modules
+
+
+ROWS = """
+from torch.utils.data import Dataset
+class Rows(Dataset):
+    def __init__(self, n: int = 60, first: int = 0, bug: bool = False):
+        self.x, self.first, self.bug, self.classes = torch.randn(n, 5), first, bug, ["a", "b"]
+    def __len__(self): return len(self.x)
+    def __getitem__(self, i):
+        if self.bug: raise KeyError("row")
+        return self.x[i], self.first + i % 2
+
+from dltrain.data import Data, Tensors
+def make(top: int = 2, value: float = 0.0) -> Data:
+    part = Tensors(torch.full((20, 3), value) * 100, torch.arange(20) % top)
+    return Data(part, part, part, "binary", (3,), ("a", "b"))
+"""
+
+
+def rows(name, *more):
+    return ["data=dataset", f"data.dataset._target_={name}.Rows", *more]
+
+
+def test_a_users_dataset_works(module):
+    name = module(ROWS)
+    made = plan(*rows(name, "+data.dataset.n=30"), allow=[name])
+    assert (len(made.data.train), made.data.task, made.data.in_shape) == (24, "binary", (5,))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["+data.dataset.m=1"], r"data.dataset.m: Rows has no `m`; it has n, first, bug"),
+        (["+data.dataset.bug=true"], r"data: KeyError: 'row' \(at {name}.py:10\)"),
+        (["+data.dataset.first=3"], r"dataset\[\d+\]: label [34] is out of range: class indices are 0 to 1"),
+        (["data.val_dataset=5"], r"data.val_dataset: want .*got 5"),
+    ],
+)
+def test_mistakes_around_a_users_dataset(module, more, message):
+    name = module(ROWS)
+    with pytest.raises((ConfigError, DataError), match=message.format(name=name)):
+        plan(*rows(name, *more), allow=[name])
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ("top: 3", r"train\[2\]: label 2 is out of range; 2 classes count from 0"),
+        ("value: .nan", r"data.value: nan is not a finite number"),
+        ("value: 1.0e38", r"the train part has 60 NaN or infinite input values"),
+    ],
+)
+def test_data_that_a_user_makes_is_looked_at(module, tmp_path, knobs, message):
+    name = module(ROWS)
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    text = f"# Mine.\n_target_: {name}.make\n{knobs}\nbatch_size: 4\n"
+    (tmp_path / "mine" / "data" / "made.yaml").write_text(text)
+    with pytest.raises((ConfigError, DataError), match=message):
+        plan("data=made", allow=[name], config_dir="mine")
+
+
+# -- `_target_` below lists and dicts, and in stored runs ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("+model.a={_target_: os.system, command: touch pwned}", "model.a._target_"),
+        ("+model.a=[1,{_target_: os.system, command: touch pwned}]", "model.a[1]._target_"),
+        ("+model.a={b: [{_target_: builtins.eval}]}", "model.a.b[0]._target_"),
+        ("+data.dataset={_target_: torch.load}", "data.dataset._target_"),
+        ("+optimizer.a={_target_: torch.nn.Linear}", "optimizer.a._target_"),
+    ],
+)
+def test_nested_targets_pass_the_same_policy(tmp_path, override, key):
+    assert any(line.startswith(f"{key}: `") and "is not allowed here" in line for line in lines(override))
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_nested_targets_of_torchvision_are_built():
+    made = plan(
+        "data=dataset",
+        "+data.dataset={_target_: torchvision.datasets.FakeData, size: 40, image_size: [3, 8, 8], num_classes: 2,"
+        " transform: {_target_: torchvision.transforms.Compose, transforms: [{_target_: torchvision.transforms."
+        "ToTensor}]}}",
+        "data.classes=2",
+    )
+    assert made.data.in_shape == (3, 8, 8)
+
+
+def test_a_stored_configuration_passes_the_same_checks(tmp_path):
+    (tmp_path / "config.yaml").write_text("model:\n  _target_: os.system\n  command: touch pwned\nseed: x\n")
+    with pytest.raises(ConfigError) as caught:
+        make_plan(stored(tmp_path))
+    text = str(caught.value)
+    assert "model._target_: `os.system` is not allowed here" in text
+    assert "seed: want a whole number, got the text 'x'" in text
+    assert text.count(str(tmp_path / "config.yaml")) == len(text.splitlines())
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_plan_of_a_stored_configuration_is_the_same(tmp_path):
+    first = plan("data=iris", "regularisation=[dropout,early_stopping]")
+    from omegaconf import OmegaConf
+
+    (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(first.config)))
+    again = make_plan(stored(tmp_path))
+    assert again.config == first.config
+    assert torch.equal(again.data.train.x, first.data.train.x)
+
+
+def test_training_after_a_plan_starts_from_the_seed_alone():
+    def first_weights():
+        from dltrain.trainer import seed_everything
+
+        made = plan("seed=3")
+        seed_everything(made.seed)
+        return build.make_model(made).layers.linear1.weight
+
+    torch.manual_seed(1)
+    first = first_weights()
+    torch.manual_seed(2)
+    assert torch.equal(first_weights(), first)
