@@ -63,7 +63,9 @@ def test_training_prints_the_plan_and_a_short_table(dltrain, tmp_path):
     assert code == 0, err
     assert "digits: " in out
     assert "parameters" in out
-    assert all(word in out for word in ("train", "val", "test", "loss", "accuracy", "best epoch", "tensorboard --logdir"))
+    assert all(
+        word in out for word in ("train", "val", "test", "loss", "accuracy", "best epoch", "tensorboard --logdir")
+    )
     (folder,) = tmp_path.glob("runs/*/*")
     assert str(folder.relative_to(tmp_path)) in out
     assert list(folder.glob("events.out.tfevents.*"))

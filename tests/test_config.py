@@ -165,6 +165,27 @@ def test_own_files_can_not_hide_packaged_ones(mine):
         compose([], folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("experiment/exp.yaml", GLOBAL + "hydra: {callbacks: {x: {_target_: os.system}}}\n"),
+        ("experiment/exp.yaml", '# @package _global_\n{"\\x68ydra": {launcher: {_target_: os.system}}}\n'),
+        ("experiment/exp.yaml", GLOBAL + "defaults:\n  - /other@hydra.job_logging: x\n"),
+        ("other/x.yaml", "# @package hydra.job_logging\nversion: 1\n"),
+        ("hydra/job_logging/none.yaml", "version: 1\n"),
+    ],
+)
+def test_own_files_can_not_configure_hydra(mine, name, text):
+    folder = mine(name, text)
+    with pytest.raises(ConfigError, match=r"sets something of Hydra's own: give that on the command line"):
+        compose([], folder)
+
+
+def test_words_that_only_look_like_hydra_pass(mine):
+    folder = mine("hydration/exp.yaml", GLOBAL + "hydration: 1\n")
+    assert compose([], folder).mistakes == ()
+
+
 def test_a_missing_config_dir_is_told():
     with pytest.raises(ConfigError, match=r"--config-dir nope: there is no such folder"):
         compose([], "nope")

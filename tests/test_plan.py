@@ -98,10 +98,10 @@ def test_a_default_plan_has_nothing_to_say():
 
 def test_planning_is_quick_and_quiet_and_writes_nothing(tmp_path):
     plan()  # imports
-    start = time.perf_counter()
+    start = time.process_time()
     with warnings.catch_warnings(action="error"):
         plan("scheduler=plateau", "optimizer=lbfgs", "data.batch_size=full")
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert list(tmp_path.iterdir()) == []
 
 

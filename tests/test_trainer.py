@@ -175,9 +175,7 @@ def test_stopped_anywhere_it_goes_on_bit_for_bit(stop_at):
         model = net()
         optimizer = AdamW(model.parameters(), lr=0.01)
         schedule = PureSchedule(optimizer, onecycle(20, max_lr=0.05))
-        trainer = Trainer(
-            model, nn.CrossEntropyLoss(), optimizer, schedule=schedule, accumulate=2, ema=EMA(model, 0.9)
-        )
+        trainer = Trainer(model, nn.CrossEntropyLoss(), optimizer, schedule=schedule, accumulate=2, ema=EMA(model, 0.9))
         return trainer, make_loader(split, batch_size=BATCH, shuffle=True, seed=5)
 
     def numbers(records):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.errors import ConfigError
-from dltrain.targets import did_you_mean
+from dltrain.targets import did_you_mean, refuse_hydra
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,7 +45,8 @@ def folders(config_dir: str | Path | None = None) -> list[Path]:
     own = Path(config_dir).resolve()
     if not own.is_dir():
         raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
-    for file in own.glob("*/*.yaml"):
+    for file in own.rglob("*.yaml"):
+        refuse_hydra(file, own)
         if (CONFIGS / file.relative_to(own)).is_file():
             raise ConfigError(f"{file}: dltrain has a {file.parent.name}={file.stem} already; rename your file")
     return [CONFIGS, own]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from torch import get_num_threads, nn
+from torch import nn
 
 from dltrain import build, checkpoint, runs
 from dltrain.errors import CheckpointError, DivergedError, DltrainError
@@ -115,7 +115,7 @@ def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
     data = plan.data
     runs.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plan.config)))
     runs.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in plan.overrides))
-    facts = {"device": str(plan.device), "threads": get_num_threads(), "monitor": plan.monitor}
+    facts = {"device": str(plan.device), "threads": build.threads(plan), "monitor": plan.monitor}
     runs.write_json(folder / "environment.json", runs.environment(command, **facts))
     runs.write_json(
         folder / "data.json",

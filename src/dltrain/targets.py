@@ -304,6 +304,23 @@ def _rewrite(value: Any, hint: Any) -> str:
     return ""
 
 
+def refuse_hydra(file: Path, folder: Path) -> None:
+    """Raises ConfigError for a YAML file below `folder` that configures Hydra itself: its launchers, callbacks and
+    logging run what they name, past the policy of this module. On the command line they stay free.
+    """
+    import yaml
+
+    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        node = yaml.safe_load(text)
+    except yaml.YAMLError:  # told when the file is chosen
+        return
+    node = node if isinstance(node, dict) else {}
+    named = f"{node.get('defaults')} {' '.join(re.findall('@package.*', text))} {file.relative_to(folder).parent}"
+    if "hydra" in node or re.search(r"\bhydra\b", named):
+        raise ConfigError(f"{file} sets something of Hydra's own: give that on the command line, as hydra.KEY=VALUE")
+
+
 # -- what the user allowed -------------------------------------------------------------------------------------
 
 
