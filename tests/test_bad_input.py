@@ -67,7 +67,6 @@ def refused(result, code, *parts):
         (["model.widths=64"], ["model.widths: want a list of whole numbers, got 64; write [64]"]),
         (["model.dropout=2"], ["model.dropout: 2 must be at least 0 and below 1 (override model.dropout=2)"]),
         (["optimizer.lr=1,2"], ["`optimizer.lr=1,2` gives several values: add -m"]),
-        (["seed=1", "seed=2"], ["`seed=2`: seed=1 stands before it; give one of the two"]),
         (["model.widths=[64"], ["`model.widths=[64` can't be read: close every bracket and quote"]),
         (["seed=${seed}"], ["seed: ${seed} can't be resolved: it leads to itself (override seed=${seed})"]),
         (["data=image_folder"], ["data.root: give a value: data.root=..., text (configs/data/image_folder.yaml)"]),

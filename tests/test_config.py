@@ -73,13 +73,6 @@ def test_all_wrong_overrides_are_explained_together():
     ]
 
 
-@pytest.mark.parametrize(
-    "pair", [("seed=1", "seed=2"), ("optimizer=adam", "optimizer=sgd"), ("+model.a=1", "model.a=2")]
-)
-def test_the_same_key_twice_is_refused(pair):
-    assert mistakes(*pair) == [f"`{pair[1]}`: {pair[0]} stands before it; give one of the two"]
-
-
 def test_the_argument_of_a_users_class_needs_a_plus():
     (line,) = mistakes("model=module", "model._target_=my_net.Net", "model.hidden=4")
     assert line == "`model.hidden=4`: unknown key; to give your class this argument write +model.hidden=4"

@@ -55,7 +55,7 @@ def module(tmp_path, monkeypatch):
 def test_steps_and_sizes_of_the_default_run():
     made = plan()
     assert len(made.data.train) == 1221
-    assert (made.steps_per_epoch, made.total_steps) == (20, 600)
+    assert (made.steps_per_epoch, made.total_steps) == (39, 1170)
     assert (made.sizes["in_features"], made.sizes["num_classes"]) == (64, 10)
     assert (made.monitor, made.mode) == ("val/accuracy", "max")
     assert made.rows[-1].parameters == 64 * 128 + 128 + 128 * 10 + 10
@@ -66,9 +66,9 @@ def test_steps_and_sizes_of_the_default_run():
     ("overrides", "per_epoch", "total"),
     [
         (["data.batch_size=full", "trainer.epochs=7"], 1, 7),
-        (["trainer.accumulate=3", "trainer.epochs=2"], 7, 14),
+        (["trainer.accumulate=3", "trainer.epochs=2"], 13, 26),
         (["trainer.limit_train_batches=5", "trainer.epochs=0.5"], 5, 2),
-        (["trainer.max_steps=11"], 20, 11),
+        (["trainer.max_steps=11"], 39, 11),
         (["trainer.fast_dev_run=true"], 2, 2),
         (["trainer.overfit_batches=2", "trainer.epochs=10"], 2, 20),
     ],
@@ -489,3 +489,11 @@ def test_training_after_a_plan_starts_from_the_seed_alone():
     first = first_weights()
     torch.manual_seed(2)
     assert torch.equal(first_weights(), first)
+
+
+def test_of_the_same_key_twice_the_last_counts_and_the_plan_says_so():
+    made = plan("seed=1", "optimizer=sgd", "optimizer=adam", "seed=2")
+    assert made.seed == 2
+    assert made.parts["optimizer"].function is torch.optim.Adam
+    assert "seed=1 is not used: seed=2 stands after it" in made.notes
+    assert "optimizer=sgd is not used: optimizer=adam stands after it" in made.notes

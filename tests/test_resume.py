@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,17 +15,10 @@ import torch
 from dltrain import checkpoint
 
 # Large enough to be caught in the act, small enough to test; dropout, BatchNorm, an average and a plateau-free cycle.
-RUN = [
-    "data=digits",
-    "model.widths=[64]",
-    "model.dropout=0.2",
-    "model.norm=batch",
-    "regularisation=[ema]",
-    "trainer.epochs=40",
-    "trainer.save_every=0.05",
-    "trainer.threads=1",
-    "data.batch_size=16",
-]
+RUN = shlex.split(
+    "data=digits model.widths=[64] model.dropout=0.2 model.norm=batch regularisation=[ema] trainer.epochs=40 "
+    "trainer.save_every=0.05 trainer.threads=1 data.batch_size=16"
+)
 
 
 def dltrain(*arguments, cwd, **options):
@@ -123,15 +117,10 @@ def test_stopped_by_a_signal_it_saves_and_ends_the_same(tmp_path, undisturbed, n
 
 
 def test_streamed_images_with_workers_resume_bit_for_bit(tmp_path):
-    run = [
-        "data=digits",
-        "regularisation=[rand_augment]",
-        "data.workers=2",
-        "trainer.epochs=4",
-        "trainer.save_every=0",
-        "data.batch_size=128",
-        "trainer.threads=1",
-    ]
+    run = shlex.split(
+        "data=digits regularisation=[rand_augment] data.workers=2 trainer.epochs=4 trainer.save_every=0 "
+        "data.batch_size=128 trainer.threads=1"
+    )
     folders = []
     for name in ("whole", "killed"):
         root = tmp_path / name

@@ -255,7 +255,7 @@ def check_overrides(
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    known, parser, seen = groups(config_dir), OverridesParser.create(), {}
+    known, parser = groups(config_dir), OverridesParser.create()
     good, mistakes = [], []
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
@@ -274,13 +274,10 @@ def check_overrides(
                 f"`{text}` gives several values: add -m to train one run for each, or write one value "
                 "([1,2] is a list, 0.1 a number, \"'a,b'\" a text)"
             )
-        elif override.key_or_group in seen:
-            mistakes.append(f"`{text}`: {seen[override.key_or_group]} stands before it; give one of the two")
         elif bad := _group_mistake(text, override, known):
             mistakes.append(bad)
         else:
             good.append(text)
-        seen.setdefault(override.key_or_group, text)
     return good, mistakes
 
 

@@ -391,7 +391,12 @@ def _ignored(plan: Plan) -> list[str]:
     peak, lr = plan.parts["scheduler"].arguments.get("max_lr"), plan.parts["optimizer"].arguments.get("lr")
     if peak is not None and lr is not None and peak != lr:
         found.append(f"optimizer.lr={lr} is not used: the scheduler rises to scheduler.max_lr={peak}")
-    typed = {o.split("=")[0] for o in plan.overrides}
+    typed: dict[str, str] = {}
+    for override in plan.overrides:
+        key = override.split("=")[0]
+        if key in typed:
+            found.append(f"{typed[key]} is not used: {override} stands after it")
+        typed[key] = override
     if plan.settings.max_steps and "trainer.epochs" in typed:
         found.append("trainer.epochs is not used: trainer.max_steps decides")
     if plan.settings.accumulate > 1 and plan.batch_size is None:
