@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from dltrain import cli, config
+from dltrain import catalogue, cli
 
 
 @pytest.fixture
@@ -27,13 +27,13 @@ def test_help_names_every_choice(dltrain):
     code, out, _ = dltrain("--help")
     assert code == 0
     words = set(out.split())
-    for group, names in config.groups().items():
+    for group, names in catalogue.groups().items():
         assert group in words
         assert set(names) <= words
 
 
 def test_list_explains_every_choice_and_its_knobs(dltrain):
-    for group, names in config.groups().items():
+    for group, names in catalogue.groups().items():
         code, out, _ = dltrain("list", group)
         assert code == 0
         for name in names:
@@ -44,8 +44,8 @@ def test_list_explains_every_choice_and_its_knobs(dltrain):
 
 
 def test_every_yaml_explains_itself_and_its_knobs():
-    for group in config.groups():
-        for choice in config.choices(group):
+    for group in catalogue.groups():
+        for choice in catalogue.choices(group):
             assert choice.explanation.endswith((".", ":")), choice.path
             if group != "experiment":
                 assert all(note for _, value, note in choice.knobs if value), (choice.path, choice.knobs)

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from dltrain import config
+from dltrain import catalogue, config
 from dltrain.config import compose
 from dltrain.errors import ConfigError
 
@@ -146,8 +146,8 @@ def test_a_broken_experiment_file_is_named(mine, text, message):
 
 def test_own_groups_are_listed_and_chosen(mine):
     folder = mine("model/tiny.yaml", "# A tiny net.\n_target_: my_net.Net\nhidden: 4  # units\n")
-    assert "tiny" in config.groups(folder)["model"]
-    choice = next(c for c in config.choices("model", folder) if c.name == "tiny")
+    assert "tiny" in catalogue.groups(folder)["model"]
+    choice = next(c for c in catalogue.choices("model", folder) if c.name == "tiny")
     assert (choice.explanation, choice.knobs) == ("A tiny net.", (("hidden", "4", "units"),))
     assert compose(["model=tiny"], folder).cfg.model.hidden == 4
 

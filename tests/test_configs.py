@@ -6,12 +6,12 @@ from math import isfinite
 import pytest
 import torch
 
-from dltrain import build, config
+from dltrain import build, catalogue
 from dltrain.config import compose
 from dltrain.errors import ConfigError
 from dltrain.plan import make_plan
 
-GROUPS = {group: names for group, names in config.groups().items() if group != "experiment"}  # those have own tests
+GROUPS = {group: names for group, names in catalogue.groups().items() if group != "experiment"}  # those have own tests
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def one_step(made):
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_each_choice_and_knob_is_explained(group):
-    for choice in config.choices(group):
+    for choice in catalogue.choices(group):
         assert choice.explanation.endswith("."), choice.path
         for key, value, note in choice.knobs:
             assert note or not value, f"{choice.path}: {key} has no comment"

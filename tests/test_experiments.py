@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dltrain import build, checkpoint, config, experiment, runs
+from dltrain import build, catalogue, checkpoint, config, experiment, runs
 from dltrain.plan import make_plan
 
-EXPERIMENTS = {choice.name: choice for choice in config.choices("experiment")}
+EXPERIMENTS = {choice.name: choice for choice in catalogue.choices("experiment")}
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentati
 ENGINE = ("trainer", "checkpoint", "tracking")
 BORDERS = (
     "targets",
+    "catalogue",
     "config",
     "settings",
     "trials",
@@ -30,7 +31,8 @@ ALLOWED = {
     "tracking": {"errors", "trainer"},
     "runs": {"errors"},
     "targets": {"errors"},
-    "config": {"errors", "targets"},
+    "catalogue": {"errors", "targets"},
+    "config": {"errors", "targets", "catalogue"},
 }
 
 

@@ -2,11 +2,12 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from dltrain import cli, config
+from dltrain import catalogue, cli
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -48,8 +49,11 @@ def test_command_runs(command, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     if not command or command[0] not in ("list", "resume"):
         command = [*command, "trainer.max_steps=2"]
+    monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(SystemExit) as stop:
         cli.main(command)
+    for module in ("my_net", "my_data"):
+        sys.modules.pop(module, None)
     assert stop.value.code == 0, capsys.readouterr().err
 
 
@@ -59,7 +63,7 @@ def test_the_notebook_program_runs():
 
 
 def test_the_tables_name_every_choice_and_no_other():
-    for group, names in config.groups().items():
+    for group, names in catalogue.groups().items():
         row = re.search(rf"^\| `{group}` \| (.*?) \|$", README, flags=re.MULTILINE)
         if group != "trainer":
             assert row, group

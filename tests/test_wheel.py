@@ -49,7 +49,7 @@ def test_it_runs_from_an_empty_folder(wheel, tmp_path):
         )
 
     where = subprocess.run(
-        [sys.executable, "-c", "import dltrain.config as c; print(c.CONFIGS)"],
+        [sys.executable, "-c", "import dltrain.catalogue as c; print(c.CONFIGS)"],
         cwd=work,
         env=environment,
         capture_output=True,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dltrain import __version__, config
+from dltrain import __version__, catalogue, config
 from dltrain.errors import ConfigError, DltrainError
 from dltrain.targets import did_you_mean, user_allowed
 
@@ -116,14 +116,14 @@ def _choices(config_dir: str | None) -> str:
     import textwrap
 
     lines = []
-    for group, names in config.groups(config_dir).items():
+    for group, names in catalogue.groups(config_dir).items():
         text = textwrap.wrap(" ".join(names), width=96)
         lines += [f"  {group if i == 0 else '':<15}{line}" for i, line in enumerate(text)]
     return "\n".join(lines)
 
 
 def _list(words: list[str], config_dir: str | None) -> None:
-    groups = config.groups(config_dir)
+    groups = catalogue.groups(config_dir)
     if not words:
         print(_choices(config_dir))
         print("\n`dltrain list GROUP` explains each choice and its knobs")
@@ -134,7 +134,7 @@ def _list(words: list[str], config_dir: str | None) -> None:
     unknown = [n for n in names if n not in groups[group]]
     if unknown:
         raise ConfigError(f"{group} has no `{unknown[0]}`{did_you_mean(unknown[0], groups[group])}")
-    for choice in config.choices(group, config_dir):
+    for choice in catalogue.choices(group, config_dir):
         if names and choice.name not in names:
             continue
         print(f"{group}={choice.name}\n    {choice.explanation}")
@@ -283,7 +283,7 @@ def _hydra(function: Any, arguments: list[str]) -> None:
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     GlobalHydra.instance().clear()
     try:
-        hydra.main(config_path=str(config.CONFIGS), config_name="train", version_base="1.3")(function)()
+        hydra.main(config_path=str(catalogue.CONFIGS), config_name="train", version_base="1.3")(function)()
     finally:
         sys.argv = before
 

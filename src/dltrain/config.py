@@ -1,7 +1,4 @@
-"""Where configs are, what can be chosen, and how a command line becomes one checked configuration.
-
-Listing reads the YAML files as text, so that `dltrain --help` and `dltrain list` need neither torch nor Hydra.
-"""
+"""How a command line, a job of a sweep or a run folder becomes one configuration, and where each value was written."""
 
 from __future__ import annotations
 
@@ -11,76 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dltrain.catalogue import CONFIGS, GROUPS, folders, groups
 from dltrain.errors import ConfigError
-from dltrain.targets import did_you_mean, refuse_hydra
+from dltrain.targets import did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-_HERE = Path(__file__).parent
-# In an installed wheel the configs stand inside the package; in a checkout, at the top of the repository.
-CONFIGS = next((p for p in (_HERE / "configs", _HERE.parents[1] / "configs") if (p / "train.yaml").is_file()), None)
-_ONE_EACH = ("data", "model", "loss", "optimizer", "scheduler", "trainer")
-GROUPS = (*_ONE_EACH, "regularisation", "experiment")
-_KNOB = re.compile(r"^( *)([\w.]+):[ ]*([^#]*?)[ ]*(?:#[ ]*(.*))?$")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One YAML file of a group: its name, its explanation (the file's first comment) and its knobs."""
-
-    group: str
-    name: str
-    path: Path
-    explanation: str
-    knobs: tuple[tuple[str, str, str], ...]  # (key, value, comment)
-
-
-def folders(config_dir: str | Path | None = None) -> list[Path]:
-    """Folders that hold config groups: the packaged one, then the user's own."""
-    if CONFIGS is None:
-        raise ConfigError(f"the packaged configs are missing beside {_HERE}; install dltrain again")
-    if config_dir is None:
-        return [CONFIGS]
-    own = Path(config_dir).resolve()
-    if not own.is_dir():
-        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
-    for file in own.rglob("*.yaml"):
-        refuse_hydra(file, own)
-        if (CONFIGS / file.relative_to(own)).is_file():
-            raise ConfigError(f"{file}: dltrain has a {file.parent.name}={file.stem} already; rename your file")
-    return [CONFIGS, own]
-
-
-def groups(config_dir: str | Path | None = None) -> dict[str, list[str]]:
-    """Each group with the names that it offers."""
-    found: dict[str, set[str]] = {}
-    for folder in folders(config_dir):
-        for group in sorted(p for p in folder.iterdir() if p.is_dir()):
-            found.setdefault(group.name, set()).update(f.stem for f in group.glob("*.yaml"))
-    return {group: sorted(names) for group, names in found.items() if names}
-
-
-def choices(group: str, config_dir: str | Path | None = None) -> Iterator[Choice]:
-    """The files of one group, read as text."""
-    files = {f.stem: f for folder in folders(config_dir) for f in (folder / group).glob("*.yaml")}
-    for name, path in sorted(files.items()):
-        lines = path.read_text(encoding="utf-8").splitlines()
-        comment = next((line for line in lines if line.startswith("#") and "@package" not in line), "#")
-        knobs, parents = [], []
-        for line in lines:
-            match = _KNOB.match(line)
-            if not match or line.startswith("#"):
-                continue
-            indent, key, value, note = len(match[1]), match[2], match[3], match[4] or ""
-            parents = [(i, k) for i, k in parents if i < indent]
-            if key in ("_target_", "defaults") or any(k == "defaults" for _, k in parents):
-                continue
-            if value or note:
-                knobs.append((".".join([*(k for _, k in parents), key]), value, note))
-            if not value:
-                parents.append((indent, key))
-        yield Choice(group, name, path, comment.lstrip("# ").strip(), tuple(knobs))
 
 
 @dataclass(frozen=True)

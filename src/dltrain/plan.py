@@ -22,7 +22,8 @@ from torch.optim import Optimizer
 from torch.utils.data import Subset
 
 from dltrain import build, evaluation, losses, runs, trials
-from dltrain.config import GROUPS, Composed, interpolations, name_mistake
+from dltrain.catalogue import GROUPS
+from dltrain.config import Composed, interpolations, name_mistake
 from dltrain.data import Data, Tensors
 from dltrain.errors import ConfigError, DataError
 from dltrain.mistakes import Mistakes
