@@ -3,7 +3,7 @@
 
 Prints a Markdown table: mean and sample standard deviation of the test metric of the best epoch, and the command that
 made the row. MNIST and California housing are left out unless you name the folders of their files. Run folders go to a
-temporary folder, which is removed. On 2 CPU cores the small ones take 3 minutes in all, California 2, MNIST 4.
+temporary folder, which is removed. On 2 CPU cores the small ones take 5 minutes in all, California 2, MNIST 4.
 """
 
 import argparse

@@ -270,7 +270,8 @@ def _job(cfg: Any, sweep: Path, allow: list[str]) -> float:
         return float("nan")
     if summary["status"] == "stopped":
         raise KeyboardInterrupt
-    value = summary["best"].get(plan.monitor.removeprefix("val/"), float("nan"))
+    name = plan.monitor.removeprefix("val/").replace("/", "_")  # train/loss stands there as train_loss
+    value = summary["best"].get(name, float("nan"))
     print(f"[{hydra.job.num}] {' '.join(typed)}: {plan.monitor} {value:.4g} ({summary['seconds']:.1f} s)", flush=True)
     return value
 

@@ -109,7 +109,8 @@ def _number(name: str, value: float | None) -> str:
 
 
 def _text(table: Table) -> str:
-    console = Console(width=200, file=StringIO())  # a table takes only the width that it needs
+    # A table takes only the width that it needs; with markup, `[dropout,l2]` would be taken for a style.
+    console = Console(width=200, file=StringIO(), markup=False, emoji=False)
     console.print(table)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
 

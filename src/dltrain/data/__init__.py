@@ -91,6 +91,8 @@ def split(
     `test` is a fraction of all rows, `val` a fraction of the rows that remain; integers are counts. With
     test=0.2, val=0.2 and seed=0 this is the split under which most California-housing results are published.
     """
+    if not 0 <= seed < 2**32 - 1:
+        raise DataError(f"data.split_seed={seed} must be from 0 to {2**32 - 2}")
     rest, test_rows = _cut(np.arange(n), test, seed, classes, "test")
     train_rows, val_rows = _cut(rest, val, seed + 1, classes, "val")
     return train_rows, val_rows, test_rows
