@@ -171,7 +171,7 @@ def make_evaluate(plan: Plan) -> Any:
 
 
 _ALL_THREADS = torch.get_num_threads()
-_SMALL = 4_000_000  # multiply-adds of a forward pass under which a second thread costs more than it brings
+_SMALL = 30_000_000  # multiply-adds of a forward pass under which a second thread costs more than it brings
 
 
 def threads(plan: Plan) -> int:

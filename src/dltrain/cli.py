@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dltrain import __version__, catalogue, config
-from dltrain.errors import ConfigError, DltrainError
+from dltrain.errors import ConfigError, DltrainError, StorageError
 from dltrain.targets import did_you_mean, user_allowed
 
 _SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _USAGE = """\
 dltrain {version}: train PyTorch models from the command line
@@ -60,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
+        if getattr(error, "errno", None) in _STORAGE:
+            print(f"error: {error}; nothing that was saved before is lost", file=sys.stderr)
+            sys.exit(StorageError.exit_code)
         print(f"error: {type(error).__name__}: {error}\n(--debug shows where)", file=sys.stderr)
         code = 1
     sys.exit(code)
@@ -139,7 +144,7 @@ def _list(words: list[str], config_dir: str | None) -> None:
             continue
         print(f"{group}={choice.name}\n    {choice.explanation}")
         for key, value, note in choice.knobs:
-            print(f"      {key + ': ' + value:<34}{note}".rstrip())
+            print(f"      {key + ': ' + value:<32}  {note}".rstrip())
 
 
 # -- training --------------------------------------------------------------------------------------------------
@@ -228,9 +233,11 @@ def _sweep(overrides: list[str], options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         stopped = True
     jobs = report.sweep(folder)
-    print(f"\n{report.sweep_table(jobs)}\n\n{len(jobs)} jobs in {folder}")
+    print(f"\n{report.sweep_table(jobs)}\n\n{len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}")
     failed = [j for j in jobs if j.status not in ("done", "early_stopped", "stopped")]
     if stopped:
+        unfinished = [f"dltrain resume {folder / str(j.number)}" for j in jobs if j.status == "stopped"]
+        print("interrupted: the jobs after these did not run", *unfinished, sep="\n", file=sys.stderr)
         return 130
     if failed:
         print(f"{len(failed)} of {len(jobs)} jobs failed", file=sys.stderr)

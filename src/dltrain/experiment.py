@@ -47,7 +47,8 @@ def train(plan: Plan, folder: Path, *, resume: bool = False) -> dict[str, Any]:
     try:
         with stop_on_signal(session.trainer) as signals:
             _loop(session)
-        summary = {"status": "stopped", "signal": signals[0]} if signals else _judge(session)
+            result = {} if signals else _judge(session)
+        summary = {"status": "stopped", "signal": signals[0]} if signals else result
     except BaseException as error:
         summary = {"status": "diverged" if isinstance(error, DivergedError) else "failed"}
         summary["error"] = str(error) if isinstance(error, DltrainError) else f"{type(error).__name__}: {error}"

@@ -400,6 +400,13 @@ def _ignored(plan: Plan) -> list[str]:
         typed[key] = override
     if plan.settings.max_steps and "trainer.epochs" in typed:
         found.append("trainer.epochs is not used: trainer.max_steps decides")
+    arguments, few = plan.parts["model"].arguments, plan.settings.overfit_batches
+    if arguments.get("dropout") and arguments.get("widths") == []:
+        found.append("model.dropout is not used: there is no hidden layer")
+    if plan.parts["optimizer"].function is torch.optim.LBFGS and plan.batch_size is not None:
+        found.append("lbfgs is made for full batches: data.batch_size=full scheduler=constant")
+    if few:
+        found.append(f"overfit_batches: train, validation and test are the same {len(plan.data.train)} samples")
     if plan.settings.accumulate > 1 and plan.batch_size is None:
         found.append("trainer.accumulate is not used: a full batch is one step")
     if plan.workers and isinstance(plan.data.train, Tensors) and not plan.regularisation.augmentation.get("policy"):

@@ -16,7 +16,7 @@ from rich.table import Table
 from dltrain.plan import Plan
 
 _OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
-_SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "patience")
+_SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "T_max", "factor", "patience")
 _METRICS = ("loss", "accuracy", "exact_match", "f1", "rmse", "mae", "r2")
 
 
@@ -24,7 +24,7 @@ def describe(plan: Plan) -> str:
     """Data, model with output shapes and parameters, loss, optimizer, steps, and what the user should know."""
     data, parts = plan.data, plan.parts
     rows = [len(split) for split in (data.train, data.val, data.test)]
-    what = f"{len(data.names)} {'classes' if data.classes else 'targets'}" if data.names else data.task
+    what = f"{len(data.names)} {'classes' if data.classes else 'target' + 's' * (len(data.names) > 1)}"
     lines = [
         f"data       {parts['data'].function.__name__}: {rows[0]:,} train, {rows[1]:,} val, {rows[2]:,} test; "
         f"inputs {list(data.in_shape)}, {data.task}, {what}",
@@ -33,15 +33,15 @@ def describe(plan: Plan) -> str:
         lines += [f"model      {_name(parts['model'])}, {plan.rows[-1].parameters:,} parameters", *_layers(plan)]
     else:
         lines.append(f"model      {_name(parts['model'])}")
-    size = plan.batch_size or len(data.train)
+    size = min(plan.batch_size or len(data.train), len(data.train))
     switched = _switched_on(plan)
     lines += [
-        f"loss       {type(plan.loss).__name__}",
+        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}",
         f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}",
         f"scheduler  {_knobs(parts['scheduler'], _SCHEDULE)}",
         *([f"also       {switched}"] if switched else []),
-        f"training   {plan.total_steps:,} steps of {size} samples ({plan.steps_per_epoch:,} an epoch) "
-        f"on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
+        f"training   {plan.total_steps:,} steps of {size:,} sample{'s' * (size > 1)} "
+        f"({plan.steps_per_epoch:,} an epoch) on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
         *(f"note       {note}" for note in plan.notes),
     ]
     return "\n".join(lines)
@@ -63,15 +63,23 @@ def _name(part: Any) -> str:
 
 
 def _knobs(part: Any, names: Sequence[str]) -> str:
-    shown = [f"{k} {v}" for k in names if (v := part.arguments.get(k)) not in (None, False, 0.0)]
-    return ", ".join([part.function.__name__, *shown])
+    return ", ".join([part.function.__name__, *_set(part, names)])
+
+
+def _set(part: Any, names: Sequence[str] | None = None) -> list[str]:
+    """The knobs (all, or these) that are not off."""
+    knobs = part.arguments if names is None else {k: part.arguments.get(k) for k in names}
+    return [f"{k} {v}" for k, v in knobs.items() if v not in (None, False, 0.0)]
 
 
 def _switched_on(plan: Plan) -> str:
     """The regularisers that act, in words."""
     regular = plan.regularisation
     plain = ("l1", "l2", "max_norm", "input_noise", "clip_norm", "clip_value", "ema", "mixup", "cutmix")
-    shown = [f"{name} {value}" for name in plain if (value := getattr(regular, name))]
+    shown = [
+        f"{name} {value}" for name in ("dropout", "input_dropout") if (value := plan.parts["model"].arguments.get(name))
+    ]
+    shown += [f"{name} {value}" for name in plain if (value := getattr(regular, name))]
     shown += [name for name, value in regular.augmentation.items() if value and name != "policy"]
     if policy := regular.augmentation.get("policy"):
         shown.append(str(policy.get("name", "policy")))
@@ -91,7 +99,11 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
         table.add_row(split, *(_number(name, summary[split].get(name)) for name in names))
     best = summary["best"]
     stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
-    facts = f"best epoch {best['epoch']:g} by {plan.monitor}" if best else f"no epoch had a finite {plan.monitor}"
+    facts = (
+        f"the weights of the best epoch, {best['epoch']:.4g} by {plan.monitor}"
+        if best
+        else f"no epoch had a finite {plan.monitor}"
+    )
     lines = [
         _text(table),
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
@@ -105,7 +117,9 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
 def _number(name: str, value: float | None) -> str:
     if value is None or value != value:
         return "-"
-    return f"{value:.2%}" if name in ("accuracy", "exact_match") else f"{value:.4g}"
+    if name in ("accuracy", "exact_match"):
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def _text(table: Table) -> str:
@@ -136,11 +150,11 @@ def sweep(folder: Path) -> list[Job]:
         typed = (path / "overrides.txt").read_text(encoding="utf-8").split("\n")[:-1]
         jobs.append(Job(int(path.name), tuple(typed), summary["status"], summary))
 
-    def rank(job: Job) -> tuple[int, float, int]:
+    def rank(job: Job) -> tuple[int, float, float, int]:
         best = job.summary.get("best") or {}
         if "accuracy" in best:
-            return 0, -best["accuracy"], job.number
-        return (0, best["rmse"], job.number) if "rmse" in best else (1, 0.0, job.number)
+            return 0, -best["accuracy"], best["loss"], job.number
+        return (0, best["rmse"], best["loss"], job.number) if "rmse" in best else (1, 0.0, 0.0, job.number)
 
     return sorted(jobs, key=rank)
 

@@ -98,7 +98,7 @@ def breast_cancer(
 ) -> Data:
     """569 tumours, 30 measurements of their cell nuclei, malignant (class 0) or benign (Wolberg 1995).
 
-    `positive=malignant` makes malignant class 1, so that precision and recall speak of it.
+    `positive=malignant` makes malignant class 1.
     """
     from sklearn.datasets import load_breast_cancer
 
