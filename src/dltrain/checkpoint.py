@@ -73,7 +73,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {manifest['format']}, and this dltrain reads format {FORMAT}")
         content = {name: _read(path / name, manifest["files"][name]) for name in _FILES}
-        model = safetensors.torch.load(content["model.safetensors"])
+        model = dict(sorted(safetensors.torch.load(content["model.safetensors"]).items()))  # in no order of its own
         tensors = safetensors.torch.load(content["state.safetensors"])
         return model, _decode(json.loads(content["state.json"]), tensors)
     except CheckpointError:
