@@ -12,7 +12,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from dltrain import augmentation, evaluation, optim, regularisation, schedules
 from dltrain.data import Data, Tensors
 from dltrain.data.loaders import make_loader
-from dltrain.errors import ConfigError
 from dltrain.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -57,14 +56,6 @@ def make_schedule(
     return schedules.PureSchedule(optimizer, schedule)
 
 
-_BATCHED = {
-    "affine": augmentation.Affine,
-    "elastic": augmentation.Elastic,
-    "crop_flip": augmentation.CropFlip,
-    "erasing": augmentation.Erasing,
-}
-
-
 def make_transform(
     regular: Regularisation, data: Data, *, seed: int, outputs: int, device: torch.device | str = "cpu"
 ) -> regularisation.Compose | None:
@@ -72,9 +63,8 @@ def make_transform(
     wanted = {k: v for k, v in regular.augmentation.items() if v is not None and k != "policy"}
     transforms: list[Any] = []
     if wanted:
-        parts = {name: _BATCHED[name](**knobs) for name, knobs in wanted.items()}
         fill = data.fill or (0.0,) * data.in_shape[0]
-        transforms.append(augmentation.Augmentation(seed, in_shape=data.in_shape, fill=fill, device=device, **parts))
+        transforms.append(augmentation.Augmentation(seed, in_shape=data.in_shape, fill=fill, device=device, **wanted))
     if regular.input_noise:
         transforms.append(regularisation.InputNoise(regular.input_noise))
     task = "multiclass" if data.task == "binary" and outputs > 1 else data.task
@@ -99,9 +89,6 @@ def make_stopping(regular: Regularisation, monitor: str, mode: Any) -> regularis
     name = knobs.pop("monitor", "auto")
     if name not in ("auto", monitor):
         monitor, mode = name, evaluation.mode(name.split("/")[-1])
-    unknown = [k for k in knobs if k not in ("patience", "min_delta")]
-    if unknown:
-        raise ConfigError(f"early_stopping has no `{unknown[0]}`; it has monitor, patience, min_delta")
     return regularisation.EarlyStopping(monitor, mode, **knobs)
 
 

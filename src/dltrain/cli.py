@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain import __version__, catalogue, config
-from dltrain.errors import ConfigError, DltrainError, StorageError
+from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError, SweepError
 from dltrain.targets import did_you_mean, user_allowed
 
 _SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
@@ -240,8 +240,8 @@ def _sweep(overrides: list[str], options: argparse.Namespace) -> int:
         print("interrupted: the jobs after these did not run", *unfinished, sep="\n", file=sys.stderr)
         return 130
     if failed:
-        print(f"{len(failed)} of {len(jobs)} jobs failed", file=sys.stderr)
-    return 8 if failed else 0
+        raise SweepError(f"{len(failed)} of {len(jobs)} jobs failed")
+    return 0
 
 
 def _job(cfg: Any, sweep: Path, allow: list[str]) -> float:
@@ -265,7 +265,7 @@ def _job(cfg: Any, sweep: Path, allow: list[str]) -> float:
             summary = experiment.train(plan, folder)
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        summary = {"status": "diverged" if type(error).__name__ == "DivergedError" else "failed"}
+        summary = {"status": "diverged" if isinstance(error, DivergedError) else "failed"}
         if not isinstance(error, DltrainError):
             first = f"{type(error).__name__}: {first}"
             runs.write_text(folder / "error.txt", traceback.format_exc())

@@ -147,7 +147,6 @@ class Keeper:
         self.exhausted = False
         self.seconds = 0.0
         self._saved_at = 0.0
-        self._written: list[Path] = []  # checkpoints of this process, newest last
 
     def see(self, record: Record, seconds: float) -> None:
         """Takes a record in, and saves when it is time."""
