@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dltrain import checkpoint, config, experiment, runs
-from dltrain.errors import CheckpointError, DivergedError
+from dltrain.errors import ConfigError, DivergedError
 from dltrain.evaluation import evaluate
 from dltrain.plan import make_plan
 
@@ -130,10 +130,10 @@ def test_a_diverging_run_says_so_and_keeps_what_was_good(tmp_path):
     assert "update was not made" in summary["error"]
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_a_run_does_not_go_on_with_another_configuration(tmp_path):
     _, folder, _ = run(tmp_path, "data=iris", "trainer.epochs=1")
     other = make_plan(config.compose(["data=iris", "model.widths=[7]", "trainer.tensorboard=false"]))
-    with pytest.raises(CheckpointError, match=r"does not fit this configuration: .*size mismatch for layers\.linear1"):
+    with pytest.raises(ConfigError, match=r"model\.widths: \[128\] then, \[7\] now"):
         experiment.train(other, folder, resume=True)
 
 

@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-
-from dltrain import checkpoint
+from outcomes import outcome
 
 # Large enough to be caught in the act, small enough to test; dropout, BatchNorm, an average and a plateau-free cycle.
 RUN = shlex.split(
@@ -31,32 +29,6 @@ def dltrain(*arguments, cwd, **options):
 def finished(process):
     out, err = process.communicate(timeout=180)
     return process.returncode, out, err
-
-
-def outcome(folder: Path):
-    """Everything that must not depend on an interruption: last weights and state, best weights, metrics."""
-    _, weights, state = checkpoint.latest(folder / "checkpoints")
-    state.pop("seconds")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    best = checkpoint.find(folder / "checkpoints", "best")
-    return (
-        plain(weights),
-        plain(state),
-        [{k: v for k, v in line.items() if k != "train/samples_per_s"} for line in lines],
-        [p.name for p in best],
-        [plain(part) for part in checkpoint.load(best[-1])],
-    )
-
-
-def plain(value):
-    """Tensors as lists, to compare with ==; NaN as text."""
-    if isinstance(value, torch.Tensor):
-        return plain(value.tolist())
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    return str(value) if value != value else value
 
 
 def only_run(root: Path) -> Path:
@@ -97,7 +69,7 @@ def test_killed_with_no_warning_it_ends_the_same(tmp_path, undisturbed, lines):
     assert outcome(folder) == undisturbed
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 def test_stopped_by_a_signal_it_saves_and_ends_the_same(tmp_path, undisturbed, number, code):
     process = dltrain(*RUN, cwd=tmp_path)
     wait_for_steps(tmp_path, process, 5)
@@ -135,3 +107,98 @@ def test_streamed_images_with_workers_resume_bit_for_bit(tmp_path):
         assert code == 0, err
         folders.append(only_run(root))
     assert outcome(folders[0]) == outcome(folders[1])
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(tmp_path):
+    command = [
+        *shlex.split("-m data=digits trainer.epochs=30 trainer.threads=1 data.batch_size=16 optimizer.lr=0.001,0.01"),
+        "model.widths=[32]",
+        "trainer.save_every=0.05",
+    ]
+    sweeps = []
+    for name in ("whole", "stopped"):
+        root = tmp_path / name
+        root.mkdir()
+        process = dltrain(*command, cwd=root)
+        if name == "stopped":
+            deadline = time.monotonic() + 60
+            while not list(root.glob("runs/sweep/*/0/checkpoints/step-*")) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGTERM)
+        code, _, err = finished(process)
+        (sweep,) = root.glob("runs/sweep/*")
+        if name == "stopped":
+            assert code == 143, err
+            assert err.splitlines()[-1] == f"stopped; resume: dltrain resume {sweep.relative_to(root)}"
+            assert json.loads((sweep / "0" / "summary.json").read_text())["status"] == "stopped"
+            code, out, err = finished(dltrain("resume", str(sweep), cwd=root))
+            assert "2 jobs in" in out
+        assert code == 0, err
+        sweeps.append([outcome(sweep / number) for number in ("0", "1")])
+    assert sweeps[0] == sweeps[1]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A finished run of 6 epochs, 15 steps each, and how to go on with it."""
+    root = tmp_path_factory.mktemp("short")
+    assert finished(dltrain(*SHORT, "trainer.epochs=6", cwd=root))[0] == 0
+    return root
+
+
+SHORT = shlex.split("data=iris data.batch_size=8 trainer.threads=1 trainer.tensorboard=false")
+
+
+def test_training_longer_asks_what_the_schedule_should_do(short, tmp_path):
+    code, _, err = finished(dltrain("resume", "last", "trainer.epochs=8", cwd=short))
+    assert code == 2
+    steps = json.loads((only_run(short) / "summary.json").read_text())["steps"]
+    assert f"trainer.schedule_steps={steps}: as it was, then its last rate is held" in err
+    code, _, err = finished(dltrain("resume", "last", "trainer.epochs=8", f"trainer.schedule_steps={steps}", cwd=short))
+    assert code == 0, err
+    command = [*SHORT, "trainer.epochs=8", f"trainer.schedule_steps={steps}"]
+    assert finished(dltrain(*command, cwd=tmp_path))[0] == 0
+    longer, at_once = outcome(only_run(short)), outcome(only_run(tmp_path))
+    assert longer[0] == at_once[0]  # the same bits as if it had been planned so
+    assert longer[2] == at_once[2]
+
+
+def test_resume_refuses_what_would_make_another_run(short):
+    code, _, err = finished(dltrain("resume", "last", "optimizer.lr=0.1", cwd=short))
+    assert code == 2
+    assert "`optimizer.lr=0.1`: a run goes on as it began" in err
+    code, _, err = finished(dltrain(*SHORT, "trainer.epochs=9", "optimizer.lr=0.1", "resume=last", cwd=short))
+    assert code == 2
+    assert "optimizer.lr: 0.003 then, 0.1 now" in err
+
+
+def test_the_same_command_with_resume_auto_goes_on_or_starts(tmp_path):
+    command = [*RUN, "resume=auto", "trainer.max_time=0.2"]
+    codes = []
+    for _ in range(30):
+        code, _, err = finished(dltrain(*command, cwd=tmp_path))
+        codes.append(code)
+        if code == 0:
+            break
+        assert code == 138, err
+        command = [*RUN, "resume=auto", "trainer.max_time=2"]
+    assert codes[0] == 138
+    assert codes[-1] == 0
+    only_run(tmp_path)
+    code, out, _ = finished(dltrain(*command, cwd=tmp_path))
+    assert (code, "is complete; nothing to resume" in out) == (0, True)
+
+
+def test_changed_data_are_refused_unless_allowed(tmp_path):
+    table = tmp_path / "t.csv"
+    rows = [f"{i % 7},{i % 5},{(i * 3) % 11}" for i in range(90)]
+    table.write_text("a,b,y\n" + "\n".join(rows) + "\n")
+    run = ["data=table", "data.path=t.csv", "data.target=y", "trainer.threads=1", "trainer.tensorboard=false"]
+    assert finished(dltrain(*run, "trainer.epochs=200", "trainer.max_time=0.01", cwd=tmp_path))[0] == 138
+    table.write_text(table.read_text().replace("6,4,", "6,5,"))
+    code, _, err = finished(dltrain("resume", "last", "trainer.max_time=null", cwd=tmp_path))
+    assert code == 3
+    assert "the data changed since" in err
+    assert "--allow-changed-data" in err
+    code, _, err = finished(dltrain("resume", "last", "trainer.max_time=null", "--allow-changed-data", cwd=tmp_path))
+    assert code == 0, err

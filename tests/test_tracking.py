@@ -94,4 +94,4 @@ def test_a_log_that_cannot_be_written_warns_once_and_goes_on(tmp_path, capsys):
     writer.write(record(100))
     writer.write(record(200))
     writer.close()
-    assert capsys.readouterr().err.count("training goes on without") == 1
+    assert capsys.readouterr().err.count("training goes on, the log follows later") == 1

@@ -53,7 +53,7 @@ def make_schedule(
             monitor=monitor if own_monitor == "auto" else own_monitor,
         )
     schedule = part(base_lr=optimizer.param_groups[0]["lr"], total_steps=total_steps, steps_per_epoch=steps_per_epoch)
-    return schedules.PureSchedule(optimizer, schedule)
+    return schedules.PureSchedule(optimizer, schedule, total_steps=total_steps)
 
 
 def make_transform(
@@ -100,7 +100,7 @@ def make_trainer(plan: Plan) -> Trainer:
     schedule = make_schedule(
         plan.parts["scheduler"],
         optimizer,
-        total_steps=plan.total_steps,
+        total_steps=plan.schedule_steps,
         steps_per_epoch=plan.steps_per_epoch,
         monitor=plan.monitor,
     )

@@ -16,27 +16,28 @@ import json
 import math
 import os
 import re
-import shutil
-from collections.abc import Iterable
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
+from dltrain import storage
 from dltrain.errors import CheckpointError, StorageError
 
 FORMAT = 1
+Kind = Literal["step", "best", "diverged"]
 _FILES = ("model.safetensors", "state.safetensors", "state.json")
-_NAME = re.compile(r"(step|best)-(\d{8,})")
+_NAME = re.compile(r"(step|best|diverged)-(\d{8,})")
+_SMALL = 1 << 20  # bytes; no manifest is larger
 
 
-def save(
-    folder: Path, *, step: int, model: dict[str, Tensor], state: dict[str, Any], kind: Literal["step", "best"] = "step"
-) -> Path:
-    """Writes `folder`/step-XXXXXXXX (or best-XXXXXXXX) so that a crash at any moment leaves it whole or absent.
+def save(folder: Path, *, step: int, model: dict[str, Tensor], state: dict[str, Any], kind: Kind = "step") -> Path:
+    """Writes `folder`/step-XXXXXXXX (or best-, diverged-) so that a crash at any moment leaves it whole or absent.
 
     Raises StorageError when the file system refuses a write; what was there before stays.
     """
@@ -49,56 +50,64 @@ def save(
     }
     files = {n: {"size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()}
     contents["MANIFEST.json"] = json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1).encode()
-    final, draft = folder / f"{kind}-{step:08d}", folder / f".tmp-{kind}-{step:08d}-{os.getpid()}"
+    path = folder / f"{kind}-{step:08d}"
     try:
-        folder.mkdir(exist_ok=True)
-        draft.mkdir()
-        for name, content in contents.items():
-            _write(draft / name, content)
-        _sync(draft)
-        if final.exists():  # the same step again, after a resume
-            _remove(final)
-        draft.rename(final)
-        _sync(folder)
+        if not folder.is_dir():
+            storage.disk.mkdir(folder)
+            try:
+                storage.sync(folder.parent)
+            except OSError:
+                storage.disk.rmdir(folder)  # so that the next save makes it again, and lasting
+                raise
+        storage.write_folder(path, contents)
     except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
         raise StorageError(f"saving the checkpoint of step {step} in {folder} failed: {error.strerror}") from error
-    return final
+    return path
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The model's state_dict and the rest of the state, after every size and hash has been checked."""
     try:
-        manifest = json.loads((path / "MANIFEST.json").read_bytes())
+        manifest = json.loads(_read(path / "MANIFEST.json"))
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {manifest['format']}, and this dltrain reads format {FORMAT}")
+        if path.name.split("-")[-1] != f"{manifest['step']:08d}":
+            raise CheckpointError(f"{path} is damaged: its manifest speaks of step {manifest['step']}")
         content = {name: _read(path / name, manifest["files"][name]) for name in _FILES}
         model = dict(sorted(safetensors.torch.load(content["model.safetensors"]).items()))  # in no order of its own
         tensors = safetensors.torch.load(content["state.safetensors"])
-        return model, _decode(json.loads(content["state.json"]), tensors)
+        state = _decode(json.loads(content["state.json"]), tensors)
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{path} is damaged: its state is no mapping")
+        return model, state
     except CheckpointError:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:  # of the parsers: SafetensorError, ValueError, KeyError, RecursionError, ...
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def find(folder: Path, kind: Literal["step", "best"] = "step") -> list[Path]:
+def find(folder: Path, kind: Kind = "step") -> list[Path]:
     """The checkpoints of a folder, lowest step first; drafts and other files are passed over."""
     names = [m for p in folder.iterdir() if (m := _NAME.fullmatch(p.name))] if folder.is_dir() else []
     return [folder / m[0] for m in sorted(names, key=lambda m: int(m[2])) if m[1] == kind]
 
 
-def latest(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+def latest(
+    folder: Path, faults: list[str] | None = None, *, accept: Callable[[dict[str, Any]], object] = bool
+) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
     """The checkpoint of the highest step that is whole, read; None when the folder holds none.
 
+    `accept(state)` may refuse one by a CheckpointError. What was wrong with those passed over goes to `faults`.
     Raises CheckpointError when there are some, and none is whole.
     """
-    faults = []
+    faults = [] if faults is None else faults
     for path in reversed(find(folder)):
         try:
-            return path, *load(path)
+            model, state = load(path)
+            accept(state)
+            return path, model, state
         except CheckpointError as error:
             faults.append(str(error))
     if faults:
@@ -107,45 +116,25 @@ def latest(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | Non
 
 
 def prune(folder: Path, *, keep: Iterable[Path]) -> None:
-    """Removes all checkpoints but `keep`, and what an interrupted save or prune left."""
+    """Removes all steps and bests but `keep`. What the disk does not let go is left for the next time."""
     kept = {path.name for path in keep}
-    for path in folder.iterdir():
-        if path.name.startswith((".tmp-", ".del-")):
-            shutil.rmtree(path, ignore_errors=True)
-        elif _NAME.fullmatch(path.name) and path.name not in kept:
-            _remove(path)
+    for path in [*find(folder), *find(folder, "best")]:
+        if path.name not in kept:
+            with suppress(OSError):
+                storage.remove(path)
 
 
-def _remove(path: Path) -> None:
-    """Out of sight by one rename, then gone: a half-deleted folder never looks like a checkpoint."""
-    doomed = path.with_name(f".del-{path.name}-{os.getpid()}")
-    path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _read(path: Path, facts: dict[str, Any]) -> bytes:
+def _read(path: Path, facts: dict[str, Any] | None = None) -> bytes:
     """The bytes of a regular file, checked; the same bytes are then parsed, with no second look at the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
     with os.fdopen(handle, "rb") as file:
-        content = file.read(facts["size"] + 1)
-    if len(content) != facts["size"]:
-        raise CheckpointError(f"{path} is damaged: expected {facts['size']:,} bytes")
-    if hashlib.sha256(content).hexdigest() != facts["sha256"]:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(f"{path} is damaged: it is not a regular file")
+        if status.st_size != (facts["size"] if facts else min(status.st_size, _SMALL)):
+            raise CheckpointError(f"{path} is damaged: it has {status.st_size:,} bytes")
+        content = file.read()
+    if facts and hashlib.sha256(content).hexdigest() != facts["sha256"]:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
     return content
 

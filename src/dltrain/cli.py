@@ -14,9 +14,9 @@ from typing import Any
 
 from dltrain import __version__, catalogue, config
 from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError, SweepError
+from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
 from dltrain.targets import did_you_mean, user_allowed
 
-_SIGNALS = {"SIGINT": 130, "SIGTERM": 143}
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _USAGE = """\
@@ -25,13 +25,14 @@ dltrain {version}: train PyTorch models from the command line
 usage:
   dltrain [KEY=VALUE | GROUP=NAME ...]      train; without arguments an MLP on scikit-learn's digits
   dltrain -m KEY=V1,V2 GROUP=A,B            train every combination, and compare
-  dltrain resume RUN                        go on with a stopped run: its folder, its short id, or `last`
+  dltrain resume RUN [KEY=VALUE ...]        go on with a stopped run or sweep: its folder, its short id, or `last`
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
 
 options:
   --config-dir DIR   a folder with config groups of your own      --cfg         print the configuration, train nothing
   --allow PACKAGE    let `_target_` name things in your package   --debug       show tracebacks
   -m, --multirun     sweep over comma-separated values            --version
+  --allow-changed-data                                            resume although the data are not the same
   -sc ACTION         shell completion: eval "$(dltrain -sc install=bash)"
 
 choices (GROUP=NAME):
@@ -86,7 +87,7 @@ def _run(arguments: list[str]) -> int:
     elif rest[:1] == ["list"]:
         _list(rest[1:], options.config_dir)
     elif rest[:1] == ["resume"]:
-        return _resume(rest[1:], _allowed(options.allow))
+        return _resume(rest[1:], options)
     elif options.multirun:
         return _sweep(rest, options)
     else:
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true")
     parser.add_argument("--cfg", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("--allow-changed-data", action="store_true")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--allow", action="append", default=[])
     return parser
@@ -166,10 +168,16 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
 
     plan = make_plan(composed, _allowed(options.allow))
     print(report.describe(plan), flush=True)
-    folder = runs.create(plan.runs_dir, plan.name)
-    with runs.Lock(folder):
-        experiment.prepare(plan, folder, ["dltrain", *sys.argv[1:]])
-        summary = experiment.train(plan, folder)
+    with stop_on_signal() as stop:
+        if plan.resume is not None:
+            from dltrain import resuming
+
+            if folder := resuming.find(plan):
+                return _go_on(plan, folder, stop, options)
+        folder = runs.create(plan.runs_dir, plan.name)
+        with runs.Lock(folder):
+            experiment.prepare(plan, folder, ["dltrain", *sys.argv[1:]])
+            summary = experiment.train(plan, folder, stop=stop)
     return _end(plan, folder, summary)
 
 
@@ -178,109 +186,178 @@ def _end(plan: Any, folder: Path, summary: dict[str, Any]) -> int:
 
     if summary["status"] == "stopped":
         print(f"stopped at step {summary['steps']}; resume: dltrain resume {folder}", file=sys.stderr)
-        return _SIGNALS[summary["signal"]]
+        return EXIT_CODES[summary["reason"]]
     print(report.result(plan, folder, summary))
     return 0
 
 
-def _resume(words: list[str], allow: list[str]) -> int:
+def _resume(words: list[str], options: argparse.Namespace) -> int:
     if not words:
         raise ConfigError("say which run: dltrain resume RUN (its folder, its short id, or last)")
-    if len(words) > 1:
-        raise ConfigError(f"`{words[1]}`: a run resumes with the configuration that it has; it takes no overrides")
-    from dltrain import experiment, report, runs
+    from dltrain import runs
+
+    if (Path(words[0]) / "sweep.json").is_file():
+        return _resume_sweep(Path(words[0]), words[1:], options)
+    folder = runs.find(words[0], Path("runs"))
+    if len(words) == 1 and _complete(folder):
+        print(f"{folder} is complete; nothing to resume")
+        return 0
+    from dltrain import report, resuming
     from dltrain.plan import make_plan
 
-    folder = runs.find(words[0], Path("runs"))
+    plan = make_plan(resuming.stored(folder, words[1:]), _allowed(options.allow))
+    print(report.describe(plan), flush=True)
+    with stop_on_signal() as stop:
+        return _go_on(plan, folder, stop, options)
+
+
+def _go_on(plan: Any, folder: Path, stop: Stop, options: argparse.Namespace) -> int:
+    """Resumes a run, unless it has all the steps that it should have."""
+    from dltrain import experiment, runs
+
     with runs.Lock(folder):
-        summary_file = folder / "summary.json"
-        before = runs.read_json(summary_file) if summary_file.is_file() else {}
-        if before.get("status") in ("done", "early_stopped"):
+        if _complete(folder, plan.total_steps):
             print(f"{folder} is complete; nothing to resume")
             return 0
-        plan = make_plan(config.stored(folder), allow)
-        print(report.describe(plan), flush=True)
-        summary = experiment.train(plan, folder, resume=True)
+        allow = options.allow_changed_data
+        summary = experiment.train(plan, folder, resume=True, stop=stop, allow_changed_data=allow)
     return _end(plan, folder, summary)
+
+
+def _complete(folder: Path, steps: int = 0) -> bool:
+    """Whether a run has ended by itself, with at least so many steps."""
+    from dltrain import runs
+
+    file = folder / "summary.json"
+    summary = runs.read_json(file) if file.is_file() else {}
+    status = summary.get("status") if isinstance(summary, dict) else None
+    done = summary.get("steps", 0) if isinstance(summary, dict) else 0
+    return status == "early_stopped" or (status == "done" and isinstance(done, int) and done >= steps)
 
 
 # -- sweeps ----------------------------------------------------------------------------------------------------
 
 
-def _sweep(overrides: list[str], options: argparse.Namespace) -> int:
-    """Hydra's sweep, each job in a folder of its own; what failed is recorded and the others go on."""
+def _sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None = None) -> int:
+    """Hydra's sweep, each job in a folder of its own; what failed is recorded and the others go on.
+
+    With the folder of an earlier sweep its complete jobs are passed over, and the others go on.
+    """
     good, mistakes = config.check_overrides(overrides, options.config_dir, sweep=True)
     first = [o for o in config.first_of_each(good) if not o.startswith("hydra")]
     mistakes += config.compose(first, options.config_dir).mistakes
+    mistakes += [f"`{o}`: a sweep goes on with dltrain resume FOLDER" for o in good if o.startswith("resume=")]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     from dltrain import report, runs
 
-    values = dict(o.lstrip("+").split("=", 1) for o in good if "=" in o)
-    name = values.get("name", values.get("experiment", "sweep"))
-    folder = runs.create(
-        Path(values.get("runs_dir", "runs")), "sweep" if "," in name or config.name_mistake(name) else name
-    )
-    allow = _allowed(options.allow)
     hydra_options = ["--config-dir", str(Path(options.config_dir).resolve())] if options.config_dir else []
-
-    def job(cfg: Any) -> float:
-        return _job(cfg, folder, allow)
-
-    stopped = False
-    try:
-        _hydra(job, [*good, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "-m", *hydra_options])
-    except KeyboardInterrupt:
-        stopped = True
-    jobs = report.sweep(folder)
-    print(f"\n{report.sweep_table(jobs)}\n\n{len(jobs)} job{'s' * (len(jobs) != 1)} in {folder}")
-    failed = [j for j in jobs if j.status not in ("done", "early_stopped", "stopped")]
-    if stopped:
-        unfinished = [f"dltrain resume {folder / str(j.number)}" for j in jobs if j.status == "stopped"]
-        print("interrupted: the jobs after these did not run", *unfinished, sep="\n", file=sys.stderr)
-        return 130
+    if folder is None:
+        values = dict(o.lstrip("+").split("=", 1) for o in good if "=" in o)
+        name = values.get("name", values.get("experiment", "sweep"))
+        name = "sweep" if "," in name or config.name_mistake(name) else name
+        folder = runs.create(Path(values.get("runs_dir", "runs")), name)
+        runs.write_json(folder / "sweep.json", {"overrides": overrides, "config_dir": hydra_options[1:]})
+    jobs = _Jobs(folder, options, _allowed(options.allow))
+    with runs.Lock(folder), stop_on_signal() as jobs.stop:
+        try:
+            _hydra(jobs.run, [*good, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "-m", *hydra_options])
+        except KeyboardInterrupt:
+            jobs.stop.reason = jobs.stop.reason or "SIGINT"
+    if jobs.fatal:
+        raise jobs.fatal
+    done = report.sweep(folder)
+    print(f"\n{report.sweep_table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {folder}")
+    if jobs.stop.reason:
+        print(f"stopped; resume: dltrain resume {folder}", file=sys.stderr)
+        return EXIT_CODES[jobs.stop.reason]
+    failed = [j for j in done if j.status not in ("done", "early_stopped")]
     if failed:
-        raise SweepError(f"{len(failed)} of {len(jobs)} jobs failed")
+        raise SweepError(f"{len(failed)} of {len(done)} jobs failed")
     return 0
 
 
-def _job(cfg: Any, sweep: Path, allow: list[str]) -> float:
-    """One job of a sweep; returns the best value of its monitor, NaN when it failed."""
-    import traceback
+def _resume_sweep(folder: Path, typed: list[str], options: argparse.Namespace) -> int:
+    """Goes on with a sweep. What its folder says was typed is data: it may not speak to Hydra or the environment."""
+    from dltrain import runs
 
-    from hydra.core.hydra_config import HydraConfig
+    stored = runs.read_json(folder / "sweep.json")
+    overrides = stored.get("overrides") if isinstance(stored, dict) else None
+    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
+        raise ConfigError(f"{folder / 'sweep.json'} is not the record of a sweep")
+    bad = [o for o in overrides if "hydra" in o or "${" in o or o.startswith("-")]
+    if typed or bad:
+        word = typed[0] if typed else bad[0]
+        raise ConfigError(f"`{word}`: a sweep goes on as it began, and without settings of Hydra's own")
+    if stored.get("config_dir") and not options.config_dir:  # a stranger's folder may not name one
+        raise ConfigError("this sweep had config groups of its own: give their folder again, as --config-dir DIR")
+    return _sweep(overrides, options, folder)
 
-    from dltrain import experiment, runs
-    from dltrain.plan import make_plan
 
-    hydra = HydraConfig.get()
-    folder, begin, plan = sweep / str(hydra.job.num), time.perf_counter(), None
-    folder.mkdir()
-    typed = list(hydra.overrides.task)
-    runs.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in typed))
-    try:
-        with runs.Lock(folder):
-            plan = make_plan(config.from_job(cfg, dict(hydra.runtime.choices), typed), allow)
-            experiment.prepare(plan, folder, ["dltrain", *typed])
-            summary = experiment.train(plan, folder)
-    except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        summary = {"status": "diverged" if isinstance(error, DivergedError) else "failed"}
-        if not isinstance(error, DltrainError):
-            first = f"{type(error).__name__}: {first}"
-            runs.write_text(folder / "error.txt", traceback.format_exc())
-        if plan is None:
-            runs.write_json(
-                folder / "summary.json", {**summary, "error": first, "seconds": time.perf_counter() - begin}
-            )
-        print(f"[{hydra.job.num}] {' '.join(typed)}: {summary['status']}: {first}", file=sys.stderr)
-        return float("nan")
-    if summary["status"] == "stopped":
-        raise KeyboardInterrupt
-    name = plan.monitor.removeprefix("val/").replace("/", "_")  # train/loss stands there as train_loss
-    value = summary["best"].get(name, float("nan"))
-    print(f"[{hydra.job.num}] {' '.join(typed)}: {plan.monitor} {value:.4g} ({summary['seconds']:.1f} s)", flush=True)
-    return value
+class _Jobs:
+    """Runs the jobs of a sweep, one call each."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace, allow: list[str]) -> None:
+        self.folder, self.options, self.allow = folder, options, allow
+        self.stop: Any = None
+        self.fatal: StorageError | None = None  # a full disk: what follows would fail too
+
+    def run(self, cfg: Any) -> float:
+        """One job; returns the best value of its monitor, NaN when it failed."""
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra = HydraConfig.get()
+        if self.stop():
+            raise KeyboardInterrupt
+        if self.fatal:
+            return float("nan")
+        number, typed = hydra.job.num, list(hydra.overrides.task)
+        try:
+            text, value = self._job(self.folder / str(number), cfg, dict(hydra.runtime.choices), typed)
+        except (StorageError, OSError) as error:
+            self.fatal = error if isinstance(error, StorageError) else StorageError(f"{self.folder}: {error.strerror}")
+            return float("nan")
+        if self.stop():
+            raise KeyboardInterrupt
+        out = sys.stderr if text.startswith(("failed", "diverged")) else sys.stdout
+        print(f"[{number}] {' '.join(typed)}: {text}", file=out, flush=True)
+        return value
+
+    def _job(self, folder: Path, cfg: Any, choices: dict[str, Any], typed: list[str]) -> tuple[str, float]:
+        """Trains; returns in words how it ended, and the best value of the monitor."""
+        import traceback
+
+        from dltrain import experiment, runs
+        from dltrain.plan import make_plan
+
+        begin, plan, again = time.perf_counter(), None, folder.exists()
+        if again and _complete(folder):
+            return "was complete", float("nan")
+        if not again:
+            folder.mkdir()
+            runs.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in typed))
+        try:
+            with runs.Lock(folder):
+                plan = make_plan(config.from_job(cfg, choices, typed), self.allow)
+                if not again or not (folder / "data.json").exists():
+                    experiment.prepare(plan, folder, ["dltrain", *typed])
+                data = self.options.allow_changed_data
+                summary = experiment.train(plan, folder, resume=again, stop=self.stop, allow_changed_data=data)
+        except StorageError:
+            raise
+        except (Exception, SystemExit) as error:  # a model of the user's may call sys.exit
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            status = "diverged" if isinstance(error, DivergedError) else "failed"
+            if not isinstance(error, DltrainError):
+                first = f"{type(error).__name__}: {first}"
+                runs.write_text(folder / "error.txt", traceback.format_exc())
+            if plan is None:
+                seconds = time.perf_counter() - begin
+                runs.write_json(folder / "summary.json", {"status": status, "error": first, "seconds": seconds})
+            return f"{status}: {first}", float("nan")
+        name = plan.monitor.removeprefix("val/").replace("/", "_")  # train/loss stands there as train_loss
+        best = summary["best"].get(name, float("nan"))
+        return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s)", best
 
 
 def _hydra(function: Any, arguments: list[str]) -> None:

@@ -29,12 +29,12 @@ class Composed:
 
     def origin(self, key: str) -> str:
         """Where the value of a dotted key was written: an override, or a YAML file."""
-        if self.file:
-            return str(self.file)
         for override in reversed(self.overrides):
             name = _key(override)
             if name == key or (name not in GROUPS and key.startswith((f"{name}.", f"{name}["))):
                 return f"override {override}"
+        if self.file:
+            return str(self.file)
         group = key.split(".")[0]
         files = list(self._files(group))
         own = next((file for owner, file in files if owner == group), None)
@@ -144,7 +144,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    return HydraException, OmegaConfBaseException, YAMLError, ValueError
+    return HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError
 
 
 def _in_words(error: Exception, config_dir: str | Path | None) -> str:
@@ -317,15 +317,23 @@ def from_job(cfg: DictConfig, chosen: dict[str, Any], overrides: Sequence[str]) 
     return Composed(own, chosen, tuple(overrides), folders=tuple(folders()))
 
 
+_LARGEST = 1 << 16  # bytes of a stored configuration
+_DEEPEST = 20  # nested nodes
+
+
 def stored(folder: Path) -> Composed:
     """The configuration of a run folder. It is data: nothing in it is resolved, and it passes the same checks."""
     from omegaconf import OmegaConf
 
     path = folder / "config.yaml"
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(f"{path} is too large for the configuration of a run")
         text = path.read_text(encoding="utf-8")
         if "${" in text:
             raise ConfigError(f"{path} has an interpolation; a stored configuration holds plain values")
+        if bad := _not_plain(text):
+            raise ConfigError(f"{path} has {bad}; a stored configuration holds plain values")
         cfg = OmegaConf.create(text)
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
@@ -336,6 +344,20 @@ def stored(folder: Path) -> Composed:
     if not OmegaConf.is_dict(cfg):
         raise ConfigError(f"{path} is not the configuration of a run")
     return Composed(cfg, {}, (), file=path)
+
+
+def _not_plain(text: str) -> str | None:
+    """What a YAML text has that makes a small file large or deep, or None."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            return "a YAML alias"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return f"more than {_DEEPEST} nested nodes"
+    return None
 
 
 def first_of_each(overrides: Sequence[str]) -> list[str]:

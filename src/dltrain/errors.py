@@ -26,9 +26,10 @@ class CheckpointError(DltrainError):
 
 
 class DivergedError(DltrainError):
-    """A loss or gradient that is not finite; the update was not made."""
+    """A loss or gradient that is not finite; the update was not made. `state` holds what one needs to study it."""
 
     exit_code = 5
+    state: dict[str, object] | None = None
 
 
 class BusyError(DltrainError):

@@ -54,8 +54,10 @@ class Plan:
     mode: Literal["min", "max"]
     steps_per_epoch: int
     total_steps: int
+    schedule_steps: int
     loss: nn.Module
     out_features: int
+    resume: str | None = None
     overrides: tuple[str, ...] = ()
     rows: list[Any] = field(default_factory=list)  # the model's summary
     notes: list[str] = field(default_factory=list)
@@ -110,7 +112,7 @@ class _Planner:
         return OmegaConf.to_container(cfg, resolve=True)
 
     def plan(self) -> Plan:
-        seed, name, runs_dir = self._top()
+        seed, name, runs_dir, resume = self._top()
         settings = self._knobs("trainer", Settings)
         regular = self._knobs("regularisation", Regularisation)
         parts = {slot: self._part(slot) for slot in ("data", "model", "loss", "optimizer", "scheduler")}
@@ -124,7 +126,8 @@ class _Planner:
         monitor, mode = self._monitors(data, regular, parts["scheduler"])
         rows = self._model(parts["model"], data, outputs, batch_size)
         per_epoch, total = _steps(data, settings, batch_size)
-        self._scheduler(parts["scheduler"], optimizer, total, per_epoch)
+        planned = (settings.schedule_steps if settings else None) or total
+        self._scheduler(parts["scheduler"], optimizer, planned, per_epoch)
         self.mistakes.stop()
         plan = Plan(
             config=self.cfg,
@@ -142,8 +145,10 @@ class _Planner:
             mode=mode,
             steps_per_epoch=per_epoch,
             total_steps=total,
+            schedule_steps=planned,
             loss=loss,
             out_features=outputs,
+            resume=resume,
             overrides=self.composed.overrides,
             rows=rows,
             notes=[*data.notes, *self.notes],
@@ -153,13 +158,13 @@ class _Planner:
 
     # -- plain knobs -------------------------------------------------------------------------------------------
 
-    def _top(self) -> tuple[int, str, Path]:
-        """The keys outside the groups: seed, name, runs_dir."""
+    def _top(self) -> tuple[int, str, Path, str | None]:
+        """The keys outside the groups: seed, name, runs_dir, resume."""
         given = {key: value for key, value in self.cfg.items() if key not in _NODES}
         if isinstance(given.get("experiment"), dict):
             del given["experiment"]
             self.say("experiment", "the file's first line must be `# @package _global_`, or its keys reach nothing")
-        known = ("seed", "name", "runs_dir", *_NODES)
+        known = ("seed", "name", "runs_dir", "resume", *_NODES)
         for key, message in check_arguments(_top, given, node="").items():
             hint = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
             self.say(key, message if key in known else f"there is no such key{hint}")
@@ -175,7 +180,7 @@ class _Planner:
             self.say("runs_dir", "name a folder, such as runs")
         elif isinstance(runs_dir, str) and (bad := runs.check_writable(Path(runs_dir) / name)):
             self.say("runs_dir", bad)
-        return seed, name, Path(str(runs_dir))
+        return seed, name, Path(str(runs_dir)), self.cfg.pop("resume", None)  # which is no part of what a run is
 
     def _default_name(self) -> str:
         chosen = self.composed.chosen
@@ -373,7 +378,7 @@ class _Planner:
             self.mistakes.blame("scheduler", error, part.arguments)
 
 
-def _top(seed: int, name: str | None, runs_dir: str) -> None:
+def _top(seed: int, name: str | None, runs_dir: str, resume: str | None = None) -> None:
     """The keys outside the groups, as a signature to check against."""
 
 

@@ -19,11 +19,13 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from dltrain import storage
 from dltrain.errors import BusyError, ConfigError, StorageError
 
 
@@ -33,7 +35,9 @@ def create(root: Path, name: str) -> Path:
         folder = root / name / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
+            storage.disk.mkdir(folder)
+            for parent in (folder.parent, root):
+                storage.sync(parent)
             return folder
         except FileExistsError as error:
             if not folder.parent.is_dir():
@@ -60,7 +64,8 @@ class Lock:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held until release
+            handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+            self._file = os.fdopen(handle, "r+", encoding="utf-8")
         except OSError as error:
             raise StorageError(f"{folder} can't be locked: {error.strerror}") from error
         try:
@@ -70,9 +75,10 @@ class Lock:
             holder = self._file.read().strip() or "another process"
             self._file.close()
             raise BusyError(f"{folder} is in use by {holder}") from error
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
-        self._file.flush()
+        with suppress(OSError):  # who holds it is a courtesy to the others
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%F %T}\n")
+            self._file.flush()
 
     def release(self) -> None:
         """Lets other processes have the folder."""
@@ -92,10 +98,8 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a small text file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        storage.replace(path, text.encode())
     except OSError as error:
         raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
@@ -116,7 +120,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
 
 

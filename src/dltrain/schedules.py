@@ -7,7 +7,7 @@ Each function here returns a `step -> Setting`; steps count optimizer updates fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import cos, pi
+from math import cos, inf, pi
 from typing import Any, Literal, NamedTuple
 
 from torch.optim import Optimizer
@@ -134,14 +134,17 @@ def _positive(zero: bool = False, **knobs: float) -> None:
 
 
 class PureSchedule:
-    """Sets an optimizer to a pure function of the step; there is no state."""
+    """Sets an optimizer to a pure function of the step; there is no state.
 
-    def __init__(self, optimizer: Optimizer, schedule: Schedule) -> None:
-        self.optimizer, self.schedule = optimizer, schedule
+    `total_steps` is how many steps the function was made for; beyond them its last value holds.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedule: Schedule, *, total_steps: float = inf) -> None:
+        self.optimizer, self.schedule, self.last = optimizer, schedule, total_steps - 1
 
     def set(self, step: int) -> None:
         """Called before update number `step` (from 0)."""
-        lr, momentum = self.schedule(step)
+        lr, momentum = self.schedule(min(step, self.last))
         for group in self.optimizer.param_groups:
             group["lr"] = lr
             if momentum is not None:

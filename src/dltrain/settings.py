@@ -19,6 +19,8 @@ class Settings:
 
     epochs: float
     max_steps: int | None
+    schedule_steps: int | None
+    max_time: float | None
     device: str
     precision: Literal["fp32", "bf16", "fp16"]
     accumulate: int
@@ -37,9 +39,9 @@ class Settings:
 
     def mistakes(self) -> dict[str, str]:
         """Values out of range, by key; a value of another type is passed over."""
-        above_zero = ("epochs", "max_steps", "accumulate", "threads", "report_every", "eval_every")
+        above_zero = ("epochs", "max_steps", "schedule_steps", "max_time", "accumulate", "threads", "report_every")
         found = {}
-        for name in (*above_zero, "limit_train_batches"):
+        for name in (*above_zero, "eval_every", "limit_train_batches"):
             if _is_number(value := getattr(self, name)) and value <= 0:
                 found[name] = f"{value} must be above zero"
         for name in ("save_every", "overfit_batches"):

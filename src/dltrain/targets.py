@@ -47,7 +47,11 @@ _NESTED = {
     "loss": ("loss",),
 }  # slot -> what its arguments may be
 _PUBLIC = {"torch.nn": "torch.nn.modules"}  # where classes are documented -> where they live
-_DENIED = ("torchvision.datasets.lsun",)  # unpickles a file beside the data
+_DENIED = (
+    "torchvision.datasets.lsun",  # unpickles a file beside the data
+    "torchvision.datasets.utils",  # downloads from anywhere to anywhere
+    "torchvision.datasets.folder.default_loader",
+)
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
@@ -82,7 +86,7 @@ def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool =
     if not (inspect.isclass(found) or inspect.isfunction(found)):
         raise ConfigError(f"`{target}` is a {type(found).__name__}; name a class or a function")
     own = _within(home, allow)
-    if not own and (not _within(home, modules) or _within(home, _DENIED) or name.startswith("_")):
+    if not own and (not _within(home, modules) or _within(f"{home}.{name}", _DENIED) or name.startswith("_")):
         raise ConfigError(f"`{target}` is not allowed here: it is `{home}.{name}`")
     if not (own and (nested or inspect.isfunction(found))):
         _check_kind(target, found, slots)
@@ -313,7 +317,9 @@ def refuse_hydra(file: Path, folder: Path) -> None:
     text = file.read_text(encoding="utf-8", errors="replace")
     try:
         node = yaml.safe_load(text)
-    except yaml.YAMLError:  # told when the file is chosen
+    except (yaml.YAMLError, ValueError) as error:  # told when the file is chosen
+        if re.search(r"\bhydra\b", text):  # what this parser refuses, Hydra's own may read
+            raise ConfigError(f"{file} speaks of hydra and is not plain YAML") from error
         return
     node = node if isinstance(node, dict) else {}
     named = f"{node.get('defaults')} {' '.join(re.findall('@package.*', text))} {file.relative_to(folder).parent}"

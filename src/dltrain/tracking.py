@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
+import socket
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dltrain import storage
 from dltrain.trainer import Record
 
 _POINTS = 20  # at most this many points of the step-wise loss per report: their writing costs 30 microseconds each
 
 
 class Tracker:
-    """Writes each record everywhere. `start` is the step that the run goes on from: later lines are dropped."""
+    """Writes each record everywhere. `start` is the step that the run goes on from: what lies after it is dropped."""
 
     def __init__(self, folder: Path, *, total_steps: int, start: int, bar: bool, tensorboard: bool) -> None:
-        self._path = folder / "metrics.jsonl"
-        if self._path.exists():
-            self._rewind(start)
-        self._writer = _writer(folder, start) if tensorboard else None
+        self._folder, self._warned = folder, False
+        self._try(lambda: _rewind(folder / "metrics.jsonl", start))
+        self._metrics = storage.Log(folder / "metrics.jsonl")
+        self._events: _Events | None = None
+        if tensorboard:
+            self._try(lambda: _rewind_events(folder, start))
+            self._events = _Events(folder)
         self._bar = _bar(total_steps, start) if bar and sys.stderr.isatty() else None
-        self._warned = False
-
-    def _rewind(self, start: int) -> None:
-        """Keeps the lines up to `start`; the run writes the later ones again."""
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if (step := _step(line)) is not None and step <= start]
-        self._path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     @property
     def progress(self) -> Any:
@@ -40,85 +42,153 @@ class Tracker:
         """Adds one report."""
         numbers = {name: value if math.isfinite(value) else None for name, value in record.metrics.items()}
         line = json.dumps({"step": record.step, "epoch": round(record.epoch, 4), **numbers})
-        try:
-            with open(self._path, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
-            if self._writer:
-                self._curves(record)
-        except OSError as error:
-            self._warn(f"logging to {self._path.parent} failed ({error.strerror}); training goes on without")
+        self._try(lambda: self._metrics.write(line.encode() + b"\n"))
+        if self._events:
+            self._try(lambda: self._events.add(_curves(record)))
         if self._bar:
             self._bar.set_postfix_str(_short(record.metrics), refresh=False)
-
-    def _curves(self, record: Record) -> None:
-        for name, value in record.metrics.items():
-            self._writer.add_scalar(name, value, record.step, new_style=True)
-        first = record.step - len(record.losses)
-        for part in range(0, len(record.losses), width := math.ceil(len(record.losses) / _POINTS)):
-            losses = record.losses[part : part + width]
-            step = first + part + len(losses)
-            self._writer.add_scalar("train/loss_by_step", losses.mean().item(), step, new_style=True)
 
     def hparams(self, config: dict[str, Any], summary: dict[str, Any]) -> None:
         """Fills TensorBoard's HParams tab from this run's own event file: every key, the status, the final metrics.
 
         `SummaryWriter.add_hparams` would open a second run in a sub-folder for it.
         """
-        if not self._writer:
+        if not self._events:
             return
-        from torch.utils.tensorboard.summary import hparams
+        with warnings.catch_warnings(action="ignore"):  # of tensorboard's own dependencies
+            from torch.utils.tensorboard.summary import hparams
 
         results = {f"test/{name}": value for name, value in summary.get("test", {}).items()}
         results |= {f"val/best_{n}": v for n, v in summary["best"].items() if n not in ("train_loss", "step")}
         finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
-        for proto in hparams({**config, "status": summary["status"]}, finite):
-            self._writer.file_writer.add_summary(proto)
-        for name, value in finite.items():
-            self._writer.add_scalar(name, value, summary["steps"], new_style=True)
+        plugin = [(0, proto) for proto in hparams({**config, "status": summary["status"]}, finite)]
+        points = [(summary["steps"], _scalar(name, value)) for name, value in finite.items()]
+        self._try(lambda: self._events.add([*plugin, *points]))
+
+    def sync(self) -> None:
+        """Puts all that was written on the disk: no checkpoint may be ahead of its log."""
+        self._try(self._metrics.sync)
+        if self._events:
+            self._try(self._events.log.sync)
 
     def close(self) -> None:
-        """Ends the bar and the event file."""
+        """Ends the bar."""
         if self._bar:
             self._bar.close()
-        if self._writer:
-            self._writer.close()
 
-    def _warn(self, text: str) -> None:
-        if not self._warned:
-            print(f"warning: {text}", file=sys.stderr)
-        self._warned = True
+    def _try(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except OSError as error:
+            if not self._warned:
+                text = f"logging to {self._folder} failed ({error.strerror}); training goes on, the log follows later"
+                print(f"warning: {text}", file=sys.stderr)
+            self._warned = True
 
 
-def _writer(folder: Path, start: int) -> Any:
-    """A new event file; of those of earlier sessions it takes over what lies at or before `start`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tensorboard's own dependencies
-        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-        from torch.utils.tensorboard import SummaryWriter
-    # TensorBoard's own way, a purge mark, leaves the doubled points in place (seen with 2.21).
-    old = sorted(folder.glob("events.out.tfevents.*"))
-    events = [e for file in old for e in EventFileLoader(str(file)).Load() if e.step <= start]
-    writer = SummaryWriter(str(folder), filename_suffix=f".{len(old)}")
+def _rewind(path: Path, start: int) -> None:
+    """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again."""
+    if path.is_file():
+        text = path.read_bytes()
+        lines = [line for line in text.splitlines(keepends=True) if (step := _step(line)) is not None and step <= start]
+        if (kept := b"".join(lines)) != text:
+            storage.replace(path, kept)
+
+
+def _step(line: bytes) -> int | None:
+    try:
+        step = json.loads(line)["step"] if line.endswith(b"\n") else None
+        return step if isinstance(step, int) else None
+    except (ValueError, KeyError, TypeError, RecursionError):  # of a run that was killed while writing
+        return None
+
+
+# -- TensorBoard -------------------------------------------------------------------------------------------------
+
+
+class _Events:
+    """An event file of this process's own, written through the same seam as everything else.
+
+    `SummaryWriter` would write from a thread, whose errors come late or hang, and lose at a kill what it had queued.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}"
+        self.log = storage.Log(folder / name)
+        self._start: bytes | None = _event(file_version="brain.Event:2")
+
+    def add(self, points: list[tuple[int, Any]]) -> None:
+        """Appends (step, Summary) pairs."""
+        first, self._start = [self._start] if self._start else [], None
+        self.log.write(_framed([*first, *(_event(step=step, summary=summary) for step, summary in points)]))
+
+
+def _event(**fields: Any) -> bytes:
+    with warnings.catch_warnings(action="ignore"):  # of tensorboard's own dependencies
+        from tensorboard.compat.proto.event_pb2 import Event
+
+    return Event(wall_time=time.time(), **fields).SerializeToString()
+
+
+def _framed(events: list[bytes]) -> bytes:
+    """Serialised events as a TFRecord file holds them: length and checksums around each."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    buffer = io.BytesIO()
+    writer = RecordWriter(buffer)
     for event in events:
-        if event.HasField("summary") and not any(v.tag.startswith("_hparams_") for v in event.summary.value):
-            writer.file_writer.event_writer.add_event(event)
-    writer.flush()
+        writer.write(event)
+    return buffer.getvalue()
+
+
+def _scalar(name: str, value: float) -> Any:
+    with warnings.catch_warnings(action="ignore"):
+        from torch.utils.tensorboard.summary import scalar
+
+    return scalar(name, value, new_style=True)
+
+
+def _curves(record: Record) -> list[tuple[int, Any]]:
+    points = [(record.step, _scalar(name, value)) for name, value in record.metrics.items()]
+    first = record.step - len(record.losses)
+    for part in range(0, len(record.losses), width := math.ceil(len(record.losses) / _POINTS)):
+        losses = record.losses[part : part + width]
+        points.append((first + part + len(losses), _scalar("train/loss_by_step", losses.mean().item())))
+    return points
+
+
+def _rewind_events(folder: Path, start: int) -> None:
+    """Leaves in the event files of earlier processes what lies at or before `start`, each replaced as a whole.
+
+    TensorBoard's own way, a purge mark, leaves the doubled points in place (seen with 2.21).
+    """
+    old = sorted(folder.glob("events.out.tfevents.*"))
+    if not old:
+        return
+    with warnings.catch_warnings(action="ignore"):
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+        from tensorboard.compat.proto.event_pb2 import Event
     for file in old:
-        file.unlink()
-    return writer
+        records = list(RawEventFileLoader(str(file)).Load())  # up to a damaged tail
+        kept = [(record, event) for record in records if _belongs(event := Event.FromString(record), start)]
+        if not any(event.HasField("summary") for _, event in kept):
+            storage.disk.unlink(file)
+        elif (content := _framed([record for record, _ in kept])) != file.read_bytes():
+            storage.replace(file, content)
+
+
+def _belongs(event: Any, start: int) -> bool:
+    plugins = {value.metadata.plugin_data.plugin_name for value in event.summary.value}
+    return event.step <= start and "hparams" not in plugins  # which are written anew at the end
+
+
+# -- the bar -----------------------------------------------------------------------------------------------------
 
 
 def _bar(total: int, start: int) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)
-
-
-def _step(line: str) -> int | None:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):  # the last line of a run that was killed while writing
-        return None
 
 
 def _short(metrics: dict[str, float]) -> str:

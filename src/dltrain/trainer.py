@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain.errors import DivergedError
+from dltrain import nonfinite
+from dltrain.errors import CheckpointError, DivergedError
+from dltrain.state import check, check_optimizer, check_random_state, random_state, set_random_state
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -47,6 +49,10 @@ class Record:
     epoch: float
     metrics: dict[str, float]
     losses: Tensor
+
+
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A validation was left in the middle, because the run is to stop; its report is made when the run goes on."""
 
 
 def seed_everything(seed: int) -> None:
@@ -90,9 +96,10 @@ class Trainer:
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.steps = 0
-        self.stop = False  # set from outside (a signal) to end the loop after the step at hand
+        self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self._norm: Tensor | None = None  # of the last gradient, before clipping
+        self._guard = nonfinite.Guard(self)
 
     # -- the step ----------------------------------------------------------------------------------------------
 
@@ -100,13 +107,18 @@ class Trainer:
         """One update from one batch, or from several whose gradients are averaged.
 
         batches: (x [B, ...], y [B] or [B, K], index [B]) each. Returns the mean loss, a detached scalar.
-        Raises DivergedError before the update when the loss is not finite (on a CPU, where asking costs nothing;
-        elsewhere `fit` asks at each report).
+        Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
+        the device wait, the update is held back there, and `fit` raises at the next report.
         """
         if self.schedule is not None:
             self.schedule.set(self.steps)
         if isinstance(self.optimizer, LBFGS):  # evaluates the loss several times in one step
-            loss = self.optimizer.step(lambda: self._gradients(batches, epoch)).detach()
+            before = [p.detach().clone() for p in self.parameters]
+            try:
+                loss = self.optimizer.step(lambda: self._gradients(batches, epoch)).detach()
+            except DivergedError:
+                torch._foreach_copy_([p.detach() for p in self.parameters], before)
+                raise
         else:
             loss = self._gradients(batches, epoch)
             self.scaler.step(self.optimizer)
@@ -133,10 +145,9 @@ class Trainer:
             objective = loss + self.penalty() if self.penalty is not None and i == 0 else loss
             self.scaler.scale(objective).backward()
             mean = loss.detach() if mean is None else mean + loss.detach()
-        if self.device.type == "cpu" and not math.isfinite(mean):
-            raise self._diverged(f"the loss is {mean.item()}")
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
+        self._guard.check(mean, batches, epoch)
         self._clip()
         return mean
 
@@ -146,20 +157,11 @@ class Trainer:
             nn.utils.clip_grad_value_(self.parameters, self.clip_value)
         if self.clip_norm is not None:
             self._norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-            if self.device.type == "cpu" and self.precision != "fp16" and not math.isfinite(self._norm):
-                raise self._diverged(f"the gradient norm is {self._norm.item()}")
 
     def _autocast(self) -> Any:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
-
-    def _diverged(self, what: str) -> DivergedError:
-        lr = self.optimizer.param_groups[0]["lr"]
-        return DivergedError(
-            f"step {self.steps + 1}: {what} (lr {lr:.3g}); the update was not made. "
-            "Try a smaller optimizer.lr, regularisation.clip_norm=1.0, or look for extreme values in the data"
-        )
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -174,11 +176,15 @@ class Trainer:
         validate: Callable[[nn.Module], dict[str, float]] | None = None,
         limit_batches: int | None = None,
         progress: Callable[[], object] | None = None,
+        save: Callable[[], object] | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Record]:
         """Trains until `epochs` (or `steps`) are done, counted from the very first, and yields a Record at each report.
 
         `report_every` and `eval_every` are in steps, an epoch when not given. `validate(model)` returns metrics,
-        which enter the record as val/*. `limit_batches` shortens every epoch. `progress()` is called after each step.
+        which enter the record as val/*; it may raise `Stopped`. `limit_batches` shortens every epoch. `progress()`
+        is called after each step, `save()` after each that makes no report: everything about the step is done then.
+        `stop()` is asked before each step: if true, the loop ends.
         """
         batches = min(len(train), limit_batches or len(train))
         per_epoch = math.ceil(batches / self.accumulate)
@@ -187,29 +193,47 @@ class Trainer:
         meter = _Meter(self)
         self.model.train()
         self.loss.train()
-        while self.steps < total and not self.stop:
-            epoch, done = divmod(self.steps, per_epoch)
-            start = done * self.accumulate
-            source = islice(train.epoch(epoch, start), batches - start)
-            while self.steps < total and not self.stop and (group := list(islice(source, self.accumulate))):
-                self.step(group, epoch)
-                meter.samples += sum(len(batch[0]) for batch in group)
-                if progress is not None:
-                    progress()
-                ended = self.steps % per_epoch == 0
-                last = self.steps == total
-                metrics = {}
-                if self.steps % eval_every == 0 or last:
-                    metrics = meter.paused(lambda: self._validate(validate))
-                if ended and self.schedule is not None:
-                    self.schedule.end_epoch(metrics)
-                if metrics or last or self.steps % report_every == 0:
-                    yield meter.record(self.steps / per_epoch, metrics)
+
+        def report() -> Iterator[Record]:
+            metrics, last = {}, self.steps == total
+            if self.steps % eval_every == 0 or last:
+                metrics = meter.paused(lambda: self._validate(validate))
+            if self.steps % per_epoch == 0 and self.schedule is not None:
+                self.schedule.end_epoch(metrics)
+            self.pending = False
+            if metrics or last or self.steps % report_every == 0:
+                yield meter.record(self.steps / per_epoch, metrics)
+            elif save is not None:
+                save()
+
+        try:
+            if self.pending:
+                yield from report()
+            while self.steps < total and not stop():
+                epoch, done = divmod(self.steps, per_epoch)
+                start = done * self.accumulate
+                source = islice(train.epoch(epoch, start), batches - start)
+                while self.steps < total and not stop() and (group := list(islice(source, self.accumulate))):
+                    self.step(group, epoch)
+                    self.pending = True
+                    meter.samples += sum(len(batch[0]) for batch in group)
+                    if progress is not None:
+                        progress()
+                    yield from report()
+        except Stopped:
+            return
 
     def _validate(self, validate: Callable[[nn.Module], dict[str, float]] | None) -> dict[str, float]:
         if validate is None:
             return {}
         return {f"val/{name}": value for name, value in validate(self.best_model).items()}
+
+    def gradient_norm(self) -> float:
+        """Of the last step, before clipping by norm."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self.clip_norm is None and gradients:
+            return nonfinite.norm(gradients)
+        return float(self._norm) if self._norm is not None else 0.0
 
     @property
     def best_model(self) -> nn.Module:
@@ -219,29 +243,54 @@ class Trainer:
     # -- state -------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the model's own state that the next step depends on."""
+        """Everything but the model's own state that the next step depends on.
+
+        Raises DivergedError where a bad step, held back on the device, has not been reported yet.
+        """
+        self._guard.ask()
         return {
             "steps": self.steps,
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule is not None else {},
             "scaler": self.scaler.state_dict(),
-            "losses": torch.stack(self.losses) if self.losses else None,
+            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "pending": self.pending,
+            "gradient_norm": self.gradient_norm() if self.pending else 0.0,  # the report to come shows it
             "ema": self.ema.state_dict() if self.ema is not None else {},
             "random": random_state(self.device),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave; the random state last."""
-        self.steps = state["steps"]
+        """Restores what `state_dict` gave; the random state last. Raises CheckpointError before anything is changed
+        if the state is not one of this trainer's.
+        """
+        self._check(state)
+        self.steps, self.pending = state["steps"], state["pending"]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
-        self.losses = [] if state["losses"] is None else list(state["losses"].to(self.device))
+        self.losses = list(state["losses"].to(self.device))
+        self._norm = torch.tensor(state["gradient_norm"], dtype=torch.float64)
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         set_random_state(state["random"], self.device)
+
+    def _check(self, state: dict[str, Any]) -> None:
+        mine = self.state_dict()
+        check(list(state), list(mine), "trainer")
+        for name in ("steps", "pending", "gradient_norm", "schedule", "scaler", "ema"):
+            check(state[name], mine[name], name)
+        check_optimizer(state["optimizer"], mine["optimizer"], self.parameters)
+        check_random_state(state["random"], self.device)
+        losses = state["losses"]
+        if not (isinstance(losses, Tensor) and losses.ndim == 1 and losses.is_floating_point()):
+            raise CheckpointError("losses: want a row of numbers")
+        if state["pending"] and not len(losses):
+            raise CheckpointError("losses: a report is due, and there are none")
+        if state["steps"] < 0:
+            raise CheckpointError(f"steps: {state['steps']}")
 
 
 class _Meter:
@@ -260,14 +309,11 @@ class _Meter:
         trainer = self.trainer
         losses = torch.stack(trainer.losses).float().cpu()
         seconds = time.perf_counter() - self.since
-        if not losses.isfinite().all():
-            raise trainer._diverged(f"a loss among the last {len(losses)} is not finite")
-        gradients = [p.grad for p in trainer.parameters if p.grad is not None]
-        norm = trainer._norm if trainer._norm is not None else nn.utils.get_total_norm(gradients)
+        trainer._guard.ask()
         own = {
             "train/loss": losses.double().mean().item(),
             "train/lr": float(trainer.optimizer.param_groups[0]["lr"]),
-            "train/grad_norm": float(norm),
+            "train/grad_norm": trainer.gradient_norm(),
             "train/weight_norm": float(nn.utils.get_total_norm([p.detach() for p in trainer.parameters])),
             "train/samples_per_s": self.samples / max(seconds, 1e-9),
         }
@@ -276,26 +322,3 @@ class _Meter:
         record = Record(trainer.steps, epoch, {**own, **metrics}, losses)
         trainer.losses, self.samples, self.since = [], 0, time.perf_counter()
         return record
-
-
-def random_state(device: torch.device) -> dict[str, Any]:
-    """The state of every generator that a step may draw from, as tensors and plain values."""
-    version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "python": [version, list(numbers), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
-
-
-def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Restores what `random_state` gave."""
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["device"] is not None:
-        torch.cuda.set_rng_state(state["device"], device)

@@ -242,8 +242,8 @@ def _collate(samples):
 def _ignore_signals(_worker: int) -> None:
     # The main process decides when to stop: Ctrl-C and SIGTERM reach the whole group, and workers that died
     # first would make it fail before it could save.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _abandon(loader: DataLoader) -> None:

@@ -1,0 +1,173 @@
+"""Whether a run may go on: its configuration, its data and its machine, compared with those of its checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dltrain import __version__, build, config, runs
+from dltrain.config import Composed
+from dltrain.errors import CheckpointError, ConfigError, DataError
+from dltrain.plan import Plan
+from dltrain.targets import did_you_mean
+
+FREE = (  # keys that may change: how long, where, and what is shown; not what is computed
+    "trainer.epochs",
+    "trainer.max_steps",
+    "trainer.schedule_steps",
+    "trainer.max_time",
+    "trainer.report_every",
+    "trainer.save_every",
+    "trainer.progress",
+    "trainer.tensorboard",
+    "trainer.threads",
+    "trainer.device",
+    "data.workers",
+    "data.root",
+    "data.path",
+    "name",
+    "runs_dir",
+)
+
+
+def stored(folder: Path, overrides: Sequence[str] = ()) -> Composed:
+    """The configuration of a run folder with overrides, which may only change the keys of `FREE`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    composed, wrong = config.stored(folder), []
+    for text in overrides:
+        key = text.split("=")[0].lstrip("+")
+        try:
+            override = OverridesParser.create().parse_override(text)
+            plain = not (override.is_delete() or override.is_sweep_override())
+        except HydraException:
+            plain = False
+        if key not in FREE:
+            hint = did_you_mean(key, FREE) or f"; only {', '.join(FREE)} may change"
+            wrong.append(f"`{text}`: a run goes on as it began{hint}")
+        elif not plain:
+            wrong.append(f"`{text}`: write key=value")
+        else:
+            OmegaConf.update(composed.cfg, key, override.value())
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return replace(composed, overrides=tuple(overrides))
+
+
+def digest(settings: dict[str, Any]) -> str:
+    """SHA-256 of a configuration without the keys of `FREE`: equal for runs that compute the same."""
+    fixed = {key: value for key, value in flat(settings).items() if key not in FREE}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def find(plan: Plan) -> Path | None:
+    """The run folder that `resume=...` means; None where `auto` finds none, and a new run should start."""
+    if plan.resume != "auto":
+        return runs.find(plan.resume, plan.runs_dir)
+    wanted = digest(plan.config)
+    for folder in sorted((plan.runs_dir / plan.name).glob("*/"), key=lambda p: p.name, reverse=True):
+        file = folder / "environment.json"
+        if file.is_file() and runs.read_json(file).get("config_sha256") == wanted:
+            return folder
+    return None
+
+
+def facts(plan: Plan) -> dict[str, Any]:
+    """What bits depend on beside configuration and data."""
+    on_gpu = plan.device.type == "cuda"
+    return {
+        "dltrain": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(plan.device) if on_gpu else "cpu",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def compare(
+    state: dict[str, Any], plan: Plan, fingerprint: dict[str, str], where: str, *, allow_changed_data: bool = False
+) -> None:
+    """Raises ConfigError for another configuration and DataError for other data than the checkpoint's; says on
+    stderr what else differs. Then takes over its number of threads, unless the configuration gives one.
+    """
+    for name in ("config", "data", "environment", "plan"):
+        if not isinstance(state.get(name), dict):
+            raise CheckpointError(f"{where} is damaged: it has no {name}")
+    then, now = flat(state["config"]), flat(plan.config)
+    changed = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k)]
+    refused = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in changed if k not in FREE]
+    if refused:
+        head = f"{where} was made with another configuration; a run goes on as it began, or start a new one"
+        raise ConfigError("\n".join([head, *refused]))
+    _compare_schedules(state["plan"], plan)
+    other = [name for name, value in fingerprint.items() if state["data"].get(name) != value]
+    if other:
+        text = f"the data changed since {where} was written: the {', '.join(other)} part{'s' * (len(other) > 1)} differ"
+        if not allow_changed_data:
+            raise DataError(
+                f"{text}; put the old data back, or add "
+                "--allow-changed-data (another machine may also compute the same data a little differently)"
+            )
+        print(f"note: {text}", file=sys.stderr)
+    threads = state["environment"].get("threads")
+    if plan.settings.threads is None and type(threads) is int and 0 < threads <= 1024:
+        torch.set_num_threads(threads)
+    before = state["environment"]
+    differs = [f"{k} {before.get(k)} then, {v} now" for k, v in facts(plan).items() if before.get(k) != v]
+    if differs:
+        print(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", file=sys.stderr)
+
+
+def _compare_schedules(before: dict[str, Any], plan: Plan) -> None:
+    """Another length needs a word about a schedule that was planned for the first one."""
+    old, new = before.get("schedule_steps"), plan.schedule_steps
+    if old == new or plan.settings.schedule_steps is not None or not isinstance(old, int) or old < 1:
+        return
+    net = torch.nn.Linear(1, 1)
+
+    def rates(total: int) -> list[float]:
+        optimizer = plan.parts["optimizer"](list(net.parameters()))
+        schedule = build.make_schedule(
+            plan.parts["scheduler"],
+            optimizer,
+            total_steps=total,
+            steps_per_epoch=plan.steps_per_epoch,
+            monitor=plan.monitor,
+        )
+        found = []
+        for step in np.linspace(0, min(old, new) - 1, 20).astype(int).tolist():
+            schedule.set(step)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    if rates(old) != rates(new):
+        name = plan.parts["scheduler"].function.__name__
+        raise ConfigError(
+            f"{name} was planned for {old:,} steps, and now there are {plan.total_steps:,}; choose:\n"
+            f"trainer.schedule_steps={old}: as it was, then its last rate is held\n"
+            f"trainer.schedule_steps={new}: stretched over all steps; the rate jumps where the run goes on"
+        )
+
+
+def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration with dotted keys; an empty node stays as it is."""
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found

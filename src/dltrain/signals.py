@@ -1,0 +1,58 @@
+"""Why a run should end before its last step: a signal, or the time it was given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+EXIT_CODES = {"SIGINT": 130, "SIGUSR1": 138, "SIGTERM": 143, "max_time": 138}
+
+
+class Stop:
+    """Asked between steps: `stop()` is true once the run should save and end; `reason` then says why."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._started, self._limit = time.monotonic(), float("inf")
+
+    def after(self, seconds: float | None) -> None:
+        """Limits the wall-clock time, counted from when this was made; None lifts the limit."""
+        self._limit = float("inf") if seconds is None else seconds
+
+    def __call__(self) -> bool:
+        if self.reason is None and time.monotonic() - self._started >= self._limit:
+            self.reason = "max_time"
+        return self.reason is not None
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """The first SIGINT, SIGTERM or SIGUSR1 asks for a stop; a second SIGINT leaves at once, by KeyboardInterrupt.
+
+    Only the main thread may take signals: elsewhere nothing changes.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, _frame: Any) -> None:
+        if stop.reason is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if stop.reason is None:
+            stop.reason = signal.Signals(number).name
+            # Not print: the signal may have come in the middle of one.
+            os.write(2, f"\n{stop.reason}: saving after this step; Ctrl-C leaves at once\n".encode())
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

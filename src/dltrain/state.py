@@ -1,0 +1,113 @@
+"""What a resumed step depends on beyond the model: its generators and its optimizer, taken out, checked, put back.
+
+A checkpoint is data from anywhere: whatever it holds is compared with what this run would have written before any
+of it is used.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dltrain.errors import CheckpointError
+
+
+def check(found: Any, like: Any, where: str) -> None:
+    """Raises CheckpointError unless `found` is built as `like` is: keys, types, shapes and dtypes.
+
+    An int stands for a float too, and a number for None. `where` names the part for the message.
+    """
+    if like is None and isinstance(found, (int, float)):
+        return
+    if isinstance(like, Tensor):
+        if not (isinstance(found, Tensor) and (found.shape, found.dtype) == (like.shape, like.dtype)):
+            raise CheckpointError(f"{where}: want {_describe(like)}, found {_describe(found)}")
+    elif isinstance(like, dict):
+        if not isinstance(found, dict) or found.keys() != like.keys():
+            names = sorted(map(str, found.keys() ^ like.keys())) if isinstance(found, dict) else []
+            raise CheckpointError(f"{where}: other keys: {', '.join(names[:5]) or _describe(found)}")
+        for key, value in like.items():
+            check(found[key], value, f"{where}.{key}")
+    elif isinstance(like, (list, tuple)):
+        if not isinstance(found, (list, tuple)) or len(found) != len(like):
+            raise CheckpointError(f"{where}: want {len(like)} values, found {_describe(found)}")
+        for i, (one, other) in enumerate(zip(found, like, strict=True)):
+            check(one, other, f"{where}[{i}]")
+    elif type(found) is not type(like) and {type(found), type(like)} != {int, float}:
+        raise CheckpointError(f"{where}: want {_describe(like)}, found {_describe(found)}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
+    return type(value).__name__ + (f" of {len(value)}" if isinstance(value, (dict, list, tuple)) else "")
+
+
+def check_optimizer(found: Any, like: dict[str, Any], parameters: Sequence[Tensor]) -> None:
+    """Raises CheckpointError unless `found` is the state of such an optimizer over these parameters.
+
+    Its groups must be the same but for values that a schedule changes. Its tensors, which a new optimizer does not
+    have yet, must each be a number, or suit their parameter: of its shape, up to dimensions of 1, or (L-BFGS) all
+    parameters in a row.
+    """
+    if not isinstance(found, dict) or found.keys() != like.keys() or not isinstance(found["state"], dict):
+        raise CheckpointError("optimizer: want a state and groups")
+    check(found["param_groups"], like["param_groups"], "optimizer.param_groups")
+    if [g["params"] for g in found["param_groups"]] != [g["params"] for g in like["param_groups"]]:
+        raise CheckpointError("optimizer: its parameters are numbered otherwise")
+    total = sum(p.numel() for p in parameters)
+    for number, state in found["state"].items():
+        if type(number) is not int or not 0 <= number < len(parameters) or not isinstance(state, dict):
+            raise CheckpointError(f"optimizer.state: has an entry for {number!r}")
+        shape = parameters[number].shape
+        for tensor in _tensors(list(state.values())):
+            suits = tensor.ndim == len(shape) and all(a in (1, b) for a, b in zip(tensor.shape, shape, strict=True))
+            if not (suits or tensor.ndim == 0 or tensor.shape == (total,)):
+                raise CheckpointError(f"optimizer.state.{number}: a tensor of {list(tensor.shape)} for {list(shape)}")
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list):
+            yield from _tensors(value)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every generator that a step may draw from, as tensors and plain values."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def check_random_state(found: Any, device: torch.device) -> None:
+    """Raises CheckpointError unless `found` can be given to `set_random_state`."""
+    like = random_state(device)
+    like["python"][2] = None
+    if isinstance(found, dict) and (found.get("device") is None or like["device"] is None):
+        found, like = {**found, "device": None}, {**like, "device": None}  # from a CPU to a GPU, or back
+    check(found, like, "random")
+    if not (0 <= found["numpy"][2] <= 624 and found["numpy"][3] in (0, 1)):
+        raise CheckpointError("random.numpy: its position is out of range")  # NumPy would read beyond its table
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restores what `random_state` gave."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["device"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["device"], device)

@@ -1,0 +1,137 @@
+"""Every write to a run folder goes through here, so that tests can stop, fail or record any single operation.
+
+Errors leave as OSError; the caller knows what was being written, and turns them into words.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+disk: Any = os  # the system calls that change the disk, by the names that they have in `os`
+
+_DRAFT, _DOOMED, _OLD = ".tmp-", ".del-", ".old-"  # half written, half removed, about to be replaced
+
+
+def write(path: Path, content: bytes) -> None:
+    """A new file, on the disk when this returns."""
+    handle = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    try:
+        _write(handle, content)
+        disk.fsync(handle)
+    finally:
+        disk.close(handle)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Writes a file so that readers, also after a crash, see the old content or the new, never a part."""
+    draft = path.with_name(f"{_DRAFT}{path.name}-{os.getpid()}")
+    try:
+        _unlink(draft)  # left by a dead process of the same number
+        write(draft, content)
+        disk.rename(draft, path)
+        sync(path.parent)
+    except OSError:
+        with suppress(OSError):
+            _unlink(draft)
+        raise
+
+
+def write_folder(path: Path, contents: dict[str, bytes]) -> None:
+    """A folder of files that is there as a whole or not at all, in the place of one that may be there already."""
+    draft, old = path.with_name(f"{_DRAFT}{path.name}-{os.getpid()}"), path.with_name(f"{_OLD}{path.name}")
+    try:
+        remove(draft)
+        disk.mkdir(draft)
+        for name, content in contents.items():
+            write(draft / name, content)
+        sync(draft)
+        if path.exists():  # two folders can't change places in one operation: `clean` mends what a crash leaves
+            remove(old)
+            disk.rename(path, old)
+        disk.rename(draft, path)
+        sync(path.parent)
+        remove(old)
+    except OSError:
+        clean(path.parent)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Removes a folder of files, first out of sight by one rename: half removed it never looks like a whole one."""
+    if not os.path.lexists(path):
+        return
+    doomed = path
+    if not path.name.startswith((_DRAFT, _DOOMED)):
+        doomed = path.with_name(f"{_DOOMED}{path.name}-{os.getpid()}")
+        remove(doomed)
+        disk.rename(path, doomed)
+    if doomed.is_symlink() or not doomed.is_dir():
+        _unlink(doomed)
+        return
+    for name in os.listdir(doomed):
+        _unlink(doomed / name)
+    disk.rmdir(doomed)
+
+
+def clean(folder: Path) -> None:
+    """Removes what an interrupted write left, as far as the disk allows; the caller holds the folder's lock."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        with suppress(OSError):
+            if path.name.startswith(_OLD) and not (whole := path.with_name(path.name.removeprefix(_OLD))).exists():
+                disk.rename(path, whole)
+            elif path.name.startswith((_DRAFT, _DOOMED, _OLD)):
+                if path.name.startswith(_OLD):
+                    sync(folder)  # its successor's name must last before it may go
+                remove(path)
+
+
+def sync(path: Path) -> None:
+    """Makes a file's contents last, or the names in a folder: what was created, renamed or removed in it."""
+    handle = disk.open(path, os.O_RDONLY)
+    try:
+        disk.fsync(handle)
+    finally:
+        disk.close(handle)
+
+
+def _unlink(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        disk.unlink(path)
+
+
+def _write(handle: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[disk.write(handle, rest) :]
+
+
+class Log:
+    """A file that only grows. What the disk refused is kept and goes with the next part, so that a disk that was
+    full for a while leaves neither a gap nor a line twice.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._size = path.stat().st_size if path.exists() else 0
+        self._waiting = b""
+
+    def write(self, content: bytes) -> None:
+        """Adds bytes; they reach the operating system here, and the disk with `sync`."""
+        self._waiting += content
+        handle = disk.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        try:
+            disk.lseek(handle, self._size, os.SEEK_SET)  # over the part that a failed attempt left
+            _write(handle, self._waiting)
+        finally:
+            disk.close(handle)
+        self._size, self._waiting = self._size + len(self._waiting), b""
+
+    def sync(self) -> None:
+        """Puts everything on the disk."""
+        if self._waiting:
+            self.write(b"")
+        if self.path.is_file():
+            sync(self.path)

@@ -1,0 +1,95 @@
+"""Training processes to be killed: forked by a server in which torch is warm and has no threads.
+
+Not forks of the test process: OpenMP and polars keep threads there, which do not survive a fork. `multiprocessing`'s
+fork server imports `nursery_warm` once, and each child then starts within milliseconds.
+"""
+
+import argparse
+import functools
+import mmap
+import multiprocessing
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from dltrain import cli, config, experiment, runs
+from dltrain.data.loaders import _stop_all_workers
+from dltrain.errors import BusyError
+from dltrain.plan import Plan, make_plan
+from dltrain.signals import stop_on_signal
+from dltrain.trainer import Trainer
+
+COMMON = "trainer.tensorboard=false trainer.progress=false trainer.threads=1 trainer.save_every=0"
+RUNS = {
+    "dropout and BatchNorm": "data=digits data.batch_size=128 model.widths=[32] model.dropout=0.2 model.norm=batch "
+    "trainer.epochs=4",
+    "streamed images, two workers": "data=digits data.batch_size=256 data.workers=2 regularisation=[rand_augment] "
+    "trainer.epochs=3",
+    "accumulation": "data=digits data.batch_size=32 trainer.accumulate=4 trainer.epochs=4",
+    "plateau": "data=wine data.batch_size=16 scheduler=plateau regularisation=[dropout,input_noise] trainer.epochs=5",
+    "average": "data=wine data.batch_size=16 regularisation=[ema,mixup] trainer.epochs=5 trainer.report_every=0.5",
+    "bf16": "data=digits data.batch_size=128 trainer.precision=bf16 trainer.epochs=4 model.dropout=0.1",
+}
+NOWHERE, SAVING, VALIDATING, STEPPING = range(4)
+
+
+@functools.cache
+def plan_of(name: str, *overrides: str) -> Plan:
+    """The plan of one of `RUNS`."""
+    return make_plan(config.compose([*shlex.split(f"{COMMON} {RUNS[name]}"), *overrides]))
+
+
+def new_folder(plan: Plan, root: Path) -> Path:
+    """A run folder below `root`, prepared and not yet trained in."""
+    folder = runs.create(root, plan.name)
+    experiment.prepare(plan, folder, ["dltrain"])
+    return folder
+
+
+def go_on(name: str, folder: str, place: str) -> None:
+    """What a child does: it goes on with the run, in a process group of its own; one byte of the file `place` shows
+    what it is doing.
+    """
+    code = 1
+    try:
+        assert "nursery_warm" in sys.modules, "the server could not import it"
+        os.setsid()
+        multiprocessing.set_start_method("fork", force=True)  # a child of the server would start workers by a server
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        with open(place, "r+b") as file:
+            shown = mmap.mmap(file.fileno(), 1)
+        for owner, method, number in (
+            (experiment.Session, "save", SAVING),
+            (experiment.Session, "judge", VALIDATING),
+            (Trainer, "step", STEPPING),
+        ):
+            _show(owner, method, number, shown)
+        with stop_on_signal() as stop:
+            code = cli._go_on(plan_of(name), Path(folder), stop, argparse.Namespace(allow_changed_data=False))
+    except KeyboardInterrupt:
+        code = 130
+    except BusyError:
+        code = 6
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)  # the code must tell how the run ended, not how this child did
+        sys.stdout.flush()
+        _stop_all_workers()
+        os._exit(code)
+
+
+def _show(owner: type, name: str, number: int, shown: mmap.mmap) -> None:
+    inner = getattr(owner, name)
+
+    def outer(*args, **kwargs):
+        before, shown[0] = shown[0], number
+        try:
+            return inner(*args, **kwargs)
+        finally:
+            shown[0] = before
+
+    setattr(owner, name, outer)

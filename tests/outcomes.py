@@ -1,0 +1,35 @@
+"""What must not depend on an interruption, taken from a run folder and made comparable with ==."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from dltrain import checkpoint
+
+
+def outcome(folder: Path):
+    """Last weights and state, best weights, metrics."""
+    _, weights, state = checkpoint.latest(folder / "checkpoints")
+    for name in ("seconds", "config_sha256", "environment"):
+        state.pop(name)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = checkpoint.find(folder / "checkpoints", "best")
+    return (
+        plain(weights),
+        plain(state),
+        [{k: v for k, v in line.items() if k != "train/samples_per_s"} for line in lines],
+        [p.name for p in best],
+        [plain(part) for part in checkpoint.load(best[-1])],
+    )
+
+
+def plain(value):
+    """Tensors as lists, to compare with ==; NaN as text."""
+    if isinstance(value, torch.Tensor):
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return str(value) if value != value else value
