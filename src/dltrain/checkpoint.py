@@ -50,7 +50,7 @@ def save(folder: Path, *, step: int, model: dict[str, Tensor], state: dict[str, 
     }
     files = {n: {"size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()}
     contents["MANIFEST.json"] = json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1).encode()
-    path = folder / f"{kind}-{step:08d}"
+    path = folder / name(kind, step)
     try:
         if not folder.is_dir():
             storage.disk.mkdir(folder)
@@ -63,6 +63,11 @@ def save(folder: Path, *, step: int, model: dict[str, Tensor], state: dict[str, 
     except OSError as error:
         raise StorageError(f"saving the checkpoint of step {step} in {folder} failed: {error.strerror}") from error
     return path
+
+
+def name(kind: Kind, step: int) -> str:
+    """What a checkpoint's folder is called."""
+    return f"{kind}-{step:08d}"
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

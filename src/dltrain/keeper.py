@@ -56,19 +56,24 @@ class Keeper:
     def save(self, seconds: float) -> None:
         """Writes the best weights if they are new, then the state to go on from; keeps two of the latter."""
         trainer = self.trainer
-        if self._saved == (trainer.steps, trainer.pending):
-            return
-        state = {"trainer": trainer.state_dict(), **self._state(), "seconds": seconds}
-        best = self.best_metrics.get("step")
-        if best is not None and not (self.folder / f"best-{best:08d}").exists():
-            metrics = {"metrics": self.best_metrics}
-            checkpoint.save(self.folder, step=best, model=self.best_weights, state=metrics, kind="best")
-        path = checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
-        older = [p for p in checkpoint.find(self.folder) if p.name < path.name]
-        keep = [*older[-1:], path]  # later ones were damaged, and passed over
-        keep += [self.folder / f"best-{best:08d}"] if best is not None else []
-        checkpoint.prune(self.folder, keep=keep)
-        self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
+        if self._saved != (trainer.steps, trainer.pending):
+            state = {"trainer": trainer.state_dict(), **self._state(), "seconds": seconds}
+            if (best := self._best_folder()) and not best.exists():
+                step, metrics = self.best_metrics["step"], {"metrics": self.best_metrics}
+                checkpoint.save(self.folder, step=step, model=self.best_weights, state=metrics, kind="best")
+            checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
+            self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
+        self._prune()  # also where nothing was saved: a run may have been killed between the two
+
+    def _prune(self) -> None:
+        newest = checkpoint.name("step", self.trainer.steps)
+        older = [p for p in checkpoint.find(self.folder) if p.name < newest]
+        keep = [*older[-1:], self.folder / newest]  # later ones were damaged, and passed over
+        checkpoint.prune(self.folder, keep=[*keep, best] if (best := self._best_folder()) else keep)
+
+    def _best_folder(self) -> Path | None:
+        step = self.best_metrics.get("step")
+        return None if step is None else self.folder / checkpoint.name("best", step)
 
     def _state(self) -> dict[str, Any]:
         """All but the trainer's state and the clock."""
@@ -124,7 +129,7 @@ class Keeper:
         metrics = state.get("best_metrics")
         if not isinstance(metrics, dict) or not isinstance(metrics.get("step", 0), int):
             raise CheckpointError("its best metrics are damaged")
-        return checkpoint.load(self.folder / f"best-{metrics['step']:08d}")[0] if "step" in metrics else None
+        return checkpoint.load(self.folder / checkpoint.name("best", metrics["step"]))[0] if "step" in metrics else None
 
     def _load(self, weights: dict[str, Any], state: dict[str, Any], best: dict[str, Any] | None) -> None:
         check(weights, dict(sorted(self.trainer.model.state_dict().items())), "model")
