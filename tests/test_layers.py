@@ -74,6 +74,21 @@ def test_data_knows_only_itself(path):
     assert own(path) <= {"data", "errors"}
 
 
+@pytest.mark.parametrize("path", sorted((SRC / "plots").glob("*.py")), ids=lambda p: p.stem)
+def test_plots_know_rooms_and_engine_only(path):
+    assert own(path) <= {"plots", "errors", "data", *ROOMS, *ENGINE}
+
+
+@pytest.mark.parametrize("path", sorted(p for p in SRC.rglob("*.py") if p.parent.name != "plots"), ids=lambda p: p.stem)
+def test_pictures_are_drawn_by_plots_alone(path):
+    assert not {name for name in imports(path) if name.split(".")[0] == "matplotlib"}
+
+
+@pytest.mark.parametrize("path", sorted((SRC / "plots").glob("*.py")), ids=lambda p: p.stem)
+def test_plots_leave_no_global_state(path):
+    assert not {name for name in imports(path) if "pyplot" in name}
+
+
 @pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
 def test_only_the_borders_know_hydra_and_exits(path):
     text = path.read_text(encoding="utf-8")
@@ -92,7 +107,7 @@ def test_help_and_listing_need_neither_torch_nor_hydra(arguments):
         "from dltrain.cli import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code\n"
-        "heavy = {'torch', 'hydra', 'omegaconf', 'numpy', 'sklearn', 'rich'} & set(sys.modules)\n"
+        "heavy = {'torch', 'hydra', 'omegaconf', 'numpy', 'sklearn', 'rich', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)

@@ -1,0 +1,40 @@
+"""The style of all pictures, and how they reach the disk."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+
+from dltrain import plots
+
+
+def test_a_figure_is_saved_as_a_png_that_replaces_the_old_one(tmp_path):
+    fig, ax = plots.figure()
+    ax.plot([1, 2, 3])
+    path = plots.save(fig, tmp_path / "plots" / "line.png")
+    first = path.read_bytes()
+    assert first.startswith(b"\x89PNG\r\n\x1a\n")
+    assert plots.save(fig, path).read_bytes() == first
+    assert [p.name for p in path.parent.iterdir()] == ["line.png"]
+
+
+def test_several_axes_come_as_an_array():
+    _, axes = plots.figure(2, 3)
+    assert axes.shape == (2, 3)
+    _, axes = plots.figure(1, 2)
+    assert axes.shape == (1, 2)
+
+
+def test_the_users_own_style_stays():
+    before = {k: v for k, v in mpl.rcParams.items() if k != "backend"}  # which is chosen at first use
+    fig, ax = plots.figure()
+    ax.plot([1, 2])
+    plots.png(fig)
+    assert {k: mpl.rcParams[k] for k in before} == before
+    code = "import sys, dltrain.plots; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_colours_of_many_classes_differ():
+    for n in (2, 10, 30):
+        assert len({str(c) for c in plots.colours(n)}) == n
