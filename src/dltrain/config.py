@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.catalogue import CONFIGS, GROUPS, folders, groups
+from dltrain.commands import NAMES
 from dltrain.errors import ConfigError
 from dltrain.targets import did_you_mean
 
@@ -218,7 +219,7 @@ def _guess(word: str, known: dict[str, list[str]]) -> str:
     choices = [f"{group}={word}" for group, names in known.items() if word in names]
     if choices:
         return f"; did you mean {' or '.join(f'`{c}`' for c in choices)}?"
-    commands = did_you_mean(word, ["list", "resume", *(f"{group}=" for group in known)])
+    commands = did_you_mean(word, [*NAMES, *(f"{group}=" for group in known)])
     return commands or "; `dltrain --help` shows the choices"
 
 

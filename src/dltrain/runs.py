@@ -144,6 +144,15 @@ def find(reference: str, root: Path) -> Path:
     return named[0]
 
 
+def complete(folder: Path, steps: int = 0) -> bool:
+    """Whether a run has ended by itself, with at least so many steps."""
+    file = folder / "summary.json"
+    summary = read_json(file) if file.is_file() else {}
+    status = summary.get("status") if isinstance(summary, dict) else None
+    done = summary.get("steps", 0) if isinstance(summary, dict) else 0
+    return status == "early_stopped" or (status == "done" and isinstance(done, int) and done >= steps)
+
+
 def environment(command: list[str], **facts: Any) -> dict[str, Any]:
     """What a person needs to know to make the run again: command, versions, machine, git commit."""
     packages = ("dltrain", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "polars")

@@ -1,0 +1,31 @@
+"""The commands beside training: where each is found, and how its words are read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn
+
+from dltrain.errors import ConfigError
+
+MODULES: dict[str, str] = {}  # command with options of its own -> "module.function", imported when it is called
+NAMES = ("list", "resume", *MODULES)
+Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code
+
+
+def find(name: str) -> Command:
+    """The function of a command of `MODULES`."""
+    module, _, function = MODULES[name].partition(".")
+    return getattr(import_module(f"dltrain.{module}"), function)
+
+
+def parser(name: str, about: str) -> argparse.ArgumentParser:
+    """A parser for the words of a command that has options of its own; a mistake in them is a ConfigError."""
+    made = argparse.ArgumentParser(prog=f"dltrain {name}", description=about, allow_abbrev=False)
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"dltrain {name}: {message}; `dltrain {name} --help` shows its options")
+
+    made.error = refuse
+    return made
