@@ -41,7 +41,7 @@ ALLOWED = {
     "runs": {"errors", "storage"},
     "targets": {"errors"},
     "catalogue": {"errors", "targets"},
-    "commands": {"errors"},
+    "commands": {"errors", "targets"},
     "config": {"errors", "targets", "catalogue", "commands"},
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 from dltrain import __version__, catalogue, commands, config
 from dltrain.errors import ConfigError, DltrainError, StorageError, SweepError
 from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
-from dltrain.targets import did_you_mean, user_allowed
+from dltrain.targets import did_you_mean
 
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -111,14 +111,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _allowed(named: Sequence[str]) -> list[str]:
-    """Packages whose code a config may name; the user's own folder is then importable, as with `python -m`."""
-    allow = [*named, *user_allowed(Path.cwd())]
-    if allow and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    return allow
-
-
 # -- listing ---------------------------------------------------------------------------------------------------
 
 
@@ -169,7 +161,7 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
     from dltrain import experiment, report, runs
     from dltrain.plan import make_plan
 
-    plan = make_plan(composed, _allowed(options.allow))
+    plan = make_plan(composed, commands.allowed(options.allow))
     print(report.describe(plan), flush=True)
     with stop_on_signal() as stop:
         if plan.resume is not None:
@@ -208,7 +200,7 @@ def _resume(words: list[str], options: argparse.Namespace) -> int:
     from dltrain import report, resuming
     from dltrain.plan import make_plan
 
-    plan = make_plan(resuming.stored(folder, words[1:]), _allowed(options.allow))
+    plan = make_plan(resuming.stored(folder, words[1:]), commands.allowed(options.allow))
     print(report.describe(plan), flush=True)
     with stop_on_signal() as stop:
         return _go_on(plan, folder, stop, options)
@@ -236,7 +228,7 @@ def _sweep(overrides: list[str], options: argparse.Namespace, folder: Path | Non
     folder, stopped = sweeping.run(
         overrides,
         config_dir=options.config_dir,
-        allow=_allowed(options.allow),
+        allow=commands.allowed(options.allow),
         allow_changed_data=options.allow_changed_data,
         folder=folder,
     )

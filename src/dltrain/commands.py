@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from dltrain.errors import ConfigError
+from dltrain.targets import user_allowed
 
 MODULES: dict[str, str] = {}  # command with options of its own -> "module.function", imported when it is called
 NAMES = ("list", "resume", *MODULES)
@@ -18,6 +21,14 @@ def find(name: str) -> Command:
     """The function of a command of `MODULES`."""
     module, _, function = MODULES[name].partition(".")
     return getattr(import_module(f"dltrain.{module}"), function)
+
+
+def allowed(named: Sequence[str]) -> list[str]:
+    """Packages whose code a config may name; the user's own folder is then importable, as with `python -m`."""
+    allow = [*named, *user_allowed(Path.cwd())]
+    if allow and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return allow
 
 
 def parser(name: str, about: str) -> argparse.ArgumentParser:
