@@ -27,6 +27,7 @@ BORDERS = (
     "resuming",
     "keeper",
     "sweeping",
+    "lr_range",
     "cli",
 )
 ALLOWED = {

@@ -25,6 +25,7 @@ usage:
   dltrain [KEY=VALUE | GROUP=NAME ...]      train; without arguments an MLP on scikit-learn's digits
   dltrain -m KEY=V1,V2 GROUP=A,B            train every combination, and compare
   dltrain resume RUN [KEY=VALUE ...]        go on with a stopped run or sweep: its folder, its short id, or `last`
+  dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
 
 options:

@@ -12,7 +12,9 @@ from typing import NoReturn
 from dltrain.errors import ConfigError
 from dltrain.targets import user_allowed
 
-MODULES: dict[str, str] = {}  # command with options of its own -> "module.function", imported when it is called
+MODULES: dict[str, str] = {
+    "lr": "lr_range.command",
+}  # command with options of its own -> "module.function", imported when it is called
 NAMES = ("list", "resume", *MODULES)
 Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code
 
