@@ -12,13 +12,14 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from dltrain import cli, config, experiment, runs
 from dltrain.data.loaders import _stop_all_workers
 from dltrain.errors import BusyError
 from dltrain.plan import Plan, make_plan
-from dltrain.signals import stop_on_signal
+from dltrain.signals import Stop, stop_on_signal
 from dltrain.trainer import Trainer
 
 COMMON = "trainer.tensorboard=false trainer.progress=false trainer.threads=1 trainer.save_every=0"
@@ -32,6 +33,10 @@ RUNS = {
     "average": "data=wine data.batch_size=16 regularisation=[ema,mixup] trainer.epochs=5 trainer.report_every=0.5",
     "bf16": "data=digits data.batch_size=128 trainer.precision=bf16 trainer.epochs=4 model.dropout=0.1",
 }
+# Data made by torch: polars, which tables need, does not survive a fork.
+SWEEP = shlex.split(
+    f"-m {COMMON} data=moons data.batch_size=64 regularisation=[dropout] trainer.epochs=4 optimizer.lr=0.001,0.01"
+)
 NOWHERE, SAVING, VALIDATING, STEPPING = range(4)
 
 
@@ -49,9 +54,20 @@ def new_folder(plan: Plan, root: Path) -> Path:
 
 
 def go_on(name: str, folder: str, place: str) -> None:
-    """What a child does: it goes on with the run, in a process group of its own; one byte of the file `place` shows
-    what it is doing.
-    """
+    """A child that goes on with the run of `folder`, and ends; one byte of the file `place` shows what it is doing."""
+    _be_a_child(
+        lambda stop: cli._go_on(plan_of(name), Path(folder), stop, argparse.Namespace(allow_changed_data=False)), place
+    )
+
+
+def command(words: list[str], root: str, place: str) -> None:
+    """A child that does what `dltrain WORDS` does in the folder `root`."""
+    os.chdir(root)
+    _be_a_child(lambda stop: cli._run(words), place)
+
+
+def _be_a_child(work: Callable[[Stop], int], place: str) -> None:
+    """In a process group of its own."""
     code = 1
     try:
         assert "nursery_warm" in sys.modules, "the server could not import it"
@@ -69,7 +85,7 @@ def go_on(name: str, folder: str, place: str) -> None:
         ):
             _show(owner, method, number, shown)
         with stop_on_signal() as stop:
-            code = cli._go_on(plan_of(name), Path(folder), stop, argparse.Namespace(allow_changed_data=False))
+            code = work(stop)
     except KeyboardInterrupt:
         code = 130
     except BusyError:

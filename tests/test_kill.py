@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nursery import COMMON, NOWHERE, RUNS, SAVING, STEPPING, VALIDATING, go_on, new_folder, plan_of
+from nursery import COMMON, NOWHERE, RUNS, SAVING, STEPPING, SWEEP, VALIDATING, command, go_on, new_folder, plan_of
 from outcomes import outcome
 
 from dltrain import checkpoint, config, experiment, runs
@@ -48,14 +48,15 @@ class Case:
 
 
 class Child:
-    """A process that goes on with a run of `case`; `place` is what it is doing."""
+    """A process that goes on with the run of a case, or does a command in a folder; `place` is what it is doing."""
 
-    def __init__(self, case: Case, folder: Path) -> None:
+    def __init__(self, first: Case | list[str], folder: Path) -> None:
         file = folder.with_suffix(".place")
         file.write_bytes(bytes([NOWHERE]))
         with file.open("r+b") as opened:
             self._shown = mmap.mmap(opened.fileno(), 1)
-        self._process = SERVER.Process(target=go_on, args=(case.name, str(folder), str(file)))
+        target, what = (go_on, first.name) if isinstance(first, Case) else (command, first)
+        self._process = SERVER.Process(target=target, args=(what, str(folder), str(file)))
         self._process.start()
         self.pid = self._process.pid
 
@@ -193,6 +194,43 @@ def test_a_signal_saves_and_the_rest_follows(case, number, code, how):
     print(f"\nT9 {signal.Signals(number).name} {how}: {trials} runs, {codes.count(code)} stopped, {trials} identical")
     assert set(codes) <= {0, code}  # a run may have ended before the signal came
     assert code in codes or how not in moments
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory, case):
+    """What each job of `SWEEP` gives undisturbed, and how long both take."""
+    root, begin = tmp_path_factory.mktemp("sweep"), time.perf_counter()
+    assert Child(SWEEP, root).ended() == 0
+    return jobs_of(root), time.perf_counter() - begin
+
+
+def jobs_of(root: Path):
+    return [outcome(folder) for folder in sorted(root.glob("runs/sweep/*/[01]"))]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)],
+    ids=["TERM", "INT", "USR1"],
+)
+def test_a_signal_stops_a_sweep_and_the_rest_follows(sweep, tmp_path, number, code):
+    dice, (expected, seconds), trials, codes = random.Random(number), sweep, (50 if SOAK else 3), []
+    for trial in range(trials):
+        root = tmp_path / str(trial)
+        root.mkdir()
+        child = Child(SWEEP, root)
+        while child.place != STEPPING and not child.over():
+            time.sleep(0.0001)
+        time.sleep(dice.uniform(0, 0.6 * seconds))
+        child.signal(number, group=trial % 2 == 0)
+        codes.append(child.ended())
+        if codes[-1]:
+            (folder,) = root.glob("runs/sweep/*-*")
+            assert Child(["resume", str(folder)], root).ended() == 0
+        assert jobs_of(root) == expected
+    print(f"\nT9 {signal.Signals(number).name} to a sweep: {trials} sweeps, {codes.count(code)} stopped, all identical")
+    assert set(codes) <= {0, code}
+    assert code in codes
 
 
 def test_of_two_processes_in_one_folder_exactly_one_runs(case):
