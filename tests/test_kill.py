@@ -221,7 +221,7 @@ def test_a_signal_stops_a_sweep_and_the_rest_follows(sweep, tmp_path, number, co
         child = Child(SWEEP, root)
         while child.place != STEPPING and not child.over():
             time.sleep(0.0001)
-        time.sleep(dice.uniform(0, 0.6 * seconds))
+        time.sleep(dice.uniform(0, 0.6 * seconds) if trial % 3 else 0)
         child.signal(number, group=trial % 2 == 0)
         codes.append(child.ended())
         if codes[-1]:
