@@ -1,0 +1,1 @@
+"""What `scripts/benchmark.py` times: workloads, contenders, and the machinery that lets them take turns."""

@@ -1,0 +1,108 @@
+"""dltrain as a user runs it, through its own plan and experiment, and its bare loop with all that is optional off."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from dltrain import build, config, experiment, runs
+from dltrain.plan import Plan, make_plan
+from dltrain.settings import Settings
+from dltrain.trainer import Trainer, seed_everything
+from speed.contender import Contender
+from speed.handwritten import weights
+from speed.workloads import INITIAL_SEED, Task
+
+_task: Task | None = None
+
+
+class Rows(torch.utils.data.Dataset):
+    """The workload's rows as a user's own dataset."""
+
+    def __init__(self, val: bool = False) -> None:
+        assert _task is not None
+        x, y = (_task.x_val, _task.y_val) if val else (_task.x, _task.y)
+        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int):
+        return self.x[index], self.y[index]
+
+
+def knows_steps() -> bool:
+    """Whether this dltrain has the knob trainer.step."""
+    return any(f.name == "step" for f in fields(Settings))
+
+
+def make(task: Task, *typed: str) -> Plan:
+    """The plan of a workload."""
+    global _task
+    _task = task
+    w = task.workload
+    net = ["model=perceptron", "loss=bce"] if len(w.widths) == 2 else [f"model.widths={list(w.widths[1:-1])}"]
+    rows = f"{__name__}.Rows"
+    overrides = [
+        "data=dataset", f"data.dataset._target_={rows}", f"+data.val_dataset._target_={rows}",
+        "+data.val_dataset.val=true", "data.in_memory=true", f"data.batch_size={w.batch}", "data.val=0", "data.test=0",
+        *net, "optimizer=adam", f"optimizer.lr={w.lr}", "scheduler=constant", f"seed={INITIAL_SEED}",
+        f"trainer.epochs={w.epochs}", f"trainer.threads={w.threads}", f"trainer.device={task.device}",
+        f"runs_dir={task.folder}", "name=run", *typed,
+    ]  # fmt: skip
+    composed = config.compose(overrides, None)
+    return make_plan(composed, ["speed"])
+
+
+def _options(step: str | None, bf16: bool) -> list[str]:
+    return [*([f"trainer.step={step}"] if step else []), *(["trainer.precision=bf16"] if bf16 else [])]
+
+
+def everything(task: Task, *, step: str | None = None, bf16: bool = False) -> Contender:
+    """A whole run: folder, loop, validation, log, TensorBoard, checkpoints, and the judgement of the best weights."""
+    plan = make(task, *_options(step, bf16))
+    last: list[Path] = []
+
+    def reset() -> None:
+        for folder in last:
+            shutil.rmtree(folder)
+        last.clear()
+
+    def train() -> None:
+        folder = runs.create(plan.runs_dir, plan.name)
+        last.append(folder)
+        with runs.Lock(folder):
+            experiment.prepare(plan, folder, ["dltrain"])
+            experiment.train(plan, folder)
+
+    def trained() -> list:
+        from safetensors.torch import load_file
+
+        newest = sorted((last[0] / "checkpoints").glob("step-*"))[-1]
+        state = load_file(newest / "model.safetensors")
+        layers = sorted({name.rsplit(".", 1)[0] for name in state})  # linear, or linear1, linear2 ...
+        return [state[f"{layer}.{kind}"].numpy() for layer in layers for kind in ("weight", "bias")]
+
+    return Contender(reset, train, trained)
+
+
+def loop(task: Task, *, step: str | None = None, bf16: bool = False) -> Contender:
+    """The trainer's loop alone: no validation, no log, no checkpoint; the losses are read once, at the end."""
+    plan = make(task, *_options(step, bf16))
+    build.set_threads_and_determinism(plan)
+    train_loader, _ = build.make_loaders(plan)
+    trainer: Trainer | None = None
+
+    def reset() -> None:
+        nonlocal trainer
+        seed_everything(plan.seed)
+        trainer = build.make_trainer(plan)
+
+    def train() -> None:
+        for _ in trainer.fit(train_loader, steps=plan.total_steps, report_every=plan.total_steps):
+            pass
+
+    return Contender(reset, train, lambda: weights(trainer.model))

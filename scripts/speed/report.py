@@ -1,0 +1,103 @@
+"""The table and the file of numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+from dataclasses import asdict
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+from speed.conduct import Result
+from speed.entries import REFERENCE
+from speed.workloads import Workload
+
+_PACKAGES = (
+    "dltrain", "torch", "lightning", "keras", "jax", "optax", "fastai", "skorch", "pytorch-ignite", "accelerate",
+    "scikit-learn", "numpy",
+)  # fmt: skip
+
+
+def machine() -> dict:
+    """Processor, cores, memory, system, Python and packages, and the day."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"model name\s*: (.*)", text)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    packages = {}
+    for package in _PACKAGES:
+        try:
+            packages[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag} " in text]
+    return {
+        "date": date.today().isoformat(),
+        "processor": name[1] if name else platform.processor(),
+        "instructions": flags,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": packages,
+    }
+
+
+def ratio(result: Result, to: Result | None) -> float | None:
+    """The median over rounds of this one's time by the other's in the same round."""
+    if to is None or not result.microseconds or not to.microseconds:
+        return None
+    return median(a / b for a, b in zip(result.microseconds, to.microseconds, strict=False))
+
+
+def table(workload: Workload, results: list[Result]) -> str:
+    """One workload as a Markdown table, fastest first."""
+    by_name = {r.name: r for r in results}
+    reference = by_name.get(REFERENCE)
+    lines = [
+        f"### {workload.name}: {workload.title}",
+        "",
+        f"{workload.rows:,} rows, {workload.epochs} epoch{'s' * (workload.epochs > 1)} "
+        f"({workload.steps:,} steps) a round, Adam {workload.lr:g}, {workload.threads} "
+        f"thread{'s' * (workload.threads > 1)}. Losses agree within {workload.tolerance:.0%} of their median.",
+        "",
+        "| contender | µs/step | of tutorial | spread | loss |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    done = sorted((r for r in results if r.median), key=lambda r: r.median)
+    for r in done:
+        times = ratio(r, reference)
+        low, high = min(r.microseconds) / r.median - 1, max(r.microseconds) / r.median - 1
+        loss = "not comparable" if r.loss is None else f"{r.loss:.4f}{' **differs**' if r.wrong_loss else ''}"
+        name = f"**{r.name}**" if r.kind == "dltrain" else r.name
+        shown = f"{r.median:,.0f}" if r.median >= 10 else f"{r.median:.2f}"
+        share = f"{times:.3f}" if times is not None else "-"
+        lines.append(f"| {name} | {shown} | {share} | {low:+.0%} {high:+.0%} | {loss} |")
+    lines += [f"| {r.name} | failed: {_cell(r.trouble)} | | | |" for r in results if not r.median]
+    return "\n".join(lines)
+
+
+def _cell(text: str | None) -> str:
+    return (text or "no round was done").replace("|", "/")
+
+
+def write(folder: Path, name: str, facts: dict, sections: list[str], numbers: dict) -> list[Path]:
+    """The Markdown file and the JSON file; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = ", ".join(f"{p} {v}" for p, v in facts["packages"].items())
+    head = (
+        f"{facts['date']}, {facts['processor']} ({', '.join(facts['instructions']) or 'no AVX2'}), {facts['cores']} "
+        f"cores, {facts['memory_gib']} GiB, Python {facts['python']}; {packages}.\n\n`{facts['command']}`"
+    )
+    markdown, data = folder / f"{name}.md", folder / f"{name}.json"
+    markdown.write_text("\n\n".join(["# Speed", head, *sections]) + "\n", encoding="utf-8")
+    data.write_text(json.dumps({"machine": facts, **numbers}, indent=1) + "\n", encoding="utf-8")
+    return [markdown, data]
+
+
+def as_numbers(workload: Workload, results: list[Result]) -> dict:
+    """One workload for the JSON file."""
+    return {"workload": asdict(workload) | {"steps": workload.steps}, "results": [asdict(r) for r in results]}

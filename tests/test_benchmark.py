@@ -1,0 +1,115 @@
+"""The benchmark's machinery on its smallest workload: it runs, compares losses, and writes. No time is judged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """The package beside the script."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from speed import conduct, contender, workloads
+
+    yield conduct, contender, workloads
+    for name in [name for name in sys.modules if name.partition(".")[0] == "speed"]:
+        del sys.modules[name]
+
+
+def benchmark(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def test_the_smallest_workload_gives_a_table_numbers_and_a_picture(tmp_path):
+    arguments = (
+        "--quick",
+        "--rounds",
+        "1",
+        "--workloads",
+        "W3",
+        "--only",
+        "in memory",
+        "dltrain, whole",
+        "--out",
+        "out",
+    )
+    done = benchmark(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads((tmp_path / "out" / "speed.json").read_text())
+    results = written["workloads"]["W3"]["results"]
+    assert [r["name"] for r in results] == ["in memory, fused Adam", "dltrain, whole run"]
+    for result in results:
+        assert result["trouble"] is None
+        assert not result["wrong_loss"]
+        assert result["loss"] < 0.6  # log 2 at the start
+        assert len(result["microseconds"]) == 1
+    assert written["machine"]["packages"]["torch"]
+    table = (tmp_path / "out" / "speed.md").read_text()
+    assert "| **dltrain, whole run** |" in table
+    assert (tmp_path / "out" / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_loss_unlike_the_others_is_marked(speed):
+    conduct, contender, workloads = speed
+    results = [conduct.Result(str(loss), "peer", [1.0], loss) for loss in (0.50, 0.51, 0.6, float("nan"))]
+    entries = [contender.Entry(r.name, "", "") for r in results]
+    conduct.check_losses(results, entries, workloads.WORKLOADS["W3"])
+    assert [r.wrong_loss for r in results] == [False, False, True, True]
+
+
+def test_a_contender_that_fails_is_named_and_the_others_go_on(speed, tmp_path):
+    conduct, contender, workloads = speed
+    workload = workloads.quick(workloads.WORKLOADS["W3"])
+    workloads.prepare(workload, tmp_path)
+    broken = contender.Entry("broken", "handwritten", "no_such_loop")
+    good = contender.Entry("good", "handwritten", "in_memory")
+    bad, fine = conduct.race(workload, [broken, good], tmp_path, rounds=1, say=lambda text: None)
+    assert "no_such_loop" in bad.trouble
+    assert fine.trouble is None
+    assert fine.median > 0
+
+
+def test_what_is_not_installed_is_left_out_and_named(tmp_path, speed):
+    _, contender, _ = speed
+    assert contender.Entry("x", "", "", needs=("torch", "no_such_package")).missing == ["no_such_package"]
+    if not contender.Entry("x", "", "", needs=("jax", "optax")).missing:
+        pytest.skip("jax is installed, so nothing is missing")
+    done = benchmark("--only", "JAX", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "JAX, jitted step is left out: jax" in done.stdout
+    assert done.stderr.strip() == "nothing is left to run"
+
+
+@pytest.mark.parametrize("arguments", [["--workloads", "W9"], ["--only", "nobody"]])
+def test_wrong_words_are_answered_with_the_right_ones(arguments, tmp_path):
+    done = benchmark(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert ("W1, W2, W3" if "W9" in arguments else "tutorial loop") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_hand_written_loop_learns_the_same(speed, tmp_path):
+    """Same batches in the same order: one full batch, so that nothing is left to chance."""
+    _, _, workloads = speed
+    from dataclasses import replace
+
+    from speed import handwritten, manual
+
+    for name in ("W2", "W3"):
+        small = replace(workloads.WORKLOADS[name], rows=64, val_rows=8, batch=64, epochs=5)
+        workloads.prepare(small, tmp_path)
+        task = workloads.read(tmp_path, tmp_path)
+        losses = []
+        for setup in (handwritten.tutorial, handwritten.in_memory, handwritten.flat_buffers, manual.manual):
+            contender = setup(task)
+            contender.reset()
+            contender.train()
+            losses.append(workloads.loss(task, contender.weights()))
+        assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
