@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from dltrain import checkpoint, config, experiment, runs
+from dltrain import build, checkpoint, config, experiment, runs
 from dltrain.errors import ConfigError, DivergedError
 from dltrain.evaluation import evaluate
 from dltrain.plan import make_plan
@@ -155,4 +155,12 @@ def test_a_run_does_not_go_on_with_another_configuration(tmp_path):
 def test_combinations_run(tmp_path, overrides):
     _, _, summary = run(tmp_path, "trainer.epochs=1", *overrides)
     assert summary["status"] == "done"
+    torch.use_deterministic_algorithms(False)
+
+
+def test_determinism_holds_for_the_run_that_asks_for_it():
+    for wanted in (True, False, False, True):
+        plan = make_plan(config.compose([f"trainer.deterministic={str(wanted).lower()}"]))
+        build.set_threads_and_determinism(plan)
+        assert torch.are_deterministic_algorithms_enabled() == wanted
     torch.use_deterministic_algorithms(False)

@@ -1,4 +1,8 @@
-"""Parameter groups and Muon."""
+"""Parameter groups, Muon, and steps without torch's compiler."""
+
+import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -62,3 +66,70 @@ def test_muon_state_goes_on_where_it_was():
 def test_muon_without_matrices_says_what_to_use():
     with pytest.raises(ValueError, match="use optimizer=adamw"):
         optim.Muon([nn.Parameter(torch.zeros(3))])
+
+
+_EVERY = """
+import hashlib, json, sys
+import torch
+from dltrain import optim
+if sys.argv[1] == "spared":
+    optim.spare_compiler()
+    optim.spare_compiler()
+names = "Adadelta Adagrad Adam AdamW Adamax ASGD LBFGS NAdam RAdam RMSprop Rprop SGD Muon".split()
+found = {}
+for name in names:
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(6, 5)), torch.nn.Parameter(torch.randn(5, 3))]
+    optimizer = getattr(torch.optim, name)(weights, lr=0.01)
+    hooked = []
+    optimizer.register_step_post_hook(lambda *_: hooked.append(1))
+    x = torch.randn(16, 6)
+    def loss():
+        optimizer.zero_grad()
+        value = (x @ weights[0]).tanh().matmul(weights[1]).square().mean()
+        value.backward()
+        return value
+    for step in range(6):
+        if step == 3:
+            optimizer.load_state_dict(optimizer.state_dict())
+        optimizer.step(loss)
+    assert len(hooked) == 6
+    found[name] = hashlib.sha256(b"".join(w.detach().numpy().tobytes() for w in weights)).hexdigest()
+print(json.dumps([found, "torch._dynamo" in sys.modules]))
+"""
+
+
+def test_steps_without_the_compiler_are_torchs_own_bit_for_bit():
+    results = []
+    for how in ("spared", "plain"):
+        command = [sys.executable, "-c", _EVERY, how]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        results.append(json.loads(done.stdout))
+    assert results[0][0] == results[1][0]
+    assert len(set(results[0][0].values())) > 10
+    assert not results[0][1]
+
+
+def test_a_differentiable_step_stays_one():
+    optim.spare_compiler()
+    gradient = torch.ones(2, requires_grad=True)
+    weight = torch.ones(2, requires_grad=True).clone()
+    weight.retain_grad()
+    optimizer = torch.optim.SGD([weight], lr=0.5, differentiable=True)
+    weight.grad = 3 * gradient
+    optimizer.step()
+    weight.sum().backward()
+    assert torch.equal(gradient.grad, torch.full((2,), -1.5))
+
+
+def test_the_compiler_still_traces_a_step():
+    optim.spare_compiler()
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizers = [torch.optim.Adam([weight], lr=0.1) for weight in weights]
+    compiled = torch.compile(optimizers[1].step, backend="eager")
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = weight.detach() * 2
+        optimizers[0].step()
+        compiled()
+    torch.testing.assert_close(*weights)

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from dltrain import build
+from dltrain import build, trials
 from dltrain.config import compose, stored
 from dltrain.errors import ConfigError, DataError
+from dltrain.models import MLP
 from dltrain.plan import make_plan
+from dltrain.targets import Part
 
 
 @pytest.fixture(autouse=True)
@@ -497,3 +499,15 @@ def test_of_the_same_key_twice_the_last_counts_and_the_plan_says_so():
     assert made.parts["optimizer"].function is torch.optim.Adam
     assert "seed=1 is not used: seed=2 stands after it" in made.notes
     assert "optimizer=sgd is not used: optimizer=adam stands after it" in made.notes
+
+
+@pytest.mark.parametrize(("widths", "device"), [([64], "cpu"), ([20_000, 20_000], "meta")])
+def test_a_small_model_is_tried_for_real_and_a_large_one_without_memory(widths, device):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    sizes = {"in_features": 64, "out_features": 10, "in_shape": (1, 8, 8)}
+    model, rows, error = trials.model(Part(MLP, {"widths": widths}), sizes, "meta")
+    assert error is None
+    assert next(model.parameters()).device.type == device
+    assert rows[-1].output_shape == (10,)
+    assert torch.equal(torch.get_rng_state(), before)

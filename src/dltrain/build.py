@@ -178,4 +178,6 @@ def threads(plan: Plan) -> int:
 def set_threads_and_determinism(plan: Plan) -> None:
     """The process-wide switches of torch that a run sets."""
     torch.set_num_threads(threads(plan))
-    torch.use_deterministic_algorithms(plan.settings.deterministic)
+    wanted = plan.settings.deterministic
+    if torch.are_deterministic_algorithms_enabled() != wanted:  # setting it imports torch's compiler, 1.3 s
+        torch.use_deterministic_algorithms(wanted)

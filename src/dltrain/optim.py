@@ -1,8 +1,12 @@
-"""Parameter groups, and the one optimizer that torch has only in part: Muon for every parameter of a net."""
+"""Parameter groups, the one optimizer that torch has only in part (Muon for every parameter of a net), and steps that
+do without torch's compiler.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -83,3 +87,31 @@ FUSED = (
     Adam,
     AdamW,
 )  # one kernel for all parameters; on a CPU half the time of the step goes without it
+
+
+def spare_compiler() -> None:
+    """Lets torch's optimizers work without importing torch's compiler, which takes 1.1 s; call it before making one.
+
+    torch wraps methods of `Optimizer` so that the compiler leaves them alone, or breaks its graph around them, and
+    imports it for that at their first call, also where nothing is compiled. Here the first kind is told that the
+    method itself is what to call, and the second gets the same step without the breaks; results are the same, and a
+    compiler that traces an optimizer goes through. Where torch is built otherwise nothing happens.
+    """
+    for method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
+        plain = inspect.unwrap(method)
+        plain.__dict__.setdefault("__dynamo_disable", plain)  # where torch._compile keeps what it found
+    for cls in vars(torch.optim).values():
+        step = vars(cls).get("step") if isinstance(cls, type) and issubclass(cls, Optimizer) else None
+        if getattr(getattr(step, "__code__", None), "co_name", None) == "_use_grad":
+            cls.step = _without_breaks(step.__wrapped__)
+
+
+def _without_breaks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """What torch's `_use_grad_for_differentiable` makes of a step, less the breaks of the compiler's graph."""
+
+    @functools.wraps(step)
+    def plain(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return step(self, *args, **kwargs)
+
+    return plain

@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Subset
 
-from dltrain import models
+from dltrain import models, optim
 from dltrain.data import Data, Tensors
 from dltrain.data.loaders import make_loader
 from dltrain.errors import DataError, DltrainError
 from dltrain.targets import Part
 
 _NOT_USERS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
+
+_LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
 
 
 def reason(error: Exception) -> str:
@@ -42,6 +44,7 @@ def named(text: str, knobs: Iterable[str]) -> str | None:
 
 def stand_in(optimizer: Part) -> torch.optim.Optimizer:
     """The optimizer on a weight and a bias that stand for the model's: its constructor checks its knobs."""
+    optim.spare_compiler()
     return optimizer([nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))])
 
 
@@ -96,20 +99,30 @@ def contents(data: Data) -> None:
 def model(
     part: Part, sizes: dict[str, Any], device: str
 ) -> tuple[nn.Module | None, list[models.Row], Exception | None]:
-    """The model on a device, its summary, and what went wrong: without a model its constructor, else its forward."""
+    """The model on a device, its summary, and what went wrong: without a model its constructor, else its forward.
+
+    On the meta device only a large one is tried: torch's shape arithmetic for it takes 1.5 s to import.
+    """
     built = None
     try:
-        with torch.random.fork_rng(devices=[]), torch.device(device):
-            made = part(**sizes)
-            if not isinstance(made, nn.Module):
-                raise TypeError(f"it made a {type(made).__name__}, not an nn.Module")
-            built = made
+        with torch.random.fork_rng(devices=[]):
+            with torch.device(device):
+                built = _module(part(**sizes))
+                if sum(p.numel() for p in built.parameters()) > _LARGE:
+                    return built, models.summary(built, sizes["in_shape"]), None
+            built = built if device == "cpu" else _module(part(**sizes))
             return built, models.summary(built, sizes["in_shape"]), None
     except Exception as error:
         if built is None:
             return None, [], error
         text = f"inputs of shape {batched(sizes['in_shape'])} don't pass: {reason(error)}"
         return built, [], ValueError(text).with_traceback(None)
+
+
+def _module(made: Any) -> nn.Module:
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"it made a {type(made).__name__}, not an nn.Module")
+    return made
 
 
 def batched(shape: Iterable[int]) -> str:

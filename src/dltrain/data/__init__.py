@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dltrain.data.shuffling import shuffled, stratified
 from dltrain.errors import DataError
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
@@ -114,9 +115,7 @@ def fallback(train: Any, val: Any, test: Any) -> tuple[Any, Any, tuple[str, ...]
 
 
 def _cut(rows, size, seed, classes, name):
-    from sklearn.model_selection import train_test_split  # 1 s to import; image files alone do not need it
-
-    count = size if isinstance(size, int) else ceil(size * len(rows))  # rounded as scikit-learn does
+    count = size if isinstance(size, int) else ceil(size * len(rows))
     if size < 0 or count >= len(rows):
         raise DataError(
             f"data.{name}={size} leaves no training rows of the {len(rows)} to share out; it is a fraction below 1 "
@@ -124,11 +123,9 @@ def _cut(rows, size, seed, classes, name):
         )
     if count == 0:
         return rows, rows[:0]
-    labels = None if classes is None else classes[rows]
-    try:
-        return train_test_split(rows, test_size=size, random_state=seed, stratify=labels)
-    except ValueError:  # a class too rare to stand in both parts
-        return train_test_split(rows, test_size=size, random_state=seed)
+    parts = None if classes is None else stratified(classes[rows], count, seed=seed)
+    kept, cut = parts or shuffled(len(rows), count, seed=seed)  # where a class is too rare to stand in both parts
+    return rows[kept], rows[cut]
 
 
 _SOURCES = {  # source -> module, imported at first use

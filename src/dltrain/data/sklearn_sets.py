@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from dltrain.data import Data, split
+from dltrain.data import Data, embedded, split
 from dltrain.data.assembly import assemble
 from dltrain.data.encoding import Scaling, encode, fit
 from dltrain.errors import ConfigError
@@ -27,13 +27,11 @@ def digits(
     `scaling`: "unit" divides by 16, "standard" takes the mean and standard deviation of all train pixels, "none"
     leaves them. `classes` keeps only those digits; `positive` makes the task that digit against the rest.
     """
-    from sklearn.datasets import load_digits
-
     if scaling not in ("unit", "standard", "none"):
         raise ConfigError(f"data.scaling={scaling}: choose unit, standard or none")
-    loaded = load_digits()
-    kept, y, names = _choose(loaded.target, loaded.target_names, classes, positive)
-    pixels = loaded.images[kept][:, None] / 16
+    table = embedded.numbers("digits.csv.gz", delimiter=",")  # 64 pixels and the digit
+    kept, y, names = _choose(table[:, -1].astype(np.int64), [str(digit) for digit in range(10)], classes, positive)
+    pixels = table[kept, :-1].reshape(-1, 1, 8, 8) / 16
     rows = split(len(y), val=val, test=test, seed=split_seed, classes=y)
     train = pixels[rows[0]]
     mean, std = {
@@ -64,9 +62,8 @@ def iris(
 
     `classes` keeps only those species; `positive` makes the task that species against the rest.
     """
-    from sklearn.datasets import load_iris
-
-    return _classification(load_iris(), scaling, classes, positive, val, test, split_seed)
+    features = [f"{part} {side} (cm)" for part in ("sepal", "petal") for side in ("length", "width")]
+    return _classification("iris.csv", features, scaling, classes, positive, val, test, split_seed)
 
 
 def wine(
@@ -83,9 +80,7 @@ def wine(
     `classes` keeps only those growers (class_0, class_1, class_2); `positive` makes the task that one against
     the rest.
     """
-    from sklearn.datasets import load_wine
-
-    return _classification(load_wine(), scaling, classes, positive, val, test, split_seed)
+    return _classification("wine_data.csv", _WINE, scaling, classes, positive, val, test, split_seed)
 
 
 def breast_cancer(
@@ -100,9 +95,8 @@ def breast_cancer(
 
     `positive=malignant` makes malignant class 1.
     """
-    from sklearn.datasets import load_breast_cancer
-
-    return _classification(load_breast_cancer(), scaling, None, positive, val, test, split_seed)
+    features = [f"mean {m}" for m in _NUCLEI] + [f"{m} error" for m in _NUCLEI] + [f"worst {m}" for m in _NUCLEI]
+    return _classification("breast_cancer.csv", features, scaling, None, positive, val, test, split_seed)
 
 
 def diabetes(
@@ -113,34 +107,44 @@ def diabetes(
     split_seed: int = 0,
 ) -> Data:
     """442 patients, 10 measurements, how far diabetes went on within a year: 25 to 346 (Efron et al. 2004)."""
-    from sklearn.datasets import load_diabetes
+    # the raw file: scikit-learn's scaled values were scaled with the test rows too
+    values, target = embedded.numbers("diabetes_data_raw.csv.gz"), embedded.numbers("diabetes_target.csv.gz")
+    rows = split(len(target), val=val, test=test, seed=split_seed)
+    x, preprocessing, notes = _encode(_DIABETES, values, rows[0], scaling)
+    return assemble(x, target[:, None], rows, targets=("progression",), preprocessing=preprocessing, notes=notes)
 
-    loaded = load_diabetes(scaled=False)  # its own scaling uses the test rows too
-    rows = split(len(loaded.target), val=val, test=test, seed=split_seed)
-    x, preprocessing, notes = _encode(loaded, loaded.data, rows[0], scaling)
-    return assemble(x, loaded.target[:, None], rows, targets=("progression",), preprocessing=preprocessing, notes=notes)
+
+_WINE = [
+    *("alcohol", "malic_acid", "ash", "alcalinity_of_ash", "magnesium", "total_phenols", "flavanoids"),
+    *("nonflavanoid_phenols", "proanthocyanins", "color_intensity", "hue", "od280/od315_of_diluted_wines", "proline"),
+]
+_NUCLEI = [
+    *("radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity"),
+    *("concave points", "symmetry", "fractal dimension"),
+]
+_DIABETES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
-def _classification(loaded, scaling, classes, positive, val, test, split_seed) -> Data:
-    kept, y, names = _choose(loaded.target, loaded.target_names, classes, positive)
+def _classification(file, features, scaling, classes, positive, val, test, split_seed) -> Data:
+    values, target, target_names = embedded.labelled(file)
+    kept, y, names = _choose(target, target_names, classes, positive)
     rows = split(len(y), val=val, test=test, seed=split_seed, classes=y)
-    x, preprocessing, notes = _encode(loaded, loaded.data[kept], rows[0], scaling)
+    x, preprocessing, notes = _encode(features, values[kept], rows[0], scaling)
     return assemble(x, y, rows, classes=names, preprocessing=preprocessing, notes=notes)
 
 
-def _encode(loaded, values, train, scaling):
+def _encode(features, values, train, scaling):
     import polars as pl
 
-    frame = pl.DataFrame({name: values[:, i] for i, name in enumerate(loaded.feature_names)})
+    frame = pl.DataFrame({name: values[:, i] for i, name in enumerate(features)})
     preprocessing, notes = fit(frame[train], dict.fromkeys(frame.columns, "number"), scaling=scaling)
     return encode(frame, preprocessing), preprocessing, notes
 
 
 def _choose(
-    target: np.ndarray, target_names: np.ndarray, classes: list[str | int] | None, positive: str | int | None
+    target: np.ndarray, names: list[str], classes: list[str | int] | None, positive: str | int | None
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """The rows to keep, their class numbers anew from 0, and the names of these classes."""
-    names = [str(name) for name in target_names]
     keep = list(range(len(names))) if classes is None else [_number(c, names, "classes") for c in classes]
     if len(set(keep)) != len(keep) or len(keep) < 2:
         raise ConfigError(f"data.classes={classes}: name at least two different classes of {', '.join(names)}")
