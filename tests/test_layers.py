@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "dltrain"
-ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation")
+ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation", "assessment")
 ENGINE = ("storage", "state", "nonfinite", "trainer", "checkpoint", "tracking")
 BORDERS = (
     "targets",
@@ -25,6 +25,8 @@ BORDERS = (
     "runs",
     "signals",
     "resuming",
+    "inference",
+    "judging",
     "keeper",
     "sweeping",
     "lr_range",

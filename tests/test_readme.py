@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("command", [c for c in commands() if local_files_only(c)], ids=" ".join)
 def test_command_runs(command, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
-    if not command or command[0] not in ("list", "resume"):
+    if not command or command[0] not in ("list", "resume", "eval"):
         command = [*command, "trainer.max_steps=2"]
     monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(SystemExit) as stop:

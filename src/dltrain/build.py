@@ -132,13 +132,19 @@ def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
         transform=make_policy(plan.regularisation),
         **common,
     )
-    large = max(plan.batch_size or 1, min(8192, _EVAL_VALUES // plan.data.in_features))
     splits = {"train": plan.data.train, "val": plan.data.val, "test": plan.data.test}
     made: dict[int, Any] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
-        size = large if isinstance(split, Tensors) else (plan.batch_size or 256)
+        size = evaluation_size(split, batch_size=plan.batch_size, in_features=plan.data.in_features)
         made.setdefault(id(split), make_loader(split, batch_size=size, **common))
     return train, {name: made[id(split)] for name, split in splits.items()}
+
+
+def evaluation_size(split: Any, *, batch_size: int | None, in_features: int) -> int:
+    """Samples of a batch where nothing is learned: large ones from memory; a stream's batches stay as they are."""
+    if isinstance(split, Tensors):
+        return max(batch_size or 1, min(8192, _EVAL_VALUES // in_features))
+    return batch_size or 256
 
 
 def make_evaluate(plan: Plan) -> Any:

@@ -13,6 +13,7 @@ from dltrain.errors import ConfigError
 from dltrain.targets import user_allowed
 
 MODULES: dict[str, str] = {
+    "eval": "judging.command",
     "lr": "lr_range.command",
 }  # command with options of its own -> "module.function", imported when it is called
 NAMES = ("list", "resume", *MODULES)

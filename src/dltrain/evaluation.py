@@ -63,6 +63,16 @@ def predict(model: nn.Module, loader: Any, device: torch.device | str = "cpu") -
     return torch.cat(logits).float().cpu(), torch.cat(targets).cpu()
 
 
+def decide(logits: Tensor, task: Task) -> Tensor:
+    """The decisions in outputs [N, K]: classes, int64 [N], or for multilabel bool [N, K].
+
+    With one output a binary decision is `logit > 0`; a logit of exactly 0 means class 0.
+    """
+    if task == "multilabel":
+        return logits > 0
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+
+
 def evaluate(
     model: nn.Module,
     loader: Any,
@@ -75,10 +85,9 @@ def evaluate(
     """The metrics of `METRICS[task]` in eval mode: dropout is off, and so are label smoothing and class weights.
 
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
-    loss it is. With one output a binary decision is `logit > 0`; a logit of exactly 0 means class 0. For a
-    regression `target_mean` and `target_std` [K] turn standardised values back into original units. r2 is nan if
-    a target is constant; f1 of labels is nan if no label is set or predicted. A target outside its classes
-    raises DataError (labels must lie between 0 and 1).
+    loss it is. For a regression `target_mean` and `target_std` [K] turn standardised values back into original
+    units. r2 is nan if a target is constant; f1 of labels is nan if no label is set or predicted. A target outside
+    its classes raises DataError (labels must lie between 0 and 1).
     """
     n, totals, bounds, origin = 0, None, [], None
     with _evaluating(model, loss), torch.inference_mode():
@@ -89,9 +98,9 @@ def evaluate(
             if n == 0 and target_std is not None:  # once: a copy to the device waits for it
                 target_mean, target_std = target_mean.to(y.device), target_std.to(y.device)
             if task == "regression":
-                truth = _original(y, target_mean, target_std)
+                truth = original(y, target_mean, target_std)
                 origin = truth[0] if origin is None else origin
-                sums = _regression_sums(_original(logits, target_mean, target_std) - origin, truth - origin)
+                sums = _regression_sums(original(logits, target_mean, target_std) - origin, truth - origin)
             else:
                 bounds.append(torch.stack(y.aminmax()).double())
                 y = y.clamp(0, _highest(task, logits))  # a kernel that met a wrong class would stop the device
@@ -109,9 +118,8 @@ def evaluate(
 
 def _class_sums(logits: Tensor, y: Tensor) -> Tensor:
     """int64 [3, C]: for each class how often it was right, predicted, and true."""
-    single = logits.shape[1] == 1
-    guess = (logits[:, 0] > 0).long() if single else logits.argmax(1)
-    sums, one = y.new_zeros(3, 2 if single else logits.shape[1]), torch.ones_like(y)
+    guess = decide(logits, "multiclass")
+    sums, one = y.new_zeros(3, max(logits.shape[1], 2)), torch.ones_like(y)
     sums[0].index_add_(0, y, (guess == y).long())
     sums[1].index_add_(0, guess, one)
     sums[2].index_add_(0, y, one)
@@ -127,7 +135,7 @@ def _class_metrics(sums: list[float], n: int) -> dict[str, float]:
 
 def _label_sums(logits: Tensor, y: Tensor) -> Tensor:
     """[4]: share of right labels, samples with all labels right, labels rightly predicted, predicted plus true."""
-    guess, truth = logits > 0, y > 0.5
+    guess, truth = decide(logits, "multilabel"), y > 0.5
     same = guess == truth
     both = (guess & truth).sum()
     return torch.stack([same.double().mean(1).sum(), same.all(1).sum(), both, guess.sum() + truth.sum()])
@@ -138,7 +146,7 @@ def _label_metrics(sums: list[float], n: int) -> dict[str, float]:
     return {"accuracy": right / n, "exact_match": exact / n, "f1": 2 * both / marked if marked else nan}
 
 
-def _original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
+def original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
     """Standardised targets [B, K] in original units, as float64."""
     values = values.double()
     return values if std is None else values * std + mean

@@ -189,6 +189,7 @@ def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
             "target_mean": None if data.target_mean is None else data.target_mean.tolist(),
             "target_std": None if data.target_std is None else data.target_std.tolist(),
             "preprocessing": data.preprocessing,
+            "sha256": fingerprint(data),
             "notes": list(plan.notes),
         },
     )

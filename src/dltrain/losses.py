@@ -263,6 +263,28 @@ def check_task(loss: Any, task: Task) -> None:
     raise ValueError(f"loss={name} does not fit the task {task} of this data; use loss={fitting}")
 
 
+def probabilities(loss: nn.Module, logits: Tensor, task: Task) -> Tensor | None:
+    """What outputs [N, K] say of each class, float32 [N, C] with rows that sum to 1, or of each label, [N, K].
+
+    None where the loss asks for no probabilities: regression, perceptron, hinge, and losses that are not known.
+    The sigmoids of `OneHotMSE` are divided by their sum.
+    """
+    logits = logits.float()
+    if isinstance(loss, _SOFTMAX) and task in ("binary", "multiclass"):
+        return logits.softmax(1)
+    if isinstance(loss, (BCE, nn.BCEWithLogitsLoss)) and task != "regression":
+        p = logits.sigmoid()
+        if task == "multilabel":
+            return p
+        return torch.cat([1 - p, p], dim=1) if logits.shape[1] == 1 else None
+    if isinstance(loss, OneHotMSE):
+        return F.normalize(logits.sigmoid(), p=1, dim=1)
+    return None
+
+
+_SOFTMAX = (CrossEntropy, nn.CrossEntropyLoss, nn.NLLLoss)
+
+
 def _signs(name: str, logits: Tensor, target: Tensor) -> Tensor:
     """float32 [B, K]: +1 at the sample's class and -1 elsewhere; half-precision logits are promoted by it."""
     if target.is_floating_point():

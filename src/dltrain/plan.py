@@ -27,7 +27,7 @@ from dltrain.config import Composed, interpolations, name_mistake
 from dltrain.data import Data, Tensors
 from dltrain.errors import ConfigError, DataError
 from dltrain.mistakes import Mistakes
-from dltrain.settings import Regularisation, Settings, loader_knobs, pick_device
+from dltrain.settings import Regularisation, Settings, device_or_auto, loader_knobs, pick_device
 from dltrain.targets import Part, check_arguments, did_you_mean, resolve
 from dltrain.trainer import seed_everything
 
@@ -65,10 +65,11 @@ class Plan:
     @property
     def sizes(self) -> dict[str, Any]:
         """What the data decides, under the names that constructors use."""
-        return _sizes(self.data, self.out_features)
+        return sizes(self.data, self.out_features)
 
 
-def _sizes(data: Data, out_features: int) -> dict[str, Any]:
+def sizes(data: Any, out_features: int) -> dict[str, Any]:
+    """What `Data`, or the facts that a run keeps of them, decide, under the names that constructors use."""
     return {
         "in_features": data.in_features,
         "in_shape": data.in_shape,
@@ -81,6 +82,34 @@ def _sizes(data: Data, out_features: int) -> dict[str, Any]:
 def make_plan(composed: Composed, allow: Sequence[str] = ()) -> Plan:
     """Checks everything and loads the data; raises ConfigError with all mistakes, or DataError."""
     return _Planner(composed, allow).plan()
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a stored configuration says, checked, before any data are read."""
+
+    seed: int
+    settings: Settings
+    parts: dict[str, Part]
+    batch_size: int | None
+    workers: int
+
+
+def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[str]) -> Outline:
+    """Some parts of a stored configuration, checked as `make_plan` checks them.
+
+    A device that this machine lacks gives way to one that it has, unless an override names it.
+    """
+    planner = _Planner(composed, allow)
+    trainer = planner.cfg.get("trainer")
+    if isinstance(trainer, dict) and not any(o.startswith("trainer.device=") for o in composed.overrides):
+        trainer["device"] = device_or_auto(trainer.get("device"))
+    seed, *_ = planner._top()
+    settings = planner._knobs("trainer", Settings)
+    parts = {slot: planner._part(slot) for slot in slots}
+    batch_size, workers = planner._loader()
+    planner.mistakes.stop()
+    return Outline(seed, settings, parts, batch_size, workers)
 
 
 class _Planner:
@@ -120,7 +149,7 @@ class _Planner:
         optimizer = self._optimizer(parts["optimizer"], settings)
         data = self._data(parts["data"], seed)
         if data and settings and (settings.overfit_batches > 0 or settings.fast_dev_run):
-            data, settings = _reduced(data, settings, batch_size)
+            data, settings = reduced(data, settings, batch_size)
         loss, outputs = self._loss(parts["loss"], data)
         self._augmentation(regular, data, loss, outputs)
         monitor, mode = self._monitors(data, regular, parts["scheduler"])
@@ -349,7 +378,7 @@ class _Planner:
             return []
         # Code that looks at values can't run on the meta device, so only the CPU's word counts against a user's model.
         for device in ("meta",) if part.function.__module__.startswith("dltrain.") else ("meta", "cpu"):
-            model, rows, error = trials.model(part, _sizes(data, outputs), device)
+            model, rows, error = trials.model(part, sizes(data, outputs), device)
             if error is None:
                 break
         else:
@@ -428,7 +457,7 @@ _PASSED = {  # names that the border fills in
 }
 
 
-def _reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Data, Settings]:
+def reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Data, Settings]:
     """The data and settings of `overfit_batches` or `fast_dev_run`."""
     if settings.fast_dev_run:
         return data, replace(settings, epochs=1, max_steps=None, limit_train_batches=2)

@@ -129,6 +129,71 @@ def _text(table: Table) -> str:
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
 
 
+_SHOWN = 12  # classes, labels or targets that the terminal shows, the poorest first where there are more
+
+
+def judged(result: dict[str, Any]) -> str:
+    """What `dltrain eval` found: metrics, each class, calibration, the frequent confusions, the worst examples."""
+    lines = [f"{result['split']}, {result['rows']:,} rows, weights of {result['checkpoint']}"]
+    lines += [f"note         {note}" for note in result["notes"]]
+    names = [n for n in _METRICS if n in result["metrics"]]
+    lines.append(_rows(names, [[_number(n, result["metrics"][n]) for n in names]]))
+    for key, what in (("classes", "class"), ("labels", "label"), ("targets", "target")):
+        if key in result and len(result[key]) > (key == "targets"):
+            lines.append(_parts(result[key], what))
+    if calibration := result.get("calibration"):
+        sure, right = (sum(b[k] * b["rows"] for b in calibration["bins"]) for k in ("confidence", "accuracy"))
+        n = sum(b["rows"] for b in calibration["bins"])
+        means = f"sure of its answers by {sure / n:.1%} on average, right in {right / n:.1%}"
+        lines.append(f"calibration  ECE {calibration['ece']:.4f}: {means}")
+    if confusions := _confusions(result):
+        lines.append(f"confused     {confusions}")
+    return "\n".join([*lines, *(f"worst        {_example(worst)}" for worst in result["worst"][:5])])
+
+
+def _parts(parts: list[dict[str, Any]], what: str) -> str:
+    """A row for each class, label or target."""
+    keys = [k for k in parts[0] if k not in ("name", "predicted")]
+    if len(parts) > _SHOWN:
+        by = "f1" if "f1" in keys else "r2"
+        parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
+        what = f"{what} (poorest {_SHOWN})"
+    cells = [[p["name"], *(f"{p[k]:,}" if k == "rows" else _number(k, p[k]) for k in keys)] for p in parts]
+    return _rows([what, *(k.replace("_", " ") for k in keys)], cells, left=1)
+
+
+def _rows(titles: Sequence[str], cells: list[list[str]], *, left: int = 0) -> str:
+    """A table; its first `left` columns begin at the left."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="left" if i < left else "right")
+    for row in cells:
+        table.add_row(*row)
+    return _text(table)
+
+
+def _confusions(result: dict[str, Any]) -> str:
+    """The most frequent mistakes, in words."""
+    matrix = result.get("confusion", {"names": []})
+    names, counts = matrix["names"], matrix.get("true_in_rows_predicted_in_columns", [])
+    pairs = [(n, names[i], names[j]) for i, row in enumerate(counts) for j, n in enumerate(row) if n and i != j]
+    pairs.sort(key=lambda pair: -pair[0])
+    more = f" and {len(pairs) - 5} other pairs" if len(pairs) > 5 else ""
+    return ", ".join(f"{true} taken for {guess} ({n}x)" for n, true, guess in pairs[:5]) + more
+
+
+def _example(worst: dict[str, Any]) -> str:
+    where = worst.get("file") or worst.get("place") or f"number {worst['index']}"
+    if isinstance(worst["true"], dict):
+        values = (
+            f"{name} {value:.5g}, predicted {worst['predicted'][name]:.5g}" for name, value in worst["true"].items()
+        )
+        return f"{where}: {'; '.join(values)}"
+    true, guess = (", ".join(v) or "none" if isinstance(v, list) else v for v in (worst["true"], worst["predicted"]))
+    sure = f", by {worst['p_predicted']:.1%}" if "p_predicted" in worst else ""
+    return f"{where}: {true}, predicted {guess}{sure}"
+
+
 @dataclass(frozen=True)
 class Job:
     """One job of a sweep, read back from its folder."""

@@ -39,8 +39,16 @@ FREE = (  # keys that may change: how long, where, and what is shown; not what i
 )
 
 
-def stored(folder: Path, overrides: Sequence[str] = ()) -> Composed:
-    """The configuration of a run folder with overrides, which may only change the keys of `FREE`."""
+def stored(
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    free: Sequence[str] = FREE,
+    why: str = "a run goes on as it began",
+) -> Composed:
+    """The configuration of a run folder with overrides, which may only change the keys of `free`: names, or `data.*`
+    for all below. `why` begins the message about any other key.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -53,9 +61,9 @@ def stored(folder: Path, overrides: Sequence[str] = ()) -> Composed:
             plain = not (override.is_delete() or override.is_sweep_override())
         except HydraException:
             plain = False
-        if key not in FREE:
-            hint = did_you_mean(key, FREE) or f"; only {', '.join(FREE)} may change"
-            wrong.append(f"`{text}`: a run goes on as it began{hint}")
+        if key not in free and not any(key.startswith(name[:-1]) for name in free if name.endswith(".*")):
+            hint = did_you_mean(key, free) or f"; only {', '.join(free)} may change"
+            wrong.append(f"`{text}`: {why}{hint}")
         elif not plain:
             wrong.append(f"`{text}`: write key=value")
         else:

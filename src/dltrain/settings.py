@@ -72,6 +72,11 @@ def _device_mistake(name: str) -> str | None:
     return None
 
 
+def device_or_auto(name: Any) -> Any:
+    """A stored device, or auto in the place of a CUDA device that this machine does not have."""
+    return "auto" if isinstance(name, str) and name.startswith("cuda") and _device_mistake(name) else name
+
+
 def pick_device(name: str) -> torch.device:
     """The device that a checked `trainer.device` names; auto is CUDA where there is one."""
     if name == "auto":

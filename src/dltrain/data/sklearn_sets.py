@@ -45,7 +45,14 @@ def digits(
         rows,
         classes=names,
         fill=((0.0 - mean) / std,),
-        preprocessing={"kind": "images", "channels": "gray", "image_size": [8, 8], "mean": [mean], "std": [std]},
+        preprocessing={
+            "kind": "images",
+            "channels": "gray",
+            "image_size": [8, 8],
+            "levels": 16,
+            "mean": [mean],
+            "std": [std],
+        },
     )
 
 

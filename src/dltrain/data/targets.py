@@ -58,6 +58,32 @@ def read_target(source: Table, names: list[str], *, task: TableTask) -> Target:
     return Target(y, targets=tuple(names))
 
 
+def known_target(source: Table, names: list[str], *, classes: tuple[str, ...]) -> np.ndarray:
+    """The target columns of further rows: class numbers int64 [N] by the names of `classes`; without them values
+    float64 [N, K]; where the columns are themselves the classes, labels of 0 and 1 [N, K].
+    """
+    columns = [_typed(source.frame[name], source) for name in names]
+    numbers = [_numbers(cells, source) for cells in columns]
+    if not classes or classes == tuple(names):
+        for cells, values in zip(columns, numbers, strict=True):
+            if values is None:
+                raise DataError(_not_a_number(cells, source.place))
+        return np.stack(numbers, axis=1)
+    import polars as pl
+
+    words = columns[0].cast(pl.String)
+    if numbers[0] is not None and not words.is_in(classes).all():  # 1.0 and 01 stand for the class "1"
+        words = pl.Series(names[0], [f"{value:.0f}" if value == round(value) else f"{value:g}" for value in numbers[0]])
+    strange = (~words.is_in(classes)).arg_true()
+    if len(strange):
+        raise DataError(
+            f"{source.place(strange[0])}: '{words[strange[0]]}' in target '{names[0]}' is none of the run's classes: "
+            f"{', '.join(classes[:12])}{', ...' * (len(classes) > 12)}"
+        )
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[word] for word in words], dtype=np.int64)
+
+
 def _typed(cells: pl.Series, source: Table) -> pl.Series:
     """Text, numbers or booleans; text that says true or false throughout is boolean."""
     import polars as pl

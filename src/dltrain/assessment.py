@@ -1,0 +1,100 @@
+"""How good answers are in detail: by class, by confidence, and which examples are the worst.
+
+Rows of numbers in, plain values out, so that the result can be written as JSON and drawn.
+"""
+
+from __future__ import annotations
+
+from math import nan
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BINS = 15
+
+
+def confusion(guess: Tensor, y: Tensor, classes: int) -> Tensor:
+    """int64 [C, C]: how often class `row` was taken for class `column`. guess and y: int64 [N]."""
+    return torch.bincount(y * classes + guess, minlength=classes * classes).view(classes, classes)
+
+
+def by_class(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    """Of each class of a confusion matrix: rows, predicted, precision, recall and f1; nan where nothing is divided."""
+    right, predicted, rows = (t.tolist() for t in (counts.diagonal(), counts.sum(0), counts.sum(1)))
+    return [_rates(name, r, p, n) for name, r, p, n in zip(names, right, predicted, rows, strict=True)]
+
+
+def by_label(guess: Tensor, y: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    """The same of each label, and its accuracy. guess: bool [N, K]; y: float [N, K] from 0 to 1."""
+    truth = y > 0.5
+    right, predicted, rows = ((guess & truth).sum(0), guess.sum(0), truth.sum(0))
+    accuracy = (guess == truth).double().mean(0)
+    columns = zip(names, *(t.tolist() for t in (right, predicted, rows, accuracy)), strict=True)
+    return [{**_rates(name, r, p, n), "accuracy": a} for name, r, p, n, a in columns]
+
+
+def _rates(name: str, right: int, predicted: int, rows: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "rows": rows,
+        "predicted": predicted,
+        "precision": right / predicted if predicted else nan,
+        "recall": right / rows if rows else nan,
+        "f1": 2 * right / (predicted + rows) if predicted + rows else nan,
+    }
+
+
+def by_target(guess: Tensor, y: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    """Of each target of a regression: rmse, mae, r2 and the mean error. guess and y: float64 [N, K], original units."""
+    error, spread = guess - y, (y - y.mean(0)).square().sum(0)
+    squared = error.square().sum(0)
+    r2 = torch.where(spread > 0, 1 - squared / spread, nan)
+    columns = ((squared / len(y)).sqrt(), error.abs().mean(0), r2, error.mean(0))
+    keys = ("name", "rmse", "mae", "r2", "mean_error")
+    return [dict(zip(keys, row, strict=True)) for row in zip(names, *(c.tolist() for c in columns), strict=True)]
+
+
+def calibration(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> dict[str, Any]:
+    """The expected calibration error over bins of equal width, and the bins (Guo et al. 2017).
+
+    ECE is the mean over all answers of |share that is right - mean confidence| of their bin. confidence: [N] from 0
+    to 1; right: bool [N]. Bins without an answer are left out.
+    """
+    confidence, right = confidence.double(), right.double()
+    which = (confidence * bins).long().clamp(0, bins - 1)
+    counts, sums, hits = (
+        torch.zeros(bins, dtype=torch.float64).index_add_(0, which, t)
+        for t in (torch.ones_like(confidence), confidence, right)
+    )
+    ece = float((hits - sums).abs().sum() / max(len(confidence), 1))
+    rows = zip(range(bins), *(t.tolist() for t in (counts, sums, hits)), strict=True)
+    filled = [
+        {"from": b / bins, "to": (b + 1) / bins, "rows": int(n), "confidence": s / n, "accuracy": h / n}
+        for b, n, s, h in rows
+        if n
+    ]
+    return {"ece": ece, "bins": filled}
+
+
+def badness(logits: Tensor, y: Tensor, probabilities: Tensor | None, *, task: str) -> Tensor:
+    """How bad each answer is, [N], larger is worse.
+
+    Classes: 1 - p(true class); without probabilities by how much the best other class is ahead. Labels: the mean of
+    |p - truth|. Regression: the mean of |error| over the targets, in their standard deviations.
+    """
+    if task == "regression":
+        return (logits - y).abs().mean(1)
+    if task == "multilabel":
+        return ((logits.sigmoid() if probabilities is None else probabilities) - y).abs().mean(1)
+    if probabilities is not None:
+        return 1 - probabilities.gather(1, y[:, None])[:, 0]
+    if logits.shape[1] == 1:
+        return -logits[:, 0] * (2 * y - 1)
+    own = logits.gather(1, y[:, None])[:, 0]
+    return logits.scatter(1, y[:, None], -torch.inf).amax(1) - own
+
+
+def worst(bad: Tensor, count: int) -> list[int]:
+    """The positions of the worst answers, worst first; among equals the first counts."""
+    return torch.sort(bad, descending=True, stable=True).indices[:count].tolist()

@@ -1,0 +1,158 @@
+"""What `dltrain eval` found, as one picture: by class, calibration, truth against prediction, the worst images."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from dltrain.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, image, styled
+
+_PAIR = 10.0  # inches: two panels side by side
+_NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
+_LABELS = 20  # labels that a bar chart can show
+_ACROSS = 8  # worst images in a row
+_TARGETS = 4
+_POINTS = 5_000
+
+
+@styled
+def draw(
+    result: dict[str, Any],
+    *,
+    true: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+    images: list[np.ndarray] | None = None,
+) -> Figure:
+    """The picture of an evaluation; `result` is what eval-<split>.json holds.
+
+    true, predicted: [N, K] of a regression, in original units. images: the worst examples' pixels [C, H, W].
+    """
+    if true is not None:
+        return _regression(result, true, predicted)
+    top, rows = 4.5, ceil(len(images or ()) / _ACROSS)
+    bottom = 1.7 * rows
+    fig = Figure(figsize=(_PAIR, top + bottom + 0.4 * bool(rows)), layout="constrained")
+    FigureCanvasAgg(fig)
+    above, below = fig.subfigures(2, 1, height_ratios=[top, bottom + 0.4]) if rows else (fig, None)
+    left, right = above.subfigures(1, 2) if "calibration" in result else (above, None)
+    (_matrix if "confusion" in result else _by_label)(left.subplots(), result)
+    if right is not None:
+        _calibration(right, result["calibration"])
+    if rows:
+        _images(below, result["worst"], images)
+    return fig
+
+
+def _matrix(ax: Any, result: dict[str, Any]) -> None:
+    """Rows are the true classes; a cell is as dark as its share of the row."""
+    counts = np.array(result["confusion"]["true_in_rows_predicted_in_columns"], dtype=float)
+    names, n = [_short(name) for name in result["confusion"]["names"]], len(counts)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    ax.grid(False)
+    ax.set(xlabel="predicted", ylabel="true")
+    if n <= _NAMED:
+        crowded = n > 10 or max(map(len, names)) > 40 // n
+        small = 10 if n <= 12 else 7
+        ax.set_xticks(range(n), names, rotation=90 if crowded else 0, fontsize=small)
+        ax.set_yticks(range(n), names, fontsize=small)
+    ax.tick_params(length=0)
+    if n <= _NUMBERED:
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if share[i, j] > 0.5 else INK
+            ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=10 if n <= 10 else 7)
+    right = np.trace(counts) / max(counts.sum(), 1)
+    ax.set_title(f"{result['split']}: {right:.2%} of {result['rows']:,} right")
+
+
+def _by_label(ax: Any, result: dict[str, Any]) -> None:
+    """Precision and recall of each label; of many labels the poorest."""
+    labels = sorted(result["labels"], key=lambda p: (p["f1"] != p["f1"], p["f1"]))[:_LABELS]
+    at = np.arange(len(labels))
+    for offset, key, colour in ((-0.2, "precision", BLUE), (0.2, "recall", SKY)):
+        ax.barh(at + offset, [np.nan_to_num(p[key]) for p in labels], 0.4, color=colour, label=key)
+    ax.set_yticks(at, [_short(p["name"]) for p in labels])
+    ax.set(xlim=(0, 1.02), ylim=(len(labels) - 0.4, -0.6))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
+    which = "" if len(labels) == len(result["labels"]) else f" (poorest {_LABELS})"
+    ax.set_title(f"{result['split']}, {result['rows']:,} rows: each label{which}")
+
+
+def _calibration(fig: Any, calibration: dict[str, Any]) -> None:
+    """Share that is right against confidence, bin by bin, over the number of answers in each bin."""
+    ax, below = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    bins = calibration["bins"]
+    left, width, accuracy, confidence, rows = (
+        np.array(values)
+        for values in zip(
+            *((b["from"], b["to"] - b["from"], b["accuracy"], b["confidence"], b["rows"]) for b in bins), strict=True
+        )
+    )
+    ax.bar(left, accuracy, width, align="edge", color=SKY, edgecolor="white", label="share right")
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="well calibrated")
+    ax.plot(confidence, accuracy, "o", color=BLUE, markersize=5, label="mean confidence")
+    ax.set(ylim=(0, 1.03), xlim=(0, 1), ylabel="right")
+    ax.legend(loc="upper left")
+    ax.set_title(f"calibration error (ECE) {calibration['ece']:.3f}")
+    below.bar(left, rows, width, align="edge", color=GREY, edgecolor="white")
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    below.set(xlabel="probability given to the answer", ylabel="answers")
+    for axes in (ax, below):
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray]) -> None:
+    fig.suptitle("worst answers: true → predicted", x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    axes = fig.subplots(ceil(len(images) / _ACROSS), _ACROSS, squeeze=False).flat
+    for ax, pixels, answer in zip(axes, images, worst, strict=False):
+        picture = pixels.transpose(1, 2, 0).astype(float)
+        low, high = picture.min(), picture.max()
+        picture = (picture - low) / (high - low if high > low else 1)
+        ax.imshow(picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray_r")
+        sure = f"\nby {answer['p_predicted']:.0%}" if "p_predicted" in answer else ""
+        wrong = answer["true"] != answer["predicted"]
+        text = f"{_short(str(answer['true']), 10)} → {_short(str(answer['predicted']), 10)}{sure}"
+        ax.set_title(text, fontsize=9, loc="center", fontweight="normal", color=ORANGE if wrong else GREEN)
+    for ax in fig.axes:
+        image(ax)
+
+
+def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray) -> Figure:
+    """For each target the predictions over the truth, and how the errors are spread."""
+    targets = result["targets"][:_TARGETS]
+    fig = Figure(figsize=(_PAIR, 4.2 * len(targets)), layout="constrained")
+    FigureCanvasAgg(fig)
+    axes = fig.subplots(len(targets), 2, squeeze=False)
+    some = np.random.default_rng(0).permutation(len(true))[:_POINTS]
+    for k, (target, (scatter, spread)) in enumerate(zip(targets, axes, strict=True)):
+        both = np.stack([true[:, k], predicted[:, k]])
+        low, high = both.min(), both.max()
+        scatter.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle="--")
+        size = 4 if len(some) > 1_000 else 14
+        scatter.scatter(
+            true[some, k], predicted[some, k], s=size, color=BLUE, alpha=0.3 if len(some) > 1_000 else 0.6, linewidths=0
+        )
+        name = _short(target["name"], 40)
+        scatter.set(xlabel=f"{name}, true", ylabel="predicted")
+        scatter.set_title(f"{result['split']}, {result['rows']:,} rows: r2 {target['r2']:.3f}")
+        error = predicted[:, k] - true[:, k]
+        spread.hist(error, bins=min(60, max(10, len(error) // 10)), color=SKY, edgecolor="white", linewidth=0.4)
+        spread.axvline(0, color=GREY, linewidth=1, linestyle="--")
+        spread.axvline(error.mean(), color=ORANGE, linewidth=1.5, label=f"mean {error.mean():.3g}")
+        spread.set(xlabel="error: predicted - true", ylabel="rows")
+        spread.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        spread.legend()
+        spread.set_title(f"RMSE {target['rmse']:.4g}, MAE {target['mae']:.4g}")
+    return fig
+
+
+def _short(text: str, limit: int = 16) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
