@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "dltrain"
 ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation", "assessment")
-ENGINE = ("storage", "state", "nonfinite", "trainer", "checkpoint", "tracking")
+ENGINE = ("storage", "state", "nonfinite", "trainer", "checkpoint", "tracking", "diagnosis")
 BORDERS = (
     "targets",
     "catalogue",
@@ -30,6 +30,7 @@ BORDERS = (
     "keeper",
     "sweeping",
     "lr_range",
+    "tracing",
     "cli",
 )
 ALLOWED = {
@@ -41,6 +42,7 @@ ALLOWED = {
     "trainer": {"errors", "nonfinite", "state"},
     "checkpoint": {"errors", "storage"},
     "tracking": {"storage", "trainer"},
+    "diagnosis": set(),
     "runs": {"errors", "storage"},
     "targets": {"errors"},
     "catalogue": {"errors", "targets"},

@@ -27,6 +27,7 @@ usage:
   dltrain resume RUN [KEY=VALUE ...]        go on with a stopped run or sweep: its folder, its short id, or `last`
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
+  dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
 
 options:

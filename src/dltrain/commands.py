@@ -15,6 +15,7 @@ from dltrain.targets import user_allowed
 MODULES: dict[str, str] = {
     "eval": "judging.command",
     "lr": "lr_range.command",
+    "trace": "tracing.command",
 }  # command with options of its own -> "module.function", imported when it is called
 NAMES = ("list", "resume", *MODULES)
 Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code

@@ -82,7 +82,11 @@ class MLP(nn.Module):
 
     `init` draws the weights and sets the biases to zero: kaiming N(0, 2 / fan_in) (He et al. 2015), xavier
     U(-a, a) with a^2 = 6 / (fan_in + fan_out) (Glorot & Bengio 2010), normal N(0, 0.01^2), or zeros; "torch"
-    leaves torch's own, U(-b, b) with b^2 = 1 / fan_in for weights and biases.
+    leaves torch's own, U(-b, b) with b^2 = 1 / fan_in for weights and biases. `weights` gives those of any layer
+    instead, as lists of numbers: {"linear1": {"weight": [[0.1, 0.2]], "bias": [0.0]}}.
+
+    `output` is an activation after the last Linear. The losses of `dltrain.losses` have their own where they need
+    one, so that it is for a squared error on outputs that are bounded.
     """
 
     def __init__(
@@ -97,10 +101,13 @@ class MLP(nn.Module):
         input_dropout: float = 0.0,
         init: Init = "torch",
         bias: bool = True,
+        output: Activation = "identity",
+        weights: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         _check_widths(widths)
         _check_name("model.activation", activation, get_args(Activation))
+        _check_name("model.output", output, get_args(Activation))
         _check_name("model.norm", norm, get_args(Norm))
         _check_name("model.init", init, get_args(Init))
         _check_dropout("dropout", dropout)
@@ -117,9 +124,13 @@ class MLP(nn.Module):
                 layers[f"activation{i}"] = _ACTIVATIONS[activation]()
             if dropout:
                 layers[f"dropout{i}"] = nn.Dropout(dropout)
-        fan_in = widths[-1] if widths else in_features
-        layers[f"linear{len(widths) + 1}"] = _linear(fan_in, out_features, bias=bias, init=init)
+        fan_in, last = widths[-1] if widths else in_features, len(widths) + 1
+        layers[f"linear{last}"] = _linear(fan_in, out_features, bias=bias, init=init)
+        if output != "identity":
+            layers[f"activation{last}"] = _ACTIVATIONS[output]()
         self.layers = nn.Sequential(OrderedDict(layers))
+        for name, given in (weights or {}).items():
+            _set_weights(layers, name, given)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -320,6 +331,29 @@ def _linear(in_features: int, out_features: int, *, bias: bool, init: Init) -> n
         if bias:
             nn.init.zeros_(linear.bias)
     return linear
+
+
+@torch.no_grad()
+def _set_weights(layers: dict[str, nn.Module], name: str, given: Any) -> None:
+    """Gives a layer the weights that the user typed."""
+    layer = layers.get(name)
+    own = dict(layer.named_parameters()) if layer is not None else {}
+    if not own:
+        known = [n for n, module in layers.items() if list(module.parameters())]
+        raise ValueError(f"model.weights={name} is no layer with weights; there are {', '.join(known)}")
+    if not isinstance(given, dict) or not set(given) <= set(own):
+        raise ValueError(f"model.weights={name} needs lists of numbers for {' and '.join(own)}, got {given}")
+    for key, values in given.items():
+        try:
+            tensor = torch.tensor(values, dtype=torch.float32)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"model.weights={name}.{key} must be lists of numbers, all as long, got {values}"
+            ) from error
+        if tensor.shape != own[key].shape:
+            wanted, got = list(own[key].shape), list(tensor.shape)
+            raise ValueError(f"model.weights={name}.{key} has the shape {got}, and this net needs {wanted}")
+        own[key].copy_(tensor)
 
 
 def _check_widths(widths: list[int]) -> None:

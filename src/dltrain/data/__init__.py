@@ -136,7 +136,7 @@ _SOURCES = {  # source -> module, imported at first use
     "loaders": ("make_loader",),
     "sklearn_sets": ("digits", "iris", "wine", "breast_cancer", "diabetes"),
     "tables": ("table",),
-    "toy": ("xor", "moons", "circles", "spirals", "blobs", "sine", "linear", "multilabel"),
+    "toy": ("xor", "moons", "circles", "spirals", "blobs", "sine", "linear", "multilabel", "rows"),
 }
 
 

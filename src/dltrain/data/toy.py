@@ -1,15 +1,17 @@
-"""Small sets drawn from a formula, mostly in the plane, to see what a model can and cannot learn.
+"""Small sets drawn from a formula, mostly in the plane, to see what a model can and cannot learn; and typed rows.
 
-Every function draws `n` points from `seed` alone; `noise` is a standard deviation in the units of the points. Inputs
-are left as drawn. With val=0 and test=0 all rows are used for all three parts.
+The others draw `n` points from `seed` alone; `noise` is a standard deviation in the units of the points. Inputs are
+left as drawn. With val=0 and test=0 all rows are used for all three parts.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
-from dltrain.data import Data, split
+from dltrain.data import Data, Tensors, fallback, split
 from dltrain.data.assembly import assemble
 from dltrain.errors import ConfigError
 
@@ -181,6 +183,46 @@ def multilabel(
     rows = split(n, val=val, test=test, seed=split_seed)
     return assemble(
         _tensor(x + _blur(rng, noise, x)), y, rows, classes=("right", "above", "far"), preprocessing=_as_drawn(2)
+    )
+
+
+def rows(x: list[list[float]], y: list[Any]) -> Data:
+    """Rows typed by hand, all of them used for all three parts: x holds one list of inputs for each.
+
+    y holds whole numbers, which are classes counted from 0, or lists of numbers, which are regression targets; these
+    keep their values, where every other source standardises them.
+    """
+    try:
+        inputs = np.array(x, dtype=np.float32)
+    except (TypeError, ValueError):
+        inputs = np.empty(0)
+    try:
+        targets = np.array(y)
+    except ValueError:  # lists of several lengths
+        targets = np.array("")
+    if inputs.ndim != 2 or 0 in inputs.shape:
+        raise ConfigError(f"data.x={x}: want one list of numbers for each row, all as long")
+    if targets.ndim and len(targets) != len(inputs):
+        raise ConfigError(f"data.y={y}: want {len(inputs)} of them, as data.x has rows")
+    if targets.ndim == 1 and targets.dtype.kind == "i" and targets.min() >= 0:
+        names = tuple(map(str, range(max(2, targets.max() + 1))))
+        return _classes(inputs, targets, names, 0, 0, 0)
+    if targets.ndim != 2 or targets.dtype.kind not in "if":
+        raise ConfigError(
+            f"data.y={y}: want classes counted from 0, such as [0, 1], or targets, such as [[0.5], [1.2]]"
+        )
+    part = Tensors(_tensor(inputs), torch.from_numpy(targets.astype(np.float32)))
+    val, test, notes = fallback(part, (), ())
+    names = tuple(f"y{i + 1}" for i in range(targets.shape[1])) if targets.shape[1] > 1 else ("y",)
+    return Data(
+        train=part,
+        val=val,
+        test=test,
+        task="regression",
+        in_shape=inputs.shape[1:],
+        targets=names,
+        preprocessing=_as_drawn(inputs.shape[1]),
+        notes=notes,
     )
 
 
