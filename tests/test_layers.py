@@ -22,6 +22,7 @@ BORDERS = (
     "build",
     "experiment",
     "report",
+    "reading",
     "runs",
     "signals",
     "resuming",
@@ -31,6 +32,7 @@ BORDERS = (
     "sweeping",
     "lr_range",
     "tracing",
+    "listing",
     "cli",
 )
 ALLOWED = {
@@ -43,11 +45,13 @@ ALLOWED = {
     "checkpoint": {"errors", "storage"},
     "tracking": {"storage", "trainer"},
     "diagnosis": set(),
-    "runs": {"errors", "storage"},
+    "reading": set(),
+    "runs": {"errors", "storage", "reading"},
+    "listing": {"errors", "targets", "commands", "reading", "runs"},
     "targets": {"errors"},
     "catalogue": {"errors", "targets"},
     "commands": {"errors", "targets"},
-    "config": {"errors", "targets", "catalogue", "commands"},
+    "config": {"errors", "targets", "catalogue", "commands", "reading"},
 }
 
 
@@ -108,7 +112,7 @@ def test_only_the_borders_know_hydra_and_exits(path):
     assert not libraries & {"pickle", "joblib", "dill", "cloudpickle"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "optimizer"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["runs"], ["list", "optimizer"], ["--version"]])
 def test_help_and_listing_need_neither_torch_nor_hydra(arguments):
     code = (
         "import sys; sys.argv = ['dltrain', *sys.argv[1:]]\n"

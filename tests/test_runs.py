@@ -71,6 +71,56 @@ def test_runs_are_found_by_folder_short_id_and_last(tmp_path):
         runs.find("last", tmp_path / "empty")
 
 
+def test_a_sweep_and_its_jobs_are_found_by_its_id(tmp_path):
+    sweep = runs.create(tmp_path, "sweep")
+    (sweep / "sweep.json").write_text("{}")
+    for number in ("0", "1"):
+        (sweep / number).mkdir()
+        (sweep / number / "overrides.txt").write_text("seed=1\n")
+    (sweep / "0" / "config.yaml").write_text("seed: 1\n")
+    short = sweep.name[-4:]
+    assert runs.find(f"{short}/0", tmp_path) == sweep / "0"
+    assert runs.find(f"{short}/last", tmp_path) == runs.find("last", tmp_path) == sweep / "0"
+    assert runs.find(short, tmp_path, sweeps=True) == runs.find("last", tmp_path, sweeps=True) == sweep
+    assert runs.find(f"{short}/1", tmp_path, broken=True) == sweep / "1"
+    with pytest.raises(ConfigError, match="is a sweep; name one of its runs"):
+        runs.find(short, tmp_path)
+    with pytest.raises(ConfigError, match="not a run folder: it has no config"):
+        runs.find(f"{short}/1", tmp_path)
+    with pytest.raises(ConfigError, match=f"no run called `{short}/2`"):
+        runs.find(f"{short}/2", tmp_path)
+    with pytest.raises(ConfigError, match="name one of the runs in it"):
+        runs.find(str(tmp_path / "sweep"), tmp_path)
+
+
+def test_best_is_the_best_of_runs_that_can_be_compared(tmp_path):
+    def make(name, accuracy, loss, data="iris", monitor="val/accuracy"):
+        folder = runs.create(tmp_path, name)
+        (folder / "config.yaml").write_text(f"data:\n  _target_: dltrain.data.{data}\n  batch_size: {len(name)}\n")
+        runs.write_json(folder / "environment.json", {"monitor": monitor})
+        best = {"accuracy": accuracy, "loss": loss, "rmse": loss}
+        runs.write_json(folder / "summary.json", {"status": "done", "best": best, "last": best})
+        return folder
+
+    with pytest.raises(ConfigError, match=r"no run in .* has a best epoch yet"):
+        runs.find("best", tmp_path)
+    make("a", 0.5, 0.1)
+    top = make("b", 0.9, 0.3)
+    make("b", 0.9, 0.4)
+    make("b", float("nan"), 0.0)
+    assert runs.find("best", tmp_path) == top
+    assert runs.find("a/best", tmp_path).parent.name == "a"
+    other = make("c", 0.99, 0.2, data="wine")
+    with pytest.raises(ConfigError, match=r"as data differs \(iris, wine\)"):
+        runs.find("best", tmp_path)
+    assert runs.find("c/best", tmp_path) == other
+    make("d", 0.0, 0.7, monitor="val/rmse")
+    small = make("d", 0.0, 0.5, monitor="val/rmse")
+    assert runs.find(f"{tmp_path / 'd'}/best", tmp_path) == small
+    with pytest.raises(ConfigError, match="no folder or sweep called `e`"):
+        runs.find("e/best", tmp_path)
+
+
 def test_the_environment_names_versions_and_command():
     found = runs.environment(["dltrain", "model=mlp", "name=a b"], device="cpu")
     assert found["command"] == "dltrain model=mlp 'name=a b'"

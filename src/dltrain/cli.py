@@ -24,10 +24,12 @@ dltrain {version}: train PyTorch models from the command line
 usage:
   dltrain [KEY=VALUE | GROUP=NAME ...]      train; without arguments an MLP on scikit-learn's digits
   dltrain -m KEY=V1,V2 GROUP=A,B            train every combination, and compare
-  dltrain resume RUN [KEY=VALUE ...]        go on with a stopped run or sweep: its folder, its short id, or `last`
+  dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep: its folder, its short id, or `last`
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
+  dltrain show RUN                          all about one: configuration, result, where it stopped, files
+  dltrain runs [FOLDER]                     a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
 
 options:
@@ -79,7 +81,7 @@ def _run(arguments: list[str]) -> int:
 
         sweeping.hydra_main(lambda cfg: None, arguments)
         return 0
-    options, rest = _parser().parse_known_args(arguments)
+    options, rest = _parser().parse_known_args(arguments, argparse.Namespace(typed=arguments))
     if rest and rest[0] in commands.MODULES:
         return commands.find(rest[0])([*rest[1:], *["--help"] * options.help], options)
     flags = [a for a in rest if a.startswith("-")]
@@ -174,7 +176,7 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
                 return _go_on(plan, folder, stop, options)
         folder = runs.create(plan.runs_dir, plan.name)
         with runs.Lock(folder):
-            experiment.prepare(plan, folder, ["dltrain", *sys.argv[1:]])
+            experiment.prepare(plan, folder, ["dltrain", *options.typed])
             summary = experiment.train(plan, folder, stop=stop)
     return _end(plan, folder, summary)
 
@@ -191,12 +193,12 @@ def _end(plan: Any, folder: Path, summary: dict[str, Any]) -> int:
 
 def _resume(words: list[str], options: argparse.Namespace) -> int:
     if not words:
-        raise ConfigError("say which run: dltrain resume RUN (its folder, its short id, or last)")
+        raise ConfigError("say which run: dltrain resume RUN (its folder, its short id, last or best)")
     from dltrain import runs
 
-    if (Path(words[0]) / "sweep.json").is_file():
-        return _sweep(words[1:], options, Path(words[0]))
-    folder = runs.find(words[0], Path("runs"))
+    folder = runs.find(words[0], sweeps=True)
+    if (folder / "sweep.json").is_file():
+        return _sweep(words[1:], options, folder)
     if len(words) == 1 and runs.complete(folder):
         print(f"{folder} is complete; nothing to resume")
         return 0

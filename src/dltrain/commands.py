@@ -12,11 +12,13 @@ from typing import NoReturn
 from dltrain.errors import ConfigError
 from dltrain.targets import user_allowed
 
-MODULES: dict[str, str] = {
+MODULES = {  # command with options of its own -> "module.function", imported when it is called
     "eval": "judging.command",
     "lr": "lr_range.command",
+    "runs": "listing.show_runs",
+    "show": "listing.show_run",
     "trace": "tracing.command",
-}  # command with options of its own -> "module.function", imported when it is called
+}
 NAMES = ("list", "resume", *MODULES)
 Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain.catalogue import CONFIGS, GROUPS, folders, groups
 from dltrain.commands import NAMES
 from dltrain.errors import ConfigError
+from dltrain.reading import LARGEST_CONFIG, not_plain
 from dltrain.targets import did_you_mean
 
 if TYPE_CHECKING:
@@ -318,22 +319,18 @@ def from_job(cfg: DictConfig, chosen: dict[str, Any], overrides: Sequence[str]) 
     return Composed(own, chosen, tuple(overrides), folders=tuple(folders()))
 
 
-_LARGEST = 1 << 16  # bytes of a stored configuration
-_DEEPEST = 20  # nested nodes
-
-
 def stored(folder: Path) -> Composed:
     """The configuration of a run folder. It is data: nothing in it is resolved, and it passes the same checks."""
     from omegaconf import OmegaConf
 
     path = folder / "config.yaml"
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > LARGEST_CONFIG:
             raise ConfigError(f"{path} is too large for the configuration of a run")
         text = path.read_text(encoding="utf-8")
         if "${" in text:
             raise ConfigError(f"{path} has an interpolation; a stored configuration holds plain values")
-        if bad := _not_plain(text):
+        if bad := not_plain(text):
             raise ConfigError(f"{path} has {bad}; a stored configuration holds plain values")
         cfg = OmegaConf.create(text)
     except OSError as error:
@@ -345,20 +342,6 @@ def stored(folder: Path) -> Composed:
     if not OmegaConf.is_dict(cfg):
         raise ConfigError(f"{path} is not the configuration of a run")
     return Composed(cfg, {}, (), file=path)
-
-
-def _not_plain(text: str) -> str | None:
-    """What a YAML text has that makes a small file large or deep, or None."""
-    import yaml
-
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            return "a YAML alias"
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            return f"more than {_DEEPEST} nested nodes"
-    return None
 
 
 def first_of_each(overrides: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from dltrain.data.fingerprint import fingerprint
 from dltrain.errors import DivergedError, DltrainError, StorageError
 from dltrain.keeper import Keeper
 from dltrain.plan import Plan
+from dltrain.reading import flat
 from dltrain.regularisation import Best
 from dltrain.signals import Stop
 from dltrain.tracking import Tracker
@@ -201,7 +202,7 @@ _HOUSEKEEPING = ("runs_dir", "name", "trainer.progress", "trainer.tensorboard", 
 def _shown(config: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys with values that TensorBoard can show: `model: MLP`, `model.widths: [64]`, ..."""
     shown: dict[str, Any] = {}
-    for name, value in resuming.flat(config).items():
+    for name, value in flat(config).items():
         if name.endswith("._target_"):
             shown[name.removesuffix("._target_")] = value.rsplit(".", 1)[-1]
         elif value not in (None, {}) and name not in _HOUSEKEEPING:

@@ -18,6 +18,7 @@ from dltrain import __version__, build, config, runs
 from dltrain.config import Composed
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.plan import Plan
+from dltrain.reading import flat
 from dltrain.targets import did_you_mean
 
 FREE = (  # keys that may change: how long, where, and what is shown; not what is computed
@@ -170,12 +171,3 @@ def _compare_schedules(before: dict[str, Any], plan: Plan) -> None:
             f"trainer.schedule_steps={old}: as it was, then its last rate is held\n"
             f"trainer.schedule_steps={new}: stretched over all steps; the rate jumps where the run goes on"
         )
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A configuration with dotted keys; an empty node stays as it is."""
-    found: dict[str, Any] = {}
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import secrets
@@ -25,7 +26,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dltrain import storage
+from dltrain import reading, storage
 from dltrain.errors import BusyError, ConfigError, StorageError
 
 
@@ -124,24 +125,81 @@ def read_json(path: Path) -> Any:
         raise ConfigError(f"{path} is not JSON: {error}") from error
 
 
-def find(reference: str, root: Path) -> Path:
-    """The run folder that a user names: its path, its short id (the 4 hex, or the folder's name), or `last`."""
-    folder = Path(reference)
-    if (folder / "config.yaml").is_file():
-        return folder
-    if folder.is_dir():
-        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml")
-    known = sorted((p.parent for p in root.glob("*/*/config.yaml")), key=lambda p: p.name)
-    known += sorted((p.parent for p in root.glob("*/*/*/config.yaml")), key=lambda p: p.name)
-    if reference == "last":
-        if not known:
-            raise ConfigError(f"there is no run in {root} yet")
-        return max(known, key=lambda p: (p / "config.yaml").stat().st_mtime)
-    named = [p for p in known if p.name == reference or p.name.endswith(f"-{reference}")]
+def find(reference: str, root: Path = Path("runs"), *, sweeps: bool = False, broken: bool = False) -> Path:
+    """The run folder that a user names: its path; its short id, as `dltrain runs` shows it, or its folder's name;
+    `last`, the one begun or resumed last; `best`, by the validation metric that chose each one's best epoch.
+
+    `WHERE/last` and `WHERE/best` look only there: in a folder, in one below `root`, or in the sweep of a short id.
+    sweeps: the folder of a sweep will do too. broken: and that of a run which has no configuration yet.
+    Raises ConfigError for none, or for several.
+    """
+    where, _, word = reference.rpartition("/")
+    paths = [path for path in (Path(reference), root / reference) if path.is_dir()]
+    if paths:
+        named = paths[:1]
+    elif word in ("last", "best"):
+        scope = _scope(where, root) if where else root
+        named = [_last(scope, sweeps=sweeps) if word == "last" else _best(scope)]
+    else:
+        named = _called(reference, root)
     if len(named) != 1:
         found = "no run" if not named else f"{len(named)} runs"
-        raise ConfigError(f"{found} called `{reference}` in {root}; give its folder, as the run printed it")
+        raise ConfigError(f"{found} called `{reference}` in {root}; `dltrain runs` lists them")
+    folder = named[0]
+    if (folder / "sweep.json").is_file():
+        if not sweeps:
+            raise ConfigError(f"{folder} is a sweep; name one of its runs: {folder}/0, or {folder}/best")
+    elif not (folder / "config.yaml").is_file() and not (broken and reading.is_run(folder)):
+        inside = f"; name one of the runs in it: {folder}/last, or {folder}/best" if any(reading.walk(folder)) else ""
+        raise ConfigError(f"{folder} is not a run folder: it has no config.yaml{inside}")
+    return folder
+
+
+def _called(reference: str, root: Path) -> list[Path]:
+    """The runs and sweeps with that short id or name; a sweep's job is `id/number`."""
+    name, _, job = reference.partition("/")
+    found = dict(reading.walk(root))
+    known = list(dict.fromkeys(sweep or folder for folder, sweep in found.items()))
+    named = [p for p in known if p.name == name or p.name.endswith(f"-{name}")]
+    return [p / job for p in named if p / job in found] if job else named
+
+
+def _scope(where: str, root: Path) -> Path:
+    """The folder in which `last` or `best` is meant."""
+    named = [path for path in (Path(where), root / where) if path.is_dir()] or _called(where, root)
+    if len(named) != 1 and not (named and Path(where).is_dir()):
+        raise ConfigError(f"there is no folder or sweep called `{where}` in {root}; `dltrain runs` lists them")
     return named[0]
+
+
+def _last(scope: Path, *, sweeps: bool) -> Path:
+    known = [(path, sweep) for path, sweep in reading.walk(scope) if (path / "config.yaml").is_file()]
+    if not known:
+        raise ConfigError(f"there is no run in {scope} yet")
+    folder, sweep = max(known, key=lambda found: (found[0] / "config.yaml").stat().st_mtime)
+    return sweep if sweep and sweeps else folder
+
+
+def _best(scope: Path) -> Path:
+    """The run with the best validation metric of those that can be compared: on one problem, by one monitor."""
+    rated = []
+    for folder, sweep in reading.walk(scope):
+        run = reading.read(folder, sweep)
+        key = run.monitor.removeprefix("val/").replace("/", "_")  # train/loss stands there as train_loss
+        if run.status != "running" and (value := run.numbers.get(f"best/{key}")) is not None:
+            rated.append((run, value))
+    if not rated:
+        raise ConfigError(f"no run in {scope} has a best epoch yet")
+    problems = [reading.problem(run) for run, _ in rated]
+    for key in dict.fromkeys(key for problem in problems for key in problem):
+        if len(values := sorted({problem.get(key, "-") for problem in problems})) > 1:
+            raise ConfigError(
+                f"the runs in {scope} can't be compared, as {key} differs ({', '.join(values[:4])}); "
+                f"name a folder or sweep of comparable ones, as in NAME/best, or see "
+                f"dltrain runs {scope} --where {key}={values[0]} --sort {rated[0][0].monitor}"
+            )
+    sign = -1 if reading.larger_is_better(rated[0][0].monitor) else 1
+    return min(rated, key=lambda r: (sign * r[1], r[0].numbers.get("best/loss", math.inf)))[0].folder
 
 
 def complete(folder: Path, steps: int = 0) -> bool:

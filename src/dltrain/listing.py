@@ -1,0 +1,325 @@
+"""`dltrain runs` and `dltrain show`: a table of runs, and all about one. Neither torch nor Hydra is needed."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dltrain import commands, reading, runs
+from dltrain.errors import ConfigError
+from dltrain.reading import Run, printable
+from dltrain.targets import did_you_mean
+
+_HOUSEKEEPING = re.compile(
+    r"name|runs_dir|resume|data\.workers"
+    r"|trainer\.(progress|tensorboard|threads|device|save_every|report_every|max_time)"
+)
+_KEYS = 6  # at most this many of the keys that differ fit beside the metrics
+_FACTS: dict[str, Callable[[Run], Any]] = {  # column -> what it holds
+    "folder": lambda run: str(run.folder),
+    "name": lambda run: (run.sweep or run.folder).parent.name,
+    "status": lambda run: run.status,
+    "reason": lambda run: run.reason or run.fault,
+    "started": lambda run: run.started,
+    "steps": lambda run: run.steps,
+    "seconds": lambda run: None if run.seconds is None else round(run.seconds, 1),
+    "command": lambda run: run.command,
+}
+_MAIN = ("accuracy", "rmse")  # the metrics of the table; --csv and --json have all
+
+
+def show_runs(words: list[str], _options: argparse.Namespace) -> int:
+    """`dltrain runs`."""
+    parser = commands.parser("runs", "One row a run, the newest last; jobs of sweeps too.")
+    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where to look (runs)")
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only these; also != < <= > >="
+    )
+    parser.add_argument("--sort", metavar="KEY", help="by a key or metric, such as test/accuracy, the best first")
+    parser.add_argument("--columns", metavar="A,B", help="these keys or metrics, in this order")
+    parser.add_argument("--csv", action="store_true", help="comma-separated values, every metric and the command")
+    parser.add_argument("--json", action="store_true", help="a list of objects, with the same")
+    given = parser.parse_args(words)
+    if given.folder != "runs" and not Path(given.folder).is_dir():
+        raise ConfigError(f"there is no folder {given.folder}")
+    found = [reading.read(folder, sweep) for folder, sweep in reading.walk(Path(given.folder))]
+    ids = _ids(found)
+    for condition in given.where:
+        found = _where(found, condition)
+    if given.sort:
+        found = _sorted(found, given.sort)
+    chosen = [_known(name, found) for name in given.columns.split(",")] if given.columns else None
+    if given.json or given.csv:
+        keys = differing(found)
+        rows = [{"run": ids[run.folder], **_row(run, chosen, keys)} for run in found]
+        _print_data(rows, as_json=given.json)
+    elif not found:
+        print(f"no run in {given.folder}" + " is like that" * bool(given.where))
+    else:
+        print(_table(found, ids, chosen))
+    return 0
+
+
+def _ids(found: Sequence[Run]) -> dict[Path, str]:
+    folders = [run.folder for run in found]
+    return dict(zip(folders, reading.short_ids(folders), strict=True))
+
+
+def _table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) -> str:
+    """The runs for a person: of the keys that differ those that were typed, the main metrics, why a run failed."""
+    names, left = chosen, []
+    if names is None:
+        keys = differing(found)
+        names = [*keys[:_KEYS], *_main_metrics(found)]
+        left = keys[_KEYS:]
+        names = ["name"] * (len({_FACTS["name"](run) for run in found}) > 1) + ["status", *names, "seconds"]
+        names += ["reason"] * any(run.reason or run.fault for run in found)
+    rows = [["run", *names], *([ids[run.folder], *(_cell(name, value(run, name)) for name in names)] for run in found)]
+    lines = aligned(rows)
+    if left:
+        more = f", and {len(left) - 8} more" * (len(left) > 8)
+        lines += ["", f"{', '.join(left[:8])}{more} differ too; --columns chooses, --csv has all"]
+    return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first row is its head; numbers stand to the right.
+
+    Rich needs 1.5 ms a row, which for 1,000 runs is more than all the rest.
+    """
+    right = [all(re.fullmatch(r"-|[-\d.,e+%]+", cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "   ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in rows
+    ]
+    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    lines.insert(1, "─" * (sum(widths) + 3 * len(widths) - 3))
+    return [line if len(line) <= wide else f"{line[: wide - 1]}…" for line in lines]
+
+
+def _cell(name: str, found: Any) -> str:
+    if found is None or found == "":
+        return "-"
+    if isinstance(found, float):
+        if name.rpartition("/")[2] in ("accuracy", "exact_match") and "/" in name:
+            return f"{found:.2%}"
+        return f"{found:.1f}" if name == "seconds" else f"{found:.6g}"
+    text = _yaml(found)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# -- keys --------------------------------------------------------------------------------------------------------
+
+
+def differing(found: Sequence[Run]) -> list[str]:
+    """The keys of the configurations that differ, those that somebody typed first.
+
+    A key is left out when only some runs have it and it is the same in those, or when it repeats another one's values.
+    """
+    configs = [run.config for run in found]
+    typed = {o.split("=")[0].lstrip("+") for run in found for o in run.overrides}
+    names = [name for name in dict.fromkeys(name for config in configs for name in config)]
+    names = [name for name in names if not _HOUSEKEEPING.fullmatch(name)]
+    kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
+    for name in sorted(names, key=lambda name: name not in typed):
+        values = {i: str(config[name]) for i, config in enumerate(configs) if name in config}
+        if len(set(values.values())) > 1 and not any(values.items() <= other.items() for other in kept.values()):
+            kept[name] = values
+    return list(kept)
+
+
+def _main_metrics(found: Sequence[Run]) -> list[str]:
+    names = [f"{part}/{metric}" for metric in _MAIN for part in ("best", "last", "test")]
+    names = [name for name in names if any(name in run.numbers for run in found)]
+    return names or [n for n in ("best/loss", "last/loss") if any(n in run.numbers for run in found)]
+
+
+def value(run: Run, name: str) -> Any:
+    """What a run has in a column: a fact, a metric, or a key of its configuration; None where it has none."""
+    if name in _FACTS:
+        return _FACTS[name](run)
+    return run.numbers[name] if name in run.numbers else run.config.get(name)
+
+
+def _known(name: str, found: Sequence[Run]) -> str:
+    """The name of a column; `val/accuracy` is what the best epoch had. Raises ConfigError for an unknown one."""
+    name = name.strip()
+    known = dict.fromkeys([*_FACTS, *(n for run in found for n in (*run.numbers, *run.config))])
+    if name not in known and name.replace("val/", "best/", 1) in known:
+        return name.replace("val/", "best/", 1)
+    if found and name not in known:
+        raise ConfigError(f"no run has `{name}`{did_you_mean(name, known) or '; --json shows what they have'}")
+    return name
+
+
+def _where(found: list[Run], condition: str) -> list[Run]:
+    match = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", condition)
+    if not match:
+        raise ConfigError(f"--where {condition}: write KEY=VALUE, or one of != < <= > >= for the =")
+    name, sign, wanted = _known(match[1], found), match[2], match[3]
+    return [run for run in found if _holds(run, name, sign, wanted)]
+
+
+def _holds(run: Run, name: str, sign: str, wanted: str) -> bool:
+    """Whether a condition is true of a run. `optimizer=adamw` means the class, or the choice as it was typed."""
+    has = value(run, name)
+    if has is None and name not in run.config:  # which is not the same as null
+        return sign == "!="
+    try:
+        left, right = float(has), float(wanted)
+    except (TypeError, ValueError):
+        left, right = re.sub(r"[\s'\"]", "", str(has)).lower(), re.sub(r"[\s'\"]", "", wanted).lower()
+        right = {"null": "none"}.get(right, right)
+    if sign in ("=", "==", "!="):
+        return (left == right or f"{name}={wanted}" in run.overrides) == (sign != "!=")
+    if isinstance(left, str):
+        return False
+    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[sign]
+
+
+def _sorted(found: list[Run], key: str) -> list[Run]:
+    """Best first, those without the value last; names in their order."""
+    name = _known(key, found)
+
+    def rank(run: Run) -> tuple[int, float, str]:
+        has = value(run, name)
+        if has is None:
+            return 2, 0.0, ""
+        if isinstance(has, (int, float)):
+            return 0, -has if reading.larger_is_better(name) else has, ""
+        return 1, 0.0, str(has)
+
+    return sorted(found, key=rank)
+
+
+# -- for programs ------------------------------------------------------------------------------------------------
+
+
+def _row(run: Run, chosen: list[str] | None, keys: list[str]) -> dict[str, Any]:
+    """A run as plain data: every fact, the keys that differ, every metric."""
+    if chosen is not None:
+        return {name: value(run, name) for name in chosen}
+    config = {name: run.config.get(name) for name in keys}
+    facts = {name: _FACTS[name](run) for name in _FACTS}
+    return {**facts, "config": config, "metrics": run.numbers}
+
+
+def _print_data(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1, default=str))
+        return
+    lines = [{k: v for k, v in row.items() if k not in ("config", "metrics")} for row in rows]
+    lines = [{**line, **row.get("config", {}), **row.get("metrics", {})} for line, row in zip(lines, rows, strict=True)]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+
+
+# -- one run -----------------------------------------------------------------------------------------------------
+
+
+def show_run(words: list[str], _options: argparse.Namespace) -> int:
+    """`dltrain show`."""
+    parser = commands.parser("show", "All about one run: configuration, result, where it stopped, files.")
+    parser.add_argument("run", metavar="RUN", help="its folder, its short id, last or best; or a sweep")
+    parser.add_argument("--json", action="store_true", help="as an object, with the whole configuration")
+    given = parser.parse_args(words)
+    folder = runs.find(given.run, sweeps=True, broken=True)
+    if (folder / "sweep.json").is_file():
+        jobs = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
+        left = sum(job.status not in reading.ENDED for job in jobs)
+        print(f"sweep     {folder}, {len(jobs)} jobs so far, {left} not done")
+        print(f"go on     dltrain resume {folder}\n" * (left > 0 or not jobs))
+        print(_table(jobs, _ids(jobs), None) if jobs else "")
+        return 0
+    run = reading.read(folder, reading.sweep_of(folder))
+    if given.json:
+        data = {"run": reading.short_ids([folder])[0], **_row(run, None, list(run.config))}
+        print(json.dumps({**data, "overrides": run.overrides, "environment": run.environment}, indent=1, default=str))
+    else:
+        print("\n".join([*_story(run), "", *_configuration(run), "", *_result(run), "files", *_files(run.folder)]))
+    return 0
+
+
+def _story(run: Run) -> list[str]:
+    """What it is, how it ended, and what can be typed now."""
+    environment = run.environment
+    ended = {"stopped": f"stopped by {run.reason}"}.get(run.status, run.status.replace("_", " "))
+    steps = "" if run.steps is None else f" after {run.steps:,} step{'s' * (run.steps != 1)}"
+    took = "" if run.seconds is None else f", {run.seconds:,.1f} s"
+    commit = environment.get("git")
+    lines = [f"run       {run.folder}", f"status    {ended}{steps}{took}"]
+    if run.reason and run.status != "stopped":
+        lines += [f"          {printable(line)}" for line in run.reason.splitlines()[:5]]
+    if environment:
+        where = f"on {environment.get('host')}, {environment.get('device')}, in {environment.get('folder')}"
+        lines.append(printable(f"started   {environment.get('started')} {where}"))
+    if isinstance(commit, dict):
+        lines.append(printable(f"commit    {commit.get('commit')}{', with changes' * bool(commit.get('changed'))}"))
+    if run.command:
+        lines.append(f"again     {printable(run.command)}")
+    if run.status in ("killed", "stopped") or (
+        run.status in ("diverged", "failed") and reading.checkpoints(run.folder)
+    ):
+        lines.append(f"go on     dltrain resume {run.folder}")
+    return lines
+
+
+def _configuration(run: Run) -> list[str]:
+    """Every key, with * where it was typed."""
+    typed = {o.split("=")[0].lstrip("+~") for o in run.overrides}
+    wide = max(map(len, run.config), default=0)
+    lines = [
+        f"{'*' if not typed.isdisjoint(_parents(key)) or key in typed else ' '} {key:<{wide}}   {_yaml(found)}"
+        for key, found in run.config.items()
+    ]
+    return ["configuration (* was typed)", *lines] if lines else ["no configuration was written"]
+
+
+def _yaml(found: Any) -> str:
+    """A value as one would type it."""
+    return printable(found if isinstance(found, str) else json.dumps(found, default=str))
+
+
+def _parents(key: str) -> set[str]:
+    """The nodes that hold a dotted key, without the group: choosing a file is not typing all that is in it."""
+    parts = key.split(".")
+    return {".".join(parts[:n]) for n in range(2, len(parts))}
+
+
+def _result(run: Run) -> list[str]:
+    """Metrics by split; those of the best epoch's weights, and of the last validation."""
+    metrics = dict.fromkeys(name.partition("/")[2] for name in run.numbers)
+    parts = [
+        part for part in ("best", "last", "train", "val", "test") if any(n.startswith(f"{part}/") for n in run.numbers)
+    ]
+    if not parts:
+        return ["no metrics yet", ""]
+    rows = [["", *metrics], *([p, *(_cell(f"{p}/{m}", run.numbers.get(f"{p}/{m}")) for m in metrics)] for p in parts)]
+    chosen = f" (best by {run.monitor}; train, val and test with its weights)" * bool(run.monitor)
+    return [f"metrics{chosen}", *aligned(rows), ""]
+
+
+def _files(folder: Path) -> list[str]:
+    """What is in the folder, with sizes; each checkpoint as one."""
+    found = [
+        *(p for p in sorted(folder.iterdir()) if p.name not in (".lock", "checkpoints")),
+        *reading.checkpoints(folder),
+    ]
+    return [f"  {size(p):>9}  {printable(str(p.relative_to(folder)))}" for p in found]
+
+
+def size(path: Path) -> str:
+    """What a file or folder takes on the disk, for a person."""
+    files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
+    total = sum(file.lstat().st_size for file in files if not file.is_dir() or file.is_symlink())
+    return f"{total / 2**20:,.1f} MB" if total >= 2**20 else f"{total / 2**10:,.1f} kB"

@@ -1,0 +1,144 @@
+"""What is read from run folders: real ones, killed ones, damaged ones and other people's."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from dltrain import cli, evaluation, reading
+from dltrain.reading import read
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of one real run."""
+    root = tmp_path_factory.mktemp("reading") / "runs"
+    with pytest.raises(SystemExit):
+        cli.main(["data=iris", "trainer.epochs=2", "optimizer=sgd", f"runs_dir={root}"])
+    (folder,) = root.glob("*/*")
+    return folder
+
+
+def test_a_run_says_what_it_was(made):
+    run = read(made)
+    assert (run.status, run.reason, run.monitor, run.steps) == ("done", "", "val/accuracy", 14)
+    assert (run.config["optimizer"], run.config["data"], run.config["trainer.epochs"]) == ("SGD", "iris", 2)
+    assert run.config["model.widths"] == [128]
+    summary = json.loads((made / "summary.json").read_text())
+    assert run.numbers["test/accuracy"] == summary["test"]["accuracy"]
+    assert run.numbers["best/step"] == summary["best"]["step"]
+    assert run.seconds == summary["seconds"]
+    assert run.overrides[:2] == ("data=iris", "trainer.epochs=2")
+
+
+def test_a_configuration_read_in_parts_is_the_whole(made):
+    import yaml
+
+    text = (made / "config.yaml").read_text()
+    assert reading.parse_config(text) == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: &x [1]\nb: *x\n", "- 1\n- 2\n", "a: [1\n", "a: " + "[" * 30 + "]" * 30, "!!python/name:os.system a: 1\n"],
+)
+def test_what_no_run_writes_is_not_a_configuration(text):
+    assert reading.parse_config(text) is None
+
+
+def test_directions_are_those_of_the_evaluation():
+    assert {name for name, mode in evaluation.DIRECTION.items() if mode == "max"} == set(reading.LARGER_IS_BETTER)
+
+
+def test_a_run_is_running_while_it_is_and_killed_after(tmp_path):
+    command = [sys.executable, "-m", "dltrain.cli", "data=iris", "trainer.epochs=100000", "trainer.tensorboard=false"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not (logs := list(tmp_path.glob("runs/*/*/metrics.jsonl"))) or not logs[0].stat().st_size:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        folder = logs[0].parent
+        assert read(folder).status == "running"
+        assert read(folder).numbers["last/accuracy"] > 0
+        assert reading.is_alive(folder)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run = read(folder)
+    assert run.status == "killed"
+    assert run.numbers["best/accuracy"] >= run.numbers["last/accuracy"] > 0
+    assert 0 < run.seconds < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("summary.json", "{", "summary.json is not JSON"),
+        ("summary.json", "[1]", "not the summary of a run"),
+        ("summary.json", '{"status": 3}', "not the summary of a run"),
+        ("summary.json", "[" * 100_000, "summary.json is not JSON"),
+    ],
+)
+def test_a_damaged_summary_is_said(made, tmp_path, name, content, reason):
+    (tmp_path / "config.yaml").write_text((made / "config.yaml").read_text())
+    (tmp_path / name).write_text(content)
+    run = read(tmp_path)
+    assert run.status == "damaged"
+    assert reason in run.reason
+
+
+def test_odd_files_are_read_as_far_as_they_go(tmp_path):
+    (tmp_path / "overrides.txt").write_bytes(b"optimizer.lr=-1\nname=\xff\nloss")
+    (tmp_path / "config.yaml").mkdir()
+    (tmp_path / "environment.json").write_text('{"command": "dltrain \'"}')
+    (tmp_path / "summary.json").write_text(
+        '{"status": "failed", "error": 3, "best": [1], "seconds": "x", "steps": null}'
+    )
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1e999, "val/loss": 1}\n{"step": 3, "val/loss": 0.5}\n{"step"')
+    run = read(tmp_path)
+    assert (run.status, run.reason, run.seconds, run.steps) == ("failed", "", None, None)
+    assert run.config["optimizer.lr"] == -1
+    assert run.numbers == {"last/step": 3, "last/loss": 0.5}
+    assert run.command.startswith("dltrain optimizer.lr=-1")
+
+
+def test_a_pipe_in_a_folder_does_not_hang(tmp_path):
+    for name in ("summary.json", "environment.json", "overrides.txt", "metrics.jsonl", ".lock"):
+        os.mkfifo(tmp_path / name)
+    run = read(tmp_path)
+    assert (run.status, run.config, run.numbers, run.command) == ("damaged", {}, {}, "")
+
+
+def test_walking_finds_runs_and_nothing_else(made, tmp_path):
+    for name in (
+        "a/20260101-000000-abcd",
+        "b/20260101-000001-abce/0",
+        "b/20260101-000001-abce/10",
+        "b/20260101-000001-abce/2",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "overrides.txt").write_text("seed=1\n")
+    (tmp_path / "b/20260101-000001-abce/sweep.json").write_text("{}")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "overview.txt").write_text("mine")
+    (tmp_path / "a" / ".tmp-x").mkdir()
+    (tmp_path / "a" / ".tmp-x" / "config.yaml").write_text("")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "a" / "20260101-000002-abcf").mkdir()  # killed before it wrote anything
+    (tmp_path / "a" / "20260101-000002-abcf" / ".lock").write_text("")
+    found = [path for path, _ in reading.walk(tmp_path)]
+    assert [p.name for p in found] == ["20260101-000000-abcd", "0", "2", "10", "20260101-000002-abcf"]
+    assert reading.short_ids(found) == ["abcd", "abce/0", "abce/2", "abce/10", "abcf"]
+    assert read(found[-1]).status == "killed"
+    assert [p for p, _ in reading.walk(made)] == [made]
+    assert list(reading.walk(tmp_path / "nowhere")) == []
+
+
+def test_ids_that_two_runs_share_are_written_out(tmp_path):
+    folders = [tmp_path / "a" / f"2026010{n}-000000-abcd" for n in (1, 2)]
+    assert reading.short_ids(folders) == [f.name for f in folders]
