@@ -27,7 +27,9 @@ def main() -> None:
     contenders = _contenders(options)
     sections, numbers, failed, shown = [], {}, False, []
     for workload in chosen:
-        own = [e for e in contenders if workload.name in e.workloads or options.device == "cuda"]
+        own = [e for e in contenders if workload.name in e.workloads]
+        if not own:
+            continue
         with tempfile.TemporaryDirectory(prefix="speed-") as folder:
             workloads.prepare(workload, Path(folder), options.mnist)
             results = race(workload, own, Path(folder), rounds=options.rounds, device=options.device)
@@ -48,7 +50,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds that count; 5, or 2 with --quick")
     parser.add_argument("--workloads", nargs="+", metavar="NAME", default=list(workloads.WORKLOADS))
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only contenders whose name holds one of these")
-    parser.add_argument("--step", nargs="+", metavar="STEP", help="values of trainer.step to run dltrain with")
+    parser.add_argument(
+        "--step",
+        nargs="+",
+        metavar="STEP",
+        default=["auto", "plain", "compiled"],
+        help="values of trainer.step to run dltrain with",
+    )
     parser.add_argument("--threads", type=int, help="of every contender, in place of each workload's own")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="of the IDX files; else clusters of that shape")
@@ -76,10 +84,8 @@ def _contenders(options: argparse.Namespace) -> list[Entry]:
     """Those asked for whose packages are installed."""
     from speed.dltrain_runs import knows_steps
 
-    steps = options.step or ["auto", "plain", "direct", "compiled"]
-    if not knows_steps():
-        steps = []
-    every = [*entries.HAND_WRITTEN, *entries.dltrain(steps), *entries.PEERS]
+    steps = entries.dltrain(options.step if knows_steps() else [])
+    every = [*entries.HAND_WRITTEN, *steps, *entries.PEERS, *entries.FLOOR]
     wanted = [e for e in every if not options.only or any(text in e.name for text in options.only)]
     if not wanted:
         sys.exit(f"no contender is called so; there are: {', '.join(e.name for e in every)}")

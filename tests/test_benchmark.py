@@ -113,3 +113,40 @@ def test_every_hand_written_loop_learns_the_same(speed, tmp_path):
             contender.train()
             losses.append(workloads.loss(task, contender.weights()))
         assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
+
+
+def peers() -> list:
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        from speed.entries import FLOOR, PEERS
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    return [*PEERS, *FLOOR]
+
+
+@pytest.mark.parametrize("entry", peers(), ids=lambda entry: entry.name)
+def test_every_framework_that_is_installed_learns_the_same(entry, speed, tmp_path):
+    conduct, contender, workloads = speed
+    if entry.missing:
+        pytest.skip(f"{', '.join(entry.missing)} is not installed")
+    workload = workloads.quick(workloads.WORKLOADS["W3"])
+    workloads.prepare(workload, tmp_path)
+    reference = contender.Entry("reference", "handwritten", "in_memory")
+    results = conduct.race(workload, [reference, entry], tmp_path, rounds=1, say=lambda text: None)
+    assert [r.trouble for r in results] == [None, None]
+    assert results[1].median > 0
+    if results[1].loss is None:  # another rule, or no training at all: only timed
+        assert entry.name.startswith(("floor", "scikit-learn Perceptron"))
+    else:
+        assert results[1].loss == pytest.approx(results[0].loss, rel=workload.tolerance)
+
+
+def test_the_floor_counts_operations_and_bytes(speed):
+    _, _, workloads = speed
+    from speed import floor
+
+    w1, w3 = workloads.WORKLOADS["W1"], workloads.WORKLOADS["W3"]
+    layers = (784 * 512, 512 * 256, 256 * 10)
+    assert floor.operations(w1) == 2 * 128 * (3 * sum(layers) - layers[0])
+    assert floor.traffic(w1) == 7 * 4 * (sum(layers) + 512 + 256 + 10) + 2 * 4 * 128 * 784
+    assert floor.operations(w3) == 2 * 1 * 2 * 2

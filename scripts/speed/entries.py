@@ -1,42 +1,67 @@
-"""All contenders by name, in the order of the table."""
+"""All contenders by name, and what each needs."""
 
 from __future__ import annotations
 
+from speed import floor
 from speed.contender import Entry
 
-REFERENCE = "tutorial loop"  # ratios are to this one
 
-
-def _hand(name: str, function: str, **more) -> Entry:
-    module = more.pop("module", "handwritten")
+def _hand(name: str, function: str, module: str = "handwritten", **more) -> Entry:
     return Entry(name, module, function, kind="hand-written", **more)
 
 
 HAND_WRITTEN = (
-    _hand(REFERENCE, "tutorial"),
+    _hand("tutorial loop", "tutorial"),
     _hand("tutorial loop, batched sampler", "batched_sampler"),
     _hand("in memory, fused Adam", "in_memory"),
     _hand("flat buffers, one Adam call", "flat_buffers"),
-    _hand("forward and backward by hand", "manual", module="manual"),
-    _hand("by hand, bf16 products", "manual", module="manual", options={"bf16": True}, workloads=("W1",), slack=1.5),
-    _hand("JAX, jitted step", "step", module="jax_loops", needs=("jax", "optax"), pin=True),
-    _hand("JAX, scan over the epoch", "scan", module="jax_loops", needs=("jax", "optax"), pin=True),
+    _hand("forward and backward by hand", "manual", "manual"),
+    _hand("by hand, bf16 products", "manual", "manual", options={"bf16": True}, workloads=("W1",), slack=1.5),
+    _hand("JAX, jitted step", "step", "jax_loops", needs=("jax", "optax"), pin=True),
+    _hand("JAX, scan over the epoch", "scan", "jax_loops", needs=("jax", "optax"), pin=True),
+)
+FLOOR = (
+    Entry(floor.PRODUCTS, "floor", "products", kind="floor"),
+    Entry(floor.BYTES, "floor", "moves", kind="floor"),
 )
 
 
 def dltrain(steps: list[str]) -> tuple[Entry, ...]:
-    """The loop alone with each of the steps, then whole runs; without steps, those of a dltrain that has only one."""
+    """The loop alone with each step that is asked for, then whole runs. `steps` is empty where dltrain has only one."""
     made = []
-    for step in steps or [None]:
-        options, name = {"step": step}, f" {step}" if step else ""
-        made.append(Entry(f"dltrain{name}", "dltrain_runs", "loop", options=options, kind="dltrain"))
-    options = {"step": "auto"} if steps else {}
-    made.append(Entry("dltrain, whole run", "dltrain_runs", "everything", options=options, kind="dltrain"))
-    bf16 = options | {"bf16": True}
+    for step in steps or ["auto"]:
+        options = {"step": step} if steps else {}
+        name, where = (
+            ("dltrain", ("W1", "W2", "W3", "L1")) if step == "auto" else (f"dltrain {step}", ("W1", "W2", "W3"))
+        )
+        made.append(Entry(name, "dltrain_runs", "loop", options=options, kind="dltrain", workloads=where))
+    made.append(
+        Entry("dltrain, whole run", "dltrain_runs", "everything", kind="dltrain", workloads=("W1", "W2", "W3", "L1"))
+    )
+    bf16 = {"bf16": True}
     made.append(
         Entry("dltrain bf16", "dltrain_runs", "loop", options=bf16, kind="dltrain", workloads=("W1",), slack=1.5)
     )
     return tuple(made)
 
 
-PEERS: tuple[Entry, ...] = ()
+def _both(name: str, module: str, function: str, *needs: str, **more) -> tuple[Entry, Entry]:
+    """A framework as its tutorial has it, and with all that is optional off."""
+    idiomatic = Entry(name, module, function, needs=needs, options={"quiet": False}, **more)
+    return idiomatic, Entry(f"{name}, quiet", module, function, needs=needs, options={"quiet": True}, **more)
+
+
+_ON_TORCH = {"KERAS_BACKEND": "torch"}
+_ON_JAX = {"KERAS_BACKEND": "jax"}
+
+PEERS = (
+    *_both("Lightning", "peer_lightning", "fit", "lightning"),
+    *_both("Keras on torch", "peer_keras", "fit", "keras", environment=_ON_TORCH),
+    *_both("Keras on JAX", "peer_keras", "fit", "keras", "jax", environment=_ON_JAX, pin=True),
+    *_both("fastai", "peer_fastai", "fit", "fastai"),
+    *_both("skorch", "peers_torch", "skorch", "skorch"),
+    *_both("Ignite", "peers_torch", "ignite", "ignite"),
+    *_both("Accelerate", "peers_torch", "accelerate", "accelerate"),
+    *_both("scikit-learn MLP", "peer_sklearn", "mlp", "sklearn"),
+    Entry("scikit-learn Perceptron", "peer_sklearn", "perceptron", needs=("sklearn",), workloads=("W3",)),
+)

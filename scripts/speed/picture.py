@@ -11,7 +11,7 @@ from dltrain import plots
 from speed.conduct import Result
 from speed.workloads import Workload
 
-_COLOURS = {"dltrain": plots.ORANGE, "hand-written": plots.GREY, "peer": plots.SKY}
+_COLOURS = {"dltrain": plots.ORANGE, "hand-written": plots.GREY, "peer": plots.SKY, "floor": plots.PALE}
 
 
 def draw(path: Path, workloads: list[tuple[Workload, list[Result]]]) -> Path:

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
+from speed import floor
 from speed.conduct import Result
-from speed.entries import REFERENCE
 from speed.workloads import Workload
 
 _PACKAGES = (
@@ -56,7 +56,7 @@ def ratio(result: Result, to: Result | None) -> float | None:
 def table(workload: Workload, results: list[Result]) -> str:
     """One workload as a Markdown table, fastest first."""
     by_name = {r.name: r for r in results}
-    reference = by_name.get(REFERENCE)
+    reference = by_name.get(workload.reference)
     lines = [
         f"### {workload.name}: {workload.title}",
         "",
@@ -64,7 +64,7 @@ def table(workload: Workload, results: list[Result]) -> str:
         f"({workload.steps:,} steps) a round, Adam {workload.lr:g}, {workload.threads} "
         f"thread{'s' * (workload.threads > 1)}. Losses agree within {workload.tolerance:.0%} of their median.",
         "",
-        "| contender | µs/step | of tutorial | spread | loss |",
+        f"| contender | µs/step | of {workload.reference} | spread | loss |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     done = sorted((r for r in results if r.median), key=lambda r: r.median)
@@ -77,7 +77,22 @@ def table(workload: Workload, results: list[Result]) -> str:
         share = f"{times:.3f}" if times is not None else "-"
         lines.append(f"| {name} | {shown} | {share} | {low:+.0%} {high:+.0%} | {loss} |")
     lines += [f"| {r.name} | failed: {_cell(r.trouble)} | | | |" for r in results if not r.median]
+    if text := _floor(workload, by_name):
+        lines += ["", text]
     return "\n".join(lines)
+
+
+def _floor(workload: Workload, results: dict[str, Result]) -> str:
+    """The rate of the matrix products, the bandwidth, and what they leave as the least time of a step."""
+    products, moves = (results[name].median if name in results else None for name in (floor.PRODUCTS, floor.BYTES))
+    if not products or not moves:
+        return ""
+    return (
+        f"Floor: {floor.operations(workload) / 1e6:,.2f} MFLOP of matrix products at "
+        f"{floor.operations(workload) / products / 1e3:,.1f} GFLOP/s, {products:,.1f} µs; and "
+        f"{floor.traffic(workload) / 1e6:,.3f} MB moved by Adam and the gather at "
+        f"{floor.traffic(workload) / moves / 1e3:,.1f} GB/s, {moves:,.1f} µs: {products + moves:,.1f} µs a step."
+    )
 
 
 def _cell(text: str | None) -> str:

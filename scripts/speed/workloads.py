@@ -17,6 +17,7 @@ class Workload:
 
     `tolerance`: a contender's mean loss on the training rows, after the last step, may differ from the median of all
     by this share of it. Contenders shuffle by themselves, so the losses agree as those of different seeds do.
+    Times are given as shares of the contender `reference`.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Workload:
     threads: int
     lr: float
     tolerance: float
+    reference: str = "tutorial loop"  # what times are divided by
 
     @property
     def steps(self) -> int:
@@ -41,12 +43,26 @@ class Workload:
         return "bce" if self.widths[-1] == 1 else "cross_entropy"
 
 
+_W1 = (784, 512, 256, 10)
 WORKLOADS = {
     w.name: w
     for w in (
-        Workload("W1", "MLP 784-512-256-10, batch 128", (784, 512, 256, 10), 60_000, 10_000, 128, 2, 2, 1e-3, 0.15),
+        Workload("W1", "MLP 784-512-256-10, batch 128", _W1, 60_000, 10_000, 128, 2, 2, 1e-3, 0.15),
         Workload("W2", "MLP 64-64-10, batch 32", (64, 64, 10), 1_437, 360, 32, 50, 1, 1e-3, 0.15),
         Workload("W3", "perceptron 2-1, batch 1", (2, 1), 1_000, 200, 1, 2, 1, 1e-2, 0.05),
+        Workload(
+            "L1",
+            "W1 for ten epochs: whole run against bare loop",
+            _W1,
+            60_000,
+            10_000,
+            128,
+            10,
+            2,
+            1e-3,
+            0.5,
+            "dltrain",
+        ),
     )
 }
 ON_GPU = {
@@ -63,7 +79,7 @@ ON_GPU = {
 def quick(workload: Workload) -> Workload:
     """The same shapes for a few seconds: for trying things out, its losses are looser and its times noisier."""
     rows = min(workload.rows, 10_000)
-    epochs = {"W1": 1, "W2": 10, "W3": 1}.get(workload.name, workload.epochs)
+    epochs = {"W1": 1, "W2": 10, "W3": 1, "L1": 3}.get(workload.name, workload.epochs)
     return replace(workload, rows=rows, val_rows=min(workload.val_rows, 2_000), epochs=epochs, tolerance=0.3)
 
 
