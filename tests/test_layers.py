@@ -33,6 +33,10 @@ BORDERS = (
     "lr_range",
     "tracing",
     "listing",
+    "replay",
+    "pictures",
+    "webpage",
+    "reporting",
     "cli",
 )
 ALLOWED = {

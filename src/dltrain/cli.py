@@ -30,6 +30,7 @@ usage:
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
   dltrain show RUN                          all about one: configuration, result, where it stopped, files
   dltrain runs [FOLDER]                     a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
+  dltrain report RUN [-o report.html]       one page with pictures of what a run learned, readable without a network
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
 
 options:

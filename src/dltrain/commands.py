@@ -18,6 +18,7 @@ MODULES = {  # command with options of its own -> "module.function", imported wh
     "runs": "listing.show_runs",
     "show": "listing.show_run",
     "trace": "tracing.command",
+    "report": "reporting.main",
 }
 NAMES = ("list", "resume", *MODULES)
 Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code

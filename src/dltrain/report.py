@@ -17,7 +17,7 @@ from dltrain.plan import Plan
 
 _OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
 _SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "T_max", "factor", "patience")
-_METRICS = ("loss", "accuracy", "exact_match", "f1", "rmse", "mae", "r2")
+METRICS = ("loss", "accuracy", "exact_match", "f1", "rmse", "mae", "r2")
 
 
 def describe(plan: Plan) -> str:
@@ -90,13 +90,13 @@ def _switched_on(plan: Plan) -> str:
 
 def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
     """Metrics of the best epoch's weights on each split, and where to look further."""
-    names = [n for n in _METRICS if n in summary["test"]]
+    names = [n for n in METRICS if n in summary["test"]]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
     for split in ("train", "val", "test"):
-        table.add_row(split, *(_number(name, summary[split].get(name)) for name in names))
+        table.add_row(split, *(number(name, summary[split].get(name)) for name in names))
     best = summary["best"]
     stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
     facts = (
@@ -114,7 +114,8 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _number(name: str, value: float | None) -> str:
+def number(name: str, value: float | None) -> str:
+    """The value of a metric as a person reads it."""
     if value is None or value != value:
         return "-"
     if name in ("accuracy", "exact_match"):
@@ -136,8 +137,8 @@ def judged(result: dict[str, Any]) -> str:
     """What `dltrain eval` found: metrics, each class, calibration, the frequent confusions, the worst examples."""
     lines = [f"{result['split']}, {result['rows']:,} rows, weights of {result['checkpoint']}"]
     lines += [f"note         {note}" for note in result["notes"]]
-    names = [n for n in _METRICS if n in result["metrics"]]
-    lines.append(_rows(names, [[_number(n, result["metrics"][n]) for n in names]]))
+    names = [n for n in METRICS if n in result["metrics"]]
+    lines.append(_rows(names, [[number(n, result["metrics"][n]) for n in names]]))
     for key, what in (("classes", "class"), ("labels", "label"), ("targets", "target")):
         if key in result and len(result[key]) > (key == "targets"):
             lines.append(_parts(result[key], what))
@@ -158,7 +159,7 @@ def _parts(parts: list[dict[str, Any]], what: str) -> str:
         by = "f1" if "f1" in keys else "r2"
         parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
         what = f"{what} (poorest {_SHOWN})"
-    cells = [[p["name"], *(f"{p[k]:,}" if k == "rows" else _number(k, p[k]) for k in keys)] for p in parts]
+    cells = [[p["name"], *(f"{p[k]:,}" if k == "rows" else number(k, p[k]) for k in keys)] for p in parts]
     return _rows([what, *(k.replace("_", " ") for k in keys)], cells, left=1)
 
 
@@ -234,7 +235,7 @@ def sweep_table(jobs: list[Job]) -> str:
     for title in [*(f"val {n}" for n in names), *(f"test {n}" for n in names), "seconds"]:
         table.add_column(title, justify="right")
     for job in jobs:
-        cells = [_number(n, (job.summary.get(s) or {}).get(n)) for s in ("best", "test") for n in names]
+        cells = [number(n, (job.summary.get(s) or {}).get(n)) for s in ("best", "test") for n in names]
         differing = " ".join(o for o in job.overrides if o not in common)
         table.add_row(str(job.number), differing, job.status, *cells, f"{job.summary.get('seconds', 0):.1f}")
     return _text(table)

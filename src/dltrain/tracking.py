@@ -14,9 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from dltrain import storage
 from dltrain.trainer import Record
 
+_PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: their writing costs 30 microseconds each
 
 
@@ -86,6 +89,16 @@ class Tracker:
             self._warned = True
 
 
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The reports of a run: what is whole in its metrics.jsonl, each with a step and an epoch."""
+    file = folder / "metrics.jsonl"
+    found = []
+    for line in file.read_bytes().splitlines(keepends=True) if file.is_file() else ():
+        if _step(line) is not None and isinstance((row := json.loads(line)).get("epoch"), (int, float)):
+            found.append(row)
+    return found
+
+
 def _rewind(path: Path, start: int) -> None:
     """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again."""
     if path.is_file():
@@ -112,14 +125,15 @@ class _Events:
     `SummaryWriter` would write from a thread, whose errors come late or hang, and lose at a kill what it had queued.
     """
 
-    def __init__(self, folder: Path) -> None:
-        name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}"
+    def __init__(self, folder: Path, ending: str = "") -> None:
+        name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}{ending}"
         self.log = storage.Log(folder / name)
         self._start: bytes | None = _event(file_version="brain.Event:2")
 
-    def add(self, points: list[tuple[int, Any]]) -> None:
-        """Appends (step, Summary) pairs."""
+    def add(self, points: list[tuple[int, Any]], graph: bytes | None = None) -> None:
+        """Appends (step, Summary) pairs, and a graph."""
         first, self._start = [self._start] if self._start else [], None
+        first += [_event(graph_def=graph)] if graph else []
         self.log.write(_framed([*first, *(_event(step=step, summary=summary) for step, summary in points)]))
 
 
@@ -175,6 +189,41 @@ def _rewind_events(folder: Path, start: int) -> None:
             storage.disk.unlink(file)
         elif (content := _framed([record for record, _ in kept])) != file.read_bytes():
             storage.replace(file, content)
+
+
+def write_pictures(folder: Path, step: int, pictures: dict[str, bytes], graph: bytes | None = None) -> None:
+    """Image files (PNG, GIF) and a net's graph as an event file of their own, in place of an earlier one.
+
+    Raises OSError.
+    """
+    old = sorted(folder.glob(f"events.out.tfevents.*{_PICTURES}"))
+    events = _Events(folder, _PICTURES)
+    events.add([(step, _image(f"pictures/{name}", content)) for name, content in pictures.items()], graph)
+    events.log.sync()
+    for file in old:
+        storage.disk.unlink(file)
+
+
+def _image(name: str, content: bytes) -> Any:
+    """TensorBoard shows the file as it is, moving ones too."""
+    with warnings.catch_warnings(action="ignore"):
+        from tensorboard.compat.proto.summary_pb2 import Summary
+    from PIL import Image
+
+    width, height = Image.open(io.BytesIO(content)).size
+    picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+    return Summary(value=[Summary.Value(tag=name, image=picture)])
+
+
+def graph(model: nn.Module, x: Tensor) -> bytes | None:
+    """The net's operations for TensorBoard's graph tab, traced with the inputs x; None where it can't be traced."""
+    with warnings.catch_warnings(action="ignore"):  # of tracing itself, which torch calls old
+        from torch.utils.tensorboard._pytorch_graph import graph as trace
+
+        try:
+            return trace(model, x)[0].SerializeToString()
+        except Exception:  # a net with branches, say
+            return None
 
 
 def _belongs(event: Any, start: int) -> bool:

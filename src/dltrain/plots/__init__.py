@@ -49,6 +49,7 @@ _STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.formatter.limits": (-3, 5),
     "axes.formatter.useoffset": False,
+    "axes.formatter.use_mathtext": True,
     "axes.prop_cycle": mpl.cycler(color=COLOURS),
     "grid.color": PALE,
     "grid.linewidth": 0.7,

@@ -1,0 +1,217 @@
+"""Which pictures a run gets, and what stands in their place when something is missing."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from dltrain import cli, pictures
+from dltrain.plots import landscape, regions, training, weights
+
+
+def train(folder, *overrides):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*overrides, f"runs_dir={folder}"])
+    assert stop.value.code == 0
+    (found,) = folder.glob("*/*")
+    return found
+
+
+def made(folder, seconds=20.0):
+    summary = json.loads((folder / "summary.json").read_text())
+    return pictures.of_run(folder, summary, allow=[], seconds=seconds)
+
+
+def names(gallery):
+    return {picture.name for picture in gallery.pictures}
+
+
+@pytest.fixture(scope="module")
+def moons(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("moons")
+    return train(folder, "data=moons", "model.widths=[16]", "trainer.epochs=4")
+
+
+EVERY = {"curves.png", "schedule.png", "weights.png", "landscape.png", "walk.png"}
+
+
+def test_a_run_in_the_plane_gets_every_picture(moons):
+    gallery = made(moons)
+    assert gallery.notes == []
+    assert names(gallery) == EVERY | {"regions.png", "film.gif"}
+    for picture in gallery.pictures:
+        image = Image.open(io.BytesIO(picture.content))
+        assert image.width >= 500
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 20  # not an empty page
+        assert picture.caption.endswith(".")
+    film = Image.open(io.BytesIO(next(p.content for p in gallery.pictures if p.name == "film.gif")))
+    assert 25 <= film.n_frames <= 30  # equal moments stand once
+    first = np.asarray(film.convert("RGB")).astype(int)
+    film.seek(film.n_frames - 1)
+    assert np.abs(np.asarray(film.convert("RGB")).astype(int) - first).mean() > 3
+    assert gallery.graph
+
+
+@pytest.mark.parametrize(
+    ("overrides", "also"),
+    [
+        (["data=digits", "trainer.epochs=1"], set()),
+        (["data=blobs", "data.classes=12", "trainer.epochs=2"], {"regions.png"}),
+        (["data=linear", "trainer.epochs=2"], {"regions.png"}),
+        (["data=multilabel", "trainer.epochs=2"], {"regions.png"}),
+        (["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"], {"regions.png"}),
+        (["data=breast_cancer", "model=linear", "trainer.epochs=2"], set()),
+    ],
+    ids=["images", "many-classes", "surface", "labels", "perceptron", "table"],
+)
+def test_every_kind_of_data_gets_what_fits_it(overrides, also, tmp_path):
+    gallery = made(train(tmp_path, *overrides), seconds=0)
+    assert [note for note in gallery.notes if "--replay" not in note] == []
+    assert names(gallery) == EVERY - {"walk.png"} | also
+
+
+def test_a_learned_function_has_a_film_too(tmp_path):
+    gallery = made(train(tmp_path, "data=sine", "trainer.epochs=2"))
+    assert gallery.notes == []
+    assert names(gallery) == EVERY | {"regions.png", "film.gif"}
+
+
+def test_a_long_run_is_not_trained_again_unasked(moons):
+    gallery = made(moons, seconds=0)
+    assert names(gallery) == EVERY - {"walk.png"} | {"regions.png"}
+    assert "--replay" in gallery.notes[0]
+
+
+@pytest.fixture
+def copy(moons, tmp_path):
+    return shutil.copytree(moons, tmp_path / "copy")
+
+
+def test_without_a_checkpoint_the_logged_pictures_remain(copy):
+    shutil.rmtree(copy / "checkpoints")
+    gallery = made(copy)
+    assert names(gallery) == {"curves.png", "schedule.png"}
+    assert "no checkpoint" in gallery.notes[0]
+
+
+def test_without_a_whole_configuration_the_curves_remain(copy):
+    (copy / "config.yaml").write_text("data: [")
+    gallery = made(copy)
+    assert names(gallery) == {"curves.png", "schedule.png"}
+    assert "config.yaml" in gallery.notes[0]
+
+
+def test_a_checkpoint_of_another_net_is_a_note(copy):
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("- 16", "- 17"))
+    gallery = made(copy)
+    assert names(gallery) == {"curves.png", "schedule.png"}
+    assert "does not fit" in gallery.notes[0]
+
+
+def test_without_any_report_nothing_is_drawn_from_it(copy):
+    (copy / "metrics.jsonl").write_text('{"step": 1')
+    gallery = made(copy)
+    assert "curves.png" not in names(gallery)
+    assert "nothing was logged" in gallery.notes[0]
+
+
+def test_odd_values_in_the_log_harm_no_other_picture(copy):
+    row = {"step": 1, "epoch": 1, "train/loss": "1e999", "val/loss": [1], "train/lr": None, "val/accuracy": 5e300}
+    (copy / "metrics.jsonl").write_text("[]\n3\n" + json.dumps(row) + "\n")
+    assert "regions.png" in names(made(copy, seconds=0))
+
+
+# -- the figures -----------------------------------------------------------------------------------------------
+
+
+def test_curves_mark_the_best_epoch_and_pass_over_what_is_not_finite():
+    rows = [
+        {"step": 10 * i, "epoch": float(i), "train/loss": 2.0**-i, "val/loss": None if i == 2 else 1.5**-i}
+        | {"val/accuracy": i / 10}
+        for i in range(1, 9)
+    ]
+    loss, accuracy = training.curves(rows, metric="accuracy", best_step=60).axes
+    assert [len(line.get_xdata()) for line in loss.get_lines()] == [8, 7, 2, 1]
+    assert loss.get_yscale() == "log"
+    assert list(accuracy.get_lines()[-1].get_xdata()) == [6.0]
+    assert "60.0%" in accuracy.get_legend().get_texts()[-1].get_text()
+    (only,) = training.curves(rows, metric="rmse").axes
+    assert len(only.get_lines()) == 2
+
+
+def test_first_layer_weights_are_images_where_the_inputs_are():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    weight = weights.first_layer(net)
+    tiles = weights.weights(weight, (1, 8, 8), outputs=[str(i) for i in range(10)])
+    assert sum(bool(ax.images) for ax in tiles.axes) == 10
+    assert len(weights.weights(weight, (64,)).axes) >= 10
+    table = weights.weights(torch.randn(3, 4), (4,), inputs=list("abcd"), outputs=list("xyz"))
+    assert [t.get_text() for t in table.axes[0].get_xticklabels()] == list("abcd")
+    assert weights.weights(torch.randn(16, 3, 5, 5), (3, 32, 32)) is not None
+    assert weights.weights(torch.randn(16, 64, 3, 3), (64, 8, 8)) is None
+
+
+def test_regions_of_scaled_columns_are_drawn_in_original_units():
+    net = nn.Linear(2, 1)
+    net.weight.data, net.bias.data = torch.tensor([[1.0, 0.0]]), torch.tensor([0.0])  # the boundary: x1 = 0
+    x = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [1.0, -1.0]])
+    scene = regions.Scene(
+        x, torch.tensor([0, 1, 0, 0]), "binary", ("age", "height"), ((40.0, 10.0), (1.7, 0.1)), classes=("no", "yes")
+    )
+    (ax,) = regions.regions(net, scene).axes
+    assert ax.get_xlabel() == "age"
+    low, high = ax.get_xlim()
+    assert low < 30 < 50 < high
+    boundary = next(c for c in ax.collections if len(c.get_paths()) == 1 and len(c.get_paths()[0].vertices) > 50)
+    assert np.allclose(boundary.get_paths()[0].vertices[:, 0], 40.0, atol=0.5)
+    right, wrong = ax.collections[-2:]
+    assert len(right.get_offsets()) == 3
+    assert wrong.get_offsets().tolist() == [[50.0, pytest.approx(1.6)]]
+
+
+def test_random_directions_are_as_long_as_the_rows_of_the_net():
+    net = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Conv1d(5, 2, 3))
+    first, second = landscape.random_directions(net)
+    assert not torch.equal(first, second)
+    start = 0
+    for parameter in net.parameters():
+        part = first[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+        if parameter.dim() > 1:
+            assert torch.allclose(part.flatten(1).norm(dim=1), parameter.flatten(1).norm(dim=1), atol=1e-5)
+        else:
+            assert not part.any()
+
+
+def test_the_surface_is_the_loss_at_each_place_and_leaves_the_net_as_it_was():
+    net = nn.Linear(2, 1, bias=False)
+    before = net.weight.detach().clone()
+    directions = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    values = landscape.surface(net, lambda: float(net.weight[0, 0] + 10 * net.weight[0, 1]), directions, [0, 1], [0, 2])
+    base = float(before[0, 0] + 10 * before[0, 1])
+    assert np.allclose(values - base, [[0, 1], [20, 21]], atol=1e-5)
+    assert torch.equal(net.weight, before)
+
+
+def test_the_main_directions_hold_a_way_that_lies_in_a_plane():
+    torch.manual_seed(1)
+    one, two = torch.randn(2, 50)
+    way = torch.stack([(a - 6) * one + (6 - a) ** 2 * two for a in range(7)])
+    first, second, share = landscape.main_directions(way)
+    assert share == pytest.approx(1)
+    assert float(first @ second) == pytest.approx(0, abs=1e-4)
+    steps = way - way[-1]
+    assert torch.allclose((steps @ first)[:, None] * first + (steps @ second)[:, None] * second, steps, atol=1e-2)
+    assert landscape.main_directions(torch.outer(torch.arange(5.0), one)) is None
+
+
+def test_a_landscape_with_infinite_places_is_drawn():
+    values = np.array([[1.0, 2.0, np.inf], [0.5, 0.1, np.nan], [1.0, 1.0, 1e30]])
+    assert landscape.landscape(values, [0, 1, 2], [0, 1, 2], way=np.zeros((3, 2)))
+    assert landscape.landscape(np.full((3, 3), 0.3), [0, 1, 2], [0, 1, 2])
