@@ -28,6 +28,7 @@ BORDERS = (
     "resuming",
     "inference",
     "judging",
+    "predicting",
     "keeper",
     "sweeping",
     "lr_range",

@@ -57,8 +57,8 @@ class TooSlow(BaseException):
     """Of no kind that the program could take for an error of its own."""
 
 
-def resume(folder, *arguments):
-    """The exit code of `dltrain resume`, its seconds, and what it said."""
+def resume(folder, *arguments, command="resume"):
+    """The exit code of `dltrain resume`, or of another command, its seconds, and what it said."""
 
     def give_up(*_):
         raise TooSlow
@@ -68,7 +68,7 @@ def resume(folder, *arguments):
     signal.alarm(SECONDS)
     try:
         with redirect_stderr(said), redirect_stdout(said), pytest.raises(SystemExit) as end:
-            cli.main(["resume", str(folder), *arguments])
+            cli.main([command, str(folder), *arguments])
         code = end.value.code
     except TooSlow:
         code = f"none within {SECONDS} s"
@@ -335,6 +335,17 @@ def test_a_hostile_folder_is_refused_and_nothing_in_it_runs(run, tmp_path, tally
     assert not marker.exists(), "code of the attacker's ran"
     assert code in (2, 4), said
     tally.append(seconds)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_in_a_hostile_folder_runs_when_it_predicts(run, tmp_path, name):
+    marker, rows = tmp_path / "marker", tmp_path / "rows.csv"
+    names = [f"{part} {what} (cm)" for part in ("sepal", "petal") for what in ("length", "width")]
+    rows.write_text(f"{','.join(names)}\n5,3,1,0.2\n")
+    HOSTILE[name](run, marker)
+    code, _, said = resume(run, str(rows), command="predict")
+    assert not marker.exists(), "code of the attacker's ran"
+    assert code in (0, 2, 4), said  # what it spoils may be no part of a prediction
 
 
 ODD = {  # of what the run reads beside its checkpoint; it may go on, or say what is wrong

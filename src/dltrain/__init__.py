@@ -20,6 +20,7 @@ _LAZY = {  # name -> module, imported at first use: `dltrain --help` must not wa
     "TorchSchedule": "schedules",
     "Trainer": "trainer",
     "evaluate": "evaluation",
+    "load": "inference",
     "make_loader": "data.loaders",
     "predict": "evaluation",
     "seed_everything": "trainer",

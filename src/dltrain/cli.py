@@ -31,6 +31,7 @@ usage:
   dltrain show RUN                          all about one: configuration, result, where it stopped, files
   dltrain runs [FOLDER]                     a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
   dltrain report RUN [-o report.html]       one page with pictures of what a run learned, readable without a network
+  dltrain predict RUN INPUT [-o FILE]       answers for a table, images or `-`, written as CSV or Parquet
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
 
 options:

@@ -14,6 +14,7 @@ from dltrain.targets import user_allowed
 
 MODULES = {  # command with options of its own -> "module.function", imported when it is called
     "eval": "judging.command",
+    "predict": "predicting.command",
     "lr": "lr_range.command",
     "runs": "listing.show_runs",
     "show": "listing.show_run",

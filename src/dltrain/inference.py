@@ -8,26 +8,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dltrain import checkpoint, losses, models, resuming, runs
-from dltrain.data.stored import Facts, facts
-from dltrain.errors import CheckpointError, ConfigError
+from dltrain import checkpoint, evaluation, losses, models, resuming, runs
+from dltrain.data.encoding import encode
+from dltrain.data.reading import clean, listed, plain_types, require_columns
+from dltrain.data.stored import Facts, facts, normalise
+from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.plan import Outline, outline, sizes
 from dltrain.settings import pick_device
 from dltrain.state import check
 from dltrain.targets import Part
 
+if TYPE_CHECKING:
+    import polars as pl
+
 FREE = ("data.*", "trainer.device", "trainer.threads")
 _WHY = "the weights are what they are, and only the data may be others"
 
 
+_VALUES = 1 << 24  # input numbers of a batch
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained model in eval mode, and what its run knows."""
+    """A trained model in eval mode, and what its run knows: classes, and the preprocessing that it fitted."""
 
     folder: Path
     checkpoint: Path
@@ -36,6 +45,89 @@ class Trained:
     model: nn.Module
     loss: nn.Module
     device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes or labels; none for a regression."""
+        return self.facts.classes
+
+    def predict(self, rows: Any, *, allow_unknown: bool = False) -> pl.DataFrame:
+        """What the model says of new rows, as `dltrain predict` writes it: one row for each.
+
+        A run on a table takes a data frame, a dict of columns, a list of dicts, or an array [N, columns]. A run on
+        images takes pixels [N, C, H, W], or [N, H, W]: uint8 from 0 to 255, else in the units of its data set. A run
+        on a Dataset takes inputs [N, ...] as that Dataset gives them. Raises DataError for rows that do not fit, and
+        for a category that the train rows did not have unless `allow_unknown`.
+        """
+        return self.answers(self.logits(self.inputs(rows, allow_unknown=allow_unknown)))
+
+    def inputs(self, rows: Any, *, place: Any = None, allow_unknown: bool = False) -> Tensor:
+        """New rows as the float32 [N, ...] that training would have made of them."""
+        facts = self.facts
+        if facts.kind == "table":
+            frame = _frame(rows, facts.columns)
+            return encode(frame, facts.preprocessing, place=place, strict=not allow_unknown)
+        x = torch.as_tensor(rows)
+        if facts.kind == "images" and x.shape[1:] == facts.in_shape[1:] and facts.in_shape[0] == 1:
+            x = x.unsqueeze(1)
+        if x.shape[1:] != facts.in_shape:
+            raise DataError(f"rows of shape {list(x.shape)}: the run takes {['N', *facts.in_shape]}".replace("'", ""))
+        return normalise(x, facts.preprocessing) if facts.kind == "images" else x.to(torch.float32)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The outputs float32 [N, K] for inputs of `inputs`."""
+        size = min(8192, max(1, _VALUES // self.facts.in_features))
+        with torch.inference_mode():
+            found = [self.model(part.to(self.device)).float().cpu() for part in x.split(size)]
+        return torch.cat(found) if found else torch.empty(0, len(self.facts.names))
+
+    def answers(self, logits: Tensor) -> pl.DataFrame:
+        """Outputs in words: targets in original units; or `prediction` and `p_<class>`; or labels 0/1 and `p_<label>`.
+
+        Where the loss makes no probabilities the outputs themselves stand as `score_<class>`.
+        """
+        import polars as pl
+
+        facts = self.facts
+        names = facts.names
+        if facts.task == "regression":
+            values = evaluation.original(logits, facts.target_mean, facts.target_std)
+            return pl.DataFrame(dict(zip(names, values.float().numpy().T, strict=True)))
+        guess = evaluation.decide(logits, facts.task).numpy()
+        chances, prefix = losses.probabilities(self.loss, logits, facts.task), "p"
+        if chances is None:
+            chances, prefix = logits, "score"
+        titles = names[1:] if chances.shape[1] < len(names) else names
+        shares = dict(zip((f"{prefix}_{name}" for name in titles), chances.numpy().T, strict=True))
+        if facts.task == "multilabel":
+            return pl.DataFrame({**dict(zip(names, guess.T.astype("int8"), strict=True)), **shares})
+        return pl.DataFrame({"prediction": pl.Series(names, dtype=pl.String)[guess], **shares})
+
+
+def _frame(rows: Any, columns: list[str]) -> pl.DataFrame:
+    """Rows in memory as a frame of text and numbers, as a file would give them."""
+    import polars as pl
+
+    if isinstance(rows, (Tensor, np.ndarray)):
+        if rows.ndim != 2 or rows.shape[1] != len(columns):
+            raise DataError(
+                f"an array of shape {list(rows.shape)}: the run takes [N, {len(columns)}], {listed(columns)}"
+            )
+        rows = dict(zip(columns, np.asarray(rows).T, strict=True))
+    if not isinstance(rows, pl.DataFrame):
+        if hasattr(rows, "columns"):  # of pandas
+            rows = {name: rows[name].tolist() for name in rows.columns}
+        rows = pl.DataFrame(rows, strict=False)
+    require_columns(columns, rows.columns, knob="the run was trained on it", path="the rows")
+    return clean(plain_types(rows.select(columns)))
+
+
+def load(run: str | Path, *, allow: Sequence[str] = ()) -> Trained:
+    """The trained model of a run: its folder, its short id below ./runs, or `last`; ready to `predict`.
+
+    `allow` names packages of yours whose code its configuration may name.
+    """
+    return open_run(runs.find(str(run)), allow=allow)
 
 
 def open_run(folder: Path, *, overrides: Sequence[str] = (), allow: Sequence[str] = (), data: bool = False) -> Trained:

@@ -253,7 +253,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="other data, such as data.path=new.csv")
     parser.add_argument("--split", choices=SPLITS, help="which part (test)")
     given = parser.parse_intermixed_args(words)
-    folder = runs.find(given.run, Path("runs"))
+    folder = runs.find(given.run)
     allow, changed = commands.allowed(options.allow), options.allow_changed_data
     trained = inference.open_run(folder, overrides=given.overrides, allow=allow, data=True)
     rows = choose_rows(trained, split=given.split, overrides=given.overrides, allow_changed_data=changed)

@@ -91,6 +91,7 @@ class Outline:
     seed: int
     settings: Settings
     parts: dict[str, Part]
+    data: dict[str, Any]  # the node as it stands
     batch_size: int | None
     workers: int
 
@@ -109,7 +110,7 @@ def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[st
     parts = {slot: planner._part(slot) for slot in slots}
     batch_size, workers = planner._loader()
     planner.mistakes.stop()
-    return Outline(seed, settings, parts, batch_size, workers)
+    return Outline(seed, settings, parts, planner.cfg["data"], batch_size, workers)
 
 
 class _Planner:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data.reading import Place, require_columns
+from dltrain.data.reading import Place, listed, require_columns
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -92,12 +92,14 @@ def fit(
     return {**facts, "columns": columns}, notes
 
 
-def encode(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None) -> Tensor:
+def encode(
+    frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None, strict: bool = False
+) -> Tensor:
     """The rows of a table, text or typed, as float32 [rows, features], by a preprocessing from `fit`.
 
     A missing or non-finite number becomes the median of the train rows; a missing or unknown category is all
-    zeros. `place` says where a row stands, for the errors: a missing column, text where a number belongs, and
-    any missing value under missing="refuse".
+    zeros. `place` says where a row stands, for the errors: a missing column, text where a number belongs,
+    any missing value under missing="refuse", and an unknown category where `strict`.
     """
     place = place or (lambda row: f"row {row + 1}")
     require_columns([c["name"] for c in preprocessing["columns"]], frame.columns, knob="needed", path="the table")
@@ -107,6 +109,8 @@ def encode(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place |
         if column["kind"] == "text":
             codes = _codes(cells, column)
             _refuse(cells.is_null().to_numpy(), cells, preprocessing, place)
+            if strict:
+                _refuse_unknown(codes, cells, column, place)
             parts.append((codes[:, None] == np.arange(len(column["categories"]))).astype(np.float32))
         else:
             values = _numbers(cells, column["kind"], place)
@@ -120,21 +124,40 @@ def encode(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place |
 
 def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> list[str]:
     """What `encode` fills in or leaves out for these rows: one counted sentence per column and cause."""
-    notes = []
+    return sentences(gaps(frame, preprocessing), preprocessing)
+
+
+Gaps = dict[tuple[str, str], tuple[int, tuple[str, ...]]]  # (column, cause) -> how many, and a few of the words
+
+
+def gaps(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> Gaps:
+    """What is missing, unknown or infinite in each column."""
+    found: Gaps = {}
     for column in preprocessing["columns"]:
         name, cells = column["name"], _cells(frame, column, preprocessing["missing_marks"])
-        missing = cells.null_count()
-        if missing:
-            how = "encoded as no category" if column["kind"] == "text" else _by_median(column)
-            notes.append(f"column '{name}': {_values(missing)} missing, {how}")
+        if missing := cells.null_count():
+            found[name, "missing"] = missing, ()
         if column["kind"] == "text":
             new = cells.filter(~cells.is_in(column["categories"])).drop_nulls()
             if len(new):
-                words = ", ".join(f"'{word}'" for word in new.unique().sort().head(3))
-                which = f"{_values(len(new))} not among the train rows' ({words})"
-                notes.append(f"column '{name}': {which}, encoded as no category")
+                found[name, "unknown"] = len(new), tuple(new.unique().sort().head(3))
         elif infinite := int((~np.isfinite(_numbers(cells, column["kind"]))).sum()) - missing:
-            notes.append(f"column '{name}': {_values(infinite)} not finite (inf or nan), {_by_median(column)}")
+            found[name, "infinite"] = infinite, ()
+    return found
+
+
+def sentences(found: Gaps, preprocessing: dict[str, Any]) -> list[str]:
+    """What `encode` does about gaps, in words."""
+    columns, notes = {c["name"]: c for c in preprocessing["columns"]}, []
+    for (name, cause), (count, words) in found.items():
+        how = "encoded as no category" if columns[name]["kind"] == "text" else _by_median(columns[name])
+        quoted = ", ".join(f"'{word}'" for word in words)
+        what = {
+            "missing": "missing",
+            "unknown": f"not among the train rows' ({quoted})",
+            "infinite": "not finite (inf or nan)",
+        }[cause]
+        notes.append(f"column '{name}': {_values(count)} {what}, {how}")
     return notes
 
 
@@ -209,6 +232,17 @@ def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: dict[str, Any],
         raise DataError(
             f"{place(int(absent.argmax()))}: column '{cells.name}' has {_values(int(absent.sum()))} missing or not "
             "finite, and data.missing=refuse; data.missing=impute would take the train rows' median"
+        )
+
+
+def _refuse_unknown(codes: np.ndarray, cells: pl.Series, column: dict[str, Any], place: Place) -> None:
+    strange = (codes < 0) & cells.is_not_null().to_numpy()
+    if strange.any():
+        row, known = int(strange.argmax()), column["categories"]
+        raise DataError(
+            f"{place(row)}: '{cells[row]}' in column '{cells.name}' is unknown: the train rows had "
+            f"{listed(known)}\nCorrect it; or empty the cell if the value is missing; or add --allow-unknown to "
+            "predict as if it were no category"
         )
 
 

@@ -20,7 +20,7 @@ from dltrain.errors import ConfigError, DataError
 
 Channels = Literal["rgb", "gray"]
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's names; nothing that starts a program
 _IN_MEMORY = 512 << 20  # bytes of pixels that are held without asking
 _SAMPLED = 2_000  # train images that the mean and std of a streamed set are estimated on
@@ -173,7 +173,7 @@ def _scan(folder: Path, classes: list[str]) -> tuple[list[str], Tensor]:
         raise DataError(f"{folder / strangers[0]}: there is no such class among the train images")
     paths, labels = [], []
     for label, name in enumerate(classes):
-        found = sorted(_image_files(folder / name))
+        found = sorted(image_files(folder / name))
         paths += found
         labels += [label] * len(found)
     return paths, torch.tensor(labels, dtype=torch.int64)
@@ -182,12 +182,13 @@ def _scan(folder: Path, classes: list[str]) -> tuple[list[str], Tensor]:
 def _require_all(train: ImageFiles, classes: list[str], folder: Path) -> None:
     for name, count in zip(classes, train.y.bincount(minlength=len(classes)).tolist(), strict=True):
         if count == 0:
-            raise DataError(f"{folder / name} holds no image files ({' '.join(_SUFFIXES)})")
+            raise DataError(f"{folder / name} holds no image files ({' '.join(SUFFIXES)})")
 
 
-def _image_files(folder: Path) -> Iterator[str]:
+def image_files(folder: Path) -> Iterator[str]:
+    """The image files in a folder and below it, in no order."""
     for place, _, names in os.walk(folder):
-        yield from (os.path.join(place, f) for f in names if f.lower().endswith(_SUFFIXES) and f[0] != ".")
+        yield from (os.path.join(place, f) for f in names if f.lower().endswith(SUFFIXES) and f[0] != ".")
 
 
 def _share_out(parts, *, val, test, seed, folders):

@@ -10,8 +10,10 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from dltrain.data.download import Remote, fetch
 from dltrain.errors import ConfigError, DataError
 
 _MAX_BYTES = 4 << 30  # larger than any set of this kind: a header that promises more is damaged or hostile
+_ANY = 1 << 62
 _CHUNK = 1 << 20  # bytes
 
 _IDX_FILES = (
@@ -96,20 +99,40 @@ def read_idx(path: str | Path) -> Tensor:
     the data. A file that holds more or less than its header says is a DataError, found without reading further.
     """
     path = Path(path)
+    with _opened(path) as (file, size):
+        shape, begin, body = _idx_header(file, path, size, largest=_MAX_BYTES)
+        return torch.frombuffer(_read_exactly(file, path, begin, body), dtype=torch.uint8).view(shape)
+
+
+def idx_pieces(path: str | Path, *, bytes_each: int) -> Iterator[Tensor]:
+    """The array of `read_idx` in pieces along its first dimension, of any size altogether."""
+    path = Path(path)
+    with _opened(path) as (file, size):
+        shape, begin, body = _idx_header(file, path, size, largest=_ANY)
+        each = math.prod(shape[1:])
+        step = max(1, bytes_each // each) * each
+        for start in range(0, body, step):
+            last = start + step >= body
+            content = _read_exactly(file, path, begin + start, min(step, body - start), whole=last)
+            yield torch.frombuffer(content, dtype=torch.uint8).view(-1, *shape[1:])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, int | None]]:
+    """The unpacked content of a file, and its size, where that is known before it is read."""
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"  # by content: browsers unpack a file and keep its name
             raw.seek(0)
-            if packed:
-                return _read_idx(gzip.GzipFile(fileobj=raw), path, size=None)
-            return _read_idx(raw, path, size=os.fstat(raw.fileno()).st_size)
+            yield (gzip.GzipFile(fileobj=raw), None) if packed else (raw, os.fstat(raw.fileno()).st_size)
     except EOFError:
         raise DataError(f"{path}: truncated: the compressed data breaks off inside the header") from None
     except (OSError, zlib.error) as error:  # a damaged gzip stream is an OSError
         raise DataError(f"{path}: cannot be read: {error}") from error
 
 
-def _read_idx(file, path, size):
+def _idx_header(file: Any, path: Path, size: int | None, *, largest: int) -> tuple[tuple[int, ...], int, int]:
+    """The shape, the bytes before the data, and the bytes of the data."""
     head = file.read(4)
     if head.lstrip().startswith(b"<"):
         raise DataError(f"{path}: this is a web page, not an IDX file; download it again")
@@ -123,18 +146,18 @@ def _read_idx(file, path, size):
         raise DataError(f"{path}: truncated: the file ends inside its header")
     shape = struct.unpack(f">{head[3]}I", packed_dims)
     body, begin = math.prod(shape), 4 + len(packed_dims)
-    if not 0 < body <= _MAX_BYTES:
+    if not 0 < body <= largest:
         raise DataError(f"{path}: the header gives the shape {list(shape)}, {body:,} bytes: the file is damaged")
     if size is not None and size != begin + body:
         raise DataError(f"{path}: expected {begin + body:,} bytes, got {size:,}")
-    content = _read_exactly(file, path, begin, body)
-    return torch.frombuffer(content, dtype=torch.uint8).view(shape)
+    return shape, begin, body
 
 
-def _read_exactly(file, path, begin, body):
+def _read_exactly(file, path, begin, body, *, whole=True):
+    """The next `body` bytes; `whole` if nothing may follow them."""
     content, end = bytearray(), ""
     try:  # one byte too many is enough to know; it also makes gzip compare its checksum
-        while chunk := file.read1(min(_CHUNK, body + 1 - len(content))):
+        while chunk := file.read1(min(_CHUNK, body + whole - len(content))):
             content += chunk
     except EOFError:
         end = " before the compressed data broke off"

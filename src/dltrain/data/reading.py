@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import islice
@@ -18,7 +18,7 @@ from dltrain.errors import ConfigError, DataError
 if TYPE_CHECKING:
     import polars as pl
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _PARQUET = {".parquet", ".pq"}
 _CHUNK = 20_000  # rows held as Python strings at a time
 
@@ -58,13 +58,13 @@ def read_table(path: str | Path, *, separator: str | None = None) -> Table:
         raise DataError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
     if path.suffix in _PARQUET:
         return _read_parquet(path)
-    mark = _separator(path, separator)
+    mark = separator_of(path, separator)
     text, notes = _decode(path)
-    header, line = _read_header(path, text, mark)
-    frame, lines = _read_plain(text, mark, header, line) or _read_quoted(path, text, mark, header)
+    header, line = read_header(path, text, mark)
+    frame, lines = parse(path, text, mark, header, line)
     if not len(frame):
-        raise DataError(f"{path}: has a header ({_listed(header)}) and no rows under it")
-    frame = _without_index(path, _clean(frame), notes)
+        raise DataError(f"{path}: has a header ({listed(header)}) and no rows under it")
+    frame = _without_index(path, clean(frame), notes)
     return Table(path, frame, lines, tuple(notes))
 
 
@@ -87,18 +87,19 @@ def require_columns(wanted: list[str], columns: list[str], *, knob: str, path: P
         if name not in columns:
             near = get_close_matches(name, columns, n=1, cutoff=0.6)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise DataError(f"{path}: no column '{name}' ({knob}){hint}\nIts columns: {_listed(columns)}")
+            raise DataError(f"{path}: no column '{name}' ({knob}){hint}\nIts columns: {listed(columns)}")
 
 
-def _separator(path: Path, separator: str | None) -> str:
+def separator_of(path: Path, separator: str | None) -> str:
+    """The character between cells: as given ("tab" is one), else by the file's ending."""
     if separator is None:
-        if path.suffix.lower() not in _SEPARATORS:
-            known = ", ".join([*_SEPARATORS, *sorted(_PARQUET)])
+        if path.suffix.lower() not in SEPARATORS:
+            known = ", ".join([*SEPARATORS, *sorted(_PARQUET)])
             raise DataError(
                 f"{path}: the ending '{path.suffix}' is not one of {known}\n"
                 "If it is a text table, say how its cells are separated: data.separator=','"
             )
-        return _SEPARATORS[path.suffix.lower()]
+        return SEPARATORS[path.suffix.lower()]
     mark = "\t" if separator in ("tab", "\\t") else separator
     if len(mark) != 1 or not mark.isascii() or mark in '"\r\n':
         raise ConfigError(f"data.separator={separator!r}: write one ASCII character, or tab")
@@ -126,14 +127,14 @@ def _decode(path: Path) -> tuple[str, list[str]]:
     return text, notes
 
 
-def _read_header(path: Path, text: str, mark: str) -> tuple[list[str], int]:
-    """The column names and the number of the last line they take."""
+def read_header(path: Path, text: str, mark: str, *, alone: Sequence[str] = ()) -> tuple[list[str], int]:
+    """The column names and the number of the last line they take; a single one must be among `alone`."""
     reader = _reader(text, mark)
     try:
         header = [name.strip() for name in next(row for row in reader if row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from None
-    if len(header) == 1:
+    if len(header) == 1 and header[0] not in alone:
         found = max(",;\t|", key=header[0].count)
         hint = f"its cells look separated by {'tab' if found == chr(9) else repr(found)}: data.separator="
         raise DataError(
@@ -141,10 +142,21 @@ def _read_header(path: Path, text: str, mark: str) -> tuple[list[str], int]:
             + (f"\n{hint}{'tab' if found == chr(9) else repr(found)}" if found in header[0] else "")
         )
     if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise DataError(f"{path}: the header names {_listed(twice)} more than once; every column needs its own name")
+        raise DataError(f"{path}: the header names {listed(twice)} more than once; every column needs its own name")
     if all(_is_number(name) for name in header) and header != [str(i) for i in range(len(header))]:
-        raise DataError(f"{path}: the first line holds only numbers ({_listed(header)}); it must hold the column names")
+        raise DataError(f"{path}: the first line holds only numbers ({listed(header)}); it must hold the column names")
     return header, reader.line_num
+
+
+def parse(
+    path: Path, text: str, mark: str, header: list[str], line: int, *, skipped: int = 0
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """The cells of a text table as they stand, and the line of each row.
+
+    `line` is the last one of the header; between it and the rows lie `skipped` lines that are not in the text.
+    """
+    plain = _read_plain(text, mark, header, line + skipped)
+    return plain or _read_quoted(path, text, mark, header, skipped)
 
 
 def _read_plain(text: str, mark: str, header: list[str], line: int) -> tuple[pl.DataFrame, np.ndarray] | None:
@@ -158,7 +170,7 @@ def _read_plain(text: str, mark: str, header: list[str], line: int) -> tuple[pl.
     characters = np.frombuffer(raw, dtype=np.uint8)
     ends = np.append(np.flatnonzero(characters == ord("\n")), len(raw))
     cells = np.diff(np.searchsorted(np.flatnonzero(characters == ord(mark)), ends), prepend=0) + 1
-    strange = '"' in text or text.count("\r") != text.count("\r\n")
+    strange = '"' in text or text.count("\r") != text.count("\r\n") or (len(header) == 1 and "\n\n" in text)
     if strange or len(ends) == 1 or (cells != len(header)).any():
         return None
     frame = pl.read_csv(
@@ -173,7 +185,7 @@ def _read_plain(text: str, mark: str, header: list[str], line: int) -> tuple[pl.
     return frame, np.arange(line + 1, line + len(ends))
 
 
-def _read_quoted(path: Path, text: str, mark: str, header: list[str]) -> tuple[pl.DataFrame, np.ndarray]:
+def _read_quoted(path: Path, text: str, mark: str, header: list[str], skipped: int) -> tuple[pl.DataFrame, np.ndarray]:
     """Any well-formed file, by Python's csv module, which knows the line it is on."""
     import polars as pl
 
@@ -184,8 +196,8 @@ def _read_quoted(path: Path, text: str, mark: str, header: list[str]) -> tuple[p
         for row in reader:
             if row:  # a blank line is not a row
                 if len(row) != len(header):
-                    raise DataError(_ragged(path, text, mark, header, line=last + 1, cells=len(row)))
-                lines.append(last + 1)
+                    raise DataError(_ragged(path, text, mark, header, line=last + 1 + skipped, cells=len(row)))
+                lines.append(last + 1 + skipped)
                 yield row
             last = reader.line_num
 
@@ -199,7 +211,8 @@ def _read_quoted(path: Path, text: str, mark: str, header: list[str]) -> tuple[p
                 pl.DataFrame({n: pl.Series(c, dtype=pl.String) for n, c in zip(header, columns, strict=True)})
             )
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: {error} (is a quotation mark left open?)") from None
+        line = reader.line_num + skipped
+        raise DataError(f"{path}, line {line}: {error} (is a quotation mark left open?)") from None
     frame = pl.concat(chunks) if chunks else pl.DataFrame(schema=dict.fromkeys(header, pl.String))
     return frame, np.array(lines[1:], dtype=np.int64)
 
@@ -208,7 +221,7 @@ def _ragged(path: Path, text: str, mark: str, header: list[str], *, line: int, c
     where = f"{path}, line {line}: {cells} cells where the header has {len(header)}"
     widths = {len(row) for row in islice((row for row in _reader(text, mark) if row), 1, 1000)}
     if widths == {cells}:
-        return f"{where}, and so in every row; the header ({_listed(header)}) must name every column"
+        return f"{where}, and so in every row; the header ({listed(header)}) must name every column"
     return f"{where}; a cell that holds the separator {mark!r} needs quotation marks around it"
 
 
@@ -216,7 +229,8 @@ def _reader(text: str, mark: str):
     return csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=mark != " ", strict=True)
 
 
-def _clean(frame: pl.DataFrame) -> pl.DataFrame:
+def clean(frame: pl.DataFrame) -> pl.DataFrame:
+    """Text without the spaces around it; where none is left the cell is missing."""
     import polars as pl
 
     text = pl.col(pl.String).str.strip_chars()
@@ -238,20 +252,38 @@ def _read_parquet(path: Path) -> Table:
     import polars as pl
 
     raw = path.read_bytes()
-    if not raw.startswith(b"PAR1") or not raw.endswith(b"PAR1") or len(raw) < 12:
-        raise DataError(
-            f"{path}: not a whole Parquet file ({len(raw)} bytes; it must begin and end with PAR1); "
-            "was it cut off while being copied?"
-        )
+    check_parquet(path, raw[:4], raw[-4:], len(raw))
     try:
-        frame = pl.read_parquet(io.BytesIO(raw))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        frame = plain_types(pl.read_parquet(io.BytesIO(raw)))
+    except parquet_errors() as error:
         raise DataError(f"{path}: cannot be read as Parquet: {_short(str(error))}") from None
     if not len(frame):
-        raise DataError(f"{path}: has columns ({_listed(frame.columns)}) and no rows")
-    frame = frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String), pl.col(pl.Decimal).cast(pl.Float64))
+        raise DataError(f"{path}: has columns ({listed(frame.columns)}) and no rows")
     notes: list[str] = []
-    return Table(path, _without_index(path, _clean(frame), notes), np.arange(1, len(frame) + 1), tuple(notes))
+    return Table(path, _without_index(path, clean(frame), notes), np.arange(1, len(frame) + 1), tuple(notes))
+
+
+def check_parquet(path: Path, head: bytes, tail: bytes, size: int) -> None:
+    """Raises DataError for a file that is not whole."""
+    if head != b"PAR1" or tail != b"PAR1" or size < 12:
+        raise DataError(
+            f"{path}: not a whole Parquet file ({size} bytes; it must begin and end with PAR1); "
+            "was it cut off while being copied?"
+        )
+
+
+def parquet_errors() -> tuple[type[BaseException], ...]:
+    """What polars raises over a damaged file."""
+    import polars as pl
+
+    return pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError
+
+
+def plain_types(frame: pl.DataFrame) -> pl.DataFrame:
+    """Categories as text, decimals as floats."""
+    import polars as pl
+
+    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String), pl.col(pl.Decimal).cast(pl.Float64))
 
 
 def _is_number(text: str) -> bool:
@@ -262,7 +294,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _listed(names: list[str], limit: int = 12) -> str:
+def listed(names: list[str], limit: int = 12) -> str:
+    """Names for a message."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(_short(name) or "(no name)" for name in names[:limit]) + more
 

@@ -1,0 +1,156 @@
+"""`dltrain predict RUN INPUT`: what a trained model says of new rows, read and written piece by piece."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from dltrain import commands, inference, runs, storage
+from dltrain.data import streaming
+from dltrain.data.encoding import Gaps, gaps, sentences
+from dltrain.data.reading import SEPARATORS, listed
+from dltrain.errors import ConfigError, DataError, StorageError
+from dltrain.inference import Trained
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PARQUET = (".parquet", ".pq")
+
+
+def predict(
+    trained: Trained, source: Path | BinaryIO, *, allow_unknown: bool = False, found: Gaps | None = None
+) -> Iterator[pl.DataFrame]:
+    """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`.
+
+    source: a CSV, TSV or Parquet file, an image file, a folder of them, an IDX file, or an open stream of a CSV file.
+    What was missing or unknown is counted in `found`. Raises DataError for what does not fit the run.
+    """
+    kind = streaming.kind_of(source) if isinstance(source, Path) else "text"
+    _check_kind(trained, kind, source)
+    if kind in ("text", "parquet"):
+        yield from _of_table(trained, source, kind, allow_unknown, {} if found is None else found)
+    elif kind == "idx":
+        for pixels in streaming.idx(source, trained.facts.in_shape):
+            yield trained.predict(pixels)
+    else:
+        import polars as pl
+
+        _, height, width = trained.facts.in_shape
+        channels = trained.facts.preprocessing["channels"]
+        for names, pixels in streaming.pictures(source, size=(height, width), channels=channels):
+            yield trained.predict(pixels).insert_column(0, pl.Series("file", names))
+
+
+def _of_table(trained: Trained, source: Any, kind: str, allow_unknown: bool, found: Gaps) -> Iterator[pl.DataFrame]:
+    columns, preprocessing = trained.facts.columns, trained.facts.preprocessing
+    if kind == "parquet":
+        pieces = streaming.parquet(source, columns)
+    else:
+        known = isinstance(source, Path) and source.suffix.lower() in SEPARATORS
+        separator = None if known else trained.outline.data.get("separator")
+        pieces = streaming.text_table(source, columns, separator=separator)
+    for piece in pieces:
+        x = trained.inputs(piece.frame, place=piece.place, allow_unknown=allow_unknown)
+        for key, (count, words) in gaps(piece.frame, preprocessing).items():
+            before, seen = found.get(key, (0, ()))
+            found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
+        yield trained.answers(trained.logits(x))
+
+
+def _check_kind(trained: Trained, kind: str, source: Any) -> None:
+    """Raises DataError where the input is of another kind than what the run was trained on."""
+    facts = trained.facts
+    if facts.kind == "dataset":
+        shape = ", ".join(map(str, ("N", *facts.in_shape)))
+        raise DataError(
+            f"{trained.folder} was trained on a Dataset, whose preprocessing is code: in Python, "
+            f"dltrain.load(RUN).predict(x) takes inputs [{shape}] as that Dataset gives them"
+        )
+    if facts.kind == "table" and kind not in ("text", "parquet"):
+        raise DataError(f"{source}: the run was trained on a table with the columns {listed(facts.columns)}")
+    if facts.kind == "images" and kind not in ("pictures", "idx"):
+        shape = list(facts.in_shape)
+        raise DataError(f"{source}: the run was trained on images {shape}: give a folder of them, or an IDX file")
+
+
+# -- the answers on their way out ----------------------------------------------------------------------------------
+
+
+def write(pieces: Iterator[pl.DataFrame], path: Path) -> int:
+    """Writes a CSV or Parquet file whole or not at all, in the place of one that may be there; returns its rows.
+
+    Raises StorageError when the file system refuses; what was there before stays.
+    """
+    draft = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    parts = draft.with_name(f"{draft.name}.parts")
+    rows = 0
+    try:
+        if path.suffix in _PARQUET:
+            rows = _parquet(pieces, draft, parts)
+        else:
+            log = storage.Log(draft)
+            for piece in pieces:
+                log.write(piece.write_csv(include_header=not rows).encode())
+                rows += len(piece)
+            log.sync()
+        storage.disk.rename(draft, path)
+        storage.sync(path.parent)
+        return rows
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    finally:
+        for left in (draft, parts):
+            with suppress(OSError):
+                storage.remove(left)
+
+
+def _parquet(pieces: Iterator[pl.DataFrame], draft: Path, parts: Path) -> int:
+    """One Parquet file from many small ones, which are joined without holding them all: polars has no writer that
+    takes pieces.
+    """
+    import polars as pl
+
+    storage.disk.mkdir(parts)
+    rows = 0
+    for number, piece in enumerate(pieces):
+        piece.write_parquet(parts / f"{number:08d}.parquet")
+        rows += len(piece)
+    pl.scan_parquet(parts / "*.parquet").sink_parquet(draft)
+    storage.sync(draft)
+    return rows
+
+
+def command(words: list[str], options: argparse.Namespace) -> int:
+    """`dltrain predict RUN INPUT`: a table on standard output, or in the file that -o names."""
+    parser = commands.parser("predict", "What the best weights of a run say of new rows.")
+    parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument("input", metavar="INPUT", help="CSV, TSV, Parquet, a folder of images, an IDX file, or -")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .csv or .parquet file")
+    parser.add_argument("--allow-unknown", action="store_true", help="a category that is new counts as none")
+    given = parser.parse_intermixed_args(words)
+    output = given.output
+    if output and output.suffix not in (".csv", *_PARQUET):
+        raise ConfigError(f"-o {output}: name a .csv or a .parquet file")
+    if output and not output.parent.is_dir():
+        raise ConfigError(f"-o {output}: there is no folder {output.parent}")
+    if output and output.is_dir():
+        raise ConfigError(f"-o {output} is a folder; name a file")
+    trained = inference.open_run(runs.find(given.run), allow=commands.allowed(options.allow))
+    source = sys.stdin.buffer if given.input == "-" else Path(given.input).expanduser()
+    found: Gaps = {}
+    pieces = predict(trained, source, allow_unknown=given.allow_unknown, found=found)
+    if output:
+        rows = write(pieces, output)
+        print(f"{rows:,} row{'s' * (rows != 1)} predicted by {trained.checkpoint.name}, in {output}")
+    else:
+        for number, piece in enumerate(pieces):
+            sys.stdout.write(piece.write_csv(include_header=number == 0))
+    for note in sentences(found, trained.facts.preprocessing) if found else ():
+        print(f"note: {note}", file=sys.stderr)
+    return 0

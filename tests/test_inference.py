@@ -1,0 +1,245 @@
+"""A run folder is enough: the same bits go into the model as in training, and what comes out has names."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+from sklearn import datasets
+
+import dltrain
+from dltrain import config, experiment, inference, models, runs
+from dltrain.data.folders import read_image
+from dltrain.data.loaders import make_loader
+from dltrain.data.reading import read_table
+from dltrain.errors import CheckpointError, ConfigError, DataError
+from dltrain.plan import make_plan
+
+ALL = ("data.val=0", "data.test=0")  # every row is a train row, in the order of the file
+MIXED = """side,area,new,rooms,price
+north,50.5,true,1,10.5
+south,,false,2,11
+ east ,70,true,2,12.25
+north,81.25,false,?,13
+,1e3,true,4,14
+south,7,false,5,15.5
+"""
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """Trains for a moment; returns the run's folder and its plan."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixed.csv").write_text(MIXED)
+
+    def run(*typed):
+        typed = [*typed, "trainer.max_steps=2", "trainer.tensorboard=false", "trainer.threads=1"]
+        plan = make_plan(config.compose(typed))
+        folder = runs.create(plan.runs_dir, plan.name)
+        experiment.prepare(plan, folder, ["dltrain", *typed])
+        experiment.train(plan, folder)
+        return folder, plan
+
+    return run
+
+
+TABLE = ("data=table", "data.path=mixed.csv", "data.target=price", "data.task=regression", "data.missing_marks=['?']")
+
+
+@pytest.mark.parametrize("scaling", ["standard", "quantile", "none"])
+def test_a_table_becomes_the_same_bits_as_in_training(train, scaling):
+    folder, plan = train(*TABLE, *ALL, f"data.scaling={scaling}")
+    trained = dltrain.load(folder)
+    rows = read_table("mixed.csv").frame
+    assert torch.equal(trained.inputs(rows), plan.data.train.x)
+    shuffled = rows.select("rooms", "price", "new", "side", "area")
+    assert torch.equal(trained.inputs(shuffled), plan.data.train.x)
+    typed = [
+        {"side": "north", "area": 50.5, "new": True, "rooms": 1},
+        {"side": None, "area": 1000, "new": True, "rooms": 4.0},
+    ]
+    assert torch.equal(trained.inputs(typed), plan.data.train.x[[0, 4]])
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
+def test_arrays_become_the_same_bits_as_in_training(train, name):
+    folder, plan = train(f"data={name}", *ALL)
+    raw = getattr(datasets, f"load_{name}")().data
+    for rows in (raw, torch.from_numpy(raw)):
+        assert torch.equal(dltrain.load(folder).inputs(rows), plan.data.train.x)
+
+
+@pytest.mark.parametrize("scaling", ["unit", "standard", "none"])
+def test_digits_become_the_same_bits_as_in_training(train, scaling):
+    folder, plan = train("data=digits", *ALL, f"data.scaling={scaling}")
+    images = datasets.load_digits().images
+    trained = dltrain.load(folder)
+    assert torch.equal(trained.inputs(images), plan.data.train.x)
+    assert torch.equal(trained.inputs(images[:, None]), plan.data.train.x)
+    bright = torch.full((1, 8, 8), 255, dtype=torch.uint8)  # a picture's white is the set's 16
+    assert torch.equal(trained.inputs(bright), trained.inputs(np.full((1, 8, 8), 16.0)))
+
+
+def test_pictures_become_the_same_bits_as_in_training(train, tmp_path):
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (9, 7), tuple(c + i for c in colour)).save(tmp_path / "pictures" / name / f"{i}.png")
+    folder, plan = train("data=image_folder", "data.root=pictures", "data.image_size=6", *ALL)
+    batch = next(make_loader(plan.data.train, batch_size=8).epoch())
+    files = sorted(tmp_path.glob("pictures/*/*.png"))
+    pixels = torch.stack([read_image(f, size=(6, 6)) for f in files])
+    assert torch.equal(dltrain.load(folder).inputs(pixels), batch.x)
+
+
+def test_answers_of_classes(train):
+    folder, plan = train("data=iris")
+    trained = dltrain.load(folder)
+    assert trained.classes == ("setosa", "versicolor", "virginica")
+    answers = trained.predict(datasets.load_iris().data)
+    assert answers.columns == ["prediction", "p_setosa", "p_versicolor", "p_virginica"]
+    shares = answers.drop("prediction").to_numpy()
+    assert shares.sum(1) == pytest.approx(1, abs=1e-6)
+    assert answers["prediction"].to_list() == [trained.classes[i] for i in shares.argmax(1)]
+    best = inference.checkpoint.load(trained.checkpoint)[0]
+    model = plan.parts["model"](**plan.sizes)
+    model.load_state_dict(best)
+    with torch.no_grad():
+        logits = model.eval()(trained.inputs(datasets.load_iris().data))
+    assert torch.equal(trained.logits(trained.inputs(datasets.load_iris().data)), logits)
+    assert trained.predict(np.empty((0, 4))).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("typed", "columns"),
+    [
+        (["data.positive=setosa"], ["prediction", "p_rest", "p_setosa"]),
+        (["data.positive=setosa", "loss=hinge"], ["prediction", "score_setosa"]),
+        (["loss=hinge"], ["prediction", "score_setosa", "score_versicolor", "score_virginica"]),
+        (["loss=one_hot_mse"], ["prediction", "p_setosa", "p_versicolor", "p_virginica"]),
+    ],
+)
+def test_what_the_loss_makes_of_outputs_names_the_columns(train, typed, columns):
+    folder, _ = train("data=iris", *typed)
+    answers = dltrain.load(folder).predict(datasets.load_iris().data)
+    assert answers.columns == columns
+    if columns[1].startswith("p_"):
+        assert answers.drop("prediction").to_numpy().sum(1) == pytest.approx(1, abs=1e-6)
+
+
+def test_answers_of_labels_and_values(train):
+    folder, _ = train("data=multilabel")
+    answers = dltrain.load(folder).predict({"x1": [1.0, -1], "x2": [0.0, 2]})
+    assert answers.columns == ["right", "above", "far", "p_right", "p_above", "p_far"]
+    assert answers.select("right", "above", "far").to_numpy().tolist() == (answers.to_numpy()[:, 3:] > 0.5).tolist()
+    folder, plan = train("data=diabetes")
+    trained = dltrain.load(folder)
+    raw = datasets.load_diabetes(scaled=False).data
+    values = trained.logits(trained.inputs(raw)).double() * plan.data.target_std + plan.data.target_mean
+    assert trained.predict(raw)["progression"].to_numpy() == pytest.approx(values[:, 0].numpy(), rel=1e-6)
+
+
+def test_rows_that_do_not_fit_are_refused(train):
+    folder, _ = train(*TABLE, *ALL)
+    trained = dltrain.load(folder)
+    row = {"side": "north", "area": 1.0, "new": True, "rooms": 3}
+    for change, sentence in (
+        ({"side": "west"}, "row 1: 'west' in column 'side' is unknown: the train rows had east, north, south"),
+        ({"area": "large"}, "row 1: 'large' in column 'area' is not a number"),
+        ({"new": "perhaps"}, "'perhaps' in column 'new' is not true or false"),
+    ):
+        with pytest.raises(DataError) as error:
+            trained.predict([{**row, **change}])
+        assert sentence in str(error.value)
+    trained.predict([{**row, "side": "west"}], allow_unknown=True)
+    with pytest.raises(DataError, match="no column 'rooms'"):
+        trained.predict({k: [v] for k, v in row.items() if k != "rooms"})
+    with pytest.raises(DataError, match=r"an array of shape \[2, 3\]: the run takes \[N, 4\], side, area, new, rooms"):
+        trained.predict(np.zeros((2, 3)))
+    images, _ = train("data=digits")
+    with pytest.raises(DataError, match=r"rows of shape \[2, 3, 8, 8\]: the run takes \[N, 1, 8, 8\]"):
+        dltrain.load(images).predict(np.zeros((2, 3, 8, 8)))
+
+
+def test_pretrained_weights_are_not_downloaded_again(tmp_path):
+    part = inference.Part(models.torchvision, {"name": "resnet18", "weights": "DEFAULT"})
+    known = {"in_features": 3 * 8 * 8, "in_shape": (3, 8, 8), "out_features": 5}
+    with torch.device("meta"):
+        like = part(**known).state_dict()
+    weights = {k: torch.rand(v.shape).to(v.dtype) for k, v in like.items()}
+    model = inference._network(part, known, weights, tmp_path)
+    assert torch.equal(model.state_dict()["fc.weight"], weights["fc.weight"])
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 5)
+
+
+def test_a_gpu_that_is_not_here_gives_way(train):
+    folder, _ = train("data=iris")
+    file = folder / "config.yaml"
+    file.write_text(file.read_text().replace("device: auto", "device: cuda:7"))
+    assert dltrain.load(folder).predict(np.zeros((1, 4))).shape == (1, 4)
+
+
+HOSTILE = {  # what a stranger may have written into data.json; each is refused, whatever the rows
+    "no JSON": "{",
+    "a list": "[]",
+    "a name as the task": {"task": "os.system"},
+    "no classes": {"classes": []},
+    "a huge shape": {"in_shape": [1 << 40]},
+    "another shape": {"in_shape": [5]},
+    "a word as the mean": {"preprocessing": {"columns": [{"mean": "x"}]}},
+    "a deviation of zero": {"preprocessing": {"columns": [{"std": 0}]}},
+    "an infinite median": {"preprocessing": {"columns": [{"median": 1e999}]}},
+    "a name that is a list": {"preprocessing": {"columns": [{"name": ["x"]}]}},
+    "another kind": {"preprocessing": {"kind": "pickle"}},
+    "a scale that falls": {"preprocessing": {"columns": [{"quantiles": [2, 1]}]}},
+    "categories twice": {"preprocessing": {"columns": [{"kind": "text", "categories": ["a", "a"]}]}},
+    "targets too many": {"target_mean": [1.0, 2.0], "target_std": [1.0, 2.0]},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_facts_that_no_run_writes_are_refused(train, name):
+    folder, _ = train("data=iris", *ALL)
+    change, file = HOSTILE[name], folder / "data.json"
+    if isinstance(change, str):
+        file.write_text(change)
+    else:
+        content = json.loads(file.read_text())
+        for key, value in change.items():
+            if isinstance(value, dict):
+                columns = value.pop("columns", [{}])
+                content[key] |= value
+                content[key]["columns"][0] |= columns[0]
+            else:
+                content[key] = value
+        file.write_text(json.dumps(content))
+    with pytest.raises((DataError, ConfigError)) as error:
+        dltrain.load(folder)
+    assert "data.json" in str(error.value)
+
+
+def test_weights_of_another_model_are_refused(train, tmp_path):
+    folder, _ = train("data=iris")
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    file = copy / "config.yaml"
+    file.write_text(file.read_text().replace("- 128", "- 32"))
+    with pytest.raises(CheckpointError, match="does not fit this configuration: model"):
+        dltrain.load(copy)
+
+
+def test_frames_of_other_libraries(train):
+    folder, _ = train("data=iris")
+
+    class Pandas:  # as much of it as is used, since it is no dependency
+        columns = ("a",)
+
+    trained = dltrain.load(folder)
+    names = trained.facts.columns
+    rows = pl.DataFrame({name: [1.0, 2.0] for name in names})
+    Pandas.columns = tuple(names)
+    Pandas.__getitem__ = lambda self, name: rows[name].to_numpy()
+    assert trained.predict(Pandas()).equals(trained.predict(rows))

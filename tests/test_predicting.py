@@ -1,0 +1,220 @@
+"""`dltrain predict` as a user types it: every kind of input, whole files or none, and what is wrong in a sentence."""
+
+import errno
+import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+import dltrain
+from dltrain import cli, predicting, runs, storage
+from dltrain.data import streaming
+
+SHORT = ("trainer.max_steps=3", "trainer.tensorboard=false", "trainer.threads=1")
+TABLE = ("data=table", "data.path=houses.csv", "data.target=price", "data.drop=[id]", "data.task=regression")
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, stdin=None):
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def houses(command):
+    """A run on a table; returns its folder."""
+    lines = [f"{i},{50 + i % 40},{'north' if i % 3 else 'south'},{1000 + 13 * (i % 40)}" for i in range(120)]
+    Path("houses.csv").write_text("id,area,side,price\n" + "\n".join(lines) + "\n")
+    code, _, err = command(*TABLE, *SHORT)
+    assert code == 0, err
+    return runs.find("last", Path("runs"))
+
+
+def test_every_form_of_a_table_gives_the_same(command, houses):
+    table = pl.read_csv("houses.csv")
+    table.write_csv("t.tsv", separator="\t")
+    table.write_csv("t.txt", separator="\t")
+    table.select("side", "area").write_parquet("t.parquet")
+    code, expected, err = command("predict", "last", "houses.csv")
+    assert (code, err) == (0, "")
+    assert expected.splitlines()[0] == "price"
+    assert len(expected.splitlines()) == 121
+    for source in ("t.tsv", "t.txt", "t.parquet"):
+        assert command("predict", "last", source) == (0, expected, "")
+    assert command("predict", "last", "-", stdin=Path("houses.csv").read_text()) == (0, expected, "")
+    for name, read in (("out.csv", pl.read_csv), ("out.parquet", pl.read_parquet)):
+        code, out, _ = command("predict", "last", "houses.csv", "-o", name)
+        assert out == f"120 rows predicted by {dltrain.load('last').checkpoint.name}, in {name}\n"
+        assert read(name)["price"].to_list() == pytest.approx([float(v) for v in expected.split()[1:]])
+    assert not [p for p in os.listdir() if p.startswith(".tmp")]
+
+
+def test_pieces_add_up_to_the_whole(command, houses, monkeypatch):
+    whole = command("predict", "last", "houses.csv")[1]
+    monkeypatch.setattr(streaming, "_CHARACTERS", 100)
+    monkeypatch.setattr(predicting.streaming.text_table, "__kwdefaults__", {"separator": None, "characters": 100})
+    for name in ("out.csv", "out.parquet"):
+        assert command("predict", "last", "houses.csv", "-o", name)[0] == 0
+    values = [float(v) for v in whole.split()[1:]]
+    assert pl.read_csv("out.csv")["price"].to_list() == pytest.approx(values)
+    assert pl.read_parquet("out.parquet")["price"].to_list() == pytest.approx(values)
+    code, _, err = command("predict", "last", "-", stdin="side,area\n" + "north,\n" * 50 + "south,7\n")
+    assert code == 0
+    assert err == "note: column 'area': 50 values missing, replaced by the train rows' median 70\n"
+
+
+def test_what_does_not_fit_is_said_with_its_line(command, houses):
+    for text, sentence in (
+        (
+            "area,side\n50,north\n60,west\n",
+            "line 3: 'west' in column 'side' is unknown: the train rows had north, south",
+        ),
+        ("area,sides\n50,north\n", "no column 'side' (the run was trained on it); did you mean 'sides'?"),
+        ("area,side\nlarge,north\n", "line 2: 'large' in column 'area' is not a number"),
+        ("area,side\n", "has a header (area, side) and no rows under it"),
+        ("", "the file is empty"),
+    ):
+        Path("new.csv").write_text(text)
+        for arguments in (["new.csv"], ["-"], ["new.csv", "-o", "out.csv"], ["new.csv", "-o", "out.parquet"]):
+            code, out, err = command("predict", "last", *arguments, stdin=text)
+            assert (code, out) == (3, "")
+            assert sentence in err
+            assert len(err.splitlines()) <= 4
+    assert not Path("out.csv").exists()
+    assert not Path("out.parquet").exists()
+    assert not [p for p in os.listdir() if p.startswith(".tmp")]
+    code, out, err = command("predict", "last", "-", "--allow-unknown", stdin="area,side\n50,west\n50,\n")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "1 value not among the train rows' ('west'), encoded as no category" in err
+    assert out.splitlines()[1] == out.splitlines()[2]
+
+
+def test_bad_words_and_runs_get_one_clear_sentence(command, houses, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for arguments, code, sentence in (
+        (["last"], 2, "the following arguments are required: INPUT"),
+        (["zzzz", "houses.csv"], 2, "no run called `zzzz`"),
+        (["last", "none.csv"], 3, "none.csv: no such file"),
+        (["last", "folder"], 3, "folder: the run was trained on a table with the columns area, side"),
+        (["last", "houses.csv", "-o", "out.txt"], 2, "-o out.txt: name a .csv or a .parquet file"),
+        (["last", "houses.csv", "-o", "none/out.csv"], 2, "there is no folder none"),
+        (["last", "houses.csv", "--outptu", "x"], 2, "unrecognized arguments: --outptu"),
+    ):
+        got, out, err = command("predict", *arguments)
+        assert (got, out) == (code, "")
+        assert sentence in err
+    copy = Path(shutil.copytree(houses, tmp_path / "copy"))
+    shutil.rmtree(copy / "checkpoints")
+    code, _, err = command("predict", str(copy), "houses.csv")
+    assert (code, "has no checkpoint yet; go on with it: dltrain resume" in err) == (4, True)
+    (copy / "data.json").unlink()
+    code, _, err = command("predict", str(copy), "houses.csv")
+    assert (code, "is no whole run: it has no data.json" in err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+@pytest.mark.parametrize("call", ["rename", "fsync", "write"])
+def test_a_full_disk_leaves_the_old_answers_whole(command, houses, monkeypatch, name, call):
+    Path(name).write_text("the old ones")
+
+    class Full:
+        def __getattr__(self, other):
+            return getattr(os, other)
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    disk = Full()
+    setattr(disk, call, refuse)
+    monkeypatch.setattr(storage, "disk", disk)
+    code, _, err = command("predict", "last", "houses.csv", "-o", name)
+    if name == "out.parquet" and call == "write":  # polars writes that one by itself
+        assert code == 0
+        return
+    assert (code, f"{name} can't be written: No space left on device" in err) == (7, True)
+    assert Path(name).read_text() == "the old ones"
+    assert not [p for p in os.listdir() if p.startswith(".tmp")]
+
+
+def test_images_come_from_folders_files_and_idx(command):
+    code, _, err = command("data=digits", *SHORT)
+    assert code == 0, err
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    Path("x.idx").write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, *pixels.shape) + pixels.tobytes())
+    Path("shots/deep").mkdir(parents=True)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(f"shots/{'deep/' * (i > 3)}{i}.png")
+    code, out, err = command("predict", "last", "x.idx")
+    assert (code, err) == (0, "")
+    rows = out.splitlines()
+    assert rows[0] == "prediction," + ",".join(f"p_{i}" for i in range(10))
+    code, out, _ = command("predict", "last", "shots")
+    assert out.splitlines() == [
+        f"file,{rows[0]}",
+        *(
+            f"{name},{row}"
+            for name, row in zip(["0.png", "1.png", "2.png", "3.png", "deep/4.png"], rows[1:], strict=True)
+        ),
+    ]
+    assert command("predict", "last", "shots/2.png")[1].splitlines()[1] == f"shots/2.png,{rows[3]}"
+    Path("t.csv").write_text("a,b\n1,2\n")
+    code, _, err = command("predict", "last", "t.csv")
+    assert (code, "the run was trained on images [1, 8, 8]: give a folder of them, or an IDX file" in err) == (3, True)
+    Path("shots/9.png").write_bytes(b"no picture")
+    code, out, err = command("predict", "last", "shots", "-o", "out.csv")
+    assert (code, "shots/9.png: cannot be read as an image" in err) == (3, True)
+
+
+def test_mnists_own_test_file_gives_the_accuracy_of_the_summary(command, shared_data):
+    code, _, err = command(
+        "data=mnist", f"data.root={shared_data}", "data.limit=2000", "data.batch_size=100", "trainer.epochs=1",
+        "trainer.tensorboard=false", "trainer.threads=1", "model.widths=[32]",
+    )  # fmt: skip
+    assert code == 0, err
+    assert command("predict", "last", str(shared_data / "mnist" / "t10k-images-idx3-ubyte.gz"), "-o", "o.csv")[0] == 0
+    labels = dltrain.data.images.read_idx(shared_data / "mnist" / "t10k-labels-idx1-ubyte.gz")
+    found = pl.read_csv("o.csv")["prediction"].to_numpy()
+    summary = runs.read_json(runs.find("last", Path("runs")) / "summary.json")
+    assert (found == labels.numpy()).mean() == summary["test"]["accuracy"]
+
+
+def test_a_dataset_of_ones_own_predicts_in_python(command, tmp_path, monkeypatch):
+    (tmp_path / "own_set.py").write_text(
+        "import torch\n"
+        "class MySet(torch.utils.data.Dataset):\n"
+        "    def __len__(self): return 60\n"
+        "    def __getitem__(self, i): return torch.tensor([float(i % 7), 1.0]), int(i % 7 > 3)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, err = command("data=dataset", "data.dataset._target_=own_set.MySet", "--allow", "own_set", *SHORT)
+    assert code == 0, err
+    Path("t.csv").write_text("a,b\n1,2\n")
+    code, _, err = command("predict", "last", "t.csv")  # the data's code is not needed, so not asked for
+    assert (code, "dltrain.load(RUN).predict(x) takes inputs [N, 2]" in err) == (3, True)
+    assert dltrain.load("last").predict([[1.0, 1.0]]).columns == ["prediction", "p_0", "p_1"]
+
+
+def test_a_reader_that_leaves_is_no_error(houses, tmp_path):
+    Path("large.csv").write_text("area,side\n" + "50,north\n" * 200_000)
+    command = f"{sys.executable} -m dltrain.cli predict last large.csv | head -2"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert len(done.stdout.splitlines()) == 2
+    assert "Error" not in done.stderr
