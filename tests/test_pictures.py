@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dltrain import cli, pictures
+from dltrain import cli, pictures, reading
 from dltrain.plots import landscape, regions, training, weights
 
 
@@ -23,8 +23,7 @@ def train(folder, *overrides):
 
 
 def made(folder, seconds=20.0):
-    summary = json.loads((folder / "summary.json").read_text())
-    return pictures.of_run(folder, summary, allow=[], seconds=seconds)
+    return pictures.of_run(reading.read(folder), allow=[], seconds=seconds)
 
 
 def names(gallery):
@@ -37,13 +36,14 @@ def moons(tmp_path_factory):
     return train(folder, "data=moons", "model.widths=[16]", "trainer.epochs=4")
 
 
+CLASSES = {"confusion.png", "calibration.png"}
 EVERY = {"curves.png", "schedule.png", "weights.png", "landscape.png", "walk.png"}
 
 
 def test_a_run_in_the_plane_gets_every_picture(moons):
     gallery = made(moons)
     assert gallery.notes == []
-    assert names(gallery) == EVERY | {"regions.png", "film.gif"}
+    assert names(gallery) == EVERY | CLASSES | {"regions.png", "film.gif"}
     for picture in gallery.pictures:
         image = Image.open(io.BytesIO(picture.content))
         assert image.width >= 500
@@ -60,12 +60,12 @@ def test_a_run_in_the_plane_gets_every_picture(moons):
 @pytest.mark.parametrize(
     ("overrides", "also"),
     [
-        (["data=digits", "trainer.epochs=1"], set()),
-        (["data=blobs", "data.classes=12", "trainer.epochs=2"], {"regions.png"}),
-        (["data=linear", "trainer.epochs=2"], {"regions.png"}),
-        (["data=multilabel", "trainer.epochs=2"], {"regions.png"}),
-        (["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"], {"regions.png"}),
-        (["data=breast_cancer", "model=linear", "trainer.epochs=2"], set()),
+        (["data=digits", "trainer.epochs=1"], CLASSES | {"mistakes.png"}),
+        (["data=blobs", "data.classes=12", "trainer.epochs=2"], CLASSES | {"regions.png"}),
+        (["data=linear", "trainer.epochs=2"], {"regions.png", "regression.png"}),
+        (["data=multilabel", "trainer.epochs=2"], {"regions.png", "labels.png", "calibration.png"}),
+        (["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"], {"regions.png", "confusion.png"}),
+        (["data=breast_cancer", "model=linear", "trainer.epochs=2"], CLASSES),
     ],
     ids=["images", "many-classes", "surface", "labels", "perceptron", "table"],
 )
@@ -78,12 +78,12 @@ def test_every_kind_of_data_gets_what_fits_it(overrides, also, tmp_path):
 def test_a_learned_function_has_a_film_too(tmp_path):
     gallery = made(train(tmp_path, "data=sine", "trainer.epochs=2"))
     assert gallery.notes == []
-    assert names(gallery) == EVERY | {"regions.png", "film.gif"}
+    assert names(gallery) == EVERY | {"regions.png", "film.gif", "regression.png"}
 
 
 def test_a_long_run_is_not_trained_again_unasked(moons):
     gallery = made(moons, seconds=0)
-    assert names(gallery) == EVERY - {"walk.png"} | {"regions.png"}
+    assert names(gallery) == EVERY - {"walk.png"} | CLASSES | {"regions.png"}
     assert "--replay" in gallery.notes[0]
 
 

@@ -8,6 +8,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from browser import Browser
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -70,7 +71,7 @@ def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
     text = (tmp_path / "page.html").read_text()
     tags = Tags(text).tags
     sources = addresses(tags)
-    assert len(sources) == len(list((run / "plots").iterdir())) == 7
+    assert len(sources) == len(list((run / "plots").iterdir())) == 9
     for source in sources:
         head, _, data = source.partition(";base64,")
         picture = Image.open(io.BytesIO(base64.b64decode(data)))
@@ -88,7 +89,7 @@ def test_the_pictures_and_the_graph_stand_in_tensorboard_once(dltrain, run):
     events = EventAccumulator(str(run), size_guidance={"images": 0})
     events.Reload()
     assert set(events.Tags()["images"]) == {
-        f"pictures/{n}" for n in ("curves", "schedule", "regions", "weights", "landscape")
+        f"pictures/{n}" for n in ("curves", "schedule", "regions", "weights", "landscape", "confusion", "calibration")
     }
     (image,) = events.Images("pictures/regions")
     assert image.step == json.loads((run / "summary.json").read_text())["steps"]
@@ -97,14 +98,37 @@ def test_the_pictures_and_the_graph_stand_in_tensorboard_once(dltrain, run):
     assert (run / "report.html").is_file()
 
 
+@pytest.fixture
+def browser():
+    opened = Browser()
+    yield opened
+    opened.close()
+
+
+def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_path):
+    assert dltrain("report", str(run), "-o", "page.html")[0] == 0
+    page = (tmp_path / "page.html").resolve().as_uri()
+    for width in (390, 1200):
+        browser.resize(width, 800)
+        browser.open(page)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 300)")
+        assert browser.run("Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))") <= width
+        assert browser.run("document.images.length") == 9
+    assert browser.console == []
+    assert {address for address in browser.requests if not address.startswith("data:")} == {page}
+    shot = Image.open(browser.screenshot(tmp_path / "page.png"))
+    assert len(shot.convert("RGB").getcolors(1 << 24)) > 1000
+
+
 NASTY = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
 def test_a_strangers_words_are_text(dltrain, run, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps({**summary, "status": NASTY, "error": NASTY}))
+    (run / "summary.json").write_text(json.dumps({**summary, "status": "failed", "error": NASTY}))
     (run / "data.json").write_text(json.dumps({"notes": [NASTY, {NASTY: NASTY}]}))
-    environment = {"command": NASTY, "started": NASTY, "monitor": NASTY}
+    environment = {"command": NASTY, "started": NASTY, "monitor": NASTY, "folder": NASTY}
     (run / "environment.json").write_text(json.dumps(environment))
     with open(run / "config.yaml", "a") as file:
         file.write(f"# {NASTY}\n")
@@ -116,6 +140,18 @@ def test_a_strangers_words_are_text(dltrain, run, tmp_path):
     assert not [k for _, attributes in tags for k in attributes if k.startswith("on")]
     assert all(source.startswith("data:image/") for source in addresses(tags))
     assert text.count("&lt;script&gt;alert(1)") >= 6
+
+
+def test_no_script_of_a_stranger_runs(browser, dltrain, run, tmp_path):
+    (run / "data.json").write_text(json.dumps({"notes": [NASTY]}))
+    assert dltrain("report", str(run), "--replay", "0", "-o", "page.html")[0] == 0
+    page = tmp_path / "page.html"
+    probe = "<script>document.title = 'ran'</script>"
+    page.write_text(page.read_text().replace("</main>", f"{probe}</main>"))  # were the escaping not enough
+    browser.open(page.resolve().as_uri())
+    assert browser.run("document.title") != "ran"
+    assert "script" in browser.run("[...document.querySelectorAll('li')].pop().textContent")
+    assert any("Content Security Policy" in line for line in browser.console)
 
 
 @pytest.mark.parametrize("content", ["[]", "3", "{", '{"best": [], "train": {"loss": "x"}, "steps": "many"}'])
@@ -157,8 +193,8 @@ def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path)
     (run / "plots").write_text("in the way")
     code, _, err = dltrain("report", str(run), "--replay", "0", "-o", "page.html")
     assert code == 0
-    assert "the pictures stand in the page alone" in err
-    assert (tmp_path / "page.html").read_text().count("<img") == 5
+    assert "the pictures are in the page alone" in err
+    assert (tmp_path / "page.html").read_text().count("<img") == 7
 
 
 def test_tables_and_lists_escape_what_they_are_given():

@@ -273,12 +273,12 @@ def _draw(judged: Judged, path: Path) -> None:
     if path.parent.is_symlink():
         raise StorageError(f"{path.parent} is a link; a run folder holds its own plots")
     try:
-        plots.save(figures.draw(judged.result, **_drawn(judged)), path)
+        plots.save(figures.draw(judged.result, **drawn(judged)), path)
     except OSError as error:
         raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
 
-def _drawn(judged: Judged) -> dict[str, Any]:
+def drawn(judged: Judged) -> dict[str, Any]:
     """What the picture shows beside the result: values of a regression, the images of the worst examples."""
     facts = judged.trained.facts
     if facts.task == "regression":

@@ -17,11 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dltrain import build, checkpoint, losses, plots, replay, report, resuming, tracking, trials
+from dltrain import (
+    build,
+    checkpoint,
+    inference,
+    judging,
+    losses,
+    plots,
+    reading,
+    replay,
+    report,
+    resuming,
+    tracking,
+    trials,
+)
 from dltrain.data import Data
 from dltrain.errors import DltrainError
 from dltrain.plan import Plan, make_plan
-from dltrain.plots import landscape, regions, training, weights
+from dltrain.plots import evaluation, landscape, regions, training, weights
+from dltrain.reading import Run
 from dltrain.schedules import PureSchedule
 
 _FEW = 1000  # train samples that stand for all in the loss landscape
@@ -62,28 +76,29 @@ class Gallery:
             self.notes.append(f"{title}: not drawn ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
 
 
-def of_run(folder: Path, summary: dict[str, Any], *, allow: Sequence[str], seconds: float) -> Gallery:
+def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     """All pictures of a run. Those of its way are made by training again in memory for at most `seconds`."""
-    gallery, rows = Gallery(), tracking.read(folder)
+    gallery, rows = Gallery(), [row for row in reading.read_log(run.folder) if "epoch" in row]
     try:
-        plan = make_plan(resuming.stored(folder), allow)
+        plan = make_plan(resuming.stored(run.folder), allow)
     except DltrainError as error:
         plan = None
         gallery.notes.append(f"the net could not be built again, so only what was logged is shown: {error}")
-    _curves(gallery, rows, summary, plan)
+    _curves(gallery, rows, run)
     _schedule(gallery, rows, plan)
     if plan is None:
         return gallery
     gallery.about = report.describe(plan)
     try:
-        model = _best(plan, folder)
+        model = _best(plan, run.folder)
     except DltrainError as error:
         gallery.notes.append(f"pictures of the net are left out: {error}")
         return gallery
     build.set_threads_and_determinism(plan)
     gallery.graph = tracking.graph(model, _sample(plan)[0][:2])
-    way = _way(gallery, plan, folder, summary, seconds)
+    way = _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, way)
+    _judged(gallery, run.folder, allow)
     _weights(gallery, plan, model)
     _landscape(gallery, plan, model, way)
     return gallery
@@ -92,15 +107,14 @@ def of_run(folder: Path, summary: dict[str, Any], *, allow: Sequence[str], secon
 # -- what was logged -------------------------------------------------------------------------------------------
 
 
-def _curves(gallery: Gallery, rows: list[dict[str, Any]], summary: dict[str, Any], plan: Plan | None) -> None:
+def _curves(gallery: Gallery, rows: list[dict[str, Any]], run: Run) -> None:
     if not rows:
         gallery.notes.append("nothing was logged before the run ended: there are no learning curves")
         return
     metric = next((m for m in ("accuracy", "rmse") if f"val/{m}" in rows[-1]), "loss")
-    if plan and plan.monitor.startswith("val/"):
-        metric = plan.monitor.removeprefix("val/")
-    best = summary.get("best")
-    step = best.get("step") if isinstance(best, dict) else None
+    if run.monitor.startswith("val/"):
+        metric = run.monitor.removeprefix("val/")
+    step = run.numbers.get("best/step")
     caption = (
         "How the net improved, epoch by epoch. Where the validation curve turns away from the train curve, the net "
         "begins to learn its examples by heart. The dashed line marks the epoch whose weights were kept."
@@ -162,22 +176,22 @@ def _with(model: nn.Module, state: dict[str, Tensor], where: str) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def _way(gallery: Gallery, plan: Plan, folder: Path, summary: dict[str, Any], seconds: float) -> replay.Way | None:
+def _way(gallery: Gallery, plan: Plan, run: Run, seconds: float) -> replay.Way | None:
     """The weights that the run had on its way, or None, with a note on why."""
-    steps, took = summary.get("steps"), summary.get("seconds")
-    if not isinstance(steps, int) or not 0 < steps <= plan.total_steps:
+    steps, took = run.steps, run.seconds
+    if steps is None or not 0 < steps <= plan.total_steps:
         gallery.notes.append("the run has no end yet, so its way is not shown")
         return None
-    slow = not isinstance(took, (int, float)) or took > seconds or plan.settings.compile
+    slow = took is None or took > seconds or plan.settings.compile
     if slow or sum(row.parameters for row in plan.rows[-1:]) > _LARGEST:
         gallery.notes.append(
-            f"the way of the training is not shown: training it again would take about {took} s and the limit is "
-            f"{seconds:g} s (--replay SECONDS)"
+            f"the way of the training is not shown: it took {took or 0:.1f} s, and it is trained again only "
+            f"up to {seconds:g} s (--replay SECONDS)"
         )
         return None
     try:
         way = replay.replay(plan, steps=steps, wanted=replay.moments(steps, 30), seconds=3 * seconds)
-        last = checkpoint.latest(folder / "checkpoints")
+        last = checkpoint.latest(run.folder / "checkpoints")
     except DltrainError as error:
         gallery.notes.append(f"the way of the training is not shown: {error}")
         return None
@@ -254,6 +268,49 @@ def _inputs(data: Data) -> tuple[str, ...]:
         name = column["name"]
         names += [f"{name}={c}" for c in column["categories"]] if column["kind"] == "text" else [name]
     return tuple(names) if len(names) == data.in_features else tuple(f"x{i + 1}" for i in range(data.in_features))
+
+
+_QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
+    "confusion": (
+        "Which classes are confused",
+        "Test samples by their true class (rows) and the net's answer (columns). The diagonal is right; a dark cell "
+        "beside it is a pair of classes that the net mixes up.",
+    ),
+    "labels": (
+        "How each label is found",
+        "Of the test samples: precision is the share of its answers that are right, recall the share of the true ones "
+        "that it finds.",
+    ),
+    "calibration": (
+        "Does it know when it is right?",
+        "Test answers, grouped by the probability that the net gave them. On the dashed line its confidence is honest; "
+        "bars below the line say that it is too sure of itself.",
+    ),
+    "mistakes": (
+        "The worst answers",
+        "The test samples to whose true class the net gave the least probability. Some can't be told by a person "
+        "either, and some may be labelled wrongly.",
+    ),
+    "regression": (
+        "Truth and prediction",
+        "Each dot is a test sample: on the dashed line the prediction is exact. Below: how the errors are spread; a "
+        "mean away from zero is a bias.",
+    ),
+}
+
+
+def _judged(gallery: Gallery, folder: Path, allow: Sequence[str]) -> None:
+    """What `dltrain eval` finds on the test part."""
+    try:
+        trained = inference.open_run(folder, allow=allow, data=True)
+        judged = judging.judge(trained, judging.choose_rows(trained, split="test"))
+        figures = evaluation.parts(judged.result, **judging.drawn(judged))
+    except DltrainError as error:
+        gallery.notes.append(f"the answers to the test part are left out: {error}")
+        return
+    for name, fig in figures.items():
+        title, caption = _QUESTIONS[name]
+        gallery.add(f"{name}.png", title, caption, lambda fig=fig: fig)
 
 
 def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:

@@ -89,16 +89,6 @@ class Tracker:
             self._warned = True
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
-    """The reports of a run: what is whole in its metrics.jsonl, each with a step and an epoch."""
-    file = folder / "metrics.jsonl"
-    found = []
-    for line in file.read_bytes().splitlines(keepends=True) if file.is_file() else ():
-        if _step(line) is not None and isinstance((row := json.loads(line)).get("epoch"), (int, float)):
-            found.append(row)
-    return found
-
-
 def _rewind(path: Path, start: int) -> None:
     """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again."""
     if path.is_file():

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dltrain.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, image, styled
+from dltrain.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, image, styled
 
 _PAIR = 10.0  # inches: two panels side by side
 _NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
@@ -36,8 +36,7 @@ def draw(
         return _regression(result, true, predicted)
     top, rows = 4.5, ceil(len(images or ()) / _ACROSS)
     bottom = 1.7 * rows
-    fig = Figure(figsize=(_PAIR, top + bottom + 0.4 * bool(rows)), layout="constrained")
-    FigureCanvasAgg(fig)
+    fig = _empty(top + bottom + 0.4 * bool(rows), _PAIR)
     above, below = fig.subfigures(2, 1, height_ratios=[top, bottom + 0.4]) if rows else (fig, None)
     left, right = above.subfigures(1, 2) if "calibration" in result else (above, None)
     (_matrix if "confusion" in result else _by_label)(left.subplots(), result)
@@ -45,6 +44,35 @@ def draw(
         _calibration(right, result["calibration"])
     if rows:
         _images(below, result["worst"], images)
+    return fig
+
+
+@styled
+def parts(
+    result: dict[str, Any],
+    *,
+    true: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+    images: list[np.ndarray] | None = None,
+) -> dict[str, Figure]:
+    """The same as one narrow figure for each question: confusion or labels, calibration, mistakes, regression."""
+    if true is not None:
+        return {"regression": _regression(result, true, predicted, across=1)}
+    first = "confusion" if "confusion" in result else "labels"
+    figures = {first: _empty(5.2)}
+    (_matrix if first == "confusion" else _by_label)(figures[first].subplots(), result)
+    if "calibration" in result:
+        figures["calibration"] = _empty(4.2)
+        _calibration(figures["calibration"], result["calibration"])
+    if images:
+        figures["mistakes"] = _empty(1.75 * ceil(len(images) / 4) + 0.5)
+        _images(figures["mistakes"], result["worst"], images, across=4)
+    return figures
+
+
+def _empty(height: float, width: float = WIDTH) -> Figure:
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
     return fig
 
 
@@ -109,9 +137,9 @@ def _calibration(fig: Any, calibration: dict[str, Any]) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray]) -> None:
+def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray], across: int = _ACROSS) -> None:
     fig.suptitle("worst answers: true → predicted", x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    axes = fig.subplots(ceil(len(images) / _ACROSS), _ACROSS, squeeze=False).flat
+    axes = fig.subplots(ceil(len(images) / across), across, squeeze=False).flat
     for ax, pixels, answer in zip(axes, images, worst, strict=False):
         picture = pixels.transpose(1, 2, 0).astype(float)
         low, high = picture.min(), picture.max()
@@ -125,12 +153,12 @@ def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray]) -> 
         image(ax)
 
 
-def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray) -> Figure:
-    """For each target the predictions over the truth, and how the errors are spread."""
+def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray, across: int = 2) -> Figure:
+    """For each target the predictions over the truth, and how the errors are spread: side by side, or below."""
     targets = result["targets"][:_TARGETS]
-    fig = Figure(figsize=(_PAIR, 4.2 * len(targets)), layout="constrained")
-    FigureCanvasAgg(fig)
-    axes = fig.subplots(len(targets), 2, squeeze=False)
+    rows = len(targets) * 2 // across
+    fig = _empty(4.2 * rows, _PAIR if across == 2 else WIDTH)
+    axes = fig.subplots(rows, across, squeeze=False).reshape(-1, 2)
     some = np.random.default_rng(0).permutation(len(true))[:_POINTS]
     for k, (target, (scatter, spread)) in enumerate(zip(targets, axes, strict=True)):
         both = np.stack([true[:, k], predicted[:, k]])

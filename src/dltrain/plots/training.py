@@ -38,7 +38,7 @@ def curves(rows: Sequence[Mapping[str, Any]], *, metric: str, best_step: int | N
             _mark(ax, best, name)
         if shown:
             ax.legend(loc="best")
-        ax.xaxis.set_major_locator(MaxNLocator(6, integer=len(rows) > 5))
+        ax.xaxis.set_major_locator(MaxNLocator(6, integer=rows[-1]["epoch"] >= 3))
     ax.set_xlabel("epoch")
     return fig
 
