@@ -38,6 +38,7 @@ BORDERS = (
     "pictures",
     "webpage",
     "reporting",
+    "removal",
     "cli",
 )
 ALLOWED = {
@@ -52,6 +53,7 @@ ALLOWED = {
     "diagnosis": set(),
     "reading": set(),
     "runs": {"errors", "storage", "reading"},
+    "removal": {"errors", "commands", "listing", "reading", "runs", "storage"},
     "listing": {"errors", "targets", "commands", "reading", "runs"},
     "targets": {"errors"},
     "catalogue": {"errors", "targets"},

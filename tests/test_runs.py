@@ -5,7 +5,7 @@ import multiprocessing
 
 import pytest
 
-from dltrain import runs
+from dltrain import reading, runs
 from dltrain.errors import BusyError, ConfigError, StorageError
 
 
@@ -126,3 +126,15 @@ def test_the_environment_names_versions_and_command():
     assert found["command"] == "dltrain model=mlp 'name=a b'"
     assert found["packages"]["torch"]
     assert found["device"] == "cpu"
+
+
+def test_reading_a_run_of_ones_own_does_not_free_its_lock(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    with runs.Lock(tmp_path):
+        assert reading.read(tmp_path).status == "running"
+        process = context.Process(target=_try_lock, args=(tmp_path, answers))
+        process.start()
+        assert "is in use by process" in answers.get(timeout=60)
+        process.join()
+    assert not reading.is_alive(tmp_path)

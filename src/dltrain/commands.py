@@ -13,9 +13,11 @@ from dltrain.errors import ConfigError
 from dltrain.targets import user_allowed
 
 MODULES = {  # command with options of its own -> "module.function", imported when it is called
+    "clean": "removal.clean",
     "eval": "judging.command",
     "predict": "predicting.command",
     "lr": "lr_range.command",
+    "rm": "removal.remove",
     "runs": "listing.show_runs",
     "show": "listing.show_run",
     "trace": "tracing.command",

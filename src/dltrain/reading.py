@@ -24,10 +24,11 @@ _LARGEST = 1 << 26  # bytes of any other file that is read
 _DEEPEST = 20  # nested nodes of a configuration
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
-_STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `runs.create` made
+STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `runs.create` made
 _NOT_THE_PROBLEM = ("data.batch_size", "data.workers", "data.root", "data.path", "data.scaling")
 LARGER_IS_BETTER = ("accuracy", "f1", "exact_match", "r2")
 ENDED = ("done", "early_stopped")
+HELD: set[str] = set()  # folders that this process has locked: to open and close a lock file would free its own lock
 STATUSES = ("running", "killed", *ENDED, "stopped", "diverged", "failed", "damaged")
 
 
@@ -93,7 +94,7 @@ class Run:
     @property
     def started(self) -> str:
         """Local time of the start, as the folder's name has it; empty for a folder that has another name."""
-        stamped = next((m for f in (self.folder, self.folder.parent) if (m := _STAMP.fullmatch(f.name))), None)
+        stamped = next((m for f in (self.folder, self.folder.parent) if (m := STAMP.fullmatch(f.name))), None)
         return stamped[0][:15] if stamped else ""
 
     @cached_property
@@ -175,7 +176,7 @@ def _below(folder: Path, sweep: Path | None, depth: int) -> Iterator[tuple[Path,
         jobs = [folder / name for name in inner if name.isdigit()]
         for job in jobs:
             yield from _below(job, folder, 0)
-    elif not names.isdisjoint(_MARKS) or (".lock" in names and _STAMP.fullmatch(folder.name)):
+    elif not names.isdisjoint(_MARKS) or (".lock" in names and STAMP.fullmatch(folder.name)):
         yield folder, sweep
     elif depth:
         for name in inner:
@@ -210,7 +211,7 @@ def short_ids(folders: Sequence[Path]) -> list[str]:
     where two share the 4 hex.
     """
     makers = [f.parent if sweep_of(f) else f for f in folders]
-    short = {f: m[1] if (m := _STAMP.fullmatch(f.name)) else f.name for f in set(makers)}
+    short = {f: m[1] if (m := STAMP.fullmatch(f.name)) else f.name for f in set(makers)}
     shared = Counter(short.values())
     own = [short[m] if shared[short[m]] == 1 else m.name for m in makers]
     return [name if f == m else f"{name}/{f.name}" for f, m, name in zip(folders, makers, own, strict=True)]
@@ -226,6 +227,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def is_alive(folder: Path) -> bool:
     """Whether a process holds the folder's lock. This only asks: nobody is kept from taking it."""
+    if os.path.realpath(folder) in HELD:
+        return True
     try:
         handle = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -76,6 +76,8 @@ class Lock:
             holder = self._file.read().strip() or "another process"
             self._file.close()
             raise BusyError(f"{folder} is in use by {holder}") from error
+        self._held = os.path.realpath(folder)
+        reading.HELD.add(self._held)
         with suppress(OSError):  # who holds it is a courtesy to the others
             self._file.truncate(0)
             self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%F %T}\n")
@@ -83,6 +85,7 @@ class Lock:
 
     def release(self) -> None:
         """Lets other processes have the folder."""
+        reading.HELD.discard(self._held)
         self._file.close()
 
     def __enter__(self) -> Lock:

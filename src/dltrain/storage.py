@@ -60,7 +60,10 @@ def write_folder(path: Path, contents: dict[str, bytes]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a folder of files, first out of sight by one rename: half removed it never looks like a whole one."""
+    """Removes a folder and all in it, first out of sight by one rename: half removed it never looks like a whole one.
+
+    A link is removed, not what it names.
+    """
     if not os.path.lexists(path):
         return
     doomed = path
@@ -68,12 +71,16 @@ def remove(path: Path) -> None:
         doomed = path.with_name(f"{_DOOMED}{path.name}-{os.getpid()}")
         remove(doomed)
         disk.rename(path, doomed)
-    if doomed.is_symlink() or not doomed.is_dir():
-        _unlink(doomed)
+    _remove(doomed)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        _unlink(path)
         return
-    for name in os.listdir(doomed):
-        _unlink(doomed / name)
-    disk.rmdir(doomed)
+    for name in os.listdir(path):
+        _remove(path / name)
+    disk.rmdir(path)
 
 
 def clean(folder: Path) -> None:

@@ -1,0 +1,124 @@
+"""`dltrain rm` and `dltrain clean`: runs and sweeps go only after a list of what goes, and a yes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dltrain import commands, listing, reading, runs, storage
+from dltrain.errors import BusyError, ConfigError, StorageError
+from dltrain.reading import printable
+
+_OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep
+    r"\.lock|\.(tmp|del|old)-.*|\d+|checkpoints|plots|config\.yaml|overrides\.txt|error\.txt|metrics\.jsonl|multirun\.yaml"
+    r"|(data|environment|summary|sweep|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
+)
+
+
+_HALF_REMOVED = re.compile(rf"\.del-{reading.STAMP.pattern}-\d+")
+
+
+def remove(words: list[str], _options: argparse.Namespace) -> int:
+    """`dltrain rm`."""
+    parser = commands.parser("rm", "Removes runs and sweeps, after showing what goes and a yes.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="its folder, its short id, last or best")
+    parser.add_argument("--yes", action="store_true", help="without being asked, for scripts")
+    given = parser.parse_args(words)
+    found = [runs.find(name, sweeps=name.rpartition("/")[2] != "last", broken=True) for name in given.runs]
+    unique = {folder.resolve(): folder for folder in found}
+    inside = [path for path in unique if path.parent in unique]  # a job goes with its sweep
+    return _remove([folder for path, folder in unique.items() if path not in inside], yes=given.yes)
+
+
+def clean(words: list[str], _options: argparse.Namespace) -> int:
+    """`dltrain clean`."""
+    about = "Removes runs that failed or diverged, and those killed before their first checkpoint; the same way as rm."
+    parser = commands.parser("clean", about)
+    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where to look (runs)")
+    parser.add_argument("--yes", action="store_true", help="without being asked, for scripts")
+    given = parser.parse_args(words)
+    known = [reading.read(folder, sweep) for folder, sweep in reading.walk(Path(given.folder))]
+    busy = {sweep for sweep in {run.sweep for run in known} if sweep and reading.is_alive(sweep)}
+    useless = [run for run in known if _is_useless(run) and run.sweep not in busy and not _fault(run.folder)]
+    kept = {run.sweep for run in known if run not in useless}
+    going = [run.sweep if run.sweep and run.sweep not in kept else run.folder for run in useless]
+    if not going:
+        print(f"nothing to clean in {given.folder}: no run failed, diverged, or was killed before its first checkpoint")
+        return 0
+    return _remove(list(dict.fromkeys(going)), yes=given.yes)
+
+
+def _is_useless(run: reading.Run) -> bool:
+    if run.status == "killed":
+        return not reading.checkpoints(run.folder)
+    return run.status in ("failed", "diverged")
+
+
+def _remove(folders: Sequence[Path], *, yes: bool) -> int:
+    """Shows what goes, asks, and removes it. Nothing goes if any of it may not."""
+    for folder in folders:
+        if fault := _fault(folder):
+            raise ConfigError(f"{folder} stays: {fault}; nothing was removed")
+    for folder in folders:
+        _check_idle(folder)
+    rows = [["folder", "status", "size", ""], *([str(f), *_facts(f)] for f in folders)]
+    print("\n".join(listing.aligned(rows)))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("nothing was removed: there is no terminal to ask at; --yes removes what is listed")
+        if input(f"remove {'this' if len(folders) == 1 else f'these {len(folders)}'} for good? [y/N] ").strip() != "y":
+            print("nothing was removed")
+            return 0
+    for folder in folders:
+        _remove_one(folder)
+    print(f"removed {len(folders)}")
+    return 0
+
+
+def _fault(folder: Path) -> str:
+    """Why a folder may not be removed, or nothing: it must be one that dltrain made, and no link."""
+    if folder.is_symlink():
+        return "it is a link"
+    is_sweep = (folder / "sweep.json").is_file()
+    if not is_sweep and not reading.is_run(folder):
+        return "it is neither a run nor a sweep"
+    if not (reading.STAMP.fullmatch(folder.resolve().name) or (folder / ".lock").is_file()):
+        return "dltrain did not make it (its name is not a time, and it has no .lock)"
+    return ""
+
+
+def _check_idle(folder: Path) -> None:
+    for path in (folder, *(job for job, _ in reading.walk(folder))):
+        if reading.is_alive(path):
+            raise BusyError(f"{path} is running; nothing was removed")
+
+
+def _facts(folder: Path) -> list[str]:
+    """Status, size, and what else one should know before it goes."""
+    if (folder / "sweep.json").is_file():
+        jobs = [reading.read(job) for job, _ in reading.walk(folder)]
+        done = sum(job.status in reading.ENDED for job in jobs)
+        status = f"sweep, {done} of {len(jobs)} done"
+    else:
+        status = reading.read(folder).status
+    foreign = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name))
+    return [status, listing.size(folder), printable(f"with {', '.join(foreign)}") if foreign else ""]
+
+
+def _remove_one(folder: Path) -> None:
+    path = folder.resolve()
+    try:
+        with runs.Lock(path):
+            storage.remove(path)
+    except OSError as error:
+        raise StorageError(f"{folder} can't be removed: {error.strerror}") from error
+    with suppress(OSError):
+        for left in path.parent.iterdir():  # by a removal that was killed
+            if _HALF_REMOVED.fullmatch(left.name):
+                storage.remove(left)
+        if path.parent.parent == Path("runs").resolve():  # the last run of its name leaves no empty folder
+            storage.disk.rmdir(path.parent)
