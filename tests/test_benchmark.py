@@ -17,7 +17,7 @@ def speed(monkeypatch):
     from speed import conduct, contender, workloads
 
     yield conduct, contender, workloads
-    for name in [name for name in sys.modules if name.partition(".")[0] == "speed"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("speed", "benchmark_growth")]:
         del sys.modules[name]
 
 
@@ -84,14 +84,46 @@ def test_what_is_not_installed_is_left_out_and_named(tmp_path, speed):
     done = benchmark("--only", "JAX", cwd=tmp_path)
     assert done.returncode == 1
     assert "JAX, jitted step is left out: jax" in done.stdout
-    assert done.stderr.strip() == "nothing is left to run"
+    assert done.stderr.strip() == "nothing was left to run"
+
+
+def test_a_smallest_run_is_timed_as_a_process(tmp_path):
+    done = benchmark("--rounds", "1", "--workloads", "startup", "--only", "dltrain", "--out", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = json.loads((tmp_path / "speed.json").read_text())["workloads"]["startup"]["results"]
+    assert result["microseconds"][0] > 1e5
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_gpu_it_says_so(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = benchmark("--device", "cuda", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("torch finds no CUDA device here")
+
+
+def test_growth_reads_its_times_from_a_run(tmp_path, speed):
+    import benchmark_growth as growth
+
+    long, longer = growth.points(10_000)[:2]
+    assert (long.size, longer.size) == (1_000, 10_000)
+    (tmp_path / "run").mkdir()
+    growth.run(long, tmp_path / "run")
+    assert long.microseconds[0] > 0
+    assert 100 < long.peak_mib[0] < 4_000
+    longer.microseconds, longer.peak_mib = [1.5 * long.microseconds[0]], long.peak_mib
+    assert growth.judge([long, longer]) == (pytest.approx(0.5), 0)
+    assert "flat within 50.0%, memory within 0.0%" in growth.table([long, longer])
 
 
 @pytest.mark.parametrize("arguments", [["--workloads", "W9"], ["--only", "nobody"]])
 def test_wrong_words_are_answered_with_the_right_ones(arguments, tmp_path):
     done = benchmark(*arguments, cwd=tmp_path)
     assert done.returncode != 0
-    assert ("W1, W2, W3" if "W9" in arguments else "tutorial loop") in done.stderr
+    assert ("W1, W2, W3, L1, startup" if "W9" in arguments else "tutorial loop") in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -124,21 +156,33 @@ def peers() -> list:
     return [*PEERS, *FLOOR]
 
 
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory) -> dict:
+    """What every framework that is installed did with the smallest workload, and a loop by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        from speed import conduct, contender, workloads
+
+        folder = tmp_path_factory.mktemp("race")
+        workload = workloads.quick(workloads.WORKLOADS["W3"])
+        workloads.prepare(workload, folder)
+        installed = [e for e in peers() if not e.missing]
+        reference = contender.Entry("reference", "handwritten", "in_memory")
+        results = conduct.race(workload, [reference, *installed], folder, rounds=1, say=lambda text: None)
+    return {result.name: result for result in results}
+
+
 @pytest.mark.parametrize("entry", peers(), ids=lambda entry: entry.name)
-def test_every_framework_that_is_installed_learns_the_same(entry, speed, tmp_path):
-    conduct, contender, workloads = speed
+def test_every_framework_that_is_installed_learns_the_same(entry, raced):
     if entry.missing:
         pytest.skip(f"{', '.join(entry.missing)} is not installed")
-    workload = workloads.quick(workloads.WORKLOADS["W3"])
-    workloads.prepare(workload, tmp_path)
-    reference = contender.Entry("reference", "handwritten", "in_memory")
-    results = conduct.race(workload, [reference, entry], tmp_path, rounds=1, say=lambda text: None)
-    assert [r.trouble for r in results] == [None, None]
-    assert results[1].median > 0
-    if results[1].loss is None:  # another rule, or no training at all: only timed
+    result = raced[entry.name]
+    assert result.trouble is None
+    assert result.median > 0
+    if result.loss is None:  # another rule, or no training at all: only timed
         assert entry.name.startswith(("floor", "scikit-learn Perceptron"))
     else:
-        assert results[1].loss == pytest.approx(results[0].loss, rel=workload.tolerance)
+        assert result.loss == pytest.approx(raced["reference"].loss, rel=0.05)
 
 
 def test_the_floor_counts_operations_and_bytes(speed):

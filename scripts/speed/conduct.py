@@ -39,6 +39,12 @@ class Result:
     def median(self) -> float | None:
         return median(self.microseconds) if self.microseconds else None
 
+    def ratio(self, other: Result | None) -> float | None:
+        """The median over rounds of this one's time by the other's in the same round."""
+        if other is None or not self.microseconds or not other.microseconds:
+            return None
+        return median(a / b for a, b in zip(self.microseconds, other.microseconds, strict=False))
+
 
 class Process:
     """A contender's process."""

@@ -31,7 +31,7 @@ class Entry:
     function: str
     needs: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
-    kind: str = "peer"  # hand-written | dltrain | peer
+    kind: str = "peer"  # hand-written | dltrain | peer | floor
     workloads: tuple[str, ...] = ("W1", "W2", "W3")
     pin: bool = False  # to as many processors as the workload has threads: for XLA, which has no other way
     slack: float = 1.0  # times the workload's tolerance

@@ -5,44 +5,41 @@ from __future__ import annotations
 from speed import floor
 from speed.contender import Entry
 
+ALL_CPU, ALL_GPU = ("W1", "W2", "W3"), ("G128", "G8192")
+_BOTH = (*ALL_CPU, *ALL_GPU)
+
 
 def _hand(name: str, function: str, module: str = "handwritten", **more) -> Entry:
     return Entry(name, module, function, kind="hand-written", **more)
 
 
 HAND_WRITTEN = (
-    _hand("tutorial loop", "tutorial"),
+    _hand("tutorial loop", "tutorial", workloads=_BOTH),
     _hand("tutorial loop, batched sampler", "batched_sampler"),
-    _hand("in memory, fused Adam", "in_memory"),
+    _hand("in memory, fused Adam", "in_memory", workloads=_BOTH),
     _hand("flat buffers, one Adam call", "flat_buffers"),
     _hand("forward and backward by hand", "manual", "manual"),
     _hand("by hand, bf16 products", "manual", "manual", options={"bf16": True}, workloads=("W1",), slack=1.5),
+    _hand("by hand, one CUDA graph a step", "cuda_graph", "cuda_graph", workloads=ALL_GPU),
     _hand("JAX, jitted step", "step", "jax_loops", needs=("jax", "optax"), pin=True),
     _hand("JAX, scan over the epoch", "scan", "jax_loops", needs=("jax", "optax"), pin=True),
 )
 FLOOR = (
-    Entry(floor.PRODUCTS, "floor", "products", kind="floor"),
-    Entry(floor.BYTES, "floor", "moves", kind="floor"),
+    Entry(floor.PRODUCTS, "floor", "products", kind="floor", workloads=_BOTH),
+    Entry(floor.BYTES, "floor", "moves", kind="floor", workloads=_BOTH),
 )
 
 
 def dltrain(steps: list[str]) -> tuple[Entry, ...]:
-    """The loop alone with each step that is asked for, then whole runs. `steps` is empty where dltrain has only one."""
+    """The loop alone with each step that is asked for, and whole runs. `steps` is empty where dltrain has only one."""
     made = []
     for step in steps or ["auto"]:
+        name, where = ("dltrain", (*_BOTH, "L1")) if step == "auto" else (f"dltrain {step}", _BOTH)
         options = {"step": step} if steps else {}
-        name, where = (
-            ("dltrain", ("W1", "W2", "W3", "L1")) if step == "auto" else (f"dltrain {step}", ("W1", "W2", "W3"))
-        )
         made.append(Entry(name, "dltrain_runs", "loop", options=options, kind="dltrain", workloads=where))
-    made.append(
-        Entry("dltrain, whole run", "dltrain_runs", "everything", kind="dltrain", workloads=("W1", "W2", "W3", "L1"))
-    )
-    bf16 = {"bf16": True}
-    made.append(
-        Entry("dltrain bf16", "dltrain_runs", "loop", options=bf16, kind="dltrain", workloads=("W1",), slack=1.5)
-    )
-    return tuple(made)
+    whole = Entry("dltrain, whole run", "dltrain_runs", "everything", kind="dltrain", workloads=(*_BOTH, "L1"))
+    low = {"options": {"bf16": True}, "workloads": ("W1", *ALL_GPU), "slack": 1.5}
+    return *made, whole, Entry("dltrain bf16", "dltrain_runs", "loop", kind="dltrain", **low)
 
 
 def _both(name: str, module: str, function: str, *needs: str, **more) -> tuple[Entry, Entry]:
@@ -55,13 +52,13 @@ _ON_TORCH = {"KERAS_BACKEND": "torch"}
 _ON_JAX = {"KERAS_BACKEND": "jax"}
 
 PEERS = (
-    *_both("Lightning", "peer_lightning", "fit", "lightning"),
-    *_both("Keras on torch", "peer_keras", "fit", "keras", environment=_ON_TORCH),
+    *_both("Lightning", "peer_lightning", "fit", "lightning", workloads=_BOTH),
+    *_both("Keras on torch", "peer_keras", "fit", "keras", environment=_ON_TORCH, workloads=_BOTH),
     *_both("Keras on JAX", "peer_keras", "fit", "keras", "jax", environment=_ON_JAX, pin=True),
     *_both("fastai", "peer_fastai", "fit", "fastai"),
     *_both("skorch", "peers_torch", "skorch", "skorch"),
-    *_both("Ignite", "peers_torch", "ignite", "ignite"),
-    *_both("Accelerate", "peers_torch", "accelerate", "accelerate"),
+    *_both("Ignite", "peers_torch", "ignite", "ignite", workloads=_BOTH),
+    *_both("Accelerate", "peers_torch", "accelerate", "accelerate", workloads=_BOTH),
     *_both("scikit-learn MLP", "peer_sklearn", "mlp", "sklearn"),
     Entry("scikit-learn Perceptron", "peer_sklearn", "perceptron", needs=("sklearn",), workloads=("W3",)),
 )

@@ -43,23 +43,29 @@ def criterion(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
     return F.cross_entropy
 
 
-def tensors(task: Task, *, val: bool = False) -> tuple[Tensor, Tensor]:
-    """x and y on the device; the target of a single output is a float."""
+def tensors(task: Task) -> tuple[Tensor, Tensor]:
+    """The training x and y on the device; the target of a single output is a float."""
+    return tuple(t.to(task.device) for t in dataset(task).tensors)
+
+
+def dataset(task: Task, *, val: bool = False) -> TensorDataset:
+    """The same in the host's memory, where loaders read."""
     x, y = (task.x_val, task.y_val) if val else (task.x, task.y)
-    target = torch.from_numpy(y).to(task.device)
-    return torch.from_numpy(x).to(task.device), target.float() if task.workload.loss == "bce" else target
+    target = torch.from_numpy(y)
+    return TensorDataset(torch.from_numpy(x), target.float() if task.workload.loss == "bce" else target)
 
 
 def tutorial(task: Task) -> Contender:
     """The loop of torch's own tutorials."""
-    loader = DataLoader(TensorDataset(*tensors(task)), batch_size=task.workload.batch, shuffle=True)
+    loader = DataLoader(dataset(task), batch_size=task.workload.batch, shuffle=True)
     return _loop(task, lambda: loader, tutorial_epoch)
 
 
 def tutorial_epoch(model: nn.Module, loss_function, optimizer: torch.optim.Optimizer, loader: DataLoader) -> float:
     """One epoch of it; returns the mean loss of the batches."""
-    total = 0.0
+    total, device = 0.0, next(model.parameters()).device
     for x, y in loader:
+        x, y = x.to(device), y.to(device)
         optimizer.zero_grad()
         loss = loss_function(model(x), y)
         loss.backward()
@@ -70,7 +76,7 @@ def tutorial_epoch(model: nn.Module, loss_function, optimizer: torch.optim.Optim
 
 def batched_sampler(task: Task) -> Contender:
     """The same with a sampler that takes a whole batch from the tensors at once."""
-    data = TensorDataset(*tensors(task))
+    data = dataset(task)
     sampler = BatchSampler(RandomSampler(data), task.workload.batch, drop_last=False)
     loader = DataLoader(data, sampler=sampler, batch_size=None)
     return _loop(task, lambda: loader, tutorial_epoch)

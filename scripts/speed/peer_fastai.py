@@ -13,10 +13,9 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.metrics import accuracy, accuracy_multi
 from fastai.optimizer import Adam
-from torch.utils.data import TensorDataset
 
 from speed.contender import Contender
-from speed.handwritten import criterion, load, network, tensors, weights
+from speed.handwritten import criterion, dataset, load, network, weights
 from speed.workloads import Task
 
 
@@ -30,7 +29,7 @@ class NoValidation(Callback):
 def fit(task: Task, *, quiet: bool) -> Contender:
     """`learn.fit`; `quiet` leaves out bar, table, accuracy and validation."""
     w = task.workload
-    train_set, val_set = TensorDataset(*tensors(task)), TensorDataset(*tensors(task, val=True))
+    train_set, val_set = dataset(task), dataset(task, val=True)
     loaders = DataLoaders(
         DataLoader(train_set, bs=w.batch, shuffle=True),
         DataLoader(val_set, bs=w.batch),

@@ -7,10 +7,10 @@ import warnings
 
 import lightning
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from speed.contender import Contender
-from speed.handwritten import criterion, load, network, tensors, weights
+from speed.handwritten import criterion, dataset, load, network, weights
 from speed.workloads import Task
 
 
@@ -41,8 +41,8 @@ def fit(task: Task, *, quiet: bool) -> Contender:
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     size = task.workload.batch
-    train_loader = DataLoader(TensorDataset(*tensors(task)), batch_size=size, shuffle=True)
-    val_loader = DataLoader(TensorDataset(*tensors(task, val=True)), batch_size=size)
+    train_loader = DataLoader(dataset(task), batch_size=size, shuffle=True)
+    val_loader = DataLoader(dataset(task, val=True), batch_size=size)
     module = Module(task, log=not quiet)
     place = "gpu" if task.device == "cuda" else "cpu"
     common = {"max_epochs": task.workload.epochs, "accelerator": place, "devices": 1, "default_root_dir": task.folder}

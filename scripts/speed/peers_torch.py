@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 
 from speed.contender import Contender
-from speed.handwritten import criterion, load, network, tensors, weights
+from speed.handwritten import criterion, dataset, load, network, weights
 from speed.workloads import Task
 
 
 def _loaders(task: Task) -> tuple[DataLoader, DataLoader]:
     size = task.workload.batch
-    train = DataLoader(TensorDataset(*tensors(task)), batch_size=size, shuffle=True)
-    return train, DataLoader(TensorDataset(*tensors(task, val=True)), batch_size=size)
+    train = DataLoader(dataset(task), batch_size=size, shuffle=True)
+    return train, DataLoader(dataset(task, val=True), batch_size=size)
 
 
 def skorch(task: Task, *, quiet: bool) -> Contender:

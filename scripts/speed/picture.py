@@ -8,43 +8,63 @@ from typing import Any
 import numpy as np
 
 from dltrain import plots
+from speed import startup
 from speed.conduct import Result
 from speed.workloads import Workload
 
 _COLOURS = {"dltrain": plots.ORANGE, "hand-written": plots.GREY, "peer": plots.SKY, "floor": plots.PALE}
+_NAMES = {"peer": "other frameworks", "hand-written": "loops written by hand", "floor": "floor of the machine"}
+_COLUMNS = 2  # so that the words stay readable at the width of a page
 
 
 def draw(path: Path, workloads: list[tuple[Workload, list[Result]]]) -> Path:
-    """Horizontal bars on a logarithmic axis, fastest first; returns the path."""
-    return plots.save(_figure(workloads), path)
+    """Horizontal bars, fastest first; returns the path."""
+    drawn = [(w, _of_interest(results)) for w, results in workloads if w.name != "L1"]  # two bars: the table says it
+    return plots.save(_figure(drawn or workloads), path)
+
+
+def _of_interest(results: list[Result]) -> list[Result]:
+    """Of a framework's two forms the quiet one."""
+    names = {r.name for r in results if r.median}
+    return sorted((r for r in results if r.median and f"{r.name}, quiet" not in names), key=lambda r: -r.median)
 
 
 @plots.styled
 def _figure(workloads: list[tuple[Workload, list[Result]]]) -> Any:
-    most = max(sum(1 for r in results if r.median) for _, results in workloads)
-    figure, panels = plots.figure(1, len(workloads), width=5.4 * len(workloads), height=0.3 * most + 1.6)
-    for axes, (workload, results) in zip(np.ravel(panels), workloads, strict=True):
-        _panel(axes, workload, sorted((r for r in results if r.median), key=lambda r: -r.median))
-    kinds = {r.kind for _, results in workloads for r in results if r.median}
-    legend = [_patch(kind, colour) for kind, colour in _COLOURS.items() if kind in kinds]
+    columns = min(_COLUMNS, len(workloads))
+    rows = -(-len(workloads) // columns)
+    most = max(len(results) for _, results in workloads)
+    figure, panels = plots.figure(rows, columns, width=6.2 * columns, height=rows * (0.27 * most + 1.2) + 0.4)
+    panels = np.ravel(panels)
+    for axes, (workload, results) in zip(panels, workloads, strict=False):
+        _panel(axes, workload, results)
+    for axes in panels[len(workloads) :]:
+        axes.set_axis_off()
+    kinds = {r.kind for _, results in workloads for r in results}
+    legend = [_patch(_NAMES.get(kind, kind), colour) for kind, colour in _COLOURS.items() if kind in kinds]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend))
     return figure
 
 
-def _patch(kind: str, colour: str) -> Any:
+def _patch(label: str, colour: str) -> Any:
     from matplotlib.patches import Patch
 
-    return Patch(color=colour, label={"peer": "other frameworks", "hand-written": "loops by hand"}.get(kind, kind))
+    return Patch(color=colour, label=label)
 
 
 def _panel(axes: Any, workload: Workload, results: list[Result]) -> None:
-    times = [r.median for r in results]
+    process = workload is startup.WORKLOAD
+    times = [r.median / (1e6 if process else 1) for r in results]
     bars = axes.barh([r.name for r in results], times, color=[_COLOURS[r.kind] for r in results], height=0.74)
-    axes.bar_label(bars, [f"{t:,.0f}" if t >= 10 else f"{t:.1f}" for t in times], padding=3, fontsize=9)
-    axes.set_xscale("log")
-    axes.set_xlim(min(times, default=1) / 2, 3 * max(times, default=1))
+    shown = [f"{t:.2f}" if process else f"{t:,.0f}" if t >= 10 else f"{t:.1f}" for t in times]
+    axes.bar_label(bars, shown, padding=3, fontsize=9)
+    if process:
+        axes.set_xlim(0, 1.15 * max(times))
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(min(times) / 2, 3 * max(times))
     axes.set_title(f"{workload.name}: {workload.title}")
-    axes.set_xlabel("microseconds per step (logarithmic)")
+    axes.set_xlabel("seconds" if process else "microseconds per step (logarithmic)")
     axes.tick_params(axis="y", labelsize=9, length=0)
     axes.grid(False, axis="y")
     for label, result in zip(axes.get_yticklabels(), results, strict=True):

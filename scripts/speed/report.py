@@ -10,7 +10,6 @@ from dataclasses import asdict
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
 
 from speed import floor
 from speed.conduct import Result
@@ -46,13 +45,6 @@ def machine() -> dict:
     }
 
 
-def ratio(result: Result, to: Result | None) -> float | None:
-    """The median over rounds of this one's time by the other's in the same round."""
-    if to is None or not result.microseconds or not to.microseconds:
-        return None
-    return median(a / b for a, b in zip(result.microseconds, to.microseconds, strict=False))
-
-
 def table(workload: Workload, results: list[Result]) -> str:
     """One workload as a Markdown table, fastest first."""
     by_name = {r.name: r for r in results}
@@ -69,7 +61,7 @@ def table(workload: Workload, results: list[Result]) -> str:
     ]
     done = sorted((r for r in results if r.median), key=lambda r: r.median)
     for r in done:
-        times = ratio(r, reference)
+        times = r.ratio(reference)
         low, high = min(r.microseconds) / r.median - 1, max(r.microseconds) / r.median - 1
         loss = "not comparable" if r.loss is None else f"{r.loss:.4f}{' **differs**' if r.wrong_loss else ''}"
         name = f"**{r.name}**" if r.kind == "dltrain" else r.name
@@ -99,17 +91,24 @@ def _cell(text: str | None) -> str:
     return (text or "no round was done").replace("|", "/")
 
 
-def write(folder: Path, name: str, facts: dict, sections: list[str], numbers: dict) -> list[Path]:
-    """The Markdown file and the JSON file; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+def head(facts: dict) -> str:
+    """The machine, the versions, the day and the command, in words."""
     packages = ", ".join(f"{p} {v}" for p, v in facts["packages"].items())
-    head = (
+    return (
         f"{facts['date']}, {facts['processor']} ({', '.join(facts['instructions']) or 'no AVX2'}), {facts['cores']} "
         f"cores, {facts['memory_gib']} GiB, Python {facts['python']}; {packages}.\n\n`{facts['command']}`"
     )
+
+
+def write(
+    folder: Path, name: str, facts: dict, sections: list[str], shown: list[tuple[Workload, list[Result]]]
+) -> list[Path]:
+    """The Markdown file and the JSON file; returns their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
     markdown, data = folder / f"{name}.md", folder / f"{name}.json"
-    markdown.write_text("\n\n".join(["# Speed", head, *sections]) + "\n", encoding="utf-8")
-    data.write_text(json.dumps({"machine": facts, **numbers}, indent=1) + "\n", encoding="utf-8")
+    markdown.write_text("\n\n".join(["# Speed", head(facts), *sections]) + "\n", encoding="utf-8")
+    numbers = {workload.name: as_numbers(workload, results) for workload, results in shown}
+    data.write_text(json.dumps({"machine": facts, "workloads": numbers}, indent=1) + "\n", encoding="utf-8")
     return [markdown, data]
 
 
