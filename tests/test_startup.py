@@ -48,3 +48,63 @@ def test_a_resumed_run_imports_no_compiler(tmp_path):
     code, stderr, modules = loaded(tmp_path, "resume", "last", "trainer.epochs=2", "trainer.schedule_steps=78")
     assert code == 0, stderr
     assert not set(HEAVY) & modules
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model.widthz=3"],
+        ["optimizer=adma"],
+        ["optimizer=3"],
+        ["optimizer.lr=fast"],
+        ["scheduler.anneal=cosine"],
+        ["model.widths=64"],
+        ["data.scaling=none_at_all"],
+        ["data=iris", "data.positive=[1]"],
+        ["trainer.epochs=0"],
+        ["trainer.device=gpu"],
+        ["regularisation.l1=-1"],
+        ["regularisation.early_stopping={patience: 0}"],
+        ["regularisation.augmentation.afine={}"],
+        ["data.batch_size=0"],
+        ["seed=-1"],
+        ["name=.."],
+        ["model=module", "model._target_=os.system"],
+        ["data=table", "data.target=y"],
+        ["experiment=nothing"],
+        ["+optimizer.foo=1"],
+        ["optimizer.lr"],
+        ["-m", "optimizer=adam,adma"],
+        ["--alow", "x"],
+        ["lst"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_told_without_torch(tmp_path, arguments):
+    code, stderr, modules = loaded(tmp_path, *arguments)
+    assert code == 2
+    assert stderr.startswith("error: ")
+    assert not {"torch", "numpy", "rich", *HEAVY} & modules
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_that_need_no_torch_come_together_and_the_others_next(tmp_path):
+    wrong = ["model.widthz=3", "optimizer.lr=fast", "trainer.epochs=0", "regularisation.ema=2", "data.scaling=x"]
+    later = ["model.dropout=2", "optimizer.eps=-1"]
+    code, stderr, modules = loaded(tmp_path, *wrong, *later)
+    assert code == 2
+    assert len(stderr.splitlines()) == 1 + len(wrong)
+    assert "torch" not in modules
+    code, stderr, modules = loaded(tmp_path, *later)
+    assert code == 2
+    assert len(stderr.splitlines()) == 1 + len(later)
+
+
+@pytest.mark.parametrize("arguments", [["--cfg"], ["experiment=mnist_mlp", "--cfg"]])
+def test_the_configuration_is_printed_without_torch(tmp_path, arguments):
+    code, _, modules = loaded(tmp_path, *arguments)
+    assert code == 0
+    assert "torch" not in modules

@@ -167,10 +167,14 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
 
         print(OmegaConf.to_yaml(composed.cfg, resolve=True), end="")
         return 0
+    from dltrain.nodes import first_look
+
+    allow = commands.allowed(options.allow)
+    first_look(composed, allow)  # before the second that torch takes to import
     from dltrain import experiment, report, runs
     from dltrain.plan import make_plan
 
-    plan = make_plan(composed, commands.allowed(options.allow))
+    plan = make_plan(composed, allow)
     print(report.describe(plan), flush=True)
     with stop_on_signal() as stop:
         if plan.resume is not None:
@@ -230,7 +234,7 @@ def _go_on(plan: Any, folder: Path, stop: Stop, options: argparse.Namespace) -> 
 
 def _sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None = None) -> int:
     """A new sweep, or the rest of the one in a folder."""
-    from dltrain import report, sweeping
+    from dltrain import sweeping
 
     if folder is not None:
         overrides = sweeping.stored(folder, overrides, options.config_dir)
@@ -241,6 +245,8 @@ def _sweep(overrides: list[str], options: argparse.Namespace, folder: Path | Non
         allow_changed_data=options.allow_changed_data,
         folder=folder,
     )
+    from dltrain import report
+
     done = report.sweep(folder)
     print(f"\n{report.sweep_table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {folder}")
     if stopped:

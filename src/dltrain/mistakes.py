@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
-from dltrain import trials
 from dltrain.config import Composed
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, DltrainError
+
+_NOT_USERS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
 
 
 class Mistakes:
@@ -30,13 +34,13 @@ class Mistakes:
 
     def blame(self, slot: str, error: Exception, knobs: Iterable[str] = ()) -> None:
         """Notes what somebody's code says about its arguments, under the knob that it speaks of."""
-        text, self.cause = trials.reason(error), error
+        text, self.cause = reason(error), error
         found = re.match(r"(?:(\w+)\.)?(\w+)=(?!=)", text)  # `model.dropout=1.5 must be ...`, `gamma=-1: ...`
         if found and found[1] in (None, slot) and found[2] in (*knobs, slot):
             key = slot if found[2] == slot else f"{slot}.{found[2]}"
             self.say(key, text[found.end() :])
         else:
-            knob = trials.named(text, knobs)
+            knob = named(text, knobs)
             key = f"{slot}.{knob}" if knob else slot
             self.say(key, text.removeprefix(f"{slot}: ").removeprefix(f"{key} "))
 
@@ -44,3 +48,18 @@ class Mistakes:
         """Raises ConfigError if there are any."""
         if self.lines:
             raise ConfigError("\n".join(self.lines.values())) from self.cause
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line; of a user's own code also where it was raised."""
+    text = " ".join(line.strip() for line in str(error).splitlines()[:3])[:400]
+    kind = "" if isinstance(error, (ValueError, RuntimeError, DltrainError)) and text else f"{type(error).__name__}: "
+    own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_USERS)]
+    place = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    return f"{kind}{text}{place}"
+
+
+def named(text: str, knobs: Iterable[str]) -> str | None:
+    """The knob that a message speaks of: torch writes `Invalid learning rate: -1`, `Invalid beta parameter`."""
+    words = text.replace("learning rate", "lr").replace("beta parameter", "betas").replace("epsilon", "eps")
+    return next((k for k in knobs if re.search(rf"\b{k}\b", words) or f" {k.replace('_', ' ')} " in words), None)

@@ -6,33 +6,25 @@ before it is left out.
 
 from __future__ import annotations
 
-import copy
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Subset
 
-from dltrain import build, evaluation, losses, runs, trials
-from dltrain.catalogue import GROUPS
-from dltrain.config import Composed, interpolations, name_mistake
+from dltrain import build, evaluation, losses, trials
+from dltrain.config import Composed
 from dltrain.data import Data, Tensors
-from dltrain.errors import ConfigError, DataError
-from dltrain.mistakes import Mistakes
-from dltrain.settings import Regularisation, Settings, device_or_auto, loader_knobs, pick_device
-from dltrain.targets import Part, check_arguments, did_you_mean, resolve
+from dltrain.errors import DataError
+from dltrain.nodes import SLOTS, Nodes
+from dltrain.settings import Regularisation, Settings, device_or_auto, pick_device
+from dltrain.targets import Part, did_you_mean
 from dltrain.trainer import seed_everything
-
-_NODES = tuple(group for group in GROUPS if group != "experiment")  # an experiment is a choice of the others
-_LOADER_KEYS = ("batch_size", "workers")  # of a data node, for the loader rather than the source
 
 
 @dataclass
@@ -101,52 +93,34 @@ def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[st
 
     A device that this machine lacks gives way to one that it has, unless an override names it.
     """
-    planner = _Planner(composed, allow)
-    trainer = planner.cfg.get("trainer")
+    nodes = Nodes(composed, allow)
+    trainer = nodes.cfg.get("trainer")
     if isinstance(trainer, dict) and not any(o.startswith("trainer.device=") for o in composed.overrides):
         trainer["device"] = device_or_auto(trainer.get("device"))
-    seed, *_ = planner._top()
-    settings = planner._knobs("trainer", Settings)
-    parts = {slot: planner._part(slot) for slot in slots}
-    batch_size, workers = planner._loader()
-    planner.mistakes.stop()
-    return Outline(seed, settings, parts, planner.cfg["data"], batch_size, workers)
+    seed, *_ = nodes.top()
+    settings = nodes.tried("trainer", nodes.knobs("trainer", Settings))
+    parts = {slot: nodes.part(slot) for slot in slots}
+    batch_size, workers = nodes.loader()
+    nodes.mistakes.stop()
+    return Outline(seed, settings, parts, nodes.cfg["data"], batch_size, workers)
 
 
 class _Planner:
     """Collects mistakes while it works; each part is None when it could not be made."""
 
     def __init__(self, composed: Composed, allow: Sequence[str]) -> None:
-        self.composed, self.allow = composed, allow
-        self.mistakes = Mistakes(composed)
-        self.say = self.mistakes.say
+        self.nodes = Nodes(composed, allow)
+        self.mistakes, self.say = self.nodes.mistakes, self.nodes.say
         self.notes: list[str] = []
         self.few: tuple[Tensor, Tensor] | None = None  # the first training samples
-        self.cfg = self._container()
-
-    def _container(self) -> dict[str, Any]:
-        """The configuration as plain values; what can't be resolved is noted and counts as missing."""
-        cfg = copy.deepcopy(self.composed.cfg)
-        for parent, key, path in interpolations(cfg):
-            raw = str(parent._get_node(key)._value())
-            if plain := re.fullmatch(r"\$\{([\w.]+)\}", raw):
-                self.mistakes.copies[path] = plain[1]
-            try:
-                parent[key]
-            except OmegaConfBaseException as error:
-                if not isinstance(error, InterpolationToMissingValueError):  # the missing one has its own line
-                    line = str(error).splitlines()[0].replace("Recursive interpolation detected", "it leads to itself")
-                    self.say(path, f"{raw} can't be resolved: {line}")
-                self.mistakes.known |= {path, path.partition("[")[0]}
-                parent[key] = "???"
-        return OmegaConf.to_container(cfg, resolve=True)
 
     def plan(self) -> Plan:
-        seed, name, runs_dir, resume = self._top()
-        settings = self._knobs("trainer", Settings)
-        regular = self._knobs("regularisation", Regularisation)
-        parts = {slot: self._part(slot) for slot in ("data", "model", "loss", "optimizer", "scheduler")}
-        batch_size, workers = self._loader()
+        nodes = self.nodes
+        seed, name, runs_dir, resume = nodes.top()
+        settings = nodes.tried("trainer", nodes.knobs("trainer", Settings))
+        regular = nodes.tried("regularisation", nodes.knobs("regularisation", Regularisation))
+        parts = {slot: nodes.part(slot) for slot in SLOTS}
+        batch_size, workers = nodes.loader()
         optimizer = self._optimizer(parts["optimizer"], settings)
         data = self._data(parts["data"], seed)
         if data and settings and (settings.overfit_batches > 0 or settings.fast_dev_run):
@@ -160,7 +134,7 @@ class _Planner:
         self._scheduler(parts["scheduler"], optimizer, planned, per_epoch)
         self.mistakes.stop()
         plan = Plan(
-            config=self.cfg,
+            config=nodes.cfg,
             seed=seed,
             name=name,
             runs_dir=runs_dir,
@@ -179,109 +153,12 @@ class _Planner:
             loss=loss,
             out_features=outputs,
             resume=resume,
-            overrides=self.composed.overrides,
+            overrides=nodes.composed.overrides,
             rows=rows,
             notes=[*data.notes, *self.notes],
         )
         plan.notes += _ignored(plan)
         return plan
-
-    # -- plain knobs -------------------------------------------------------------------------------------------
-
-    def _top(self) -> tuple[int, str, Path, str | None]:
-        """The keys outside the groups: seed, name, runs_dir, resume."""
-        given = {key: value for key, value in self.cfg.items() if key not in _NODES}
-        if isinstance(given.get("experiment"), dict):
-            del given["experiment"]
-            self.say("experiment", "the file's first line must be `# @package _global_`, or its keys reach nothing")
-        known = ("seed", "name", "runs_dir", "resume", *_NODES)
-        for key, message in check_arguments(_top, given, node="").items():
-            hint = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
-            self.say(key, message if key in known else f"there is no such key{hint}")
-        seed, name, runs_dir = (given.get(key) for key in ("seed", "name", "runs_dir"))
-        if isinstance(seed, int) and not 0 <= seed < 2**32:
-            self.say("seed", f"{seed} must be from 0 to 4294967295 (2^32 - 1)")
-            seed = 0
-        bad = name_mistake(name) if isinstance(name, str) else None
-        if bad:
-            self.say("name", bad)
-        name = name if isinstance(name, str) and not bad else self._default_name()
-        if runs_dir == "":
-            self.say("runs_dir", "name a folder, such as runs")
-        elif isinstance(runs_dir, str) and (bad := runs.check_writable(Path(runs_dir) / name)):
-            self.say("runs_dir", bad)
-        return seed, name, Path(str(runs_dir)), self.cfg.pop("resume", None)  # which is no part of what a run is
-
-    def _default_name(self) -> str:
-        chosen = self.composed.chosen
-        return f"{chosen.get('experiment') or '{}-{}'.format(chosen.get('data'), chosen.get('model'))}"
-
-    def _knobs(self, group: str, cls: type) -> Any:
-        """A node that a dataclass describes."""
-        given = self.cfg.get(group)
-        if not isinstance(given, dict):
-            self.say(group, f"want keys and values, got {given!r}; `dltrain list {group}` shows them")
-            return None
-        wrong = check_arguments(cls, given, node=group, called=group)
-        made = cls(**{f.name: given.get(f.name) for f in fields(cls)})
-        wrong = made.mistakes() | wrong
-        for key, message in wrong.items():
-            self.say(f"{group}.{key}", message)
-        return None if wrong else made
-
-    def _loader(self) -> tuple[int | None, int]:
-        """Batch size (None is the whole train part) and number of workers."""
-        node = self.cfg.get("data")
-        batch_size, workers, wrong = loader_knobs(node if isinstance(node, dict) else {"batch_size": 1})
-        for key, message in wrong.items():
-            self.say(f"data.{key}", message)
-        return batch_size, workers
-
-    # -- nodes with a `_target_` -------------------------------------------------------------------------------
-
-    def _part(self, slot: str) -> Part | None:
-        node = self.cfg.get(slot)
-        if not isinstance(node, dict) or "_target_" not in node:
-            self.say(slot, f"choose one: {slot}=NAME (`dltrain list {slot}` explains them)")
-            return None
-        ignored, before = _LOADER_KEYS if slot == "data" else (), len(self.mistakes.lines)
-        part = self._resolve(slot, slot, {k: v for k, v in node.items() if k not in ignored})
-        if part is None:
-            return None
-        special: Sequence[str] = ()
-        if slot == "scheduler" and isinstance(part.function, type):
-            special = ("interval", "monitor")
-            if (interval := part.arguments.get("interval", "epoch")) not in ("step", "epoch"):
-                self.say("scheduler.interval", f"want step or epoch, got {interval!r}")
-        given = {k: v for k, v in part.arguments.items() if k not in special}
-        wrong = check_arguments(part.function, given, node=slot, passed=_PASSED[slot])
-        for key, message in wrong.items():
-            self.say(f"{slot}.{key}", message)
-        return None if wrong or len(self.mistakes.lines) > before else part
-
-    def _resolve(self, key: str, slot: str, node: dict[str, Any]) -> Part | None:
-        """The node as a Part, its nested nodes too."""
-        arguments = {k: self._nested(f"{key}.{k}", slot, v) for k, v in node.items() if k != "_target_"}
-        try:
-            function = resolve(node["_target_"], slot, self.allow, nested=key != slot)
-        except ConfigError as error:
-            self.say(f"{key}._target_", str(error))
-            return None
-        return Part(function, arguments)
-
-    def _nested(self, key: str, slot: str, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._nested(f"{key}[{i}]", slot, v) for i, v in enumerate(value)]
-        if not isinstance(value, dict):
-            return value
-        if "_target_" not in value:
-            return {k: self._nested(f"{key}.{k}", slot, v) for k, v in value.items()}
-        part = self._resolve(key, slot, value)
-        if part is None:
-            return Part(lambda: None, {})  # the mistake is noted; what holds it can still be checked
-        for name, message in check_arguments(part.function, part.arguments, node=key).items():
-            self.say(f"{key}.{name}", message)
-        return part
 
     def _optimizer(self, part: Part | None, settings: Settings | None) -> Optimizer | None:
         """The optimizer on stand-ins: its constructor checks its own ranges."""
@@ -360,7 +237,7 @@ class _Planner:
             return "val/loss", "min"
         known = ["train/loss", *(f"val/{m}" for m in evaluation.METRICS[data.task])]
         stopping = (regular.early_stopping if regular else None) or {}
-        trainer = self.cfg.get("trainer")
+        trainer = self.nodes.cfg.get("trainer")
         chosen = trainer.get("monitor", "auto") if isinstance(trainer, dict) else "auto"
         for key, name in (
             ("trainer.monitor", chosen),
@@ -408,10 +285,6 @@ class _Planner:
             self.mistakes.blame("scheduler", error, part.arguments)
 
 
-def _top(seed: int, name: str | None, runs_dir: str, resume: str | None = None) -> None:
-    """The keys outside the groups, as a signature to check against."""
-
-
 def _steps(data: Data | None, settings: Settings | None, batch_size: int | None) -> tuple[int, int]:
     """Optimizer steps of an epoch and of the whole run; round numbers while they are not known."""
     if data is None or settings is None:
@@ -447,15 +320,6 @@ def _ignored(plan: Plan) -> list[str]:
     if plan.workers and isinstance(plan.data.train, Tensors) and not plan.regularisation.augmentation.get("policy"):
         found.append("data.workers is not used: this data lives in memory, on the device")
     return found
-
-
-_PASSED = {  # names that the border fills in
-    "data": (),
-    "model": ("in_features", "in_shape", "in_channels", "out_features", "num_classes"),
-    "loss": ("task", "class_counts", "samples"),
-    "optimizer": ("params",),
-    "scheduler": ("base_lr", "total_steps", "steps_per_epoch", "optimizer"),
-}
 
 
 def reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Data, Settings]:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dltrain.plan import Plan
+if TYPE_CHECKING:
+    from dltrain.plan import Plan
 
 _OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
 _SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "T_max", "factor", "patience")

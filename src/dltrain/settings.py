@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import nn
-
-from dltrain import augmentation, regularisation
 from dltrain.targets import check_arguments, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,35 @@ class Settings:
         for name in ("save_every", "overfit_batches"):
             if _is_number(value := getattr(self, name)) and value < 0:
                 found[name] = f"{value} must not be below zero"
-        if isinstance(self.device, str) and (bad := _device_mistake(self.device)):
-            found["device"] = bad
+        if isinstance(self.device, str) and not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", self.device):
+            found["device"] = _no_device(self.device)
         return found
+
+    def trial(self) -> dict[str, str]:
+        """What torch has against them, where `mistakes` found nothing."""
+        bad = _device_mistake(self.device)
+        return {"device": bad} if bad else {}
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _no_device(name: str) -> str:
+    return f"there is no device `{name}`; use auto, cpu, cuda or cuda:N"
+
+
 def _device_mistake(name: str) -> str | None:
     if name == "auto":
         return None
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        return f"there is no device `{name}`; use auto, cpu, cuda or cuda:N"
+        return _no_device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         return "torch finds no CUDA device on this machine; use trainer.device=cpu or auto"
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -79,6 +90,8 @@ def device_or_auto(name: Any) -> Any:
 
 def pick_device(name: str) -> torch.device:
     """The device that a checked `trainer.device` names; auto is CUDA where there is one."""
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -111,41 +124,38 @@ class Regularisation:
     augmentation: dict[str, Any]
 
     def mistakes(self) -> dict[str, str]:
-        """Unknown keys and values out of range, by key; each one's own class knows its range."""
-        net = nn.Linear(2, 2)
-        trials: dict[str, Callable[[Any], object]] = {
-            "l1": lambda v: regularisation.Penalty(net, l1=v),
-            "l2": lambda v: regularisation.Penalty(net, l2=v),
-            "max_norm": lambda v: regularisation.MaxNorm(net, v),
-            "input_noise": lambda v: v == 0 or regularisation.InputNoise(v),
-            "ema": lambda v: regularisation.EMA(net, v),
-            "mixup": lambda v: regularisation.Mixup(v, task="multiclass", outputs=2),
-            "cutmix": lambda v: regularisation.CutMix(v, task="multiclass", outputs=2),
-        }
+        """Unknown keys and values out of range, by key; a value of another type is passed over."""
         found = {}
-        for name, trial in trials.items():
-            if _is_number(value := getattr(self, name)):
-                found |= _try(name, trial, value)
+        for name, (within, wanted) in _RANGES.items():
+            if _is_number(value := getattr(self, name)) and not within(value):
+                found[name] = f"{value}: {wanted}"
         for name in ("clip_norm", "clip_value"):
             if _is_number(value := getattr(self, name)) and value <= 0:
                 found[name] = f"{value} must be above zero; null switches it off"
         if isinstance(self.early_stopping, dict):
             found |= _early_stopping(self.early_stopping)
         if isinstance(self.augmentation, dict):
-            found |= _augmentation(self.augmentation)
+            found |= _augmentations(self.augmentation)
+        return found
+
+    def trial(self) -> dict[str, str]:
+        """What the classes of an augmentation have against its knobs, where `mistakes` found nothing."""
+        found = {}
+        for name, knobs in self.augmentation.items():
+            if knobs is not None:
+                found |= _policy(knobs) if name == "policy" else _augmentation(name, knobs)
         return found
 
 
-def _try(name: str, trial: Callable[..., object], *args: Any, **knobs: Any) -> dict[str, str]:
-    try:
-        trial(*args, **knobs)
-    except ValueError as error:
-        start, _, rest = str(error).partition("=")  # `early_stopping.patience=0: write ...`
-        knob = start.split(".")[-1]
-        if knob in knobs:
-            return {f"{name}.{knob}": rest}
-        return {name: rest if knob == name else str(error)}
-    return {}
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # those of the classes in `regularisation`, without torch
+    "l1": (lambda v: v >= 0, "write a number >= 0"),
+    "l2": (lambda v: v >= 0, "write a number >= 0"),
+    "max_norm": (lambda v: v > 0, "write a number > 0, or null for no limit"),
+    "input_noise": (lambda v: v >= 0, "write a standard deviation > 0, or 0 for none"),
+    "ema": (lambda v: 0 <= v < 1, "write a decay from 0 to below 1 (0.999), or null for none"),
+    "mixup": (lambda v: v > 0, "write alpha > 0 of Beta(alpha, alpha), or null for none"),
+    "cutmix": (lambda v: v > 0, "write alpha > 0 of Beta(alpha, alpha), or null for none"),
+}
 
 
 def early_stopping(*, monitor: str = "auto", patience: int = 10, min_delta: float = 0.0) -> None:
@@ -154,48 +164,53 @@ def early_stopping(*, monitor: str = "auto", patience: int = 10, min_delta: floa
 
 def _early_stopping(given: dict[str, Any]) -> dict[str, str]:
     wrong = check_arguments(early_stopping, given, node="regularisation.early_stopping")
-    if wrong:
-        return {f"early_stopping.{key}": message for key, message in wrong.items()}
-    knobs = {key: value for key, value in given.items() if key != "monitor"}
-    return _try("early_stopping", lambda **kw: regularisation.EarlyStopping("loss", "min", **kw), **knobs)
+    if not wrong and given.get("patience", 1) < 1:
+        wrong["patience"] = f"{given['patience']}: write a number of evaluations >= 1"
+    if not wrong and given.get("min_delta", 0) < 0:
+        wrong["min_delta"] = f"{given['min_delta']}: write a number >= 0"
+    return {f"early_stopping.{key}": message for key, message in wrong.items()}
 
 
-_AUGMENTATIONS = {
-    "affine": augmentation.Affine,
-    "elastic": augmentation.Elastic,
-    "crop_flip": augmentation.CropFlip,
-    "erasing": augmentation.Erasing,
-}
+_AUGMENTATIONS = {"affine": "Affine", "elastic": "Elastic", "crop_flip": "CropFlip", "erasing": "Erasing"}
 
 
-def _augmentation(given: dict[str, Any]) -> dict[str, str]:
-    found = {}
+def _augmentations(given: dict[str, Any]) -> dict[str, str]:
+    """Augmentations that do not exist, or are given something else than knobs."""
+    found, kinds = {}, [*_AUGMENTATIONS, "policy"]
     for name, knobs in given.items():
-        key = f"augmentation.{name}"
-        if name not in (*_AUGMENTATIONS, "policy"):
-            kinds = [*_AUGMENTATIONS, "policy"]
-            found[key] = (
-                f"augmentation has no `{name}`{did_you_mean(str(name), kinds) or '; it has ' + ', '.join(kinds)}"
-            )
-        elif not isinstance(knobs, dict):
-            if knobs is not None:
-                found[key] = f"want keys and values, or null; got {knobs!r}"
-        elif name == "policy":
-            found |= _policy(knobs)
-        else:
-            found |= _knobs(key, _AUGMENTATIONS[name], knobs)
+        if name not in kinds:
+            hint = did_you_mean(str(name), kinds) or "; it has " + ", ".join(kinds)
+            found[f"augmentation.{name}"] = f"augmentation has no `{name}`{hint}"
+        elif knobs is not None and not isinstance(knobs, dict):
+            found[f"augmentation.{name}"] = f"want keys and values, or null; got {knobs!r}"
     return found
 
 
+def _augmentation(name: str, given: dict[str, Any]) -> dict[str, str]:
+    from dltrain import augmentation
+
+    return _knobs(f"augmentation.{name}", getattr(augmentation, _AUGMENTATIONS[name]), given)
+
+
 def _policy(given: dict[str, Any]) -> dict[str, str]:
+    from dltrain.augmentation import POLICIES
+
     name = given.get("name")
-    if name not in augmentation.POLICIES:
-        hint = did_you_mean(str(name), augmentation.POLICIES) or f"; there are {', '.join(augmentation.POLICIES)}"
+    if name not in POLICIES:
+        hint = did_you_mean(str(name), POLICIES) or f"; there are {', '.join(POLICIES)}"
         return {"augmentation.policy.name": f"there is no policy `{name}`{hint}"}
     knobs = {key: value for key, value in given.items() if key != "name"}
-    return _knobs("augmentation.policy", augmentation.POLICIES[name], knobs)
+    return _knobs("augmentation.policy", POLICIES[name], knobs)
 
 
 def _knobs(key: str, kind: Callable[..., Any], knobs: dict[str, Any]) -> dict[str, str]:
-    wrong = check_arguments(kind, knobs, node=f"regularisation.{key}", called=key.split(".")[-1])
-    return {f"{key}.{k}": m for k, m in wrong.items()} or _try(key, kind, **knobs)
+    """What is wrong with the knobs of an augmentation: first by its signature, then by what it says itself."""
+    if wrong := check_arguments(kind, knobs, node=f"regularisation.{key}", called=key.split(".")[-1]):
+        return {f"{key}.{k}": m for k, m in wrong.items()}
+    try:
+        kind(**knobs)
+    except ValueError as error:
+        start, _, rest = str(error).partition("=")  # `affine.degrees=-1: write ...`
+        knob = start.split(".")[-1]
+        return {f"{key}.{knob}": rest} if knob in knobs else {key: str(error)}
+    return {}

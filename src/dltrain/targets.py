@@ -67,20 +67,30 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 # -- names -----------------------------------------------------------------------------------------------------
 
 
-def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False) -> Callable[..., Any]:
-    """The class or function that `target` names, if this slot may use it; else ConfigError.
+def check_name(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False) -> None:
+    """Raises ConfigError for a name that this slot may not use whatever it stands for; nothing is imported.
 
     `nested` is for a `_target_` among the arguments of a slot's own.
     """
     if not isinstance(target, str) or target == "???":
         raise ConfigError("say which class to use, by its dotted name: my_package.my_module.MyClass")
-    slots = _NESTED.get(slot, ()) if nested else (slot,)
-    modules = [m for s in slots for m in _MODULES[s]]
+    modules = [m for s in _slots(slot, nested) for m in _MODULES[s]]
     public = [p for p, m in _PUBLIC.items() if m in modules]
     parts = target.split(".")
     plain = len(parts) > 1 and all(p.isidentifier() and not p.startswith("__") for p in parts)
     if not (plain and _within(target, [*allow, *modules, *public])):
         raise ConfigError(f"`{target}` is not allowed here: {_remedy(target, slot, modules)}")
+
+
+def _slots(slot: str, nested: bool) -> Sequence[str]:
+    return _NESTED.get(slot, ()) if nested else (slot,)
+
+
+def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False) -> Callable[..., Any]:
+    """The class or function that `target` names, if this slot may use it; else ConfigError."""
+    check_name(target, slot, allow, nested=nested)
+    slots = _slots(slot, nested)
+    modules = [m for s in slots for m in _MODULES[s]]
     found = _import(target)
     home, name = getattr(found, "__module__", None) or "?", getattr(found, "__qualname__", "?")
     if not (inspect.isclass(found) or inspect.isfunction(found)):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
-import sysconfig
-import traceback
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,27 +15,11 @@ from torch.utils.data import Subset
 from dltrain import models, optim
 from dltrain.data import Data, Tensors
 from dltrain.data.loaders import make_loader
-from dltrain.errors import DataError, DltrainError
+from dltrain.errors import DataError
+from dltrain.mistakes import reason
 from dltrain.targets import Part
 
-_NOT_USERS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
-
 _LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
-
-
-def reason(error: Exception) -> str:
-    """What an exception says, on one line; of a user's own code also where it was raised."""
-    text = " ".join(line.strip() for line in str(error).splitlines()[:3])[:400]
-    kind = "" if isinstance(error, (ValueError, RuntimeError, DltrainError)) and text else f"{type(error).__name__}: "
-    own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_USERS)]
-    place = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-    return f"{kind}{text}{place}"
-
-
-def named(text: str, knobs: Iterable[str]) -> str | None:
-    """The knob that a message speaks of: torch writes `Invalid learning rate: -1`, `Invalid beta parameter`."""
-    words = text.replace("learning rate", "lr").replace("beta parameter", "betas").replace("epsilon", "eps")
-    return next((k for k in knobs if re.search(rf"\b{k}\b", words) or f" {k.replace('_', ' ')} " in words), None)
 
 
 def stand_in(optimizer: Part) -> torch.optim.Optimizer:
