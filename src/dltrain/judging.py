@@ -20,6 +20,7 @@ from dltrain.data.stored import again, decode, labelled
 from dltrain.data.tables import table
 from dltrain.errors import ConfigError, DataError, DltrainError, StorageError
 from dltrain.inference import Trained
+from dltrain.mistakes import reason
 from dltrain.plan import reduced
 from dltrain.trainer import seed_everything
 
@@ -229,7 +230,7 @@ def _read(trained: Trained) -> Data:
     except DltrainError:
         raise
     except Exception as error:
-        raise DataError(f"data: {trials.reason(error)}") from error
+        raise DataError(f"data: {reason(error)}") from error
     if stored.settings.overfit_batches > 0:
         data, _ = reduced(data, stored.settings, stored.batch_size)
     return data
