@@ -219,3 +219,11 @@ def test_names_that_are_no_folder_are_refused(name):
 @pytest.mark.parametrize("name", ["digits-mlp", "run 1", "no", "münchen", "lr=0.1,b=2", "a" * 100])
 def test_names_of_folders_pass(name):
     assert config.name_mistake(name) is None
+
+
+def test_a_file_with_a_month_that_is_none_still_has_its_place(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("_target_: dltrain.models.MLP\nwidths: 3\nsince: 2026-13-01\n")
+    made = compose(["model=mine"], tmp_path)
+    assert made.cfg.model.since == "2026-13-01"
+    assert "mine.yaml" in made.origin("model.widths")

@@ -57,12 +57,10 @@ class Composed:
 
     def _listed(self, group: str) -> list[str]:
         """The choices of a group that was given a list, which Hydra does not report."""
-        import yaml
-
         texts = [o.partition("=")[2] for o in self.overrides if o.startswith(f"{group}=[")]
         if not texts and group != "experiment":
             for file in self._paths("experiment", self.chosen.get("experiment")):
-                defaults = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("defaults", [])
+                defaults = (_plain(file.read_text(encoding="utf-8")) or {}).get("defaults", [])
                 texts += [str(d[k]) for d in defaults if isinstance(d, dict) for k in d if k.endswith(f"/{group}")]
         return re.findall(r"[\w.-]+", " ".join(texts))
 
@@ -72,12 +70,20 @@ def _key(override: str) -> str:
     return override.split("=")[0].lstrip("+~").split("@")[0]
 
 
-def _sets(file: Path, owner: str, key: str) -> bool:
-    """Whether a YAML file of the group `owner` sets a dotted key, or chooses for a group."""
+def _plain(text: str) -> Any:
+    """What a YAML text holds; None where Hydra's own parser takes what this one refuses, such as 2026-13-01."""
     import yaml
 
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        return None
+
+
+def _sets(file: Path, owner: str, key: str) -> bool:
+    """Whether a YAML file of the group `owner` sets a dotted key, or chooses for a group."""
     text = file.read_text(encoding="utf-8")
-    node = yaml.safe_load(text)
+    node = _plain(text)
     for default in (node.get("defaults") or []) if isinstance(node, dict) else []:
         if isinstance(default, dict) and any(str(k).split("/")[-1] == key for k in default):
             return True
