@@ -38,6 +38,7 @@ BORDERS = (
     "listing",
     "replay",
     "pictures",
+    "sweep_pictures",
     "webpage",
     "reporting",
     "removal",

@@ -38,3 +38,11 @@ def test_the_users_own_style_stays():
 def test_colours_of_many_classes_differ():
     for n in (2, 10, 30):
         assert len({str(c) for c in plots.colours(n)}) == n
+
+
+def test_a_dollar_in_the_users_words_starts_no_formula():
+    fig, ax = plots.figure()
+    for text in ("$", "$x$", r"$\bad$", "a_b^c", "{", "é…"):
+        ax.set_title(plots.plain(text))
+        fig.canvas.draw()
+    assert plots.plain("x" * 50, 10) == "x" * 9 + "…"

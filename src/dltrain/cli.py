@@ -30,7 +30,7 @@ usage:
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
   dltrain show RUN                          all about one: configuration, result, where it stopped, files
   dltrain runs [FOLDER]                     a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
-  dltrain report RUN [-o report.html]       one page with pictures of what a run learned, readable without a network
+  dltrain report RUN|SWEEP [-o page.html]   one page with pictures of what was learned, readable without a network
   dltrain predict RUN INPUT [-o FILE]       answers for a table, images or `-`, written as CSV or Parquet
   dltrain rm RUN ...                        remove runs or sweeps, after showing what goes and a yes
   dltrain clean [FOLDER]                    the same for all that failed, diverged, or never got to a checkpoint

@@ -5,9 +5,23 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from dltrain import __version__, commands, pictures, plots, reading, report, runs, storage, tracking, webpage
+from dltrain import (
+    __version__,
+    commands,
+    pictures,
+    plots,
+    reading,
+    report,
+    runs,
+    storage,
+    sweep_pictures,
+    tracking,
+    webpage,
+)
 from dltrain.errors import ConfigError, StorageError
 from dltrain.pictures import Gallery
 from dltrain.reading import Run
@@ -15,7 +29,7 @@ from dltrain.reading import Run
 
 def main(words: list[str], options: argparse.Namespace) -> int:
     """The command."""
-    parser = commands.parser("report", "Make one self-contained page, with pictures, of a run.")
+    parser = commands.parser("report", "Make one self-contained page, with pictures, of a run or a sweep.")
     parser.add_argument("run", help="a folder, a short id, or last")
     parser.add_argument("-o", "--output", type=Path, help="the page; report.html in the folder when not given")
     parser.add_argument(
@@ -26,10 +40,13 @@ def main(words: list[str], options: argparse.Namespace) -> int:
         help="train again, in memory, the runs that took at most so long, to show their way (default 20, 0: never)",
     )
     given = parser.parse_args(words)
-    folder = runs.find(given.run)
+    folder = runs.find(given.run, sweeps=True)
     output = given.output or folder / "report.html"
     _check(output)
-    text = _run_page(reading.read(folder), allow=commands.allowed(options.allow), seconds=given.replay)
+    if (folder / "sweep.json").is_file():
+        text = _sweep_page(folder)
+    else:
+        text = _run_page(reading.read(folder), allow=commands.allowed(options.allow), seconds=given.replay)
     try:
         storage.replace(output, text.encode())
     except OSError as error:
@@ -48,7 +65,7 @@ def _check(output: Path) -> None:
 
 def _run_page(run: Run, *, allow: list[str], seconds: float) -> str:
     gallery = pictures.of_run(run, allow=allow, seconds=seconds)
-    _leave(run, gallery)
+    _leave(run.folder, run.steps or 0, gallery)
     title, notes = f"{run.folder.parent.name}/{run.folder.name}", _notes(run)
     return webpage.page(
         title,
@@ -79,20 +96,74 @@ def _notes(run: Run) -> list[str]:
     return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
-def _leave(run: Run, gallery: Gallery) -> None:
+def _sweep_page(folder: Path) -> str:
+    jobs = [reading.read(path, sweep) for path, sweep in reading.walk(folder)]
+    gallery = sweep_pictures.of_sweep(jobs)
+    _leave(folder, 0, gallery)
+    title = f"{folder.parent.name}/{folder.name}"
+    ranked = _ranked(jobs)
+    failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in jobs if j.reason]
+    return webpage.page(
+        title,
+        [
+            webpage.heading(title, 1),
+            webpage.paragraph(f"A sweep of {len(jobs)} runs: {_counts(jobs)}."),
+            webpage.heading("All runs, best first"),
+            _jobs_table(ranked),
+            *([webpage.heading("The best run again"), webpage.verbatim(ranked[0].command)] if ranked else []),
+            *(webpage.picture(p.title, p.caption, p.content) for p in gallery.pictures),
+            webpage.heading("Notes") if failed or gallery.notes else "",
+            webpage.bullets([*gallery.notes, *failed]),
+            f"<footer>made by dltrain {__version__}</footer>",
+        ],
+    )
+
+
+def _ranked(jobs: Sequence[Run]) -> list[Run]:
+    """Best first; those without a metric last, in their order."""
+    judge = sweep_pictures.score(jobs)
+
+    def rank(run: Run) -> tuple[bool, float]:
+        value = run.numbers.get(f"best/{judge.name}") if judge else None
+        return value is None, 0.0 if value is None else -value if judge.larger else value
+
+    return sorted(jobs, key=rank)
+
+
+def _counts(jobs: Sequence[Run]) -> str:
+    return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in Counter(j.status for j in jobs).items())
+
+
+def _jobs_table(ranked: Sequence[Run]) -> str:
+    """One row a run: the best validation and the test metrics, what was varied, how it ended."""
+    varied = sweep_pictures.keys(ranked)
+    names = [n for n in ("accuracy", "rmse") if any(f"best/{n}" in j.numbers for j in ranked)] or ["loss"]
+    titles = ["run", *(f"{part} {n}" for n in names for part in ("val", "test")), *varied, "status", "seconds"]
+    rows = [
+        [
+            j.folder.name,
+            *(report.number(n, j.numbers.get(f"{part}/{n}")) for n in names for part in ("best", "test")),
+            *(str(sweep_pictures.value(j, key)) for key in varied),
+            j.status.replace("_", " "),
+            "" if j.seconds is None else f"{j.seconds:.1f}",
+        ]
+        for j in ranked
+    ]
+    numbers = 1 + 2 * len(names)
+    return webpage.table(titles, rows, text=[0, *range(numbers, numbers + len(varied) + 1)])
+
+
+def _leave(folder: Path, step: int, gallery: Gallery) -> None:
     """The pictures as files and in TensorBoard; a folder that can't be written has them in the page alone."""
     try:
-        if (run.folder / "plots").is_symlink():
+        if (folder / "plots").is_symlink():
             raise OSError(errno.EPERM, "plots is a link; a run folder holds its own")
         for made in gallery.pictures:
-            plots.save_bytes(made.content, run.folder / "plots" / made.name)
+            plots.save_bytes(made.content, folder / "plots" / made.name)
         shown = {made.name.partition(".")[0]: made.content for made in gallery.pictures}
-        tracking.write_pictures(run.folder, run.steps or 0, shown, gallery.graph)
+        tracking.write_pictures(folder, step, shown, gallery.graph)
     except OSError as error:
-        print(
-            f"note: the pictures are in the page alone, {run.folder} can't be written: {error.strerror}",
-            file=sys.stderr,
-        )
+        print(f"note: the pictures are in the page alone, {folder} can't be written: {error.strerror}", file=sys.stderr)
 
 
 def _outcome(run: Run) -> str:

@@ -82,6 +82,12 @@ def colours(n: int) -> Sequence[Any]:
     return [mpl.colormaps["turbo"](0.05 + 0.9 * i / (n - 1)) for i in range(n)]
 
 
+def plain(text: object, limit: int = 40) -> str:
+    """Words of the user's for a figure: cut to a length, and a dollar in them starts no formula."""
+    words = str(text)
+    return (words if len(words) <= limit else f"{words[: limit - 1]}…").replace("$", r"\$")
+
+
 def image(ax: Any) -> None:
     """Prepares axes for a picture: no ticks, no grid, no frame."""
     ax.set_axis_off()

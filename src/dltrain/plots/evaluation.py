@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dltrain.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, image, styled
+from dltrain.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, image, plain, styled
 
 _PAIR = 10.0  # inches: two panels side by side
 _NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
@@ -79,7 +79,7 @@ def _empty(height: float, width: float = WIDTH) -> Figure:
 def _matrix(ax: Any, result: dict[str, Any]) -> None:
     """Rows are the true classes; a cell is as dark as its share of the row."""
     counts = np.array(result["confusion"]["true_in_rows_predicted_in_columns"], dtype=float)
-    names, n = [_short(name) for name in result["confusion"]["names"]], len(counts)
+    names, n = [plain(name, 16) for name in result["confusion"]["names"]], len(counts)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     ax.grid(False)
@@ -104,7 +104,7 @@ def _by_label(ax: Any, result: dict[str, Any]) -> None:
     at = np.arange(len(labels))
     for offset, key, colour in ((-0.2, "precision", BLUE), (0.2, "recall", SKY)):
         ax.barh(at + offset, [np.nan_to_num(p[key]) for p in labels], 0.4, color=colour, label=key)
-    ax.set_yticks(at, [_short(p["name"]) for p in labels])
+    ax.set_yticks(at, [plain(p["name"], 16) for p in labels])
     ax.set(xlim=(0, 1.02), ylim=(len(labels) - 0.4, -0.6))
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(axis="y", visible=False)
@@ -147,7 +147,7 @@ def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray], acr
         ax.imshow(picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray_r")
         sure = f"\nby {answer['p_predicted']:.0%}" if "p_predicted" in answer else ""
         wrong = answer["true"] != answer["predicted"]
-        text = f"{_short(str(answer['true']), 10)} → {_short(str(answer['predicted']), 10)}{sure}"
+        text = f"{plain(str(answer['true']), 10)} → {plain(str(answer['predicted']), 10)}{sure}"
         ax.set_title(text, fontsize=9, loc="center", fontweight="normal", color=ORANGE if wrong else GREEN)
     for ax in fig.axes:
         image(ax)
@@ -168,7 +168,7 @@ def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray,
         scatter.scatter(
             true[some, k], predicted[some, k], s=size, color=BLUE, alpha=0.3 if len(some) > 1_000 else 0.6, linewidths=0
         )
-        name = _short(target["name"], 40)
+        name = plain(target["name"], 40)
         scatter.set(xlabel=f"{name}, true", ylabel="predicted")
         scatter.set_title(f"{result['split']}, {result['rows']:,} rows: r2 {target['r2']:.3f}")
         error = predicted[:, k] - true[:, k]
@@ -180,7 +180,3 @@ def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray,
         spread.legend()
         spread.set_title(f"RMSE {target['rmse']:.4g}, MAE {target['mae']:.4g}")
     return fig
-
-
-def _short(text: str, limit: int = 16) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
 
-from dltrain.plots import BLUE, INK, ORANGE, colours, figure, styled
+from dltrain.plots import BLUE, INK, ORANGE, colours, figure, plain, styled
 
 _FINE = 180  # answers along each side of the plane
 _MOST = 600  # points of the data shown
@@ -97,7 +97,7 @@ def _line(ax: Any, model: nn.Module, scene: Scene) -> None:
     ax.plot(scene.original(along[:, 0], 0), answers, color=ORANGE, label="the net's answer")
     seen = y[:, 0] * std + mean
     room = 0.25 * (seen.max() - seen.min()) or 1.0
-    ax.set(xlabel=scene.names[0], ylabel=name, ylim=(seen.min() - room, seen.max() + room))
+    ax.set(xlabel=plain(scene.names[0]), ylabel=plain(name), ylim=(seen.min() - room, seen.max() + room))
     ax.legend(loc="upper right", ncols=2)
 
 
@@ -128,7 +128,7 @@ def _heights(fig: Figure, ax: Any, model: nn.Module, scene: Scene) -> None:
     spots = (scene.original(x[:, 0], 0), scene.original(x[:, 1], 1))
     drawn = ax.scatter(*spots, c=truth, norm=scale, s=22, edgecolors="white", linewidths=0.7)
     _frame(ax, scene, extent)
-    fig.colorbar(drawn, ax=ax, label=name)
+    fig.colorbar(drawn, ax=ax, label=plain(name))
 
 
 def _areas(axes: list[Any], model: nn.Module, scene: Scene) -> None:
@@ -196,12 +196,12 @@ def _samples(ax: Any, spots: tuple[np.ndarray, np.ndarray], truth: Any, wrong: A
 
 def _frame(ax: Any, scene: Scene, extent: list[float]) -> None:
     ax.grid(False)
-    ax.set(xlabel=scene.names[0], ylabel=scene.names[1], xlim=extent[:2], ylim=extent[2:])
+    ax.set(xlabel=plain(scene.names[0]), ylabel=plain(scene.names[1]), xlim=extent[:2], ylim=extent[2:])
 
 
 def _legend(ax: Any, names: tuple[str, ...], palette: np.ndarray) -> None:
     marks = [
-        Line2D([], [], color=c, marker="o", linestyle="", label=str(n)[:16])
+        Line2D([], [], color=c, marker="o", linestyle="", label=plain(n, 16))
         for n, c in zip(names, palette, strict=False)
     ]
     if len(marks) <= 6:

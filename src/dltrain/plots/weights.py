@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from dltrain.plots import figure, image, styled
+from dltrain.plots import figure, image, plain, styled
 
 _MOST = 64  # units shown: more would be too small to see on a phone
 _NAMED = 30  # inputs that have room for a name
@@ -68,7 +68,7 @@ def _tiles(weight: Tensor, names: Sequence[str]) -> Figure:
         else:
             drawn = ax.imshow(weight[unit, 0].numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
         if names:
-            ax.set_title(str(names[unit])[:14], fontsize=9, fontweight="normal", loc="center", pad=3)
+            ax.set_title(plain(names[unit], 14), fontsize=9, fontweight="normal", loc="center", pad=3)
     if drawn is not None:
         fig.colorbar(drawn, ax=axes, location="bottom", shrink=0.7, aspect=40, label="weight", pad=0.02)
     return fig
@@ -81,12 +81,12 @@ def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Fig
     limit = _limit(weight)
     drawn = ax.imshow(weight.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     if len(inputs) == columns <= _NAMED:
-        ax.set_xticks(range(columns), [str(n)[:18] for n in inputs], rotation=45, ha="right", fontsize=9)
+        ax.set_xticks(range(columns), [plain(n, 18) for n in inputs], rotation=45, ha="right", fontsize=9)
     else:
         ax.set_xlabel("input")
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if len(outputs) == units <= _NAMED:
-        ax.set_yticks(range(units), [str(n)[:14] for n in outputs], fontsize=9)
+        ax.set_yticks(range(units), [plain(n, 14) for n in outputs], fontsize=9)
     else:
         ax.set_ylabel("unit")
         ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
