@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dltrain import __version__, catalogue, commands, config
+from dltrain import __version__, catalogue, commands, config, seeds
 from dltrain.errors import ConfigError, DltrainError, StorageError, SweepError
 from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
 from dltrain.targets import did_you_mean
@@ -24,6 +24,7 @@ dltrain {version}: train PyTorch models from the command line
 usage:
   dltrain [KEY=VALUE | GROUP=NAME ...]      train; without arguments an MLP on scikit-learn's digits
   dltrain -m KEY=V1,V2 GROUP=A,B            train every combination, and compare
+  dltrain seeds=5 ...                       train with seeds 0 to 4: one row of mean and deviation; with -m too
   dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep: its folder, its short id, or `last`
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
@@ -100,7 +101,7 @@ def _run(arguments: list[str]) -> int:
         _list(rest[1:], options.config_dir)
     elif rest[:1] == ["resume"]:
         return _resume(rest[1:], options)
-    elif options.multirun:
+    elif options.multirun or (not options.cfg and seeds.split(rest) != (rest, 0, [])):
         return _sweep(rest, options)
     else:
         return _train(rest, options)
@@ -158,13 +159,17 @@ def _list(words: list[str], config_dir: str | None) -> None:
 
 def _train(overrides: list[str], options: argparse.Namespace) -> int:
     if options.cfg:
-        overrides = [o for o in overrides if o != "job"]  # Hydra's own spelling is `--cfg job`
+        overrides, count, mistakes = seeds.split([o for o in overrides if o != "job"])  # Hydra writes `--cfg job`
+        if mistakes:
+            raise ConfigError(mistakes[0])
     composed = config.compose(overrides, options.config_dir)
     if options.cfg:
         if composed.mistakes:
             raise ConfigError("\n".join(composed.mistakes))
         from omegaconf import OmegaConf
 
+        if count:
+            print(f"# seeds={count}: {count} runs, with {seeds.axis(composed.cfg.seed, count)}")
         print(OmegaConf.to_yaml(composed.cfg, resolve=True), end="")
         return 0
     from dltrain.nodes import first_look
@@ -243,6 +248,7 @@ def _sweep(overrides: list[str], options: argparse.Namespace, folder: Path | Non
         config_dir=options.config_dir,
         allow=commands.allowed(options.allow),
         allow_changed_data=options.allow_changed_data,
+        many=options.multirun or folder is not None,
         folder=folder,
     )
     from dltrain import report

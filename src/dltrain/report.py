@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from dltrain import reading, seeds
+from dltrain.reading import ENDED, Run
 
 if TYPE_CHECKING:
     from dltrain.plan import Plan
@@ -196,47 +197,54 @@ def _example(worst: dict[str, Any]) -> str:
     return f"{where}: {true}, predicted {guess}{sure}"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One job of a sweep, read back from its folder."""
-
-    number: int
-    overrides: tuple[str, ...]
-    status: str
-    summary: dict[str, Any]
-
-
-def sweep(folder: Path) -> list[Job]:
+def sweep(folder: Path) -> list[Run]:
     """The jobs of a sweep, best first; those without a result come last."""
-    jobs = []
-    for path in folder.iterdir():
-        if not path.name.isdigit():
-            continue
-        file = path / "summary.json"
-        summary = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"status": "not started"}
-        typed = (path / "overrides.txt").read_text(encoding="utf-8").split("\n")[:-1]
-        jobs.append(Job(int(path.name), tuple(typed), summary["status"], summary))
-
-    def rank(job: Job) -> tuple[int, float, float, int]:
-        best = job.summary.get("best") or {}
-        if "accuracy" in best:
-            return 0, -best["accuracy"], best["loss"], job.number
-        return (0, best["rmse"], best["loss"], job.number) if "rmse" in best else (1, 0.0, 0.0, job.number)
-
-    return sorted(jobs, key=rank)
+    return sorted((reading.read(job, folder) for job, _ in reading.walk(folder)), key=lambda run: _rank([run]))
 
 
-def sweep_table(jobs: list[Job]) -> str:
-    """One row a job: what differs, the best validation, the test metrics, seconds."""
-    common = set.intersection(*(set(j.overrides) for j in jobs)) if len(jobs) > 1 else set()
-    names = [n for n in ("loss", "accuracy", "rmse") if any(n in (j.summary.get("best") or {}) for j in jobs)]
+def _rank(group: Sequence[Run]) -> tuple[int, float, float]:
+    """Sorts runs, or groups of them by their means: by accuracy or RMSE of the best epochs, then by their loss."""
+    loss, accuracy, rmse = (seeds.spread(seeds.values(group, f"best/{n}"))[0] for n in ("loss", "accuracy", "rmse"))
+    if accuracy is not None:
+        return 0, -accuracy, loss or 0.0
+    return (0, rmse, loss or 0.0) if rmse is not None else (1, 0.0, 0.0)
+
+
+def sweep_table(jobs: list[Run]) -> str:
+    """One row a job, or a configuration where each was run with several seeds: what differs, the best validation, the
+    test metrics (mean and standard deviation over the seeds), seconds.
+    """
+    groups = sorted(seeds.groups(jobs), key=_rank)
+    several = len(jobs) > 1 and all(len(group) > 1 for group in groups)
+    rows = groups if several else [[job] for job in jobs]
+    typed = [seeds.configuration(row[0]) if several else row[0].overrides for row in rows]
+    common = set.intersection(*map(set, typed)) if len(rows) > 1 else set()
+    names = [n for n in ("loss", "accuracy", "rmse") if any(f"best/{n}" in job.numbers for job in jobs)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("job", "overrides", "status"):
+    for title in ("seeds" if several else "job", "overrides", "done" if several else "status"):
         table.add_column(title, overflow="fold")
     for title in [*(f"val {n}" for n in names), *(f"test {n}" for n in names), "seconds"]:
         table.add_column(title, justify="right")
-    for job in jobs:
-        cells = [number(n, (job.summary.get(s) or {}).get(n)) for s in ("best", "test") for n in names]
-        differing = " ".join(o for o in job.overrides if o not in common)
-        table.add_row(str(job.number), differing, job.status, *cells, f"{job.summary.get('seconds', 0):.1f}")
+    for row, overrides in zip(rows, typed, strict=True):
+        done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
+        cells = [mean_and_deviation(n, seeds.values(row, f"{s}/{n}")) for s in ("best", "test") for n in names]
+        seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
+        which = _seed_range(row) if several else row[0].folder.name
+        table.add_row(which, " ".join(o for o in overrides if o not in common), done, *cells, f"{seconds:.1f}")
     return _text(table)
+
+
+def _seed_range(group: Sequence[Run]) -> str:
+    """Seeds in a row as 0-4, others one by one."""
+    found = sorted({int(o[5:]) for run in group for o in run.overrides if o[5:].isdigit() and o.startswith("seed=")})
+    if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
+        return f"{found[0]}-{found[-1]}"
+    return ",".join(map(str, found))
+
+
+def mean_and_deviation(name: str, numbers: Sequence[float]) -> str:
+    """A metric over several runs, such as `98.10% ± 0.31%`; of one run its value."""
+    mean, deviation = seeds.spread(numbers)
+    if mean is None or deviation is None:
+        return number(name, mean)
+    return f"{number(name, mean)} ± {f'{deviation:.2%}' if number(name, mean).endswith('%') else f'{deviation:.2g}'}"

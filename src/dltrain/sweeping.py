@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dltrain import catalogue, config, runs
+from dltrain import catalogue, config, runs, seeds
 from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError
 from dltrain.signals import Stop, stop_on_signal
 
@@ -21,18 +21,17 @@ def run(
     config_dir: str | None,
     allow: Sequence[str],
     allow_changed_data: bool = False,
+    many: bool = True,
     folder: Path | None = None,
 ) -> tuple[Path, str | None]:
     """Hydra's sweep; what failed is recorded and the others go on. Returns its folder, and why it was stopped.
 
+    many: whether keys other than `seeds` may give several values, as after -m.
     With the folder of an earlier sweep its complete jobs are passed over, and the others go on.
     """
-    good, mistakes = config.check_overrides(overrides, config_dir, sweep=True)
-    first = [o for o in config.first_of_each(good) if not o.startswith("hydra")]
-    mistakes += config.compose(first, config_dir).mistakes
-    mistakes += [f"`{o}`: a sweep goes on with dltrain resume FOLDER" for o in good if o.startswith("resume=")]
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
+    good = _checked(overrides, config_dir, many=many)
+    words = [f"--allow={package}" for package in allow]
+    words += [f"--config-dir={config_dir}"] if config_dir else []
     hydra_options = ["--config-dir", str(Path(config_dir).resolve())] if config_dir else []
     if folder is None:
         values = dict(o.lstrip("+").split("=", 1) for o in good if "=" in o)
@@ -41,7 +40,7 @@ def run(
         folder = runs.create(Path(values.get("runs_dir", "runs")), name)
         runs.write_json(folder / "sweep.json", {"overrides": overrides, "config_dir": hydra_options[1:]})
     with runs.Lock(folder), stop_on_signal() as stop:
-        jobs = _Jobs(folder, list(allow), allow_changed_data, stop)
+        jobs = _Jobs(folder, list(allow), allow_changed_data, stop, words)
         try:
             hydra_main(jobs.run, [*good, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "-m", *hydra_options])
         except KeyboardInterrupt:
@@ -49,6 +48,26 @@ def run(
     if jobs.fatal:
         raise jobs.fatal
     return folder, stop.reason
+
+
+def _checked(overrides: Sequence[str], config_dir: str | None, *, many: bool) -> list[str]:
+    """The overrides for Hydra, with `seeds=N` as the values of `seed`; raises ConfigError for all that is wrong."""
+    others, count, mistakes = seeds.split(overrides)
+    own = [o for o in others if count and o.lstrip("+").startswith("seed=")]
+    good, wrong = config.check_overrides([o for o in others if o not in own], config_dir, sweep=many)
+    own, wrong_seed = config.check_overrides(own, config_dir, sweep=True)
+    first = config.first_of_each([*good, *own])
+    composed = config.compose([o for o in first if not o.startswith("hydra")], config_dir)
+    mistakes += [*wrong, *wrong_seed, *composed.mistakes]
+    mistakes += [f"`{o}`: a sweep goes on with dltrain resume FOLDER" for o in good if o.startswith("resume=")]
+    seed = composed.cfg.get("seed")
+    if count and config.first_of_each(own) != own:
+        mistakes.append(f"`{own[-1]}` and `seeds={count}`: give the seeds one by one, or their number")
+    elif count and type(seed) is not int:
+        mistakes.append(f"seed: {seed!r} is not a whole number, from which seeds={count} could count")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return [*good, seeds.axis(seed, count)] if count else good
 
 
 def stored(folder: Path, typed: Sequence[str], config_dir: str | None) -> list[str]:
@@ -74,6 +93,7 @@ class _Jobs:
     allow: list[str]
     allow_changed_data: bool
     stop: Stop
+    words: list[str]  # that were typed beside the overrides
     fatal: StorageError | None = None  # a full disk: what follows would fail too
 
     def run(self, cfg: Any) -> float:
@@ -112,7 +132,7 @@ class _Jobs:
             with runs.Lock(folder):
                 plan = make_plan(config.from_job(cfg, choices, typed), self.allow)
                 if not again or not (folder / "data.json").exists():
-                    experiment.prepare(plan, folder, ["dltrain", *typed])
+                    experiment.prepare(plan, folder, ["dltrain", *typed, *self.words])
                 summary = experiment.train(
                     plan, folder, resume=again, stop=self.stop, allow_changed_data=self.allow_changed_data
                 )

@@ -1,0 +1,126 @@
+"""`seeds=N`: the runs it makes, what it refuses, and the table over seeds."""
+
+import json
+import shutil
+import statistics
+
+import pytest
+
+from dltrain import cli, reading, report, seeds
+
+QUICK = ["data=iris", "trainer.epochs=2", "trainer.tensorboard=false"]
+
+
+@pytest.fixture
+def dltrain(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+def results(sweep):
+    found = [reading.read(folder) for folder, _ in reading.walk(sweep)]
+    return {run.overrides: run.numbers["test/loss"] for run in found}
+
+
+def test_a_run_with_seeds_is_a_row_of_mean_and_deviation(dltrain, tmp_path):
+    code, out, err = dltrain(*QUICK, "seeds=3", "seed=7")
+    assert code == 0, err
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    runs = [reading.read(folder) for folder, _ in reading.walk(sweep)]
+    assert [run.config["seed"] for run in runs] == [7, 8, 9]
+    assert len({run.numbers["test/loss"] for run in runs}) == 3
+    losses = [run.numbers["test/loss"] for run in runs]
+    (row,) = [line for line in out.splitlines() if "3 of 3" in line]
+    assert row.split()[0] == "7-9"
+    assert f"{statistics.mean(losses):.4g} ± {statistics.stdev(losses):.2g}" in row
+    code, _, err = dltrain(*QUICK, "seed=8", "name=alone")
+    (alone,) = tmp_path.glob("runs/alone/*")
+    assert reading.read(alone).numbers["test/loss"] == runs[1].numbers["test/loss"]
+    assert runs[1].command == "dltrain data=iris trainer.epochs=2 trainer.tensorboard=False seed=8"
+
+
+def test_with_other_values_there_is_a_row_for_each_best_first(dltrain, tmp_path):
+    code, out, err = dltrain("-m", *QUICK, "seeds=2", "optimizer.lr=1e-6,0.05,-1")
+    assert (code, "2 of 6 jobs failed" in err) == (8, True)
+    rows = [line.split()[:2] for line in out.splitlines() if " of 2 " in line]
+    assert rows == [["0,1", "optimizer.lr=0.05"], ["0,1", "optimizer.lr=1e-06"], ["0,1", "optimizer.lr=-1"]]
+    assert "0 of 2" in out
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    assert json.loads((sweep / "sweep.json").read_text())["overrides"][-2:] == ["seeds=2", "optimizer.lr=1e-6,0.05,-1"]
+
+
+def test_the_first_seed_may_stand_in_an_experiment(dltrain, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "late.yaml").write_text(
+        "# @package _global_\n# Late.\ndefaults:\n  - override /data: iris\nseed: 40\ntrainer: {epochs: 1}\n"
+    )
+    code, _, err = dltrain("--config-dir", "mine", "experiment=late", "seeds=2")
+    assert code == 0, err
+    runs = [reading.read(folder) for folder, _ in reading.walk(tmp_path / "runs")]
+    assert [run.config["seed"] for run in runs] == [40, 41]
+    assert runs[0].command == "dltrain experiment=late seed=40 --config-dir=mine"
+
+
+def test_a_sweep_over_seeds_that_was_killed_goes_on(dltrain, tmp_path):
+    assert dltrain(*QUICK, "seeds=3")[0] == 0
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    whole = results(sweep)
+    shutil.rmtree(sweep / "2")  # it had not begun
+    (sweep / "1" / "summary.json").unlink()  # and this one was killed
+    code, out, err = dltrain("resume", "last")
+    assert code == 0, err
+    assert "3 of 3" in out
+    assert results(sweep) == whole
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["seeds=0"], "`seeds=0`: seeds must be a whole number of 1 or more"),
+        (["seeds=2.5"], "must be a whole number"),
+        (["seeds="], "must be a whole number"),
+        (["seeds=-3"], "must be a whole number"),
+        (["seeds=1,2"], "must be a whole number"),
+        (["seeds=99999999999999"], "at most 10,000"),
+        (["seeds=2", "seed=0,1"], "`seed=0,1` and `seeds=2`: give the seeds one by one, or their number"),
+        (["-m", "seeds=2", "seed=0,1"], "give the seeds one by one, or their number"),
+        (["seeds=2", "seed=abc"], "seed: 'abc' is not a whole number"),
+        (["seeds=2", "optimizer=sgd,adamw"], "add -m"),
+        (["seeds=2", "optimizer.lrr=3"], "did you mean `optimizer.lr`?"),
+        (["seeds=2", "resume=auto"], "a sweep goes on with dltrain resume FOLDER"),
+        (["--cfg", "seeds=x"], "must be a whole number"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_written(dltrain, tmp_path, words, text):
+    code, _, err = dltrain("data=iris", *words)
+    assert (code, text in err) == (2, True), err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_cfg_shows_the_first_and_says_which_follow(dltrain):
+    code, out, _ = dltrain("--cfg", "seeds=3", "seed=5")
+    assert code == 0
+    assert out.startswith("# seeds=3: 3 runs, with seed=5,6,7\n")
+    assert "\nseed: 5\n" in out
+
+
+def test_one_seed_is_a_run_and_the_last_count_holds(dltrain, tmp_path):
+    code, out, err = dltrain(*QUICK, "seeds=5", "seeds=1")
+    assert code == 0, err
+    assert "1 job in" in out
+    assert len(list(reading.walk(tmp_path / "runs"))) == 1
+
+
+def test_mean_and_deviation_in_words():
+    assert report.mean_and_deviation("accuracy", [0.5, 0.75]) == "62.50% ± 17.68%"
+    assert report.mean_and_deviation("loss", [1.0, 1.0]) == "1 ± 0"
+    assert report.mean_and_deviation("loss", [0.25]) == "0.25"
+    assert report.mean_and_deviation("loss", []) == "-"
+    assert seeds.spread([]) == (None, None)
