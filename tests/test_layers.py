@@ -43,6 +43,7 @@ BORDERS = (
     "webpage",
     "reporting",
     "removal",
+    "comparison",
     "cli",
 )
 ALLOWED = {
@@ -58,6 +59,7 @@ ALLOWED = {
     "reading": set(),
     "seeds": {"reading"},
     "runs": {"errors", "storage", "reading"},
+    "comparison": {"errors", "commands", "listing", "plots", "reading", "report", "runs", "seeds"},
     "removal": {"errors", "commands", "listing", "reading", "runs", "storage"},
     "listing": {"errors", "targets", "commands", "reading", "runs"},
     "targets": {"errors"},

@@ -33,6 +33,7 @@ usage:
   dltrain runs [FOLDER]                     a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
   dltrain report RUN|SWEEP [-o page.html]   one page with pictures of what was learned, readable without a network
   dltrain predict RUN INPUT [-o FILE]       answers for a table, images or `-`, written as CSV or Parquet
+  dltrain compare RUN RUN ...               what differs, curves, and whether the difference is more than noise
   dltrain rm RUN ...                        remove runs or sweeps, after showing what goes and a yes
   dltrain clean [FOLDER]                    the same for all that failed, diverged, or never got to a checkpoint
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs

@@ -14,6 +14,7 @@ from dltrain.targets import user_allowed
 
 MODULES = {  # command with options of its own -> "module.function", imported when it is called
     "clean": "removal.clean",
+    "compare": "comparison.command",
     "eval": "judging.command",
     "predict": "predicting.command",
     "lr": "lr_range.command",

@@ -17,7 +17,7 @@ from dltrain.errors import ConfigError
 from dltrain.reading import Run, printable
 from dltrain.targets import did_you_mean
 
-_HOUSEKEEPING = re.compile(
+HOUSEKEEPING = re.compile(
     r"name|runs_dir|resume|data\.workers"
     r"|trainer\.(progress|tensorboard|threads|device|save_every|report_every|max_time)"
 )
@@ -81,7 +81,7 @@ def _table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None)
         left = keys[_KEYS:]
         names = ["name"] * (len({_FACTS["name"](run) for run in found}) > 1) + ["status", *names, "seconds"]
         names += ["reason"] * any(run.reason or run.fault for run in found)
-    rows = [["run", *names], *([ids[run.folder], *(_cell(name, value(run, name)) for name in names)] for run in found)]
+    rows = [["run", *names], *([ids[run.folder], *(cell(name, value(run, name)) for name in names)] for run in found)]
     lines = aligned(rows)
     if left:
         more = f", and {len(left) - 8} more" * (len(left) > 8)
@@ -94,7 +94,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
     Rich needs 1.5 ms a row, which for 1,000 runs is more than all the rest.
     """
-    right = [all(re.fullmatch(r"-|[-\d.,e+%]+", cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
+    right = [all(re.fullmatch(r"-|[-\d.,e+%± to]+", cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "   ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
@@ -105,7 +105,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [line if len(line) <= wide else f"{line[: wide - 1]}…" for line in lines]
 
 
-def _cell(name: str, found: Any) -> str:
+def cell(name: str, found: Any) -> str:
+    """A value as a table shows it: shares in per cent, what is not there as -."""
     if found is None or found == "":
         return "-"
     if isinstance(found, float):
@@ -119,19 +120,21 @@ def _cell(name: str, found: Any) -> str:
 # -- keys --------------------------------------------------------------------------------------------------------
 
 
-def differing(found: Sequence[Run]) -> list[str]:
+def differing(found: Sequence[Run], *, duplicates: bool = False) -> list[str]:
     """The keys of the configurations that differ, those that somebody typed first.
 
-    A key is left out when only some runs have it and it is the same in those, or when it repeats another one's values.
+    A key is left out when only some runs have it and it is the same in those, or when it repeats another one's values
+    (unless `duplicates`).
     """
     configs = [run.config for run in found]
     typed = {o.split("=")[0].lstrip("+") for run in found for o in run.overrides}
     names = [name for name in dict.fromkeys(name for config in configs for name in config)]
-    names = [name for name in names if not _HOUSEKEEPING.fullmatch(name)]
+    names = [name for name in names if not HOUSEKEEPING.fullmatch(name)]
     kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
     for name in sorted(names, key=lambda name: name not in typed):
         values = {i: str(config[name]) for i, config in enumerate(configs) if name in config}
-        if len(set(values.values())) > 1 and not any(values.items() <= other.items() for other in kept.values()):
+        repeats = not duplicates and any(values.items() <= other.items() for other in kept.values())
+        if len(set(values.values())) > 1 and not repeats:
             kept[name] = values
     return list(kept)
 
@@ -304,7 +307,7 @@ def _result(run: Run) -> list[str]:
     ]
     if not parts:
         return ["no metrics yet", ""]
-    rows = [["", *metrics], *([p, *(_cell(f"{p}/{m}", run.numbers.get(f"{p}/{m}")) for m in metrics)] for p in parts)]
+    rows = [["", *metrics], *([p, *(cell(f"{p}/{m}", run.numbers.get(f"{p}/{m}")) for m in metrics)] for p in parts)]
     chosen = f" (best by {run.monitor}; train, val and test with its weights)" * bool(run.monitor)
     return [f"metrics{chosen}", *aligned(rows), ""]
 
