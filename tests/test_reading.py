@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from dltrain import cli, evaluation, reading
+from dltrain import cli, evaluation, listing, reading
 from dltrain.reading import read
 
 
@@ -142,3 +143,29 @@ def test_walking_finds_runs_and_nothing_else(made, tmp_path):
 def test_ids_that_two_runs_share_are_written_out(tmp_path):
     folders = [tmp_path / "a" / f"2026010{n}-000000-abcd" for n in (1, 2)]
     assert reading.short_ids(folders) == [f.name for f in folders]
+
+
+def test_a_thousand_ways_to_damage_a_run_are_read_without_a_crash(made, tmp_path):
+    draw = random.Random(0)
+    names = ("config.yaml", "summary.json", "environment.json", "overrides.txt", "metrics.jsonl")
+    whole = {name: (made / name).read_bytes() for name in names}
+    statuses = set()
+    for _ in range(1000):
+        name = draw.choice(names)
+        content = bytearray(whole[name])
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randrange(len(content))
+            content[place : place + draw.randint(0, 3)] = bytes(
+                draw.choices(b'{}[]",:0e-nul\x00\xff\n', k=draw.randint(0, 3))
+            )
+        cut = draw.randrange(len(content)) if draw.random() < 0.3 else len(content)
+        for file, text in whole.items():
+            (tmp_path / file).write_bytes(content[:cut] if file == name else text)
+        run = read(tmp_path)
+        listing.aligned([["key"], *([listing.cell(k, listing.value(run, k))] for k in (*run.config, *run.numbers))])
+        assert all(isinstance(part, str) for part in (run.reason, run.fault, run.monitor, run.command, run.started))
+        assert run.seconds is None or run.seconds >= 0 or name == "summary.json"
+        assert run.steps is None or isinstance(run.steps, int)
+        assert reading.problem(run) is not None
+        statuses.add(run.status)
+    assert statuses >= {"done", "damaged"}

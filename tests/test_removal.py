@@ -98,6 +98,8 @@ def test_clean_takes_failed_jobs_and_sweeps_that_hold_nothing_else(dltrain, root
     diverged = root / "one" / "20260101-000000-abcd"
     shutil.copytree(one, diverged)
     (diverged / "summary.json").write_text('{"status": "diverged", "error": "loss is nan", "steps": 3, "seconds": 1.0}')
+    elsewhere = runs.create(root, "late")
+    (elsewhere / ".lock").write_text("process 7 on another since 2026-01-01 00:00:00\n")
     interrupted = root / "one" / "20260101-000001-abcd"
     shutil.copytree(one, interrupted)
     (interrupted / "summary.json").unlink()
@@ -106,6 +108,7 @@ def test_clean_takes_failed_jobs_and_sweeps_that_hold_nothing_else(dltrain, root
     assert not (root / "bad").exists()
     assert not diverged.exists()
     assert not unborn.exists()
+    assert elsewhere.exists()  # its lock may be held where we can't see it
     assert interrupted.exists()  # it has a checkpoint to go on from
     assert one.exists()
     assert (many / "0").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import re
 import shutil
 import sys
@@ -21,6 +22,7 @@ HOUSEKEEPING = re.compile(
     r"name|runs_dir|resume|data\.workers"
     r"|trainer\.(progress|tensorboard|threads|device|save_every|report_every|max_time)"
 )
+_REASON = 34  # of why a run failed, at least so many letters stay
 _KEYS = 6  # at most this many of the keys that differ fit beside the metrics
 _FACTS: dict[str, Callable[[Run], Any]] = {  # column -> what it holds
     "folder": lambda run: str(run.folder),
@@ -55,7 +57,10 @@ def show_runs(words: list[str], _options: argparse.Namespace) -> int:
         found = _where(found, condition)
     if given.sort:
         found = _sorted(found, given.sort)
-    chosen = [_known(name, found) for name in given.columns.split(",")] if given.columns else None
+    wanted = [
+        name for name in (given.columns or "").split(",") if name.strip() not in ("", "run")
+    ]  # which is always there
+    chosen = [_known(name, found) for name in wanted] or None
     if given.json or given.csv:
         keys = differing(found)
         rows = [{"run": ids[run.folder], **_row(run, chosen, keys)} for run in found]
@@ -73,19 +78,39 @@ def _ids(found: Sequence[Run]) -> dict[Path, str]:
 
 
 def _table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) -> str:
-    """The runs for a person: of the keys that differ those that were typed, the main metrics, why a run failed."""
-    names, left = chosen, []
-    if names is None:
-        keys = differing(found)
-        names = [*keys[:_KEYS], *_main_metrics(found)]
-        left = keys[_KEYS:]
-        names = ["name"] * (len({_FACTS["name"](run) for run in found}) > 1) + ["status", *names, "seconds"]
-        names += ["reason"] * any(run.reason or run.fault for run in found)
+    """The runs for a person: of the keys that differ those that were typed, the main metrics, why a run failed.
+
+    Columns that the terminal has no room for are left out, and named below, unless they were chosen.
+    """
+    keys = differing(found) if chosen is None else []
+    names, left = chosen or [], keys[_KEYS:]
+    if chosen is None:
+        several = len({_FACTS["name"](run) for run in found}) > 1
+        reasons = any(run.reason or run.fault for run in found)
+        metrics = _main_metrics(found)
+        names = ["name"] * several + ["status", *keys[:_KEYS], *metrics, "seconds"] + ["reason"] * reasons
+        spare = [
+            *keys[2:_KEYS][::-1],
+            *(n for n in metrics if n.startswith("last/")),
+            "seconds",
+            "name",
+            *keys[:2][::-1],
+        ]
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+        cells = {n: [n, *(cell(n, value(run, n)) for run in found)] for n in names}
+        widths = {n: max(map(len, column)) + 3 for n, column in cells.items()}
+        if reasons:
+            widths["reason"] = min(widths["reason"], _REASON)  # the line's end, which may be cut
+        for name in (n for n in spare if n in widths):
+            if sum(widths.values()) + max(map(len, ids.values())) > room:
+                del widths[name]
+                left = [name, *left]
+        names = [n for n in names if n in widths]
     rows = [["run", *names], *([ids[run.folder], *(cell(name, value(run, name)) for name in names)] for run in found)]
     lines = aligned(rows)
     if left:
         more = f", and {len(left) - 8} more" * (len(left) > 8)
-        lines += ["", f"{', '.join(left[:8])}{more} differ too; --columns chooses, --csv has all"]
+        lines += ["", f"not shown: {', '.join(left[:8])}{more}; --columns chooses, --csv has all"]
     return "\n".join(lines)
 
 
@@ -270,9 +295,7 @@ def _story(run: Run) -> list[str]:
         lines.append(printable(f"commit    {commit.get('commit')}{', with changes' * bool(commit.get('changed'))}"))
     if run.command:
         lines.append(f"again     {printable(run.command)}")
-    if run.status in ("killed", "stopped") or (
-        run.status in ("diverged", "failed") and reading.checkpoints(run.folder)
-    ):
+    if run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
         lines.append(f"go on     dltrain resume {run.folder}")
     return lines
 

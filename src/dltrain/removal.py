@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import socket
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -54,8 +56,15 @@ def clean(words: list[str], _options: argparse.Namespace) -> int:
 
 def _is_useless(run: reading.Run) -> bool:
     if run.status == "killed":
-        return not reading.checkpoints(run.folder)
+        return not reading.checkpoints(run.folder) and not _may_run_elsewhere(run.folder)
     return run.status in ("failed", "diverged")
+
+
+def _may_run_elsewhere(folder: Path) -> bool:
+    """Whether another machine took the run's lock within the last day: not every file system shares locks."""
+    lock = folder / ".lock"
+    holder = re.search(r" on (\S+) since ", reading.read_text(lock, 1 << 10) or "")
+    return bool(holder) and holder[1] != socket.gethostname() and time.time() - lock.stat().st_mtime < 86_400
 
 
 def _remove(folders: Sequence[Path], *, yes: bool) -> int:
