@@ -26,6 +26,7 @@ usage:
   dltrain -m KEY=V1,V2 GROUP=A,B            train every combination, and compare
   dltrain seeds=5 ...                       train with seeds 0 to 4: one row of mean and deviation; with -m too
   dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep: its folder, its short id, or `last`
+  dltrain doctor RUN                        look into every layer: what is wrong with a run, and what to try
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
@@ -202,6 +203,10 @@ def _end(plan: Any, folder: Path, summary: dict[str, Any]) -> int:
         print(f"stopped at step {summary['steps']}; resume: dltrain resume {folder}", file=sys.stderr)
         return EXIT_CODES[summary["reason"]]
     print(report.result(plan, folder, summary))
+    if plan.diagnose:
+        from dltrain import doctor
+
+        print(doctor.after_training(plan, folder))
     return 0
 
 

@@ -17,6 +17,7 @@ MODULES = {  # command with options of its own -> "module.function", imported wh
     "compare": "comparison.command",
     "eval": "judging.command",
     "predict": "predicting.command",
+    "doctor": "doctor.command",
     "lr": "lr_range.command",
     "rm": "removal.remove",
     "runs": "listing.show_runs",

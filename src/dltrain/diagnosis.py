@@ -57,3 +57,90 @@ def observe(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor]) 
             hook.remove()
     loss.backward()
     return list(seen.values()), loss.detach()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Statistics of one module in one pass; `a` and `z` of a course are the outputs of activations and of layers.
+
+    `gradient` is the root mean square of the loss's gradient by the output (delta). `dead` is the share of ReLU units
+    that are zero for every sample, `saturated` the share of sigmoid or tanh outputs in the flat part of the curve.
+    `running_mean` and `running_var` are the averages over channels that a BatchNorm keeps. `weight` and
+    `weight_gradient` are root mean squares over the module's own weights. What does not apply is None.
+    """
+
+    name: str
+    kind: str
+    mean: float
+    std: float
+    low: float
+    high: float
+    gradient: float | None
+    dead: float | None = None
+    saturated: float | None = None
+    running_mean: float | None = None
+    running_var: float | None = None
+    weight: float | None = None
+    weight_gradient: float | None = None
+    update: float | None = None  # the next step's change of the weights as a share of their size
+
+
+_FLAT = (
+    0.97  # |tanh| beyond which its slope is below 0.06, as in Karpathy's lecture on activations; sigmoid(2z) likewise
+)
+
+
+def layers(seen: list[Seen], updates: dict[str, float] | None = None) -> list[Layer]:
+    """The statistics of a pass. `updates`: name of a parameter -> the next step's relative change."""
+    found = []
+    for item in seen:
+        module, values = item.module, item.values.double()
+        weight = getattr(module, "weight", None)
+        weight = weight if isinstance(weight, Tensor) else None
+        kept = getattr(module, "running_mean", None)
+        found.append(
+            Layer(
+                name=item.name,
+                kind=type(module).__name__,
+                mean=values.mean().item(),
+                std=values.std(correction=0).item(),
+                low=values.min().item(),
+                high=values.max().item(),
+                gradient=None if item.gradient is None else _rms(item.gradient),
+                dead=_dead(values) if isinstance(module, nn.ReLU) else None,
+                saturated=_saturated(module, values),
+                running_mean=None if kept is None else kept.double().mean().item(),
+                running_var=None if kept is None else module.running_var.double().mean().item(),
+                weight=None if weight is None else _rms(weight.detach()),
+                weight_gradient=None if weight is None or weight.grad is None else _rms(weight.grad),
+                update=(updates or {}).get(f"{item.name}.weight"),
+            )
+        )
+    return found
+
+
+def _rms(values: Tensor) -> float:
+    return values.double().square().mean().sqrt().item()
+
+
+def _dead(values: Tensor) -> float:
+    """Units (channels of images) that are zero for all samples and places."""
+    alive = (values > 0).transpose(0, 1).reshape(values.shape[1], -1) if values.dim() > 1 else values > 0
+    return 1 - alive.any(-1).double().mean().item()
+
+
+def _saturated(module: nn.Module, values: Tensor) -> float | None:
+    if isinstance(module, nn.Tanh):
+        return (values.abs() > _FLAT).double().mean().item()
+    if isinstance(module, nn.Sigmoid):
+        return ((2 * values - 1).abs() > _FLAT).double().mean().item()
+    return None
+
+
+def relative_updates(before: dict[str, Tensor], model: nn.Module) -> dict[str, float]:
+    """How far each parameter moved from `before`, as a share of its size there; about 1e-3 is usual (Karpathy)."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        if size := _rms(before[name]):
+            found[name] = _rms(parameter.detach() - before[name]) / size
+    return found

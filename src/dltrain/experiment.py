@@ -36,6 +36,7 @@ class Session:
     tracker: Tracker
     clock: runs.Stopwatch
     stop: Stop
+    watch: Any = None  # dltrain.watching.Watch, of a run with diagnose=true
 
     def save(self) -> None:
         """A checkpoint, after the log that belongs to it."""
@@ -126,6 +127,8 @@ def _loop(session: Session) -> None:
             stop=session.stop,
         ):
             tracker.write(record)
+            if session.watch:
+                tracker.diagnose(record, *session.watch.look())
             keeper.see(record)
             session.save_when_due()
             if keeper.exhausted:
@@ -164,7 +167,12 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
         tensorboard=plan.settings.tensorboard,
     )
     clock = runs.Stopwatch(keeper.seconds)
-    return Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock, stop)
+    session = Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock, stop)
+    if plan.diagnose:
+        from dltrain.watching import Watch
+
+        session.watch = Watch(plan, trainer)
+    return session
 
 
 def _write_config(plan: Plan, folder: Path) -> None:

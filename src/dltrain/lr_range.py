@@ -36,13 +36,13 @@ class Curve:
 
     @property
     def suggested(self) -> float | None:
-        """A rate to train with, of one significant digit; None where the loss fell at no rate.
+        """A rate to train with, of one significant digit; None where the loss fell at no rate, or is zero at first.
 
         A tenth of the edge, and not above the rate of the lowest loss. Of ten plans (seven data sets; AdamW, Adam,
         momentum, SGD) whose runs were tried at ten rates from 1e-4 to 3, it lay in eight within a factor of ten of
         the one with the best validation loss, and in none at one that failed.
         """
-        if self.lowest >= self.start:
+        if self.lowest >= self.start or self.losses[0] == 0:
             return None
         rate = self.lowest_rate / 4 if self.edge is None else min(self.lowest_rate, self.edge / 10)
         return float(f"{rate:.1g}")
@@ -87,6 +87,7 @@ def _curve(rates: list[float], losses: list[float], *, broke: bool) -> Curve:
     best = min(range(len(smooth)), key=smooth.__getitem__)
     edge = next((rate for rate, loss in zip(rates[best:], smooth[best:], strict=True) if loss > start), None)
     edge = rates[-1] if edge is None and broke else edge
+    edge = edge if losses[0] != 0 else None  # the perceptron's, with weights of zero: it has no scale
     return Curve(rates, losses, smooth, start, smooth[best], rates[best], edge)
 
 

@@ -85,7 +85,7 @@ class Nodes:
         if isinstance(given.get("experiment"), dict):
             del given["experiment"]
             self.say("experiment", "the file's first line must be `# @package _global_`, or its keys reach nothing")
-        known = ("seed", "name", "runs_dir", "resume", *_NODES)
+        known = ("seed", "name", "runs_dir", "resume", "diagnose", *_NODES)
         for key, message in check_arguments(_top, given, node="").items():
             hint = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
             self.say(key, message if key in known else f"there is no such key{hint}")
@@ -183,5 +183,5 @@ class Nodes:
         return part
 
 
-def _top(seed: int, name: str | None, runs_dir: str, resume: str | None = None) -> None:
+def _top(seed: int, name: str | None, runs_dir: str, resume: str | None = None, diagnose: bool = False) -> None:
     """The keys outside the groups, as a signature to check against."""

@@ -50,6 +50,7 @@ class Plan:
     loss: nn.Module
     out_features: int
     resume: str | None = None
+    diagnose: bool = False
     overrides: tuple[str, ...] = ()
     rows: list[Any] = field(default_factory=list)  # the model's summary
     notes: list[str] = field(default_factory=list)
@@ -153,6 +154,7 @@ class _Planner:
             loss=loss,
             out_features=outputs,
             resume=resume,
+            diagnose=nodes.cfg.get("diagnose") is True,
             overrides=nodes.composed.overrides,
             rows=rows,
             notes=[*data.notes, *self.notes],

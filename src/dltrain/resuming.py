@@ -37,6 +37,7 @@ FREE = (  # keys that may change: how long, where, and what is shown; not what i
     "data.path",
     "name",
     "runs_dir",
+    "diagnose",
 )
 
 

@@ -30,6 +30,8 @@ class Tracker:
         self._folder, self._warned = folder, False
         self._try(lambda: _rewind(folder / "metrics.jsonl", start))
         self._metrics = storage.Log(folder / "metrics.jsonl")
+        self._try(lambda: _rewind(folder / "diagnosis.jsonl", start))
+        self._layers = storage.Log(folder / "diagnosis.jsonl")  # a file only where a run is diagnosed
         self._events: _Events | None = None
         if tensorboard:
             self._try(lambda: _rewind_events(folder, start))
@@ -51,6 +53,14 @@ class Tracker:
         if self._bar:
             self._bar.set_postfix_str(_short(record.metrics), refresh=False)
 
+    def diagnose(self, record: Record, look: dict[str, Any], histograms: dict[str, Tensor]) -> None:
+        """Adds a look into the net to diagnosis.jsonl, and its histograms to TensorBoard."""
+        line = json.dumps({"step": record.step, "epoch": round(record.epoch, 4), **look})
+        self._try(lambda: self._layers.write(line.encode() + b"\n"))
+        if self._events:
+            points = [(record.step, _histogram(n, v)) for n, v in histograms.items() if v.isfinite().all()]
+            self._try(lambda: self._events.add(points))
+
     def hparams(self, config: dict[str, Any], summary: dict[str, Any]) -> None:
         """Fills TensorBoard's HParams tab from this run's own event file: every key, the status, the final metrics.
 
@@ -71,6 +81,7 @@ class Tracker:
     def sync(self) -> None:
         """Puts all that was written on the disk: no checkpoint may be ahead of its log."""
         self._try(self._metrics.sync)
+        self._try(self._layers.sync)
         if self._events:
             self._try(self._events.log.sync)
 
@@ -150,6 +161,13 @@ def _scalar(name: str, value: float) -> Any:
         from torch.utils.tensorboard.summary import scalar
 
     return scalar(name, value, new_style=True)
+
+
+def _histogram(name: str, values: Tensor) -> Any:
+    with warnings.catch_warnings(action="ignore"):
+        from torch.utils.tensorboard.summary import histogram
+
+    return histogram(name, values.float().cpu().numpy().reshape(-1), bins=40)
 
 
 def _curves(record: Record) -> list[tuple[int, Any]]:

@@ -1,0 +1,102 @@
+"""Whether a set is fit to learn from: scale, balance, rows in two parts, and what neighbours say of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dltrain.data import Tensors
+
+_SAMPLE = 2000  # rows whose neighbours are looked for: 2,000 x 2,000 distances take 16 MB
+_NEIGHBOURS = 10
+
+
+def sample(split: Dataset, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """At most n rows of a split, drawn without repetition: x float32 [m, ...], y, and their positions int64 [m]."""
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randperm(len(split), generator=generator)[:n].sort().values
+    if isinstance(split, Tensors):
+        return split.normalise(split.x[index]).float(), split.y[index], index
+    pairs = [split[i] for i in index.tolist()]
+    normalise = getattr(split, "normalise", lambda x: x)
+    x = normalise(torch.stack([torch.as_tensor(x) for x, _ in pairs])).float()
+    return x, torch.stack([torch.as_tensor(y) for _, y in pairs]), index
+
+
+def sizes(x: Tensor) -> Tensor:
+    """The root mean square of each feature [F]; of images [N, C, H, W] that of each channel."""
+    flat = x.transpose(0, 1).reshape(x.shape[1], -1) if x.dim() == 4 else x.reshape(len(x), -1).T
+    return flat.double().square().mean(1).sqrt()
+
+
+def repeated(part: Dataset, train: Dataset) -> Tensor:
+    """Positions int64 in `part` of the rows whose inputs stand in `train` too, bit by bit; none unless in memory."""
+    if part is train or not (isinstance(part, Tensors) and isinstance(train, Tensors)):
+        return torch.empty(0, dtype=torch.int64)
+    known = set(_rows(train.x))
+    return torch.tensor([i for i, row in enumerate(_rows(part.x)) if row in known], dtype=torch.int64)
+
+
+def _rows(x: Tensor) -> list[bytes]:
+    flat = np.ascontiguousarray(x.reshape(len(x), -1).numpy())
+    return [row.tobytes() for row in flat]
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What the nearest other train rows say of a row's label.
+
+    `score` is how often their majority is right (classes), or the share of the variance that their mean explains
+    (regression). `z` says how much more alike the labels of neighbours are than those of rows thrown together, in
+    standard deviations: below three, the inputs say nothing about the labels that one could see. `suspects` are
+    positions in the train part whose label at least nine of ten neighbours contradict with one voice.
+    """
+
+    score: float
+    z: float
+    suspects: list[int]
+    rows: int
+
+
+def neighbours(x: Tensor, y: Tensor, index: Tensor, *, classes: int) -> Neighbours | None:
+    """Ten nearest neighbours of each row but itself, features in standard units; `classes=0` for numbers.
+
+    x [n, ...] and y [n] or [n, K] as of `sample`; None where the rows are too few, or have several labels at once.
+    """
+    n = min(len(x), _SAMPLE)
+    if n < 5 * _NEIGHBOURS or (classes and y.dim() > 1):
+        return None
+    flat = x[:n].reshape(n, -1).double()
+    spread = flat.std(0)
+    flat = (flat / spread.where(spread > 0, 1.0)).float() if x.dim() == 2 else flat.float()
+    distance = torch.cdist(flat, flat).fill_diagonal_(torch.inf)
+    near = distance.topk(_NEIGHBOURS, largest=False).indices
+    if not classes:
+        target = y[:n].reshape(n, -1).double()
+        error = (target[near].mean(1) - target).square().sum()
+        score = float(1 - error / (target - target.mean(0)).square().sum())
+        return Neighbours(score, _z(near, lambda order: -_spread(target[order], near)), [], n)
+    labels = y[:n].long()
+    votes = torch.zeros(n, classes).scatter_add_(1, labels[near], torch.ones(n, _NEIGHBOURS))
+    most, guess = votes.max(1)
+    suspects = index[:n][(guess != labels) & (most >= 9)].tolist()
+    score = float((guess == labels).double().mean())
+    same = _z(near, lambda order: float((labels[order][near] == labels[order][:, None]).double().mean()))
+    return Neighbours(score, same, suspects, n)
+
+
+def _spread(target: Tensor, near: Tensor) -> float:
+    return float((target[near] - target[:, None]).square().mean())
+
+
+def _z(near: Tensor, alike: Callable[[Tensor], float]) -> float:
+    """How far `alike` of the rows as they are lies above that of thirty random orders of the labels."""
+    generator = torch.Generator().manual_seed(0)
+    n = len(near)
+    random = torch.tensor([alike(torch.randperm(n, generator=generator)) for _ in range(30)], dtype=torch.float64)
+    return float((alike(torch.arange(n)) - random.mean()) / random.std().clamp_min(1e-12))

@@ -1,0 +1,295 @@
+"""What the doctor looks at: a run's data, its net at first and at last, its curve, and two small experiments."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dltrain import build, checkpoint, lr_range, runs
+from dltrain.data import Tensors, inspection
+from dltrain.data.inspection import Neighbours
+from dltrain.diagnosis import Layer, layers, observe, relative_updates
+from dltrain.errors import CheckpointError, DivergedError
+from dltrain.plan import Plan
+from dltrain.schedules import PureSchedule, Setting
+from dltrain.trainer import seed_everything
+
+_PROBE = 256  # samples of a look: a unit that is zero for all of them is dead for most purposes
+_PROBE_VALUES = 1 << 26  # and at most so many numbers in all layers' outputs, of which there are a few copies
+_JUDGED = 5000  # samples that a split is judged by
+_FEW, _TRIES = 32, 300  # samples to learn by heart, and steps for it
+
+
+@dataclass(frozen=True)
+class Look:
+    """A net at one moment: the loss of the probe, its outputs [n, K], and each layer's statistics."""
+
+    loss: float
+    outputs: Tensor
+    layers: list[Layer]
+
+    @property
+    def weighted(self) -> list[Layer]:
+        """The layers with weights, norms left out."""
+        return [layer for layer in self.layers if layer.kind in ("Linear", "Conv1d", "Conv2d", "Conv3d")]
+
+
+@dataclass
+class Examination:
+    """Everything that a verdict follows from; what costs time is made when it is asked for."""
+
+    plan: Plan
+    status: str = "new"
+    curve: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
+    weights: dict[str, Tensor] | None = None  # at the end, None where nothing was saved
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def train(self) -> tuple[Tensor, Tensor, Tensor]:
+        """At most 2,000 train rows (x, y, index)."""
+        return inspection.sample(self.plan.data.train, 2000)
+
+    @cached_property
+    def sizes(self) -> Tensor:
+        """The root mean square of each input feature or channel."""
+        return inspection.sizes(self.train[0])
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Train rows of each class; empty where a row has no single class."""
+        data = self.plan.data
+        if data.task not in ("binary", "multiclass"):
+            return []
+        y = data.train.y if isinstance(data.train, Tensors) else self.train[1].long()
+        return torch.bincount(y, minlength=len(data.classes)).tolist()
+
+    @cached_property
+    def repeated(self) -> dict[str, tuple[int, int]]:
+        """Split -> how many of its rows stand in the train part too, and how many it has."""
+        data = self.plan.data
+        parts = {"val": data.val} | ({} if data.test is data.val else {"test": data.test})
+        return {name: (len(inspection.repeated(part, data.train)), len(part)) for name, part in parts.items()}
+
+    @cached_property
+    def neighbours(self) -> Neighbours | None:
+        """What the nearest train rows say of a row's label."""
+        x, y, index = self.train
+        return inspection.neighbours(x, y, index, classes=len(self.plan.data.classes))
+
+    @cached_property
+    def at_first(self) -> Look:
+        """The net with its first weights."""
+        return look(self.plan, self._fresh())
+
+    @cached_property
+    def at_last(self) -> Look | None:
+        """The net with the last saved weights."""
+        return None if self.weights is None else look(self.plan, self._trained())
+
+    @cached_property
+    def guess(self) -> float:
+        """The loss of an answer of zeros, which knows nothing: -log(1/C) for C classes, the variance of targets."""
+        _, y = probe(self.plan)
+        loss = self.plan.loss.to(self.plan.device).eval()
+        return loss(torch.zeros(len(y), self.plan.out_features, device=y.device), y).item()
+
+    @cached_property
+    def reach(self) -> Tensor:
+        """Outputs [2 n, K] of the first net for the probe, its last layer's weights and biases large, of either sign.
+
+        Outputs that stay within bounds then, come out of an activation that keeps them there.
+        """
+        name, x = self.at_first.weighted[-1].name, probe(self.plan)[0]
+        model, found = self._fresh().eval(), []
+        last = model.get_submodule(name)
+        with torch.no_grad():
+            for scale, bias in ((1000.0, 1000.0), (-1.0, -1000.0)):
+                last.weight.mul_(scale)
+                if last.bias is not None:
+                    last.bias.fill_(bias)
+                found.append(model(x).float().cpu())
+        return torch.cat(found)
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Metrics of the last weights on (a part of) each split."""
+        if self.weights is None:
+            return {}
+        evaluate, model = build.make_evaluate(self.plan), self._trained()
+        data = self.plan.data
+        found = {}
+        for name, split in (("train", data.train), ("val", data.val)):
+            x, y, _ = inspection.sample(split, _JUDGED)
+            loader = _Batches(x.to(self.plan.device), y.to(self.plan.device))
+            found[name] = evaluate(model, loader)
+        return found
+
+    @cached_property
+    def recalls(self) -> list[float]:
+        """Of each class, the share of the train and val rows that the last weights find; NaN without a row."""
+        rows = [inspection.sample(split, _JUDGED) for split in (self.plan.data.train, self.plan.data.val)]
+        x, y = torch.cat([r[0] for r in rows]), torch.cat([r[1] for r in rows])
+        with torch.no_grad():
+            outputs = self._trained().eval()(x.to(self.plan.device)).cpu()
+        guess = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(1)
+        return [float((guess[y == c] == c).double().mean()) for c in range(len(self.plan.data.classes))]
+
+    @cached_property
+    def by_heart(self) -> tuple[float, float, int]:
+        """Whether the net can learn one small batch by heart: its loss at first, at last, and the steps taken."""
+        return learn_by_heart(self.plan, self._fresh())
+
+    @cached_property
+    def capacity(self) -> dict[str, float]:
+        """Metrics of a fresh net on 512 train rows that it learned with Adam, all at once and without regularisation.
+
+        What it reaches in 500 steps is what its units allow, whatever the run's own rate, length and penalties are.
+        """
+        model = self._fresh()
+        x, y, _ = (t.to(self.plan.device) for t in inspection.sample(self.plan.data.train, 512))
+        learn(self.plan, model, x, y, steps=500, enough=0.01)
+        return build.make_evaluate(self.plan)(model, _Batches(x, y))
+
+    @cached_property
+    def rates(self) -> lr_range.Curve | None:
+        """The learning rate range test of this plan; None where its first steps already break down."""
+        try:
+            return lr_range.measure(self.plan)
+        except DivergedError:
+            return None
+
+    @cached_property
+    def peak(self) -> float:
+        """The highest learning rate of the run."""
+        trainer = build.make_trainer(self.plan)
+        found = 0.0
+        for step in range(0, self.plan.total_steps, max(1, self.plan.total_steps // 200)):
+            trainer.schedule.set(step)
+            found = max(found, trainer.optimizer.param_groups[0]["lr"])
+        return found
+
+    @cached_property
+    def first_update(self) -> list[Layer]:
+        """The layers with their relative change in a first step at the peak rate."""
+        seed_everything(self.plan.seed)
+        trainer = build.make_trainer(self.plan)
+        trainer.schedule = PureSchedule(trainer.optimizer, lambda step: Setting(self.peak))
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+        x, y = probe(self.plan)
+        n = min(self.plan.batch_size or len(x), len(x))
+        try:
+            trainer.step([(x[:n], y[:n], torch.arange(n))])
+        except DivergedError:
+            return []
+        return look(self.plan, trainer.model, relative_updates(before, trainer.model)).layers
+
+    def _fresh(self) -> nn.Module:
+        seed_everything(self.plan.seed)
+        return build.make_model(self.plan)
+
+    def _trained(self) -> nn.Module:
+        model = self._fresh()
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise CheckpointError(f"the checkpoint does not fit this configuration: {error}") from error
+        return model
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Tensors as a loader of batches that are no larger than training's evaluation."""
+
+    x: Tensor
+    y: Tensor
+
+    def epoch(self) -> Any:
+        for low in range(0, len(self.x), 1024):
+            rows = slice(low, low + 1024)
+            yield self.x[rows], self.y[rows], None
+
+
+def examine(plan: Plan, folder: Path) -> Examination:
+    """The examination of a run folder, read without running anything that it holds."""
+    plan = replace(plan, settings=replace(plan.settings, compile=False))
+    build.set_threads_and_determinism(plan)
+    file = folder / "summary.json"
+    summary = runs.read_json(file) if file.is_file() else {}
+    summary = summary if isinstance(summary, dict) else {}
+    found = checkpoint.latest(folder / "checkpoints")
+    status = str(summary.get("status", "unfinished"))
+    return Examination(plan, status, read_lines(folder / "metrics.jsonl"), found[1] if found else None, summary)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log of JSON objects; a damaged one is passed over."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found
+
+
+def probe(plan: Plan) -> tuple[Tensor, Tensor]:
+    """The train rows that looks are made with, on the plan's device."""
+    values = sum(math.prod(row.output_shape or ()) for row in plan.rows) + plan.data.in_features
+    n = max(2, min(_PROBE, _PROBE_VALUES // values))
+    x, y, _ = inspection.sample(plan.data.train, n, seed=1)
+    return x.to(plan.device), y.to(plan.device)
+
+
+def look(plan: Plan, model: nn.Module, updates: dict[str, float] | None = None) -> Look:
+    """One forward and backward pass of the probe in training mode; the model's gradients and averages change."""
+    x, y = probe(plan)
+    loss = plan.loss.to(plan.device).train()
+    seen, value = observe(model.train(), x, lambda output: loss(output, y))
+    with torch.no_grad():
+        outputs = model.eval()(x).float().cpu()
+    return Look(value.item(), outputs, layers(seen, updates))
+
+
+def learn_by_heart(plan: Plan, model: nn.Module) -> tuple[float, float, int]:
+    """Trains on a few samples: the first and the lowest loss, and the steps taken.
+
+    "Overfit a single batch" (Karpathy 2019): a net that can't has too few units, a fault, or inputs that say nothing.
+    """
+    x, y, _ = inspection.sample(plan.data.train, _FEW, seed=2)
+    return learn(plan, model, x.to(plan.device), y.to(plan.device), steps=_TRIES, enough=0.05)
+
+
+def learn(plan: Plan, model: nn.Module, x: Tensor, y: Tensor, *, steps: int, enough: float) -> tuple[float, float, int]:
+    """Full-batch Adam until the loss has fallen to the share `enough` of the first one; see `learn_by_heart`.
+
+    Dropout is off, and so is all else that differs in training mode but for batch statistics.
+    """
+    loss = plan.loss.to(plan.device).eval()
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    first = lowest = math.nan
+    for step in range(steps):
+        optimizer.zero_grad()
+        value = loss(model(x), y)
+        value.backward()
+        number = value.item()
+        if not math.isfinite(number):
+            return first, math.inf, step
+        first = number if step == 0 else first
+        lowest = number if step == 0 else min(number, lowest)
+        if number < enough * first:
+            return first, lowest, step
+        optimizer.step()
+    return first, lowest, steps
