@@ -217,7 +217,9 @@ def _numbers(compared: Sequence[Entry], metric: str) -> str:
 
 
 def _say(name: str, value: float) -> str:
-    return listing.cell(f"test/{name}", value)
+    from dltrain.report import number
+
+    return number(name, value)
 
 
 def _is_share(name: str) -> bool:
@@ -263,7 +265,8 @@ def _verdict(entry: Entry, base: Entry, metric: str, found: Difference, p: float
     size = f"{_points(name, abs(found.mean))}{unit}"
     what = metric.replace("best/", "val/")
     if p >= _LEVEL:
-        return f"{entry.name} and {base.name}: a difference of {size} in {what} is within the noise ({facts})"
+        noise = "is within the noise" if found.p >= _LEVEL else "may be chance where so many are compared"
+        return f"{entry.name} and {base.name}: a difference of {size} in {what} {noise} ({facts})"
     better = (found.mean > 0) == reading.larger_is_better(metric)
     return f"{entry.name} is {'better' if better else 'worse'} than {base.name} by {size} in {what} ({facts})"
 

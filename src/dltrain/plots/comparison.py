@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from dltrain.plots import GREY, colours, figure, styled
 
 _SHARES = ("accuracy", "f1", "exact_match")
+_DASHES = (0, (3, 2))
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -20,35 +21,38 @@ Rows = Sequence[Mapping[str, Any]]
 def curves(groups: Sequence[tuple[str, Sequence[Rows]]], *, metric: str) -> Figure:
     """A validation metric and the losses over the epochs: one colour a group, its mean thick, each run of it thin.
 
+    Of more than five groups only the means are drawn, and of the losses only the validation's.
     groups: (name, the reports of each run), as metrics.jsonl has them: epoch, train/loss, val/loss, val/<metric>.
     """
     panels = [metric, "loss"] if metric != "loss" else ["loss"]
     fig, axes = figure(len(panels), 1, height=2.7 * len(panels) + 0.22 * len(groups))
     axes = list(axes.flat) if len(panels) > 1 else [axes]
+    few = len(groups) <= 5
     for (_, runs), colour in zip(groups, colours(len(groups)), strict=True):
-        _draw(axes[0], runs, f"val/{metric}", colour)
-        if len(panels) > 1:
-            _draw(axes[1], runs, "val/loss", colour)
-        _draw(axes[-1], runs, "train/loss", colour, style=(0, (3, 2)))
+        for ax, name in zip(axes, panels, strict=True):
+            _draw(ax, runs, f"val/{name}", colour, each=few)
+        if few:
+            _draw(axes[-1], runs, "train/loss", colour, style=_DASHES)
     for ax, name in zip(axes, panels, strict=True):
         _scale(ax, name)
-        ax.set_ylabel(f"{'val ' if name != 'loss' else ''}{name.replace('_', ' ')}")
+        ax.set_ylabel(f"{'' if name == 'loss' and few else 'val '}{name.replace('_', ' ')}")
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes[-1].set_xlabel("epoch")
-    kinds = [Line2D([], [], color=GREY, label="val"), Line2D([], [], color=GREY, linestyle=(0, (3, 2)), label="train")]
-    axes[-1].legend(handles=kinds, loc="upper right")
+    if few:
+        kinds = [("val", "-"), ("train", _DASHES)]
+        axes[-1].legend(handles=[Line2D([], [], color=GREY, label=k, linestyle=s) for k, s in kinds], loc="upper right")
     names = [Line2D([], [], color=c, label=n) for (n, _), c in zip(groups, colours(len(groups)), strict=True)]
     fig.legend(handles=names, loc="outside lower left", ncols=1)
     return fig
 
 
-def _draw(ax: Any, runs: Sequence[Rows], name: str, colour: Any, style: Any = "-") -> None:
+def _draw(ax: Any, runs: Sequence[Rows], name: str, colour: Any, *, style: Any = "-", each: bool = True) -> None:
     """Each run thin, and the mean over the epochs that all of them have; a single run as it is."""
     found = [{r["epoch"]: r[name] for r in rows if _has(r, name)} for rows in runs]
     found = [points for points in found if points]
     if not found:
         return
-    if len(found) > 1:
+    if each and len(found) > 1:
         for points in found:
             ax.plot(*_xy(points), color=colour, linestyle=style, linewidth=0.7, alpha=0.35)
     shared = sorted(set.intersection(*map(set, found)))
