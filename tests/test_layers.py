@@ -66,7 +66,7 @@ ALLOWED = {
     "runs": {"errors", "storage", "reading"},
     "comparison": {"errors", "commands", "listing", "plots", "reading", "report", "runs", "seeds"},
     "removal": {"errors", "commands", "listing", "reading", "runs", "storage"},
-    "listing": {"errors", "targets", "commands", "reading", "runs"},
+    "listing": {"errors", "targets", "commands", "reading", "report", "runs", "seeds"},
     "targets": {"errors"},
     "catalogue": {"errors", "targets"},
     "commands": {"errors", "targets"},

@@ -95,6 +95,12 @@ def test_where_chooses(dltrain, conditions, count):
     assert len(rows(out)) == count
 
 
+def test_a_part_of_the_runs_is_named_as_in_other_commands(dltrain, root):
+    (sweep,) = root.glob("runs/sweep/*")
+    for place, count in (("plain", 3), ("runs/plain", 3), (sweep.name[-4:], 2), (str(sweep), 2)):
+        assert len(rows(dltrain("runs", place, "--csv")[1])) == count
+
+
 def test_sorting_puts_the_best_first_and_those_without_last(dltrain):
     _, out, _ = dltrain("runs", "--csv", "--sort", "val/loss", "--columns", "status,best/loss")
     losses = [row["best/loss"] for row in rows(out)]
@@ -112,7 +118,7 @@ def test_sorting_puts_the_best_first_and_those_without_last(dltrain):
         (["--where", "optimizer"], "write KEY=VALUE"),
         (["--where", "optimiser=sgd"], "did you mean `optimizer`?"),
         (["--columns", "status,sead"], "did you mean `seed`?"),
-        (["nowhere"], "there is no folder nowhere"),
+        (["nowhere"], "there is no folder or sweep called `nowhere`"),
         (["--jsn"], "unrecognized arguments: --jsn"),
     ],
 )
@@ -169,7 +175,7 @@ def test_show_of_a_sweep_and_of_its_failed_job(dltrain, root):
     (sweep,) = root.glob("runs/sweep/*")
     code, out, _ = dltrain("show", sweep.name[-4:])
     assert code == 0
-    assert "2 jobs so far, 1 not done" in out
+    assert "2 jobs, 1 not done" in out
     code, out, _ = dltrain("show", f"{sweep.name[-4:]}/1")
     assert code == 0
     assert "status    failed" in out

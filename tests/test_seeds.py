@@ -40,6 +40,10 @@ def test_a_run_with_seeds_is_a_row_of_mean_and_deviation(dltrain, tmp_path):
     (row,) = [line for line in out.splitlines() if "3 of 3" in line]
     assert row.split()[0] == "7-9"
     assert f"{statistics.mean(losses):.4g} ± {statistics.stdev(losses):.2g}" in row
+    _, shown, _ = dltrain("show", "last")
+    assert row in shown.splitlines()
+    _, compared, _ = dltrain("compare", "last")
+    assert "they differ in their seed alone" in compared
     code, _, err = dltrain(*QUICK, "seed=8", "name=alone")
     (alone,) = tmp_path.glob("runs/alone/*")
     assert reading.read(alone).numbers["test/loss"] == runs[1].numbers["test/loss"]

@@ -244,6 +244,8 @@ def _verdicts(compared: Sequence[Entry], metric: str) -> list[str]:
     lines = [_verdict(entry, base, metric, d, p) for (entry, d), p in zip(tested, ps, strict=True)]
     if len(tested) > 1:
         lines.append(f"(p by Holm's method over {len(tested)} comparisons)")
+    if len(compared) > 1 and _same_but_seed(compared):
+        return ["they differ in their seed alone: what is seen here is the noise of one configuration"]
     single = [entry.name for entry in (base, *others) if len(entry.values(metric)) == 1]
     if len(single) == len(others) + 1 and others:
         lines.append(
@@ -252,6 +254,10 @@ def _verdicts(compared: Sequence[Entry], metric: str) -> list[str]:
     elif single:
         lines.append(f"{', '.join(single)}: one run can't tell what is noise; train with seeds=5")
     return lines
+
+
+def _same_but_seed(compared: Sequence[Entry]) -> bool:
+    return not set(listing.differing([entry.runs[0] for entry in compared])) - {"seed"}
 
 
 def _verdict(entry: Entry, base: Entry, metric: str, found: Difference, p: float) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dltrain import commands, reading, runs
+from dltrain import commands, reading, runs, seeds
 from dltrain.errors import ConfigError
 from dltrain.reading import Run, printable
 from dltrain.targets import did_you_mean
@@ -49,9 +49,8 @@ def show_runs(words: list[str], _options: argparse.Namespace) -> int:
     parser.add_argument("--csv", action="store_true", help="comma-separated values, every metric and the command")
     parser.add_argument("--json", action="store_true", help="a list of objects, with the same")
     given = parser.parse_args(words)
-    if given.folder != "runs" and not Path(given.folder).is_dir():
-        raise ConfigError(f"there is no folder {given.folder}")
-    found = [reading.read(folder, sweep) for folder, sweep in reading.walk(Path(given.folder))]
+    place = runs.place(given.folder) if given.folder != "runs" else Path("runs")
+    found = [reading.read(folder, sweep) for folder, sweep in reading.walk(place)]
     ids = _ids(found)
     for condition in given.where:
         found = _where(found, condition)
@@ -265,9 +264,15 @@ def show_run(words: list[str], _options: argparse.Namespace) -> int:
     if (folder / "sweep.json").is_file():
         jobs = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
         left = sum(job.status not in reading.ENDED for job in jobs)
-        print(f"sweep     {folder}, {len(jobs)} jobs so far, {left} not done")
+        print(
+            f"sweep     {folder}, {len(jobs)} job{'s' * (len(jobs) != 1)}, {f'{left} not done' if left else 'all done'}"
+        )
         print(f"go on     dltrain resume {folder}\n" * (left > 0 or not jobs))
         print(_table(jobs, _ids(jobs), None) if jobs else "")
+        if any(len(group) > 1 for group in seeds.groups(jobs)):
+            from dltrain import report
+
+            print(f"\n{report.sweep_table(jobs)}")
         return 0
     run = reading.read(folder, reading.sweep_of(folder))
     if given.json:

@@ -43,13 +43,14 @@ def clean(words: list[str], _options: argparse.Namespace) -> int:
     parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where to look (runs)")
     parser.add_argument("--yes", action="store_true", help="without being asked, for scripts")
     given = parser.parse_args(words)
-    known = [reading.read(folder, sweep) for folder, sweep in reading.walk(Path(given.folder))]
+    place = runs.place(given.folder) if given.folder != "runs" else Path("runs")
+    known = [reading.read(folder, sweep) for folder, sweep in reading.walk(place)]
     busy = {sweep for sweep in {run.sweep for run in known} if sweep and reading.is_alive(sweep)}
     useless = [run for run in known if _is_useless(run) and run.sweep not in busy and not _fault(run.folder)]
     kept = {run.sweep for run in known if run not in useless}
     going = [run.sweep if run.sweep and run.sweep not in kept else run.folder for run in useless]
     if not going:
-        print(f"nothing to clean in {given.folder}: no run failed, diverged, or was killed before its first checkpoint")
+        print(f"nothing to clean in {place}: no run failed, diverged, or was killed before its first checkpoint")
         return 0
     return _remove(list(dict.fromkeys(going)), yes=given.yes)
 

@@ -141,7 +141,7 @@ def find(reference: str, root: Path = Path("runs"), *, sweeps: bool = False, bro
     if paths:
         named = paths[:1]
     elif word in ("last", "best"):
-        scope = _scope(where, root) if where else root
+        scope = place(where, root) if where else root
         named = [_last(scope, sweeps=sweeps) if word == "last" else _best(scope)]
     else:
         named = _called(reference, root)
@@ -167,11 +167,11 @@ def _called(reference: str, root: Path) -> list[Path]:
     return [p / job for p in named if p / job in found] if job else named
 
 
-def _scope(where: str, root: Path) -> Path:
-    """The folder in which `last` or `best` is meant."""
+def place(where: str, root: Path = Path("runs")) -> Path:
+    """A folder with runs, as a user names it: its path, its name below `root`, or the short id of a sweep or run."""
     named = [path for path in (Path(where), root / where) if path.is_dir()] or _called(where, root)
     if len(named) != 1 and not (named and Path(where).is_dir()):
-        raise ConfigError(f"there is no folder or sweep called `{where}` in {root}; `dltrain runs` lists them")
+        raise ConfigError(f"there is no folder or sweep called `{where}`, here or in {root}; `dltrain runs` lists them")
     return named[0]
 
 
