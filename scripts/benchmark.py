@@ -54,10 +54,10 @@ def _race(workload: Workload, contenders: list[Entry], options: argparse.Namespa
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small rounds, two of them: to see that all works")
-    parser.add_argument("--rounds", type=int, help="rounds that count; 5, or 2 with --quick")
+    parser.add_argument("--rounds", type=int, help="rounds that count; 3, or 2 with --quick")
     parser.add_argument("--workloads", nargs="+", metavar="NAME", help="W1 W2 W3 L1 startup; on a GPU G128 G8192")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only contenders whose name holds one of these")
-    parser.add_argument("--step", nargs="+", metavar="STEP", default=["auto", "plain", "compiled"])
+    parser.add_argument("--step", nargs="+", metavar="STEP", help="values of trainer.step to time; else all")
     parser.add_argument("--threads", type=int, help="of every contender, in place of each workload's own")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="of the IDX files; else clusters of that shape")
@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
     if unknown := set(options.workloads or ()) - set(known):
         parser.error(f"no workload {', '.join(sorted(unknown))} on {options.device}; there are {', '.join(known)}")
     options.workloads = options.workloads or list(known)
-    options.rounds = options.rounds or (2 if options.quick else 5)
+    options.rounds = options.rounds or (2 if options.quick else 3)
     options.mnist = options.mnist.resolve() if options.mnist else None
     return options
 
@@ -102,9 +102,12 @@ def _wanted(name: str, options: argparse.Namespace) -> bool:
 
 def _contenders(options: argparse.Namespace) -> list[Entry]:
     """Those asked for whose packages are installed."""
-    from speed.dltrain_runs import knows_steps
+    from speed.dltrain_runs import known_steps
 
-    own = entries.dltrain(options.step if knows_steps() else [])
+    known = known_steps()
+    if unknown := set(options.step or ()) - set(known):
+        sys.exit(f"trainer.step={', '.join(sorted(unknown))} is unknown; there are: {', '.join(known) or 'none'}")
+    own = entries.dltrain(options.step or [step for step in known if step != "direct"])  # auto takes it by itself here
     every = [*entries.HAND_WRITTEN, *own, *entries.PEERS, *entries.FLOOR]
     wanted = [e for e in every if _wanted(e.name, options)]
     if not wanted and not any(_wanted(name, options) for name in startup.COMMANDS):

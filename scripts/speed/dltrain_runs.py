@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import torch
 
@@ -34,9 +34,9 @@ class Rows(torch.utils.data.Dataset):
         return self.x[index], self.y[index]
 
 
-def knows_steps() -> bool:
-    """Whether this dltrain has the knob trainer.step."""
-    return any(f.name == "step" for f in fields(Settings))
+def known_steps() -> tuple[str, ...]:
+    """The values of trainer.step that this dltrain knows; none where it has no such knob."""
+    return get_args(get_type_hints(Settings).get("step"))
 
 
 def make(task: Task, *typed: str) -> Plan:

@@ -42,7 +42,7 @@ def _figure(workloads: list[tuple[Workload, list[Result]]]) -> Any:
         axes.set_axis_off()
     kinds = {r.kind for _, results in workloads for r in results}
     legend = [_patch(_NAMES.get(kind, kind), colour) for kind, colour in _COLOURS.items() if kind in kinds]
-    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend))
+    figure.legend(handles=legend, loc="outside lower center", ncols=min(len(legend), 2 * columns))
     return figure
 
 

@@ -48,7 +48,7 @@ def machine() -> dict:
 def table(workload: Workload, results: list[Result]) -> str:
     """One workload as a Markdown table, fastest first."""
     by_name = {r.name: r for r in results}
-    reference = by_name.get(workload.reference)
+    columns = [name for name in dict.fromkeys((workload.reference, "dltrain")) if name in by_name]
     lines = [
         f"### {workload.name}: {workload.title}",
         "",
@@ -56,22 +56,25 @@ def table(workload: Workload, results: list[Result]) -> str:
         f"({workload.steps:,} steps) a round, Adam {workload.lr:g}, {workload.threads} "
         f"thread{'s' * (workload.threads > 1)}. Losses agree within {workload.tolerance:.0%} of their median.",
         "",
-        f"| contender | µs/step | of {workload.reference} | spread | loss |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        f"| contender | µs/step | {''.join(f'/ {name} | ' for name in columns)}spread | loss |",
+        f"| --- | ---: | {'---: | ' * len(columns)}---: | ---: |",
     ]
     done = sorted((r for r in results if r.median), key=lambda r: r.median)
-    for r in done:
-        times = r.ratio(reference)
-        low, high = min(r.microseconds) / r.median - 1, max(r.microseconds) / r.median - 1
-        loss = "not comparable" if r.loss is None else f"{r.loss:.4f}{' **differs**' if r.wrong_loss else ''}"
-        name = f"**{r.name}**" if r.kind == "dltrain" else r.name
-        shown = f"{r.median:,.0f}" if r.median >= 10 else f"{r.median:.2f}"
-        share = f"{times:.3f}" if times is not None else "-"
-        lines.append(f"| {name} | {shown} | {share} | {low:+.0%} {high:+.0%} | {loss} |")
-    lines += [f"| {r.name} | failed: {_cell(r.trouble)} | | | |" for r in results if not r.median]
+    lines += [_row(r, [by_name[name] for name in columns]) for r in done]
+    lines += [f"| {r.name} | failed: {_cell(r.trouble)} | {'| ' * len(columns)}| |" for r in results if not r.median]
     if text := _floor(workload, by_name):
         lines += ["", text]
     return "\n".join(lines)
+
+
+def _row(r: Result, others: list[Result]) -> str:
+    """Name, time, ratios in the same rounds, how far rounds lie from the median, and loss."""
+    low, high = min(r.microseconds) / r.median - 1, max(r.microseconds) / r.median - 1
+    loss = "not comparable" if r.loss is None else f"{r.loss:.4f}{' **differs**' if r.wrong_loss else ''}"
+    ratios = "".join(f"{'-' if (share := r.ratio(other)) is None else f'{share:.2f}'} | " for other in others)
+    name = f"**{r.name}**" if r.kind == "dltrain" else r.name
+    shown = f"{r.median:,.0f}" if r.median >= 100 else f"{r.median:.1f}"
+    return f"| {name} | {shown} | {ratios}{low:+.0%} {high:+.0%} | {loss} |"
 
 
 def _floor(workload: Workload, results: dict[str, Result]) -> str:

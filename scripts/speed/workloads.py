@@ -145,7 +145,7 @@ def _clusters(workload: Workload) -> tuple[np.ndarray, ...]:
     """One cloud a class, wide enough to overlap with the others."""
     features, classes = workload.widths[0], max(2, workload.widths[-1])
     random = np.random.default_rng(0)
-    centers = random.normal(size=(classes, features)).astype(np.float32) * (1.0 if features < 10 else 0.08)
+    centers = random.normal(size=(classes, features)).astype(np.float32) * (1.0 if features < 10 else 0.035)
     y = random.integers(0, classes, workload.rows + workload.val_rows)
     x = random.normal(size=(len(y), features)).astype(np.float32) * 0.5 + centers[y]
     return x[: workload.rows], y[: workload.rows], x[workload.rows :], y[workload.rows :]
