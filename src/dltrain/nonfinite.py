@@ -15,7 +15,10 @@ from dltrain.errors import DivergedError
 def finite(tensors: Sequence[Tensor]) -> bool:
     """Whether all values are finite. One pass that reads: 25 microseconds for half a million numbers on a CPU."""
     # A sum that is finite has finite terms; one that is not may only have overflowed.
-    return all(math.isfinite(tensor.sum()) or tensor.isfinite().all() for tensor in tensors)
+    for tensor in tensors:  # noqa: SIM110 - `all` costs more than a small tensor's sum
+        if not (math.isfinite(tensor.sum()) or tensor.isfinite().all()):
+            return False
+    return True
 
 
 def norm(tensors: Sequence[Tensor]) -> float:
@@ -75,6 +78,8 @@ class Guard:
         self._asked_at = self.trainer.steps
 
     def _gradients(self) -> list[Tensor]:
+        if self.trainer._flat is not None:
+            return self.trainer._flat.gradients
         return [p.grad for p in self.trainer.parameters if p.grad is not None]
 
     def _error(self, step: int, loss: Tensor | None) -> DivergedError:

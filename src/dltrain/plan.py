@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Subset
 
-from dltrain import build, evaluation, losses, trials
+from dltrain import build, direct, evaluation, losses, trials
 from dltrain.config import Composed
 from dltrain.data import Data, Tensors
 from dltrain.errors import DataError
@@ -53,6 +53,7 @@ class Plan:
     diagnose: bool = False
     overrides: tuple[str, ...] = ()
     rows: list[Any] = field(default_factory=list)  # the model's summary
+    why_plain: str | None = None  # why the step is not the direct one
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -129,7 +130,8 @@ class _Planner:
         loss, outputs = self._loss(parts["loss"], data)
         self._augmentation(regular, data, loss, outputs)
         monitor, mode = self._monitors(data, regular, parts["scheduler"])
-        rows = self._model(parts["model"], data, outputs, batch_size)
+        rows, model = self._model(parts["model"], data, outputs, batch_size)
+        why_plain = self._step(settings, model, loss, optimizer)
         per_epoch, total = _steps(data, settings, batch_size)
         planned = (settings.schedule_steps if settings else None) or total
         self._scheduler(parts["scheduler"], optimizer, planned, per_epoch)
@@ -157,6 +159,7 @@ class _Planner:
             diagnose=nodes.cfg.get("diagnose") is True,
             overrides=nodes.composed.overrides,
             rows=rows,
+            why_plain=why_plain,
             notes=[*data.notes, *self.notes],
         )
         plan.notes += _ignored(plan)
@@ -252,10 +255,13 @@ class _Planner:
         monitor = chosen if chosen in known else f"val/{evaluation.default_monitor(data.task)}"
         return monitor, evaluation.mode(monitor.split("/")[1])
 
-    def _model(self, part: Part | None, data: Data | None, outputs: int | None, batch_size: int | None) -> list[Any]:
-        """Builds the model without memory, sends a sample through it, and compares the shapes; returns its summary."""
+    def _model(self, part: Part | None, data: Data | None, outputs: int | None, batch_size: int | None) -> Any:
+        """Builds the model without memory, sends a sample through it, and compares the shapes.
+
+        Returns its summary, and the model.
+        """
         if part is None or data is None or outputs is None:
-            return []
+            return [], None
         # Code that looks at values can't run on the meta device, so only the CPU's word counts against a user's model.
         for device in ("meta",) if part.function.__module__.startswith("dltrain.") else ("meta", "cpu"):
             model, rows, error = trials.model(part, sizes(data, outputs), device)
@@ -263,7 +269,7 @@ class _Planner:
                 break
         else:
             self.mistakes.blame("model", error, part.arguments if model is None else ())
-            return []
+            return [], None
         made = rows[-1].output_shape
         if not any(p.requires_grad for p in model.parameters()):
             self.say("model", "it has no parameters to train")
@@ -276,7 +282,23 @@ class _Planner:
             self.say("data.batch_size", bad)
         if any(row.type == "Sign" for row in rows):
             self.notes.append("activation=sign has a gradient of zero everywhere: the layers below it cannot learn")
-        return rows
+        return rows, model
+
+    def _step(
+        self, settings: Settings | None, model: nn.Module | None, loss: nn.Module | None, optimizer: Optimizer | None
+    ) -> str | None:
+        """Why the step is the plain one, or None."""
+        if settings is None or model is None or loss is None:
+            return None
+        if settings.step == "plain":
+            return "trainer.step=plain"
+        device = pick_device(settings.device)
+        why = direct.why_not(model, loss, optimizer, precision=settings.precision, device=device)
+        if settings.compile:
+            why = "trainer.compile=true"
+        if why and settings.step == "direct":
+            self.say("trainer.step", f"{why}; use auto or plain")
+        return why
 
     def _scheduler(self, part: Part | None, optimizer: Optimizer | None, total: int, per_epoch: int) -> None:
         if part is None or optimizer is None:

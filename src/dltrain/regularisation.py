@@ -54,6 +54,13 @@ class Penalty:
     def __call__(self) -> Tensor:
         return _penalty(self.weights, self.l1, self.l2)
 
+    def gradient(self, weights: Tensor) -> Tensor:
+        """Its derivative by these weights: l1 sign(w) + 2 l2 w, rounded as autograd rounds it."""
+        if not self.l2:
+            return weights.sign().mul_(self.l1)
+        pull = (weights * self.l2).mul_(2)
+        return weights.sign().mul_(self.l1).add_(pull) if self.l1 else pull
+
 
 class MaxNorm:
     """Keeps the L2 norm of every unit's incoming weights at most c; call it after each update.

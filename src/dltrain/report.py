@@ -44,6 +44,7 @@ def describe(plan: Plan) -> str:
         *([f"also       {switched}"] if switched else []),
         f"training   {plan.total_steps:,} steps of {size:,} sample{'s' * (size > 1)} "
         f"({plan.steps_per_epoch:,} an epoch) on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
+        f"step       {f'plain: {plan.why_plain}' if plan.why_plain else 'direct, without autograd'}",
         *(f"note       {note}" for note in plan.notes),
     ]
     return "\n".join(lines)

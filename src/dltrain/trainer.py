@@ -21,11 +21,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain import nonfinite
+from dltrain import direct, nonfinite
 from dltrain.errors import CheckpointError, DivergedError
+from dltrain.flat import Flat
+from dltrain.regularisation import Penalty
 from dltrain.state import check, check_optimizer, check_random_state, random_state, set_random_state
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Step = Literal["auto", "plain", "direct"]
 
 
 class Loader(Protocol):
@@ -65,7 +68,7 @@ def seed_everything(seed: int) -> None:
 class Trainer:
     """A model, a loss and an optimizer, and how they make a step.
 
-    Four seams act inside the step: `transform(x, y, index, epoch)` on each batch, `penalty()` added to the loss,
+    Four seams act inside the step: `transform(x, y, index, epoch)` on each batch, the `penalty` added to the loss,
     clipping, and `constraint()` after the update. `schedule` sets the learning rate before it; `ema` averages the
     weights after it, and then stands for the model in validation.
     """
@@ -83,10 +86,14 @@ class Trainer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         transform: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]] | None = None,
-        penalty: Callable[[], Tensor] | None = None,
+        penalty: Penalty | None = None,
         constraint: Callable[[], None] | None = None,
         ema: Any = None,
+        step: Step = "auto",
     ) -> None:
+        """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
+        it, and gives the same bits; auto is direct where it can. Raises ValueError for a direct step that can't be.
+        """
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
         self.clip_norm, self.clip_value = clip_norm, clip_value
@@ -99,6 +106,15 @@ class Trainer:
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self._norm: Tensor | None = None  # of the last gradient, before clipping
+        self._ones = torch.ones((), dtype=self.parameters[0].dtype, device=self.device)
+        why_plain = direct.why_not(model, loss, optimizer, precision=precision, device=self.device)
+        if {*map(id, self.parameters)} != {*map(id, model.parameters())}:
+            why_plain = why_plain or "the optimizer has other parameters than the model"
+        if step == "direct" and why_plain:
+            raise ValueError(f"step=direct: {why_plain}; use auto or plain")
+        quick = step != "plain" and why_plain is None
+        self._flat = Flat(optimizer) if quick else None
+        self._net = direct.Net(model, loss) if quick else None
         self._guard = nonfinite.Guard(self)
 
     # -- the step ----------------------------------------------------------------------------------------------
@@ -112,44 +128,68 @@ class Trainer:
         """
         if self.schedule is not None:
             self.schedule.set(self.steps)
-        if isinstance(self.optimizer, LBFGS):  # evaluates the loss several times in one step
-            before = [p.detach().clone() for p in self.parameters]
-            try:
-                loss = self.optimizer.step(lambda: self._gradients(batches, epoch)).detach()
-            except DivergedError:
-                torch._foreach_copy_([p.detach() for p in self.parameters], before)
-                raise
-        else:
-            loss = self._gradients(batches, epoch)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        if self.constraint is not None:
-            self.constraint()
-        if self.ema is not None:
-            self.ema.update()
+        with torch.inference_mode(self._net is not None):
+            loss = self._update(batches, epoch)
+            if self.constraint is not None:
+                self.constraint()
+            if self.ema is not None:
+                self.ema.update()
         self.steps += 1
         self.losses.append(loss)
         return loss
 
+    def _update(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
+        """The new weights; returns the mean loss of the old ones."""
+        if isinstance(self.optimizer, LBFGS):  # evaluates the loss several times in one step
+            before = [p.detach().clone() for p in self.parameters]
+            try:
+                return self.optimizer.step(lambda: self._gradients(batches, epoch)).detach()
+            except DivergedError:
+                torch._foreach_copy_([p.detach() for p in self.parameters], before)
+                raise
+        loss = self._gradients(batches, epoch)
+        if self._flat is not None:
+            self._flat.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        return loss
+
     def _gradients(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         """Leaves the clipped gradient of the mean loss (plus the penalty) in `.grad`; returns that mean loss."""
-        self.optimizer.zero_grad()
-        samples, mean = sum(len(x) for x, _, _ in batches), None
+        if self._net is None:
+            self.optimizer.zero_grad()
+        samples, mean = sum(len(x) for x, _, _ in batches) if len(batches) > 1 else 0, None
+        backward = self._plain if self._net is None else self._direct
         for i, (x, y, index) in enumerate(batches):
             if self.transform is not None:
                 x, y = self.transform(x, y, index, epoch)
-            with self._autocast():
-                loss = self.loss(self.model(x), y)
-            if len(batches) > 1:
-                loss = loss * (len(x) / samples)
-            objective = loss + self.penalty() if self.penalty is not None and i == 0 else loss
-            self.scaler.scale(objective).backward()
-            mean = loss.detach() if mean is None else mean + loss.detach()
+            loss = backward(x, y, len(x) / samples if samples else 1.0, first=i == 0)
+            mean = loss if mean is None else mean + loss
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         self._guard.check(mean, batches, epoch)
         self._clip()
         return mean
+
+    def _plain(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+        """Adds the gradient of share * loss by autograd, and with the first batch that of the penalty."""
+        with self._autocast():
+            loss = self.loss(self.model(x), y)
+        if share < 1:
+            loss = loss * share
+        objective = loss + self.penalty() if self.penalty is not None and first else loss
+        self.scaler.scale(objective).backward()
+        return loss.detach()
+
+    def _direct(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+        """The same without autograd."""
+        scale = self._ones if share == 1 else self._ones * share
+        loss = self._net.gradients(x, y, scale, add=not first)
+        if self.penalty is not None and first:
+            for row in self._flat.rows:
+                row.grad[: row.weights] += self.penalty.gradient(row.data[: row.weights])
+        return loss if share == 1 else loss * share
 
     def _clip(self) -> None:
         """Clips by value, then by global norm."""
@@ -191,6 +231,8 @@ class Trainer:
         total = steps if steps is not None else round((epochs or 1) * per_epoch)
         report_every, eval_every = report_every or per_epoch, eval_every or per_epoch
         meter = _Meter(self)
+        if self._flat is not None:
+            self._flat.attach()
         self.model.train()
         self.loss.train()
 
@@ -216,7 +258,7 @@ class Trainer:
                 while self.steps < total and not stop() and (group := list(islice(source, self.accumulate))):
                     self.step(group, epoch)
                     self.pending = True
-                    meter.samples += sum(len(batch[0]) for batch in group)
+                    meter.samples += sum(batch[0].shape[0] for batch in group)
                     if progress is not None:
                         progress()
                     yield from report()
@@ -267,6 +309,8 @@ class Trainer:
         self._check(state)
         self.steps, self.pending = state["steps"], state["pending"]
         self.optimizer.load_state_dict(state["optimizer"])
+        if self._flat is not None:
+            self._flat.attach()
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.losses = list(state["losses"].to(self.device))

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 from dltrain.data import Tensors
 from dltrain.errors import DataError
 
+_GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
 _FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch
 
 _with_workers: list[DataLoader] = []  # those whose workers are still to be stopped
@@ -111,6 +112,8 @@ class TensorLoader:
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
+        batches = max(1, min(64, _GATHERED // (4 * batch_size * x[0].numel())))
+        self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
 
     def __len__(self) -> int:
         return ceil(self.samples / self.batch_size)
@@ -118,13 +121,14 @@ class TensorLoader:
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch number `epoch`."""
         whole = self.batch_size >= self.samples
+        if start >= len(self):
+            return
         if self.shuffle and not whole:  # a full batch has no order
             index = order(self.samples, seed=self.seed, epoch=epoch)
-            on_device = index.to(self.device)
-            for low in range(start * self.batch_size, self.samples, self.batch_size):
-                rows = on_device[low : low + self.batch_size]
-                x, y = self.x.index_select(0, rows), self.y.index_select(0, rows)
-                yield Batch(self._normalise(x), y, index[low : low + self.batch_size])
+            for part in index[start * self.batch_size :].split(self._gathered):
+                rows = part.to(self.device)
+                x, y = self._normalise(self.x.index_select(0, rows)), self.y.index_select(0, rows)
+                yield from map(Batch, *(t.split(self.batch_size) for t in (x, y, part)))
         else:
             index = torch.arange(self.samples)
             for low in range(start * self.batch_size, self.samples, self.batch_size):

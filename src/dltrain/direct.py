@@ -1,0 +1,505 @@
+"""The direct step's network: loss and gradients of known modules, one after the other, without autograd.
+
+It is back-propagation as one writes it on a board. With the samples of a batch in rows, a layer computes
+
+    forward     z = a W^T + b       from the activation a of the layer below
+    backward    dL/dW = delta^T a,  dL/db = the sum of delta's rows,  and hands down delta W
+
+where delta is dL/dz, which an activation f makes of the dL/da that it is handed: dL/da * f'(z). Each module stands
+here once, its forward and its backward side by side. They call the kernels that autograd would call, on the same
+operands in the same order, so that the gradients are the same bits; what is saved is autograd's bookkeeping, which on
+a small net is most of a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import LBFGS, Optimizer
+
+from dltrain import losses, models
+
+_aten = torch.ops.aten
+
+
+class Net:
+    """A model of known modules and its loss, once `why_not` has nothing against them.
+
+    The parameters' `.grad` are tensors to be filled.
+    """
+
+    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+        modules = [m for m in _modules(model) if type(m) is not nn.Identity]
+        lowest = next(i for i, m in enumerate(modules) if any(True for _ in m.parameters()))
+        self.layers = [_LAYERS[type(m)](m) for m in modules]
+        self.layers[lowest].lowest = True  # below it nothing learns, and no delta is needed
+        self._forward = [layer.forward for layer in self.layers]
+        self._backward = [layer.backward for layer in reversed(self.layers[lowest:])]
+        self._loss, self._soft = _loss(loss), Autograd(loss)
+
+    def gradients(self, x: Tensor, y: Tensor, scale: Tensor, *, add: bool = False) -> Tensor:
+        """Leaves the gradients of scale * loss in the parameters' `.grad`, or adds them; returns the mean loss.
+
+        x: [B, ...], y: [B] or [B, K], scale: a scalar tensor. To be called in inference mode.
+        """
+        for forward in self._forward:
+            x = forward(x)
+        loss = self._soft if self._loss.hard and y.is_floating_point() else self._loss
+        value, delta = loss.forward(x, y), loss.backward(scale)
+        for backward in self._backward:
+            delta = backward(delta, add)
+        return value
+
+
+# -- layers ----------------------------------------------------------------------------------------------------
+# forward(x) gives the output; backward(delta, add) takes dL/d output, leaves or adds the gradients of its parameters,
+# and gives dL/d input.
+
+
+class Linear:
+    """z = a W^T + b."""
+
+    lowest = False
+
+    def __init__(self, module: nn.Linear) -> None:
+        self.weight, self.bias = module.weight, module.bias
+        self.transposed = module.weight.detach().t()
+        self.z = self.transposed.new_empty(0, module.out_features)  # kept, since a new one costs as much as a product
+        self.below = self.transposed.new_empty(0, module.in_features)
+
+    def forward(self, a: Tensor) -> Tensor:
+        self.a = a
+        if self.z.shape[0] != a.shape[0]:
+            self.z, self.below = (t.new_empty(a.shape[0], t.shape[1]) for t in (self.z, self.below))
+        if self.bias is None:
+            return torch.mm(a, self.transposed, out=self.z)
+        return torch.addmm(self.bias, a, self.transposed, out=self.z)
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor | None:
+        _leave(self.weight, add, torch.mm, delta.t(), self.a)
+        if self.bias is not None:
+            _leave(self.bias, add, torch.sum, delta, 0)
+        return None if self.lowest else torch.mm(delta, self.weight, out=self.below)
+
+
+class Flatten:
+    """One row for each sample."""
+
+    def __init__(self, module: nn.Flatten) -> None:
+        pass
+
+    def forward(self, a: Tensor) -> Tensor:
+        self.shape = a.shape
+        return a if a.ndim == 2 else a.flatten(1)
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        return delta.view(self.shape)
+
+
+class Activation:
+    """a = f(z), and delta = dL/da f'(z). `by` is what the derivative is computed from: z, or f's own output a."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], back: Callable[[Tensor, Tensor], Tensor], *, by: str) -> None:
+        self.f, self.back, self.by_output = f, back, by == "a"
+
+    def forward(self, z: Tensor) -> Tensor:
+        a = self.f(z)
+        self.kept = a if self.by_output else z
+        return a
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        return self.back(delta, self.kept)
+
+
+def _relu(module: nn.ReLU) -> Activation:
+    back = _aten.threshold_backward.default
+    return Activation(torch.relu, lambda delta, a: back(delta, a, 0), by="a")
+
+
+def _leaky_relu(module: nn.LeakyReLU) -> Activation:
+    slope, back = module.negative_slope, _aten.leaky_relu_backward.default
+    return Activation(lambda z: F.leaky_relu(z, slope), lambda delta, z: back(delta, z, slope, False), by="z")
+
+
+def _gelu(module: nn.GELU) -> Activation:
+    kind, back = module.approximate, _aten.gelu_backward.default
+    return Activation(module.forward, lambda delta, z: back(delta, z, approximate=kind), by="z")
+
+
+def _of(f: Callable[[Tensor], Tensor], back: Callable[[Tensor, Tensor], Tensor], *, by: str) -> Any:
+    return lambda module: Activation(f, back, by=by)
+
+
+class Dropout:
+    """a = z times noise, which is 0 with probability p and else 1 / (1 - p)."""
+
+    def __init__(self, module: nn.Dropout) -> None:
+        self.module = module
+
+    def forward(self, z: Tensor) -> Tensor:
+        p, self.noise = self.module.p, None
+        if not p or not self.module.training:
+            return z
+        self.noise = torch.empty_like(z).bernoulli_(1 - p).div_(1 - p)
+        return z * self.noise
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        return delta if self.noise is None else delta * self.noise
+
+
+class BatchNorm:
+    """Each feature normalised over the batch, then scaled and shifted."""
+
+    def __init__(self, module: nn.BatchNorm1d) -> None:
+        self.module = module
+
+    def forward(self, z: Tensor) -> Tensor:
+        m, self.z = self.module, z
+        if m.training:
+            F._verify_batch_size(list(z.shape))  # one sample has no variance
+            m.num_batches_tracked.add_(1)
+        self.fixed = m.weight, m.running_mean, m.running_var
+        out, *self.found = torch.native_batch_norm(
+            z, m.weight, m.bias, m.running_mean, m.running_var, m.training, m.momentum, m.eps
+        )
+        return out
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        m = self.module
+        below, weight, bias = _aten.native_batch_norm_backward.default(
+            delta, self.z, *self.fixed, *self.found, m.training, m.eps, [True] * 3
+        )
+        _put(m.weight, add, weight)
+        _put(m.bias, add, bias)
+        return below
+
+
+class LayerNorm:
+    """Each sample normalised over its features, then scaled and shifted."""
+
+    def __init__(self, module: nn.LayerNorm) -> None:
+        self.module = module
+
+    def forward(self, z: Tensor) -> Tensor:
+        m, self.z = self.module, z
+        out, *self.found = torch.native_layer_norm(z, m.normalized_shape, m.weight, m.bias, m.eps)
+        return out
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        m = self.module
+        below, weight, bias = _aten.native_layer_norm_backward.default(
+            delta, self.z, m.normalized_shape, *self.found, m.weight, m.bias, [True] * 3
+        )
+        _put(m.weight, add, weight)
+        _put(m.bias, add, bias)
+        return below
+
+
+def _leave(parameter: Tensor, add: bool, product: Callable[..., Tensor], *operands: Any) -> None:
+    if add:
+        parameter.grad.add_(product(*operands))
+    else:
+        product(*operands, out=parameter.grad)
+
+
+def _put(parameter: Tensor, add: bool, value: Tensor) -> None:
+    (parameter.grad.add_ if add else parameter.grad.copy_)(value)
+
+
+# -- losses ----------------------------------------------------------------------------------------------------
+# forward(logits, target) gives the mean loss; backward(scale) gives delta, scale times its derivative by the logits.
+# `hard`: knows only targets that are class indices.
+
+
+class Autograd:
+    """Any loss: its derivative is left to autograd, which then sees nothing but the loss."""
+
+    hard = False
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    @torch.inference_mode(False)
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        with torch.enable_grad():
+            self.logits = logits.clone().requires_grad_()
+            self.value = self.module(self.logits, target.clone() if target.is_inference() else target)
+        return self.value.detach()
+
+    @torch.inference_mode(False)
+    def backward(self, scale: Tensor) -> Tensor:
+        return torch.autograd.grad(self.value, self.logits, scale)[0]
+
+
+class MSE:
+    """The mean of (z - y)^2."""
+
+    hard = False
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.kept = logits, target
+        return self.module(logits, target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return _aten.mse_loss_backward.default(scale, *self.kept, 1)
+
+
+class MAE:
+    """The mean of |z - y|."""
+
+    hard = False
+
+    def __init__(self, module: losses.MAE) -> None:
+        self.module = module
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.error = logits - target
+        return self.module(logits, target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return self.error.sgn().mul_(_each(scale, self.error.numel()))
+
+
+class Huber:
+    """(z - y)^2 / 2 up to an error of delta, delta (|z - y| - delta / 2) beyond."""
+
+    hard = False
+
+    def __init__(self, module: losses.Huber) -> None:
+        self.module = module
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.kept = logits, target
+        return self.module(logits, target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return _aten.huber_loss_backward.default(scale, *self.kept, 1, self.module.delta)
+
+
+class CrossEntropy:
+    """Minus log softmax(z) at the sample's class; a class's weight counts in the sum and in what divides it."""
+
+    hard = True
+
+    def __init__(self, module: nn.Module) -> None:
+        self.weight = module.weight
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.log_p = torch.log_softmax(logits, 1)
+        loss, total = _aten.nll_loss_forward.default(self.log_p, target, self.weight, 1, -100)
+        self.kept = self.log_p, target, self.weight, 1, -100, total
+        return loss
+
+    def backward(self, scale: Tensor) -> Tensor:
+        below = _aten.nll_loss_backward.default(scale, *self.kept)
+        return torch._log_softmax_backward_data(below, self.log_p, 1, self.log_p.dtype)
+
+
+class BCE:
+    """-(w y log s(z) + (1 - y) log(1 - s(z))), with s the sigmoid and w the weight of positives; delta is s(z) - y."""
+
+    hard = False
+
+    def __init__(self, module: losses.BCE) -> None:
+        self.weight, self.smoothing = module.pos_weight, module.label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.shape = logits.shape
+        z, y = logits.squeeze(1) if target.dim() == 1 else logits, target.to(logits.dtype)
+        if self.smoothing:
+            y = y * (1 - self.smoothing) + self.smoothing / 2
+        self.kept = z, y
+        return F.binary_cross_entropy_with_logits(z, y, pos_weight=self.weight)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        z, y = self.kept
+        if self.weight is None:
+            delta = z.sigmoid().sub_(y)
+        else:
+            t = self.weight * y
+            delta = t.add(1).sub_(y).mul_(z.sigmoid()).sub_(t)
+        return delta.mul_(scale).div_(z.numel()).view(self.shape)
+
+
+class Perceptron:
+    """The mean of max(0, -y z), y = -1 or 1: only mistakes push."""
+
+    hard = True
+
+    def __init__(self, module: losses.Perceptron) -> None:
+        pass
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.numel() == 1 and logits.is_cpu:
+            return self._number(logits, target)
+        self.minus_y = _minus_signs(logits, target)
+        loss = self.minus_y * logits
+        self.right = loss < 0
+        return loss.masked_fill_(self.right, 0).mean()
+
+    def _number(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Of one sample alone, as the rule was first stated: a plain number takes a tenth of a tensor's time."""
+        self.minus_y, z = (-1 if target.item() else 1), logits.item()
+        self.right = self.minus_y * z < 0
+        return logits.new_zeros(()) if self.right else (logits * self.minus_y).view(())
+
+    def backward(self, scale: Tensor) -> Tensor:
+        if isinstance(self.right, bool):
+            return _push(scale, 0 if self.right else self.minus_y)
+        return self.minus_y.mul_(_each(scale, self.right.numel())).masked_fill_(self.right, 0)
+
+
+@lru_cache(maxsize=6)
+def _push(scale: Tensor, sign: int) -> Tensor:
+    return (scale * sign).view(1, 1)
+
+
+class Hinge:
+    """The mean of max(0, margin - y z), or of its square."""
+
+    hard = True
+
+    def __init__(self, module: losses.Hinge) -> None:
+        self.margin, self.squared = module.margin, module.squared
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.minus_y = _minus_signs(logits, target)
+        self.short = torch.relu_((self.minus_y * logits).add_(self.margin))
+        return (self.short.square() if self.squared else self.short).mean()
+
+    def backward(self, scale: Tensor) -> Tensor:
+        each = _each(scale, self.short.numel()).expand(self.short.shape)
+        if self.squared:
+            each = each * (2 * self.short)
+        return _aten.threshold_backward.default(each, self.short, 0).mul_(self.minus_y)
+
+
+class OneHotMSE:
+    """The mean of (s(z) - y)^2, with s the sigmoid."""
+
+    hard = True
+
+    def __init__(self, module: losses.OneHotMSE) -> None:
+        pass
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.kept = torch.sigmoid(logits), F.one_hot(target, logits.shape[1]).to(logits.dtype)
+        return F.mse_loss(*self.kept)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        below = _aten.mse_loss_backward.default(scale, *self.kept, 1)
+        return _aten.sigmoid_backward.default(below, self.kept[0])
+
+
+def _minus_signs(logits: Tensor, target: Tensor) -> Tensor:
+    """[B, K]: -1 at the sample's class and 1 elsewhere."""
+    positive = target.unsqueeze(1) if logits.shape[1] == 1 else F.one_hot(target, logits.shape[1])
+    return positive.to(logits.dtype).mul_(-2).add_(1)
+
+
+@lru_cache(maxsize=4)
+def _each(scale: Tensor, n: int) -> Tensor:
+    """A sample's share of a mean; the same tensors come again and again."""
+    return scale / n
+
+
+# -- what is known ---------------------------------------------------------------------------------------------
+
+_LAYERS: dict[type, Any] = {
+    nn.Linear: Linear,
+    nn.Flatten: Flatten,
+    nn.ReLU: _relu,
+    nn.LeakyReLU: _leaky_relu,
+    nn.GELU: _gelu,
+    nn.Tanh: _of(torch.tanh, _aten.tanh_backward.default, by="a"),
+    nn.Sigmoid: _of(torch.sigmoid, _aten.sigmoid_backward.default, by="a"),
+    nn.SiLU: _of(F.silu, _aten.silu_backward.default, by="z"),
+    models.Sign: _of(torch.sign, lambda delta, z: torch.zeros_like(delta), by="z"),
+    nn.Dropout: Dropout,
+    nn.BatchNorm1d: BatchNorm,
+    nn.LayerNorm: LayerNorm,
+}
+_LOSSES: dict[type, Any] = {
+    losses.MSE: MSE,
+    losses.MAE: MAE,
+    losses.Huber: Huber,
+    losses.CrossEntropy: CrossEntropy,
+    losses.BCE: BCE,
+    losses.Perceptron: Perceptron,
+    losses.Hinge: Hinge,
+    losses.OneHotMSE: OneHotMSE,
+    nn.CrossEntropyLoss: CrossEntropy,
+    nn.MSELoss: MSE,
+}
+
+
+def _modules(model: nn.Module) -> list[nn.Module]:
+    """What a batch passes through, in order: sequences opened, also those of our own models."""
+    if type(model) in (models.Perceptron, models.Linear, models.MLP):
+        return _modules(model.layers)
+    if type(model) is nn.Sequential:
+        return [part for child in model for part in _modules(child)]
+    return [model]
+
+
+def _loss(module: nn.Module) -> Any:
+    usual = getattr(module, "reduction", "mean") == "mean" and getattr(module, "ignore_index", -100) == -100
+    smoothed = getattr(module, "label_smoothing", 0) and type(module) is not losses.BCE
+    return _LOSSES[type(module)](module) if type(module) in _LOSSES and usual and not smoothed else Autograd(module)
+
+
+def why_not(
+    model: nn.Module, loss: nn.Module, optimizer: Optimizer, *, precision: str, device: torch.device
+) -> str | None:
+    """Why the direct step can't train this net, in a few words; None where it can."""
+    if precision != "fp32":
+        return f"the direct step knows fp32 only, not {precision}"
+    if device.type != "cpu":
+        return f"the direct step is for CPUs, not {device.type}"
+    if isinstance(optimizer, LBFGS):
+        return "L-BFGS takes many gradients a step"
+    if any(True for _ in loss.parameters()):
+        return "the loss has parameters"
+    return _unknown(model)
+
+
+def _unknown(model: nn.Module) -> str | None:
+    modules = _modules(model)
+    parameters = list(model.parameters())
+    for m in modules:
+        if type(m) not in _LAYERS and type(m) is not nn.Identity:
+            return f"the direct step does not know {type(m).__name__}"
+        if isinstance(m, nn.Flatten) and (m.start_dim, m.end_dim) != (1, -1):
+            return "a Flatten does not flatten whole samples"
+        if isinstance(m, (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.Dropout)) and m.inplace:
+            return f"{type(m).__name__} works in place"
+        if isinstance(m, nn.Dropout) and m.p == 1:
+            return "Dropout drops everything"
+        if isinstance(m, nn.BatchNorm1d) and not (m.affine and m.track_running_stats and m.momentum is not None):
+            return "a BatchNorm1d lacks weights, running statistics or a momentum"
+        if isinstance(m, nn.LayerNorm) and (m.bias is None or len(m.normalized_shape) != 1):
+            return "a LayerNorm lacks weight or bias, or has several axes"
+    dense = next((m for m in modules if isinstance(m, (nn.Linear, nn.Flatten))), None)
+    if not isinstance(dense, nn.Flatten):
+        return "no Flatten stands before its first Linear"
+    if len(parameters) != sum(1 for m in modules for _ in m.parameters()):
+        return "modules share parameters"
+    if not parameters or not all(p.requires_grad for p in parameters):
+        return "some parameters are not trained"
+    if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
+        return "parameters are of several types"
+    if any(_hooked(m) for m in model.modules()) or model._compiled_call_impl is not None:
+        return "the model has hooks, or is compiled"
+    return None
+
+
+def _hooked(m: nn.Module) -> bool:
+    return bool(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
