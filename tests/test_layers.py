@@ -17,6 +17,7 @@ BORDERS = (
     "config",
     "settings",
     "signatures",
+    "startup",
     "nodes",
     "trials",
     "mistakes",
@@ -73,6 +74,7 @@ ALLOWED = {
     "catalogue": {"errors", "targets"},
     "commands": {"errors", "targets"},
     "signatures": {"targets"},
+    "startup": set(),
     "config": {"errors", "targets", "catalogue", "commands", "reading"},
 }
 

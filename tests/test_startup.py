@@ -1,10 +1,14 @@
 """What a command must not import, since each costs a person's time at every start."""
 
+import importlib
 import json
+import operator
 import subprocess
 import sys
 
 import pytest
+
+from dltrain import startup
 
 COMPILER = ("torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy")  # 1.2 to 1.5 s
 HEAVY = ("sklearn", "scipy", "torchvision", "pandas", "matplotlib", *COMPILER)
@@ -108,3 +112,48 @@ def test_the_configuration_is_printed_without_torch(tmp_path, arguments):
     code, _, modules = loaded(tmp_path, *arguments)
     assert code == 0
     assert "torch" not in modules
+
+
+# -- where the time goes ---------------------------------------------------------------------------------------
+
+
+def profiled(folder, *arguments):
+    """The phases of a command, in seconds, and its exit code."""
+    command = [sys.executable, "-c", "from dltrain.cli import main; main()", "--profile-startup", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line.endswith("%")]
+    return {line[:31].strip(): float(line[31:].split()[0]) for line in lines}, done.returncode
+
+
+def test_the_phases_of_a_run_add_up_to_its_total(tmp_path):
+    phases, code = profiled(tmp_path, "trainer.epochs=2")
+    assert code == 0
+    total = phases.pop("total")
+    assert abs(sum(phases.values()) - total) < 0.0006 * len(phases)
+    wanted = {"interpreter", "import hydra", "compose", "check", "import torch", "data", "training", "saving", "other"}
+    assert wanted <= phases.keys()
+    assert phases["import torch"] > 0.2
+    assert phases["other"] < 0.3 * total
+
+
+def test_the_phases_of_a_mistake_and_of_help(tmp_path):
+    phases, code = profiled(tmp_path, "model.widthz=3")
+    assert code == 2
+    assert "compose" in phases
+    assert "import torch" not in phases
+    phases, code = profiled(tmp_path, "--help")
+    assert code == 0
+    assert {"interpreter", "total"} <= phases.keys()
+
+
+def test_every_phase_times_functions_that_there_are():
+    for names in (startup._FUNCTIONS, startup._FIRST_CALL):
+        for module, functions in names.items():
+            for dotted in functions:
+                assert callable(operator.attrgetter(dotted)(importlib.import_module(module))), dotted
+
+
+def test_nothing_is_timed_unless_asked(tmp_path):
+    code, _, modules = loaded(tmp_path, "--help")
+    assert code == 0
+    assert "dltrain.startup" not in modules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import os
 import re
@@ -44,6 +45,7 @@ options:
   --allow PACKAGE    let `_target_` name things in your package   --debug       show tracebacks
   -m, --multirun     sweep over comma-separated values            --version
   --allow-changed-data                                            resume although the data are not the same
+  --profile-startup  print where the time went, phase by phase
   -sc ACTION         shell completion: eval "$(dltrain -sc install=bash)"
 
 choices (GROUP=NAME):
@@ -56,6 +58,11 @@ Any value of a chosen file can be set: optimizer.lr=0.01 model.widths=[64,32] tr
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--profile-startup" in arguments:
+        from dltrain import startup
+
+        profile = startup.Profile()
+        atexit.register(lambda: print(f"\n{profile.table()}", file=sys.stderr))
     debug = "--debug" in arguments or bool(os.environ.get("DLTRAIN_DEBUG"))
     try:
         code = _run(arguments)
@@ -115,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--debug", action="store_true")
+    parser.add_argument("--profile-startup", action="store_true")
     parser.add_argument("--cfg", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--allow-changed-data", action="store_true")
