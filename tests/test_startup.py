@@ -1,5 +1,6 @@
 """What a command must not import, since each costs a person's time at every start."""
 
+import gc
 import importlib
 import json
 import operator
@@ -8,7 +9,7 @@ import sys
 
 import pytest
 
-from dltrain import startup
+from dltrain import cli, experiment, startup
 
 COMPILER = ("torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy")  # 1.2 to 1.5 s
 HEAVY = ("sklearn", "scipy", "torchvision", "pandas", "matplotlib", *COMPILER)
@@ -157,3 +158,19 @@ def test_nothing_is_timed_unless_asked(tmp_path):
     code, _, modules = loaded(tmp_path, "--help")
     assert code == 0
     assert "dltrain.startup" not in modules
+
+
+def test_garbage_is_collected_again_once_all_is_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def stop(*_args):
+        seen.append(gc.isenabled())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "prepare", stop)
+    for arguments in ([], ["--help"], ["model.widthz=3"]):
+        with pytest.raises(SystemExit):
+            cli.main(arguments)
+        assert gc.isenabled()
+    assert seen == [True]
