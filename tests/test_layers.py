@@ -32,6 +32,8 @@ BORDERS = (
     "inference",
     "judging",
     "predicting",
+    "serving",
+    "export",
     "keeper",
     "sweeping",
     "seeds",

@@ -44,8 +44,8 @@ def save(folder: Path, *, step: int, model: dict[str, Tensor], state: dict[str, 
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_encode(state, tensors)).encode()
     contents = {
-        "model.safetensors": safetensors.torch.save(_plain(model)),
-        "state.safetensors": safetensors.torch.save(_plain(tensors)),
+        "model.safetensors": safetensors.torch.save(plain(model)),
+        "state.safetensors": safetensors.torch.save(plain(tensors)),
         "state.json": tree,
     }
     files = {n: {"size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()}
@@ -144,7 +144,7 @@ def _read(path: Path, facts: dict[str, Any] | None = None) -> bytes:
     return content
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous CPU tensors, each with memory of its own, as safetensors wants them."""
     seen: set[int] = set()
     plain = {}

@@ -39,6 +39,7 @@ usage:
   dltrain compare RUN RUN ...               what differs, curves, and whether the difference is more than noise
   dltrain rm RUN ...                        remove runs or sweeps, after showing what goes and a yes
   dltrain clean [FOLDER]                    the same for all that failed, diverged, or never got to a checkpoint
+  dltrain export RUN --format pt2           its model with the preprocessing inside; or safetensors, onnx
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
 
 options:

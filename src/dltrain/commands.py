@@ -18,6 +18,7 @@ MODULES = {  # command with options of its own -> "module.function", imported wh
     "eval": "judging.command",
     "predict": "predicting.command",
     "doctor": "doctor.command",
+    "export": "export.command",
     "lr": "lr_range.command",
     "rm": "removal.remove",
     "runs": "listing.show_runs",

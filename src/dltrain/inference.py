@@ -51,6 +51,15 @@ class Trained:
         """The classes or labels; none for a regression."""
         return self.facts.classes
 
+    @property
+    def outputs(self) -> int:
+        """How many outputs the model has."""
+        return losses.outputs(self.loss, self.facts.task, len(self.facts.names))
+
+    def rebuild(self, weights: dict[str, Tensor]) -> nn.Module:
+        """The model once more, with these weights, on the CPU."""
+        return _network(self.outline.parts["model"], sizes(self.facts, self.outputs), weights, self.checkpoint)
+
     def predict(self, rows: Any, *, allow_unknown: bool = False) -> pl.DataFrame:
         """What the model says of new rows, as `dltrain predict` writes it: one row for each.
 
@@ -143,15 +152,13 @@ def open_run(folder: Path, *, overrides: Sequence[str] = (), allow: Sequence[str
     part = found.parts["loss"]
     try:
         loss = _loss(part, known)
-        outputs = losses.outputs(part.function, known.task, len(known.names))
+        outputs = losses.outputs(loss, known.task, len(known.names))
     except Exception as error:
         raise ConfigError(f"loss: {error}") from error
     path, weights = _weights(folder)
     device = pick_device(found.settings.device)
     model = _network(found.parts["model"], sizes(known, outputs), weights, path).to(device)
     _set_threads(folder, found)
-    if found.settings.compile:
-        model.compile()
     return Trained(folder, path, found, known, model, loss.to(device).eval(), device)
 
 

@@ -54,6 +54,8 @@ class Judged:
 def judge(trained: Trained, rows: Rows) -> Judged:
     """The metrics of a run's summary on these rows; then by class, by confidence, and the worst examples."""
     facts, stored = trained.facts, trained.outline
+    if stored.settings.compile:
+        trained.model.compile()  # as the run did: the bits may differ
     loader = make_loader(
         rows.part,
         batch_size=evaluation_size(rows.part, batch_size=stored.batch_size, in_features=facts.in_features),
@@ -189,7 +191,7 @@ def choose_rows(
     others = [o for o in overrides if o.startswith("data.") and not o.startswith(("data.workers=", "data.batch_size="))]
     of_table, wanted = trained.outline.parts["data"].function is table, split or "test"
     try:
-        data = _read(trained)
+        data = read_data(trained)
     except DltrainError:
         if not (of_table and others):
             raise
@@ -220,7 +222,7 @@ def _equal(data: Data, trained: Trained, split: str, then: str | None) -> bool:
     return alike and then == fingerprint(data)[split]
 
 
-def _read(trained: Trained) -> Data:
+def read_data(trained: Trained) -> Data:
     """The data of the stored configuration, with its overrides."""
     part, stored = trained.outline.parts["data"], trained.outline
     seed_everything(stored.seed)

@@ -82,10 +82,10 @@ def make_plan(composed: Composed, allow: Sequence[str] = ()) -> Plan:
 class Outline:
     """What a stored configuration says, checked, before any data are read."""
 
+    config: dict[str, Any]
     seed: int
     settings: Settings
     parts: dict[str, Part]
-    data: dict[str, Any]  # the node as it stands
     batch_size: int | None
     workers: int
 
@@ -104,7 +104,7 @@ def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[st
     parts = {slot: nodes.part(slot) for slot in slots}
     batch_size, workers = nodes.loader()
     nodes.mistakes.stop()
-    return Outline(seed, settings, parts, nodes.cfg["data"], batch_size, workers)
+    return Outline(nodes.cfg, seed, settings, parts, batch_size, workers)
 
 
 class _Planner:

@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dltrain import commands, inference, runs, storage
 from dltrain.data import streaming
 from dltrain.data.encoding import Gaps, gaps, sentences
-from dltrain.data.reading import SEPARATORS, listed
+from dltrain.data.reading import SEPARATORS, Place, listed
 from dltrain.errors import ConfigError, DataError, StorageError
 from dltrain.inference import Trained
 
@@ -23,44 +24,55 @@ if TYPE_CHECKING:
 _PARQUET = (".parquet", ".pq")
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Some raw rows, a frame or pixels, as `Trained.inputs` takes them; where each stands, or the files' names."""
+
+    rows: Any
+    place: Place | None = None
+    files: list[str] | None = None
+
+
+def read(trained: Trained, source: Path | BinaryIO) -> Iterator[Piece]:
+    """The rows of a CSV, TSV or Parquet file, an image file or a folder of them, an IDX file, or an open stream of CSV.
+
+    Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged.
+    """
+    facts, kind = trained.facts, streaming.kind_of(source) if isinstance(source, Path) else "text"
+    _check_kind(trained, kind, source)
+    if kind == "parquet":
+        yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
+    elif kind == "text":
+        known = isinstance(source, Path) and source.suffix.lower() in SEPARATORS
+        separator = None if known else trained.outline.config["data"].get("separator")
+        for piece in streaming.text_table(source, facts.columns, separator=separator):
+            yield Piece(piece.frame, piece.place)
+    elif kind == "idx":
+        yield from map(Piece, streaming.idx(source, facts.in_shape))
+    else:
+        _, height, width = facts.in_shape
+        channels = facts.preprocessing["channels"]
+        for names, pixels in streaming.pictures(source, size=(height, width), channels=channels):
+            yield Piece(pixels, files=names)
+
+
 def predict(
     trained: Trained, source: Path | BinaryIO, *, allow_unknown: bool = False, found: Gaps | None = None
 ) -> Iterator[pl.DataFrame]:
     """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`.
 
-    source: a CSV, TSV or Parquet file, an image file, a folder of them, an IDX file, or an open stream of a CSV file.
-    What was missing or unknown is counted in `found`. Raises DataError for what does not fit the run.
+    source: see `read`. What was missing or unknown is counted in `found`.
     """
-    kind = streaming.kind_of(source) if isinstance(source, Path) else "text"
-    _check_kind(trained, kind, source)
-    if kind in ("text", "parquet"):
-        yield from _of_table(trained, source, kind, allow_unknown, {} if found is None else found)
-    elif kind == "idx":
-        for pixels in streaming.idx(source, trained.facts.in_shape):
-            yield trained.predict(pixels)
-    else:
-        import polars as pl
+    import polars as pl
 
-        _, height, width = trained.facts.in_shape
-        channels = trained.facts.preprocessing["channels"]
-        for names, pixels in streaming.pictures(source, size=(height, width), channels=channels):
-            yield trained.predict(pixels).insert_column(0, pl.Series("file", names))
-
-
-def _of_table(trained: Trained, source: Any, kind: str, allow_unknown: bool, found: Gaps) -> Iterator[pl.DataFrame]:
-    columns, preprocessing = trained.facts.columns, trained.facts.preprocessing
-    if kind == "parquet":
-        pieces = streaming.parquet(source, columns)
-    else:
-        known = isinstance(source, Path) and source.suffix.lower() in SEPARATORS
-        separator = None if known else trained.outline.data.get("separator")
-        pieces = streaming.text_table(source, columns, separator=separator)
-    for piece in pieces:
-        x = trained.inputs(piece.frame, place=piece.place, allow_unknown=allow_unknown)
-        for key, (count, words) in gaps(piece.frame, preprocessing).items():
-            before, seen = found.get(key, (0, ()))
-            found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
-        yield trained.answers(trained.logits(x))
+    for piece in read(trained, source):
+        x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
+        if trained.facts.kind == "table" and found is not None:
+            for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing).items():
+                before, seen = found.get(key, (0, ()))
+                found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
+        answers = trained.answers(trained.logits(x))
+        yield answers.insert_column(0, pl.Series("file", piece.files)) if piece.files else answers
 
 
 def _check_kind(trained: Trained, kind: str, source: Any) -> None:

@@ -23,7 +23,7 @@ Kind = Literal["number", "boolean", "text"]
 
 _DATE = r"^(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})([ T]\d{1,2}:\d{2}.*)?$"
 _DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
-_LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
+LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
 
 
 def column_kind(cells: pl.Series, place: Place) -> Kind:
@@ -122,6 +122,18 @@ def encode(
     return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
+def numbers(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> Tensor:
+    """The rows of a table as float64 [rows, columns], before any scale: a number as it stands, nan where it is
+    missing, true as 1, and for a text the position of its category, -1 for a missing or an unknown one.
+    """
+    parts = []
+    for column in preprocessing["columns"]:
+        cells = _cells(frame, column, preprocessing["missing_marks"])
+        codes = column["kind"] == "text"
+        parts.append(_codes(cells, column).astype(np.float64) if codes else _numbers(cells, column["kind"]))
+    return torch.from_numpy(np.stack(parts, axis=1))
+
+
 def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> list[str]:
     """What `encode` fills in or leaves out for these rows: one counted sentence per column and cause."""
     return sentences(gaps(frame, preprocessing), preprocessing)
@@ -197,7 +209,7 @@ def _scale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
     ranks = np.linspace(0, 1, len(knots))
     below, above = np.interp(values, knots, ranks), -np.interp(-values, -knots[::-1], -ranks[::-1])
     quantile = np.where(values <= knots[0], 0, np.where(values >= knots[-1], 1, (below + above) / 2))
-    quantile = np.clip(quantile, 1 - _LARGEST, _LARGEST)
+    quantile = np.clip(quantile, 1 - LARGEST, LARGEST)
     return torch.special.ndtri(torch.from_numpy(quantile)).numpy()
 
 

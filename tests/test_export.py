@@ -1,0 +1,235 @@
+"""`dltrain export`: what the file answers is what the run answers, also on rows that are missing, unknown or alone."""
+
+import builtins
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import polars as pl
+import pytest
+import safetensors
+import torch
+from PIL import Image
+from torch import nn
+
+import dltrain
+from dltrain import cli, export, runs, storage
+from dltrain.data.encoding import numbers
+from dltrain.errors import ConfigError
+from dltrain.serving import Serving
+
+SHORT = ("trainer.max_steps=5", "trainer.tensorboard=false", "trainer.threads=1")
+MIXED = ["data=table", "data.path=mixed.csv", "data.target=price", "data.task=regression"]
+RUNS = {
+    "digits": ["data=digits", "model.norm=batch", "model.dropout=0.1"],
+    "one against the rest": ["data=iris", "data.positive=setosa"],
+    "hinge": ["data=iris", "loss=hinge"],
+    "a one-hot error": ["data=iris", "loss=one_hot_mse"],
+    "labels": ["data=multilabel", "model.norm=layer"],
+    "a table": MIXED,
+    "nothing filled in": ["data=diabetes", "model.activation=gelu"],
+    "a perceptron": ["data=iris", "data.positive=setosa", "model=perceptron", "loss=perceptron"],
+    "pictures": ["data=image_folder", "data.root=pictures", "data.image_size=8"],
+}
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs the command in a folder with a table and pictures; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    sides = ["north", "south", "", "east"]
+    rows = [f"{sides[i % 4]},{'' if i % 7 == 2 else 50 + i % 40},{i % 3 > 0},{1000 + 13 * i}" for i in range(60)]
+    Path("mixed.csv").write_text("side,area,new,price\n" + "\n".join(rows).replace("True", "true") + "\n")
+    for name, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        Path("pictures", name).mkdir(parents=True)
+        for i in range(12):
+            Image.new("RGB", (9, 7), tuple(c + i for c in colour)).save(f"pictures/{name}/{i}.png")
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+def train(command, *arguments):
+    code, _, err = command(*arguments, *SHORT)
+    assert code == 0, err
+    return runs.find("last")
+
+
+def ask(path, rows):
+    """What an exported file answers to raw rows, read by the library that it is made for."""
+    if path.suffix == ".pt2":
+        return torch.export.load(str(path)).module()(rows).numpy()
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return session.run(["answers"], {"rows": rows.numpy()})[0]
+
+
+@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("name", RUNS)
+def test_the_file_answers_as_the_run_does(command, name, form):
+    folder = train(command, *RUNS[name])
+    code, out, err = command("export", "last", "--format", form)
+    assert code == 0, err
+    path, trained = folder / f"model.{form}", export.inference.open_run(folder, data=True)
+    assert f"model.{form} ({path.stat().st_size:,} bytes), checked on" in out
+    if form == "safetensors":
+        with safetensors.safe_open(path, "pt") as file:
+            known, weights = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        assert json.loads(known["preprocessing"]) == trained.facts.preprocessing
+        assert tuple(json.loads(known["classes"])) == trained.classes
+        assert json.loads(known["config"])["model"]["_target_"].startswith("dltrain.models")
+        assert all(torch.equal(value, weights[key]) for key, value in trained.model.state_dict().items())
+        return
+    real = export.samples(trained)
+    found = ask(path, real.rows)
+    np.testing.assert_allclose(found, real.answers, rtol=1e-5, atol=1e-5, equal_nan=True)
+    assert found.std() > 0
+    np.testing.assert_allclose(ask(path, real.rows[:1]), found[:1], rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("form", ["pt2", "onnx"])
+def test_missing_and_unknown_cells_mean_the_same_in_the_file(command, form):
+    folder = train(command, *MIXED)
+    assert command("export", "last", "--format", form)[0] == 0
+    trained = dltrain.load(folder)
+    rows = pl.DataFrame(
+        {"side": ["west", None, "east"], "area": [None, float("inf"), 70.0], "new": [None, True, False]}
+    )
+    raw = numbers(rows, trained.facts.preprocessing)
+    expected = trained.predict(rows, allow_unknown=True).to_numpy()
+    np.testing.assert_allclose(ask(folder / f"model.{form}", raw), expected, rtol=1e-6)
+
+
+def test_the_preprocessing_inside_gives_the_bits_of_training(command):
+    for typed in (MIXED, [*MIXED, "data.scaling=quantile"], ["data=digits"], ["data=digits", "data.scaling=standard"]):
+        trained = dltrain.load(train(command, *typed))
+        module = Serving(trained.model, trained.loss, trained.facts)
+        frame = pl.read_csv("mixed.csv", infer_schema=False)
+        raw = frame if trained.facts.kind == "table" else torch.randint(17, (50, 1, 8, 8)).float()
+        rows = numbers(frame, trained.facts.preprocessing) if trained.facts.kind == "table" else raw
+        assert torch.equal(module.prepare(rows), trained.inputs(raw))
+
+
+def test_what_a_file_says_about_itself(command):
+    folder = train(command, *MIXED)
+    for form in ("pt2", "onnx"):
+        assert command("export", "last", "--format", form, "-o", f"mine.{form}")[0] == 0
+    assert not (folder / "model.pt2").exists()
+    inside = {"dltrain.json": ""}
+    torch.export.load("mine.pt2", extra_files=inside)
+    known = json.loads(inside["dltrain.json"])
+    session = onnxruntime.InferenceSession("mine.onnx", providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["dltrain"]) == known
+    assert known["rows"]["shape"] == ["rows", 3]
+    assert known["rows"]["columns"][0] == {"name": "side", "kind": "text", "categories": ["east", "north", "south"]}
+    assert known["answers"] == known["targets"] == ["price"]
+
+
+def test_quantiles_have_no_onnx_form_but_a_pt2_one(command):
+    folder = train(command, *MIXED, "data.scaling=quantile")
+    code, _, err = command("export", "last", "--format", "onnx")
+    assert (code, "ONNX has no operation for data.scaling=quantile" in err) == (2, True)
+    assert command("export", "last", "--format", "pt2")[0] == 0
+    assert not (folder / "model.onnx").exists()
+
+
+def test_without_its_data_an_export_is_checked_on_rows_that_are_named(command):
+    train(command, *MIXED)
+    Path("mixed.csv").rename("moved.csv")
+    code, _, err = command("export", "last", "--format", "pt2")
+    assert (code, "name some that are here, --samples FILE" in err) == (3, True)
+    code, out, err = command("export", "last", "--format", "pt2", "--samples", "moved.csv")
+    assert code == 0, err
+    assert "checked on 61 rows of moved.csv" in out
+
+
+def test_pictures_on_the_scale_of_bytes_check_a_set_with_its_own_levels(command):
+    train(command, "data=digits")
+    code, out, err = command("export", "last", "--format", "pt2", "--samples", "pictures")
+    assert code == 0, err
+    assert "checked on 24 rows of pictures" in out
+
+
+def test_what_can_not_be_exported_is_said_in_a_sentence(command, tmp_path, monkeypatch):
+    (tmp_path / "own_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, in_features: int, out_features: int):\n"
+        "        super().__init__(nn.Linear(in_features, out_features))\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x.nan_to_num() if x.isnan().any().item() else x)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = train(command, "data=iris", "model=module", "model._target_=own_net.Net", "--allow", "own_net")
+    for form in ("pt2", "onnx"):
+        code, out, err = command("export", "last", "--format", form, "--allow", "own_net")
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: Net can't be exported as {form}: ")
+        assert len(err.splitlines()) == 1
+    assert command("export", "last", "--format", "safetensors", "--allow", "own_net")[0] == 0
+    code, _, err = command("export", "last", "--format", "safetensors")
+    assert (code, "add --allow own_net" in err) == (2, True)
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    shutil.rmtree(copy / "checkpoints")
+    code, _, err = command("export", str(copy), "--format", "pt2", "--allow", "own_net")
+    assert (code, "has no checkpoint yet" in err) == (4, True)
+    code, _, err = command("export", "last", "--format", "pickle")
+    assert (code, "invalid choice: 'pickle'" in err) == (2, True)
+
+
+class Wrong(nn.Module):
+    """A serving module that is off by a little."""
+
+    def __init__(self, model, loss, facts):
+        super().__init__()
+        self.inner = Serving(model, loss, facts)
+
+    def forward(self, rows):
+        return self.inner(rows) + 1e-3
+
+
+@pytest.mark.parametrize("form", ["pt2", "onnx"])
+def test_a_file_that_answers_otherwise_is_not_kept(command, monkeypatch, form):
+    trained = export.inference.open_run(train(command, "data=iris"), data=True)
+    monkeypatch.setattr(export, "Serving", Wrong)
+    with pytest.raises(ConfigError, match=rf"MLP as {form} answers otherwise than the run \(difference 0.001\)"):
+        export.export(trained, form)
+
+
+def test_without_the_extra_packages_the_remedy_is_said(command, monkeypatch):
+    train(command, "data=iris")
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "onnxruntime":
+            raise ImportError(name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    code, _, err = command("export", "last", "--format", "onnx")
+    assert (code, "pip install onnx onnxscript onnxruntime" in err) == (2, True)
+
+
+def test_a_full_disk_leaves_the_old_file_whole(command, monkeypatch):
+    folder = train(command, "data=iris")
+    (folder / "model.pt2").write_text("the old one")
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(os, name)
+
+        def write(self, *_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage, "disk", Full())
+    code, _, err = command("export", "last", "--format", "pt2")
+    assert (code, "model.pt2 can't be written: No space left on device" in err) == (7, True)
+    assert (folder / "model.pt2").read_text() == "the old one"
