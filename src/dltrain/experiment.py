@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from dltrain import build, resuming, runs, storage
@@ -100,8 +101,7 @@ def train(
 
 def _close(session: Session, folder: Path, summary: dict[str, Any]) -> None:
     """Writes the summary; where another error is on its way, a full disk is only said."""
-    if summary["status"] != "stopped":
-        session.tracker.hparams(_shown(session.plan.config), summary)
+    session.tracker.hparams(_shown(session.plan.config), summary)
     session.tracker.close()
     try:
         runs.write_json(folder / "summary.json", summary)
@@ -212,7 +212,19 @@ def _shown(config: dict[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for name, value in flat(config).items():
         if name.endswith("._target_"):
-            shown[name.removesuffix("._target_")] = value.rsplit(".", 1)[-1]
+            shown[name.removesuffix("._target_")] = str(value).rsplit(".", 1)[-1]
         elif value not in (None, {}) and name not in _HOUSEKEEPING:
             shown[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return shown
+
+
+def show_failure(folder: Path, cfg: Any, summary: dict[str, Any]) -> None:
+    """Enters a job that had no plan in TensorBoard's HParams tab."""
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException:  # what was typed can't even be read
+        return
+    trainer = config.get("trainer")
+    wanted = isinstance(trainer, dict) and trainer.get("tensorboard") is True
+    tracker = Tracker(folder, total_steps=0, start=0, bar=False, tensorboard=wanted)
+    tracker.hparams(_shown(config), summary)

@@ -145,8 +145,9 @@ class _Jobs:
                 first = f"{type(error).__name__}: {first}"
                 runs.write_text(folder / "error.txt", traceback.format_exc())
             if plan is None:
-                seconds = time.perf_counter() - begin
-                runs.write_json(folder / "summary.json", {"status": status, "error": first, "seconds": seconds})
+                summary = {"status": status, "error": first, "seconds": time.perf_counter() - begin}
+                runs.write_json(folder / "summary.json", summary)
+                experiment.show_failure(folder, config.from_job(cfg, choices, typed).cfg, summary)
             return f"{status}: {first}", float("nan")
         name = plan.monitor.removeprefix("val/").replace("/", "_")  # train/loss stands there as train_loss
         best = summary["best"].get(name, float("nan"))

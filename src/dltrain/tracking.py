@@ -62,20 +62,23 @@ class Tracker:
             self._try(lambda: self._events.add(points))
 
     def hparams(self, config: dict[str, Any], summary: dict[str, Any]) -> None:
-        """Fills TensorBoard's HParams tab from this run's own event file: every key, the status, the final metrics.
+        """Fills TensorBoard's HParams tab from this run's own event file: the status, every key, the final metrics.
 
-        `SummaryWriter.add_hparams` would open a second run in a sub-folder for it.
+        `SummaryWriter.add_hparams` would open a second run in a sub-folder for it, and its list of columns would stand
+        for all runs of the tab: without one, TensorBoard gathers the columns from every run, those that differ first.
+        A run that was stopped before its first report leaves at once, and has nothing to show.
         """
-        if not self._events:
+        if not self._events or (summary["status"] == "stopped" and self._events.empty):
             return
         with warnings.catch_warnings(action="ignore"):  # of tensorboard's own dependencies
             from torch.utils.tensorboard.summary import hparams
 
         results = {f"test/{name}": value for name, value in summary.get("test", {}).items()}
-        results |= {f"val/best_{n}": v for n, v in summary["best"].items() if n not in ("train_loss", "step")}
+        results |= {f"val/best_{n}": v for n, v in summary.get("best", {}).items() if n not in ("train_loss", "step")}
         finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
-        plugin = [(0, proto) for proto in hparams({**config, "status": summary["status"]}, finite)]
-        points = [(summary["steps"], _scalar(name, value)) for name, value in finite.items()]
+        _, *session = hparams({"status": summary["status"], **config}, {})
+        plugin = [(0, proto) for proto in session]
+        points = [(summary.get("steps", 0), _scalar(name, value)) for name, value in finite.items()]
         self._try(lambda: self._events.add([*plugin, *points]))
 
     def sync(self) -> None:
@@ -130,6 +133,11 @@ class _Events:
         name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}{ending}"
         self.log = storage.Log(folder / name)
         self._start: bytes | None = _event(file_version="brain.Event:2")
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been added."""
+        return self._start is not None
 
     def add(self, points: list[tuple[int, Any]], graph: bytes | None = None) -> None:
         """Appends (step, Summary) pairs, and a graph."""
