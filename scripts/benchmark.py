@@ -10,7 +10,6 @@ that is missing is named and left out. Exit code 1: a contender failed, or its l
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import tempfile
 from dataclasses import replace
@@ -37,7 +36,7 @@ def main() -> None:
             print(f"\n{sections[-1]}\n", flush=True)
     if not shown:
         sys.exit("nothing was left to run")
-    facts = report.machine() | {"command": shlex.join(["python", "scripts/benchmark.py", *sys.argv[1:]])}
+    facts = report.machine() | {"command": report.command("benchmark", sys.argv[1:])}
     written = report.write(options.out, options.name, facts, sections, shown)
     written.append(picture.draw(options.out / f"{options.name}.png", shown))
     print("wrote", *written)

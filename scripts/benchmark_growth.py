@@ -144,7 +144,7 @@ def main() -> None:
     axes = [[p for p in chosen if p.axis == axis] for axis in options.axes]
     sections = [table(axis) for axis in axes]
     print("\n" + "\n\n".join(sections))
-    facts = report.machine() | {"command": " ".join(["python", "scripts/benchmark_growth.py", *sys.argv[1:]])}
+    facts = report.machine() | {"command": report.command("benchmark_growth", sys.argv[1:])}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "growth.md").write_text("\n\n".join(["# Growth", report.head(facts), *sections]) + "\n")
     numbers = {"machine": facts, "points": [asdict(p) for p in chosen]}

@@ -38,6 +38,7 @@ def _figure(workloads: list[tuple[Workload, list[Result]]]) -> Any:
     panels = np.ravel(panels)
     for axes, (workload, results) in zip(panels, workloads, strict=False):
         _panel(axes, workload, results)
+        axes.set_ylim(len(results) - most - 0.6, len(results) - 0.4)  # bars of one thickness everywhere
     for axes in panels[len(workloads) :]:
         axes.set_axis_off()
     kinds = {r.kind for _, results in workloads for r in results}

@@ -6,17 +6,20 @@ import json
 import os
 import platform
 import re
+import shlex
+import subprocess
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import dltrain
 from speed import floor
 from speed.conduct import Result
 from speed.workloads import Workload
 
 _PACKAGES = (
-    "dltrain", "torch", "lightning", "keras", "jax", "optax", "fastai", "skorch", "pytorch-ignite", "accelerate",
+    "torch", "lightning", "keras", "jax", "optax", "fastai", "skorch", "pytorch-ignite", "accelerate",
     "scikit-learn", "numpy",
 )  # fmt: skip
 
@@ -33,6 +36,7 @@ def machine() -> dict:
         except PackageNotFoundError:
             continue
     flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag} " in text]
+    packages["dltrain"] = " ".join(filter(None, (dltrain.__version__, _commit())))
     return {
         "date": date.today().isoformat(),
         "processor": name[1] if name else platform.processor(),
@@ -43,6 +47,22 @@ def machine() -> dict:
         "python": platform.python_version(),
         "packages": packages,
     }
+
+
+def command(script: str, typed: list[str]) -> str:
+    """What was typed, without the places of this machine."""
+    shown = [f"{'FOLDER' if before == '--mnist' else word}" for before, word in zip(["", *typed], typed, strict=False)]
+    if "--out" in shown:
+        del shown[(at := shown.index("--out")) : at + 2]
+    return shlex.join(["python", f"scripts/{script}.py", *shown])
+
+
+def _commit() -> str:
+    """The commit of the repository, with a + where it has changes."""
+    here = Path(__file__).parent
+    call = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(call, cwd=here, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 def table(workload: Workload, results: list[Result]) -> str:
