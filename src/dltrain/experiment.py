@@ -13,7 +13,6 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from dltrain import build, resuming, runs, storage
-from dltrain.data.fingerprint import fingerprint
 from dltrain.errors import DivergedError, DltrainError, StorageError
 from dltrain.keeper import Keeper
 from dltrain.plan import Plan
@@ -153,8 +152,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     trainer = build.make_trainer(plan)
     train_loader, loaders = build.make_loaders(plan)
     stopping = build.make_stopping(plan.regularisation, plan.monitor, plan.mode)
-    prints = fingerprint(plan.data)
-    keeper = Keeper(folder / "checkpoints", trainer, plan, stopping, Best(plan.mode), fingerprint=prints)
+    keeper = Keeper(folder / "checkpoints", trainer, plan, stopping, Best(plan.mode), fingerprint=plan.fingerprint)
     if resume:
         keeper.restore(allow_changed_data=allow_changed_data)
         _write_config(plan, folder)  # what may change may have changed
@@ -198,7 +196,7 @@ def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
             "target_mean": None if data.target_mean is None else data.target_mean.tolist(),
             "target_std": None if data.target_std is None else data.target_std.tolist(),
             "preprocessing": data.preprocessing,
-            "sha256": fingerprint(data),
+            "sha256": plan.fingerprint,
             "notes": list(plan.notes),
         },
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from torch.utils.data import Subset
 from dltrain import build, direct, evaluation, losses, trials
 from dltrain.config import Composed
 from dltrain.data import Data, Tensors
+from dltrain.data.fingerprint import fingerprint
 from dltrain.errors import DataError
 from dltrain.nodes import SLOTS, Nodes
 from dltrain.settings import Regularisation, Settings, device_or_auto, pick_device
@@ -60,6 +62,11 @@ class Plan:
     def sizes(self) -> dict[str, Any]:
         """What the data decides, under the names that constructors use."""
         return sizes(self.data, self.out_features)
+
+    @cached_property
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of each part of the data, worked out once: it reads every byte."""
+        return fingerprint(self.data)
 
 
 def sizes(data: Any, out_features: int) -> dict[str, Any]:
