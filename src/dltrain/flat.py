@@ -28,7 +28,8 @@ class Flat:
 
     def attach(self) -> None:
         """Takes in what others have put in the place of our views: weights, gradients, optimizer state."""
-        for row in self.rows:
+        for row, group in zip(self.rows, self.optimizer.param_groups, strict=True):
+            row.group = group  # load_state_dict makes new ones
             row.attach()
 
     @property
