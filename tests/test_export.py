@@ -159,7 +159,7 @@ def test_pictures_on_the_scale_of_bytes_check_a_set_with_its_own_levels(command)
 
 
 def test_what_can_not_be_exported_is_said_in_a_sentence(command, tmp_path, monkeypatch):
-    (tmp_path / "own_net.py").write_text(
+    (tmp_path / "branching_net.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Sequential):\n"
         "    def __init__(self, in_features: int, out_features: int):\n"
@@ -168,18 +168,18 @@ def test_what_can_not_be_exported_is_said_in_a_sentence(command, tmp_path, monke
         "        return super().forward(x.nan_to_num() if x.isnan().any().item() else x)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    folder = train(command, "data=iris", "model=module", "model._target_=own_net.Net", "--allow", "own_net")
+    folder = train(command, "data=iris", "model=module", "model._target_=branching_net.Net", "--allow", "branching_net")
     for form in ("pt2", "onnx"):
-        code, out, err = command("export", "last", "--format", form, "--allow", "own_net")
+        code, out, err = command("export", "last", "--format", form, "--allow", "branching_net")
         assert (code, out) == (2, "")
         assert err.startswith(f"error: Net can't be exported as {form}: ")
         assert len(err.splitlines()) == 1
-    assert command("export", "last", "--format", "safetensors", "--allow", "own_net")[0] == 0
+    assert command("export", "last", "--format", "safetensors", "--allow", "branching_net")[0] == 0
     code, _, err = command("export", "last", "--format", "safetensors")
-    assert (code, "add --allow own_net" in err) == (2, True)
+    assert (code, "add --allow branching_net" in err) == (2, True)
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     shutil.rmtree(copy / "checkpoints")
-    code, _, err = command("export", str(copy), "--format", "pt2", "--allow", "own_net")
+    code, _, err = command("export", str(copy), "--format", "pt2", "--allow", "branching_net")
     assert (code, "has no checkpoint yet" in err) == (4, True)
     code, _, err = command("export", "last", "--format", "pickle")
     assert (code, "invalid choice: 'pickle'" in err) == (2, True)

@@ -226,9 +226,40 @@ def test_weights_of_another_model_are_refused(train, tmp_path):
     folder, _ = train("data=iris")
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     file = copy / "config.yaml"
-    file.write_text(file.read_text().replace("- 128", "- 32"))
-    with pytest.raises(CheckpointError, match="does not fit this configuration: model"):
-        dltrain.load(copy)
+    text = file.read_text()
+    for width in (32, 2_000_000_000):  # the second would take 30 GB if it were built
+        file.write_text(text.replace("- 128", f"- {width}"))
+        with pytest.raises(CheckpointError, match="does not fit this configuration: model"):
+            dltrain.load(copy)
+
+
+def test_a_notebook_keeps_its_threads_and_sees_one_line(train):
+    folder, _ = train("data=iris", "trainer.threads=1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        trained = dltrain.load(folder)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert repr(trained) == f"<MLP of {trained.checkpoint}, multiclass: setosa, versicolor, virginica>"
+
+
+def test_best_weights_that_a_run_replaces_while_they_are_read(train, monkeypatch):
+    folder, _ = train("data=iris")
+    (best,) = folder.glob("checkpoints/best-*")
+    load, newer = inference.checkpoint.load, best.with_name("best-00000099")
+
+    def replaced(path):
+        if path == best:
+            best.rename(newer)
+            (newer / "MANIFEST.json").write_text(
+                (newer / "MANIFEST.json").read_text().replace(f'"step": {int(best.name[5:])}', '"step": 99')
+            )
+        return load(path)
+
+    monkeypatch.setattr(inference.checkpoint, "load", replaced)
+    assert dltrain.load(folder).checkpoint == newer
 
 
 def test_frames_of_other_libraries(train):

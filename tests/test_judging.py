@@ -199,17 +199,17 @@ def test_a_run_without_best_weights_is_judged_by_its_last(dltrain):
 
 
 def test_a_model_of_ones_own_needs_to_be_allowed_again(dltrain, tmp_path, monkeypatch):
-    (tmp_path / "own_net.py").write_text(
+    (tmp_path / "judged_net.py").write_text(
         "from torch import nn\n"
         "class Net(nn.Sequential):\n"
         "    def __init__(self, in_features: int, out_features: int):\n"
         "        super().__init__(nn.Linear(in_features, out_features))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    train(dltrain, "data=iris", "model=module", "model._target_=own_net.Net", "--allow", "own_net")
+    train(dltrain, "data=iris", "model=module", "model._target_=judged_net.Net", "--allow", "judged_net")
     code, _, err = dltrain("eval", "last")
-    assert (code, "add --allow own_net" in err) == (2, True)
-    code, _, err = dltrain("eval", "last", "--allow", "own_net")
+    assert (code, "add --allow judged_net" in err) == (2, True)
+    code, _, err = dltrain("eval", "last", "--allow", "judged_net")
     assert code == 0, err
 
 

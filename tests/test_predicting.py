@@ -197,14 +197,16 @@ def test_mnists_own_test_file_gives_the_accuracy_of_the_summary(command, shared_
 
 
 def test_a_dataset_of_ones_own_predicts_in_python(command, tmp_path, monkeypatch):
-    (tmp_path / "own_set.py").write_text(
+    (tmp_path / "predicted_set.py").write_text(
         "import torch\n"
         "class MySet(torch.utils.data.Dataset):\n"
         "    def __len__(self): return 60\n"
         "    def __getitem__(self, i): return torch.tensor([float(i % 7), 1.0]), int(i % 7 > 3)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    code, _, err = command("data=dataset", "data.dataset._target_=own_set.MySet", "--allow", "own_set", *SHORT)
+    code, _, err = command(
+        "data=dataset", "data.dataset._target_=predicted_set.MySet", "--allow", "predicted_set", *SHORT
+    )
     assert code == 0, err
     Path("t.csv").write_text("a,b\n1,2\n")
     code, _, err = command("predict", "last", "t.csv")  # the data's code is not needed, so not asked for

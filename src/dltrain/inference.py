@@ -46,6 +46,10 @@ class Trained:
     loss: nn.Module
     device: torch.device
 
+    def __repr__(self) -> str:
+        what = f"{self.facts.task}: {', '.join(self.facts.names[:8])}{', ...' * (len(self.facts.names) > 8)}"
+        return f"<{type(self.model).__name__} of {self.checkpoint}, {what}>"
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes or labels; none for a regression."""
@@ -158,7 +162,6 @@ def open_run(folder: Path, *, overrides: Sequence[str] = (), allow: Sequence[str
     path, weights = _weights(folder)
     device = pick_device(found.settings.device)
     model = _network(found.parts["model"], sizes(known, outputs), weights, path).to(device)
-    _set_threads(folder, found)
     return Trained(folder, path, found, known, model, loss.to(device).eval(), device)
 
 
@@ -177,9 +180,14 @@ def _loss(part: Part, known: Facts) -> nn.Module:
 
 
 def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
-    best = checkpoint.find(folder / "checkpoints", "best")
-    if best:
-        return best[-1], checkpoint.load(best[-1])[0]
+    if best := checkpoint.find(folder / "checkpoints", "best"):
+        try:
+            return best[-1], checkpoint.load(best[-1])[0]
+        except CheckpointError:
+            newer = checkpoint.find(folder / "checkpoints", "best")
+            if newer == best:  # else the run goes on, and has found a better one meanwhile
+                raise
+            return newer[-1], checkpoint.load(newer[-1])[0]
     found = checkpoint.latest(folder / "checkpoints")
     if found is None:
         raise CheckpointError(f"{folder} has no checkpoint yet; go on with it: dltrain resume {folder}")
@@ -189,27 +197,41 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
 def _network(part: Part, known: dict[str, Any], weights: dict[str, Tensor], where: Path) -> nn.Module:
     """The model with these weights, in eval mode; raises CheckpointError unless they are built as its own are."""
     pretrained = part.function is models.torchvision and part.arguments.get("weights")
-    with torch.random.fork_rng(devices=[]), torch.device("meta" if pretrained else "cpu"):  # meta downloads nothing
-        try:
-            model = part(**known)
-        except Exception as error:
-            raise ConfigError(f"model: {type(error).__name__}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"model: {part.function.__name__} made a {type(model).__name__}, not an nn.Module")
+    home = part.function.__module__.split(".")[0]
     try:
-        check(weights, model.state_dict(), "model")
+        if home in ("dltrain", "torch", "torchvision"):  # without memory first: a stranger's may be of any size
+            _check(_build(part, known, "meta"), weights)
+        model = _build(part, known, "meta" if pretrained else "cpu")  # meta downloads nothing
+        _check(model, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{where} does not fit this configuration: {error}") from error
     model.load_state_dict(weights, assign=bool(pretrained))
     return model.eval().requires_grad_(False)
 
 
-def _set_threads(folder: Path, found: Outline) -> None:
-    """As many as the run had: sums over other numbers of threads differ in their last bits."""
-    file = folder / "environment.json"
+def _build(part: Part, known: dict[str, Any], device: str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        try:
+            model = part(**known)
+        except Exception as error:
+            raise ConfigError(f"model: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model: {part.function.__name__} made a {type(model).__name__}, not an nn.Module")
+    return model
+
+
+def _check(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    check(weights, model.state_dict(), "model")
+
+
+def set_threads(trained: Trained) -> None:
+    """Gives torch the number of threads that the run had, for the whole process: sums over other numbers of them
+    differ in their last bits. A notebook keeps its own.
+    """
+    file, settings = trained.folder / "environment.json", trained.outline.settings
     recorded = runs.read_json(file) if file.is_file() else {}
     threads = recorded.get("threads") if isinstance(recorded, dict) else None
-    threads = found.settings.threads or threads
+    threads = settings.threads or threads
     if type(threads) is int and 0 < threads <= 1024:
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(found.settings.deterministic)
+    torch.use_deterministic_algorithms(settings.deterministic)

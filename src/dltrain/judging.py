@@ -259,6 +259,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     folder = runs.find(given.run)
     allow, changed = commands.allowed(options.allow), options.allow_changed_data
     trained = inference.open_run(folder, overrides=given.overrides, allow=allow, data=True)
+    inference.set_threads(trained)
     rows = choose_rows(trained, split=given.split, overrides=given.overrides, allow_changed_data=changed)
     judged = judge(trained, rows)
     file, picture = folder / f"eval-{rows.split}.json", folder / "plots" / f"eval-{rows.split}.png"

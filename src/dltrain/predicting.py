@@ -154,6 +154,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     if output and output.is_dir():
         raise ConfigError(f"-o {output} is a folder; name a file")
     trained = inference.open_run(runs.find(given.run), allow=commands.allowed(options.allow))
+    inference.set_threads(trained)
     source = sys.stdin.buffer if given.input == "-" else Path(given.input).expanduser()
     found: Gaps = {}
     pieces = predict(trained, source, allow_unknown=given.allow_unknown, found=found)

@@ -79,7 +79,7 @@ def _pieces(
             rows += len(frame)
             kept = reading.clean(frame.select(columns))
             yield Piece(kept, lambda row, lines=lines: f"{path}, line {lines[row]}")
-        seen += body.count("\n")
+        seen += body.count("\n") + body.count("\r") - body.count("\r\n")
         if (body := next(blocks, None)) is None:
             break
     if not rows:
