@@ -44,6 +44,7 @@ BORDERS = (
     "verdicts",
     "doctor",
     "watching",
+    "dreaming",
     "listing",
     "replay",
     "pictures",

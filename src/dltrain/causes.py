@@ -98,6 +98,8 @@ def lr_too_high(exam: Examination) -> Verdict | None:
         return Verdict("lr_too_high", "the loss breaks down at any learning rate from 1e-5 up", "see dltrain trace")
     if curve.edge is None or peak <= curve.edge:
         return None
+    if curve.flat and exam.weights is not None and exam.scores["train"]["loss"] < 1.05 * exam.at_first.loss:
+        return None  # an edge in a loss that never fell is noise, and the run itself did not rise
     what = f"the learning rate is too high: {peak:.2g}, and from {curve.edge:.2g} on the loss grows"
     remedy = f"try optimizer.lr={curve.suggested:g}" if curve.suggested else "see dltrain lr"
     return Verdict("lr_too_high", what, remedy)

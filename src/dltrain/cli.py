@@ -29,6 +29,7 @@ usage:
   dltrain seeds=5 ...                       train with seeds 0 to 4: one row of mean and deviation; with -m too
   dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep: its folder, its short id, or `last`
   dltrain doctor RUN                        look into every layer: what is wrong with a run, and what to try
+  dltrain dream RUN --class NAME            what the net looks for, and a real example changed until it errs
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example

@@ -19,6 +19,7 @@ MODULES = {  # command with options of its own -> "module.function", imported wh
     "predict": "predicting.command",
     "doctor": "doctor.command",
     "export": "export.command",
+    "dream": "dreaming.command",
     "lr": "lr_range.command",
     "rm": "removal.remove",
     "runs": "listing.show_runs",
