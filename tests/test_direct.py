@@ -205,7 +205,8 @@ def test_what_others_put_in_place_is_taken_in():
         list(trainer.fit(loader, epochs=1))
         for p in model.parameters():
             p.data = p.data * 0.5
-        trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())
+        trainer.load_state_dict(trainer.state_dict())  # which gives the optimizer new groups
+        trainer.optimizer.param_groups[0]["lr"] = 0.5
         list(trainer.fit(loader, epochs=2))
         ends.append(plain(dict(model.state_dict())))
     assert ends[0] == ends[1]

@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "dltrain"
 ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation", "assessment")
-ENGINE = ("storage", "state", "nonfinite", "direct", "flat", "trainer", "checkpoint", "tracking", "diagnosis")
+ENGINE = ("storage", "state", "nonfinite", "direct", "flat", "compiled", "trainer", "checkpoint", "tracking", "diagnosis")
 BORDERS = (
     "targets",
     "catalogue",
@@ -63,7 +63,8 @@ ALLOWED = {
     "nonfinite": {"errors"},
     "direct": {"losses", "models"},
     "flat": set(),
-    "trainer": {"direct", "errors", "flat", "nonfinite", "regularisation", "state"},
+    "compiled": {"flat", "regularisation"},
+    "trainer": {"compiled", "direct", "errors", "flat", "nonfinite", "regularisation", "state"},
     "checkpoint": {"errors", "storage"},
     "tracking": {"storage", "trainer"},
     "diagnosis": set(),

@@ -112,7 +112,7 @@ def make_trainer(plan: Plan) -> Trainer:
         schedule=schedule,
         device=plan.device,
         precision=settings.precision,
-        step=settings.step,
+        step=plan.step,
         accumulate=settings.accumulate,
         clip_norm=regular.clip_norm,
         clip_value=regular.clip_value,

@@ -96,12 +96,16 @@ class Row:
         self.buffer(name)
         return self._parts[name]
 
-    def count(self) -> Tensor:
-        """The number of this update, from 1, as torch keeps it: a float32 scalar."""
+    def counter(self) -> Tensor:
+        """The number of updates so far as torch keeps it: a float32 scalar."""
         if self.step is None:
             with torch.inference_mode(False):
                 self._count(0.0, like=torch.zeros((), device=self.data.device if self.group.get("fused") else "cpu"))
-        return self.step.add_(1)
+        return self.step
+
+    def count(self) -> Tensor:
+        """The number of this update, from 1."""
+        return self.counter().add_(1)
 
     def _keep(self, name: str, row: Tensor) -> None:
         self.state[name], self._parts[name] = row, row.split(self._pieces)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Subset
 
-from dltrain import build, direct, evaluation, losses, trials
+from dltrain import build, compiled, direct, evaluation, losses, trials
 from dltrain.config import Composed
 from dltrain.data import Data, Tensors
 from dltrain.data.fingerprint import fingerprint
@@ -55,6 +55,7 @@ class Plan:
     diagnose: bool = False
     overrides: tuple[str, ...] = ()
     rows: list[Any] = field(default_factory=list)  # the model's summary
+    step: Literal["direct", "plain", "compiled"] = "plain"
     why_plain: str | None = None  # why the step is not the direct one
     notes: list[str] = field(default_factory=list)
 
@@ -138,7 +139,7 @@ class _Planner:
         self._augmentation(regular, data, loss, outputs)
         monitor, mode = self._monitors(data, regular, parts["scheduler"])
         rows, model = self._model(parts["model"], data, outputs, batch_size)
-        why_plain = self._step(settings, model, loss, optimizer)
+        step, why_plain = self._step(settings, model, loss, optimizer)
         per_epoch, total = _steps(data, settings, batch_size)
         planned = (settings.schedule_steps if settings else None) or total
         self._scheduler(parts["scheduler"], optimizer, planned, per_epoch)
@@ -166,6 +167,7 @@ class _Planner:
             diagnose=nodes.cfg.get("diagnose") is True,
             overrides=nodes.composed.overrides,
             rows=rows,
+            step=step,
             why_plain=why_plain,
             notes=[*data.notes, *self.notes],
         )
@@ -293,19 +295,25 @@ class _Planner:
 
     def _step(
         self, settings: Settings | None, model: nn.Module | None, loss: nn.Module | None, optimizer: Optimizer | None
-    ) -> str | None:
-        """Why the step is the plain one, or None."""
-        if settings is None or model is None or loss is None:
-            return None
-        if settings.step == "plain":
-            return "trainer.step=plain"
-        device = pick_device(settings.device)
-        why = direct.why_not(model, loss, optimizer, precision=settings.precision, device=device)
-        if settings.compile:
-            why = "trainer.compile=true"
-        if why and settings.step == "direct":
+    ) -> tuple[Any, str | None]:
+        """Which step it is, and why it is the plain one."""
+        if settings is None or model is None or loss is None or optimizer is None:
+            return "plain", None
+        facts = {"precision": settings.precision, "device": pick_device(settings.device)}
+        wanted = settings.step
+        if wanted == "compiled":
+            if why := "trainer.compile=true" if settings.compile else compiled.why_not(model, optimizer, **facts):
+                self.say("trainer.step", f"{why}; use auto")
+            elif compiled.has_compiler():
+                return "compiled", None
+            else:
+                self.notes.append("trainer.step=compiled needs a C++ compiler, and there is none (apt install g++)")
+        why = "trainer.compile=true" if settings.compile else direct.why_not(model, loss, optimizer, **facts)
+        if why and wanted == "direct":
             self.say("trainer.step", f"{why}; use auto or plain")
-        return why
+        if wanted == "plain":
+            why = "trainer.step=plain"
+        return ("plain" if why else "direct"), why
 
     def _scheduler(self, part: Part | None, optimizer: Optimizer | None, total: int, per_epoch: int) -> None:
         if part is None or optimizer is None:

@@ -44,10 +44,17 @@ def describe(plan: Plan) -> str:
         *([f"also       {switched}"] if switched else []),
         f"training   {plan.total_steps:,} steps of {size:,} sample{'s' * (size > 1)} "
         f"({plan.steps_per_epoch:,} an epoch) on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
-        f"step       {f'plain: {plan.why_plain}' if plan.why_plain else 'direct, without autograd'}",
+        f"step       {_STEPS[plan.step]}{f': {plan.why_plain}' if plan.why_plain else ''}",
         *(f"note       {note}" for note in plan.notes),
     ]
     return "\n".join(lines)
+
+
+_STEPS = {
+    "plain": "plain",
+    "direct": "direct, without autograd",
+    "compiled": "compiled: the first one takes up to a minute",
+}
 
 
 def _layers(plan: Plan) -> list[str]:

@@ -21,20 +21,21 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain import direct, nonfinite
+from dltrain import compiled, direct, nonfinite
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.flat import Flat
 from dltrain.regularisation import Penalty
 from dltrain.state import check, check_optimizer, check_random_state, random_state, set_random_state
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Step = Literal["auto", "plain", "direct"]
+Step = Literal["auto", "plain", "direct", "compiled"]
 
 
 class Loader(Protocol):
     """What `fit` needs of a loader: batches (x, y, index) of an epoch from a position, and their number."""
 
     samples: int
+    batch_size: int  # of all batches but the last
 
     def __len__(self) -> int: ...
 
@@ -92,7 +93,8 @@ class Trainer:
         step: Step = "auto",
     ) -> None:
         """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
-        it, and gives the same bits; auto is direct where it can. Raises ValueError for a direct step that can't be.
+        it, and gives the same bits; auto is direct where it can; compiled is the whole step as one program, for any
+        module, equal to rounding. Raises ValueError for a step that can't be.
         """
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
@@ -107,14 +109,15 @@ class Trainer:
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self._norm: Tensor | None = None  # of the last gradient, before clipping
         self._ones = torch.ones((), dtype=self.parameters[0].dtype, device=self.device)
-        why_plain = direct.why_not(model, loss, optimizer, precision=precision, device=self.device)
-        if {*map(id, self.parameters)} != {*map(id, model.parameters())}:
-            why_plain = why_plain or "the optimizer has other parameters than the model"
-        if step == "direct" and why_plain:
-            raise ValueError(f"step=direct: {why_plain}; use auto or plain")
-        quick = step != "plain" and why_plain is None
-        self._flat = Flat(optimizer) if quick else None
-        self._net = direct.Net(model, loss) if quick else None
+        self._flat: Flat | None = None
+        self._net: direct.Net | None = None
+        self._program: compiled.Program | None = None
+        if kind := self._kind(step):
+            self._flat = Flat(optimizer)
+            if kind == "direct":
+                self._net = direct.Net(model, loss)
+            else:
+                self._program = self._compile()
         self._guard = nonfinite.Guard(self)
 
     # -- the step ----------------------------------------------------------------------------------------------
@@ -138,6 +141,27 @@ class Trainer:
         self.losses.append(loss)
         return loss
 
+    def _kind(self, step: Step) -> Literal["direct", "compiled"] | None:
+        """Which of the two quick steps it is, if any."""
+        if step == "plain":
+            return None
+        facts = {"precision": self.precision, "device": self.device}
+        if step == "compiled":
+            why = compiled.why_not(self.model, self.optimizer, **facts)
+        else:
+            why = direct.why_not(self.model, self.loss, self.optimizer, **facts)
+        if {*map(id, self.parameters)} != {*map(id, self.model.parameters())}:
+            why = why or "the optimizer has other parameters than the model"
+        if why and step != "auto":
+            raise ValueError(f"step={step}: {why}; use auto or plain")
+        return None if why else "compiled" if step == "compiled" else "direct"
+
+    def _compile(self) -> compiled.Program:
+        clipping = {"clip_value": self.clip_value, "clip_norm": self.clip_norm}
+        return compiled.Program(
+            self.model, self.loss, self._flat, autocast=self._autocast, penalty=self.penalty, **clipping
+        )
+
     def _update(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         """The new weights; returns the mean loss of the old ones."""
         if isinstance(self.optimizer, LBFGS):  # evaluates the loss several times in one step
@@ -147,6 +171,10 @@ class Trainer:
             except DivergedError:
                 torch._foreach_copy_([p.detach() for p in self.parameters], before)
                 raise
+        if self._program is not None:
+            loss, self._norm, finite = self._program([self._transformed(*batch, epoch) for batch in batches])
+            self._guard.check(loss, batches, epoch, seen=finite)
+            return loss
         loss = self._gradients(batches, epoch)
         if self._flat is not None:
             self._flat.step()
@@ -161,9 +189,8 @@ class Trainer:
             self.optimizer.zero_grad()
         samples, mean = sum(len(x) for x, _, _ in batches) if len(batches) > 1 else 0, None
         backward = self._plain if self._net is None else self._direct
-        for i, (x, y, index) in enumerate(batches):
-            if self.transform is not None:
-                x, y = self.transform(x, y, index, epoch)
+        for i, batch in enumerate(batches):
+            x, y = self._transformed(*batch, epoch)
             loss = backward(x, y, len(x) / samples if samples else 1.0, first=i == 0)
             mean = loss if mean is None else mean + loss
         if self.scaler.is_enabled():
@@ -171,6 +198,9 @@ class Trainer:
         self._guard.check(mean, batches, epoch)
         self._clip()
         return mean
+
+    def _transformed(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        return (x, y) if self.transform is None else self.transform(x, y, index, epoch)
 
     def _plain(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
         """Adds the gradient of share * loss by autograd, and with the first batch that of the penalty."""
@@ -233,6 +263,8 @@ class Trainer:
         meter = _Meter(self)
         if self._flat is not None:
             self._flat.attach()
+        if self._program is not None:
+            self._program.sizes = [train.batch_size] * self.accumulate
         self.model.train()
         self.loss.train()
 

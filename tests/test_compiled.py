@@ -1,0 +1,130 @@
+"""The compiled step against the plain one. Compiling takes most of the time."""
+
+import shutil
+
+import pytest
+import torch
+from outcomes import outcome
+from torch import nn, optim
+
+from dltrain import compiled, config, experiment, losses, models, runs
+from dltrain.data import Tensors
+from dltrain.data.loaders import make_loader
+from dltrain.errors import ConfigError, DivergedError
+from dltrain.flat import Flat
+from dltrain.plan import make_plan
+from dltrain.regularisation import Penalty
+from dltrain.trainer import Trainer, seed_everything
+
+needs_compiler = pytest.mark.skipif(not compiled.has_compiler(), reason="needs a C++ compiler")
+X = torch.randn(100, 13, generator=torch.Generator().manual_seed(1))
+Y = torch.randint(0, 5, (100,), generator=torch.Generator().manual_seed(2))
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1, weight_decay=0.01),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9),
+    "nesterov": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "adagrad": lambda p: optim.Adagrad(p, lr=0.01, lr_decay=0.01),
+    "rmsprop": lambda p: optim.RMSprop(p, momentum=0.5),
+    "adam": lambda p: optim.Adam(p, weight_decay=0.01),
+    "amsgrad": lambda p: optim.Adam(p, amsgrad=True),
+    "adamw": lambda p: optim.AdamW(p),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_program_computes_what_torch_computes(name, monkeypatch):
+    """Uncompiled: the formulas, in any optimizer, with penalty, clipping, accumulation and running statistics."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    ends = []
+    for step in ("plain", "compiled"):
+        seed_everything(0)
+        model = models.MLP(13, 5, widths=[17, 11], norm="batch", dropout=0.2, bias=False)
+        trainer = Trainer(
+            model,
+            losses.CrossEntropy(),
+            OPTIMIZERS[name](model.parameters()),
+            step=step,
+            penalty=Penalty(model, l1=0.001, l2=0.01),
+            clip_norm=0.5,
+            clip_value=0.1,
+            accumulate=2,
+        )
+        records = list(trainer.fit(make_loader(Tensors(X, Y), batch_size=16, shuffle=True), epochs=4))
+        state = trainer.state_dict()["optimizer"]["state"]
+        ends.append((model.state_dict(), state, torch.cat([r.losses for r in records]), records[-1].metrics))
+    plain, program = ends
+    torch.testing.assert_close(program[:3], plain[:3], rtol=1e-3, atol=1e-5)
+    assert program[3]["train/grad_norm"] == pytest.approx(plain[3]["train/grad_norm"], rel=1e-3)
+
+
+def test_a_bad_step_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    model = models.MLP(13, 5, widths=[8])
+    trainer = Trainer(
+        model, losses.CrossEntropy(), optim.SGD(model.parameters(), lr=0.1), step="compiled", clip_value=1
+    )
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = X[:8].clone()
+    x[3, 2] = float("inf")
+    with pytest.raises(DivergedError, match="the batch itself, sample 3"):
+        trainer.step([(x, Y[:8], torch.arange(8))])
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@needs_compiler
+def test_a_compiled_run_learns_as_a_plain_one_and_resumes_to_the_bit(tmp_path):
+    common = ["data=digits", "trainer.epochs=3", "model.norm=batch", "model.dropout=0.1", "data.batch_size=128"]
+    common += ["trainer.tensorboard=false", "trainer.threads=1", f"runs_dir={tmp_path}"]
+
+    class After:
+        """Stops before the sixteenth step."""
+
+        reason = "SIGTERM"
+        left = 30
+
+        def after(self, seconds):
+            pass
+
+        def __call__(self):
+            self.left -= 1
+            return self.left < 0
+
+    ends = []
+    for step, stop in (("plain", None), ("compiled", None), ("compiled", After())):
+        plan = make_plan(config.compose([*common, f"trainer.step={step}"]))
+        assert plan.step == step
+        folder = runs.create(plan.runs_dir, plan.name)
+        experiment.prepare(plan, folder, ["dltrain"])
+        summary = experiment.train(plan, folder, stop=stop)
+        if stop:
+            assert summary["status"] == "stopped"
+            experiment.train(plan, folder, resume=True)
+        ends.append(outcome(folder))
+    plain, whole, resumed = ends
+    assert whole == resumed
+    for mine, theirs in zip(whole[2], plain[2], strict=True):
+        assert mine["train/loss"] == pytest.approx(theirs["train/loss"], rel=1e-3)
+
+
+def test_what_can_not_be_compiled_is_told(monkeypatch):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(13, 5))
+    with pytest.raises(ValueError, match="step=compiled: there is no compiled step for NAdam; use auto or plain"):
+        Trainer(model, nn.CrossEntropyLoss(), optim.NAdam(model.parameters()), step="compiled")
+    with pytest.raises(ConfigError, match=r"trainer.step: .*does not scale losses.*; use auto"):
+        make_plan(config.compose(["trainer.step=compiled", "trainer.precision=fp16"]))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    plan = make_plan(config.compose(["trainer.step=compiled"]))
+    assert plan.step == "direct"
+    assert any("needs a C++ compiler" in note for note in plan.notes)
+
+
+def test_two_programs_are_two(monkeypatch):
+    """Without guards, one program must not be taken for another of the same class."""
+    functions = []
+    monkeypatch.setattr(torch, "compile", lambda function, **_: functions.append(function) or function)
+    for width in (3, 4):
+        model = nn.Sequential(nn.Flatten(), nn.Linear(13, width))
+        flat = Flat(optim.SGD(model.parameters(), lr=0.1))
+        compiled.Program(model, nn.CrossEntropyLoss(), flat, autocast=torch.no_grad)
+    one, other = (function.__func__.__code__ for function in functions)
+    assert one is not other
