@@ -36,7 +36,7 @@ def draw(
         return _regression(result, true, predicted)
     top, rows = 4.5, ceil(len(images or ()) / _ACROSS)
     bottom = 1.7 * rows
-    fig = _empty(top + bottom + 0.4 * bool(rows), _PAIR)
+    fig = _empty(top + bottom + 0.4 * bool(rows), _PAIR if rows or "calibration" in result else WIDTH)
     above, below = fig.subfigures(2, 1, height_ratios=[top, bottom + 0.4]) if rows else (fig, None)
     left, right = above.subfigures(1, 2) if "calibration" in result else (above, None)
     (_matrix if "confusion" in result else _by_label)(left.subplots(), result)
@@ -86,7 +86,7 @@ def _matrix(ax: Any, result: dict[str, Any]) -> None:
     ax.set(xlabel="predicted", ylabel="true")
     if n <= _NAMED:
         crowded = n > 10 or max(map(len, names)) > 40 // n
-        small = 10 if n <= 12 else 7
+        small = 10 if n <= 12 else min(7, 190 / n)
         ax.set_xticks(range(n), names, rotation=90 if crowded else 0, fontsize=small)
         ax.set_yticks(range(n), names, fontsize=small)
     ax.tick_params(length=0)
@@ -147,7 +147,8 @@ def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray], acr
         ax.imshow(picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray_r")
         sure = f"\nby {answer['p_predicted']:.0%}" if "p_predicted" in answer else ""
         wrong = answer["true"] != answer["predicted"]
-        text = f"{plain(str(answer['true']), 10)} → {plain(str(answer['predicted']), 10)}{sure}"
+        true, guess = (plain(str(answer[key]), 15) for key in ("true", "predicted"))
+        text = f"{true}{' ' if len(true + guess) < 12 else chr(10)}→ {guess}{sure}"
         ax.set_title(text, fontsize=9, loc="center", fontweight="normal", color=ORANGE if wrong else GREEN)
     for ax in fig.axes:
         image(ax)
