@@ -9,7 +9,18 @@ import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "dltrain"
 ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation", "assessment")
-ENGINE = ("storage", "state", "nonfinite", "direct", "flat", "compiled", "trainer", "checkpoint", "tracking", "diagnosis")
+ENGINE = (
+    "storage",
+    "state",
+    "nonfinite",
+    "direct",
+    "flat",
+    "compiled",
+    "trainer",
+    "checkpoint",
+    "tracking",
+    "diagnosis",
+)
 BORDERS = (
     "targets",
     "catalogue",

@@ -112,7 +112,7 @@ class TensorLoader:
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
-        batches = max(1, min(64, _GATHERED // (4 * batch_size * x[0].numel())))
+        batches = max(1, min(64, _GATHERED // (4 * batch_size * max(1, x[:1].numel()))))
         self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
 
     def __len__(self) -> int:
