@@ -205,7 +205,8 @@ def _legend(ax: Any, names: tuple[str, ...], palette: np.ndarray) -> None:
         for n, c in zip(names, palette, strict=False)
     ]
     if len(marks) <= 6:
-        ax.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(marks)))
+        one_row = sum(len(m.get_label()) + 4 for m in marks) < 52
+        ax.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(marks) if one_row else 3)
 
 
 # -- over the training -----------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ def curves(rows: Sequence[Mapping[str, Any]], *, metric: str, best_step: int | N
         if shown:
             ax.legend(loc="best")
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=rows[-1]["epoch"] >= 3))
+        if len(rows) == 1:
+            ax.set_xlim(0, 2 * rows[0]["epoch"])
     ax.set_xlabel("epoch")
     return fig
 
@@ -51,6 +53,8 @@ def _scale(ax: Any, name: str, values: Sequence[float]) -> None:
     """Shares in per cent; losses that fall far on a logarithmic axis, where equal factors are equal heights."""
     if name in _SHARES:
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if values and max(values) <= 1:
+            ax.set_ylim(top=min(ax.get_ylim()[1], 1.01))
     elif values and min(values) > 0 and max(values) > 30 * min(values):
         ax.set_yscale("log")
 
