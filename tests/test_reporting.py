@@ -80,6 +80,7 @@ def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
     assert "://" not in re.sub(r'"data:[^"]*"', "", text)
     assert "data=moons" in text
     assert "AdamW" in text
+    assert "What the doctor says" in text
     assert str(json.loads((run / "summary.json").read_text())["steps"]) in text
 
 
@@ -170,7 +171,7 @@ def test_a_run_without_anything_but_its_configuration_has_a_page(dltrain, run):
     assert dltrain("report", str(run))[0] == 0
     text = (run / "report.html").read_text()
     assert "nothing was logged" in text
-    assert "no checkpoint" in text
+    assert "has no data.json" in text
 
 
 def test_mistakes_are_one_sentence(dltrain, run, tmp_path):

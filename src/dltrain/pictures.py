@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from dltrain import (
     build,
     checkpoint,
+    doctor,
     inference,
     judging,
     losses,
@@ -33,6 +33,8 @@ from dltrain import (
 )
 from dltrain.data import Data
 from dltrain.errors import DltrainError
+from dltrain.examining import examine
+from dltrain.inference import Trained
 from dltrain.plan import Plan, make_plan
 from dltrain.plots import evaluation, landscape, regions, training, weights
 from dltrain.reading import Run
@@ -61,6 +63,8 @@ class Gallery:
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     about: str = ""  # the plan of the run, as its start printed it
+    verdict: list[str] = field(default_factory=list)  # of the doctor
+    findings: str = ""  # what it looked at
     graph: Any = None  # of the net, for TensorBoard
 
     def add(self, name: str, title: str, caption: str, make: Callable[[], Any]) -> None:
@@ -90,18 +94,29 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
         return gallery
     gallery.about = report.describe(plan)
     try:
-        model = _best(plan, run.folder)
+        trained = inference.open_run(run.folder, allow=allow, data=True)
     except DltrainError as error:
         gallery.notes.append(f"pictures of the net are left out: {error}")
         return gallery
     build.set_threads_and_determinism(plan)
+    model = trained.model
     gallery.graph = tracking.graph(model, _sample(plan)[0][:2])
     way = _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, way)
-    _judged(gallery, run.folder, allow)
+    _judged(gallery, trained)
     _weights(gallery, plan, model)
     _landscape(gallery, plan, model, way)
+    _examine(gallery, plan, run)
     return gallery
+
+
+def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:
+    """What `dltrain doctor` says."""
+    try:
+        exam = examine(plan, run.folder)
+        gallery.verdict, gallery.findings = doctor.judgement(exam), "\n".join(doctor.findings(exam))
+    except DltrainError as error:
+        gallery.notes.append(f"the doctor could not examine it: {error}")
 
 
 # -- what was logged -------------------------------------------------------------------------------------------
@@ -157,15 +172,6 @@ def _planned(plan: Plan) -> tuple[list[int], list[float], list[float] | None, st
 
 
 # -- the net ---------------------------------------------------------------------------------------------------
-
-
-def _best(plan: Plan, folder: Path) -> nn.Module:
-    """The net with its best weights, else its last, in eval mode."""
-    best = checkpoint.find(folder / "checkpoints", "best")
-    found = (best[-1], *checkpoint.load(best[-1])) if best else checkpoint.latest(folder / "checkpoints")
-    if found is None:
-        raise DltrainError("there is no checkpoint yet")
-    return _with(build.make_model(plan), found[1], str(found[0]))
 
 
 def _with(model: nn.Module, state: dict[str, Tensor], where: str) -> nn.Module:
@@ -299,10 +305,9 @@ _QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
 }
 
 
-def _judged(gallery: Gallery, folder: Path, allow: Sequence[str]) -> None:
+def _judged(gallery: Gallery, trained: Trained) -> None:
     """What `dltrain eval` finds on the test part."""
     try:
-        trained = inference.open_run(folder, allow=allow, data=True)
         judged = judging.judge(trained, judging.choose_rows(trained, split="test"))
         figures = evaluation.parts(judged.result, **judging.drawn(judged))
     except DltrainError as error:
