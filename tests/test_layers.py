@@ -20,6 +20,7 @@ ENGINE = (
     "trainer",
     "checkpoint",
     "tracking",
+    "profiling",
     "diagnosis",
 )
 BORDERS = (
@@ -79,6 +80,7 @@ ALLOWED = {
     "compiled": {"flat", "regularisation"},
     "trainer": {"compiled", "direct", "errors", "flat", "nonfinite", "regularisation", "state"},
     "checkpoint": {"errors", "storage"},
+    "profiling": {"storage"},
     "tracking": {"storage", "trainer"},
     "diagnosis": set(),
     "reading": set(),

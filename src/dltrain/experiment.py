@@ -36,7 +36,14 @@ class Session:
     tracker: Tracker
     clock: runs.Stopwatch
     stop: Stop
+    profile: Any = None  # dltrain.profiling.StepProfile, of a run with trainer.profile
     watch: Any = None  # dltrain.watching.Watch, of a run with diagnose=true
+
+    @property
+    def after_step(self) -> Callable[[], object] | None:
+        """What is called after each step: the progress bar, the profile, both or none."""
+        bar, profile = self.tracker.progress, self.profile
+        return (lambda: (bar(), profile())) if bar and profile else bar or profile
 
     def save(self) -> None:
         """A checkpoint, after the log that belongs to it."""
@@ -102,6 +109,8 @@ def _close(session: Session, folder: Path, summary: dict[str, Any]) -> None:
     """Writes the summary; where another error is on its way, a full disk is only said."""
     session.tracker.hparams(_shown(session.plan.config), summary)
     session.tracker.close()
+    if session.profile:
+        session.profile.close()
     try:
         runs.write_json(folder / "summary.json", summary)
     except StorageError as error:
@@ -121,7 +130,7 @@ def _loop(session: Session) -> None:
             eval_every=max(1, round(plan.settings.eval_every * plan.steps_per_epoch)),
             validate=lambda model: session.judge(model, "val"),
             limit_batches=plan.settings.limit_train_batches,
-            progress=tracker.progress,
+            progress=session.after_step,
             save=session.save_when_due,
             stop=session.stop,
         ):
@@ -166,6 +175,10 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     )
     clock = runs.Stopwatch(keeper.seconds)
     session = Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock, stop)
+    if plan.settings.profile:
+        from dltrain.profiling import StepProfile
+
+        session.profile = StepProfile(folder, plan.settings.profile, device=plan.device)
     if plan.diagnose:
         from dltrain.watching import Watch
 
@@ -202,7 +215,10 @@ def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
     )
 
 
-_HOUSEKEEPING = ("runs_dir", "name", "trainer.progress", "trainer.tensorboard", "trainer.threads", "trainer.save_every")
+_HOUSEKEEPING = (
+    *("runs_dir", "name", "trainer.progress", "trainer.tensorboard", "trainer.profile", "trainer.threads"),
+    "trainer.save_every",
+)
 
 
 def _shown(config: dict[str, Any]) -> dict[str, Any]:

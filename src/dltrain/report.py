@@ -119,9 +119,21 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
         f"run folder   {folder}",
         f"curves       tensorboard --logdir {plan.runs_dir}",
+        *_profile(plan, folder),
         "what else    dltrain --help, dltrain list optimizer",
     ]
     return "\n".join(lines)
+
+
+def _profile(plan: Plan, folder: Path) -> list[str]:
+    """The table of `trainer.profile`, and how to open its trace."""
+    if not plan.settings.profile:
+        return []
+    table, traces = folder / "profile" / "operations.txt", sorted((folder / "profile").glob("*.pt.trace.json"))
+    if not (table.is_file() and traces):
+        return ["profile      none: the run ended within its first ten steps"]
+    text = table.read_text(encoding="utf-8").rstrip()
+    return [f"profile      {traces[-1]} opens in ui.perfetto.dev, chrome://tracing or TensorBoard", "", text, ""]
 
 
 def number(name: str, value: float | None) -> str:

@@ -30,6 +30,7 @@ FREE = (  # keys that may change: how long, where, and what is shown; not what i
     "trainer.save_every",
     "trainer.progress",
     "trainer.tensorboard",
+    "trainer.profile",
     "trainer.step",
     "trainer.threads",
     "trainer.device",

@@ -37,17 +37,20 @@ class Settings:
     fast_dev_run: bool
     progress: bool
     tensorboard: bool
+    profile: int | None
 
     def mistakes(self) -> dict[str, str]:
         """Values out of range, by key; a value of another type is passed over."""
         above_zero = ("epochs", "max_steps", "schedule_steps", "max_time", "accumulate", "threads", "report_every")
         found = {}
-        for name in (*above_zero, "eval_every", "limit_train_batches"):
+        for name in (*above_zero, "eval_every", "limit_train_batches", "profile"):
             if _is_number(value := getattr(self, name)) and value <= 0:
                 found[name] = f"{value} must be above zero"
         for name in ("save_every", "overfit_batches"):
             if _is_number(value := getattr(self, name)) and value < 0:
                 found[name] = f"{value} must not be below zero"
+        if _is_number(self.profile) and self.profile > _MOST_PROFILED:
+            found["profile"] = f"{self.profile:,}: {_MOST_PROFILED} steps are the most; more fill the memory"
         if isinstance(self.device, str) and not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", self.device):
             found["device"] = _no_device(self.device)
         return found
@@ -56,6 +59,9 @@ class Settings:
         """What torch has against them, where `mistakes` found nothing."""
         bad = _device_mistake(self.device)
         return {"device": bad} if bad else {}
+
+
+_MOST_PROFILED = 1000
 
 
 def _is_number(value: Any) -> bool:

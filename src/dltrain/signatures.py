@@ -85,14 +85,14 @@ def _source(node: ast.ImportFrom, module: str, name: str) -> tuple[str, str]:
 @cache
 def _tree(module: str) -> ast.Module:
     file = _file(module)
-    return ast.parse(file.read_text(encoding="utf-8")) if file.is_file() else ast.Module([], [])
+    return ast.parse(file.read_text(encoding="utf-8")) if file and file.is_file() else ast.Module([], [])
 
 
-def _file(module: str) -> Path:
+def _file(module: str) -> Path | None:
     package, *parts = module.split(".")
     spec = find_spec(package) if package in _PACKAGES else None  # of a top package, which imports nothing
     if spec is None or not spec.submodule_search_locations:
-        return Path("nowhere")
+        return None
     path = Path(spec.submodule_search_locations[0], *parts)
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
