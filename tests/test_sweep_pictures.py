@@ -59,6 +59,7 @@ def test_its_page_ranks_the_runs_and_names_the_failures(swept, jobs, tmp_path, c
     assert sorted(order) == sorted(scores)
     assert [scores[n] for n in order] == sorted(scores.values())
     assert text.count("<img") == 6
+    assert "Mean and deviation over the seeds" in text
     assert f"A sweep of {len(jobs)} runs" in text
     assert "diverged" in text
     best = next(job for job in jobs if int(job.folder.name) == order[0])

@@ -43,7 +43,7 @@ from dltrain.schedules import PureSchedule
 _FEW = 1000  # train samples that stand for all in the loss landscape
 _FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
 _PATIENCE = 12.0  # seconds that one of them may take
-_LARGEST = 5_000_000  # parameters of a net whose weights on the way are kept in memory
+_LARGEST = 1_000_000  # parameters of a net whose weights on the way are kept in memory
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dltrain import (
     reading,
     report,
     runs,
+    seeds,
     storage,
     sweep_pictures,
     tracking,
@@ -113,6 +114,7 @@ def _sweep_page(folder: Path) -> str:
             webpage.paragraph(f"A sweep of {len(jobs)} runs: {_counts(jobs)}."),
             webpage.heading("All runs, best first"),
             _jobs_table(ranked),
+            *([webpage.heading("Mean and deviation over the seeds"), table] if (table := _seeds_table(ranked)) else []),
             *([webpage.heading("The best run again"), webpage.verbatim(ranked[0].command)] if ranked else []),
             *(webpage.picture(p.title, p.caption, p.content) for p in gallery.pictures),
             webpage.heading("Notes") if failed or gallery.notes else "",
@@ -139,8 +141,7 @@ def _counts(jobs: Sequence[Run]) -> str:
 
 def _jobs_table(ranked: Sequence[Run]) -> str:
     """One row a run: the best validation and the test metrics, what was varied, how it ended."""
-    varied = sweep_pictures.keys(ranked)
-    names = [n for n in ("accuracy", "rmse") if any(f"best/{n}" in j.numbers for j in ranked)] or ["loss"]
+    varied, names = sweep_pictures.keys(ranked), _names(ranked)
     titles = ["run", *(f"{part} {n}" for n in names for part in ("val", "test")), *varied, "status", "seconds"]
     rows = [
         [
@@ -154,6 +155,28 @@ def _jobs_table(ranked: Sequence[Run]) -> str:
     ]
     numbers = 1 + 2 * len(names)
     return webpage.table(titles, rows, text=[0, *range(numbers, numbers + len(varied) + 1)])
+
+
+def _names(jobs: Sequence[Run]) -> list[str]:
+    return [n for n in ("accuracy", "rmse") if any(f"best/{n}" in job.numbers for job in jobs)] or ["loss"]
+
+
+def _seeds_table(jobs: Sequence[Run]) -> str:
+    """One row for the runs that differ in the seed alone; nothing where none do."""
+    groups, names = sorted(seeds.groups(jobs), key=lambda group: jobs.index(group[0])), _names(jobs)
+    if max(map(len, groups), default=0) < 2:
+        return ""
+    plain = [key for key in sweep_pictures.keys(jobs) if key != "seed"]
+    titles = [*plain, "runs", *(f"{part} {n}" for n in names for part in ("val", "test"))]
+    rows = [
+        [
+            *(str(sweep_pictures.value(group[0], key)) for key in plain),
+            str(len(group)),
+            *(report.mean_and_deviation(n, seeds.values(group, f"{p}/{n}")) for n in names for p in ("best", "test")),
+        ]
+        for group in groups
+    ]
+    return webpage.table(titles, rows, text=range(len(plain)))
 
 
 def _leave(folder: Path, step: int, gallery: Gallery) -> None:
