@@ -11,7 +11,7 @@ import gc
 import importlib
 import json
 import os
-import resource
+import re
 import sys
 import time
 from pathlib import Path
@@ -53,8 +53,15 @@ def _round(contender: Contender, task: workloads.Task, *, seconds: float) -> dic
         "seconds": sum(took) / len(took),
         "trainings": len(took),
         "loss": None if weights is None else workloads.loss(task, weights),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": _peak_mib(),
     }
+
+
+def _peak_mib() -> float | None:
+    """The most memory that this process had; `getrusage` would count what its parent had when it made it."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else None
 
 
 if __name__ == "__main__":

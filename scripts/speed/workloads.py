@@ -112,10 +112,10 @@ def prepare(workload: Workload, folder: Path, mnist: Path | None = None) -> None
 
 
 def read(folder: Path, own: Path, device: str = "cpu") -> Task:
-    """What `prepare` wrote, in arrays of this process's own."""
+    """What `prepare` wrote; the rows are mapped, so that thirty processes hold them once."""
     values = json.loads((folder / "workload.json").read_text())
     workload = Workload(**values | {"widths": tuple(values["widths"])})
-    arrays = {name: np.load(folder / f"{name}.npy") for name in ("x", "y", "x_val", "y_val")}
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("x", "y", "x_val", "y_val")}
     weights = [np.load(folder / f"weight{i}.npy") for i in range(2 * len(workload.widths) - 2)]
     return Task(workload, **arrays, weights=weights, folder=own, device=device)
 
