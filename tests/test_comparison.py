@@ -10,6 +10,7 @@ from scipy import stats
 
 from dltrain import cli, comparison, reading, runs
 from dltrain.comparison import Entry, difference, entries, holm, interval
+from dltrain.plots.comparison import curves
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +187,15 @@ def test_best_and_compare_agree(dltrain, root, monkeypatch):
     monkeypatch.chdir(root)
     best = reading.read(runs.find("rates/best"))
     assert best.config["optimizer.lr"] == 0.03
+
+
+def test_curves_show_each_run_and_the_mean_of_the_epochs_that_all_have():
+    long = [{"step": e, "epoch": float(e), "train/loss": 1.0, "val/loss": 0.5, "val/accuracy": 0.8} for e in (1, 2, 3)]
+    short = [{**row, "val/accuracy": 0.6} for row in long[:2]]
+    holes = [{"step": 1, "epoch": 1.0, "train/loss": None, "val/loss": None}]
+    top, losses = curves([("A", [long, short]), ("B", [holes]), ("C", [])], metric="accuracy").axes
+    drawn = [(list(line.get_xdata()), [round(y, 6) for y in line.get_ydata()]) for line in top.get_lines()]
+    assert drawn == [([1, 2, 3], [0.8] * 3), ([1, 2], [0.6] * 2), ([1, 2], [0.7] * 2)]
+    assert len(losses.get_lines()) == 6
+    many = curves([(str(i), [long, short]) for i in range(6)], metric="loss")
+    assert len(many.axes[0].get_lines()) == 6

@@ -1,5 +1,6 @@
 """`dltrain rm` and `dltrain clean`: what goes, and above all what stays."""
 
+import errno
 import os
 import pty
 import shutil
@@ -180,3 +181,21 @@ def test_what_a_killed_removal_left_goes_with_the_next(dltrain, root):
     (root / "one" / ".del-mine").mkdir()
     assert dltrain("rm", str(one), "--yes")[0] == 0
     assert [p.name for p in (root / "one").iterdir()] == [".del-mine"]
+
+
+def test_a_failing_disk_is_said_and_leaves_nothing_that_looks_like_a_run(dltrain, root, monkeypatch):
+    (one,) = root.glob("one/*")
+    (many,) = root.glob("many/*")
+
+    def refuse(path, *_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        code, _, err = dltrain("rm", str(one), "--yes")
+    assert (code, "can't be removed: Input/output error" in err) == (7, True)
+    assert not one.exists()
+    assert dltrain("runs", "one", "--csv")[1].count("\n") == 1  # the head alone
+    shutil.move(many, root / "one")
+    assert dltrain("rm", str(root / "one" / many.name), "--yes")[0] == 0
+    assert not (root / "one").exists()

@@ -122,9 +122,9 @@ class Run:
     @property
     def steps(self) -> int | None:
         """Optimizer steps that were done and kept: as the summary says, or the newest checkpoint."""
-        done = self.summary.get("steps")
-        saved = [int(p.name[5:]) for p in checkpoints(self.folder) if p.name.startswith("step-")]
-        return done if isinstance(done, int) else max(saved, default=None)
+        if isinstance(done := self.summary.get("steps"), int):
+            return done
+        return max((int(p.name[5:]) for p in checkpoints(self.folder) if p.name.startswith("step-")), default=None)
 
     @property
     def seconds(self) -> float | None:
