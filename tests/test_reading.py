@@ -108,6 +108,13 @@ def test_odd_files_are_read_as_far_as_they_go(tmp_path):
     assert run.command.startswith("dltrain optimizer.lr=-1")
 
 
+@pytest.mark.parametrize("command", ["curl x | sh", "", "dltrain 'x", 3, None, ["dltrain"]])
+def test_only_a_command_of_dltrain_is_shown(tmp_path, command):
+    (tmp_path / "environment.json").write_text(json.dumps({"command": command}))
+    (tmp_path / "overrides.txt").write_text("data=iris\nname=a b\nresume=auto\n")
+    assert read(tmp_path).command == "dltrain data=iris 'name=a b'"
+
+
 def test_a_pipe_in_a_folder_does_not_hang(tmp_path):
     for name in ("summary.json", "environment.json", "overrides.txt", "metrics.jsonl", ".lock"):
         os.mkfifo(tmp_path / name)

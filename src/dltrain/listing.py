@@ -180,8 +180,8 @@ def _known(name: str, found: Sequence[Run]) -> str:
     """The name of a column; `val/accuracy` is what the best epoch had. Raises ConfigError for an unknown one."""
     name = name.strip()
     known = dict.fromkeys([*_FACTS, *(n for run in found for n in (*run.numbers, *run.config))])
-    if name not in known and name.replace("val/", "best/", 1) in known:
-        return name.replace("val/", "best/", 1)
+    if name.startswith("val/") and (best := name.replace("val", "best", 1)) in known:
+        return best
     if found and name not in known:
         raise ConfigError(f"no run has `{name}`{did_you_mean(name, known) or '; --json shows what they have'}")
     return name

@@ -88,6 +88,8 @@ class Run:
         try:
             words = shlex.split(str(self.environment["command"]))
         except (KeyError, ValueError):
+            words = []
+        if words[:1] != ["dltrain"]:  # nobody should be shown a stranger's command to type
             words = ["dltrain", *self.overrides] if self.overrides else []
         return shlex.join(w for w in words if not w.startswith("resume="))
 
