@@ -286,8 +286,8 @@ def _p(value: float) -> str:
 
 def _picture(compared: Sequence[Entry], metric: str, output: Path) -> str:
     """Draws the curves; returns a line that says where."""
-    if output.is_dir() or not output.parent.is_dir():
-        raise ConfigError(f"-o {output}: name a file in a folder that exists, such as compare.png")
+    if output.suffix.lower() != ".png" or output.is_dir() or not output.parent.is_dir():
+        raise ConfigError(f"-o {output}: name a PNG file in a folder that exists, such as compare.png")
     from dltrain import plots
     from dltrain.plots.comparison import curves
 
