@@ -27,21 +27,21 @@ usage:
   dltrain [KEY=VALUE | GROUP=NAME ...]      train; without arguments an MLP on scikit-learn's digits
   dltrain -m KEY=V1,V2 GROUP=A,B            train every combination, and compare
   dltrain seeds=5 ...                       train with seeds 0 to 4: one row of mean and deviation; with -m too
-  dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep: its folder, its short id, or `last`
+  dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep; RUN is a folder, a short id, last or best
+  dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
+  dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
+  dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
+  dltrain runs [WHERE]                      a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
+  dltrain show RUN                          all about one: configuration, result, where it stopped, files
+  dltrain compare RUN RUN ...               what differs, curves, and whether the difference is more than noise
   dltrain doctor RUN                        look into every layer: what is wrong with a run, and what to try
   dltrain dream RUN --class NAME            what the net looks for, and a real example changed until it errs
-  dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
-  dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
-  dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
-  dltrain show RUN                          all about one: configuration, result, where it stopped, files
-  dltrain runs [FOLDER]                     a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
   dltrain report RUN|SWEEP [-o page.html]   one page with pictures of what was learned, readable without a network
+  dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
   dltrain predict RUN INPUT [-o FILE]       answers for a table, images or `-`, written as CSV or Parquet
-  dltrain compare RUN RUN ...               what differs, curves, and whether the difference is more than noise
-  dltrain rm RUN ...                        remove runs or sweeps, after showing what goes and a yes
-  dltrain clean [FOLDER]                    the same for all that failed, diverged, or never got to a checkpoint
   dltrain export RUN --format pt2           its model with the preprocessing inside; or safetensors, onnx
-  dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
+  dltrain rm RUN ...                        remove runs or sweeps, after showing what goes and a yes
+  dltrain clean [WHERE]                     the same for all that failed, diverged, or never got to a checkpoint
 
 options:
   --config-dir DIR   a folder with config groups of your own      --cfg         print the configuration, train nothing
