@@ -1,4 +1,4 @@
-"""Nets with a fault, as a user may write them."""
+"""Nets with a fault, as a user may write them, and a set that streams."""
 
 from itertools import pairwise
 
@@ -50,3 +50,14 @@ class EndsInSoftmax(nn.Module):
 
     def forward(self, x):
         return torch.softmax(self.layers(x), dim=1)
+
+
+class Streamed(torch.utils.data.Dataset):
+    """A sound set that is read row by row."""
+
+    def __len__(self):
+        return 200
+
+    def __getitem__(self, i):
+        generator = torch.Generator().manual_seed(i)
+        return torch.randn(4, generator=generator) + 2 * (i % 2), i % 2

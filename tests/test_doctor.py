@@ -103,3 +103,16 @@ def test_an_early_or_broken_run_gets_a_sentence(tmp_path, monkeypatch, capsys):
         path.unlink() if path.is_file() else path.rmdir()
     assert dltrain("doctor", str(folder)) == 0  # a run that was killed before its first checkpoint
     assert dltrain("doctor", str(folder), "optimizer.lr=3") == 2
+
+
+def test_a_run_that_was_too_short_is_told_the_key_that_decides(tmp_path):
+    (verdict,) = complaints(*finished(tmp_path, ["data=iris", "trainer.max_steps=5"]))
+    assert verdict.name == "too_short"
+    assert "trainer.max_steps=15" in verdict.remedy  # and not epochs, which max_steps would override
+
+
+def test_what_was_not_looked_for_is_said(tmp_path):
+    streamed = ["data=dataset", "data.dataset._target_=sick_nets.Streamed", "trainer.epochs=3"]
+    text = "\n".join(doctor.findings(examine(*finished(tmp_path, streamed))))
+    assert "rows in two parts not looked for" in text
+    assert "no row stands in two parts" not in text

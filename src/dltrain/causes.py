@@ -149,10 +149,12 @@ def too_small(exam: Examination) -> Verdict | None:
     could = exam.capacity[name]
     if could - train[name] > 0.5 * ((near.score if near else could) - train[name]) > 0:
         epochs = max(10, 3 * round(exam.plan.total_steps / exam.plan.steps_per_epoch))
+        steps = exam.plan.settings.max_steps
+        longer = f"trainer.max_steps={3 * steps}" if steps else f"trainer.epochs={epochs}"
         better = exam.rates.suggested if exam.rates else None
         faster = f" or optimizer.lr={better:g}" if better and better > exam.peak else ""
         what = f"the run is too short, or too slow: {has}, and the same net reaches {could:.2f} in a trial"
-        return Verdict("too_short", what, f"try trainer.epochs={epochs}{faster}")
+        return Verdict("too_short", what, f"try {longer}{faster}")
     own = exam.plan.parts["model"].function.__module__ == "dltrain.models"
     wider = "model.widths=[128,128]" if _has(exam, "widths") else "model=mlp model.widths=[128,128]" if own else ""
     given = f", where ten near rows give {near.score:.2f}" if near else ""

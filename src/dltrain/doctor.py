@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dltrain import commands, resuming, runs
+from dltrain.data import Tensors
 from dltrain.diagnosis import Layer
 from dltrain.examining import Examination, examine
 from dltrain.plan import Plan, make_plan
@@ -74,7 +75,10 @@ def _data(exam: Examination) -> list[str]:
         "one batch of all rows" if whole else "shuffled anew in each epoch",
     ]
     repeated = [f"{count} of {rows:,} {name} rows" for name, (count, rows) in exam.repeated.items() if count]
-    parts.append(f"{' and '.join(repeated)} stand in train too" if repeated else "no row stands in two parts")
+    if not isinstance(data.train, Tensors):
+        parts.append("rows in two parts not looked for, as they are not in memory")
+    else:
+        parts.append(f"{' and '.join(repeated)} stand in train too" if repeated else "no row stands in two parts")
     lines = [f"data       {', '.join(parts)}"]
     if near is not None:
         what = "right about" if exam.counts else "explain (r2)"
