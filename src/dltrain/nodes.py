@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,11 @@ _PASSED = {  # names that the border fills in
 }
 
 
-def first_look(composed: Composed, allow: Sequence[str] = ()) -> None:
-    """Raises ConfigError with every mistake that shows without importing torch or what a `_target_` names."""
+def first_look(composed: Composed, allow: Sequence[str] = (), *, but: Collection[str] = ()) -> None:
+    """Raises ConfigError with every mistake that shows without importing torch or what a `_target_` names.
+
+    Those in the nodes `but` are passed over.
+    """
     nodes = Nodes(composed, allow, find=signatures.find)
     nodes.top()
     nodes.knobs("trainer", Settings)
@@ -45,6 +48,9 @@ def first_look(composed: Composed, allow: Sequence[str] = ()) -> None:
     for slot in SLOTS:
         nodes.part(slot)
     nodes.loader()
+    lines = nodes.mistakes.lines
+    for key in [key for key in lines if key.split(".")[0] in but]:
+        del lines[key]
     nodes.mistakes.stop()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from dltrain import catalogue, config, runs, seeds
 from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError
+from dltrain.nodes import first_look
 from dltrain.signals import Stop, stop_on_signal
 
 
@@ -29,7 +30,7 @@ def run(
     many: whether keys other than `seeds` may give several values, as after -m.
     With the folder of an earlier sweep its complete jobs are passed over, and the others go on.
     """
-    good = _checked(overrides, config_dir, many=many)
+    good = _checked(overrides, config_dir, allow, many=many)
     words = [f"--allow={package}" for package in allow]
     words += [f"--config-dir={config_dir}"] if config_dir else []
     hydra_options = ["--config-dir", str(Path(config_dir).resolve())] if config_dir else []
@@ -50,8 +51,10 @@ def run(
     return folder, stop.reason
 
 
-def _checked(overrides: Sequence[str], config_dir: str | None, *, many: bool) -> list[str]:
-    """The overrides for Hydra, with `seeds=N` as the values of `seed`; raises ConfigError for all that is wrong."""
+def _checked(overrides: Sequence[str], config_dir: str | None, allow: Sequence[str], *, many: bool) -> list[str]:
+    """The overrides for Hydra, with `seeds=N` as the values of `seed`; raises ConfigError for all that is wrong in
+    every job, as far as the first one shows it without torch.
+    """
     others, count, mistakes = seeds.split(overrides)
     own = [o for o in others if count and o.lstrip("+").startswith("seed=")]
     good, wrong = config.check_overrides([o for o in others if o not in own], config_dir, sweep=many)
@@ -67,6 +70,9 @@ def _checked(overrides: Sequence[str], config_dir: str | None, *, many: bool) ->
         mistakes.append(f"seed: {seed!r} is not a whole number, from which seeds={count} could count")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+    varied = {o.split("=")[0].lstrip("+").split(".")[0] for o in [*good, *own] if o not in first}
+    if not varied & {"experiment", "regularisation"}:  # whose choices set keys of other nodes
+        first_look(composed, allow, but=varied)
     return [*good, seeds.axis(seed, count)] if count else good
 
 
