@@ -183,6 +183,8 @@ def test_mistakes_are_one_sentence(dltrain, run, tmp_path):
         (["last", "-o", "other"], 2, "is a folder"),
         (["last", "-o", "missing/page.html"], 2, "there is no folder missing"),
         (["last", "--replay", "soon"], 2, "--replay"),
+        (["last", "--replay", "nan"], 2, "give seconds"),
+        (["last", "--replay=-1"], 2, "give seconds"),
     ):
         found, out, err = dltrain("report", *words)
         assert (found, out) == (code, "")

@@ -82,7 +82,7 @@ class Gallery:
 
 def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     """All pictures of a run. Those of its way are made by training again in memory for at most `seconds`."""
-    gallery, rows = Gallery(), [row for row in reading.read_log(run.folder) if "epoch" in row]
+    gallery, rows = Gallery(), logged(run)
     try:
         plan = make_plan(resuming.stored(run.folder), allow)
     except DltrainError as error:
@@ -108,6 +108,12 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     _landscape(gallery, plan, model, way)
     _examine(gallery, plan, run)
     return gallery
+
+
+def logged(run: Run) -> list[dict[str, Any]]:
+    """The reports of a run that say where they stand."""
+    rows = reading.read_log(run.folder)
+    return [row for row in rows if isinstance(row.get("epoch"), (int, float)) and math.isfinite(row["epoch"])]
 
 
 def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:

@@ -44,6 +44,8 @@ def main(words: list[str], options: argparse.Namespace) -> int:
     folder = runs.find(given.run, sweeps=True)
     output = given.output or folder / "report.html"
     _check(output)
+    if not given.replay >= 0:
+        raise ConfigError(f"--replay {given.replay:g}: give seconds, 0 or more")
     if (folder / "sweep.json").is_file():
         text = _sweep_page(folder)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dltrain import reading
-from dltrain.pictures import Gallery
+from dltrain.pictures import Gallery, logged
 from dltrain.plots import sweeps
 from dltrain.plots.sweeps import Score, Trial
 from dltrain.reading import Run
@@ -87,7 +87,7 @@ def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Sc
     logs = [
         (
             " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48] or run.folder.name,
-            [row for row in reading.read_log(run.folder) if "epoch" in row],
+            logged(run),
         )
         for run in ordered
     ]
