@@ -52,7 +52,9 @@ def _race(workload: Workload, contenders: list[Entry], options: argparse.Namespa
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="small rounds, two of them: to see that all works")
+    parser.add_argument(
+        "--quick", action="store_true", help="two small rounds, frameworks in one form: to see that all works"
+    )
     parser.add_argument("--rounds", type=int, help="rounds that count; 3, or 2 with --quick")
     parser.add_argument("--workloads", nargs="+", metavar="NAME", help="W1 W2 W3 L1 startup; on a GPU G128 G8192")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only contenders whose name holds one of these")
@@ -109,6 +111,8 @@ def _contenders(options: argparse.Namespace) -> list[Entry]:
     own = entries.dltrain(options.step or [step for step in known if step != "direct"])  # auto takes it by itself here
     every = [*entries.HAND_WRITTEN, *own, *entries.PEERS, *entries.FLOOR]
     wanted = [e for e in every if _wanted(e.name, options)]
+    if options.quick and not options.only:
+        wanted = [e for e in wanted if e.options.get("quiet", True)]  # of two forms the faster one
     if not wanted and not any(_wanted(name, options) for name in startup.COMMANDS):
         sys.exit(f"no contender is called so; there are: {', '.join(e.name for e in every)}")
     for entry in wanted:
