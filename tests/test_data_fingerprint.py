@@ -19,6 +19,12 @@ def test_equal_data_have_equal_prints_and_one_changed_number_shows():
     assert fingerprint(first)["train"] != fingerprint(again)["train"]
 
 
+def test_another_scale_of_the_targets_shows_though_they_are_standardised():
+    first = data.diabetes()
+    dearer = replace(first, target_mean=first.target_mean * 2, target_std=first.target_std * 2)
+    assert not set(fingerprint(first).values()) & set(fingerprint(dearer).values())
+
+
 def test_order_and_normalisation_count():
     digits = data.digits()
     flipped = replace(digits, train=replace(digits.train, x=digits.train.x.flip(0), y=digits.train.y.flip(0)))

@@ -198,7 +198,7 @@ def choose_rows(
         data = None  # too few rows to be shared out, say
     recorded = runs.read_json(trained.folder / "data.json").get("sha256")
     then = recorded.get(wanted) if isinstance(recorded, dict) else None
-    if data is not None and (_equal(data, trained, wanted, then) or (then is None and not others)):
+    if data is not None and (then == fingerprint(data)[wanted] or (then is None and not others)):
         return Rows(getattr(data, wanted), wanted, then and True)
     if of_table and others:
         if split:
@@ -211,15 +211,6 @@ def choose_rows(
         )
     note = f"these are other rows than the {wanted} part that the run had; it may have been trained on some of them"
     return Rows(again(data, getattr(data, wanted), trained.facts), wanted, False, (note,))
-
-
-def _equal(data: Data, trained: Trained, split: str, then: str | None) -> bool:
-    """Whether a split has the same bits as the run's, and its targets the same scale."""
-    scales = zip(
-        (data.target_mean, data.target_std), (trained.facts.target_mean, trained.facts.target_std), strict=True
-    )
-    alike = all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in scales)
-    return alike and then == fingerprint(data)[split]
 
 
 def read_data(trained: Trained) -> Data:

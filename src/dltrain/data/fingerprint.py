@@ -17,7 +17,7 @@ _SAMPLED = 64  # samples of a part that streams
 
 
 def fingerprint(data: Data) -> dict[str, str]:
-    """SHA-256 of each part, as hex digits.
+    """SHA-256 of each part, as hex digits; of standardised targets with what standardised them.
 
     Of a part in memory every byte counts (1.5 GB/s). Of one that streams: its length, `split.fingerprint()` where
     it has such a method, else 64 evenly spaced samples, so that a change elsewhere goes unseen.
@@ -26,12 +26,14 @@ def fingerprint(data: Data) -> dict[str, str]:
     parts = {"train": data.train, "val": data.val, "test": data.test}
     for part in parts.values():
         if id(part) not in found:
-            found[id(part)] = _digest(part)
+            found[id(part)] = _digest(part, data.target_mean, data.target_std)
     return {name: found[id(part)] for name, part in parts.items()}
 
 
-def _digest(part: Any) -> str:
+def _digest(part: Any, *scale: Tensor | None) -> str:
     digest = hashlib.sha256(f"{len(part)}".encode())
+    for tensor in scale:
+        _add(digest, tensor)
     if isinstance(part, Tensors):
         for tensor in (part.x, part.y, part.mean, part.std):
             _add(digest, tensor)
