@@ -16,6 +16,7 @@ from dltrain.trainer import seed_everything
 LOW, HIGH, STEPS = 1e-5, 10.0, 300  # fifty steps for each power of ten
 _REACH = 5  # the loss of a step is averaged with so many before and after it: batches are noisy, and a causal mean lags
 _HOPELESS = 4.0  # a loss so many times the first one: what follows shows nothing new
+_ENOUGH = 0.05  # of the fall still to come: an easy loss stays low for long, and its lowest point is chance
 _FLAT = 0.1  # a fall by less than this share of the first loss is hardly more than the noise of the batches
 
 
@@ -23,7 +24,8 @@ _FLAT = 0.1  # a fall by less than this share of the first loss is hardly more t
 class Curve:
     """The loss of each step against its rate, and what follows from it.
 
-    `edge` is the rate at which the smoothed loss is back where it began, None where it never was.
+    `down_rate` is the rate by which the smoothed loss has all but fallen to its lowest; `edge` the one at which it is
+    back where it began, None where it never was.
     """
 
     rates: list[float]
@@ -31,20 +33,20 @@ class Curve:
     smooth: list[float]
     start: float
     lowest: float
-    lowest_rate: float
+    down_rate: float
     edge: float | None
 
     @property
     def suggested(self) -> float | None:
         """A rate to train with, of one significant digit; None where the loss fell at no rate, or is zero at first.
 
-        A tenth of the edge, and not above the rate of the lowest loss. Of ten plans (seven data sets; AdamW, Adam,
-        momentum, SGD) whose runs were tried at ten rates from 1e-4 to 3, it lay in eight within a factor of ten of
-        the one with the best validation loss, and in none at one that failed.
+        A tenth of the edge, and not above `down_rate`. Of ten plans (seven data sets; AdamW, Adam, momentum, SGD)
+        whose runs were tried at ten rates from 1e-4 to 3, it lay in eight within a factor of ten of the one with the
+        best validation loss, and in none at one that failed.
         """
         if self.lowest >= self.start or self.losses[0] == 0:
             return None
-        rate = self.lowest_rate / 4 if self.edge is None else min(self.lowest_rate, self.edge / 10)
+        rate = self.down_rate if self.edge is None else min(self.down_rate, self.edge / 10)
         return float(f"{rate:.1g}")
 
     @property
@@ -88,7 +90,9 @@ def _curve(rates: list[float], losses: list[float], *, broke: bool) -> Curve:
     edge = next((rate for rate, loss in zip(rates[best:], smooth[best:], strict=True) if loss > start), None)
     edge = rates[-1] if edge is None and broke else edge
     edge = edge if losses[0] != 0 else None  # the perceptron's, with weights of zero: it has no scale
-    return Curve(rates, losses, smooth, start, smooth[best], rates[best], edge)
+    enough = smooth[best] + _ENOUGH * (start - smooth[best])
+    down = next((rate for rate, loss in zip(rates, smooth, strict=True) if loss <= enough), rates[best])
+    return Curve(rates, losses, smooth, start, smooth[best], down, edge)
 
 
 def command(words: list[str], options: argparse.Namespace) -> int:
@@ -115,7 +119,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
 def describe(plan: Plan, curve: Curve, picture: Path) -> str:
     """What was seen, and the command to type next."""
     size = min(plan.batch_size or len(plan.data.train), len(plan.data.train))
-    fell = f"{curve.start:.4g} at first, lowest ({curve.lowest:.4g}) near {curve.lowest_rate:.2g}"
+    fell = f"{curve.start:.4g} at first, down to {curve.lowest:.4g} near {curve.down_rate:.2g}"
     after = (
         f"back at its start near {curve.edge:.2g}" if curve.edge else f"still below its start at {curve.rates[-1]:.2g}"
     )
