@@ -20,7 +20,7 @@ _ROWS = 12  # operations of the table
 class StepProfile:
     """Profiles `steps` training steps after the first ten of this process; call it after each step, and `close` it.
 
-    Writes folder/profile: `steps-A-to-B.pt.trace.json`, which Chrome's tracing, Perfetto and TensorBoard's profiler
+    Writes folder/profile: `steps-A-to-B.pt.trace.json`, a Chrome trace, which Perfetto and Chrome itself
     open, and `operations.txt`, the operations that took longest by themselves. A disk that refuses them is only said.
     """
 

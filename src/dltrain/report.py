@@ -133,7 +133,7 @@ def _profile(plan: Plan, folder: Path) -> list[str]:
     if not (table.is_file() and traces):
         return ["profile      none: the run ended within its first ten steps"]
     text = table.read_text(encoding="utf-8").rstrip()
-    return [f"profile      {traces[-1]} opens in ui.perfetto.dev, chrome://tracing or TensorBoard", "", text, ""]
+    return [f"profile      {traces[-1]} opens in ui.perfetto.dev or chrome://tracing", "", text, ""]
 
 
 def number(name: str, value: float | None) -> str:
