@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -94,15 +95,26 @@ def loop(task: Task, *, step: str | None = None, bf16: bool = False) -> Contende
     plan = make(task, *_options(step, bf16))
     build.set_threads_and_determinism(plan)
     train_loader, _ = build.make_loaders(plan)
-    trainer: Trainer | None = None
+    trainer = _new(plan)
+    first = copy.deepcopy(trainer.model.state_dict())
+    for _ in trainer.fit(train_loader, steps=plan.steps_per_epoch):  # makes the optimizer's state, and compiles
+        pass
+    fresh = copy.deepcopy(trainer.state_dict()) | {"steps": 0}
+    for state in fresh["optimizer"]["state"].values():
+        for value in state.values():
+            value.zero_()
 
     def reset() -> None:
-        nonlocal trainer
-        seed_everything(plan.seed)
-        trainer = build.make_trainer(plan)
+        trainer.load_state_dict(copy.deepcopy(fresh))
+        trainer.model.load_state_dict(first)
 
     def train() -> None:
         for _ in trainer.fit(train_loader, steps=plan.total_steps, report_every=plan.total_steps):
             pass
 
     return Contender(reset, train, lambda: weights(trainer.model))
+
+
+def _new(plan: Plan) -> Trainer:
+    seed_everything(plan.seed)
+    return build.make_trainer(plan)
