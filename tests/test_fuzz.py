@@ -83,14 +83,16 @@ def restructure(rng, tree):
     """A JSON tree with a value dropped, doubled, exchanged, nested or of another type or size, once or twice."""
     tree = copy.deepcopy(tree)
     for _ in range(rng.choice([1, 1, 2])):
-        container, key = rng.choice(shallow(tree))
+        if not (places := shallow(tree)):
+            break
+        container, key = rng.choice(places)
         match rng.randrange(6):
             case 0:
                 del container[key]
             case 1 | 2:
                 container[key] = copy.deepcopy(rng.choice(ODD))
             case 3:
-                other, place = rng.choice(shallow(tree))
+                other, place = rng.choice(places)
                 container[key] = copy.deepcopy(other[place])
             case 4:
                 for _ in range(rng.choice([1, 3, 200])):
