@@ -119,7 +119,7 @@ class BCE:
         if self.smoothing:
             y = y * (1 - self.smoothing) + self.smoothing / 2
         self.kept = z, y
-        return F.binary_cross_entropy_with_logits(z, y, pos_weight=self.weight)
+        return torch.binary_cross_entropy_with_logits(z, y, None, self.weight, 1)
 
     def backward(self, scale: Tensor) -> Tensor:
         z, y = self.kept
@@ -128,7 +128,9 @@ class BCE:
         else:
             t = self.weight * y
             delta = t.add(1).sub_(y).mul_(z.sigmoid()).sub_(t)
-        return delta.mul_(scale).div_(z.numel()).view(self.shape)
+        if scale.item() != 1:
+            delta.mul_(scale)
+        return (delta.div_(z.numel()) if z.numel() > 1 else delta).view(self.shape)
 
 
 class Perceptron:
