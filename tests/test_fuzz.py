@@ -28,7 +28,7 @@ from dltrain import checkpoint, config, experiment, runs
 from dltrain.errors import CheckpointError, ConfigError, DataError, DltrainError
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
-CHECKPOINTS, RESUMES, READS = (100_000, 2_000, 5_000) if SOAK else (2_000, 200, 100)
+CHECKPOINTS, RESUMES, READS = (100_000, 2_000, 5_000) if SOAK else (2_000, 200, 500)
 SECONDS = 10  # for one trial
 MEMORY = {"checkpoints": 8 << 30, "resumes": 8 << 30}  # bytes of addresses; torch's libraries alone take some
 READERS = ("idx", "idx_gz", "csv", "parquet", "stored", "config_dir", "overrides")
