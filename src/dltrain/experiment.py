@@ -150,7 +150,11 @@ def _judge(session: Session) -> dict[str, Any]:
     """The metrics of the best weights on every split."""
     model = session.trainer.best_model
     model.load_state_dict(session.keeper.best_weights)
-    return {split: session.judge(model, split) for split in session.loaders}
+    judged: dict[int, dict[str, float]] = {}  # without a test part, val and test are the same rows
+    for split, loader in session.loaders.items():
+        if id(loader) not in judged:
+            judged[id(loader)] = session.judge(model, split)
+    return {split: judged[id(loader)] for split, loader in session.loaders.items()}
 
 
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:
