@@ -199,7 +199,7 @@ def check_overrides(
     known, parser = groups(config_dir), OverridesParser.create()
     good, mistakes = [], []
     for text in overrides:
-        if "=" not in text and not text.startswith("~"):
+        if ("=" not in text and not text.startswith("~")) or not text.split("=")[0].strip("+~ \t"):
             mistakes.append(f"`{text}`: write key=value or group=name{_guess(text, known)}")
             continue
         try:

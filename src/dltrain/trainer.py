@@ -107,7 +107,7 @@ class Trainer:
         self.steps = 0
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
-        self._norm: Tensor | None = None  # of the last gradient, before clipping
+        self._norm: Tensor | None = None  # of the last gradient, where it is clipped or was restored
         self._ones = torch.ones((), dtype=self.parameters[0].dtype, device=self.device)
         self._flat: Flat | None = None
         self._net: direct.Net | None = None
@@ -225,8 +225,7 @@ class Trainer:
         """Clips by value, then by global norm."""
         if self.clip_value is not None:
             nn.utils.clip_grad_value_(self.parameters, self.clip_value)
-        if self.clip_norm is not None:
-            self._norm = nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        self._norm = None if self.clip_norm is None else nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
 
     def _autocast(self) -> Any:
         if self.precision == "fp32":
@@ -304,10 +303,9 @@ class Trainer:
 
     def gradient_norm(self) -> float:
         """Of the last step, before clipping by norm."""
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if self.clip_norm is None and gradients:
-            return nonfinite.norm(gradients)
-        return float(self._norm) if self._norm is not None else 0.0
+        if self._norm is not None:
+            return float(self._norm)
+        return nonfinite.norm([p.grad for p in self.parameters if p.grad is not None])
 
     @property
     def best_model(self) -> nn.Module:
