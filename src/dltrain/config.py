@@ -147,12 +147,12 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None) -> C
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    """What Hydra raises where an override or a YAML file is wrong."""
+    """What Hydra raises where an override or a YAML file is wrong; OSError: a name too long for a file."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    return HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError
+    return HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError, OSError
 
 
 def _in_words(error: Exception, config_dir: str | Path | None) -> str:
