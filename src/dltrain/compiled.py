@@ -59,11 +59,11 @@ class Program:
         self.sizes: list[int] = []  # of the batches to compile for; those of the first call if nobody says
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
 
-    def __call__(self, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor | None, Tensor]:
         """One update from batches (x, y) whose gradients are averaged.
 
-        Returns scalars: the mean loss, the gradient's norm before it is clipped, and whether loss and gradients are
-        finite. Where they are not, the update is left out.
+        Returns scalars: the mean loss, the gradient's norm before it is clipped by it (else None), and whether loss
+        and gradients are finite. Where they are not, the update is left out.
         """
         sizes = [len(x) for x, _ in batches]
         self.sizes = self.sizes or sizes
@@ -81,8 +81,8 @@ class Program:
         batches: Sequence[tuple[Tensor, Tensor]],
         states: list[dict[str, Tensor]],
         rates: list[dict[str, Tensor]],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        loss = self._gradients(batches)
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        loss, norm = self._gradients(batches), None
         rows = [state["g"] for state in states]
         for row, state in zip(self.flat.rows, states, strict=True):
             if self.penalty is not None:
@@ -93,8 +93,8 @@ class Program:
         if self.clip_value is not None:
             for g in rows:
                 g.clamp_(-self.clip_value, self.clip_value)
-        norm = torch.stack([torch.linalg.vector_norm(g) for g in rows]).norm()
         if self.clip_norm is not None:
+            norm = torch.stack([torch.linalg.vector_norm(g) for g in rows]).norm()
             for g in rows:
                 g.mul_((self.clip_norm / (norm + 1e-6)).clamp(max=1.0))
         for row, state, numbers in zip(self.flat.rows, states, rates, strict=True):
