@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dltrain import cli
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -14,6 +16,20 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the real data files that CI keeps in {SHARED}")
     return SHARED
+
+
+@pytest.fixture
+def dltrain(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -4,23 +4,7 @@ import json
 import subprocess
 import sys
 
-import pytest
-
-from dltrain import catalogue, cli
-
-
-@pytest.fixture
-def dltrain(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
+from dltrain import catalogue
 
 
 def test_help_names_every_choice(dltrain):

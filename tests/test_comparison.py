@@ -34,17 +34,11 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def dltrain(root, monkeypatch, capsys):
+def dltrain(dltrain, root, monkeypatch, capsys):
+    """The command where the runs are."""
     monkeypatch.chdir(root)
     capsys.readouterr()
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
+    return dltrain
 
 
 def test_groups_of_seeds_are_told_apart_where_they_differ(dltrain, root, tmp_path):

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 import dltrain
-from dltrain import cli, export, runs, storage
+from dltrain import export, runs, storage
 from dltrain.data.encoding import numbers
 from dltrain.errors import ConfigError
 from dltrain.serving import Serving
@@ -38,9 +38,8 @@ RUNS = {
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in a folder with a table and pictures; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
+def command(dltrain):
+    """The command in a folder with a table and pictures."""
     sides = ["north", "south", "", "east"]
     rows = [f"{sides[i % 4]},{'' if i % 7 == 2 else 50 + i % 40},{i % 3 > 0},{1000 + 13 * i}" for i in range(60)]
     Path("mixed.csv").write_text("side,area,new,price\n" + "\n".join(rows).replace("True", "true") + "\n")
@@ -48,14 +47,7 @@ def command(tmp_path, monkeypatch, capsys):
         Path("pictures", name).mkdir(parents=True)
         for i in range(12):
             Image.new("RGB", (9, 7), tuple(c + i for c in colour)).save(f"pictures/{name}/{i}.png")
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
+    return dltrain
 
 
 def train(command, *arguments):

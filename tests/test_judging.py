@@ -8,23 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dltrain import cli, runs
+from dltrain import runs
 
 SHORT = ("trainer.epochs=2", "trainer.tensorboard=false", "trainer.threads=1")
-
-
-@pytest.fixture
-def dltrain(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 def train(dltrain, *arguments):

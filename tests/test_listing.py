@@ -29,18 +29,11 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def dltrain(root, monkeypatch, capsys):
-    """Runs the command where the runs are; returns exit code, output and errors."""
+def dltrain(dltrain, root, monkeypatch, capsys):
+    """The command where the runs are."""
     monkeypatch.chdir(root)
     capsys.readouterr()
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
+    return dltrain
 
 
 def rows(text):

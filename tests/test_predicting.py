@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import dltrain
-from dltrain import cli, predicting, runs, storage
+from dltrain import predicting, runs, storage
 from dltrain.data import streaming
 
 SHORT = ("trainer.max_steps=3", "trainer.tensorboard=false", "trainer.threads=1")
@@ -23,17 +23,13 @@ TABLE = ("data=table", "data.path=houses.csv", "data.target=price", "data.drop=[
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in an empty folder; returns exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
+def command(dltrain, monkeypatch):
+    """The command, with something on standard input."""
 
     def run(*arguments, stdin=None):
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
+        return dltrain(*arguments)
 
     return run
 

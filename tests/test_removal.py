@@ -35,17 +35,6 @@ def root(real, tmp_path, monkeypatch):
     return tmp_path / "runs"
 
 
-@pytest.fixture
-def dltrain(root, capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
-
-
 def everything(root):
     return sorted(str(p) for p in root.rglob("*"))
 

@@ -15,19 +15,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dltrain import cli, webpage
 
 
-@pytest.fixture
-def dltrain(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    return lambda *words: call(capsys, *words)
-
-
-def call(capsys, *words):
-    with pytest.raises(SystemExit) as stop:
-        cli.main(words)
-    captured = capsys.readouterr()
-    return stop.value.code, captured.out, captured.err
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")

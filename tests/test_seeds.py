@@ -6,22 +6,9 @@ import statistics
 
 import pytest
 
-from dltrain import cli, reading, report, seeds
+from dltrain import reading, report, seeds
 
 QUICK = ["data=iris", "trainer.epochs=2", "trainer.tensorboard=false"]
-
-
-@pytest.fixture
-def dltrain(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            cli.main(arguments)
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 def results(sweep):
