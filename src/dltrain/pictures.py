@@ -100,12 +100,13 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
         return gallery
     build.set_threads_and_determinism(plan)
     model = trained.model
-    gallery.graph = tracking.graph(model, _sample(plan)[0][:2])
+    sample = _sample(plan)
+    gallery.graph = tracking.graph(model, sample[0][:2])
     way = _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, way)
     _judged(gallery, trained)
     _weights(gallery, plan, model)
-    _landscape(gallery, plan, model, way)
+    _landscape(gallery, plan, model, sample, way)
     _examine(gallery, plan, run)
     return gallery
 
@@ -344,9 +345,10 @@ def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:
 # -- the loss around the end -----------------------------------------------------------------------------------
 
 
-def _landscape(gallery: Gallery, plan: Plan, model: nn.Module, way: replay.Way | None) -> None:
-    x, y = _sample(plan)
-    criterion = plan.loss.to(plan.device).eval()
+def _landscape(
+    gallery: Gallery, plan: Plan, model: nn.Module, sample: tuple[Tensor, Tensor], way: replay.Way | None
+) -> None:
+    (x, y), criterion = sample, plan.loss.to(plan.device).eval()
 
     def loss() -> float:
         with torch.inference_mode():
