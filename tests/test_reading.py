@@ -65,14 +65,14 @@ def test_a_run_is_running_while_it_is_and_killed_after(tmp_path):
             time.sleep(0.05)
         folder = logs[0].parent
         assert read(folder).status == "running"
-        assert read(folder).numbers["last/accuracy"] > 0
+        assert 0 <= read(folder).numbers["last/accuracy"] <= 1  # 0 in the first epoch: none of 18 rows is right yet
         assert reading.is_alive(folder)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     run = read(folder)
     assert run.status == "killed"
-    assert run.numbers["best/accuracy"] >= run.numbers["last/accuracy"] > 0
+    assert run.numbers["best/accuracy"] >= run.numbers["last/accuracy"] >= 0
     assert 0 < run.seconds < 60
 
 
