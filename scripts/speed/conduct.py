@@ -56,7 +56,7 @@ class Process:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         paths = [str(_SCRIPTS), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | dict.fromkeys(names, threads) | entry.environment
-        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OMP_WAIT_POLICY": "passive"}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         arguments = [json.dumps(asdict(entry)), str(folder), str(self.own), device]
         with (self.own / "log.txt").open("w") as log:
             self.process = subprocess.Popen(
