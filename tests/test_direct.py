@@ -107,9 +107,20 @@ def test_losses(name, accumulate):
     assert_same(mlp(outputs, widths=[8]), loss, y, seams=lambda _: {"accumulate": accumulate})
 
 
-def test_one_example_at_a_time():
-    for loss, y, outputs in ((losses.Perceptron(), BINARY, 1), (losses.BCE(), BINARY, 1), (losses.Hinge(), CLASS, 5)):
-        assert_same(lambda n=outputs: models.Perceptron(13, n), loss, y, make_optimizer=OPTIMIZERS["sgd"], batch_size=1)
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("make", [models.Perceptron, lambda i, n: models.MLP(i, n, widths=[8], bias=False)])
+def test_one_example_at_a_time(make, optimizer, accumulate):
+    for loss, y, outputs in (
+        (losses.Perceptron(), BINARY, 1),
+        (losses.BCE(), BINARY, 1),
+        (losses.BCE(label_smoothing=0.1), BINARY, 1),
+        (losses.BCE(pos_weight=[3.0]), BINARY, 1),
+        (losses.BCE(), BINARY.float(), 1),
+        (losses.Hinge(), CLASS, 5),
+    ):
+        options = {"make_optimizer": OPTIMIZERS[optimizer], "batch_size": 1}
+        assert_same(lambda n=outputs: make(13, n), loss, y, seams=lambda _: {"accumulate": accumulate}, **options)
 
 
 OPTIMIZERS = {

@@ -80,7 +80,8 @@ class Linear:
         return torch.addmm(self.bias, a, self.transposed, out=self.z)
 
     def backward(self, delta: Tensor, add: bool) -> Tensor | None:
-        _leave(self.weight, add, torch.mm, delta.t(), self.a)
+        outer = torch.mul if len(delta) == 1 else torch.mm  # of one sample each product stands alone
+        _leave(self.weight, add, outer, delta.t(), self.a)
         if self.bias is not None:
             _leave(self.bias, add, torch.sum, delta, 0)
         return None if self.lowest else torch.mm(delta, self.weight, out=self.below)

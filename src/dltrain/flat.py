@@ -60,6 +60,7 @@ class Row:
         self.state: dict[str, Tensor] = {}
         self._parts: dict[str, tuple[Tensor, ...]] = {}  # of each state, as fused kernels take them
         self.step: Tensor | None = None
+        self._one = torch.ones(())  # a number would be made a tensor at each step, for twice the time of adding it
         self.uniform = True  # all parameters have the same kinds of state, and steps
         self.attach()
 
@@ -105,7 +106,7 @@ class Row:
 
     def count(self) -> Tensor:
         """The number of this update, from 1."""
-        return self.counter().add_(1)
+        return self.counter().add_(self._one)
 
     def _keep(self, name: str, row: Tensor) -> None:
         self.state[name], self._parts[name] = row, row.split(self._pieces)

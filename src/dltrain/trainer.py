@@ -118,6 +118,7 @@ class Trainer:
                 self._net = direct.Net(model, loss)
             else:
                 self._program = self._compile()
+        self._mode = torch.inference_mode(self._net is not None)
         self._guard = nonfinite.Guard(self)
 
     # -- the step ----------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class Trainer:
         """
         if self.schedule is not None:
             self.schedule.set(self.steps)
-        with torch.inference_mode(self._net is not None):
+        with self._mode:
             loss = self._update(batches, epoch)
             if self.constraint is not None:
                 self.constraint()
@@ -267,6 +268,10 @@ class Trainer:
         self.model.train()
         self.loss.train()
 
+        def due() -> bool:
+            n = self.steps
+            return n % per_epoch == 0 or n % report_every == 0 or n % eval_every == 0 or n == total
+
         def report() -> Iterator[Record]:
             metrics, last = {}, self.steps == total
             if self.steps % eval_every == 0 or last:
@@ -288,11 +293,15 @@ class Trainer:
                 source = islice(train.epoch(epoch, start), batches - start)
                 while self.steps < total and not stop() and (group := list(islice(source, self.accumulate))):
                     self.step(group, epoch)
-                    self.pending = True
-                    meter.samples += sum(batch[0].shape[0] for batch in group)
+                    self.pending = due()
+                    for batch in group:
+                        meter.samples += batch[0].shape[0]
                     if progress is not None:
                         progress()
-                    yield from report()
+                    if self.pending:
+                        yield from report()
+                    elif save is not None:
+                        save()
         except Stopped:
             return
 
