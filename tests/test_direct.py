@@ -26,12 +26,14 @@ def adamw(model):
     return optim.AdamW(model.parameters(), lr=1e-2, fused=True)
 
 
-def trained(step, make_model, loss, y, *, make_optimizer=adamw, batch_size=32, seams=lambda model: {}, x=X):
+def trained(
+    step, make_model, loss, y, *, make_optimizer=adamw, batch_size=32, seams=lambda model: {}, x=X, precision="fp32"
+):
     """What training for three epochs leaves, as plain values."""
     seed_everything(0)
     torch.set_num_threads(1)
     model = make_model()
-    trainer = Trainer(model, loss, make_optimizer(model), step=step, **seams(model))
+    trainer = Trainer(model, loss, make_optimizer(model), step=step, precision=precision, **seams(model))
     assert (trainer._net is not None) == (step == "direct")
     loader = make_loader(Tensors(x, y), batch_size=batch_size, shuffle=True, seed=0)
     records = list(trainer.fit(loader, epochs=3))
@@ -54,8 +56,10 @@ def mlp(outputs=5, **knobs):
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "identity", "sign"])
-def test_layers(activation, norm, dropout):
-    assert_same(mlp(activation=activation, norm=norm, dropout=dropout), losses.CrossEntropy(), CLASS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_layers(activation, norm, dropout, precision):
+    model = mlp(activation=activation, norm=norm, dropout=dropout)
+    assert_same(model, losses.CrossEntropy(), CLASS, precision=precision)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +75,9 @@ def test_layers(activation, norm, dropout):
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(13, 8), nn.LeakyReLU(0.3), nn.Linear(8, 5)),
     ],
 )
-def test_models(make_model):
-    assert_same(make_model, losses.CrossEntropy(), CLASS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_models(make_model, precision):
+    assert_same(make_model, losses.CrossEntropy(), CLASS, precision=precision)
 
 
 LOSSES = {
@@ -100,11 +105,13 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", LOSSES)
-def test_losses(name, accumulate):
+def test_losses(name, precision, accumulate):
     loss, y = LOSSES[name]
     outputs = 1 if y is BINARY else 5
-    assert_same(mlp(outputs, widths=[8]), loss, y, seams=lambda _: {"accumulate": accumulate})
+    options = {"seams": lambda _: {"accumulate": accumulate}, "precision": precision}
+    assert_same(mlp(outputs, widths=[8]), loss, y, **options)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -272,6 +279,7 @@ def test_a_run_says_which_step_it_takes_and_why(tmp_path, capsys):
         ends.append((weights, state, *rest))
     assert ends[0] == ends[1]
     assert make_plan(config.compose(common)).why_plain is None
-    assert "fp32 only" in make_plan(config.compose([*common, "trainer.precision=bf16"])).why_plain
+    assert make_plan(config.compose([*common, "trainer.precision=bf16"])).why_plain is None
+    assert "know fp16" in make_plan(config.compose([*common, "trainer.precision=fp16"])).why_plain
     assert "L-BFGS" in make_plan(config.compose([*common, "optimizer=lbfgs"])).why_plain
     assert make_plan(config.compose([*common, "trainer.step=plain"])).why_plain == "trainer.step=plain"

@@ -24,6 +24,7 @@ from torch.optim import LBFGS, Optimizer
 from dltrain import direct_losses, models
 
 _aten = torch.ops.aten
+_F, _Back = Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]
 
 
 class Net:
@@ -32,14 +33,18 @@ class Net:
     The parameters' `.grad` are tensors to be filled.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module, *, precision: str = "fp32") -> None:
         modules = [m for m in _modules(model) if type(m) is not nn.Identity]
         lowest = next(i for i, m in enumerate(modules) if any(True for _ in m.parameters()))
-        self.layers = [_LAYERS[type(m)](m) for m in modules]
+        self.layers = [(_LAYERS | _IN[precision])[type(m)](m) for m in modules]
         self.layers[lowest].lowest = True  # below it nothing learns, and no delta is needed
+        for below, layer, above in zip(self.layers, self.layers[1:], self.layers[2:], strict=False):
+            if isinstance(layer, Activation) and isinstance(below, _FRESH) and isinstance(above, _FRESH):
+                layer.work_in_place()
         self._forward = [layer.forward for layer in self.layers]
         self._backward = [layer.backward for layer in reversed(self.layers[lowest:])]
-        self._loss, self._soft = direct_losses.of(loss), direct_losses.Autograd(loss)
+        low = precision == "bf16"
+        self._loss, self._soft = direct_losses.of(loss, low=low), direct_losses.Autograd(loss, low=low)
 
     def gradients(self, x: Tensor, y: Tensor, scale: Tensor, *, add: bool = False) -> Tensor:
         """Leaves the gradients of scale * loss in the parameters' `.grad`, or adds them; returns the mean loss.
@@ -87,6 +92,34 @@ class Linear:
         return None if self.lowest else torch.mm(delta, self.weight, out=self.below)
 
 
+class LowLinear:
+    """The same with products in bf16, as autocast makes them: of copies of the weights, which stay fp32."""
+
+    lowest = False
+
+    def __init__(self, module: nn.Linear) -> None:
+        self.weight, self.bias = module.weight, module.bias
+        self.low, self.gradient = (torch.empty_like(self.weight, dtype=torch.bfloat16).detach() for _ in range(2))
+        self.transposed = self.low.t()
+        self.z = self.low.new_empty(0, module.out_features)
+        self.below = self.low.new_empty(0, module.in_features)
+
+    def forward(self, a: Tensor) -> Tensor:
+        self.a, self.given = a.to(torch.bfloat16), a.dtype
+        if self.z.shape[0] != a.shape[0]:
+            self.z, self.below = (t.new_empty(a.shape[0], t.shape[1]) for t in (self.z, self.below))
+        self.low.copy_(self.weight)
+        if self.bias is None:
+            return torch.mm(self.a, self.transposed, out=self.z)
+        return torch.addmm(self.bias.to(torch.bfloat16), self.a, self.transposed, out=self.z)
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor | None:
+        _put(self.weight, add, torch.mm(delta.t(), self.a, out=self.gradient))
+        if self.bias is not None:
+            _put(self.bias, add, torch.sum(delta, 0))
+        return None if self.lowest else torch.mm(delta, self.low, out=self.below).to(self.given)
+
+
 class Flatten:
     """One row for each sample."""
 
@@ -102,10 +135,17 @@ class Flatten:
 
 
 class Activation:
-    """a = f(z), and delta = dL/da f'(z). `by` is what the derivative is computed from: z, or f's own output a."""
+    """a = f(z), and delta = dL/da f'(z). `by` is what the derivative is computed from: z, or f's own output a.
 
-    def __init__(self, f: Callable[[Tensor], Tensor], back: Callable[[Tensor, Tensor], Tensor], *, by: str) -> None:
-        self.f, self.back, self.by_output = f, back, by == "a"
+    `in_place`: the two again, over z and dL/da.
+    """
+
+    def __init__(self, f: _F, back: _Back, *, by: str, in_place: tuple[_F, _Back] | None = None) -> None:
+        self.f, self.back, self.by_output, self.in_place = f, back, by == "a", in_place
+
+    def work_in_place(self) -> None:
+        """Where nobody else reads z and dL/da: memory that is in the cache already."""
+        self.f, self.back = self.in_place or (self.f, self.back)
 
     def forward(self, z: Tensor) -> Tensor:
         a = self.f(z)
@@ -117,8 +157,9 @@ class Activation:
 
 
 def _relu(module: nn.ReLU) -> Activation:
-    back = _aten.threshold_backward.default
-    return Activation(torch.relu, lambda delta, a: back(delta, a, 0), by="a")
+    back, over = _aten.threshold_backward.default, _aten.threshold_backward.grad_input
+    in_place = torch.relu_, lambda delta, a: over(delta, a, 0, grad_input=delta)
+    return Activation(torch.relu, lambda delta, a: back(delta, a, 0), by="a", in_place=in_place)
 
 
 def _leaky_relu(module: nn.LeakyReLU) -> Activation:
@@ -131,7 +172,7 @@ def _gelu(module: nn.GELU) -> Activation:
     return Activation(module.forward, lambda delta, z: back(delta, z, approximate=kind), by="z")
 
 
-def _of(f: Callable[[Tensor], Tensor], back: Callable[[Tensor, Tensor], Tensor], *, by: str) -> Any:
+def _of(f: _F, back: _Back, *, by: str) -> Any:
     return lambda module: Activation(f, back, by=by)
 
 
@@ -227,6 +268,8 @@ _LAYERS: dict[type, Any] = {
     nn.BatchNorm1d: BatchNorm,
     nn.LayerNorm: LayerNorm,
 }
+_FRESH = (Linear, LowLinear, BatchNorm, LayerNorm)  # what they hand on, up or down, they do not read again
+_IN: dict[str, dict[type, Any]] = {"fp32": {}, "bf16": {nn.Linear: LowLinear}}  # in place of those above
 
 
 def _modules(model: nn.Module) -> list[nn.Module]:
@@ -242,8 +285,8 @@ def why_not(
     model: nn.Module, loss: nn.Module, optimizer: Optimizer, *, precision: str, device: torch.device
 ) -> str | None:
     """Why the direct step can't train this net, in a few words; None where it can."""
-    if precision != "fp32":
-        return f"the direct step knows fp32 only, not {precision}"
+    if precision not in _IN:
+        return f"the direct step does not know {precision}"
     if device.type != "cpu":
         return f"the direct step is for CPUs, not {device.type}"
     if isinstance(optimizer, LBFGS):

@@ -23,12 +23,12 @@ class Autograd:
 
     hard = False
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    def __init__(self, module: nn.Module, *, low: bool = False) -> None:
+        self.module, self.low = module, low
 
     @torch.inference_mode(False)
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self.low):
             self.logits = logits.clone().requires_grad_()
             self.value = self.module(self.logits, target.clone() if target.is_inference() else target)
         return self.value.detach()
@@ -36,6 +36,19 @@ class Autograd:
     @torch.inference_mode(False)
     def backward(self, scale: Tensor) -> Tensor:
         return torch.autograd.grad(self.value, self.logits, scale)[0]
+
+
+class Low:
+    """A loss of bf16 logits, which autocast makes fp32 first; delta goes down in bf16 again."""
+
+    def __init__(self, loss: Any) -> None:
+        self.loss, self.hard = loss, loss.hard
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.loss.forward(logits.float(), target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return self.loss.backward(scale).bfloat16()
 
 
 class MSE:
@@ -242,10 +255,14 @@ _LOSSES: dict[type, Any] = {
     nn.CrossEntropyLoss: CrossEntropy,
     nn.MSELoss: MSE,
 }
+_IN_FP32 = (MSE, CrossEntropy, BCE)  # autocast calculates these in fp32, others partly in bf16
 
 
-def of(module: nn.Module) -> Any:
-    """The loss of the direct step that computes what a module computes."""
+def of(module: nn.Module, *, low: bool = False) -> Any:
+    """The loss of the direct step that computes what a module computes; low: from bf16 logits, under autocast."""
     usual = getattr(module, "reduction", "mean") == "mean" and getattr(module, "ignore_index", -100) == -100
     smoothed = getattr(module, "label_smoothing", 0) and type(module) is not losses.BCE
-    return _LOSSES[type(module)](module) if type(module) in _LOSSES and usual and not smoothed else Autograd(module)
+    if type(module) not in _LOSSES or not usual or smoothed or (low and _LOSSES[type(module)] not in _IN_FP32):
+        return Autograd(module, low=low)
+    loss = _LOSSES[type(module)](module)
+    return Low(loss) if low else loss

@@ -115,7 +115,7 @@ class Trainer:
         if kind := self._kind(step):
             self._flat = Flat(optimizer)
             if kind == "direct":
-                self._net = direct.Net(model, loss)
+                self._net = direct.Net(model, loss, precision=precision)
             else:
                 self._program = self._compile()
         self._mode = torch.inference_mode(self._net is not None)
