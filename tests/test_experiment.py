@@ -1,6 +1,8 @@
 """Whole runs in process: what stands in the run folder, and that it is right."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -156,6 +158,27 @@ def test_combinations_run(tmp_path, overrides):
     _, _, summary = run(tmp_path, "trainer.epochs=1", *overrides)
     assert summary["status"] == "done"
     torch.use_deterministic_algorithms(False)
+
+
+_DENORMALS = """
+import sys, torch
+from dltrain import build, cli
+make = build.make_trainer
+def watched(*args, **kwargs):
+    x = torch.full((1_000_000,), 7, dtype=torch.int32).view(torch.float32)  # 1e-44; written as a number it may be 0
+    kept = (x * 1.0).view(torch.int32) != 0
+    print(torch.get_num_threads(), "threads keep", int(kept.sum()))
+    return make(*args, **kwargs)
+build.make_trainer = watched
+sys.exit(cli.main(["trainer.threads=2", "trainer.max_steps=2", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize(("flush", "kept"), [("true", 0), ("false", 1_000_000)])
+def test_all_threads_of_a_run_flush_denormals(tmp_path, flush, kept):
+    command = [sys.executable, "-c", _DENORMALS, f"trainer.flush_denormal={flush}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"2 threads keep {kept}\n" in done.stdout
 
 
 def test_determinism_holds_for_the_run_that_asks_for_it():

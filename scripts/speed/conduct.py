@@ -109,7 +109,8 @@ def race(
     results = {e.name: Result(e.name, e.kind) for e in entries}
     running: dict[str, Process] = {}
     try:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # this part is not timed
+        at_once = max(1, len(os.sched_getaffinity(0)) // workload.threads)
+        with ThreadPoolExecutor(at_once) as pool:  # this part is not timed
             started = pool.map(lambda entry: _start(entry, workload, folder, device), entries)
             for entry, process in zip(entries, started, strict=True):
                 if isinstance(process, Process):

@@ -62,9 +62,13 @@ def _options(step: str | None, bf16: bool) -> list[str]:
     return [*([f"trainer.step={step}"] if step else []), *(["trainer.precision=bf16"] if bf16 else [])]
 
 
-def everything(task: Task, *, step: str | None = None, bf16: bool = False) -> Contender:
-    """A whole run: folder, loop, validation, log, TensorBoard, checkpoints, and the judgement of the best weights."""
-    plan = make(task, *_options(step, bf16))
+def everything(task: Task, *, step: str | None = None, bf16: bool = False, validate: bool = True) -> Contender:
+    """A whole run: folder, loop, validation, log, TensorBoard, checkpoints, and the judgement of the best weights.
+
+    `validate=False`: only after the last epoch.
+    """
+    seldom = [] if validate else [f"trainer.eval_every={task.workload.epochs}"]
+    plan = make(task, *_options(step, bf16), *seldom)
     last: list[Path] = []
 
     def reset() -> None:

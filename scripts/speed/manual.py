@@ -109,6 +109,7 @@ def _layers(flat: Tensor, shapes: list[torch.Size]) -> list[tuple[Tensor, Tensor
 
 def manual(task: Task, *, bf16: bool = False) -> Contender:
     """`bf16`: products in bfloat16, master weights and Adam in float32."""
+    torch.set_flush_denormal(True)  # before the first work for several threads; JAX has it so by itself
     buffers = Buffers(task, products=torch.bfloat16 if bf16 else torch.float32)
     x, y = tensors(task)
     if bf16:

@@ -347,8 +347,9 @@ def stored(folder: Path) -> Composed:
         raise ConfigError(f"{path} is not the configuration of a run: {_first_line(error)}") from error
     if not OmegaConf.is_dict(cfg):
         raise ConfigError(f"{path} is not the configuration of a run")
-    if OmegaConf.is_dict(cfg.get("trainer")):  # knobs that came after the run: their defaults do what was done before
-        cfg.trainer = OmegaConf.merge(OmegaConf.load(CONFIGS / "trainer" / "default.yaml"), cfg.trainer)
+    if OmegaConf.is_dict(cfg.get("trainer")):  # knobs that came after the run do what was done before
+        defaults = OmegaConf.load(CONFIGS / "trainer" / "default.yaml")
+        cfg.trainer = OmegaConf.merge(defaults, {"flush_denormal": False}, cfg.trainer)
     return Composed(cfg, {}, (), file=path)
 
 

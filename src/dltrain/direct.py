@@ -87,6 +87,7 @@ class Linear:
     def backward(self, delta: Tensor, add: bool) -> Tensor | None:
         outer = torch.mul if len(delta) == 1 else torch.mm  # of one sample each product stands alone
         _leave(self.weight, add, outer, delta.t(), self.a)
+        self.a = None  # of the lowest layer it is the batch, and the next one takes its memory
         if self.bias is not None:
             _leave(self.bias, add, torch.sum, delta, 0)
         return None if self.lowest else torch.mm(delta, self.weight, out=self.below)
@@ -115,6 +116,7 @@ class LowLinear:
 
     def backward(self, delta: Tensor, add: bool) -> Tensor | None:
         _put(self.weight, add, torch.mm(delta.t(), self.a, out=self.gradient))
+        self.a = None
         if self.bias is not None:
             _put(self.bias, add, torch.sum(delta, 0))
         return None if self.lowest else torch.mm(delta, self.low, out=self.below).to(self.given)

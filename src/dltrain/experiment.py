@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from dltrain import build, resuming, runs, storage
+from dltrain import build, evaluation, resuming, runs, storage
 from dltrain.errors import DivergedError, DltrainError, StorageError
 from dltrain.keeper import Keeper
 from dltrain.plan import Plan
@@ -151,6 +151,9 @@ def _judge(session: Session) -> dict[str, Any]:
     model = session.trainer.best_model
     model.load_state_dict(session.keeper.best_weights)
     judged: dict[int, dict[str, float]] = {}  # without a test part, val and test are the same rows
+    names, best = evaluation.METRICS[session.plan.data.task], session.keeper.best_metrics
+    if {*names} <= {*best}:  # their validation has been done
+        judged[id(session.loaders["val"])] = {name: best[name] for name in names}
     for split, loader in session.loaders.items():
         if id(loader) not in judged:
             judged[id(loader)] = session.judge(model, split)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dltrain import checkpoint, evaluation, losses, models, resuming, runs
+from dltrain import build, checkpoint, evaluation, losses, models, resuming, runs
 from dltrain.data.encoding import encode
 from dltrain.data.reading import clean, listed, plain_types, require_columns
 from dltrain.data.stored import Facts, facts, normalise
@@ -225,8 +225,8 @@ def _check(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def set_threads(trained: Trained) -> None:
-    """Gives torch the number of threads that the run had, for the whole process: sums over other numbers of them
-    differ in their last bits. A notebook keeps its own.
+    """Gives torch the number of threads that the run had, and its other switches, for the whole process: sums over
+    other numbers of them differ in their last bits. A notebook keeps its own.
     """
     file, settings = trained.folder / "environment.json", trained.outline.settings
     recorded = runs.read_json(file) if file.is_file() else {}
@@ -234,4 +234,5 @@ def set_threads(trained: Trained) -> None:
     threads = settings.threads or threads
     if type(threads) is int and 0 < threads <= 1024:
         torch.set_num_threads(threads)
+    build.flush_denormals(settings)
     torch.use_deterministic_algorithms(settings.deterministic)

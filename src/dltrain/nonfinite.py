@@ -64,12 +64,13 @@ class Guard:
         seen: that they are finite, or not, from a step that looked, and left its update out, by itself.
         """
         gradients = [] if self._scaled else self._gradients()
-        self._batches, self._epoch = batches, epoch
         if self._late:
+            self._batches, self._epoch = batches, epoch
             largest = nn.utils.get_total_norm([loss, *gradients], norm_type=math.inf)
             self._bad.copy_(torch.maximum(self._bad, 1 - largest.isfinite().float()))
             self._good_steps += 1 - self._bad
         elif not (math.isfinite(loss) and finite(gradients) if seen is None else seen):
+            self._batches, self._epoch = batches, epoch
             raise self._error(self.trainer.steps + 1, loss)
 
     def ask(self) -> None:

@@ -128,6 +128,8 @@ class _Planner:
         nodes = self.nodes
         seed, name, runs_dir, resume = nodes.top()
         settings = nodes.tried("trainer", nodes.knobs("trainer", Settings))
+        if settings:
+            build.flush_denormals(settings)
         regular = nodes.tried("regularisation", nodes.knobs("regularisation", Regularisation))
         parts = {slot: nodes.part(slot) for slot in SLOTS}
         batch_size, workers = nodes.loader()

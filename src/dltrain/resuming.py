@@ -33,6 +33,7 @@ FREE = (  # keys that may change: how long, where, and what is shown; not what i
     "trainer.profile",
     "trainer.step",
     "trainer.threads",
+    "trainer.flush_denormal",
     "trainer.device",
     "data.workers",
     "data.root",

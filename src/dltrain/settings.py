@@ -27,6 +27,7 @@ class Settings:
     accumulate: int
     compile: bool
     deterministic: bool
+    flush_denormal: bool
     threads: int | None
     report_every: float
     eval_every: float

@@ -294,8 +294,8 @@ class Trainer:
                 while self.steps < total and not stop() and (group := list(islice(source, self.accumulate))):
                     self.step(group, epoch)
                     self.pending = due()
-                    for batch in group:
-                        meter.samples += batch[0].shape[0]
+                    meter.samples += sum(len(x) for x, _, _ in group)
+                    del group  # the next batch is gathered into its memory, which is in the cache
                     if progress is not None:
                         progress()
                     if self.pending:

@@ -126,14 +126,17 @@ class TensorLoader:
         if self.shuffle and not whole:  # a full batch has no order
             index = order(self.samples, seed=self.seed, epoch=epoch)
             for part in index[start * self.batch_size :].split(self._gathered):
-                rows = part.to(self.device)
-                x, y = self._normalise(self.x.index_select(0, rows)), self.y.index_select(0, rows)
-                yield from map(Batch, *(t.split(self.batch_size) for t in (x, y, part)))
+                yield from self._gather(part)
         else:
             index = torch.arange(self.samples)
             for low in range(start * self.batch_size, self.samples, self.batch_size):
                 part = slice(low, low + self.batch_size)
                 yield Batch(self._normalise(self.x[part]), self.y[part], index[part])
+
+    def _gather(self, index: Tensor) -> list[Batch]:
+        rows = index.to(self.device)
+        x, y = self._normalise(self.x.index_select(0, rows)), self.y.index_select(0, rows)
+        return list(map(Batch, *(t.split(self.batch_size) for t in (x, y, index))))
 
     def _normalise(self, x: Tensor) -> Tensor:
         return self._late.normalise(x) if self._late else x
