@@ -71,16 +71,44 @@ def test_a_bad_step_is_left_out_and_said(monkeypatch):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+def test_a_bad_step_among_several_is_left_out_with_those_after_it(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    x = X.clone()
+    x[52, 2] = float("inf")  # in the fourth of six batches, which are one program
+
+    def trained(steps):
+        seed_everything(0)
+        model = models.MLP(13, 5, widths=[8])
+        trainer = Trainer(
+            model, losses.CrossEntropy(), optim.SGD(model.parameters(), lr=0.1), step="compiled", clip_value=1
+        )
+        list(trainer.fit(make_loader(Tensors(x, Y), batch_size=16), steps=steps))
+        return trainer
+
+    calls, inner = [], compiled.Program.__call__
+    patched = lambda self, steps, **more: calls.append(len(steps)) or inner(self, steps, **more)  # noqa: E731
+    monkeypatch.setattr(compiled.Program, "__call__", patched)
+    good = trained(3)
+    with pytest.raises(DivergedError, match="step 4: .*the batch itself, sample 4") as caught:
+        trained(7)
+    assert calls == [1, 1, 1, 6, 1]
+    assert caught.value.state["samples"][0].tolist() == list(range(48, 64))
+    assert not all(g.isfinite().all() for g in caught.value.state["gradients"].values())
+    kept = caught.traceback[-1].frame.f_locals["self"].trainer
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters, good.parameters, strict=True))
+    assert kept.steps == 3
+
+
 @needs_compiler
 def test_a_compiled_run_learns_as_a_plain_one_and_resumes_to_the_bit(tmp_path):
     common = ["data=digits", "trainer.epochs=3", "model.norm=batch", "model.dropout=0.1", "data.batch_size=128"]
     common += ["trainer.tensorboard=false", "trainer.threads=1", f"runs_dir={tmp_path}"]
 
     class After:
-        """Stops before the sixteenth step."""
+        """Stops within the second epoch."""
 
         reason = "SIGTERM"
-        left = 30
+        left = 9
 
         def after(self, seconds):
             pass
@@ -98,6 +126,7 @@ def test_a_compiled_run_learns_as_a_plain_one_and_resumes_to_the_bit(tmp_path):
         summary = experiment.train(plan, folder, stop=stop)
         if stop:
             assert summary["status"] == "stopped"
+            assert plan.steps_per_epoch < summary["steps"] < 2 * plan.steps_per_epoch
             experiment.train(plan, folder, resume=True)
         ends.append(outcome(folder))
     plain, whole, resumed = ends
@@ -112,6 +141,11 @@ def test_what_can_not_be_compiled_is_told(monkeypatch):
         Trainer(model, nn.CrossEntropyLoss(), optim.NAdam(model.parameters()), step="compiled")
     with pytest.raises(ConfigError, match=r"trainer.step: .*does not scale losses.*; use auto"):
         make_plan(config.compose(["trainer.step=compiled", "trainer.precision=fp16"]))
+    if compiled.has_compiler():
+        plan = make_plan(config.compose(["trainer.step=compiled"]))
+        assert any("the direct step, as fast with nothing to compile" in note for note in plan.notes)
+        plan = make_plan(config.compose(["trainer.step=compiled", "model=torchvision", "model.name=resnet18"]))
+        assert not any("direct step" in note for note in plan.notes)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     plan = make_plan(config.compose(["trainer.step=compiled"]))
     assert plan.step == "direct"
@@ -125,6 +159,7 @@ def test_two_programs_are_two(monkeypatch):
     for width in (3, 4):
         model = nn.Sequential(nn.Flatten(), nn.Linear(13, width))
         flat = Flat(optim.SGD(model.parameters(), lr=0.1))
-        compiled.Program(model, nn.CrossEntropyLoss(), flat, autocast=torch.no_grad)
+        program = compiled.Program(model, nn.CrossEntropyLoss(), flat, autocast=torch.no_grad)
+        program([[(X, Y % 3)]])
     one, other = (function.__func__.__code__ for function in functions)
     assert one is not other

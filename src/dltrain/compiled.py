@@ -2,9 +2,10 @@
 
 Inductor fuses across the borders of modules, gradients and optimizer, and one call replaces hundreds. It pays where
 calls are most of a step, on small nets; large products are as fast without. Numbers agree with the plain step's to
-rounding, not to the bit; the same program gives the same bits again. Compiling takes tens of seconds, a few where
-torch's cache has the program. It is done for one size of batches: others, such as the last of an epoch, run through
-the same function uncompiled.
+rounding, not to the bit; the same program gives the same bits again. Compiling takes 15 to 30 seconds, 2 to 5 where
+torch's cache has the program: it pays on runs of 100,000 steps. It is done for one size of batches: others, such as
+the last of an epoch, run through the same function uncompiled. Of a tiny net, whose step costs less than the call, one
+program makes several steps.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from dltrain.flat import Flat, Row
 from dltrain.regularisation import Penalty
+
+_TINY = 1 << 21  # multiply-adds of a forward pass; about a call's time
+_FEW = 16  # parameter tensors: a program of several steps takes that much longer to compile
+_AT_ONCE = 8
 
 
 class Program:
@@ -46,48 +51,99 @@ class Program:
         self.clip_value, self.clip_norm, self.penalty = clip_value, clip_norm, penalty
         self._update, self._names = _UPDATES[type(flat.optimizer)]
         # Guards, which ask at each call whether the program still fits, would take as long as the program. What it
-        # rests on does not change: this object, and the sizes that __call__ compares. The function is one of its own,
-        # since programs are found by their function's code.
-        own = types.FunctionType(Program._step.__code__.replace(), globals())
-        self._compiled = torch.compile(
-            types.MethodType(own, self),
-            fullgraph=True,
-            dynamic=False,
-            options={"fallback_random": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
-        )
-        self._rates = [{name: torch.zeros(()) for name in _numbers(row)} for row in flat.rows]
+        # rests on does not change: this object, and the sizes that __call__ compares.
+        self._programs: dict[int, Callable[..., Any]] = {}  # by the number of steps
+        self._rates: list[dict[str, Tensor]] = []
+        self._values: list[Any] = []  # that the rates hold
         self.sizes: list[int] = []  # of the batches to compile for; those of the first call if nobody says
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
 
-    def __call__(self, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor | None, Tensor]:
-        """One update from batches (x, y) whose gradients are averaged.
+    def __call__(
+        self,
+        steps: Sequence[Sequence[tuple[Tensor, Tensor]]],
+        *,
+        schedule: Callable[[int], object] | None = None,
+        eager: bool = False,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """One update or several, each from batches (x, y) whose gradients are averaged.
 
-        Returns scalars: the mean loss, the gradient's norm before it is clipped by it (else None), and whether loss
-        and gradients are finite. Where they are not, the update is left out.
+        schedule(k) sets the optimizer's rates for the k-th of them. Returns the mean losses [steps], the norm of the
+        last gradient before it is clipped by it (else None), and whether loss and gradients are finite [steps].
+        Where they are not, the update is left out, and so are those that follow. eager: not compiled.
         """
-        sizes = [len(x) for x, _ in batches]
+        sizes = [len(x) for x, _ in steps[0]]
         self.sizes = self.sizes or sizes
+        rates = []
+        for k in range(len(steps)):
+            if schedule is not None:
+                schedule(k)
+            rates.append([_numbers(row) for row in self.flat.rows])
+        self._set_rates(rates)
         states = []
-        for row, rates in zip(self.flat.rows, self._rates, strict=True):
-            for name, value in _numbers(row).items():
-                rates[name].fill_(value)
+        for row in self.flat.rows:
             kept = {name: row.counter() if name == "step" else row.buffer(name) for name in self._names(row.group)}
             states.append({"w": row.data, "g": row.grad, **kept})
         with torch.no_grad():
-            return (self._compiled if sizes == self.sizes else self._step)(batches, states, self._rates)
+            run = self._steps if eager or sizes != self.sizes else self._program(len(steps))
+            return run(steps, states, self._rates)
+
+    def steps_at_once(self, steps: int) -> int:
+        """How many of an epoch's steps with whole batches are to be one program: one, unless the net is tiny."""
+        parameters = [p for row in self.flat.rows for p in row.parameters]
+        work = sum(p.numel() for p in parameters) * sum(self.sizes)
+        if work > _TINY or len(parameters) > _FEW:
+            return 1
+        none_left_over = (k for k in range(_AT_ONCE, 3, -1) if steps % k == 0)
+        return next(none_left_over, min(_AT_ONCE, max(1, steps)))
+
+    def _set_rates(self, values: list[Any]) -> None:
+        if values != self._values:
+            self._values = values
+            self._rates = [
+                {name: torch.tensor([row[i][name] for row in values]) for name in values[0][i]}
+                for i in range(len(self.flat.rows))
+            ]
+
+    def _program(self, steps: int) -> Callable[..., Any]:
+        """The compiled function for so many steps."""
+        if steps not in self._programs:
+            # A function of its own, since programs are found by their function's code.
+            own = types.FunctionType(Program._steps.__code__.replace(), globals())
+            self._programs[steps] = torch.compile(
+                types.MethodType(own, self),
+                fullgraph=True,
+                dynamic=False,
+                options={"fallback_random": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
+            )
+        return self._programs[steps]
+
+    def _steps(
+        self,
+        steps: Sequence[Sequence[tuple[Tensor, Tensor]]],
+        states: list[dict[str, Tensor]],
+        rates: list[dict[str, Tensor]],
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        losses, finite, norm = [], [torch.ones((), dtype=torch.bool)], None
+        for k, batches in enumerate(steps):
+            now = [{name: values[k] for name, values in row.items()} for row in rates]
+            loss, norm, good = self._step(batches, states, now, finite[-1])
+            losses.append(loss)
+            finite.append(good)
+        return torch.stack(losses), norm, torch.stack(finite[1:])
 
     def _step(
         self,
         batches: Sequence[tuple[Tensor, Tensor]],
         states: list[dict[str, Tensor]],
         rates: list[dict[str, Tensor]],
+        finite: Tensor,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         loss, norm = self._gradients(batches), None
         rows = [state["g"] for state in states]
         for row, state in zip(self.flat.rows, states, strict=True):
             if self.penalty is not None:
                 state["g"][: row.weights] += self.penalty.gradient(state["w"][: row.weights])
-        finite = loss.isfinite()
+        finite = finite & loss.isfinite()
         for g in rows:
             finite = finite & g.sum().isfinite()
         if self.clip_value is not None:

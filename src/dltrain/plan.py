@@ -307,6 +307,8 @@ class _Planner:
             if why := "trainer.compile=true" if settings.compile else compiled.why_not(model, optimizer, **facts):
                 self.say("trainer.step", f"{why}; use auto")
             elif compiled.has_compiler():
+                if not direct.why_not(model, loss, optimizer, **facts):
+                    self.notes.append("this net can take the direct step, as fast with nothing to compile: step=auto")
                 return "compiled", None
             else:
                 self.notes.append("trainer.step=compiled needs a C++ compiler, and there is none (apt install g++)")

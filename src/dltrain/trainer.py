@@ -130,6 +130,8 @@ class Trainer:
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
+        if self._program is not None:
+            return self._steps([batches], epoch)[0]
         if self.schedule is not None:
             self.schedule.set(self.steps)
         with self._mode:
@@ -141,6 +143,23 @@ class Trainer:
         self.steps += 1
         self.losses.append(loss)
         return loss
+
+    def _steps(self, groups: Sequence[Sequence[tuple[Tensor, Tensor, Tensor]]], epoch: int) -> Tensor:
+        """As many updates by the compiled program; returns their mean losses [steps]."""
+        steps = [[self._transformed(*batch, epoch) for batch in group] for group in groups]
+        first, schedule = self.steps, self.schedule and (lambda k: self.schedule.set(first + k))
+        losses, self._norm, finite = self._program(steps, schedule=schedule)
+        for step, group, loss, good in zip(steps, groups, losses, finite.tolist(), strict=True):
+            if not good and len(groups) > 1:  # once more by itself: the error speaks of its rates and gradients
+                self._program([step], schedule=self.schedule and (lambda k: self.schedule.set(self.steps)), eager=True)
+            self._guard.check(loss, group, epoch, seen=good)
+            self.steps += 1
+            self.losses.append(loss)
+        if self.constraint is not None:
+            self.constraint()
+        if self.ema is not None:
+            self.ema.update()
+        return losses
 
     def _kind(self, step: Step) -> Literal["direct", "compiled"] | None:
         """Which of the two quick steps it is, if any."""
@@ -172,10 +191,6 @@ class Trainer:
             except DivergedError:
                 torch._foreach_copy_([p.detach() for p in self.parameters], before)
                 raise
-        if self._program is not None:
-            loss, self._norm, finite = self._program([self._transformed(*batch, epoch) for batch in batches])
-            self._guard.check(loss, batches, epoch, seen=finite)
-            return loss
         loss = self._gradients(batches, epoch)
         if self._flat is not None:
             self._flat.step()
@@ -263,14 +278,22 @@ class Trainer:
         meter = _Meter(self)
         if self._flat is not None:
             self._flat.attach()
+        at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
         if self._program is not None:
             self._program.sizes = [train.batch_size] * self.accumulate
+            at_once = self._program.steps_at_once(whole) if self.constraint is None and self.ema is None else 1
         self.model.train()
         self.loss.train()
 
         def due() -> bool:
             n = self.steps
             return n % per_epoch == 0 or n % report_every == 0 or n % eval_every == 0 or n == total
+
+        def next_steps() -> int:
+            """How many come next: a program's, where no report stands among them; alike in a resumed run."""
+            n, last = self.steps % per_epoch, self.steps + at_once - 1
+            fit_in = n % at_once == 0 and n + at_once <= whole and last < total
+            return at_once if fit_in and all(self.steps // k == last // k for k in (report_every, eval_every)) else 1
 
         def report() -> Iterator[Record]:
             metrics, last = {}, self.steps == total
@@ -291,13 +314,23 @@ class Trainer:
                 epoch, done = divmod(self.steps, per_epoch)
                 start = done * self.accumulate
                 source = islice(train.epoch(epoch, start), batches - start)
-                while self.steps < total and not stop() and (group := list(islice(source, self.accumulate))):
-                    self.step(group, epoch)
+                while self.steps < total and not stop():
+                    count = next_steps() if at_once > 1 else 1
+                    if not (group := list(islice(source, count * self.accumulate))):
+                        break
+                    if count > 1:
+                        self._steps(
+                            [group[i : i + self.accumulate] for i in range(0, len(group), self.accumulate)], epoch
+                        )
+                    else:
+                        self.step(group, epoch)
                     self.pending = due()
-                    meter.samples += sum(len(x) for x, _, _ in group)
-                    del group  # the next batch is gathered into its memory, which is in the cache
+                    for batch in group:
+                        meter.samples += batch[0].shape[0]
+                    del batch, group  # the next batch is gathered into its memory, which is in the cache
                     if progress is not None:
-                        progress()
+                        for _ in range(count):
+                            progress()
                     if self.pending:
                         yield from report()
                     elif save is not None:
