@@ -89,7 +89,7 @@ def test_a_bad_step_among_several_is_left_out_with_those_after_it(monkeypatch):
     patched = lambda self, steps, **more: calls.append(len(steps)) or inner(self, steps, **more)  # noqa: E731
     monkeypatch.setattr(compiled.Program, "__call__", patched)
     good = trained(3)
-    with pytest.raises(DivergedError, match="step 4: .*the batch itself, sample 4") as caught:
+    with pytest.raises(DivergedError, match=r"step 4: .*the batch itself, sample 4") as caught:
         trained(7)
     assert calls == [1, 1, 1, 6, 1]
     assert caught.value.state["samples"][0].tolist() == list(range(48, 64))
