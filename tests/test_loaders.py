@@ -232,3 +232,40 @@ def test_the_process_ends_promptly_and_takes_its_workers_along(way, code, tmp_pa
     for pid in map(int, done.stdout.split()):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)  # asks only whether it lives
+
+
+class Slow(Dataset):
+    """Samples that take their time to be read."""
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, i: int):
+        time.sleep(0.004)
+        return jitter(torch.full((1, 2, 2), i, dtype=torch.uint8)), i
+
+
+def test_workers_are_as_many_as_reading_needs_and_change_nothing(monkeypatch):
+    monkeypatch.setattr(loaders, "_TRIAL", 0.1)
+    here, measured = (make_loader(Slow(), batch_size=4, shuffle=True, workers=workers) for workers in (0, None))
+    for epoch in range(4):
+        assert_same(batches(here, epoch), batches(measured, epoch))
+    assert measured.workers == len(measured._loader._iterator._workers) == len(os.sched_getaffinity(0))
+    assert_same(batches(here, 1, start=3), batches(measured, 1, start=3))
+
+
+def test_reading_that_is_quick_needs_no_workers(monkeypatch):
+    monkeypatch.setattr(loaders, "_TRIAL", 0.1)
+    loader = make_loader(images(), batch_size=4, transform=jitter, workers=None)
+    for _ in range(2):
+        for _ in loader.epoch():
+            time.sleep(0.05)
+    assert loader.workers == 0
+
+
+@pytest.mark.parametrize(
+    ("reading", "using", "workers"), [(0.2, 0.3, None), (0.1, 2.0, 0), (0.5, 1.0, 1), (3.0, 0.0, "all"), (9, 1, "all")]
+)
+def test_useful_workers(reading, using, workers):
+    want = len(os.sched_getaffinity(0)) if workers == "all" else workers
+    assert loaders._useful_workers(reading, using) == want

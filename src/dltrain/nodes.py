@@ -133,8 +133,8 @@ class Nodes:
             self.say(f"{group}.{key}", message)
         return None if wrong else made
 
-    def loader(self) -> tuple[int | None, int]:
-        """Batch size (None is the whole train part) and number of workers."""
+    def loader(self) -> tuple[int | None, int | None]:
+        """Batch size (None is the whole train part) and number of workers (None is auto)."""
         node = self.cfg.get("data")
         batch_size, workers, wrong = loader_knobs(node if isinstance(node, dict) else {"batch_size": 1})
         for key, message in wrong.items():

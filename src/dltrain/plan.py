@@ -42,7 +42,7 @@ class Plan:
     parts: dict[str, Part]
     data: Data
     batch_size: int | None
-    workers: int
+    workers: int | None  # None: as many as the loader finds useful
     device: torch.device
     monitor: str
     mode: Literal["min", "max"]
@@ -95,7 +95,7 @@ class Outline:
     settings: Settings
     parts: dict[str, Part]
     batch_size: int | None
-    workers: int
+    workers: int | None
 
 
 def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[str]) -> Outline:

@@ -105,13 +105,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def loader_knobs(data: dict[str, Any]) -> tuple[int | None, int, dict[str, str]]:
-    """Batch size (None is the whole train part) and workers of a data node, and what is wrong with them."""
+def loader_knobs(data: dict[str, Any]) -> tuple[int | None, int | None, dict[str, str]]:
+    """Batch size (None is the whole train part) and workers (None is auto) of a data node, and what is wrong there."""
     size, workers, wrong = data.get("batch_size"), data.get("workers", 0), {}
     if size != "full" and (not _is_number(size) or isinstance(size, float) or size < 1):
         wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}"
-    if not _is_number(workers) or isinstance(workers, float) or workers < 0:
-        wrong["workers"] = f"want a whole number, 0 or more; got {workers!r}"
+    if workers != "auto" and (not _is_number(workers) or isinstance(workers, float) or workers < 0):
+        wrong["workers"] = f"want a whole number, 0 or more, or auto; got {workers!r}"
+    workers = None if workers == "auto" else workers
     return (size if "batch_size" not in wrong and size != "full" else None), workers, wrong
 
 

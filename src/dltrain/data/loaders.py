@@ -5,9 +5,11 @@ function of (seed, epoch). A position in a run is therefore two integers, whatev
 from __future__ import annotations
 
 import atexit
+import os
 import random
 import signal
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ from dltrain.errors import DataError
 
 _GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
 _FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch
+
+_TRIAL = 1.0  # seconds of reading and training after which a loader chooses its number of workers
 
 _with_workers: list[DataLoader] = []  # those whose workers are still to be stopped
 
@@ -72,13 +76,14 @@ def make_loader(
     shuffle: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    workers: int = 0,
+    workers: int | None = 0,
     transform: Any = None,
 ) -> TensorLoader | StreamLoader:
     """The loader that suits the split: tensors live on the device, anything else streams through workers.
 
     `batch_size=None` is the whole split at once. `transform` is a per-sample function of an image (uint8
     [C, H, W]) that may draw from torch's, NumPy's and Python's global generators; it makes even tensors stream.
+    `workers=None` measures how many the training keeps busy.
     """
     size = max(1, min(batch_size or len(dataset), len(dataset)))
     if isinstance(dataset, Tensors) and transform is None:
@@ -157,15 +162,19 @@ class StreamLoader:
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
-        workers: int = 0,
+        workers: int | None = 0,
         transform: Any = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
-        self.device = torch.device(device)
+        self.device, self.workers = torch.device(device), workers
         self._normalise = getattr(dataset, "normalise", None)
-        self._positions = _Positions()
-        self._loader = DataLoader(
-            _Seeded(dataset, seed, transform),
+        self._positions, self._dataset = _Positions(), _Seeded(dataset, seed, transform)
+        self._reading = self._using = 0.0  # seconds, until the number of workers is known
+        self._loader = self._open(workers or 0)
+
+    def _open(self, workers: int) -> DataLoader:
+        loader = DataLoader(
+            self._dataset,
             batch_sampler=self._positions,
             num_workers=workers,
             collate_fn=_collate,
@@ -175,10 +184,11 @@ class StreamLoader:
             generator=torch.Generator(),  # otherwise each epoch would draw a seed from the global generator
         )
         if workers:
-            _with_workers.append(self._loader)
+            _with_workers.append(loader)
             # Not left to the garbage collector: in a cycle (a caught exception makes one) it closes the queues first,
             # and the workers never hear that they should end.
-            weakref.finalize(self, _abandon, self._loader).atexit = False
+            weakref.finalize(self, _abandon, loader).atexit = False
+        return loader
 
     def __len__(self) -> int:
         return ceil(self.samples / self.batch_size)
@@ -190,13 +200,48 @@ class StreamLoader:
         index = order(n, seed=self.seed, epoch=epoch) if shuffled else torch.arange(n)
         starts = range(start * self.batch_size, n, self.batch_size)
         parts = (index[low : low + self.batch_size] for low in starts)
-        self._positions.batches = [[(epoch, i) for i in part.tolist()] for part in parts]
-        for batch in self._loader:
+        positions = [[(epoch, i) for i in part.tolist()] for part in parts]
+        if self.workers is None:
+            positions = positions[(yield from self._trial(positions)) :]
+        yield from self._read(positions)
+
+    def _trial(self, positions: list[list[tuple[int, int]]]) -> Iterator[Batch]:
+        """Batches read here, until it is known how many workers the others need; returns how many they were."""
+        batches, done = self._read(positions), 0
+        while self.workers is None and done < len(positions):
+            begin = time.perf_counter()
+            batch = next(batches)
+            end = time.perf_counter()
+            yield batch
+            done += 1
+            if 1 < done < len(positions):  # the first opens files and compiles, and reports follow the last
+                self._reading += end - begin
+                self._using += time.perf_counter() - end
+            self.workers = _useful_workers(self._reading, self._using)
+        if self.workers:
+            self._loader = self._open(self.workers)
+        return done
+
+    def _read(self, positions: list[list[tuple[int, int]]]) -> Iterator[Batch]:
+        self._positions.batches = positions
+        for batch in self._loader if positions else ():
             if isinstance(batch, DataError):
                 raise batch
             x, y, rows = batch
             x, y = x.to(self.device, non_blocking=True), y.to(self.device, non_blocking=True)
             yield Batch(self._normalise(x) if self._normalise else x, y, rows)
+
+
+def _useful_workers(reading: float, using: float) -> int | None:
+    """So many that reading keeps up with what is done with the batches, as far as there are processors; seconds of
+    both so far, and None while they are few.
+    """
+    if reading + using < _TRIAL:
+        return None
+    if reading < 0.1 * using:  # a tenth is then all that could be won
+        return 0
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(ceil(reading / max(using, 1e-9)), processors)
 
 
 class _Positions:
