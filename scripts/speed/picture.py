@@ -59,13 +59,9 @@ def _panel(axes: Any, workload: Workload, results: list[Result]) -> None:
     bars = axes.barh([r.name for r in results], times, color=[_COLOURS[r.kind] for r in results], height=0.74)
     shown = [f"{t:.2f}" if process else f"{t:,.0f}" if t >= 10 else f"{t:.1f}" for t in times]
     axes.bar_label(bars, shown, padding=3, fontsize=9)
-    if process:
-        axes.set_xlim(0, 1.15 * max(times))
-    else:
-        axes.set_xscale("log")
-        axes.set_xlim(min(times) / 2, 3 * max(times))
+    axes.set_xlim(0, 1.15 * max(times))
     axes.set_title(f"{workload.name}: {workload.title}")
-    axes.set_xlabel("seconds" if process else "microseconds per step (logarithmic)")
+    axes.set_xlabel("seconds" if process else "microseconds per step")
     axes.tick_params(axis="y", labelsize=9, length=0)
     axes.grid(False, axis="y")
     for label, result in zip(axes.get_yticklabels(), results, strict=True):

@@ -100,7 +100,7 @@ def _row(r: Result, others: list[Result]) -> str:
 def _floor(workload: Workload, results: dict[str, Result]) -> str:
     """The rate of the matrix products, the bandwidth, and what they leave as the least time of a step."""
     products, moves = (results[name].median if name in results else None for name in (floor.PRODUCTS, floor.BYTES))
-    if not products or not moves:
+    if not products or not moves or floor.operations(workload) < 1e4:  # of a perceptron only the calls are seen
         return ""
     return (
         f"Floor: {floor.operations(workload) / 1e6:,.2f} MFLOP of matrix products at "
