@@ -136,10 +136,7 @@ class Trainer:
             self.schedule.set(self.steps)
         with self._mode:
             loss = self._update(batches, epoch)
-            if self.constraint is not None:
-                self.constraint()
-            if self.ema is not None:
-                self.ema.update()
+            self._after_update()
         self.steps += 1
         self.losses.append(loss)
         return loss
@@ -147,19 +144,22 @@ class Trainer:
     def _steps(self, groups: Sequence[Sequence[tuple[Tensor, Tensor, Tensor]]], epoch: int) -> Tensor:
         """As many updates by the compiled program; returns their mean losses [steps]."""
         steps = [[self._transformed(*batch, epoch) for batch in group] for group in groups]
-        first, schedule = self.steps, self.schedule and (lambda k: self.schedule.set(first + k))
+        schedule = self.schedule and (lambda k: self.schedule.set(self.steps + k))
         losses, self._norm, finite = self._program(steps, schedule=schedule)
         for step, group, loss, good in zip(steps, groups, losses, finite.tolist(), strict=True):
             if not good and len(groups) > 1:  # once more by itself: the error speaks of its rates and gradients
-                self._program([step], schedule=self.schedule and (lambda k: self.schedule.set(self.steps)), eager=True)
+                self._program([step], schedule=schedule, eager=True)
             self._guard.check(loss, group, epoch, seen=good)
             self.steps += 1
             self.losses.append(loss)
+        self._after_update()
+        return losses
+
+    def _after_update(self) -> None:
         if self.constraint is not None:
             self.constraint()
         if self.ema is not None:
             self.ema.update()
-        return losses
 
     def _kind(self, step: Step) -> Literal["direct", "compiled"] | None:
         """Which of the two quick steps it is, if any."""
