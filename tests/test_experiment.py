@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from dltrain import build, checkpoint, config, experiment, runs
+from dltrain import build, checkpoint, config, experiment, report, runs
 from dltrain.errors import ConfigError, DivergedError
 from dltrain.evaluation import evaluate
 from dltrain.plan import make_plan
@@ -100,6 +100,22 @@ def test_early_stopping_stops_and_keeps_the_best(tmp_path):
     assert summary["steps"] < 200 * 7
     assert summary["best"]["step"] < summary["last"]["step"] == summary["steps"]
     assert len(checkpoint.find(folder / "checkpoints", "best")) == 1
+
+
+def test_of_a_large_train_part_some_rows_are_judged(tmp_path, capsys):
+    plan, folder, summary = run(tmp_path, "data=blobs", "data.n=16000", "trainer.epochs=1")
+    assert len(plan.data.train) > 10_000
+    assert summary["rows_judged"] == {"train": 10_000, "val": len(plan.data.val), "test": len(plan.data.test)}
+    assert f"train is judged on 10,000 of its {len(plan.data.train):,} rows" in report.result(plan, folder, summary)
+    x = torch.cat([batch.x for batch in plan_loader(plan, "train").epoch()])
+    assert len(x.unique(dim=0)) == 10_000
+    rows = {tuple(row) for row in plan.data.train.x.tolist()}
+    assert all(tuple(row) in rows for row in x.tolist())
+    again = torch.cat([batch.x for batch in plan_loader(plan, "train").epoch()])
+    assert torch.equal(again, x)
+    few, folder, summary = run(tmp_path, "data=iris", "trainer.epochs=1")
+    assert summary["rows_judged"]["train"] == len(few.data.train)
+    assert "is judged on" not in report.result(few, folder, summary)
 
 
 def test_overfit_batches_learns_them_by_heart(tmp_path):

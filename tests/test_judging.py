@@ -46,6 +46,14 @@ RUNS = {
     "a few batches": ["data=iris", "trainer.overfit_batches=2"],
     "a table": ["data=table", "data.path=houses.csv", "data.target=price", "data.drop=[id]"],
     "streamed images": ["data=image_folder", "data.root=pictures", "data.in_memory=false", "data.image_size=8"],
+    "a few streamed images": [
+        "data=image_folder",
+        "data.root=pictures",
+        "data.in_memory=false",
+        "data.image_size=8",
+        "data.batch_size=8",
+        "trainer.overfit_batches=1",
+    ],
     "images in memory": ["data=image_folder", "data.root=pictures", "data.test=0.4", "data.image_size=8"],
 }
 

@@ -157,7 +157,8 @@ def _judge(session: Session) -> dict[str, Any]:
     for split, loader in session.loaders.items():
         if id(loader) not in judged:
             judged[id(loader)] = session.judge(model, split)
-    return {split: judged[id(loader)] for split, loader in session.loaders.items()}
+    found: dict[str, Any] = {split: judged[id(loader)] for split, loader in session.loaders.items()}
+    return found | {"rows_judged": {split: loader.samples for split, loader in session.loaders.items()}}
 
 
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:

@@ -16,11 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import Subset
 
 from dltrain import build, compiled, direct, evaluation, losses, trials
 from dltrain.config import Composed
-from dltrain.data import Data, Tensors
+from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
 from dltrain.errors import DataError
 from dltrain.nodes import SLOTS, Nodes
@@ -369,7 +368,6 @@ def reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Dat
     """The data and settings of `overfit_batches` or `fast_dev_run`."""
     if settings.fast_dev_run:
         return data, replace(settings, epochs=1, max_steps=None, limit_train_batches=2)
-    few = range(min(len(data.train), settings.overfit_batches * (batch_size or len(data.train))))
-    part = data.train
-    part = replace(part, x=part.x[: len(few)], y=part.y[: len(few)]) if isinstance(part, Tensors) else Subset(part, few)
+    n = len(data.train)
+    part = take(data.train, torch.arange(min(n, settings.overfit_batches * (batch_size or n))))
     return replace(data, train=part, val=part, test=part), settings

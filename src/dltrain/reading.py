@@ -48,7 +48,7 @@ class Run:
     @cached_property
     def environment(self) -> dict[str, Any]:
         """What environment.json holds; empty where there is none."""
-        return _node(read_json(self.folder / "environment.json")[0])
+        return node(read_json(self.folder / "environment.json")[0])
 
     @cached_property
     def overrides(self) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ class Run:
 
         Of a run that has not ended, best and last are those of its log.
         """
-        parts = {part: _node(self.summary.get(part)) for part in ("best", "last", "train", "val", "test")}
+        parts = {part: node(self.summary.get(part)) for part in ("best", "last", "train", "val", "test")}
         if not parts["last"]:
             parts["best"], parts["last"] = self._logged()
         found = {f"{part}/{name}": value for part, node in parts.items() for name, value in node.items()}
@@ -144,14 +144,14 @@ def read(folder: Path, sweep: Path | None = None) -> Run:
     """What a run folder says."""
     summary, fault = read_json(folder / "summary.json")
     if is_alive(folder):
-        return Run(folder, "running", "", _node(summary), sweep)
+        return Run(folder, "running", "", node(summary), sweep)
     if fault:
         return Run(folder, "damaged", fault, {}, sweep)
     if summary is not None and not (isinstance(summary, dict) and summary.get("status") in STATUSES):
         return Run(folder, "damaged", "summary.json is not the summary of a run", {}, sweep)
     status = summary["status"] if summary else "running"
     if status == "running":  # and nobody holds it
-        return Run(folder, "killed", "", _node(summary), sweep)
+        return Run(folder, "killed", "", node(summary), sweep)
     reason = summary.get("error", summary.get("reason", ""))
     return Run(folder, status, reason if isinstance(reason, str) else "", summary, sweep)
 
@@ -355,7 +355,7 @@ def _scalar(text: str) -> Any:
         return text
 
 
-def _node(value: Any) -> dict[str, Any]:
+def node(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 

@@ -114,8 +114,10 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
         if best
         else f"no epoch had a finite {plan.monitor}"
     )
+    few, all_of_it = summary["rows_judged"]["train"], len(plan.data.train)
     lines = [
         _text(table),
+        *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
         f"run folder   {folder}",
         f"curves       tensorboard --logdir {plan.runs_dir}",

@@ -96,10 +96,14 @@ def _run_page(run: Run, *, allow: list[str], seconds: float) -> str:
 
 
 def _notes(run: Run) -> list[str]:
-    """What was said of the data."""
-    data, _ = reading.read_json(run.folder / "data.json")
-    notes = data.get("notes") if isinstance(data, dict) else None
-    return [str(note) for note in notes] if isinstance(notes, list) else []
+    """What was said of the data, and on how much of the train part the best weights were judged."""
+    data = reading.node(reading.read_json(run.folder / "data.json")[0])
+    said = data.get("notes")
+    notes = [str(note) for note in said] if isinstance(said, list) else []
+    have, judged = (reading.node(x).get("train") for x in (data.get("rows"), run.summary.get("rows_judged")))
+    if have != judged is not None:
+        notes.append(f"train is judged on {judged} of its {have} rows")
+    return notes
 
 
 def _sweep_page(folder: Path) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.data import Subset
 
 from dltrain import models, optim
-from dltrain.data import Data, Tensors
+from dltrain.data import Data, Tensors, take
 from dltrain.data.loaders import make_loader
 from dltrain.errors import DataError
 from dltrain.mistakes import reason
@@ -30,8 +29,8 @@ def stand_in(optimizer: Part) -> torch.optim.Optimizer:
 
 def few(data: Data) -> tuple[Tensor, Tensor]:
     """The first two training samples (x, y) as the trainer gets them."""
-    x, y, _ = next(make_loader(Subset(data.train, range(min(2, len(data.train)))), batch_size=2).epoch())
-    return (data.train.normalise(x) if isinstance(data.train, Tensors) else x), y
+    x, y, _ = next(make_loader(take(data.train, torch.arange(min(2, len(data.train)))), batch_size=2).epoch())
+    return x, y
 
 
 def loss(function: nn.Module, outputs: int, y: Tensor) -> None:

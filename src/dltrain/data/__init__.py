@@ -6,7 +6,7 @@ quantiles, imputation) is fitted on the train part alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from math import ceil, prod
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from dltrain.data.shuffling import shuffled, stratified
 from dltrain.errors import DataError
@@ -48,6 +48,16 @@ class Tensors(Dataset):
             return x
         mean, std = (t.to(x.device).view(-1, 1, 1) for t in (self.mean, self.std))
         return x.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def take(split: Dataset, rows: Tensor) -> Dataset:
+    """These rows of a split alone, int64 [m], in their order; raw images stay what the loader normalises."""
+    if isinstance(split, Tensors):
+        return replace(split, x=split.x[rows], y=split.y[rows])
+    part = Subset(split, rows.tolist())
+    if hasattr(split, "normalise"):
+        part.normalise = split.normalise
+    return part
 
 
 @dataclass(frozen=True)
