@@ -212,13 +212,14 @@ def test_gradients_are_the_slope_of_the_loss(name):
             assert (values[1] - values[0]) / (2 * width) == pytest.approx(gradient[i].item(), abs=1e-7, rel=1e-5)
 
 
-def test_what_others_put_in_place_is_taken_in():
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_others_put_in_place_is_taken_in(name):
     """Weights and optimizer state that were replaced between two calls of fit."""
     ends = []
     for step in ("plain", "direct"):
         seed_everything(0)
         model = mlp()()
-        trainer = Trainer(model, nn.CrossEntropyLoss(), adamw(model), step=step)
+        trainer = Trainer(model, nn.CrossEntropyLoss(), OPTIMIZERS[name](model), step=step)
         loader = make_loader(Tensors(X, CLASS), batch_size=32, shuffle=True, seed=0)
         list(trainer.fit(loader, epochs=1))
         for p in model.parameters():

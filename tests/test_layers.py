@@ -17,6 +17,7 @@ ENGINE = (
     "direct_losses",
     "flat",
     "compiled",
+    "records",
     "trainer",
     "checkpoint",
     "tracking",

@@ -76,7 +76,7 @@ def test_a_bad_gradient_with_a_good_loss_is_met_too():
 def test_held_back_on_the_device_no_later_update_is_made_either():
     model = net()
     trainer = Trainer(model, nn.CrossEntropyLoss(), AdamW(model.parameters(), lr=0.1, fused=True))
-    trainer._guard.hold()  # as on a GPU; the fused optimizers of the CPU know the same flag
+    trainer.guard.hold()  # as on a GPU; the fused optimizers of the CPU know the same flag
     for _ in range(3):
         trainer.step(batch())
     trainer.state_dict()

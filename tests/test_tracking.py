@@ -7,8 +7,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from dltrain.records import Record
 from dltrain.tracking import Tracker
-from dltrain.trainer import Record
 
 
 def record(step, loss=0.5, steps=100, **metrics):

@@ -16,7 +16,7 @@ _LAZY = {  # name -> module, imported at first use: `dltrain --help` must not wa
     "Penalty": "regularisation",
     "Perceptron": "models",
     "PureSchedule": "schedules",
-    "Record": "trainer",
+    "Record": "records",
     "TorchSchedule": "schedules",
     "Trainer": "trainer",
     "evaluate": "evaluation",

@@ -1,11 +1,11 @@
 """The whole step of any module as one compiled program: forward, backward, penalty, clipping and update.
 
 Inductor fuses across the borders of modules, gradients and optimizer, and one call replaces hundreds. It pays where
-calls are most of a step, on small nets; large products are as fast without. Numbers agree with the plain step's to
-rounding, not to the bit; the same program gives the same bits again. Compiling takes 15 to 30 seconds, 2 to 5 where
-torch's cache has the program: it pays on runs of 100,000 steps. It is done for one size of batches: others, such as
-the last of an epoch, run through the same function uncompiled. Of a tiny net, whose step costs less than the call, one
-program makes several steps.
+calls are most of a step, on small nets; large products are as fast without. Of a small net one program makes many
+steps: a scan, whose body is compiled once. Numbers agree with the plain step's to rounding, not to the bit; the same
+program gives the same bits again. Compiling takes about 15 seconds, 2 to 5 where torch's cache has the program: it
+pays on runs of 50,000 steps. A program is for one size of batches and one number of steps; the Trainer makes what is
+left over, such as the last batch of an epoch, without it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import textwrap
 import types
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
 from torch.func import functional_call, grad_and_value
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from dltrain.flat import Flat, Row
 from dltrain.regularisation import Penalty
 
-_TINY = 1 << 21  # multiply-adds of a forward pass; about a call's time
-_FEW = 16  # parameter tensors: a program of several steps takes that much longer to compile
-_AT_ONCE = 8
+_AT_ONCE = 64
+_WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one program, and bytes of its batches
+_FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
+
+Batches = Sequence[tuple[Tensor, Tensor]]
 
 
 class Program:
@@ -50,51 +55,54 @@ class Program:
         self.model, self.loss, self.flat, self.autocast = model, loss, flat, autocast
         self.clip_value, self.clip_norm, self.penalty = clip_value, clip_norm, penalty
         self._update, self._names = _UPDATES[type(flat.optimizer)]
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        self._layout = [[(names[p], p.shape) for p in row.parameters] for row in flat.rows]
         # Guards, which ask at each call whether the program still fits, would take as long as the program. What it
-        # rests on does not change: this object, and the sizes that __call__ compares.
+        # rests on does not change: this object, the number of steps, and the sizes that `takes` compares.
         self._programs: dict[int, Callable[..., Any]] = {}  # by the number of steps
         self._rates: list[dict[str, Tensor]] = []
         self._values: list[Any] = []  # that the rates hold
-        self.sizes: list[int] = []  # of the batches to compile for; those of the first call if nobody says
+        self.sizes: list[int] = []  # of the batches to compile for; those of the first step if nobody says
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
 
+    def takes(self, batches: Sequence[Any]) -> bool:
+        """Whether a step from these batches is one that the program makes."""
+        sizes = [len(batch[0]) for batch in batches]
+        self.sizes = self.sizes or sizes
+        return sizes == self.sizes
+
     def __call__(
-        self,
-        steps: Sequence[Sequence[tuple[Tensor, Tensor]]],
-        *,
-        schedule: Callable[[int], object] | None = None,
-        eager: bool = False,
+        self, steps: Sequence[Batches], *, schedule: Callable[[int], object] | None = None
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """One update or several, each from batches (x, y) whose gradients are averaged.
 
         schedule(k) sets the optimizer's rates for the k-th of them. Returns the mean losses [steps], the norm of the
         last gradient before it is clipped by it (else None), and whether loss and gradients are finite [steps].
-        Where they are not, the update is left out, and so are those that follow. eager: not compiled.
+        Where they are not, the update is left out, and so are those that follow.
         """
-        sizes = [len(x) for x, _ in steps[0]]
-        self.sizes = self.sizes or sizes
         rates = []
         for k in range(len(steps)):
             if schedule is not None:
                 schedule(k)
             rates.append([_numbers(row) for row in self.flat.rows])
         self._set_rates(rates)
-        states = []
+        rows = []
         for row in self.flat.rows:
             kept = {name: row.counter() if name == "step" else row.buffer(name) for name in self._names(row.group)}
-            states.append({"w": row.data, "g": row.grad, **kept})
+            rows.append({"w": row.data, "g": row.grad, **kept})
+        state = {"rows": rows, "buffers": dict(self.model.named_buffers())}
+        batches = [tuple(map(torch.stack, zip(*batch, strict=True))) for batch in zip(*steps, strict=True)]
         with torch.no_grad():
-            run = self._steps if eager or sizes != self.sizes else self._program(len(steps))
-            return run(steps, states, self._rates)
+            return self._run(len(steps), state, batches, self._rates)
 
-    def steps_at_once(self, steps: int) -> int:
-        """How many of an epoch's steps with whole batches are to be one program: one, unless the net is tiny."""
-        parameters = [p for row in self.flat.rows for p in row.parameters]
-        work = sum(p.numel() for p in parameters) * sum(self.sizes)
-        if work > _TINY or len(parameters) > _FEW:
+    def steps_at_once(self, steps: int, batch_bytes: int) -> int:
+        """How many of so many steps in a row are to be one program, of batches of so many bytes."""
+        work = sum(p.numel() for row in self.flat.rows for p in row.parameters) * sum(self.sizes)
+        most = min(_AT_ONCE, _WORK // work, _BYTES // (batch_bytes * len(self.sizes)))
+        if most < _FEW:
             return 1
-        none_left_over = (k for k in range(_AT_ONCE, 3, -1) if steps % k == 0)
-        return next(none_left_over, min(_AT_ONCE, max(1, steps)))
+        # A call costs about as much as two steps, and one of the plain steps for what is left over as ten.
+        return min(range(1, most + 1), key=lambda k: 2 * (steps // k) + 9 * (steps % k))
 
     def _set_rates(self, values: list[Any]) -> None:
         if values != self._values:
@@ -104,74 +112,96 @@ class Program:
                 for i in range(len(self.flat.rows))
             ]
 
-    def _program(self, steps: int) -> Callable[..., Any]:
-        """The compiled function for so many steps."""
-        if steps not in self._programs:
-            # A function of its own, since programs are found by their function's code.
-            own = types.FunctionType(Program._steps.__code__.replace(), globals())
-            self._programs[steps] = torch.compile(
-                types.MethodType(own, self),
-                fullgraph=True,
-                dynamic=False,
-                options={"fallback_random": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe},
-            )
-        return self._programs[steps]
+    def _run(self, steps: int, *given: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        if steps in self._programs:
+            return self._programs[steps](*given)
+        self._programs[steps] = self._compiled(Program._one if steps == 1 else Program._several)
+        try:
+            return self._programs[steps](*given)
+        except Exception as error:
+            if steps == 1:
+                raise
+            # Scans are new in torch: 2.14 knows none whose body draws random numbers twice in the generator's order.
+            self._programs[steps] = self._one_by_one
+            why = textwrap.shorten(str(error).partition("\n")[0], 160) or type(error).__name__
+            warnings.warn(f"each step has a call of its own; several in one program: {why}", stacklevel=2)
+            return self._one_by_one(*given)
 
-    def _steps(
-        self,
-        steps: Sequence[Sequence[tuple[Tensor, Tensor]]],
-        states: list[dict[str, Tensor]],
-        rates: list[dict[str, Tensor]],
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        losses, finite, norm = [], [torch.ones((), dtype=torch.bool)], None
-        for k, batches in enumerate(steps):
-            now = [{name: values[k] for name, values in row.items()} for row in rates]
-            loss, norm, good = self._step(batches, states, now, finite[-1])
-            losses.append(loss)
-            finite.append(good)
-        return torch.stack(losses), norm, torch.stack(finite[1:])
+    def _compiled(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        # A function of its own, since programs are found by their function's code.
+        own = types.FunctionType(method.__code__.replace(), globals())
+        options = {"fallback_random": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+        if method is Program._several:
+            options["cpp_wrapper"] = True  # the scan's loop is then C++, not Python
+        return torch.compile(types.MethodType(own, self), fullgraph=True, dynamic=False, options=options)
 
-    def _step(
-        self,
-        batches: Sequence[tuple[Tensor, Tensor]],
-        states: list[dict[str, Tensor]],
-        rates: list[dict[str, Tensor]],
-        finite: Tensor,
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
-        loss, norm = self._gradients(batches), None
-        rows = [state["g"] for state in states]
-        for row, state in zip(self.flat.rows, states, strict=True):
-            if self.penalty is not None:
-                state["g"][: row.weights] += self.penalty.gradient(state["w"][: row.weights])
-        finite = finite & loss.isfinite()
-        for g in rows:
+    def _one_by_one(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        made: list[tuple[Tensor, Tensor | None, Tensor]] = []
+        for k in range(len(batches[0][0])):
+            of_step = [[t[k : k + 1] for t in batch] for batch in batches]
+            made.append(self._run(1, state, of_step, [{name: v[k : k + 1] for name, v in r.items()} for r in rates]))
+            if not made[-1][2]:
+                break
+        return torch.cat([m[0] for m in made]), made[-1][1], torch.cat([m[2] for m in made])
+
+    def _one(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        first = [(x[0], y[0]) for x, y in batches], [{name: values[0] for name, values in r.items()} for r in rates]
+        end, (loss, finite) = self._step(_start(state, self.clip_norm), first)
+        return self._leave(state, end, loss[None], finite[None])
+
+    def _several(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        end, (losses, finite) = scan(self._step, _start(state, self.clip_norm), (batches, rates))
+        return self._leave(state, end, losses, finite)
+
+    def _leave(self, state: Any, end: Any, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Writes the state that the steps have led to where the old one stands."""
+        for old, new in zip([*state["rows"], state["buffers"]], [*end["rows"], end["buffers"]], strict=True):
+            for name, value in old.items():
+                value.copy_(new[name])
+        return losses, end.get("norm"), finite
+
+    def _step(self, state: Any, given: Any) -> tuple[Any, tuple[Tensor, Tensor]]:
+        """The state after one step, its mean loss, and whether it was finite; changes nothing in place."""
+        batches, rates = given
+        loss, gradients, buffers = self._gradients(state, batches)
+        finite = state["finite"] & loss.isfinite()
+        for g in gradients:
             finite = finite & g.sum().isfinite()
         if self.clip_value is not None:
-            for g in rows:
-                g.clamp_(-self.clip_value, self.clip_value)
+            gradients = [g.clamp(-self.clip_value, self.clip_value) for g in gradients]
+        more = {}
         if self.clip_norm is not None:
-            norm = torch.stack([torch.linalg.vector_norm(g) for g in rows]).norm()
-            for g in rows:
-                g.mul_((self.clip_norm / (norm + 1e-6)).clamp(max=1.0))
-        for row, state, numbers in zip(self.flat.rows, states, rates, strict=True):
-            for name, value in self._update(state, numbers, row.group).items():
-                state[name].copy_(torch.where(finite, value, state[name]))
-        return loss, norm, finite
+            norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
+            gradients = [g * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0) for g in gradients]
+            more["norm"] = torch.where(finite, norm, state["norm"])
+        rows = []
+        for row, old, g, numbers in zip(self.flat.rows, state["rows"], gradients, rates, strict=True):
+            new = {"g": g, **self._update(old | {"g": g}, numbers, row.group)}
+            rows.append({name: torch.where(finite, new[name], old[name]) for name in old})
+        kept = {name: torch.where(finite, buffers[name], old) for name, old in state["buffers"].items()}
+        return {"rows": rows, "buffers": kept, "finite": finite, **more}, (loss.clone(), finite.clone())
 
-    def _gradients(self, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Leaves the gradients of the mean loss in `.grad`; returns that loss."""
-        parameters = dict(self.model.named_parameters())
-        buffers = dict(self.model.named_buffers())
-        samples, mean = sum(len(x) for x, _ in batches), torch.zeros(())
-        for i, (x, y) in enumerate(batches):
+    def _gradients(self, state: Any, batches: Batches) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """The mean loss, the gradient of it and the penalty for each row, and the buffers after it."""
+        parameters = {}
+        for layout, row in zip(self._layout, state["rows"], strict=True):
+            pieces = row["w"].split([shape.numel() for _, shape in layout])
+            parameters |= {name: piece.view(shape) for (name, shape), piece in zip(layout, pieces, strict=True)}
+        buffers, total, loss = state["buffers"], None, torch.zeros(())
+        samples = sum(len(x) for x, _ in batches)
+        for x, y in batches:
             derived = grad_and_value(self._objective, has_aux=True)
-            gradients, (loss, moved) = derived(parameters, buffers, x, y, len(x) / samples)
-            for name, parameter in parameters.items():
-                (parameter.grad.add_ if i else parameter.grad.copy_)(gradients[name])
-            for name, value in moved.items():
-                buffers[name].copy_(value)
-            mean = mean + loss
-        return mean
+            found, (part, buffers) = derived(parameters, buffers, x, y, len(x) / samples)
+            total = found if total is None else {name: total[name] + g for name, g in found.items()}
+            loss = loss + part
+        gradients = []
+        for layout, row, held in zip(self._layout, state["rows"], self.flat.rows, strict=True):
+            g = torch.cat([total[name].reshape(-1) for name, _ in layout])
+            if self.penalty is not None:
+                n = held.weights
+                g = torch.cat([g[:n] + self.penalty.gradient(row["w"][:n]), g[n:]])
+            gradients.append(g)
+        return loss, gradients, buffers
 
     def _objective(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor, share: float
@@ -180,6 +210,12 @@ class Program:
         with self.autocast():
             loss = self.loss(functional_call(self.model, (parameters, moved), (x,)), y)
         return loss.float() * share, moved
+
+
+def _start(state: dict[str, Any], clip_norm: float | None) -> dict[str, Any]:
+    """The state with what is only known on the way: whether all steps were finite, and the gradient's norm."""
+    more = {} if clip_norm is None else {"norm": torch.zeros(())}
+    return {**state, "finite": torch.ones((), dtype=torch.bool), **more}
 
 
 # -- updates: the new weights and state of a row. w: weights, g: gradient; r: what a schedule may change ----------

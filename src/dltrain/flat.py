@@ -18,13 +18,14 @@ class Flat:
     """Lays an optimizer's parameters out in rows, one for each of its groups, and updates them.
 
     Parameters become views of a row, weights before what has fewer than two dimensions, and so do their `.grad`.
-    An optimizer without a rule here updates the views by itself.
+    An optimizer without a rule here updates the views by itself, and keeps its state as it is.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, *, exact: bool = True) -> None:
+        """exact: only by a rule that gives the bits which the optimizer, set as it is, would give."""
         self.optimizer = optimizer
-        self.rows = [Row(optimizer, group) for group in optimizer.param_groups]
-        self._rule = _rule(optimizer)
+        self._rule = _rule(optimizer) if exact else _RULES.get(type(optimizer))
+        self.rows = [Row(optimizer, group, keeps_state=self._rule is not None) for group in optimizer.param_groups]
 
     def attach(self) -> None:
         """Takes in what others have put in the place of our views: weights, gradients, optimizer state."""
@@ -48,8 +49,8 @@ class Flat:
 class Row:
     """One group: `data`, `grad` and each `state` are as long as its parameters together; `step` counts updates."""
 
-    def __init__(self, optimizer: Optimizer, group: dict[str, Any]) -> None:
-        self.optimizer, self.group = optimizer, group
+    def __init__(self, optimizer: Optimizer, group: dict[str, Any], *, keeps_state: bool = True) -> None:
+        self.optimizer, self.group, self.keeps_state = optimizer, group, keeps_state
         self.parameters = sorted(group["params"], key=lambda p: p.ndim < 2)
         self._sizes = [p.numel() for p in self.parameters]
         self.data = torch.cat([p.detach().reshape(-1) for p in self.parameters])
@@ -75,6 +76,8 @@ class Row:
                 p.data = data
             if p.grad is None or p.grad.data_ptr() != grad.data_ptr():
                 p.grad = grad
+        if not self.keeps_state:
+            return
         states = [self.optimizer.state.get(p, {}) for p in self.parameters]
         steps = {float(s["step"]) for s in states if "step" in s}
         self.uniform = len({tuple(s) for s in states}) == 1 and len(steps) <= 1

@@ -11,8 +11,9 @@ from typing import Any
 from dltrain import checkpoint, resuming, storage
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.plan import Plan
+from dltrain.records import Record
 from dltrain.state import check
-from dltrain.trainer import Record, Trainer
+from dltrain.trainer import Trainer
 
 
 class Keeper:

@@ -51,25 +51,15 @@ class Guard:
         if not self._scaled:
             self.trainer.optimizer.grad_scale, self.trainer.optimizer.found_inf = None, self._bad
 
-    def check(
-        self,
-        loss: Tensor,
-        batches: Sequence[tuple[Tensor, Tensor, Tensor]],
-        epoch: int,
-        *,
-        seen: Tensor | None = None,
-    ) -> None:
-        """Raises DivergedError, or holds the update back, if the loss or a gradient is not finite.
-
-        seen: that they are finite, or not, from a step that looked, and left its update out, by itself.
-        """
+    def check(self, loss: Tensor, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> None:
+        """Raises DivergedError, or holds the update back, if the loss or a gradient is not finite."""
         gradients = [] if self._scaled else self._gradients()
         if self._late:
             self._batches, self._epoch = batches, epoch
             largest = nn.utils.get_total_norm([loss, *gradients], norm_type=math.inf)
             self._bad.copy_(torch.maximum(self._bad, 1 - largest.isfinite().float()))
             self._good_steps += 1 - self._bad
-        elif not (math.isfinite(loss) and finite(gradients) if seen is None else seen):
+        elif not (math.isfinite(loss) and finite(gradients)):
             self._batches, self._epoch = batches, epoch
             raise self._error(self.trainer.steps + 1, loss)
 

@@ -307,7 +307,7 @@ class _Planner:
                 self.say("trainer.step", f"{why}; use auto")
             elif compiled.has_compiler():
                 if not direct.why_not(model, loss, optimizer, **facts):
-                    self.notes.append("this net can take the direct step, as fast with nothing to compile: step=auto")
+                    self.notes.append("this net can take the direct step, with nothing to compile: step=auto")
                 return "compiled", None
             else:
                 self.notes.append("trainer.step=compiled needs a C++ compiler, and there is none (apt install g++)")

@@ -53,7 +53,7 @@ def describe(plan: Plan) -> str:
 _STEPS = {
     "plain": "plain",
     "direct": "direct, without autograd",
-    "compiled": "compiled: the first one takes up to a minute",
+    "compiled": "compiled: the first takes 10 to 30 seconds",
 }
 
 

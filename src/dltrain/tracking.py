@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dltrain import storage
-from dltrain.trainer import Record
+from dltrain.records import Record
 
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: their writing costs 30 microseconds each

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -24,6 +22,7 @@ from torch.optim import LBFGS, Optimizer
 from dltrain import compiled, direct, nonfinite
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.flat import Flat
+from dltrain.records import Meter, Record
 from dltrain.regularisation import Penalty
 from dltrain.state import check, check_optimizer, check_random_state, random_state, set_random_state
 
@@ -36,23 +35,11 @@ class Loader(Protocol):
 
     samples: int
     batch_size: int  # of all batches but the last
+    batch_bytes: int | None  # of such a batch's input; None where it is not held in memory
 
     def __len__(self) -> int: ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]: ...
-
-
-@dataclass(frozen=True)
-class Record:
-    """One report: `metrics` by name (train/loss, train/lr, val/loss, ...), and the loss of each step since the last.
-
-    `step` counts optimizer updates done, `epoch` is the same in passes over the data; `losses` is float32 [steps].
-    """
-
-    step: int
-    epoch: float
-    metrics: dict[str, float]
-    losses: Tensor
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
@@ -112,14 +99,14 @@ class Trainer:
         self._flat: Flat | None = None
         self._net: direct.Net | None = None
         self._program: compiled.Program | None = None
-        if kind := self._kind(step):
-            self._flat = Flat(optimizer)
-            if kind == "direct":
+        if kinds := self._kinds(step):
+            self._flat = Flat(optimizer, exact="compiled" not in kinds)
+            if "direct" in kinds:
                 self._net = direct.Net(model, loss, precision=precision)
-            else:
+            if "compiled" in kinds:
                 self._program = self._compile()
         self._mode = torch.inference_mode(self._net is not None)
-        self._guard = nonfinite.Guard(self)
+        self.guard = nonfinite.Guard(self)
 
     # -- the step ----------------------------------------------------------------------------------------------
 
@@ -130,8 +117,11 @@ class Trainer:
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
-        if self._program is not None:
+        if self._program is not None and self._program.takes(batches):
             return self._steps([batches], epoch)[0]
+        return self._single(batches, epoch)
+
+    def _single(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         if self.schedule is not None:
             self.schedule.set(self.steps)
         with self._mode:
@@ -146,14 +136,15 @@ class Trainer:
         steps = [[self._transformed(*batch, epoch) for batch in group] for group in groups]
         schedule = self.schedule and (lambda k: self.schedule.set(self.steps + k))
         losses, self._norm, finite = self._program(steps, schedule=schedule)
-        for step, group, loss, good in zip(steps, groups, losses, finite.tolist(), strict=True):
-            if not good and len(groups) > 1:  # once more by itself: the error speaks of its rates and gradients
-                self._program([step], schedule=schedule, eager=True)
-            self._guard.check(loss, group, epoch, seen=good)
-            self.steps += 1
-            self.losses.append(loss)
-        self._after_update()
-        return losses
+        good = len(groups) if finite.all() else int(finite.long().argmin())
+        self.losses.extend(losses[:good])
+        self.steps += good
+        if good:
+            self._after_update()
+        if good == len(groups):
+            return losses
+        # What was left out is made once more without the program: the bad step then says what was wrong with it.
+        return torch.stack([*losses[:good], *(self._single(group, epoch) for group in groups[good:])])
 
     def _after_update(self) -> None:
         if self.constraint is not None:
@@ -161,20 +152,19 @@ class Trainer:
         if self.ema is not None:
             self.ema.update()
 
-    def _kind(self, step: Step) -> Literal["direct", "compiled"] | None:
-        """Which of the two quick steps it is, if any."""
+    def _kinds(self, step: Step) -> set[str]:
+        """Which of the two quick steps there are. Beside a program the direct one makes what is left over."""
         if step == "plain":
-            return None
+            return set()
         facts = {"precision": self.precision, "device": self.device}
+        why = {"direct": direct.why_not(self.model, self.loss, self.optimizer, **facts)}
         if step == "compiled":
-            why = compiled.why_not(self.model, self.optimizer, **facts)
-        else:
-            why = direct.why_not(self.model, self.loss, self.optimizer, **facts)
+            why["compiled"] = compiled.why_not(self.model, self.optimizer, **facts)
         if {*map(id, self.parameters)} != {*map(id, self.model.parameters())}:
-            why = why or "the optimizer has other parameters than the model"
-        if why and step != "auto":
-            raise ValueError(f"step={step}: {why}; use auto or plain")
-        return None if why else "compiled" if step == "compiled" else "direct"
+            why = {kind: reason or "the optimizer has other parameters than the model" for kind, reason in why.items()}
+        if reason := why.get(step):
+            raise ValueError(f"step={step}: {reason}; use auto or plain")
+        return {kind for kind, reason in why.items() if not reason}
 
     def _compile(self) -> compiled.Program:
         clipping = {"clip_value": self.clip_value, "clip_norm": self.clip_norm}
@@ -202,7 +192,7 @@ class Trainer:
     def _gradients(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         """Leaves the clipped gradient of the mean loss (plus the penalty) in `.grad`; returns that mean loss."""
         if self._net is None:
-            self.optimizer.zero_grad()
+            self._zero_gradients()
         samples, mean = sum(len(x) for x, _, _ in batches) if len(batches) > 1 else 0, None
         backward = self._plain if self._net is None else self._direct
         for i, batch in enumerate(batches):
@@ -211,9 +201,15 @@ class Trainer:
             mean = loss if mean is None else mean + loss
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
-        self._guard.check(mean, batches, epoch)
+        self.guard.check(mean, batches, epoch)
         self._clip()
         return mean
+
+    def _zero_gradients(self) -> None:
+        if self._flat is None:
+            self.optimizer.zero_grad()
+        else:
+            torch._foreach_zero_(self._flat.gradients)
 
     def _transformed(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         return (x, y) if self.transform is None else self.transform(x, y, index, epoch)
@@ -275,13 +271,14 @@ class Trainer:
         per_epoch = math.ceil(batches / self.accumulate)
         total = steps if steps is not None else round((epochs or 1) * per_epoch)
         report_every, eval_every = report_every or per_epoch, eval_every or per_epoch
-        meter = _Meter(self)
+        meter = Meter(self)
         if self._flat is not None:
             self._flat.attach()
         at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
         if self._program is not None:
             self._program.sizes = [train.batch_size] * self.accumulate
-            at_once = self._program.steps_at_once(whole) if self.constraint is None and self.ema is None else 1
+            if self.constraint is None and self.ema is None and (size := train.batch_bytes):
+                at_once = self._program.steps_at_once(min(whole, report_every, eval_every), size)
         self.model.train()
         self.loss.train()
 
@@ -291,9 +288,9 @@ class Trainer:
 
         def next_steps() -> int:
             """How many come next: a program's, where no report stands among them; alike in a resumed run."""
-            n, last = self.steps % per_epoch, self.steps + at_once - 1
-            fit_in = n % at_once == 0 and n + at_once <= whole and last < total
-            return at_once if fit_in and all(self.steps // k == last // k for k in (report_every, eval_every)) else 1
+            n, last = self.steps, self.steps + at_once - 1
+            fit_in = n % per_epoch + at_once <= whole and last < total
+            return at_once if fit_in and all(n // k == last // k for k in (report_every, eval_every)) else 1
 
         def report() -> Iterator[Record]:
             metrics, last = {}, self.steps == total
@@ -361,7 +358,7 @@ class Trainer:
 
         Raises DivergedError where a bad step, held back on the device, has not been reported yet.
         """
-        self._guard.ask()
+        self.guard.ask()
         return {
             "steps": self.steps,
             "optimizer": self.optimizer.state_dict(),
@@ -407,34 +404,3 @@ class Trainer:
             raise CheckpointError("losses: a report is due, and there are none")
         if state["steps"] < 0:
             raise CheckpointError(f"steps: {state['steps']}")
-
-
-class _Meter:
-    """Makes a record of what the trainer gathered since the last one; its clock stops for validation."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer, self.samples, self.since = trainer, 0, time.perf_counter()
-
-    def paused(self, work: Callable[[], dict[str, float]]) -> dict[str, float]:
-        begin = time.perf_counter()
-        result = work()
-        self.since += time.perf_counter() - begin
-        return result
-
-    def record(self, epoch: float, metrics: dict[str, float]) -> Record:
-        trainer = self.trainer
-        losses = torch.stack(trainer.losses).float().cpu()
-        seconds = time.perf_counter() - self.since
-        trainer._guard.ask()
-        own = {
-            "train/loss": losses.double().mean().item(),
-            "train/lr": float(trainer.optimizer.param_groups[0]["lr"]),
-            "train/grad_norm": trainer.gradient_norm(),
-            "train/weight_norm": float(nn.utils.get_total_norm([p.detach() for p in trainer.parameters])),
-            "train/samples_per_s": self.samples / max(seconds, 1e-9),
-        }
-        if trainer.penalty is not None:
-            own["train/penalty"] = float(trainer.penalty().detach())
-        record = Record(trainer.steps, epoch, {**own, **metrics}, losses)
-        trainer.losses, self.samples, self.since = [], 0, time.perf_counter()
-        return record

@@ -117,7 +117,8 @@ class TensorLoader:
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
-        batches = max(1, min(64, _GATHERED // (4 * batch_size * max(1, x[:1].numel()))))
+        self.batch_bytes = 4 * batch_size * max(1, x[:1].numel())
+        batches = max(1, min(64, _GATHERED // self.batch_bytes))
         self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
 
     def __len__(self) -> int:
@@ -166,7 +167,7 @@ class StreamLoader:
         transform: Any = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
-        self.device, self.workers = torch.device(device), workers
+        self.device, self.workers, self.batch_bytes = torch.device(device), workers, None
         self._normalise = getattr(dataset, "normalise", None)
         self._positions, self._dataset = _Positions(), _Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known
