@@ -30,11 +30,14 @@ FLOOR = (
 )
 
 
+_WHERE = {"direct": ALL_CPU, "compiled": ALL_CPU, "graph": ALL_GPU}
+
+
 def dltrain(steps: list[str]) -> tuple[Entry, ...]:
     """The loop alone with each step that is asked for, and whole runs. `steps` is empty where dltrain has only one."""
     made = []
     for step in steps or ["auto"]:
-        name, where = ("dltrain", (*_BOTH, "L1")) if step == "auto" else (f"dltrain {step}", _BOTH)
+        name, where = ("dltrain", (*_BOTH, "L1")) if step == "auto" else (f"dltrain {step}", _WHERE.get(step, _BOTH))
         options = {"step": step} if steps else {}
         made.append(Entry(name, "dltrain_runs", "loop", options=options, kind="dltrain", workloads=where))
     whole = Entry("dltrain, whole run", "dltrain_runs", "everything", kind="dltrain", workloads=(*_BOTH, "L1"))

@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 from torch.func import functional_call, grad_and_value
-from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import Optimizer
 
-from dltrain.flat import Flat, Row
+from dltrain import updates
+from dltrain.flat import Flat
 from dltrain.regularisation import Penalty
 
 _AT_ONCE = 64
@@ -54,7 +55,6 @@ class Program:
     ) -> None:
         self.model, self.loss, self.flat, self.autocast = model, loss, flat, autocast
         self.clip_value, self.clip_norm, self.penalty = clip_value, clip_norm, penalty
-        self._update, self._names = _UPDATES[type(flat.optimizer)]
         names = {parameter: name for name, parameter in model.named_parameters()}
         self._layout = [[(names[p], p.shape) for p in row.parameters] for row in flat.rows]
         # Guards, which ask at each call whether the program still fits, would take as long as the program. What it
@@ -84,13 +84,9 @@ class Program:
         for k in range(len(steps)):
             if schedule is not None:
                 schedule(k)
-            rates.append([_numbers(row) for row in self.flat.rows])
+            rates.append([updates.rates(row) for row in self.flat.rows])
         self._set_rates(rates)
-        rows = []
-        for row in self.flat.rows:
-            kept = {name: row.counter() if name == "step" else row.buffer(name) for name in self._names(row.group)}
-            rows.append({"w": row.data, "g": row.grad, **kept})
-        state = {"rows": rows, "buffers": dict(self.model.named_buffers())}
+        state = {"rows": [updates.state(row) for row in self.flat.rows], "buffers": dict(self.model.named_buffers())}
         batches = [tuple(map(torch.stack, zip(*batch, strict=True))) for batch in zip(*steps, strict=True)]
         with torch.no_grad():
             return self._run(len(steps), state, batches, self._rates)
@@ -174,10 +170,10 @@ class Program:
             norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
             gradients = [g * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0) for g in gradients]
             more["norm"] = torch.where(finite, norm, state["norm"])
-        rows = []
-        for row, old, g, numbers in zip(self.flat.rows, state["rows"], gradients, rates, strict=True):
-            new = {"g": g, **self._update(old | {"g": g}, numbers, row.group)}
-            rows.append({name: torch.where(finite, new[name], old[name]) for name in old})
+        rows = [
+            updates.updated(old | {"g": g}, r, row, finite)
+            for row, old, g, r in zip(self.flat.rows, state["rows"], gradients, rates, strict=True)
+        ]
         kept = {name: torch.where(finite, buffers[name], old) for name, old in state["buffers"].items()}
         return {"rows": rows, "buffers": kept, "finite": finite, **more}, (loss.clone(), finite.clone())
 
@@ -218,83 +214,11 @@ def _start(state: dict[str, Any], clip_norm: float | None) -> dict[str, Any]:
     return {**state, "finite": torch.ones((), dtype=torch.bool), **more}
 
 
-# -- updates: the new weights and state of a row. w: weights, g: gradient; r: what a schedule may change ----------
-
-
-def _sgd(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
-    g = s["g"] + o["weight_decay"] * s["w"]
-    if not o["momentum"]:
-        return {"w": s["w"] - r["lr"] * g}
-    v = r["momentum"] * s["momentum_buffer"] + g
-    return {"w": s["w"] - r["lr"] * (g + r["momentum"] * v if o["nesterov"] else v), "momentum_buffer": v}
-
-
-def _adam(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
-    shrunk = o["decoupled_weight_decay"]
-    g = s["g"] if shrunk else s["g"] + o["weight_decay"] * s["w"]
-    w = s["w"] * (1 - r["lr"] * o["weight_decay"]) if shrunk else s["w"]
-    m = s["exp_avg"] + (1 - r["beta1"]) * (g - s["exp_avg"])
-    v = r["beta2"] * s["exp_avg_sq"] + (1 - r["beta2"]) * g * g
-    new, top, step = {"exp_avg": m, "exp_avg_sq": v}, v, s["step"] + 1
-    if o["amsgrad"]:
-        new["max_exp_avg_sq"] = top = torch.maximum(s["max_exp_avg_sq"], v)
-    root = (top / (1 - r["beta2"] ** step)).sqrt() + o["eps"]
-    return {"w": w - r["lr"] / (1 - r["beta1"] ** step) * m / root, "step": step, **new}
-
-
-def _rmsprop(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
-    g = s["g"] + o["weight_decay"] * s["w"]
-    v = o["alpha"] * s["square_avg"] + (1 - o["alpha"]) * g * g
-    move = g / (v.sqrt() + o["eps"])
-    new = {"step": s["step"] + 1, "square_avg": v}
-    if not o["momentum"]:
-        return {"w": s["w"] - r["lr"] * move, **new}
-    u = r["momentum"] * s["momentum_buffer"] + move
-    return {"w": s["w"] - r["lr"] * u, "momentum_buffer": u, **new}
-
-
-def _adagrad(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
-    g = s["g"] + o["weight_decay"] * s["w"]
-    total = s["sum"] + g * g
-    rate = r["lr"] / (1 + s["step"] * o["lr_decay"])
-    return {"w": s["w"] - rate * g / (total.sqrt() + o["eps"]), "step": s["step"] + 1, "sum": total}
-
-
-def _numbers(row: Row) -> dict[str, float]:
-    """What a schedule may change from step to step: as tensors, so that nothing is compiled anew."""
-    group = row.group
-    if "betas" in group:
-        return {"lr": group["lr"], "beta1": group["betas"][0], "beta2": group["betas"][1]}
-    return {"lr": group["lr"], "momentum": group.get("momentum", 0.0)}
-
-
-def _adam_names(o: dict[str, Any]) -> list[str]:
-    return ["step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if o["amsgrad"] else [])]
-
-
-_UPDATES: dict[type, Any] = {
-    SGD: (_sgd, lambda o: ["momentum_buffer"] if o["momentum"] else []),
-    Adam: (_adam, _adam_names),
-    AdamW: (_adam, _adam_names),
-    RMSprop: (_rmsprop, lambda o: ["step", "square_avg", *(["momentum_buffer"] if o["momentum"] else [])]),
-    Adagrad: (_adagrad, lambda o: ["step", "sum"]),
-}
-
-
 def why_not(model: nn.Module, optimizer: Optimizer, *, precision: str, device: torch.device) -> str | None:
     """Why there is no compiled step, in a few words; None where there is."""
     if device.type != "cpu":
         return f"the compiled step is for CPUs, not {device.type}"
-    if type(optimizer) not in _UPDATES:
-        return f"there is no compiled step for {type(optimizer).__name__}"
-    for group in optimizer.param_groups:
-        if any(group.get(name) for name in ("maximize", "capturable", "differentiable", "centered", "dampening")):
-            return "the compiled step knows the optimizer's usual form only"
-    if precision == "fp16":
-        return "the compiled step does not scale losses, as fp16 needs"
-    if not all(p.requires_grad for p in model.parameters()):
-        return "some parameters are not trained"
-    return None
+    return updates.why_not(model, optimizer, step="compiled", precision=precision)
 
 
 def has_compiler() -> bool:

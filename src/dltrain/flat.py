@@ -34,6 +34,11 @@ class Flat:
             row.attach()
 
     @property
+    def fused(self) -> bool:
+        """Whether one kernel makes the update, which takes the learning rate from the device, too."""
+        return self._rule in (_sgd, _adam)
+
+    @property
     def gradients(self) -> list[Tensor]:
         return [row.grad for row in self.rows]
 
@@ -63,6 +68,7 @@ class Row:
         self.step: Tensor | None = None
         self._one = torch.ones(())  # a number would be made a tensor at each step, for twice the time of adding it
         self.uniform = True  # all parameters have the same kinds of state, and steps
+        self.rates: dict[str, Tensor] | None = None  # the group's, on the device, where a graph looks for them
         self.attach()
 
     def _views(self, row: Tensor) -> list[Tensor]:
@@ -84,9 +90,13 @@ class Row:
         if self.uniform and states[0]:
             for name, value in states[0].items():
                 if name == "step":
-                    self._count(float(value), like=value)
+                    self._count(float(value))
                 elif value is not None:
                     self._keep(name, torch.cat([s[name].reshape(-1) for s in states]))
+
+    @property
+    def lr(self) -> float | Tensor:
+        return self.group["lr"] if self.rates is None else self.rates["lr"]
 
     def buffer(self, name: str) -> Tensor:
         """The state of that name; zeros at first."""
@@ -104,7 +114,7 @@ class Row:
         """The number of updates so far as torch keeps it: a float32 scalar."""
         if self.step is None:
             with torch.inference_mode(False):
-                self._count(0.0, like=torch.zeros((), device=self.data.device if self.group.get("fused") else "cpu"))
+                self._count(0.0)
         return self.step
 
     def count(self) -> Tensor:
@@ -116,8 +126,8 @@ class Row:
         for p, view in zip(self.parameters, self._views(row), strict=True):
             self.optimizer.state[p][name] = view
 
-    def _count(self, value: float, *, like: Tensor) -> None:
-        self.step = torch.full_like(like, value)
+    def _count(self, value: float) -> None:
+        self.step = torch.tensor(value, device=self.data.device)
         for p in self.parameters:
             self.optimizer.state[p]["step"] = self.step
 
@@ -149,7 +159,7 @@ def _sgd(row: Row) -> None:
         row.buffers("momentum_buffer") if o["momentum"] else [],
         weight_decay=o["weight_decay"],
         momentum=o["momentum"],
-        lr=o["lr"],
+        lr=row.lr,
         dampening=o["dampening"],
         nesterov=o["nesterov"],
         maximize=False,
@@ -174,7 +184,7 @@ def _adam(row: Row) -> None:
         row.buffers("exp_avg_sq"),
         row.buffers("max_exp_avg_sq") if o["amsgrad"] else [],
         [step] * len(row.datas),
-        lr=o["lr"],
+        lr=row.lr,
         beta1=beta1,
         beta2=beta2,
         weight_decay=o["weight_decay"],

@@ -38,30 +38,37 @@ class Guard:
         self.trainer = trainer
         self._scaled = trainer.scaler.is_enabled()
         fused = all(group.get("fused") for group in trainer.optimizer.param_groups)
-        self._late = trainer.device.type == "cuda" and (fused or self._scaled)
+        self._late = trainer._graph is not None or (trainer.device.type == "cuda" and (fused or self._scaled))
         if self._late:
             self.hold()
 
     def hold(self) -> None:
-        """Switches to asking late; a fused optimizer skips its update while `found_inf` is 1."""
+        """Switches to asking late; a fused optimizer skips its update while `found_inf`, here `bad`, is 1."""
         self._late = True
-        self._bad = torch.zeros((), device=self.trainer.device)
+        self.bad = torch.zeros((), device=self.trainer.device)
         self._good_steps = torch.zeros((), device=self.trainer.device)
         self._asked_at = self.trainer.steps
         if not self._scaled:
-            self.trainer.optimizer.grad_scale, self.trainer.optimizer.found_inf = None, self._bad
+            self.trainer.optimizer.grad_scale, self.trainer.optimizer.found_inf = None, self.bad
 
     def check(self, loss: Tensor, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> None:
         """Raises DivergedError, or holds the update back, if the loss or a gradient is not finite."""
-        gradients = [] if self._scaled else self._gradients()
         if self._late:
-            self._batches, self._epoch = batches, epoch
-            largest = nn.utils.get_total_norm([loss, *gradients], norm_type=math.inf)
-            self._bad.copy_(torch.maximum(self._bad, 1 - largest.isfinite().float()))
-            self._good_steps += 1 - self._bad
-        elif not (math.isfinite(loss) and finite(gradients)):
-            self._batches, self._epoch = batches, epoch
+            self.remember(batches, epoch)
+            self.look(loss)
+        elif not (math.isfinite(loss) and finite(self._gradients())):
+            self.remember(batches, epoch)
             raise self._error(self.trainer.steps + 1, loss)
+
+    def remember(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> None:
+        """What an error is to speak of."""
+        self._batches, self._epoch = batches, epoch
+
+    def look(self, loss: Tensor) -> None:
+        """Leaves in `bad` whether this step or one before it was bad, without waiting for the device."""
+        largest = nn.utils.get_total_norm([loss, *self._gradients()], norm_type=math.inf)
+        self.bad.copy_(torch.maximum(self.bad, 1 - largest.isfinite().float()))
+        self._good_steps += 1 - self.bad
 
     def ask(self) -> None:
         """Raises DivergedError if a step since the last question was bad."""
@@ -72,13 +79,15 @@ class Guard:
             )
         if not self._late:
             return
-        good, bad = (int(n) for n in torch.stack([self._good_steps, self._bad]).tolist())
+        good, bad = (int(n) for n in torch.stack([self._good_steps, self.bad]).tolist())
         if bad:
             raise self._error(self._asked_at + good + 1, None)
         self._good_steps.zero_()
         self._asked_at = self.trainer.steps
 
     def _gradients(self) -> list[Tensor]:
+        if self._scaled:
+            return []
         if self.trainer._flat is not None:
             return self.trainer._flat.gradients
         return [p.grad for p in self.trainer.parameters if p.grad is not None]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dltrain import build, compiled, direct, evaluation, losses, trials
+from dltrain import build, compiled, direct, evaluation, graph, losses, trials
 from dltrain.config import Composed
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
@@ -54,7 +54,7 @@ class Plan:
     diagnose: bool = False
     overrides: tuple[str, ...] = ()
     rows: list[Any] = field(default_factory=list)  # the model's summary
-    step: Literal["direct", "plain", "compiled"] = "plain"
+    step: Literal["direct", "plain", "compiled", "graph"] = "plain"
     why_plain: str | None = None  # why the step is not the direct one
     notes: list[str] = field(default_factory=list)
 
@@ -302,6 +302,10 @@ class _Planner:
             return "plain", None
         facts = {"precision": settings.precision, "device": pick_device(settings.device)}
         wanted = settings.step
+        if wanted == "graph":
+            if why := "trainer.compile=true" if settings.compile else graph.why_not(model, optimizer, **facts):
+                self.say("trainer.step", f"{why}; use auto")
+            return "graph", None
         if wanted == "compiled":
             if why := "trainer.compile=true" if settings.compile else compiled.why_not(model, optimizer, **facts):
                 self.say("trainer.step", f"{why}; use auto")

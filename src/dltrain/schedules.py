@@ -153,6 +153,11 @@ class PureSchedule:
                 elif group.get("momentum"):  # plain descent stays plain
                     group["momentum"] = momentum
 
+    @property
+    def moves_momentum(self) -> bool:
+        """Whether the momentum changes, too."""
+        return self.schedule(0)[1] is not None
+
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Nothing: the step says it all."""
 
@@ -186,6 +191,11 @@ class TorchSchedule:
         if self.interval == "step" and self.steps < step:
             self.scheduler.step()
         self.steps = step
+
+    @property
+    def moves_momentum(self) -> bool:
+        """Whether the momentum changes, too."""
+        return bool(getattr(self.scheduler, "cycle_momentum", False))
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Called after the last update of an epoch, with the newest metrics."""

@@ -23,7 +23,7 @@ class Settings:
     max_time: float | None
     device: str
     precision: Literal["fp32", "bf16", "fp16"]
-    step: Literal["auto", "direct", "plain", "compiled"]
+    step: Literal["auto", "direct", "plain", "compiled", "graph"]
     accumulate: int
     compile: bool
     deterministic: bool

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain import compiled, direct, nonfinite
+from dltrain import compiled, direct, graph, nonfinite
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.flat import Flat
 from dltrain.records import Meter, Record
@@ -27,7 +27,7 @@ from dltrain.regularisation import Penalty
 from dltrain.state import check, check_optimizer, check_random_state, random_state, set_random_state
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Step = Literal["auto", "plain", "direct", "compiled"]
+Step = Literal["auto", "plain", "direct", "compiled", "graph"]
 
 
 class Loader(Protocol):
@@ -81,7 +81,8 @@ class Trainer:
     ) -> None:
         """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
         it, and gives the same bits; auto is direct where it can; compiled is the whole step as one program, for any
-        module, equal to rounding. Raises ValueError for a step that can't be.
+        module, equal to rounding; graph is the step as a CUDA graph, equal to rounding, with other random numbers.
+        Raises ValueError for a step that can't be.
         """
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
@@ -99,12 +100,15 @@ class Trainer:
         self._flat: Flat | None = None
         self._net: direct.Net | None = None
         self._program: compiled.Program | None = None
+        self._graph: graph.Graph | None = None
         if kinds := self._kinds(step):
-            self._flat = Flat(optimizer, exact="compiled" not in kinds)
+            self._flat = Flat(optimizer, exact=kinds == {"direct"})
             if "direct" in kinds:
                 self._net = direct.Net(model, loss, precision=precision)
             if "compiled" in kinds:
                 self._program = self._compile()
+            if "graph" in kinds:
+                self._graph = graph.Graph(self)
         self._mode = torch.inference_mode(self._net is not None)
         self.guard = nonfinite.Guard(self)
 
@@ -125,7 +129,11 @@ class Trainer:
         if self.schedule is not None:
             self.schedule.set(self.steps)
         with self._mode:
-            loss = self._update(batches, epoch)
+            if self._graph is not None and self._graph.takes(batches):
+                self.guard.remember(batches, epoch)
+                loss, self._norm = self._graph([self._transformed(*batch, epoch) for batch in batches])
+            else:
+                loss = self._update(batches, epoch)
             self._after_update()
         self.steps += 1
         self.losses.append(loss)
@@ -153,13 +161,15 @@ class Trainer:
             self.ema.update()
 
     def _kinds(self, step: Step) -> set[str]:
-        """Which of the two quick steps there are. Beside a program the direct one makes what is left over."""
+        """Which quick steps there are. Beside a program or a graph the direct one makes what is left over."""
         if step == "plain":
             return set()
         facts = {"precision": self.precision, "device": self.device}
         why = {"direct": direct.why_not(self.model, self.loss, self.optimizer, **facts)}
         if step == "compiled":
-            why["compiled"] = compiled.why_not(self.model, self.optimizer, **facts)
+            why[step] = compiled.why_not(self.model, self.optimizer, **facts)
+        if step == "graph":
+            why = {step: graph.why_not(self.model, self.optimizer, **facts)}
         if {*map(id, self.parameters)} != {*map(id, self.model.parameters())}:
             why = {kind: reason or "the optimizer has other parameters than the model" for kind, reason in why.items()}
         if reason := why.get(step):
@@ -182,7 +192,9 @@ class Trainer:
                 torch._foreach_copy_([p.detach() for p in self.parameters], before)
                 raise
         loss = self._gradients(batches, epoch)
-        if self._flat is not None:
+        if self._graph is not None:
+            self._graph.update()
+        elif self._flat is not None:
             self._flat.step()
         else:
             self.scaler.step(self.optimizer)
@@ -191,19 +203,33 @@ class Trainer:
 
     def _gradients(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         """Leaves the clipped gradient of the mean loss (plus the penalty) in `.grad`; returns that mean loss."""
-        if self._net is None:
-            self._zero_gradients()
-        samples, mean = sum(len(x) for x, _, _ in batches) if len(batches) > 1 else 0, None
-        backward = self._plain if self._net is None else self._direct
-        for i, batch in enumerate(batches):
-            x, y = self._transformed(*batch, epoch)
-            loss = backward(x, y, len(x) / samples if samples else 1.0, first=i == 0)
-            mean = loss if mean is None else mean + loss
+        mean = self._backward(batches, self._net, epoch)
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         self.guard.check(mean, batches, epoch)
         self._clip()
         return mean
+
+    def _backward(self, batches: Sequence[Any], net: direct.Net | None, epoch: int | None = None) -> Tensor:
+        """Leaves the gradient of the mean loss, plus the penalty's; returns that loss.
+
+        batches: (x, y, index) each, or, without an epoch, (x, y) as the transform has left them.
+        """
+        if net is None:
+            self._zero_gradients()
+        samples, mean = sum(len(batch[0]) for batch in batches) if len(batches) > 1 else 0, None
+        for i, batch in enumerate(batches):
+            x, y = batch if epoch is None else self._transformed(*batch, epoch)
+            share, first = len(x) / samples if samples else 1.0, i == 0
+            loss = self._plain(x, y, share, first=first) if net is None else self._direct(net, x, y, share, first=first)
+            mean = loss if mean is None else mean + loss
+        return mean
+
+    def _attach(self) -> None:
+        if self._flat is not None:
+            self._flat.attach()
+        if self._graph is not None:
+            self._graph.forget()
 
     def _zero_gradients(self) -> None:
         if self._flat is None:
@@ -224,10 +250,10 @@ class Trainer:
         self.scaler.scale(objective).backward()
         return loss.detach()
 
-    def _direct(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+    def _direct(self, net: direct.Net, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
         """The same without autograd."""
         scale = self._ones if share == 1 else self._ones * share
-        loss = self._net.gradients(x, y, scale, add=not first)
+        loss = net.gradients(x, y, scale, add=not first)
         if self.penalty is not None and first:
             for row in self._flat.rows:
                 row.grad[: row.weights] += self.penalty.gradient(row.data[: row.weights])
@@ -272,13 +298,13 @@ class Trainer:
         total = steps if steps is not None else round((epochs or 1) * per_epoch)
         report_every, eval_every = report_every or per_epoch, eval_every or per_epoch
         meter = Meter(self)
-        if self._flat is not None:
-            self._flat.attach()
+        self._attach()
         at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
-        if self._program is not None:
-            self._program.sizes = [train.batch_size] * self.accumulate
-            if self.constraint is None and self.ema is None and (size := train.batch_bytes):
-                at_once = self._program.steps_at_once(min(whole, report_every, eval_every), size)
+        for quick in (self._program, self._graph):
+            if quick is not None:
+                quick.sizes = [train.batch_size] * self.accumulate
+        if self._program and self.constraint is None and self.ema is None and (size := train.batch_bytes):
+            at_once = self._program.steps_at_once(min(whole, report_every, eval_every), size)
         self.model.train()
         self.loss.train()
 
@@ -378,8 +404,7 @@ class Trainer:
         self._check(state)
         self.steps, self.pending = state["steps"], state["pending"]
         self.optimizer.load_state_dict(state["optimizer"])
-        if self._flat is not None:
-            self._flat.attach()
+        self._attach()
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.losses = list(state["losses"].to(self.device))

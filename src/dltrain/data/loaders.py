@@ -130,17 +130,17 @@ class TensorLoader:
         if start >= len(self):
             return
         if self.shuffle and not whole:  # a full batch has no order
-            index = order(self.samples, seed=self.seed, epoch=epoch)
-            for part in index[start * self.batch_size :].split(self._gathered):
-                yield from self._gather(part)
+            index = order(self.samples, seed=self.seed, epoch=epoch)[start * self.batch_size :]
+            rows = index.to(self.device)  # once an epoch: a copy is a call that waits for what was called before it
+            for part in zip(index.split(self._gathered), rows.split(self._gathered), strict=True):
+                yield from self._gather(*part)
         else:
             index = torch.arange(self.samples)
             for low in range(start * self.batch_size, self.samples, self.batch_size):
                 part = slice(low, low + self.batch_size)
                 yield Batch(self._normalise(self.x[part]), self.y[part], index[part])
 
-    def _gather(self, index: Tensor) -> list[Batch]:
-        rows = index.to(self.device)
+    def _gather(self, index: Tensor, rows: Tensor) -> list[Batch]:
         x, y = self._normalise(self.x.index_select(0, rows)), self.y.index_select(0, rows)
         return list(map(Batch, *(t.split(self.batch_size) for t in (x, y, index))))
 
