@@ -94,8 +94,11 @@ def everything(task: Task, *, step: str | None = None, bf16: bool = False, valid
     return Contender(reset, train, trained)
 
 
-def loop(task: Task, *, step: str | None = None, bf16: bool = False) -> Contender:
-    """The trainer's loop alone: no validation, no log, no checkpoint; the losses are read once, at the end."""
+def loop(task: Task, *, step: str | None = None, bf16: bool = False, products: bool = False) -> Contender:
+    """The trainer's loop alone: no validation, no log, no checkpoint; the losses are read once, at the end.
+
+    `products`: and after each epoch the matrix products of a validation, which is the least that one can cost.
+    """
     plan = make(task, *_options(step, bf16))
     build.set_threads_and_determinism(plan)
     train_loader, _ = build.make_loaders(plan)
@@ -113,10 +116,26 @@ def loop(task: Task, *, step: str | None = None, bf16: bool = False) -> Contende
         trainer.model.load_state_dict(first)
 
     def train() -> None:
-        for _ in trainer.fit(train_loader, steps=plan.total_steps, report_every=plan.total_steps):
+        seldom = {"report_every": plan.total_steps, "eval_every": plan.total_steps}
+        validation = {"validate": lambda model: _multiply(model, task) or {}} if products else seldom
+        for _ in trainer.fit(train_loader, steps=plan.total_steps, **validation):
             pass
 
     return Contender(reset, train, lambda: weights(trainer.model))
+
+
+@torch.inference_mode()
+def _multiply(model: torch.nn.Module, task: Task) -> None:
+    """The products of the validation rows with the weights, one layer after the other, into memory that is kept."""
+    layers = [m.weight.t() for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    for x in torch.from_numpy(task.x_val).split(_AT_ONCE):
+        for i, w in enumerate(layers):
+            kept = _kept.setdefault((i, len(x)), torch.empty(len(x), w.shape[1]))
+            x = torch.mm(x, w, out=kept)
+
+
+_AT_ONCE = 2500
+_kept: dict[tuple[int, int], torch.Tensor] = {}
 
 
 def _new(plan: Plan) -> Trainer:

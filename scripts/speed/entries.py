@@ -43,8 +43,10 @@ def dltrain(steps: list[str]) -> tuple[Entry, ...]:
     whole = Entry("dltrain, whole run", "dltrain_runs", "everything", kind="dltrain", workloads=(*_BOTH, "L1"))
     once = Entry("dltrain, whole run, validated once", "dltrain_runs", "everything", kind="dltrain",
                  options={"validate": False}, workloads=("L1",))  # fmt: skip
+    least = Entry("dltrain, and validation's products", "dltrain_runs", "loop", kind="dltrain",
+                  options={"products": True}, workloads=("L1",))  # fmt: skip
     low = {"options": {"bf16": True}, "workloads": ("W1", *ALL_GPU), "slack": 1.5}
-    return *made, whole, once, Entry("dltrain bf16", "dltrain_runs", "loop", kind="dltrain", **low)
+    return *made, whole, once, least, Entry("dltrain bf16", "dltrain_runs", "loop", kind="dltrain", **low)
 
 
 def _both(name: str, module: str, function: str, *needs: str, **more) -> tuple[Entry, Entry]:
