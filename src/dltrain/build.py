@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from dltrain.targets import Part
 
 _JUDGED = 10_000  # rows of the train part: their accuracy has a standard error of at most 0.5 %
-_EVAL_VALUES = 1 << 21  # input numbers per evaluation batch: 8 MiB as float32; of more the first layer fills fresh pages
+_EVAL_VALUES = (
+    1 << 21
+)  # input numbers per evaluation batch: 8 MiB as float32; of more the first layer fills fresh pages
 
 
 def make_model(plan: Plan) -> nn.Module:
