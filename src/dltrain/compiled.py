@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
+from torch._higher_order_ops import scan
 from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map

@@ -142,6 +142,8 @@ class TensorLoader:
 
     def _gather(self, index: Tensor, rows: Tensor) -> list[Batch]:
         x, y = self._normalise(self.x.index_select(0, rows)), self.y.index_select(0, rows)
+        if len(index) <= self.batch_size:
+            return [Batch(x, y, index)]
         return list(map(Batch, *(t.split(self.batch_size) for t in (x, y, index))))
 
     def _normalise(self, x: Tensor) -> Tensor:
