@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from dltrain.targets import Part
 
 _JUDGED = 10_000  # rows of the train part: their accuracy has a standard error of at most 0.5 %
-_EVAL_VALUES = (
-    1 << 21
-)  # input numbers per evaluation batch: 8 MiB as float32; of more the first layer fills fresh pages
+_EVAL_VALUES = 1 << 21  # input numbers per evaluation batch: 8 MiB; of more the first layer fills fresh pages
 
 
 def make_model(plan: Plan) -> nn.Module:
@@ -136,7 +134,7 @@ def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
         transform=make_policy(plan.regularisation),
         **common,
     )
-    splits = {"train": judged_train(plan), "val": plan.data.val, "test": plan.data.test}
+    splits = {"train": _judged_train(plan), "val": plan.data.val, "test": plan.data.test}
     made: dict[int, Any] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
         size = evaluation_size(split, batch_size=plan.batch_size, in_features=plan.data.in_features)
@@ -144,7 +142,7 @@ def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
     return train, {name: made[id(split)] for name, split in splits.items()}
 
 
-def judged_train(plan: Plan) -> Any:
+def _judged_train(plan: Plan) -> Any:
     """What of the train part the best weights are judged on: all of it, or of a large one rows that the seed draws.
 
     A pass over all rows would take a third of an epoch, and of images that are decoded on the way a whole one.

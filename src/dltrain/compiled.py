@@ -59,18 +59,11 @@ class Program:
         names = {parameter: name for name, parameter in model.named_parameters()}
         self._layout = [[(names[p], p.shape) for p in row.parameters] for row in flat.rows]
         # Guards, which ask at each call whether the program still fits, would take as long as the program. What it
-        # rests on does not change: this object, the number of steps, and the sizes that `takes` compares.
+        # rests on does not change: this object, the number of steps, and the sizes that the Trainer compares.
         self._programs: dict[int, Callable[..., Any]] = {}  # by the number of steps
         self._rates: list[dict[str, Tensor]] = []
         self._values: list[Any] = []  # that the rates hold
-        self.sizes: list[int] = []  # of the batches to compile for; those of the first step if nobody says
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
-
-    def takes(self, batches: Sequence[Any]) -> bool:
-        """Whether a step from these batches is one that the program makes."""
-        sizes = [len(batch[0]) for batch in batches]
-        self.sizes = self.sizes or sizes
-        return sizes == self.sizes
 
     def __call__(
         self, steps: Sequence[Batches], *, schedule: Callable[[int], object] | None = None
@@ -92,10 +85,10 @@ class Program:
         with torch.no_grad():
             return self._run(len(steps), state, batches, self._rates)
 
-    def steps_at_once(self, steps: int, batch_bytes: int) -> int:
-        """How many of so many steps in a row are to be one program, of batches of so many bytes."""
-        work = sum(p.numel() for row in self.flat.rows for p in row.parameters) * sum(self.sizes)
-        most = min(_AT_ONCE, _WORK // work, _BYTES // (batch_bytes * len(self.sizes)))
+    def steps_at_once(self, steps: int, *, sizes: list[int], batch_bytes: int) -> int:
+        """How many of so many steps in a row are to be one program; `sizes` are those of a step's batches."""
+        work = sum(p.numel() for row in self.flat.rows for p in row.parameters) * sum(sizes)
+        most = min(_AT_ONCE, _WORK // work, _BYTES // (batch_bytes * len(sizes)))
         if most < _FEW:
             return 1
         # A call costs about as much as two steps, and one of the plain steps for what is left over as ten.

@@ -45,13 +45,6 @@ class Graph:
         self._left: tuple[Tensor, Tensor | None] | None = None  # loss and norm, where it leaves them
         self._replay: Callable[[], None] | None = None
         self._done = 0
-        self.sizes: list[int] = []  # of the batches to capture a step of; those of the first call if nobody says
-
-    def takes(self, batches: Sequence[Any]) -> bool:
-        """Whether a step from these batches is one that the graph makes."""
-        sizes = [len(batch[0]) for batch in batches]
-        self.sizes = self.sizes or sizes
-        return sizes == self.sizes
 
     def __call__(self, batches: Batches) -> tuple[Tensor, Tensor | None]:
         """One update; returns the mean loss, and the gradient's norm until the next call."""

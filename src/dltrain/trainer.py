@@ -101,6 +101,7 @@ class Trainer:
         self._net: direct.Net | None = None
         self._program: compiled.Program | None = None
         self._graph: graph.Graph | None = None
+        self._sizes: list[int] = []  # of the batches that program and graph are for; of the first step if nobody says
         if kinds := self._kinds(step):
             self._flat = Flat(optimizer, exact=kinds == {"direct"})
             if "direct" in kinds:
@@ -121,15 +122,21 @@ class Trainer:
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
-        if self._program is not None and self._program.takes(batches):
+        if self._program is not None and self._fits(batches):
             return self._steps([batches], epoch)[0]
         return self._single(batches, epoch)
+
+    def _fits(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> bool:
+        """Whether the program or the graph is for batches of these sizes."""
+        sizes = [len(x) for x, _, _ in batches]
+        self._sizes = self._sizes or sizes
+        return sizes == self._sizes
 
     def _single(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         if self.schedule is not None:
             self.schedule.set(self.steps)
         with self._mode:
-            if self._graph is not None and self._graph.takes(batches):
+            if self._graph is not None and self._fits(batches):
                 self.guard.remember(batches, epoch)
                 loss, self._norm = self._graph([self._transformed(*batch, epoch) for batch in batches])
             else:
@@ -300,11 +307,10 @@ class Trainer:
         meter = Meter(self)
         self._attach()
         at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
-        for quick in (self._program, self._graph):
-            if quick is not None:
-                quick.sizes = [train.batch_size] * self.accumulate
+        self._sizes = [train.batch_size] * self.accumulate
         if self._program and self.constraint is None and self.ema is None and (size := train.batch_bytes):
-            at_once = self._program.steps_at_once(min(whole, report_every, eval_every), size)
+            row = min(whole, report_every, eval_every)
+            at_once = self._program.steps_at_once(row, sizes=self._sizes, batch_bytes=size)
         self.model.train()
         self.loss.train()
 
