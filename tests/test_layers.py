@@ -10,6 +10,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "dltrain"
 ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation", "assessment")
 ENGINE = (
+    "output",
     "storage",
     "state",
     "nonfinite",
@@ -73,6 +74,7 @@ BORDERS = (
 )
 ALLOWED = {
     **{room: {"errors"} for room in ROOMS},
+    "output": set(),
     "storage": set(),
     "signals": set(),
     "state": {"errors"},
@@ -85,16 +87,16 @@ ALLOWED = {
     "graph": {"direct", "updates"},
     "trainer": {"compiled", "direct", "errors", "flat", "graph", "nonfinite", "records", "regularisation", "state"},
     "checkpoint": {"errors", "storage"},
-    "profiling": {"storage"},
-    "tracking": {"records", "storage"},
+    "profiling": {"output", "storage"},
+    "tracking": {"output", "records", "storage"},
     "records": set(),
     "diagnosis": set(),
     "reading": set(),
     "seeds": {"reading"},
     "runs": {"errors", "storage", "reading"},
-    "comparison": {"errors", "commands", "listing", "plots", "reading", "report", "runs", "seeds"},
-    "removal": {"errors", "commands", "listing", "reading", "runs", "storage"},
-    "listing": {"errors", "targets", "commands", "reading", "report", "runs", "seeds"},
+    "comparison": {"errors", "commands", "listing", "output", "plots", "reading", "report", "runs", "seeds"},
+    "removal": {"errors", "commands", "listing", "output", "reading", "runs", "storage"},
+    "listing": {"errors", "targets", "commands", "output", "reading", "report", "runs", "seeds"},
     "targets": {"errors"},
     "catalogue": {"errors", "targets"},
     "commands": {"errors", "targets"},
@@ -143,6 +145,17 @@ def test_plots_know_rooms_and_engine_only(path):
 @pytest.mark.parametrize("path", sorted(p for p in SRC.rglob("*.py") if p.parent.name != "plots"), ids=lambda p: p.stem)
 def test_pictures_are_drawn_by_plots_alone(path):
     assert not {name for name in imports(path) if name.split(".")[0] == "matplotlib"}
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda p: str(p.relative_to(SRC)))
+def test_what_is_printed_goes_through_output(path):
+    """So that no text from a file reaches a terminal as it stands."""
+    if path.stem != "output":
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        written = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert "print" not in names
+        assert not written & {"sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer", "sys.__stdout__"}
 
 
 @pytest.mark.parametrize("path", sorted((SRC / "plots").glob("*.py")), ids=lambda p: p.stem)

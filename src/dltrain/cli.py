@@ -15,6 +15,7 @@ from typing import Any
 
 from dltrain import __version__, catalogue, commands, config, seeds
 from dltrain.errors import ConfigError, DltrainError, StorageError, SweepError
+from dltrain.output import say
 from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
 from dltrain.targets import did_you_mean
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from dltrain import startup
 
         profile = startup.Profile()
-        atexit.register(lambda: print(f"\n{profile.table()}", file=sys.stderr))
+        atexit.register(lambda: say(f"\n{profile.table()}", error=True))
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of their time
     debug = "--debug" in arguments or bool(os.environ.get("DLTRAIN_DEBUG"))
     try:
@@ -74,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             raise
         lines = str(error).splitlines()
-        print(f"error: {lines[0]}" if len(lines) == 1 else "\n  ".join(["error:", *lines]), file=sys.stderr)
+        say(f"error: {lines[0]}" if len(lines) == 1 else "\n  ".join(["error:", *lines]), error=True)
         code = error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", error=True)
         code = 130
     except BrokenPipeError:  # the reader, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,9 +87,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             raise
         if getattr(error, "errno", None) in _STORAGE:
-            print(f"error: {error}; nothing that was saved before is lost", file=sys.stderr)
+            say(f"error: {error}; nothing that was saved before is lost", error=True)
             sys.exit(StorageError.exit_code)
-        print(f"error: {type(error).__name__}: {error}\n(--debug shows where)", file=sys.stderr)
+        say(f"error: {type(error).__name__}: {error}\n(--debug shows where)", error=True)
         code = 1
     finally:
         gc.enable()
@@ -118,9 +119,9 @@ def _run(arguments: list[str]) -> int:
         known = re.findall(r"-[\w-]+", _parser().format_usage())
         raise ConfigError(f"unknown option {flags[0]}{did_you_mean(flags[0], known)}")
     if options.help:
-        print(_USAGE.format(version=__version__, choices=_choices(options.config_dir)), end="")
+        say(_USAGE.format(version=__version__, choices=_choices(options.config_dir)), end="")
     elif options.version:
-        print(__version__)
+        say(__version__)
     elif rest[:1] == ["list"]:
         _list(rest[1:], options.config_dir)
     elif rest[:1] == ["resume"]:
@@ -162,8 +163,8 @@ def _choices(config_dir: str | None) -> str:
 def _list(words: list[str], config_dir: str | None) -> None:
     groups = catalogue.groups(config_dir)
     if not words:
-        print(_choices(config_dir))
-        print("\n`dltrain list GROUP` explains each choice and its knobs")
+        say(_choices(config_dir))
+        say("\n`dltrain list GROUP` explains each choice and its knobs")
         return
     group, *names = words
     if group not in groups:
@@ -174,9 +175,9 @@ def _list(words: list[str], config_dir: str | None) -> None:
     for choice in catalogue.choices(group, config_dir):
         if names and choice.name not in names:
             continue
-        print(f"{group}={choice.name}\n    {choice.explanation}")
+        say(f"{group}={choice.name}\n    {choice.explanation}")
         for key, value, note in choice.knobs:
-            print(f"      {key + ': ' + value:<32}  {note}".rstrip())
+            say(f"      {key + ': ' + value:<32}  {note}".rstrip())
 
 
 # -- training --------------------------------------------------------------------------------------------------
@@ -194,8 +195,8 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
         from omegaconf import OmegaConf
 
         if count:
-            print(f"# seeds={count}: {count} runs, with {seeds.axis(composed.cfg.seed, count)}")
-        print(OmegaConf.to_yaml(composed.cfg, resolve=True), end="")
+            say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.cfg.seed, count)}")
+        say(OmegaConf.to_yaml(composed.cfg, resolve=True), end="")
         return 0
     from dltrain.nodes import first_look
 
@@ -206,7 +207,7 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
 
     _collect_again()
     plan = make_plan(composed, allow)
-    print(report.describe(plan), flush=True)
+    say(report.describe(plan), flush=True)
     with stop_on_signal() as stop:
         if plan.resume is not None:
             from dltrain import resuming
@@ -224,13 +225,13 @@ def _end(plan: Any, folder: Path, summary: dict[str, Any]) -> int:
     from dltrain import report
 
     if summary["status"] == "stopped":
-        print(f"stopped at step {summary['steps']}; resume: dltrain resume {folder}", file=sys.stderr)
+        say(f"stopped at step {summary['steps']}; resume: dltrain resume {folder}", error=True)
         return EXIT_CODES[summary["reason"]]
-    print(report.result(plan, folder, summary))
+    say(report.result(plan, folder, summary))
     if plan.diagnose:
         from dltrain import doctor
 
-        print(doctor.after_training(plan, folder))
+        say(doctor.after_training(plan, folder))
     return 0
 
 
@@ -243,14 +244,14 @@ def _resume(words: list[str], options: argparse.Namespace) -> int:
     if (folder / "sweep.json").is_file():
         return _sweep(words[1:], options, folder)
     if len(words) == 1 and runs.complete(folder):
-        print(f"{folder} is complete; nothing to resume")
+        say(f"{folder} is complete; nothing to resume")
         return 0
     from dltrain import report, resuming
     from dltrain.plan import make_plan
 
     _collect_again()
     plan = make_plan(resuming.stored(folder, words[1:]), commands.allowed(options.allow))
-    print(report.describe(plan), flush=True)
+    say(report.describe(plan), flush=True)
     with stop_on_signal() as stop:
         return _go_on(plan, folder, stop, options)
 
@@ -261,7 +262,7 @@ def _go_on(plan: Any, folder: Path, stop: Stop, options: argparse.Namespace) -> 
 
     with runs.Lock(folder):
         if runs.complete(folder, plan.total_steps):
-            print(f"{folder} is complete; nothing to resume")
+            say(f"{folder} is complete; nothing to resume")
             return 0
         allow = options.allow_changed_data
         summary = experiment.train(plan, folder, resume=True, stop=stop, allow_changed_data=allow)
@@ -286,9 +287,9 @@ def _sweep(overrides: list[str], options: argparse.Namespace, folder: Path | Non
     from dltrain import report
 
     done = report.sweep(folder)
-    print(f"\n{report.sweep_table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {folder}")
+    say(f"\n{report.sweep_table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {folder}")
     if stopped:
-        print(f"stopped; resume: dltrain resume {folder}", file=sys.stderr)
+        say(f"stopped; resume: dltrain resume {folder}", error=True)
         return EXIT_CODES[stopped]
     failed = [j for j in done if j.status not in ("done", "early_stopped")]
     if failed:

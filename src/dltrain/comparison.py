@@ -16,7 +16,8 @@ from typing import Any
 
 from dltrain import commands, listing, reading, runs, seeds
 from dltrain.errors import ConfigError, StorageError
-from dltrain.reading import Run, printable
+from dltrain.output import one_line, say
+from dltrain.reading import Run
 
 _LEVEL = 0.05  # of the tests
 _DRAWN = 10  # more curves than that can't be told apart
@@ -60,7 +61,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         raise ConfigError(f"{' '.join(given.runs)} is one run; name two or more, or a sweep: dltrain compare A B")
     metric = _metric(compared)
     if given.json:
-        print(json.dumps(_data(compared, metric), indent=1))
+        say(json.dumps(_data(compared, metric), indent=1))
         return 0
     drawn = _picture(compared, metric, given.output)
     parts = [
@@ -69,7 +70,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         _numbers(compared, metric),
         "\n".join(_verdicts(compared, metric)),
     ]
-    print("\n\n".join([*(part for part in parts if part), drawn]))
+    say("\n\n".join([*(part for part in parts if part), drawn]))
     return 0
 
 
@@ -166,7 +167,7 @@ def _who(compared: Sequence[Entry]) -> str:
         shown = " ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         unlike = [f"{ids[r.folder]} {r.status}" for r in entry.runs if r.status not in reading.ENDED]
         notes = f"   ({', '.join(unlike[:4])})" if unlike else ""
-        lines.append(printable(f"{entry.name}   {shown}{notes}"))
+        lines.append(one_line(f"{entry.name}   {shown}{notes}"))
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from dltrain import commands, resuming, runs
 from dltrain.data import Tensors
 from dltrain.diagnosis import Layer
 from dltrain.examining import Examination, examine
+from dltrain.output import say
 from dltrain.plan import Plan, make_plan
 from dltrain.verdicts import verdicts
 
@@ -27,7 +28,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     folder = runs.find(given.run, Path("runs"))
     plan = make_plan(resuming.stored(folder, given.overrides), commands.allowed(options.allow))
     exam = examine(plan, folder)
-    print("\n".join([f"run        {folder}", *findings(exam), *judgement(exam)]))
+    say("\n".join([f"run        {folder}", *findings(exam), *judgement(exam)]))
     return 0
 
 

@@ -17,6 +17,7 @@ from dltrain.data import inspection
 from dltrain.data.stored import Facts, decode
 from dltrain.errors import ConfigError, StorageError
 from dltrain.inference import Trained
+from dltrain.output import say
 from dltrain.targets import did_you_mean
 
 STEPS = 400
@@ -187,8 +188,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         save(draw(*_panels(trained, wanted, seen)), picture)
     except OSError as error:
         raise StorageError(f"{picture} can't be written: {error.strerror}; name another with -o FILE") from error
-    print(describe(trained, wanted, seen))
-    print(f"picture    {picture}")
+    say(describe(trained, wanted, seen))
+    say(f"picture    {picture}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 from dltrain import build, evaluation, resuming, runs, storage
 from dltrain.errors import DivergedError, DltrainError, StorageError
 from dltrain.keeper import Keeper
+from dltrain.output import say
 from dltrain.plan import Plan
 from dltrain.reading import flat
 from dltrain.regularisation import Best
@@ -116,7 +116,7 @@ def _close(session: Session, folder: Path, summary: dict[str, Any]) -> None:
     except StorageError as error:
         if summary["status"] not in ("diverged", "failed"):
             raise
-        print(f"warning: {error}", file=sys.stderr)
+        say(f"warning: {error}", error=True)
 
 
 def _loop(session: Session) -> None:

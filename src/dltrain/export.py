@@ -22,6 +22,7 @@ from dltrain.data.encoding import numbers
 from dltrain.data.stored import decode
 from dltrain.errors import ConfigError, DataError, DltrainError, StorageError
 from dltrain.inference import Trained
+from dltrain.output import say
 from dltrain.serving import Serving
 
 _SAMPLES = 256
@@ -200,5 +201,5 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         storage.replace(path, content)
     except OSError as error:
         raise StorageError(f"{path} can't be written: {error.strerror}") from error
-    print(f"{path} ({len(content):,} bytes), checked on {checked}")
+    say(f"{path} ({len(content):,} bytes), checked on {checked}")
     return 0

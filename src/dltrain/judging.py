@@ -21,6 +21,7 @@ from dltrain.data.tables import table
 from dltrain.errors import ConfigError, DataError, DltrainError, StorageError
 from dltrain.inference import Trained
 from dltrain.mistakes import reason
+from dltrain.output import say
 from dltrain.plan import reduced
 from dltrain.trainer import seed_everything
 
@@ -256,8 +257,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     file, picture = folder / f"eval-{rows.split}.json", folder / "plots" / f"eval-{rows.split}.png"
     runs.write_json(file, judged.result)
     _draw(judged, picture)
-    print(report.judged(judged.result))
-    print(f"all of it    {file}\npicture      {picture}")
+    say(report.judged(judged.result))
+    say(f"all of it    {file}\npicture      {picture}")
     return 0
 
 

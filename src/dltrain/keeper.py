@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 from dltrain import checkpoint, resuming, storage
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
+from dltrain.output import say
 from dltrain.plan import Plan
 from dltrain.records import Record
 from dltrain.state import check
@@ -111,7 +111,7 @@ class Keeper:
             return
         path, weights, state = found
         for fault in faults:
-            print(f"note: {fault}; using {path.name}", file=sys.stderr)
+            say(f"note: {fault}; using {path.name}", error=True)
         try:
             resuming.compare(state, self.plan, self.fingerprint, str(path), allow_changed_data=allow_changed_data)
             self._load(weights, state, best)
@@ -160,7 +160,7 @@ class Keeper:
         try:
             checkpoint.save(self.folder, step=step, model=model, state=error.state, kind="diverged")
         except StorageError as fault:
-            print(f"warning: {fault}", file=sys.stderr)
+            say(f"warning: {fault}", error=True)
 
     def check_space(self) -> None:
         """Raises StorageError unless twice the first checkpoint fits: weights, moments, averages and best weights."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import re
@@ -13,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dltrain import commands, reading, runs, seeds
+from dltrain import commands, output, reading, runs, seeds
 from dltrain.errors import ConfigError
-from dltrain.reading import Run, printable
+from dltrain.output import one_line, say
+from dltrain.reading import Run
 from dltrain.targets import did_you_mean
 
 HOUSEKEEPING = re.compile(
@@ -65,9 +65,9 @@ def show_runs(words: list[str], _options: argparse.Namespace) -> int:
         rows = [{"run": ids[run.folder], **_row(run, chosen, keys)} for run in found]
         _print_data(rows, as_json=given.json)
     elif not found:
-        print(f"no run in {given.folder}" + " is like that" * bool(given.where))
+        say(f"no run in {given.folder}" + " is like that" * bool(given.where))
     else:
-        print(_table(found, ids, chosen))
+        say(_table(found, ids, chosen))
     return 0
 
 
@@ -119,6 +119,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     Rich needs 1.5 ms a row, which for 1,000 runs is more than all the rest.
     """
     right = [all(re.fullmatch(r"-|[-\d.,e+%± to]+", cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "   ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
@@ -241,14 +242,12 @@ def _row(run: Run, chosen: list[str] | None, keys: list[str]) -> dict[str, Any]:
 
 def _print_data(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(rows, indent=1, default=str))
+        say(json.dumps(rows, indent=1, default=str))
         return
     lines = [{k: v for k, v in row.items() if k not in ("config", "metrics")} for row in rows]
     lines = [{**line, **row.get("config", {}), **row.get("metrics", {})} for line, row in zip(lines, rows, strict=True)]
     names = list(dict.fromkeys(name for line in lines for name in line))
-    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    say(output.csv_rows([names, *([line.get(name) for name in names] for line in lines)]), end="")
 
 
 # -- one run -----------------------------------------------------------------------------------------------------
@@ -264,22 +263,22 @@ def show_run(words: list[str], _options: argparse.Namespace) -> int:
     if (folder / "sweep.json").is_file():
         jobs = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
         left = sum(job.status not in reading.ENDED for job in jobs)
-        print(
+        say(
             f"sweep     {folder}, {len(jobs)} job{'s' * (len(jobs) != 1)}, {f'{left} not done' if left else 'all done'}"
         )
-        print(f"go on     dltrain resume {folder}\n" * (left > 0 or not jobs))
-        print(_table(jobs, _ids(jobs), None) if jobs else "")
+        say(f"go on     dltrain resume {folder}\n" * (left > 0 or not jobs))
+        say(_table(jobs, _ids(jobs), None) if jobs else "")
         if any(len(group) > 1 for group in seeds.groups(jobs)):
             from dltrain import report
 
-            print(f"\n{report.sweep_table(jobs)}")
+            say(f"\n{report.sweep_table(jobs)}")
         return 0
     run = reading.read(folder, reading.sweep_of(folder))
     if given.json:
         data = {"run": reading.short_ids([folder])[0], **_row(run, None, list(run.config))}
-        print(json.dumps({**data, "overrides": run.overrides, "environment": run.environment}, indent=1, default=str))
+        say(json.dumps({**data, "overrides": run.overrides, "environment": run.environment}, indent=1, default=str))
     else:
-        print("\n".join([*_story(run), "", *_configuration(run), "", *_result(run), "files", *_files(run.folder)]))
+        say("\n".join([*_story(run), "", *_configuration(run), "", *_result(run), "files", *_files(run.folder)]))
     return 0
 
 
@@ -292,14 +291,14 @@ def _story(run: Run) -> list[str]:
     commit = environment.get("git")
     lines = [f"run       {run.folder}", f"status    {ended}{steps}{took}"]
     if run.reason and run.status != "stopped":
-        lines += [f"          {printable(line)}" for line in run.reason.splitlines()[:5]]
+        lines += [f"          {one_line(line)}" for line in run.reason.splitlines()[:5]]
     if environment:
         where = f"on {environment.get('host')}, {environment.get('device')}, in {environment.get('folder')}"
-        lines.append(printable(f"started   {environment.get('started')} {where}"))
+        lines.append(one_line(f"started   {environment.get('started')} {where}"))
     if isinstance(commit, dict):
-        lines.append(printable(f"commit    {commit.get('commit')}{', with changes' * bool(commit.get('changed'))}"))
+        lines.append(one_line(f"commit    {commit.get('commit')}{', with changes' * bool(commit.get('changed'))}"))
     if run.command:
-        lines.append(f"again     {printable(run.command)}")
+        lines.append(f"again     {one_line(run.command)}")
     if run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
         lines.append(f"go on     dltrain resume {run.folder}")
     return lines
@@ -308,9 +307,9 @@ def _story(run: Run) -> list[str]:
 def _configuration(run: Run) -> list[str]:
     """Every key, with * where it was typed."""
     typed = {o.split("=")[0].lstrip("+~") for o in run.overrides}
-    wide = max(map(len, run.config), default=0)
+    wide = max((len(one_line(key)) for key in run.config), default=0)
     lines = [
-        f"{'*' if not typed.isdisjoint(_parents(key)) or key in typed else ' '} {key:<{wide}}   {_yaml(found)}"
+        f"{'* ' if not typed.isdisjoint({key, *_parents(key)}) else '  '}{one_line(key):<{wide}}   {_yaml(found)}"
         for key, found in run.config.items()
     ]
     return ["configuration (* was typed)", *lines] if lines else ["no configuration was written"]
@@ -318,7 +317,7 @@ def _configuration(run: Run) -> list[str]:
 
 def _yaml(found: Any) -> str:
     """A value as one would type it."""
-    return printable(found if isinstance(found, str) else json.dumps(found, default=str))
+    return one_line(found if isinstance(found, str) else json.dumps(found, default=str))
 
 
 def _parents(key: str) -> set[str]:
@@ -346,7 +345,7 @@ def _files(folder: Path) -> list[str]:
         *(p for p in sorted(folder.iterdir()) if p.name not in (".lock", "checkpoints")),
         *reading.checkpoints(folder),
     ]
-    return [f"  {size(p):>9}  {printable(str(p.relative_to(folder)))}" for p in found]
+    return [f"  {size(p):>9}  {one_line(str(p.relative_to(folder)))}" for p in found]
 
 
 def size(path: Path) -> str:

@@ -10,6 +10,7 @@ from statistics import fmean
 
 from dltrain import build, commands, config, schedules
 from dltrain.errors import ConfigError, DivergedError, StorageError
+from dltrain.output import say
 from dltrain.plan import Plan, make_plan
 from dltrain.trainer import seed_everything
 
@@ -112,7 +113,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         save(draw(curve.rates, curve.losses, curve.smooth, curve.start, curve.edge, curve.suggested), given.output)
     except OSError as error:
         raise StorageError(f"{given.output} can't be written: {error.strerror}; name another with -o FILE") from error
-    print(describe(plan, curve, given.output))
+    say(describe(plan, curve, given.output))
     return 0
 
 

@@ -17,6 +17,7 @@ from dltrain.data.encoding import Gaps, gaps, sentences
 from dltrain.data.reading import SEPARATORS, Place, listed
 from dltrain.errors import ConfigError, DataError, StorageError
 from dltrain.inference import Trained
+from dltrain.output import cell, csv_rows, say
 
 if TYPE_CHECKING:
     import polars as pl
@@ -108,7 +109,7 @@ def write(pieces: Iterator[pl.DataFrame], path: Path) -> int:
         else:
             log = storage.Log(draft)
             for piece in pieces:
-                log.write(piece.write_csv(include_header=not rows).encode())
+                log.write(as_csv(piece, header=not rows).encode())
                 rows += len(piece)
             log.sync()
         storage.disk.rename(draft, path)
@@ -120,6 +121,18 @@ def write(pieces: Iterator[pl.DataFrame], path: Path) -> int:
         for left in (draft, parts):
             with suppress(OSError):
                 storage.remove(left)
+
+
+def as_csv(piece: pl.DataFrame, *, header: bool) -> str:
+    """Answers as lines of a CSV file, its texts as `output.cell` writes them."""
+    import polars as pl
+
+    texts = piece.select(pl.selectors.string())
+    words = {word: cell(word) for name in texts.columns for word in texts[name].unique() if word is not None}
+    changed = {word: made for word, made in words.items() if made != word}
+    if changed:
+        piece = piece.with_columns(pl.selectors.string().replace(changed))
+    return csv_rows([piece.columns]) * header + piece.write_csv(include_header=False)
 
 
 def _parquet(pieces: Iterator[pl.DataFrame], draft: Path, parts: Path) -> int:
@@ -160,10 +173,10 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     pieces = predict(trained, source, allow_unknown=given.allow_unknown, found=found)
     if output:
         rows = write(pieces, output)
-        print(f"{rows:,} row{'s' * (rows != 1)} predicted by {trained.checkpoint.name}, in {output}")
+        say(f"{rows:,} row{'s' * (rows != 1)} predicted by {trained.checkpoint.name}, in {output}")
     else:
         for number, piece in enumerate(pieces):
-            sys.stdout.write(piece.write_csv(include_header=number == 0))
+            say(as_csv(piece, header=number == 0), end="")
     for note in sentences(found, trained.facts.preprocessing) if found else ():
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", error=True)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from dltrain import storage
+from dltrain.output import say
 
 _WARM_UP = 10  # steps before the first one of a profile: memory, caches and threads have settled
 _ROWS = 12  # operations of the table
@@ -54,7 +54,7 @@ class StepProfile:
         try:
             storage.write_folder(self._folder, {name: trace, "operations.txt": self._table(made).encode()})
         except OSError as error:
-            print(f"warning: {self._folder} can't be written: {error.strerror}", file=sys.stderr)
+            say(f"warning: {self._folder} can't be written: {error.strerror}", error=True)
 
     def _table(self, made: Any) -> str:
         """The operations that took longest, without the time of those that they called."""

@@ -343,11 +343,6 @@ def larger_is_better(metric: str) -> bool:
     return metric.rsplit("/", 1)[-1] in LARGER_IS_BETTER
 
 
-def printable(text: str) -> str:
-    """A text from a file for the terminal: one line, without signs that a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def _scalar(text: str) -> Any:
     try:
         return json.loads(text)

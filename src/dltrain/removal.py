@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dltrain import commands, listing, reading, runs, storage
 from dltrain.errors import BusyError, ConfigError, StorageError
-from dltrain.reading import printable
+from dltrain.output import one_line, say
 
 _OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep
     r"\.lock|\.(tmp|del|old)-.*|\d+|checkpoints|plots|config\.yaml|overrides\.txt|error\.txt|metrics\.jsonl|multirun\.yaml"
@@ -50,7 +50,7 @@ def clean(words: list[str], _options: argparse.Namespace) -> int:
     kept = {run.sweep for run in known if run not in useless}
     going = [run.sweep if run.sweep and run.sweep not in kept else run.folder for run in useless]
     if not going:
-        print(f"nothing to clean in {place}: no run failed, diverged, or was killed before its first checkpoint")
+        say(f"nothing to clean in {place}: no run failed, diverged, or was killed before its first checkpoint")
         return 0
     return _remove(list(dict.fromkeys(going)), yes=given.yes)
 
@@ -76,16 +76,16 @@ def _remove(folders: Sequence[Path], *, yes: bool) -> int:
     for folder in folders:
         _check_idle(folder)
     rows = [["folder", "status", "size", ""], *([str(f), *_facts(f)] for f in folders)]
-    print("\n".join(listing.aligned(rows)))
+    say("\n".join(listing.aligned(rows)))
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("nothing was removed: there is no terminal to ask at; --yes removes what is listed")
         if input(f"remove {'this' if len(folders) == 1 else f'these {len(folders)}'} for good? [y/N] ").strip() != "y":
-            print("nothing was removed")
+            say("nothing was removed")
             return 0
     for folder in folders:
         _remove_one(folder)
-    print(f"removed {len(folders)}")
+    say(f"removed {len(folders)}")
     return 0
 
 
@@ -116,7 +116,7 @@ def _facts(folder: Path) -> list[str]:
     else:
         status = reading.read(folder).status
     foreign = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name))
-    return [status, listing.size(folder), printable(f"with {', '.join(foreign)}") if foreign else ""]
+    return [status, listing.size(folder), one_line(f"with {', '.join(foreign)}") if foreign else ""]
 
 
 def _remove_one(folder: Path) -> None:

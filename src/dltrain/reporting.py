@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from dltrain import (
     webpage,
 )
 from dltrain.errors import ConfigError, StorageError
+from dltrain.output import say
 from dltrain.pictures import Gallery
 from dltrain.reading import Run
 
@@ -54,7 +54,7 @@ def main(words: list[str], options: argparse.Namespace) -> int:
         storage.replace(output, text.encode())
     except OSError as error:
         raise StorageError(f"{output} can't be written: {error.strerror}; name another file with -o") from error
-    print(f"{output}  ({len(text) / 1e6:.1f} MB; it needs no network)")
+    say(f"{output}  ({len(text) / 1e6:.1f} MB; it needs no network)")
     return 0
 
 
@@ -195,7 +195,7 @@ def _leave(folder: Path, step: int, gallery: Gallery) -> None:
         shown = {made.name.partition(".")[0]: made.content for made in gallery.pictures}
         tracking.write_pictures(folder, step, shown, gallery.graph)
     except OSError as error:
-        print(f"note: the pictures are in the page alone, {folder} can't be written: {error.strerror}", file=sys.stderr)
+        say(f"note: the pictures are in the page alone, {folder} can't be written: {error.strerror}", error=True)
 
 
 def _outcome(run: Run) -> str:

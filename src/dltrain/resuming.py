@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from dltrain import __version__, build, config, runs
 from dltrain.config import Composed
 from dltrain.errors import CheckpointError, ConfigError, DataError
+from dltrain.output import say
 from dltrain.plan import Plan
 from dltrain.reading import flat
 from dltrain.targets import did_you_mean
@@ -136,14 +136,14 @@ def compare(
                 f"{text}; put the old data back, or add "
                 "--allow-changed-data (another machine may also compute the same data a little differently)"
             )
-        print(f"note: {text}", file=sys.stderr)
+        say(f"note: {text}", error=True)
     threads = state["environment"].get("threads")
     if plan.settings.threads is None and type(threads) is int and 0 < threads <= 1024:
         torch.set_num_threads(threads)
     before = state["environment"]
     differs = [f"{k} {before.get(k)} then, {v} now" for k, v in facts(plan).items() if before.get(k) != v]
     if differs:
-        print(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", file=sys.stderr)
+        say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
 
 
 def _compare_schedules(before: dict[str, Any], plan: Plan) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from dltrain import catalogue, config, runs, seeds
 from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError
 from dltrain.nodes import first_look
+from dltrain.output import say
 from dltrain.signals import Stop, stop_on_signal
 
 
@@ -119,8 +120,8 @@ class _Jobs:
             return float("nan")
         if self.stop():
             raise KeyboardInterrupt
-        out = sys.stderr if text.startswith(("failed", "diverged")) else sys.stdout
-        print(f"[{number}] {' '.join(typed)}: {text}", file=out, flush=True)
+        bad = text.startswith(("failed", "diverged"))
+        say(f"[{number}] {' '.join(typed)}: {text}", error=bad, flush=True)
         return value
 
     def _job(self, folder: Path, cfg: Any, choices: dict[str, Any], typed: list[str]) -> tuple[str, float]:

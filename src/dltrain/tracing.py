@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dltrain import build, commands, config
 from dltrain.diagnosis import Seen, observe
+from dltrain.output import say
 from dltrain.plan import Plan, make_plan
 from dltrain.trainer import Trainer, seed_everything
 
@@ -192,7 +193,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for training")
     given = parser.parse_intermixed_args(words)
     plan = make_plan(config.compose(given.overrides, options.config_dir), commands.allowed(options.allow))
-    print(show(trace(plan)))
+    say(show(trace(plan)))
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dltrain import storage
+from dltrain.output import say
 from dltrain.records import Record
 
 _PICTURES = ".pictures"  # the ending of their event file
@@ -99,7 +100,7 @@ class Tracker:
         except OSError as error:
             if not self._warned:
                 text = f"logging to {self._folder} failed ({error.strerror}); training goes on, the log follows later"
-                print(f"warning: {text}", file=sys.stderr)
+                say(f"warning: {text}", error=True)
             self._warned = True
 
 

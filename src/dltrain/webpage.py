@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from html import escape
+from html import escape as html
+
+from dltrain.output import plain
 
 _CSS = """
 :root { color-scheme: light; }
@@ -31,6 +33,10 @@ summary { cursor: pointer; }
 footer { color: #666; font-size: .85rem; margin-top: 3rem; border-top: 1px solid #e3e3e3; padding-top: .5rem; }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def escape(text: str) -> str:
+    return html(plain(text))
 
 
 def page(title: str, parts: Iterable[str]) -> str:

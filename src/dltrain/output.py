@@ -1,0 +1,57 @@
+"""The way out: what is printed goes through `say`, what stands in a CSV file through `cell`.
+
+Names of classes, columns and files, keys of a summary and the texts of errors may come from a stranger's file. A
+terminal obeys escape sequences, bidirectional controls show words in another order, a spreadsheet computes a cell that
+begins with =. Here they become visible signs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+_OBEYED = re.compile(  # all controls but the tab and the end of a line; marks that hide or reorder what is beside them
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
+_COMPUTED = re.compile(  # where a cell begins to be computed; spreadsheets of some countries cut cells at ; as well
+    r"^(?=[\t\r])|((?:^|[;\t\r])[^\S\t\r\n]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20].)"
+)
+
+
+def say(text: str = "", *, error: bool = False, end: str = "\n", flush: bool = False) -> None:
+    """Prints a text, also a foreign one, on standard output, or on standard error."""
+    print(plain(text), file=sys.stderr if error else sys.stdout, end=end, flush=flush)
+
+
+def plain(text: str) -> str:
+    r"""The same text with \u001b and the like in the place of signs that would be obeyed; its lines stay."""
+    return _OBEYED.sub(_escape, text)
+
+
+def one_line(text: str) -> str:
+    """The same on one line."""
+    return re.sub(r"[\n\t]", " ", plain(text))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def cell(text: str) -> str:
+    """A text as a cell of a CSV file: what a spreadsheet would compute begins with ' there, which marks a text."""
+    return plain(text if _NUMBER.fullmatch(text) else _COMPUTED.sub(r"\1'", text))
+
+
+def csv_rows(rows: Iterable[Iterable[Any]]) -> str:
+    """Lines of a CSV file."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([cell(value) if isinstance(value, str) else value for value in row] for row in rows)
+    return text.getvalue()
