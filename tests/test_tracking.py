@@ -13,7 +13,7 @@ from dltrain.tracking import Tracker
 
 def record(step, loss=0.5, steps=100, **metrics):
     own = {"train/loss": loss, "train/lr": 0.1, "train/samples_per_s": 10.0}
-    return Record(step, step / 100, {**own, **metrics}, torch.linspace(1, 0, steps))
+    return Record(step, step / 100, {**own, **metrics}, torch.linspace(1, 0, steps), torch.full((steps,), 8))
 
 
 def lines(folder):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dltrain import storage
 from dltrain.output import say
-from dltrain.records import Record
+from dltrain.records import Record, mean
 
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: their writing costs 30 microseconds each
@@ -183,8 +183,8 @@ def _curves(record: Record) -> list[tuple[int, Any]]:
     points = [(record.step, _scalar(name, value)) for name, value in record.metrics.items()]
     first = record.step - len(record.losses)
     for part in range(0, len(record.losses), width := math.ceil(len(record.losses) / _POINTS)):
-        losses = record.losses[part : part + width]
-        points.append((first + part + len(losses), _scalar("train/loss_by_step", losses.mean().item())))
+        losses, rows = record.losses[part : part + width], record.rows[part : part + width]
+        points.append((first + part + len(losses), _scalar("train/loss_by_step", mean(losses, rows))))
     return points
 
 

@@ -95,6 +95,7 @@ class Trainer:
         self.steps = 0
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
+        self.rows: list[int] = []  # of each of them
         self._norm: Tensor | None = None  # of the last gradient, where it is clipped or was restored
         self._ones = torch.ones((), dtype=self.parameters[0].dtype, device=self.device)
         self._flat: Flat | None = None
@@ -144,6 +145,7 @@ class Trainer:
             self._after_update()
         self.steps += 1
         self.losses.append(loss)
+        self.rows.append(_rows(batches))
         return loss
 
     def _steps(self, groups: Sequence[Sequence[tuple[Tensor, Tensor, Tensor]]], epoch: int) -> Tensor:
@@ -153,6 +155,7 @@ class Trainer:
         losses, self._norm, finite = self._program(steps, schedule=schedule)
         good = len(groups) if finite.all() else int(finite.long().argmin())
         self.losses.extend(losses[:good])
+        self.rows.extend(map(_rows, groups[:good]))
         self.steps += good
         if good:
             self._after_update()
@@ -308,6 +311,10 @@ class Trainer:
         self._attach()
         at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
         self._sizes = [train.batch_size] * self.accumulate
+        if older := len(self.losses) - len(self.rows):  # of a checkpoint that does not know them
+            of_epoch, of_step = min(train.samples, batches * train.batch_size), sum(self._sizes)
+            before = range(self.steps - older, self.steps)
+            self.rows = [min(of_step, of_epoch - n % per_epoch * of_step) for n in before]
         if self._program and self.constraint is None and self.ema is None and (size := train.batch_bytes):
             row = min(whole, report_every, eval_every)
             at_once = self._program.steps_at_once(row, sizes=self._sizes, batch_bytes=size)
@@ -325,14 +332,16 @@ class Trainer:
             return at_once if fit_in and all(n // k == last // k for k in (report_every, eval_every)) else 1
 
         def report() -> Iterator[Record]:
-            metrics, last = {}, self.steps == total
+            metrics, last, record = {}, self.steps == total, None
             if self.steps % eval_every == 0 or last:
                 metrics = meter.paused(lambda: self._validate(validate))
+            if metrics or last or self.steps % report_every == 0:  # before the schedule goes on to the next rate
+                record = meter.record(self.steps / per_epoch, metrics)
             if self.steps % per_epoch == 0 and self.schedule is not None:
-                self.schedule.end_epoch(metrics)
+                self.schedule.end_epoch(record.metrics if record else {})
             self.pending = False
-            if metrics or last or self.steps % report_every == 0:
-                yield meter.record(self.steps / per_epoch, metrics)
+            if record is not None:
+                yield record
             elif save is not None:
                 save()
 
@@ -354,9 +363,7 @@ class Trainer:
                     else:
                         self.step(group, epoch)
                     self.pending = due()
-                    for batch in group:
-                        meter.samples += batch[0].shape[0]
-                    del batch, group  # the next batch is gathered into its memory, which is in the cache
+                    del group  # the next batch is gathered into its memory, which is in the cache
                     if progress is not None:
                         for _ in range(count):
                             progress()
@@ -397,6 +404,7 @@ class Trainer:
             "schedule": self.schedule.state_dict() if self.schedule is not None else {},
             "scaler": self.scaler.state_dict(),
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
+            "rows": torch.tensor(self.rows, dtype=torch.int64),
             "pending": self.pending,
             "gradient_norm": self.gradient_norm() if self.pending else 0.0,  # the report to come shows it
             "ema": self.ema.state_dict() if self.ema is not None else {},
@@ -407,6 +415,7 @@ class Trainer:
         """Restores what `state_dict` gave; the random state last. Raises CheckpointError before anything is changed
         if the state is not one of this trainer's.
         """
+        state = {"rows": torch.empty(0, dtype=torch.int64)} | state  # which version 0.1.0 did not write
         self._check(state)
         self.steps, self.pending = state["steps"], state["pending"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -414,6 +423,7 @@ class Trainer:
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.losses = list(state["losses"].to(self.device))
+        self.rows = state["rows"].tolist()
         self._norm = torch.tensor(state["gradient_norm"], dtype=torch.float64)
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
@@ -431,7 +441,16 @@ class Trainer:
         losses = state["losses"]
         if not (isinstance(losses, Tensor) and losses.ndim == 1 and losses.is_floating_point()):
             raise CheckpointError("losses: want a row of numbers")
+        rows = state["rows"]
+        check(rows, torch.empty(len(rows), dtype=torch.int64), "rows")
+        if len(rows) not in (0, len(losses)) or (rows < 1).any():
+            raise CheckpointError(f"rows: want a number above zero for each of {len(losses)} losses")
         if state["pending"] and not len(losses):
             raise CheckpointError("losses: a report is due, and there are none")
         if state["steps"] < 0:
             raise CheckpointError(f"steps: {state['steps']}")
+
+
+def _rows(batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> int:
+    """How many rows a step's batches have together."""
+    return sum([len(x) for x, _, _ in batches])

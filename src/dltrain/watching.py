@@ -55,7 +55,7 @@ class Watch:
             ]
             return {"loss": _number(loss.item()), "layers": rows}, values
         finally:
-            twin.losses.clear()
+            twin.losses, twin.rows = [], []
             set_random_state(state, self._trainer.device)
 
     def _updates(self) -> dict[str, float]:
