@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -51,3 +53,9 @@ def test_another_thread_takes_no_signals():
     thread.start()
     thread.join()
     assert found == [False]
+
+
+def test_a_signal_is_heard_where_nothing_can_be_said(tmp_path):
+    text = "import os, signal; from dltrain.signals import stop_on_signal\nos.close(2)\n"
+    text += "with stop_on_signal() as stop:\n    os.kill(os.getpid(), signal.SIGTERM)\n    os._exit(7 * stop())"
+    assert subprocess.run([sys.executable, "-c", text], cwd=tmp_path).returncode == 7

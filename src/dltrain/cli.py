@@ -11,13 +11,16 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dltrain import __version__, catalogue, commands, config, seeds
+from dltrain import __version__, catalogue, commands, config, seeds, streams
 from dltrain.errors import ConfigError, DltrainError, StorageError, SweepError
 from dltrain.output import say
 from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
 from dltrain.targets import did_you_mean
+
+if TYPE_CHECKING:
+    from dltrain import startup
 
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
@@ -65,35 +68,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "--profile-startup" in arguments:
         from dltrain import startup
 
-        profile = startup.Profile()
-        atexit.register(lambda: say(f"\n{profile.table()}", error=True))
+        atexit.register(_print_profile, startup.Profile())
+    with streams.unfailing():
+        code = _exit_code(arguments)
+    sys.exit(code)
+
+
+def _exit_code(arguments: list[str]) -> int:
+    """Does what was typed; says what went wrong."""
     gc.disable()  # imports leave no garbage, and looking for it takes a tenth of their time
     debug = "--debug" in arguments or bool(os.environ.get("DLTRAIN_DEBUG"))
     try:
-        code = _run(arguments)
+        return _run(arguments)
     except DltrainError as error:
         if debug:
             raise
         lines = str(error).splitlines()
         say(f"error: {lines[0]}" if len(lines) == 1 else "\n  ".join(["error:", *lines]), error=True)
-        code = error.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
         say("interrupted", error=True)
-        code = 130
-    except BrokenPipeError:  # the reader, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        return 130
     except Exception as error:
         if debug:
             raise
         if getattr(error, "errno", None) in _STORAGE:
             say(f"error: {error}; nothing that was saved before is lost", error=True)
-            sys.exit(StorageError.exit_code)
+            return StorageError.exit_code
         say(f"error: {type(error).__name__}: {error}\n(--debug shows where)", error=True)
-        code = 1
+        return 1
     finally:
         gc.enable()
-    sys.exit(code)
+
+
+@streams.unfailing()
+def _print_profile(profile: startup.Profile) -> None:
+    say(f"\n{profile.table()}", error=True)
 
 
 def _collect_again() -> None:
@@ -197,6 +207,7 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
         if count:
             say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.cfg.seed, count)}")
         say(OmegaConf.to_yaml(composed.cfg, resolve=True), end="")
+        streams.delivered()
         return 0
     from dltrain.nodes import first_look
 

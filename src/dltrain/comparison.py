@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dltrain import commands, listing, reading, runs, seeds
+from dltrain import commands, listing, reading, runs, seeds, streams
 from dltrain.errors import ConfigError, StorageError
 from dltrain.output import one_line, say
 from dltrain.reading import Run
@@ -62,6 +62,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     metric = _metric(compared)
     if given.json:
         say(json.dumps(_data(compared, metric), indent=1))
+        streams.delivered()
         return 0
     drawn = _picture(compared, metric, given.output)
     parts = [

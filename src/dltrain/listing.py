@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dltrain import commands, output, reading, runs, seeds
+from dltrain import commands, output, reading, runs, seeds, streams
 from dltrain.errors import ConfigError
 from dltrain.output import one_line, say
 from dltrain.reading import Run
@@ -64,6 +64,7 @@ def show_runs(words: list[str], _options: argparse.Namespace) -> int:
         keys = differing(found)
         rows = [{"run": ids[run.folder], **_row(run, chosen, keys)} for run in found]
         _print_data(rows, as_json=given.json)
+        streams.delivered()
     elif not found:
         say(f"no run in {given.folder}" + " is like that" * bool(given.where))
     else:
@@ -277,6 +278,7 @@ def show_run(words: list[str], _options: argparse.Namespace) -> int:
     if given.json:
         data = {"run": reading.short_ids([folder])[0], **_row(run, None, list(run.config))}
         say(json.dumps({**data, "overrides": run.overrides, "environment": run.environment}, indent=1, default=str))
+        streams.delivered()
     else:
         say("\n".join([*_story(run), "", *_configuration(run), "", *_result(run), "files", *_files(run.folder)]))
     return 0

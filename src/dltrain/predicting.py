@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from dltrain import commands, inference, runs, storage
+from dltrain import commands, inference, runs, storage, streams
 from dltrain.data import streaming
 from dltrain.data.encoding import Gaps, gaps, sentences
 from dltrain.data.reading import SEPARATORS, Place, listed
@@ -177,6 +177,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     else:
         for number, piece in enumerate(pieces):
             say(as_csv(piece, header=number == 0), end="")
+            if not streams.delivered():
+                return 0
     for note in sentences(found, trained.facts.preprocessing) if found else ():
         say(f"note: {note}", error=True)
     return 0

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 EXIT_CODES = {"SIGINT": 130, "SIGUSR1": 138, "SIGTERM": 143, "max_time": 138}
@@ -46,8 +46,8 @@ def stop_on_signal() -> Iterator[Stop]:
             raise KeyboardInterrupt
         if stop.reason is None:
             stop.reason = signal.Signals(number).name
-            # Not print: the signal may have come in the middle of one.
-            os.write(2, f"\n{stop.reason}: saving after this step; Ctrl-C leaves at once\n".encode())
+            with suppress(OSError):  # not print: the signal may have come in the middle of one
+                os.write(2, f"\n{stop.reason}: saving after this step; Ctrl-C leaves at once\n".encode())
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = {number: signal.signal(number, handle) for number in numbers}

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
+from dltrain import streams
 from dltrain.data import Tensors
 from dltrain.errors import DataError
 
@@ -183,7 +184,7 @@ class StreamLoader:
             collate_fn=_collate,
             persistent_workers=workers > 0,
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=_start_worker,
             generator=torch.Generator(),  # otherwise each epoch would draw a seed from the global generator
         )
         if workers:
@@ -294,7 +295,8 @@ def _collate(samples):
     return default_collate(x), target, torch.tensor(index)
 
 
-def _ignore_signals(_worker: int) -> None:
+def _start_worker(_worker: int) -> None:
+    streams.make_unfailing()
     # The main process decides when to stop: Ctrl-C and SIGTERM reach the whole group, and workers that died
     # first would make it fail before it could save.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
