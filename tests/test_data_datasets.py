@@ -152,6 +152,15 @@ def test_regression_in_memory_is_standardised_on_the_train_rows():
     torch.testing.assert_close(original, torch.cat([100 + data.test.x, -data.test.x], 1))
 
 
+def test_targets_far_from_zero_keep_their_differences_in_memory_and_are_refused_streamed():
+    source = Pairs([(torch.tensor([float(i)]), 1.7e12 + 1e4 * i) for i in range(30)])
+    data = dataset(source, val=5, test=5, in_memory=True)
+    original = data.test.y.double() * data.target_std + data.target_mean
+    assert ((original - 1.7e12) / 1e4).flatten().tolist() == pytest.approx(data.test.x.flatten().tolist(), abs=1e-3)
+    with pytest.raises(DataError, match=r"targets .* 1\.7e\+12 .*\n?.*data\.in_memory=true"):
+        dataset(source, val=5, test=5)
+
+
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_multilabel(in_memory):
     source = Pairs([(torch.zeros(2, 3), torch.tensor([i % 2, 1, 0])) for i in range(20)])

@@ -134,6 +134,29 @@ def test_regression_targets_are_standardised_by_the_train_rows():
     assert original.max() <= 346
 
 
+OFFSETS = [(1.7e12, 1e4), (1.7e18, 1e9), (-2e15, 3.0), (0.0, 1e-50), (0.0, 1e100), (3e-45, 1e-47)]
+
+
+@pytest.mark.parametrize(("offset", "unit"), OFFSETS)
+def test_targets_of_any_size_keep_their_differences(write, offset, unit):
+    values = [offset + unit * ((7 * i) % 60) for i in range(60)]
+    lines = "".join(f"{i},{value!r}\n" for i, value in enumerate(values))
+    data = table(write("a,y\n" + lines), target="y", task="regression", val=0, test=0)
+    y = data.train.y.double()
+    assert abs(y.mean()) < 2e-3
+    assert y.std(correction=0).item() == pytest.approx(1, abs=1e-3)
+    back = (y * data.target_std + data.target_mean)[:, 0].numpy()
+    order = np.round(data.train.x[:, 0].double().numpy() * np.std(range(60)) + 29.5).astype(int)
+    np.testing.assert_allclose(back / unit, np.array(values)[order] / unit, atol=1e-3)
+
+
+@pytest.mark.parametrize(("start", "step"), [(2**60, 1), (2**60, 100), (0.1, 4e-17), (0, 1e200)])
+def test_targets_that_float64_cannot_tell_apart_or_square_are_refused(write, start, step):
+    lines = "".join(f"{i},{start + step * i}\n" for i in range(60))
+    with pytest.raises(DataError, match=r"target 'y' .*(subtract a constant|choose another unit)"):
+        table(write("a,y\n" + lines), target="y", task="regression")
+
+
 def test_without_validation_and_test_rows_all_three_are_the_train_set():
     data = wine(val=0, test=0)
     assert data.val is data.train

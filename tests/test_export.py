@@ -110,6 +110,30 @@ def test_the_preprocessing_inside_gives_the_bits_of_training(command):
         assert torch.equal(module.prepare(rows), trained.inputs(raw))
 
 
+@pytest.mark.parametrize("form", ["pt2", "onnx"])
+@pytest.mark.parametrize(("offset", "unit"), [(1.7e12, 1e4), (0.0, 1e-9)])
+def test_values_of_any_size_are_answered_and_checked_in_their_own_unit(command, monkeypatch, form, offset, unit):
+    lines = [f"{i / 10},{offset + unit * i!r}" for i in range(60)]
+    Path("far.csv").write_text("x,y\n" + "\n".join(lines) + "\n")
+    folder = train(command, "data=table", "data.path=far.csv", "data.target=y", "data.task=regression")
+    assert command("export", "last", "--format", form)[0] == 0
+    real = export.samples(export.inference.open_run(folder, data=True))
+    found = ask(folder / f"model.{form}", real.rows)
+    np.testing.assert_allclose((found - offset) / unit, (real.answers - offset) / unit, rtol=1e-5, atol=1e-3)
+    assert len(np.unique(found)) == len(np.unique(real.answers)) > 5
+    monkeypatch.setattr(export, "Serving", Off)
+    code, _, err = command("export", "last", "--format", form, "-o", f"off.{form}")
+    assert code == 2
+    assert "answers otherwise than the run" in err
+
+
+class Off(Serving):
+    """Answers a thousandth of a standard deviation beside the run's."""
+
+    def forward(self, rows):
+        return super().forward(rows) + 1e-3 * self.target_std
+
+
 def test_what_a_file_says_about_itself(command):
     folder = train(command, *MIXED)
     for form in ("pt2", "onnx"):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from sklearn import datasets
+from sklearn.metrics import r2_score
 
 import dltrain
 from dltrain import config, experiment, inference, models, runs
@@ -141,6 +142,27 @@ def test_answers_of_labels_and_values(train):
     raw = datasets.load_diabetes(scaled=False).data
     values = trained.logits(trained.inputs(raw)).double() * plan.data.target_std + plan.data.target_mean
     assert trained.predict(raw)["progression"].to_numpy() == pytest.approx(values[:, 0].numpy(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1.7e12, 1e4), (1.7e18, 1e9), (-5e9, 1.0)])
+def test_values_far_from_zero_are_written_as_they_were_judged(tmp_path, monkeypatch, offset, unit):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=200)
+    true = offset + unit * (x + 0.2 * np.random.default_rng(1).normal(size=200))
+    Path("far.csv").write_text(
+        "x,y\n" + "".join(f"{a!r},{b!r}\n" for a, b in zip(x.tolist(), true.tolist(), strict=True))
+    )
+    typed = ["data=table", "data.path=far.csv", "data.target=y", "model=linear", "trainer.epochs=5", "optimizer.lr=0.1"]
+    plan = make_plan(config.compose([*typed, "data.test=0", "data.val=0", "trainer.tensorboard=false"]))
+    folder = runs.create(plan.runs_dir, plan.name)
+    experiment.prepare(plan, folder, ["dltrain"])
+    metrics = experiment.train(plan, folder)["train"]
+    answers = dltrain.load(folder).predict(pl.read_csv("far.csv"))["y"].to_numpy()
+    assert answers.dtype == np.float64
+    assert len(np.unique(answers)) > 190
+    assert metrics["r2"] > 0.9
+    assert metrics["r2"] == pytest.approx(r2_score(true, answers), abs=1e-4)
+    assert metrics["rmse"] == pytest.approx(np.sqrt(np.mean((true - answers) ** 2)), rel=1e-3)
 
 
 def test_rows_that_do_not_fit_are_refused(train):

@@ -173,15 +173,28 @@ def export(trained: Trained, form: str, *, source: Path | None = None) -> tuple[
     except Exception as error:  # of the exporters, each with classes of its own
         reason = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
         raise ConfigError(f"{name} can't be exported as {form}: {type(error).__name__}: {reason}") from error
-    size = max(1.0, float(np.abs(real.answers[np.isfinite(real.answers)]).max(initial=0.0)))
-    same = found.shape == real.answers.shape and np.isnan(found).tolist() == np.isnan(real.answers).tolist()
-    gap = float(np.nanmax(np.abs(found - real.answers), initial=0.0)) if same else np.inf
-    alone = np.allclose(one, real.answers[:1], rtol=0, atol=_CLOSE * size, equal_nan=True)
+    middle, unit = _units(trained, real.answers)
+    wanted, found, one = ((answers - middle) / unit for answers in (real.answers, found, one))
+    size = max(1.0, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)))
+    same = found.shape == wanted.shape and np.isnan(found).tolist() == np.isnan(wanted).tolist()
+    gap = float(np.nanmax(np.abs(found - wanted), initial=0.0)) if same else np.inf
+    alone = np.allclose(one, wanted[:1], rtol=0, atol=_CLOSE * size, equal_nan=True)
     if not (gap <= _CLOSE * size and alone):
         raise ConfigError(
             f"{name} as {form} answers otherwise than the run (difference {gap:.2g}); nothing was written"
         )
-    return content, f"{len(real.rows):,} rows of {real.where}: largest difference {gap:.2g}"
+    of = " of a standard deviation" if trained.facts.target_std is not None else ""
+    return content, f"{len(real.rows):,} rows of {real.where}: largest difference {gap:.2g}{of}"
+
+
+def _units(trained: Trained, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The middle and the unit [K] in which answers [N, K] are compared: a target's own mean and deviation."""
+    facts, columns = trained.facts, answers.shape[1]
+    if facts.target_std is not None:
+        return facts.target_mean.numpy(), facts.target_std.numpy()
+    largest = np.nanmax(np.abs(answers), axis=0, initial=0.0)
+    values = facts.task == "regression"
+    return np.zeros(columns), np.where(largest > 0, largest, 1.0) if values else np.ones(columns)
 
 
 def command(words: list[str], options: argparse.Namespace) -> int:

@@ -104,8 +104,7 @@ class Trained:
         facts = self.facts
         names = facts.names
         if facts.task == "regression":
-            values = evaluation.original(logits, facts.target_mean, facts.target_std)
-            return pl.DataFrame(dict(zip(names, values.float().numpy().T, strict=True)))
+            return pl.DataFrame(dict(zip(names, _values(logits, facts), strict=True)))
         guess = evaluation.decide(logits, facts.task).numpy()
         chances, prefix = losses.probabilities(self.loss, logits, facts.task), "p"
         if chances is None:
@@ -115,6 +114,15 @@ class Trained:
         if facts.task == "multilabel":
             return pl.DataFrame({**dict(zip(names, guess.T.astype("int8"), strict=True)), **shares})
         return pl.DataFrame({"prediction": pl.Series(names, dtype=pl.String)[guess], **shares})
+
+
+def _values(outputs: Tensor, facts: Facts) -> list[np.ndarray]:
+    """The targets in original units, float64 with as many digits below the standard deviation as float32 is sure of."""
+    if facts.target_std is None:
+        return list(outputs.numpy().T)
+    values = evaluation.original(outputs, facts.target_mean, facts.target_std).numpy().T
+    digits = (6 - torch.log10(facts.target_std).floor()).int().tolist()
+    return [column.round(most) for column, most in zip(values, digits, strict=True)]
 
 
 def _frame(rows: Any, columns: list[str]) -> pl.DataFrame:

@@ -17,7 +17,9 @@ from dltrain.data.stored import Facts
 
 
 class Serving(nn.Module):
-    """`forward(rows)` gives one float32 row of answers for each: probabilities, scores, or values in original units."""
+    """`forward(rows)` gives one row of answers for each: probabilities or scores, float32, or values in original units,
+    float64 where the run standardised them.
+    """
 
     def __init__(self, model: nn.Module, loss: nn.Module, facts: Facts) -> None:
         super().__init__()
@@ -31,7 +33,7 @@ class Serving(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         outputs = self.model(self.prepare(rows))
         if self.task == "regression":
-            return outputs if self.target_std is None else (outputs * self.target_std + self.target_mean).float()
+            return outputs if self.target_std is None else outputs.double() * self.target_std + self.target_mean
         chances = losses.probabilities(self.loss, outputs, self.task)
         return outputs if chances is None else chances
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
+from dltrain import evaluation
 from dltrain.causes import STUCK, Check, Verdict
 from dltrain.data import Tensors
 from dltrain.examining import Examination
@@ -63,7 +64,7 @@ def wrong_loss(exam: Examination) -> Verdict | None:
             return Verdict("wrong_loss", what, off)
         if isinstance(data.train, Tensors) and data.train.y.shape[1] == 1 and len(data.train) >= 50:
             values = data.train.y.unique()
-            original = values * data.target_std + data.target_mean if data.target_std is not None else values
+            original = evaluation.original(values, data.target_mean, data.target_std)
             if len(values) <= 4 and (original - original.round()).abs().max() < 1e-3:
                 what = f"the target has only {len(values)} whole values, which are rather classes than numbers"
                 return Verdict("wrong_loss", what, "try data.task=classification loss=auto")

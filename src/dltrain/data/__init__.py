@@ -66,7 +66,8 @@ class Data:
 
     A split is `Tensors` or any map-style `Dataset` of (x, y) pairs. `classes` names the classes (binary,
     multiclass) or the labels (multilabel); `targets` names the columns of a regression. Regression targets are
-    standardised: y = (original - target_mean) / target_std, both float32 [K]. `fill` is what an empty pixel is
+    standardised: y = (original - target_mean) / target_std, both float32 [K], or float64 where an offset or a unit
+    needs it: undo it in float64. `fill` is what an empty pixel is
     after normalisation, one value per channel. `preprocessing` holds what was fitted, as plain JSON values;
     `notes` are sentences that the user should read (values imputed, columns dropped).
     """

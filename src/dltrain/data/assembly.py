@@ -74,9 +74,27 @@ def _absent(y: np.ndarray, train: np.ndarray, classes: tuple[str, ...]) -> list[
 
 
 def _standardise(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, Tensor, Tensor]:
-    mean, std = y[train].mean(axis=0), y[train].std(axis=0)
-    for name, spread, first in zip(targets, std, y[train[0]], strict=True):
-        if not spread > 0:
-            raise DataError(f"target '{name}' is {first:g} in every one of the {len(train)} train rows")
-    mean, std = mean.astype(np.float32), std.astype(np.float32)  # as stored, so that undoing it is exact
+    """y float64 [N, K] in standard units, and what undoes it: mean and std [K], float32 where that is exact enough.
+
+    Raises DataError for a target that float64 can't tell from a constant, or whose square it can't hold.
+    """
+    seen = y[train]
+    largest = np.abs(seen).max(axis=0)
+    unit = np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1))))  # a power of 2 changes no bit of a quotient
+    mean, std = (seen / unit).mean(axis=0) * unit, (seen / unit).std(axis=0) * unit
+    for k, name in enumerate(targets):
+        if seen[:, k].min() == seen[:, k].max():
+            raise DataError(f"target '{name}' is {seen[0, k]:g} in every one of the {len(train)} train rows")
+        if not 1e-150 < std[k] < 1e150:
+            raise DataError(
+                f"target '{name}' varies by {std[k]:g}, whose square float64 can't hold: choose another unit"
+            )
+        if np.spacing(largest[k]) > 0.01 * std[k]:
+            around = f"target '{name}' lies around {mean[k]:g} and varies by {std[k]:g}"
+            raise DataError(f"{around}, which float64 rounds away; subtract a constant from it")
+    # As stored, so that undoing it is exact. Where float32 is wide enough the bits are those of earlier runs.
+    with np.errstate(over="ignore"):
+        short = mean.astype(np.float32), std.astype(np.float32)
+    if (np.abs(short[0] - mean) < 1e-3 * std).all() and np.allclose(short[1], std, rtol=1e-6, atol=0):
+        mean, std = short
     return (y - mean) / std, torch.from_numpy(mean), torch.from_numpy(std)

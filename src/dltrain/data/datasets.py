@@ -12,10 +12,11 @@ from torch.utils.data import Dataset, IterableDataset
 
 from dltrain.data import Data, fallback, split
 from dltrain.data.assembly import assemble
-from dltrain.data.loaders import StreamLoader, generators_kept
+from dltrain.data.loaders import Seeded, generators_kept
 from dltrain.errors import ConfigError, DataError
 
 _BATCH = 256  # samples read at a time
+_SAMPLED = 64  # samples whose targets are looked at where they stream
 _NUMBERS = (Tensor, np.ndarray, np.generic, int, float, list, tuple)  # an image object is none of them
 
 
@@ -60,6 +61,8 @@ def dataset(
     if read is not None:
         data = _held(whole, read, extra, rows, names, notes, split_seed)
     else:
+        if whole.kind == "regression":
+            _check_spread(whole, split_seed)
         data = _streamed(whole, extra, rows, names, notes)
     return data if task == "auto" else replace(data, task=task)
 
@@ -77,6 +80,7 @@ class Samples(Dataset):
     in_shape: tuple[int, ...]
     kind: Literal["class", "multilabel", "regression"]
     width: int | None
+    exact: bool = False  # regression targets as float64
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,7 +102,7 @@ class Samples(Dataset):
         return y.reshape(()).to(torch.int64)
 
     def _vector(self, y, place):
-        y = y.reshape(-1).to(torch.float32)
+        y = y.reshape(-1).to(torch.float64 if self.exact else torch.float32)
         if len(y) != self.width:
             raise DataError(f"{place}: y has {len(y)} values, dataset[0] has {self.width}")
         if self.kind == "multilabel" and not ((y == 0) | (y == 1)).all():
@@ -222,16 +226,32 @@ def _known_labels(whole: Samples) -> np.ndarray | None:
 
 
 def _read(samples: Samples, seed: int) -> tuple[Tensor, Tensor]:
-    """Every sample, read once in order, with random numbers that depend on the seed alone."""
+    """Every sample, read once in order, with random numbers that depend on the seed alone; targets as float64."""
+    reader = Seeded(replace(samples, exact=samples.kind == "regression"), seed, None)
     x, y = torch.empty(len(samples), *samples.in_shape), []
-    for batch in StreamLoader(samples, batch_size=_BATCH, seed=seed).epoch():
-        rows = samples.rows[batch.index.numpy()]
-        bad = ~(batch.x.flatten(1).isfinite().all(1) & batch.y.view(len(rows), -1).isfinite().all(1))
-        if bad.any():
-            raise DataError(f"{samples.name}[{rows[int(bad.nonzero()[0])]}]: x or y holds NaN or infinity")
-        x[batch.index] = batch.x
-        y.append(batch.y)
-    return x, torch.cat(y)
+    for low in range(0, len(samples), _BATCH):
+        read = reader.__getitems__([(0, i) for i in range(low, min(low + _BATCH, len(samples)))])
+        if isinstance(read, DataError):
+            raise read
+        for each, target, i in read:
+            if not (each.isfinite().all() and target.isfinite().all()):
+                raise DataError(f"{samples.name}[{samples.rows[i]}]: x or y holds NaN or infinity")
+            x[i] = each
+            y.append(target)
+    return x, torch.stack(y)
+
+
+def _check_spread(whole: Samples, seed: int) -> None:
+    """Raises DataError where float32, in which a stream's targets travel, can't hold how they differ."""
+    some = np.linspace(0, len(whole) - 1, min(len(whole), _SAMPLED)).astype(np.int64)
+    y = _read(replace(whole, rows=whole.rows[some]), seed)[1].numpy()
+    for k, name in enumerate(_targets(whole)):
+        largest, std = np.abs(y[:, k]).max(), y[:, k].std()
+        if not np.isfinite(np.float32(largest)) or 0 < std < 100 * np.spacing(np.float32(largest)):
+            raise DataError(
+                f"the targets of dataset ({name}) lie around {y[:, k].mean():g} and vary by {std:g}, which float32 "
+                "can't hold\nUse data.in_memory=true, which standardises them, or do so in the dataset"
+            )
 
 
 def _held(whole, read, extra, rows, names, notes, seed) -> Data:
@@ -241,7 +261,6 @@ def _held(whole, read, extra, rows, names, notes, seed) -> Data:
         tensors.append(_read(samples, seed))
         rows[part] = np.arange(begin, begin + len(samples))
     x, y = (torch.cat(each) for each in zip(*tensors, strict=True))
-    y = y.double() if whole.kind == "regression" else y
     order = rows["train"], rows["val"], rows["test"]
     return assemble(
         x,

@@ -172,7 +172,7 @@ class StreamLoader:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
         self.device, self.workers, self.batch_bytes = torch.device(device), workers, None
         self._normalise = getattr(dataset, "normalise", None)
-        self._positions, self._dataset = _Positions(), _Seeded(dataset, seed, transform)
+        self._positions, self._dataset = _Positions(), Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known
         self._loader = self._open(workers or 0)
 
@@ -260,7 +260,7 @@ class _Positions:
         return len(self.batches)
 
 
-class _Seeded(Dataset):
+class Seeded(Dataset):
     """Reads sample (epoch, i) with the global generators seeded by (seed, epoch, i), and leaves them as they were."""
 
     def __init__(self, dataset: Dataset, seed: int, transform: Any) -> None:

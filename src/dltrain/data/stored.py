@@ -75,7 +75,7 @@ def facts(content: Any, where: str) -> Facts:
         raise DataError(f"{where} is not what a run writes: {type(error).__name__}: {error}") from error
     except ValueError as error:
         raise DataError(f"{where} is not what a run writes: {error}") from error
-    mean, std = (None if value is None else torch.tensor(value, dtype=torch.float32) for value in scale)
+    mean, std = (None if value is None else torch.tensor(value, dtype=torch.float64) for value in scale)
     classes, targets = (tuple(names[key]) for key in ("classes", "targets"))
     return Facts(task, tuple(shape), classes, targets, mean, std, content["preprocessing"])
 

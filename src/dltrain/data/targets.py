@@ -52,9 +52,12 @@ def read_target(source: Table, names: list[str], *, task: TableTask) -> Target:
         )
     if task == "multilabel" or (task == "auto" and len(names) > 1 and labels.all()):
         return Target(y, classes=tuple(names))
-    for name, values in zip(names, numbers, strict=True):
+    for cells, values in zip(columns, numbers, strict=True):
         if values.min() == values.max():
-            raise DataError(f"{source.path}: target '{name}' is {values[0]:g} in each of the {len(values)} rows")
+            what = f"is {values[0]:g} in each of the {len(values)} rows"
+            if cells.n_unique() > 1:
+                what = f"lies around {values[0]:g} and varies by less than float64's rounding; subtract a constant"
+            raise DataError(f"{source.path}: target '{cells.name}' {what}")
     return Target(y, targets=tuple(names))
 
 

@@ -48,17 +48,18 @@ class Scene:
         return values * std + mean
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
-        """At most `_MOST` samples, evenly taken: x and y."""
+        """At most `_MOST` samples, evenly taken: x and y, float64 where it will be unscaled."""
         every = max(1, -(-len(self.x) // _MOST))
-        return self.x[::every].numpy(), self.y[::every].numpy()
+        y = self.y[::every].numpy()
+        return self.x[::every].numpy(), y.astype(np.float64) if self.task == "regression" else y
 
 
 def _answers(model: nn.Module, x: np.ndarray) -> np.ndarray:
-    """Outputs float32 [N, K] of a model in eval mode."""
+    """Outputs float64 [N, K] of a model in eval mode."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         parts = torch.from_numpy(x.astype(np.float32)).to(device).split(8192)
-        return torch.cat([model(part).float() for part in parts]).cpu().numpy()
+        return torch.cat([model(part).float() for part in parts]).cpu().double().numpy()
 
 
 @styled
