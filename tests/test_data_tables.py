@@ -592,6 +592,76 @@ def test_damaged_or_unsuitable_parquet_is_refused(write, tmp_path):
         table(path, target="when", features=["a"])
 
 
+# --- absurd values --------------------------------------------------------------------------------------------------
+
+ABSURD = [[1e30], [1e200], [-1e30, 1e30], [1.7e308, -1.7e308], [-999999.0], [300.0, 1e5, 1e12], [3.4e38]]
+
+
+def with_absurd(values, *, n=2000, every=250, column="a"):
+    """A table with columns a and b, whose sum is y; every 250th a (8 in all), or another column, is one of `values`."""
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0, 1, n), rng.normal(size=n)
+    columns = {"a": a, "b": b, "y": a + b}
+    for k, row in enumerate(range(100, n, every)):
+        columns[column][row] = values[k % len(values)]
+    lines = zip(*(c.tolist() for c in columns.values()), strict=True)
+    return "a,b,y\n" + "".join(f"{a!r},{b!r},{y!r}\n" for a, b, y in lines)
+
+
+@pytest.mark.parametrize("scaling", ["standard", "quantile"])
+@pytest.mark.parametrize("values", ABSURD, ids=str)
+def test_a_few_absurd_values_leave_the_others_their_differences_and_are_named(write, values, scaling):
+    data = table(write(with_absurd(values)), target="y", scaling=scaling)
+    whole = torch.cat([part.x[:, 0] for part in (data.train, data.val, data.test)])
+    assert whole.isfinite().all()
+    assert whole.abs().max() < 10
+    middle = whole.sort().values[200:1800]
+    assert (middle.max() - middle.min()).item() > 2  # 2.8 standard deviations of a uniform distribution
+    (note,) = (note for note in data.notes if "column 'a'" in note)
+    assert "8 values far from" in note
+    assert f"{values[0]:g} at " in note
+    assert "t.csv, line 102" in note
+    assert json.loads(json.dumps(data.preprocessing)) == data.preprocessing
+
+
+def test_without_absurd_values_nothing_is_cut_or_said(write):
+    data = table(write(with_absurd([0.5])), target="y")
+    assert data.notes == ()
+    assert all("low" not in column for column in data.preprocessing["columns"])
+    heavy = np.exp(2 * np.random.default_rng(0).normal(size=500))  # as incomes are: 400 times their median
+    rare = np.where(np.arange(500) % 20 == 3, 40.0, 0.0)  # mostly one value
+    lines = "".join(f"{h!r},{r},{i % 7}\n" for i, (h, r) in enumerate(zip(heavy.tolist(), rare.tolist(), strict=True)))
+    assert table(write("h,r,y\n" + lines), target="y", task="regression").notes == ()
+
+
+def test_absurd_values_that_no_train_row_has_are_named(write):
+    path = write(with_absurd([0.5]))
+    data = table(path, target="y", test_path=write("a,b,y\n0.5,1,1.5\n1e30,0,0.5\n", "test.csv"))
+    assert any("column 'a'" in note and "1e+30 at " in note and "test.csv, line 3" in note for note in data.notes)
+    with pytest.raises(DataError, match=r"test\.csv, line 2: 1e\+200 in column 'b' .* too far"):
+        table(path, target="y", test_path=write("a,b,y\n0.5,1e200,1.5\n", "test.csv"))
+    with pytest.raises(DataError, match=r"t\.csv, line 102: 1e\+200 in column 'a'"):
+        table(write(with_absurd([1e200])), target="y", scaling="none")
+
+
+def test_a_column_that_a_scale_squashes_is_named(write):
+    sentinel = table(write(with_absurd([1e30], every=4)), target="y")
+    (note,) = sentinel.notes
+    assert "column 'a'" in note
+    assert "data.missing_marks" in note
+    unscaled = table(write(with_absurd([1e30])), target="y", scaling="none")
+    assert any(
+        "column 'a': " in note and "values far from all others" in note and "t.csv, line" in note
+        for note in unscaled.notes
+    )
+
+
+def test_absurd_targets_are_named(write):
+    (note,) = table(write(with_absurd([1e30], column="y")), target="y").notes
+    assert note.startswith("target 'y': 8 values far from all others (1e+30 at ")
+    assert "t.csv, line 102" in note
+
+
 def test_remarks_are_empty_for_rows_that_need_nothing(write):
     path = write(rows())
     data = table(path, target="y")

@@ -134,6 +134,24 @@ class Off(Serving):
         return super().forward(rows) + 1e-3 * self.target_std
 
 
+@pytest.mark.parametrize("form", ["pt2", "onnx"])
+def test_absurd_values_are_cut_in_the_file_as_in_the_run(command, form):
+    rows = [f"{1e30 if i % 20 == 3 else i % 37},{i % 11},{i}" for i in range(100)]
+    Path("absurd.csv").write_text("a,b,price\n" + "\n".join(rows) + "\n")
+    folder = train(command, "data=table", "data.path=absurd.csv", "data.target=price", "data.task=regression")
+    assert command("export", "last", "--format", form)[0] == 0
+    trained = dltrain.load(folder)
+    new = pl.DataFrame({"a": [1e30, 5.0, -1e200, None], "b": [1.0, 2.0, 3.0, 4.0]})
+    raw = numbers(new, trained.facts.preprocessing)
+    assert torch.equal(Serving(trained.model, trained.loss, trained.facts).prepare(raw), trained.inputs(new))
+    assert trained.inputs(new).abs().max() < 10
+    np.testing.assert_allclose(ask(folder / f"model.{form}", raw), trained.predict(new).to_numpy(), rtol=1e-5)
+    code, _, err = command("predict", "last", "absurd.csv", "-o", "out.csv")
+    assert code == 0
+    assert "column 'a': 5 values far from all others" in err
+    assert "absurd.csv, line 5" in err
+
+
 def test_what_a_file_says_about_itself(command):
     folder = train(command, *MIXED)
     for form in ("pt2", "onnx"):

@@ -69,7 +69,7 @@ def predict(
     for piece in read(trained, source):
         x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
         if trained.facts.kind == "table" and found is not None:
-            for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing).items():
+            for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing, place=piece.place).items():
                 before, seen = found.get(key, (0, ()))
                 found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
         answers = trained.answers(trained.logits(x))

@@ -47,7 +47,9 @@ class _Table(nn.Module):
         numbers = [i for i, c in enumerate(columns) if c["kind"] != "text"]
         self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64))
         impute = preprocessing["missing"] == "impute"
-        for name, default in (("median", torch.nan), ("mean", 0.0), ("std", 1.0)):
+        self.fenced = any("low" in column for column in columns)
+        limits = (("low", -torch.inf), ("high", torch.inf)) if self.fenced else ()
+        for name, default in (("median", torch.nan), ("mean", 0.0), ("std", 1.0), *limits):
             values = [columns[i].get(name, default) if impute or name != "median" else torch.nan for i in numbers]
             self.register_buffer(name, torch.tensor(values, dtype=torch.float64))
         self.knots = nn.ParameterDict()  # by position among the numbers
@@ -62,6 +64,8 @@ class _Table(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         values = rows.index_select(1, self.numbers)
         values = torch.where(values.abs() < torch.inf, values, self.median)  # nan is not below infinity either
+        if self.fenced:
+            values = torch.minimum(torch.maximum(values, self.low), self.high)
         scaled = (values - self.mean) / self.std
         if len(self.knots):
             parts = list(scaled.unbind(1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Data, Tensors, fallback
+from dltrain.data.scales import moments
 from dltrain.errors import DataError
 
 
@@ -79,9 +80,7 @@ def _standardise(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...]) -> 
     Raises DataError for a target that float64 can't tell from a constant, or whose square it can't hold.
     """
     seen = y[train]
-    largest = np.abs(seen).max(axis=0)
-    unit = np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1))))  # a power of 2 changes no bit of a quotient
-    mean, std = (seen / unit).mean(axis=0) * unit, (seen / unit).std(axis=0) * unit
+    mean, std = moments(seen)
     for k, name in enumerate(targets):
         if seen[:, k].min() == seen[:, k].max():
             raise DataError(f"target '{name}' is {seen[0, k]:g} in every one of the {len(train)} train rows")
@@ -89,7 +88,7 @@ def _standardise(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...]) -> 
             raise DataError(
                 f"target '{name}' varies by {std[k]:g}, whose square float64 can't hold: choose another unit"
             )
-        if np.spacing(largest[k]) > 0.01 * std[k]:
+        if np.spacing(np.abs(seen[:, k]).max()) > 0.01 * std[k]:
             around = f"target '{name}' lies around {mean[k]:g} and varies by {std[k]:g}"
             raise DataError(f"{around}, which float64 rounds away; subtract a constant from it")
     # As stored, so that undoing it is exact. Where float32 is wide enough the bits are those of earlier runs.

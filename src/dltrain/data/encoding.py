@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data.reading import Place, listed, require_columns
+from dltrain.data.scales import fence, moments, squashed
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Kind = Literal["number", "boolean", "text"]
 
 _DATE = r"^(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})([ T]\d{1,2}:\d{2}.*)?$"
 _DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
+_FAR = 1e4  # standard deviations beyond which a value is said to be absurd
 LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
 
 
@@ -68,10 +70,13 @@ def fit(
     missing_marks: list[str] | None = None,
     max_categories: int = 50,
     source: str = "the table",
+    place: Place | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Learn the preprocessing of the columns in `kinds` from the train rows.
 
-    Returns it as plain JSON values, and notes on the columns that were dropped since they are constant there.
+    Returns it as plain JSON values, and notes on the columns that were dropped since they are constant there, and on
+    those whose differences a scale hides. A few values absurdly far from the others don't count for the scale, and
+    `encode` takes the nearest ordinary one for them. `place` says where a train row stands.
     """
     if scaling not in ("standard", "quantile", "none"):
         raise ConfigError(f"data.scaling={scaling}: choose standard, quantile or none")
@@ -81,7 +86,10 @@ def fit(
         if kind == "text":
             column = _fit_text(cells, max_categories, source)
         else:
-            column = _fit_number(_numbers(cells, kind), kind, scaling)
+            values = _numbers(cells, kind)
+            column = _fit_number(values, kind, scaling)
+            if column and kind == "number":
+                notes += _hidden(name, values[np.isfinite(values)], column, scaling, place)
         if column is None:
             notes.append(f"column '{name}' was dropped: it has the same value in every train row")
         else:
@@ -118,7 +126,7 @@ def encode(
             _refuse(absent, cells, preprocessing, place)
             if absent.any():
                 values = np.where(absent, column["median"], values)
-            parts.append(_scale(values, column).astype(np.float32)[:, None])
+            parts.append(_scaled(values, column, place)[:, None])
     return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
@@ -134,16 +142,16 @@ def numbers(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> Tensor:
     return torch.from_numpy(np.stack(parts, axis=1))
 
 
-def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> list[str]:
+def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None) -> list[str]:
     """What `encode` fills in or leaves out for these rows: one counted sentence per column and cause."""
-    return sentences(gaps(frame, preprocessing), preprocessing)
+    return sentences(gaps(frame, preprocessing, place=place), preprocessing)
 
 
 Gaps = dict[tuple[str, str], tuple[int, tuple[str, ...]]]  # (column, cause) -> how many, and a few of the words
 
 
-def gaps(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> Gaps:
-    """What is missing, unknown or infinite in each column."""
+def gaps(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None) -> Gaps:
+    """What is missing, unknown, infinite or absurdly far away in each column; `place` says where a row stands."""
     found: Gaps = {}
     for column in preprocessing["columns"]:
         name, cells = column["name"], _cells(frame, column, preprocessing["missing_marks"])
@@ -153,9 +161,29 @@ def gaps(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> Gaps:
             new = cells.filter(~cells.is_in(column["categories"])).drop_nulls()
             if len(new):
                 found[name, "unknown"] = len(new), tuple(new.unique().sort().head(3))
-        elif infinite := int((~np.isfinite(_numbers(cells, column["kind"]))).sum()) - missing:
+            continue
+        values = _numbers(cells, column["kind"])
+        if infinite := int((~np.isfinite(values)).sum()) - missing:
             found[name, "infinite"] = infinite, ()
+        if far := len(rows := _far(values, column)):
+            found[name, "far"] = far, _shown(values, rows, place)[:1]
     return found
+
+
+def _far(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+    """The rows whose value lies absurdly far from the train rows'."""
+    if "low" in column:
+        return np.flatnonzero(np.isfinite(values) & ((values < column["low"]) | (values > column["high"])))
+    if "std" in column:
+        return np.flatnonzero(
+            np.isfinite(values) & (np.abs(values / 2 - column["mean"] / 2) / _FAR > column["std"] / 2)
+        )
+    return np.empty(0, dtype=np.int64)
+
+
+def _shown(values: np.ndarray, rows: np.ndarray, place: Place | None) -> tuple[str, ...]:
+    """At most three of these values, with where they stand."""
+    return tuple(f"{values[row]:g}" + (f" at {place(int(row))}" if place else "") for row in rows[:3])
 
 
 def sentences(found: Gaps, preprocessing: dict[str, Any]) -> list[str]:
@@ -163,6 +191,9 @@ def sentences(found: Gaps, preprocessing: dict[str, Any]) -> list[str]:
     columns, notes = {c["name"]: c for c in preprocessing["columns"]}, []
     for (name, cause), (count, words) in found.items():
         how = "encoded as no category" if columns[name]["kind"] == "text" else _by_median(columns[name])
+        if cause == "far":
+            notes.append(f"column '{name}': {_values(count)} far from {_ordinary(columns[name])}: {', '.join(words)}")
+            continue
         quoted = ", ".join(f"'{word}'" for word in words)
         what = {
             "missing": "missing",
@@ -182,8 +213,11 @@ def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> dict[str, A
     column: dict[str, Any] = {"median": median}
     if kind == "boolean" or scaling == "none":
         return column
+    if around := fence(values[finite]):
+        filled = filled.clip(*around)
+        column |= dict(zip(("low", "high"), around, strict=True))
     if scaling == "standard":
-        return column | {"mean": float(filled.mean()), "std": float(filled.std())}
+        return column | dict(zip(("mean", "std"), map(float, moments(filled)), strict=True))
     knots = max(min(len(filled) // 30, 1000), 10)  # as in Gorishniy et al. 2021 (rtdl)
     return column | {"quantiles": np.quantile(filled, np.linspace(0, 1, knots)).tolist()}
 
@@ -199,7 +233,22 @@ def _fit_text(cells: pl.Series, max_categories: int, source: str) -> dict[str, A
     return {"categories": categories} if len(categories) > 1 else None
 
 
+def _scaled(values: np.ndarray, column: dict[str, Any], place: Place) -> np.ndarray:
+    """Complete values float64 [rows] as the network's float32."""
+    with np.errstate(over="ignore"):
+        scaled = _scale(values, column).astype(np.float32)
+    if not np.isfinite(scaled).all():
+        row = int(np.argmax(~np.isfinite(scaled)))
+        raise DataError(
+            f"{place(row)}: {values[row]:g} in column '{column['name']}' is too far from all others for float32; "
+            "correct it, or empty the cell if the value is missing"
+        )
+    return scaled
+
+
 def _scale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+    if "low" in column:
+        values = values.clip(column["low"], column["high"])
     if "std" in column:
         return (values - column["mean"]) / column["std"]
     if "quantiles" not in column:
@@ -270,6 +319,27 @@ def _cells(frame: pl.DataFrame, column: dict[str, Any], marks: list[str]) -> pl.
 
 def _first(cells: pl.Series, word: str) -> int:
     return (cells == word).arg_true()[0]
+
+
+def _ordinary(column: dict[str, Any]) -> str:
+    if "low" in column:
+        return f"all others, cut to {column['low']:g} and {column['high']:g}"
+    return f"those of the train rows, which lie around {column['mean']:g} and vary by {column['std']:g}"
+
+
+def _hidden(name: str, values: np.ndarray, column: dict[str, Any], scaling: Scaling, place: Place | None) -> list[str]:
+    """A note where the scale leaves no difference between most of the train rows' values."""
+    if scaling == "none" and (around := fence(values)):
+        rows = np.flatnonzero((values < around[0]) | (values > around[1]))
+        words = ", ".join(_shown(values, rows, place)[:1])
+        return [f"column '{name}': {_values(len(rows))} far from all others, taken as they stand: {words}"]
+    if scaling == "standard" and "low" not in column and squashed(values, column["std"]):
+        return [
+            f"column '{name}': most of its values differ by less than a thousandth of its deviation {column['std']:g}, "
+            "which hides them: try data.scaling=quantile; or, where the largest mean a missing value, "
+            f"data.missing_marks=['{values[np.argmax(np.abs(values))]:g}']"
+        ]
+    return []
 
 
 def _by_median(column: dict[str, Any]) -> str:

@@ -119,7 +119,8 @@ def _check_column(column: dict[str, Any], median: bool) -> int:
         categories = column["categories"]
         _want(_all(categories, lambda c: isinstance(c, str)) and len(set(categories)) == len(categories), name)
         return len(categories)
-    _want(all(_number(column[key]) for key in ("median", "mean", "std") if key in column), name)
+    _want(all(_number(column[key]) for key in ("median", "mean", "std", "low", "high") if key in column), name)
+    _want(("low" in column) == ("high" in column) and column.get("low", 0) <= column.get("high", 0), name)
     _want("median" in column or not median, name)
     _want(("mean" in column) == ("std" in column) and column.get("std") != 0, name)
     if "quantiles" in column:
@@ -193,7 +194,7 @@ def labelled(
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    return Tensors(x, answers), source, [*source.notes, *remarks(source.frame, known.preprocessing)]
+    return Tensors(x, answers), source, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
 
 
 def again(data: Data, part: Any, known: Facts) -> Any:

@@ -1,0 +1,45 @@
+"""Mean, deviation and what lies absurdly far away, for numbers of any size that float64 holds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_GAP = 100  # so many times as far from the median as all nearer values
+_FEW = 0.1  # share of the values that may lie beyond the gap
+_LEAST = 10  # values that must differ from the median before it
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation [...] of float64 [N, ...] over the first axis.
+
+    Squares overflow from 1e154 on, so they are taken in a power of 2 near the largest value, which changes no bit.
+    """
+    largest = np.abs(values).max(axis=0)
+    unit = np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1))))
+    return (values / unit).mean(axis=0) * unit, (values / unit).std(axis=0) * unit
+
+
+def fence(values: np.ndarray) -> tuple[float, float] | None:
+    """Limits of the ordinary ones among float64 [N], twice as far from the median as those reach; None if all are.
+
+    The others, at most 10 %, lie beyond a gap: 100 times as far from the median as any value before it. On a common
+    scale they would leave no difference between the ordinary ones.
+    """
+    quarter = values / 4  # so that differences can be held
+    middle = np.median(quarter)
+    away = np.sort(np.abs(quarter - middle))
+    away = away[away > 0]
+    first = max(_LEAST, len(away) // 2, len(away) - int(_FEW * len(values)))
+    with np.errstate(over="ignore"):
+        gaps = np.flatnonzero(away[first:] > _GAP * away[first - 1 : -1]) if first < len(away) else []
+    if len(gaps) == 0:
+        return None
+    reach = 2 * away[first - 1 + gaps[0]]
+    return float(4 * (middle - reach)), float(4 * (middle + reach))
+
+
+def squashed(values: np.ndarray, std: float) -> bool:
+    """Whether half of those among float64 [N] that differ from the median do so by under a thousandth of `std`."""
+    quarter = values / 4
+    distance = np.abs(quarter - np.median(quarter))
+    return bool(np.median(distance[distance > 0]) < std / 4000)
