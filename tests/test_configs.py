@@ -144,6 +144,32 @@ def test_scheduler(name):
     assert (len(set(rates)) == 1) == (name in ("constant", "plateau", "multistep", "step"))  # in two epochs
 
 
+@pytest.mark.parametrize(
+    ("overrides", "mode"),
+    [
+        (["scheduler.monitor=val/loss"], "min"),
+        (["scheduler.monitor=val/accuracy"], "max"),
+        (["scheduler.monitor=val/f1"], "max"),
+        (["scheduler.monitor=auto"], "max"),  # the run's own, val/accuracy
+        (["scheduler.monitor=auto", "data=diabetes"], "min"),
+        (["scheduler.monitor=val/r2", "data=diabetes"], "max"),
+        (["scheduler.monitor=val/accuracy", "scheduler.mode=min"], "min"),  # as runs of version 0.1.0 have it
+    ],
+)
+@pytest.mark.parametrize("by_name", [True, False])
+def test_plateau_knows_which_way_its_metric_is_better(overrides, mode, by_name):
+    """Also where torch's class is named, whose own default is min."""
+    target = "scheduler._target_=torch.optim.lr_scheduler.ReduceLROnPlateau"
+    if not by_name:
+        overrides = [o.replace("scheduler.m", "+scheduler.m") for o in overrides]
+    trainer = build.make_trainer(plan(*(["scheduler=plateau"] if by_name else ["scheduler=torch", target]), *overrides))
+    plateau = trainer.schedule
+    assert plateau.scheduler.mode == mode
+    for value in (0.5, 0.6, 0.7) if mode == "max" else (0.7, 0.6, 0.5):
+        plateau.end_epoch({plateau.monitor: value})
+    assert plateau.scheduler.num_bad_epochs == 0
+
+
 @pytest.mark.parametrize("name", GROUPS["trainer"])
 def test_trainer(name):
     one_step(plan(f"trainer={name}"))

@@ -98,6 +98,97 @@ def test_a_default_plan_has_nothing_to_say():
     assert plan().notes == []
 
 
+def torchs(name, *knobs, interval="step"):
+    """A scheduler of torch's in a run of 10 epochs of 39 steps."""
+    target = f"scheduler._target_=torch.optim.lr_scheduler.{name}"
+    return ["scheduler=torch", target, f"scheduler.interval={interval}", *(f"+scheduler.{k}" for k in knobs), *TEN]
+
+
+TEN = ["trainer.epochs=10"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            torchs("OneCycleLR", "max_lr=0.1", "total_steps=300"),
+            "scheduler.total_steps: 300: the run takes 390 steps; write 390",
+        ),
+        (
+            torchs("OneCycleLR", "max_lr=0.1", "total_steps=8", interval="epoch"),
+            "scheduler.total_steps: 8: the run takes 10 epochs; write 10",
+        ),
+        (
+            torchs("OneCycleLR", "max_lr=0.1", "epochs=9", "steps_per_epoch=39"),
+            "total_steps=351: the run takes 390 steps; write 390",
+        ),
+        (torchs("StepLR", "step_size=0"), "scheduler: it fails at step 1 of 390: ZeroDivisionError"),
+        (torchs("CosineAnnealingLR", "T_max=0", interval="epoch"), "scheduler: it fails at epoch 1 of 10: "),
+    ],
+)
+def test_a_scheduler_that_would_fail_on_the_way(overrides, message):
+    assert message in "\n".join(lines(*overrides))
+
+
+def test_a_users_scheduler_that_would_fail_on_the_way(module):
+    name = module("""
+        class Short(torch.optim.lr_scheduler.LRScheduler):
+            def get_lr(self):
+                if self.last_epoch > 77:
+                    raise IndexError("no rate 78")
+                return [group["lr"] for group in self.optimizer.param_groups]
+    """)
+    knobs = ["scheduler=torch", f"scheduler._target_={name}.Short", "scheduler.interval=step"]
+    assert "it fails at step 78 of 390: IndexError: no rate 78" in lines(*knobs, *TEN, allow=[name])[0]
+    assert plan(*knobs, "trainer.epochs=2", allow=[name]).total_steps == 78
+
+
+@pytest.mark.parametrize(
+    ("overrides", "note"),
+    [
+        (
+            torchs("OneCycleLR", "max_lr=0.1", "total_steps=390", interval="epoch"),
+            "scheduler.total_steps=390, and the run takes 10 epochs; write 10, or scheduler.interval=step",
+        ),
+        (torchs("OneCycleLR", "max_lr=0.1", "total_steps=500"), "total_steps=500, and the run takes 390 steps"),
+        (torchs("CosineAnnealingLR", "T_max=20", interval="epoch"), "scheduler.T_max=20, and the run takes 10 epochs"),
+        (torchs("CosineAnnealingLR", "T_max=10"), "T_max=10, and the run takes 390 steps"),
+        (torchs("LinearLR", "total_iters=500"), "total_iters=500, and the run takes 390 steps"),
+        (torchs("StepLR", "step_size=30", interval="epoch"), "StepLR changes nothing in the 10 epochs of this run"),
+        (torchs("MultiStepLR", "milestones=[50]", interval="epoch"), "MultiStepLR changes nothing in the 10 epochs"),
+        (["scheduler=plateau", "scheduler.patience=20", *TEN], "ReduceLROnPlateau changes nothing in the 10 epochs"),
+        (["scheduler=multistep", "trainer.epochs=9"], "multistep changes nothing in the 351 steps of this run"),
+        (["scheduler=step", "scheduler.step_size=30", *TEN], "step changes nothing in the 390 steps of this run"),
+        (
+            ["scheduler=plateau", "scheduler.monitor=val/accuracy", "scheduler.mode=min"],
+            "scheduler.mode=min: of val/accuracy the larger is better; mode=auto knows it",
+        ),
+    ],
+)
+def test_a_schedule_that_does_not_suit_the_run_is_named(overrides, note):
+    assert any(note in text for text in plan(*overrides).notes)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        torchs("OneCycleLR", "max_lr=0.003", "total_steps=390"),
+        torchs("OneCycleLR", "max_lr=0.003", "total_steps=10", interval="epoch"),
+        torchs("CosineAnnealingLR", "T_max=10", interval="epoch"),
+        torchs("CosineAnnealingLR", "T_max=389"),
+        torchs("CosineAnnealingWarmRestarts", "T_0=5", interval="epoch"),
+        torchs("LinearLR", "start_factor=0.1", "total_iters=5", interval="epoch"),
+        torchs("StepLR", "step_size=3", interval="epoch"),
+        torchs("ConstantLR"),
+        *([f"scheduler={name}"] for name in ("cosine", "exponential", "linear", "plateau", "step", "warmup_cosine")),
+        ["scheduler=constant"],
+        ["scheduler=multistep", "trainer.fast_dev_run=true"],
+    ],
+)
+def test_a_schedule_that_suits_the_run_needs_no_word(overrides):
+    assert plan(*overrides).notes == []
+
+
 def test_planning_is_quick_and_quiet_and_writes_nothing(tmp_path):
     plan()  # imports
     start = time.process_time()
@@ -241,6 +332,7 @@ def test_a_wrong_value_is_explained(override, message):
         (["scheduler=torch", "scheduler._target_=torch.optim.lr_scheduler.StepLR"], "add +scheduler.step_size=..."),
         (["scheduler=plateau", "scheduler.monitor=val/rmse"], "scheduler.monitor: there is no metric `val/rmse`"),
         (["scheduler=plateau", "scheduler.interval=step"], "give interval=epoch"),
+        (["scheduler=plateau", "scheduler.mode=maximum"], "scheduler.mode: want one of min, max, got the text"),
         (["scheduler=exponential", "scheduler.gamma=-1"], "scheduler.gamma: -1: it must be above zero"),
     ],
 )

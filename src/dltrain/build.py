@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dltrain import augmentation, evaluation, optim, regularisation, schedules
 from dltrain.data import Data, Tensors, take
@@ -44,15 +44,14 @@ def make_optimizer(plan: Plan, model: nn.Module) -> Optimizer:
 def make_schedule(
     part: Part, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int, monitor: str
 ) -> schedules.PureSchedule | schedules.TorchSchedule:
-    """The schedule, told how many steps there are."""
+    """The schedule, told how many steps there are, and `monitor`, the metric that a plateau watches by itself."""
     if isinstance(part.function, type) and issubclass(part.function, LRScheduler):
         arguments = dict(part.arguments)
         interval, own_monitor = arguments.pop("interval", "epoch"), arguments.pop("monitor", "auto")
-        return schedules.TorchSchedule(
-            part.function(optimizer, **arguments),
-            interval=interval,
-            monitor=monitor if own_monitor == "auto" else own_monitor,
-        )
+        monitor = monitor if own_monitor == "auto" else own_monitor
+        if issubclass(part.function, ReduceLROnPlateau) and arguments.get("mode", "auto") == "auto":
+            arguments["mode"] = evaluation.mode(monitor.split("/")[-1])
+        return schedules.TorchSchedule(part.function(optimizer, **arguments), interval=interval, monitor=monitor)
     schedule = part(base_lr=optimizer.param_groups[0]["lr"], total_steps=total_steps, steps_per_epoch=steps_per_epoch)
     return schedules.PureSchedule(optimizer, schedule, total_steps=total_steps)
 

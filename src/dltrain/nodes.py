@@ -158,6 +158,8 @@ class Nodes:
             special = ("interval", "monitor")
             if (interval := part.arguments.get("interval", "epoch")) not in ("step", "epoch"):
                 self.say("scheduler.interval", f"want step or epoch, got {interval!r}")
+            if part.arguments.get("mode") == "auto" and _is_plateau(part.function):
+                special += ("mode",)
         given = {k: v for k, v in part.arguments.items() if k not in special}
         wrong = check_arguments(part.function, given, node=slot, passed=_PASSED[slot])
         for key, message in wrong.items():
@@ -187,6 +189,11 @@ class Nodes:
         for name, message in check_arguments(part.function, part.arguments, node=key).items():
             self.say(f"{key}.{name}", message)
         return part
+
+
+def _is_plateau(cls: type) -> bool:
+    """Told by its name: torch may not be imported yet, and `cls` a stand-in."""
+    return any(c.__name__ == "ReduceLROnPlateau" for c in cls.__mro__)
 
 
 def _top(seed: int, name: str | None, runs_dir: str, resume: str | None = None, diagnose: bool = False) -> None:

@@ -143,7 +143,9 @@ class _Planner:
         step, why_plain = self._step(settings, model, loss, optimizer)
         per_epoch, total = _steps(data, settings, batch_size)
         planned = (settings.schedule_steps if settings else None) or total
-        self._scheduler(parts["scheduler"], optimizer, planned, per_epoch)
+        made = self._scheduler(parts["scheduler"], optimizer, steps=planned, per_epoch=per_epoch, monitor=monitor)
+        if made and data and settings:
+            self._try_schedule(made, parts["scheduler"], settings, steps=total, per_epoch=per_epoch)
         self.mistakes.stop()
         plan = Plan(
             config=nodes.cfg,
@@ -322,13 +324,31 @@ class _Planner:
             why = "trainer.step=plain"
         return ("plain" if why else "direct"), why
 
-    def _scheduler(self, part: Part | None, optimizer: Optimizer | None, total: int, per_epoch: int) -> None:
-        if part is None or optimizer is None:
-            return
+    def _scheduler(
+        self, part: Part | None, optimizer: Optimizer | None, *, steps: int, per_epoch: int, monitor: str
+    ) -> Any:
+        """The schedule over stand-ins."""
+        if part is None or optimizer is None or "scheduler.monitor" in self.mistakes.lines:
+            return None
         try:
-            build.make_schedule(part, optimizer, total_steps=total, steps_per_epoch=per_epoch, monitor="val/loss")
+            return build.make_schedule(part, optimizer, total_steps=steps, steps_per_epoch=per_epoch, monitor=monitor)
         except Exception as error:
             self.mistakes.blame("scheduler", error, part.arguments)
+            return None
+
+    def _try_schedule(self, made: Any, part: Part, settings: Settings, *, steps: int, per_epoch: int) -> None:
+        """Whether it lasts as long as the run, does something, and watches its metric the right way round."""
+        try:
+            notes = trials.schedule(made, part.function.__name__, steps=steps, per_epoch=per_epoch)
+        except Exception as error:
+            self.mistakes.blame("scheduler", error, part.arguments)
+            return
+        if not settings.fast_dev_run:
+            self.notes += notes
+        way = evaluation.mode(made.monitor.split("/")[1]) if hasattr(made, "monitor") else None
+        if (set_to := part.arguments.get("mode")) in ("min", "max") and way and set_to != way:
+            better = {"min": "smaller", "max": "larger"}[way]
+            self.notes.append(f"scheduler.mode={set_to}: of {made.monitor} the {better} is better; mode=auto knows it")
 
 
 def _steps(data: Data | None, settings: Settings | None, batch_size: int | None) -> tuple[int, int]:

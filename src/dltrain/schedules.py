@@ -1,12 +1,14 @@
 """Learning rate (and momentum) as a pure function of the step, so that there is nothing to save or restore.
 
-Each function here returns a `step -> Setting`; steps count optimizer updates from 0. Any class of
+Each function here returns a `step -> Setting`; steps count optimizer updates from 0. `base_lr` is the rate of an
+optimizer whose parameter groups share one; groups of several rates are each their own base, as in torch. Any class of
 `torch.optim.lr_scheduler` works beside them through `TorchSchedule`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import cos, inf, pi
 from typing import Any, Literal, NamedTuple
 
@@ -24,15 +26,36 @@ class Setting(NamedTuple):
 Schedule = Callable[[int], Setting]
 
 
+@dataclass(frozen=True)
+class Curve:
+    """A schedule that also says what parameter groups of these rates use, each for itself."""
+
+    one: Schedule
+    each: Callable[[list[float]], list[Schedule]]
+
+    def __call__(self, step: int) -> Setting:
+        return self.one(step)
+
+
+def _based(base_lr: float, lr: Callable[[int, float], float]) -> Curve:
+    """The curve of `lr(step, base)`."""
+
+    def of(base: float) -> Schedule:
+        return lambda step: Setting(lr(step, base))
+
+    one = of(base_lr)
+    return Curve(one, lambda rates: [one] * len(rates) if len({*rates}) == 1 else [of(rate) for rate in rates])
+
+
 def constant(base_lr: float) -> Schedule:
     """The optimizer's learning rate, throughout."""
-    return lambda step: Setting(base_lr)
+    return _based(base_lr, lambda step, base: base)
 
 
 def cosine(base_lr: float, total_steps: int, *, min_lr: float = 0.0) -> Schedule:
     """Half a cosine from base_lr down to min_lr (Loshchilov & Hutter 2017, without restarts)."""
     _positive(min_lr=min_lr, zero=True)
-    return lambda step: Setting(_anneal(base_lr, min_lr, step / max(1, total_steps - 1)))
+    return _based(base_lr, lambda step, base: _anneal(base, min_lr, step / max(1, total_steps - 1)))
 
 
 def warmup_cosine(base_lr: float, total_steps: int, *, warmup: float = 0.05, min_lr: float = 0.0) -> Schedule:
@@ -42,84 +65,94 @@ def warmup_cosine(base_lr: float, total_steps: int, *, warmup: float = 0.05, min
     _positive(min_lr=min_lr, zero=True)
     rise = round(warmup * total_steps)
 
-    def setting(step: int) -> Setting:
+    def lr(step: int, base: float) -> float:
         if step < rise:
-            return Setting(base_lr * (step + 1) / (rise + 1))
-        return Setting(_anneal(base_lr, min_lr, (step - rise) / max(1, total_steps - 1 - rise)))
+            return base * (step + 1) / (rise + 1)
+        return _anneal(base, min_lr, (step - rise) / max(1, total_steps - 1 - rise))
 
-    return setting
+    return _based(base_lr, lr)
 
 
 def linear(base_lr: float, total_steps: int, *, end_lr: float = 0.0) -> Schedule:
     """A straight line from base_lr to end_lr."""
     _positive(end_lr=end_lr, zero=True)
-    return lambda step: Setting(base_lr + (end_lr - base_lr) * min(1.0, step / max(1, total_steps - 1)))
+    return _based(base_lr, lambda step, base: base + (end_lr - base) * min(1.0, step / max(1, total_steps - 1)))
 
 
 def step(base_lr: float, steps_per_epoch: int, *, step_size: float = 10, gamma: float = 0.1) -> Schedule:
     """Times gamma every `step_size` epochs."""
     _positive(step_size=step_size, gamma=gamma)
     every = max(1, round(step_size * steps_per_epoch))
-    return lambda step: Setting(base_lr * gamma ** (step // every))
+    return _based(base_lr, lambda step, base: base * gamma ** (step // every))
 
 
 def multistep(base_lr: float, steps_per_epoch: int, *, milestones: list[float], gamma: float = 0.1) -> Schedule:
     """Times gamma at each milestone, in epochs."""
     _positive(gamma=gamma, **{f"milestones[{i}]": m for i, m in enumerate(milestones)})
     at = [round(m * steps_per_epoch) for m in milestones]
-    return lambda step: Setting(base_lr * gamma ** sum(step >= milestone for milestone in at))
+    return _based(base_lr, lambda step, base: base * gamma ** sum(step >= milestone for milestone in at))
 
 
 def exponential(base_lr: float, steps_per_epoch: int, *, gamma: float = 0.95) -> Schedule:
     """Times gamma after each epoch."""
     _positive(gamma=gamma)
-    return lambda step: Setting(base_lr * gamma ** (step // steps_per_epoch))
+    return _based(base_lr, lambda step, base: base * gamma ** (step // steps_per_epoch))
 
 
 def onecycle(
     total_steps: int,
     *,
-    max_lr: float,
+    max_lr: float | list[float],
     pct_start: float = 0.3,
     div_factor: float = 25.0,
     final_div_factor: float = 1e4,
     anneal: Literal["cos", "linear"] = "cos",
     three_phase: bool = False,
     cycle_momentum: bool = True,
-    base_momentum: float = 0.85,
-    max_momentum: float = 0.95,
+    base_momentum: float | list[float] = 0.85,
+    max_momentum: float | list[float] = 0.95,
 ) -> Schedule:
     """One cycle: the learning rate rises to max_lr and falls far below its start; momentum does the reverse.
 
     Source: Smith & Topin 2018; the same numbers as `torch.optim.lr_scheduler.OneCycleLR`. For Adam-like
-    optimizers the momentum is beta1.
+    optimizers the momentum is beta1. max_lr and the momenta are for all parameter groups, or lists of one for each.
     """
-    _positive(max_lr=max_lr, div_factor=div_factor, final_div_factor=final_div_factor)
+    _positive(div_factor=div_factor, final_div_factor=final_div_factor)
     if not 0 <= pct_start <= 1:
         raise ValueError(f"pct_start={pct_start}: give the fraction of all steps that the rise takes, in [0, 1]")
-    start, end = max_lr / div_factor, max_lr / div_factor / final_div_factor
-    low, high = base_momentum, max_momentum
-    peak, last = pct_start * total_steps - 1, total_steps - 1
-    if three_phase:
-        phases = [
-            (peak, start, max_lr, high, low),
-            (2 * peak, max_lr, start, low, high),
-            (last, start, end, high, high),
-        ]
-    else:
-        phases = [(peak, start, max_lr, high, low), (last, max_lr, end, low, high)]
+    given = {"max_lr": max_lr, "base_momentum": base_momentum, "max_momentum": max_momentum}
+    lists = {name: value for name, value in given.items() if isinstance(value, (list, tuple))}
+    _positive(**({f"max_lr[{i}]": lr for i, lr in enumerate(max_lr)} if "max_lr" in lists else {"max_lr": max_lr}))
     between = _anneal if anneal == "cos" else (lambda a, b, x: a + (b - a) * x)
 
-    def setting(step: int) -> Setting:
-        begin = 0.0
-        for stop, lr0, lr1, m0, m1 in phases:
-            if step <= stop or stop == last:
-                x = (step - begin) / (stop - begin) if stop > begin else 1.0
-                return Setting(between(lr0, lr1, x), between(m0, m1, x) if cycle_momentum else None)
-            begin = stop
-        raise AssertionError("phases end at the last step")
+    def of_group(i: int) -> Schedule:
+        top, low, high = (value[i] if name in lists else value for name, value in given.items())
+        start, end = top / div_factor, top / div_factor / final_div_factor
+        peak, last = pct_start * total_steps - 1, total_steps - 1
+        phases = [(peak, start, top, high, low), (last, top, end, low, high)]
+        if three_phase:
+            phases[1:] = [(2 * peak, top, start, low, high), (last, start, end, high, high)]
 
-    return setting
+        def setting(step: int) -> Setting:
+            begin = 0.0
+            for stop, lr0, lr1, m0, m1 in phases:
+                if step <= stop or stop == last:
+                    x = (step - begin) / (stop - begin) if stop > begin else 1.0
+                    return Setting(between(lr0, lr1, x), between(m0, m1, x) if cycle_momentum else None)
+                begin = stop
+            raise AssertionError("phases end at the last step")
+
+        return setting
+
+    def each(rates: list[float]) -> list[Schedule]:
+        for name, values in lists.items():
+            if len(values) != len(rates):
+                found = f"it has {len(values)} numbers for {len(rates)} parameter groups"
+                raise ValueError(f"{name}={list(values)}: {found}; write one number, or one for each group")
+        return [of_group(i) for i in range(len(rates))] if lists else [one] * len(rates)
+
+    one = of_group(0) if all(lists.values()) else each([0.0])[0]
+    return Curve(one, each)
 
 
 def _anneal(start: float, end: float, x: float) -> float:
@@ -136,27 +169,40 @@ def _positive(zero: bool = False, **knobs: float) -> None:
 class PureSchedule:
     """Sets an optimizer to a pure function of the step; there is no state.
 
-    `total_steps` is how many steps the function was made for; beyond them its last value holds.
+    The functions of this module know what parameter groups of several rates use. Any other function of the step gives
+    the rate of the first group (that has one), and the others keep the ratio to it that they have now. `total_steps` is
+    how many steps the function was made for; beyond them its last value holds. Raises ValueError where a list has not
+    one number for each group.
     """
 
     def __init__(self, optimizer: Optimizer, schedule: Schedule, *, total_steps: float = inf) -> None:
         self.optimizer, self.schedule, self.last = optimizer, schedule, total_steps - 1
+        rates = [float(group["lr"]) for group in optimizer.param_groups]
+        if isinstance(schedule, Curve):
+            each = schedule.each(rates)
+        else:
+            first = next((rate for rate in rates if rate), rates[0])
+            each = [schedule if rate == first else _scaled(schedule, rate / first) for rate in rates]
+        self._parts = [(one, [i for i, of in enumerate(each) if of is one]) for one in dict.fromkeys(each)]
 
     def set(self, step: int) -> None:
         """Called before update number `step` (from 0)."""
-        lr, momentum = self.schedule(min(step, self.last))
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-            if momentum is not None:
-                if "betas" in group:
-                    group["betas"] = (momentum, *group["betas"][1:])
-                elif group.get("momentum"):  # plain descent stays plain
-                    group["momentum"] = momentum
+        step, groups = min(step, self.last), self.optimizer.param_groups
+        for schedule, numbers in self._parts:
+            lr, momentum = schedule(step)
+            for i in numbers:
+                group = groups[i]
+                group["lr"] = lr
+                if momentum is not None:
+                    if "betas" in group:
+                        group["betas"] = (momentum, *group["betas"][1:])
+                    elif group.get("momentum"):  # plain descent stays plain
+                        group["momentum"] = momentum
 
     @property
     def moves_momentum(self) -> bool:
         """Whether the momentum changes, too."""
-        return self.schedule(0)[1] is not None
+        return any(schedule(0)[1] is not None for schedule, _ in self._parts)
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Nothing: the step says it all."""
@@ -166,6 +212,14 @@ class PureSchedule:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+def _scaled(schedule: Schedule, ratio: float) -> Schedule:
+    def setting(step: int) -> Setting:
+        lr, momentum = schedule(step)
+        return Setting(lr * ratio, momentum)
+
+    return setting
 
 
 class TorchSchedule:

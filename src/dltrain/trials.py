@@ -5,26 +5,68 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
+from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from dltrain import models, optim
 from dltrain.data import Data, Tensors, take
 from dltrain.data.loaders import make_loader
 from dltrain.errors import DataError
 from dltrain.mistakes import reason
+from dltrain.schedules import PureSchedule, TorchSchedule
 from dltrain.targets import Part
 
 _LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
+_MANY = 10_000  # steps of a scheduler, which take 0.06 s
 
 
 def stand_in(optimizer: Part) -> torch.optim.Optimizer:
     """The optimizer on a weight and a bias that stand for the model's: its constructor checks its knobs."""
     optim.spare_compiler()
     return optimizer([nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))])
+
+
+def schedule(made: PureSchedule | TorchSchedule, name: str, *, steps: int, per_epoch: int) -> list[str]:
+    """What of a schedule does not suit a run of so many steps, in words: a length that is not the run's, no effect.
+
+    Goes through the run with it, up to `_MANY` steps. Raises ValueError where it would fail on the way.
+    """
+    if isinstance(made, PureSchedule):
+        rates = {made.schedule(min(step, made.last))[0] for step in (0, steps // 2, steps - 1)}
+        idle = len(rates) == 1 and steps > 1 and name != "constant"
+        return [f"{name} changes nothing in the {steps:,} steps of this run"] if idle else []
+    scheduler, by_step = made.scheduler, made.interval == "step"
+    unit, calls, used = (
+        ("step", steps - 1, steps) if by_step else ("epoch", steps // per_epoch, ceil(steps / per_epoch))
+    )
+    run = f"the run takes {used:,} {unit}{'s' * (used != 1)}"
+    notes, rates = [], {_rate(scheduler)}
+    for knob, least in (("total_steps", used), ("T_max", used - 1), ("total_iters", 0)):
+        length = getattr(scheduler, knob, None)
+        if isinstance(scheduler, OneCycleLR) and knob == "total_steps" and length < calls:
+            raise ValueError(f"{knob}={length}: {run}; write {used}")
+        if isinstance(length, (int, float)) and not least <= length <= used:
+            instead = "" if by_step or length < used else ", or scheduler.interval=step"
+            notes.append(f"scheduler.{knob}={length}, and {run}; write {used}{instead}")
+    with warnings.catch_warnings(action="ignore"):  # torch's, where no optimizer steps between a scheduler's
+        for n in range(1, min(calls, _MANY) + 1):
+            try:
+                made.set(n) if by_step else made.end_epoch({made.monitor: 0.0})
+            except Exception as error:
+                raise ValueError(f"it fails at {unit} {n} of {used}: {reason(error)}") from error
+            rates.add(_rate(scheduler))
+    if not notes and len(rates) == 1 and 1 < used <= _MANY:
+        notes.append(f"{name} changes nothing in the {used:,} {unit}s of this run")
+    return notes
+
+
+def _rate(scheduler: LRScheduler) -> float:
+    return float(scheduler.optimizer.param_groups[0]["lr"])
 
 
 def few(data: Data) -> tuple[Tensor, Tensor]:
