@@ -1,6 +1,8 @@
 """A user's own Dataset: what is inferred from it, how it is split, and what is refused."""
 
+import io
 import random
+import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,11 +11,14 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torchvision.datasets import FGVCAircraft
 
-from dltrain.data import Tensors
+from dltrain import build
+from dltrain.data import Tensors, images
 from dltrain.data.datasets import Samples, dataset
 from dltrain.data.loaders import make_loader
 from dltrain.errors import ConfigError, DataError
+from dltrain.targets import Part
 
 
 @dataclass
@@ -310,3 +315,27 @@ def test_knobs_that_do_not_fit():
         dataset(pairs(), val=30, test=0)
     with pytest.raises(DataError, match="target 'target' is 5 in every one of"):
         dataset(Pairs([(torch.zeros(2), 5.0)] * 30), in_memory=True)
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_what_torchvision_unpacks_stays_in_its_folder(tmp_path, monkeypatch, typed):
+    """FGVCAircraft unpacks with no hash and no filter: the filter is ours, and for a stored file it unpacks nothing."""
+    root = tmp_path / "data"
+    root.mkdir()
+    with tarfile.open(root / "fgvc-aircraft-2013b.tar.gz", "w:gz") as archive:
+        for name in ("../outside", "fgvc-aircraft-2013b/data/variants.txt"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    part = Part(FGVCAircraft, {"root": str(root), "download": typed})
+    before = tarfile.TarFile.extraction_filter
+    with pytest.raises((tarfile.FilterError, RuntimeError), match=r"outside the destination|Dataset not found"):
+        build.make_data(part, stored=not typed)
+    assert not (tmp_path / "outside").exists()
+    assert (root / "fgvc-aircraft-2013b").exists() <= typed
+    assert tarfile.TarFile.extraction_filter is before
+
+
+def test_nothing_is_fetched_for_a_stored_configuration(tmp_path):
+    for source in (images.mnist, images.cifar10):
+        with pytest.raises(DataError, match=r"nothing is downloaded for a stored configuration"):
+            build.make_data(Part(source, {"root": str(tmp_path / "new")}), stored=True)
+    assert not (tmp_path / "new").exists()

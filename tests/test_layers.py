@@ -28,6 +28,8 @@ ENGINE = (
     "diagnosis",
 )
 BORDERS = (
+    "foreign",
+    "allowlist",
     "targets",
     "catalogue",
     "commands",
@@ -93,18 +95,20 @@ ALLOWED = {
     "tracking": {"output", "records", "storage"},
     "records": set(),
     "diagnosis": set(),
-    "reading": set(),
+    "foreign": set(),
+    "allowlist": set(),
+    "reading": {"foreign"},
     "seeds": {"reading"},
-    "runs": {"errors", "storage", "reading"},
+    "runs": {"errors", "foreign", "storage", "reading"},
     "comparison": {"errors", "commands", "listing", "output", "plots", "reading", "report", "runs", "seeds", "streams"},
     "removal": {"errors", "commands", "listing", "output", "reading", "runs", "storage"},
     "listing": {"errors", "targets", "commands", "output", "reading", "report", "runs", "seeds", "streams"},
-    "targets": {"errors"},
+    "targets": {"allowlist", "errors"},
     "catalogue": {"errors", "targets"},
     "commands": {"errors", "targets"},
     "signatures": {"targets"},
     "startup": set(),
-    "config": {"errors", "targets", "catalogue", "commands", "reading"},
+    "config": {"errors", "targets", "catalogue", "commands", "foreign", "reading"},
 }
 
 

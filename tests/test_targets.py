@@ -1,14 +1,19 @@
 """What a `_target_` may name, and how arguments are held against a signature."""
 
+import importlib
+import inspect
+import pkgutil
 import sys
+import warnings
 from typing import Any, Literal
 
 import pytest
 import torch
 from torch import nn
 
+from dltrain import allowlist
 from dltrain.errors import ConfigError
-from dltrain.targets import Part, check_arguments, did_you_mean, matches, resolve, user_allowed, wanted
+from dltrain.targets import Part, check_arguments, did_you_mean, limited, matches, resolve, user_allowed, wanted
 
 
 @pytest.mark.parametrize(
@@ -265,3 +270,104 @@ def test_a_wrong_pyproject_is_told(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"pyproject.toml.*(list of package names|can't be read)"):
         user_allowed(tmp_path)
+
+
+# -- what a stored configuration may name ------------------------------------------------------------------------
+
+
+def everything(*packages):
+    """The dotted names of all that the modules of some packages hold, their own and what they imported."""
+    for package in packages:
+        for info in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            with warnings.catch_warnings(action="ignore"):  # of modules that are old
+                importlib.import_module(info.name)
+    for module in [m for m in sys.modules if m.split(".")[0] in ("torch", "torchvision")]:
+        yield from (f"{module}.{name}" for name in dir(sys.modules[module]))
+
+
+def test_a_stored_file_may_name_what_computes_and_reads_and_nothing_else():
+    """All that can be reached by name in torch and torchvision, in every slot."""
+    passed = {}
+    names = everything(
+        "torchvision.datasets", "torchvision.transforms", "torchvision.models", "torch.nn", "torch.optim"
+    )
+    for name in dict.fromkeys(names):
+        for slot in ("data", "model", "loss", "optimizer", "scheduler"):
+            for nested in (False, True):
+                try:
+                    passed[resolve(name, slot, nested=nested, stored=True)] = name
+                except ConfigError:
+                    continue
+    kinds = (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    for found, name in passed.items():
+        package = ".".join(found.__module__.split(".")[:2])
+        if package.startswith("torchvision"):
+            assert found.__name__ in allowlist.NAMES[package], name
+        else:
+            assert isinstance(found, type), name
+            assert issubclass(found, kinds), name
+    reached = {found.__name__ for found in passed}
+    missing = [name for names in allowlist.NAMES.values() for name in names if name not in reached]
+    assert not missing, "names that this torchvision does not have"
+    assert len(passed) > 300
+
+
+@pytest.mark.parametrize("name", sorted(allowlist.DATASETS))
+def test_no_data_set_of_the_list_fetches_unpacks_or_unpickles_unasked(name, tmp_path, monkeypatch):
+    """Beside an archive of every data set that torchvision would look for."""
+
+    def trap(*_, **__):
+        raise AssertionError("a trap")
+
+    for place in ("urllib.request.urlopen", "tarfile.open", "zipfile.ZipFile.extractall", "os.makedirs", "os.mkdir"):
+        monkeypatch.setattr(place, trap)
+    monkeypatch.setattr("pickle.load", trap)
+    found = resolve(f"torchvision.datasets.{name}", "data", nested=True, stored=True)
+    arguments = limited(found, {"root": str(tmp_path), "download": True}, stored=True)
+    needed = [
+        p.name for p in inspect.signature(found).parameters.values() if p.default is p.empty and p.kind != p.VAR_KEYWORD
+    ]
+    given = {
+        k: v for k, v in arguments.items() if k in inspect.signature(found).parameters or name in ("EMNIST", "QMNIST")
+    }
+    given |= {"split": "digits"} if "split" in needed else {}
+    if name == "FakeData":
+        assert len(found()) == 1000
+        return
+    assert given.get("download", False) is False
+    with pytest.raises((RuntimeError, OSError), match=r"(?i)found|no such|corrupt|h5py|couldn't"):
+        found(**given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_stored_downloads_nothing_and_what_is_typed_may():
+    found = resolve("torchvision.datasets.SEMEION", "data", nested=True, stored=True)
+    assert limited(found, {"root": "x"}, stored=True) == {"root": "x", "download": False}  # its own default is True
+    assert limited(found, {"root": "x", "download": True}, stored=False) == {"root": "x", "download": True}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_pretrained_weights_come_by_one_way(stored):
+    found = resolve("torchvision.models.resnet18", "model", stored=stored)
+    assert limited(found, {"weights": None}, stored=stored) == {"weights": None}
+    with pytest.raises(ConfigError, match=r"model=torchvision model.name=... model.weights="):
+        limited(found, {"weights": "DEFAULT"}, stored=stored)
+
+
+def test_nobody_is_led_to_type_what_stands_in_a_strangers_file():
+    for name in (
+        "evil_pkg.Net",
+        "evil_pkg;rm -rf ~",
+        "torchvision.datasets.ImageNet",
+        "torchvision.datasets.MNIST",
+        "Net",
+    ):
+        for slot in ("data", "model"):
+            with pytest.raises(ConfigError) as caught:
+                resolve(name, slot, stored=True)
+            advice = str(caught.value).partition("` is not allowed here: ")[2]
+            assert name not in advice
+            assert "evil" not in advice
+    with pytest.raises(ConfigError, match=r"is not allowed here"):
+        resolve("torchvision.datasets.ImageNet", "data", nested=True, stored=True)
+    assert resolve("torchvision.datasets.ImageNet", "data", ["torchvision.datasets.ImageNet"], nested=True, stored=True)

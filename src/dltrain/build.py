@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dltrain import augmentation, evaluation, optim, regularisation, schedules
-from dltrain.data import Data, Tensors, take
+from dltrain.data import Data, Tensors, download, take
 from dltrain.data.loaders import make_loader, order
 from dltrain.trainer import Trainer
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _JUDGED = 10_000  # rows of the train part: their accuracy has a standard error of at most 0.5 %
 _EVAL_VALUES = 1 << 21  # input numbers per evaluation batch: 8 MiB; of more the first layer fills fresh pages
+
+
+def make_data(part: Part, *, stored: bool) -> Any:
+    """The data that a configuration names. For a stored one nothing is downloaded or unpacked."""
+    with download.unplugged() if stored else download.filtered():
+        return part()
 
 
 def make_model(plan: Plan) -> nn.Module:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dltrain import foreign
 from dltrain.catalogue import CONFIGS, GROUPS, folders, groups
 from dltrain.commands import NAMES
 from dltrain.errors import ConfigError
-from dltrain.reading import LARGEST_CONFIG, not_plain
+from dltrain.reading import LARGEST_CONFIG
 from dltrain.targets import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Composed:
     mistakes: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()  # of config groups
     file: Path | None = None  # that holds the whole configuration
+    stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
 
     def origin(self, key: str) -> str:
         """Where the value of a dotted key was written: an override, or a YAML file."""
@@ -316,13 +318,13 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0].rstrip(".")
 
 
-def from_job(cfg: DictConfig, chosen: dict[str, Any], overrides: Sequence[str]) -> Composed:
-    """The configuration that Hydra composed for one job of a sweep."""
+def from_job(cfg: DictConfig, chosen: dict[str, Any], overrides: Sequence[str], *, stored: bool = False) -> Composed:
+    """The configuration that Hydra composed for one job of a sweep; `stored` if its record was read from a file."""
     from omegaconf import OmegaConf
 
     own = OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"])
     OmegaConf.set_struct(own, False)
-    return Composed(own, chosen, tuple(overrides), folders=tuple(folders()))
+    return Composed(own, chosen, tuple(overrides), folders=tuple(folders()), stored=stored)
 
 
 def stored(folder: Path) -> Composed:
@@ -331,26 +333,21 @@ def stored(folder: Path) -> Composed:
 
     path = folder / "config.yaml"
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise ConfigError(f"{path} is too large for the configuration of a run")
-        text = path.read_text(encoding="utf-8")
-        if "${" in text:
-            raise ConfigError(f"{path} has an interpolation; a stored configuration holds plain values")
-        if bad := not_plain(text):
-            raise ConfigError(f"{path} has {bad}; a stored configuration holds plain values")
-        cfg = OmegaConf.create(text)
+        cfg = OmegaConf.create(foreign.parse_yaml(foreign.read(path, LARGEST_CONFIG).decode()))
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
-    except ConfigError:
-        raise
-    except Exception as error:  # a YAML error of any kind
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not the configuration of a run: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not the configuration of a run, which is plain values: it has {error}") from error
+    except Exception as error:  # what OmegaConf does not take, such as a key that is a list
         raise ConfigError(f"{path} is not the configuration of a run: {_first_line(error)}") from error
     if not OmegaConf.is_dict(cfg):
         raise ConfigError(f"{path} is not the configuration of a run")
     if OmegaConf.is_dict(cfg.get("trainer")):  # knobs that came after the run do what was done before
         defaults = OmegaConf.load(CONFIGS / "trainer" / "default.yaml")
         cfg.trainer = OmegaConf.merge(defaults, {"flush_denormal": False}, cfg.trainer)
-    return Composed(cfg, {}, (), file=path)
+    return Composed(cfg, {}, (), file=path, stored=True)
 
 
 def first_of_each(overrides: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain import assessment, commands, evaluation, inference, losses, report, runs, trials
-from dltrain.build import evaluation_size
+from dltrain.build import evaluation_size, make_data
 from dltrain.data import Data
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.loaders import make_loader
@@ -219,7 +219,7 @@ def read_data(trained: Trained) -> Data:
     part, stored = trained.outline.parts["data"], trained.outline
     seed_everything(stored.seed)
     try:
-        data = part()
+        data = make_data(part, stored=True)
         trials.contents(data)
     except DltrainError:
         raise

@@ -22,7 +22,7 @@ from dltrain.config import Composed, interpolations, name_mistake
 from dltrain.errors import ConfigError
 from dltrain.mistakes import Mistakes
 from dltrain.settings import Regularisation, Settings, loader_knobs
-from dltrain.targets import Part, check_arguments, did_you_mean, resolve
+from dltrain.targets import Part, check_arguments, did_you_mean, limited, resolve
 
 SLOTS = ("data", "model", "loss", "optimizer", "scheduler")
 _NODES = tuple(group for group in GROUPS if group != "experiment")  # an experiment is a choice of the others
@@ -170,7 +170,8 @@ class Nodes:
         """The node as a Part, its nested nodes too."""
         arguments = {k: self._nested(f"{key}.{k}", slot, v) for k, v in node.items() if k != "_target_"}
         try:
-            function = self.find(node["_target_"], slot, self.allow, nested=key != slot)
+            function = self.find(node["_target_"], slot, self.allow, nested=key != slot, stored=self.composed.stored)
+            arguments = limited(function, arguments, stored=self.composed.stored) if function else arguments
         except ConfigError as error:
             self.say(f"{key}._target_", str(error))
             return None

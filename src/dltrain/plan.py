@@ -195,7 +195,7 @@ class _Planner:
             return None
         try:
             seed_everything(seed if isinstance(seed, int) else 0)  # a user's data may draw random numbers
-            data = part()
+            data = build.make_data(part, stored=self.nodes.composed.stored)
             if not isinstance(data, Data):
                 raise TypeError(f"it returned a {type(data).__name__}, not a dltrain.data.Data")
             trials.contents(data)

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shlex
-import stat
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,9 +18,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from dltrain import foreign
+
 LARGEST_CONFIG = 1 << 16  # bytes
-_LARGEST = 1 << 26  # bytes of any other file that is read
-_DEEPEST = 20  # nested nodes of a configuration
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `runs.create` made
@@ -248,20 +247,12 @@ def is_alive(folder: Path) -> bool:
 # -- files ------------------------------------------------------------------------------------------------------
 
 
-def read_text(path: Path, largest: int = _LARGEST) -> str | None:
+def read_text(path: Path, largest: int = foreign.LARGEST) -> str | None:
     """The text of a plain file; None where there is none, or it is larger than that many bytes."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return foreign.read(path, largest).decode(errors="replace")
     except OSError:
         return None
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > largest:
-            return None
-        with open(handle, encoding="utf-8", errors="replace", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(handle)
 
 
 def read_json(path: Path) -> tuple[Any, str]:
@@ -270,8 +261,8 @@ def read_json(path: Path) -> tuple[Any, str]:
     if text is None:
         return None, f"{path.name} is not a file that can be read" if os.path.lexists(path) else ""
     try:
-        return json.loads(text), ""
-    except (ValueError, RecursionError):
+        return foreign.parse_json(text), ""
+    except ValueError:
         return None, f"{path.name} is not JSON"
 
 
@@ -303,30 +294,11 @@ def parse_config(text: str) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=1 << 14)
 def _parse(text: str) -> dict[str, Any] | None:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        if not_plain(text):
-            return None
-        node = loader(text).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError):
+        found = foreign.parse_yaml(text)
+    except ValueError:
         return None
-    return {} if node is None else node if isinstance(node, dict) else None
-
-
-def not_plain(text: str) -> str | None:
-    """What a YAML text has that makes a small file large or deep, or None."""
-    import yaml
-
-    depth = 0
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.AliasEvent):
-            return "a YAML alias"
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            return f"more than {_DEEPEST} nested nodes"
-    return None
+    return {} if found is None else found if isinstance(found, dict) else None
 
 
 def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,7 +26,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dltrain import reading, storage
+from dltrain import foreign, reading, storage
 from dltrain.errors import BusyError, ConfigError, StorageError
 
 
@@ -121,10 +121,10 @@ def _finite(value: Any) -> Any:
 def read_json(path: Path) -> Any:
     """The content of a JSON file of a run folder."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return foreign.parse_json(foreign.read(path))
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}") from error
 
 

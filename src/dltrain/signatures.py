@@ -25,9 +25,11 @@ _HOPS = 5  # imports to follow from where a name is public to where it is define
 _Function = ast.FunctionDef | ast.ClassDef
 
 
-def find(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False) -> Callable[..., Any] | None:
+def find(
+    target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
+) -> Callable[..., Any] | None:
     """A stand-in for what `target` names, None where the source does not tell; ConfigError as `targets.resolve`."""
-    check_name(target, slot, allow, nested=nested)
+    check_name(target, slot, allow, nested=nested, stored=stored)
     return stand_in(target)
 
 

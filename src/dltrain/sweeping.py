@@ -6,14 +6,15 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dltrain import catalogue, config, runs, seeds
 from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError
+from dltrain.foreign import has_interpolation
 from dltrain.nodes import first_look
-from dltrain.output import say
+from dltrain.output import plain, say
 from dltrain.signals import Stop, stop_on_signal
 
 
@@ -31,7 +32,8 @@ def run(
     many: whether keys other than `seeds` may give several values, as after -m.
     With the folder of an earlier sweep its complete jobs are passed over, and the others go on.
     """
-    good = _checked(overrides, config_dir, allow, many=many)
+    stored = folder is not None
+    good = _checked(overrides, config_dir, allow, many=many, stored=stored)
     words = [f"--allow={package}" for package in allow]
     words += [f"--config-dir={config_dir}"] if config_dir else []
     hydra_options = ["--config-dir", str(Path(config_dir).resolve())] if config_dir else []
@@ -42,7 +44,7 @@ def run(
         folder = runs.create(Path(values.get("runs_dir", "runs")), name)
         runs.write_json(folder / "sweep.json", {"overrides": overrides, "config_dir": hydra_options[1:]})
     with runs.Lock(folder), stop_on_signal() as stop:
-        jobs = _Jobs(folder, list(allow), allow_changed_data, stop, words)
+        jobs = _Jobs(folder, list(allow), allow_changed_data, stop, words, stored)
         try:
             hydra_main(jobs.run, [*good, f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=.", "-m", *hydra_options])
         except KeyboardInterrupt:
@@ -52,7 +54,9 @@ def run(
     return folder, stop.reason
 
 
-def _checked(overrides: Sequence[str], config_dir: str | None, allow: Sequence[str], *, many: bool) -> list[str]:
+def _checked(
+    overrides: Sequence[str], config_dir: str | None, allow: Sequence[str], *, many: bool, stored: bool
+) -> list[str]:
     """The overrides for Hydra, with `seeds=N` as the values of `seed`; raises ConfigError for all that is wrong in
     every job, as far as the first one shows it without torch.
     """
@@ -73,7 +77,7 @@ def _checked(overrides: Sequence[str], config_dir: str | None, allow: Sequence[s
         raise ConfigError("\n".join(mistakes))
     varied = {o.split("=")[0].lstrip("+").split(".")[0] for o in [*good, *own] if o not in first}
     if not varied & {"experiment", "regularisation"}:  # whose choices set keys of other nodes
-        first_look(composed, allow, but=varied)
+        first_look(replace(composed, stored=stored), allow, but=varied)
     return [*good, seeds.axis(seed, count)] if count else good
 
 
@@ -83,7 +87,7 @@ def stored(folder: Path, typed: Sequence[str], config_dir: str | None) -> list[s
     overrides = record.get("overrides") if isinstance(record, dict) else None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError(f"{folder / 'sweep.json'} is not the record of a sweep")
-    bad = [o for o in overrides if "hydra" in o or "${" in o or o.startswith("-")]
+    bad = [o for o in overrides if "hydra" in o or o.startswith("-") or has_interpolation(o) or plain(o) != o]
     if typed or bad:
         word = typed[0] if typed else bad[0]
         raise ConfigError(f"`{word}`: a sweep goes on as it began, and without settings of Hydra's own")
@@ -101,6 +105,7 @@ class _Jobs:
     allow_changed_data: bool
     stop: Stop
     words: list[str]  # that were typed beside the overrides
+    stored: bool  # whether the record was read from a folder, which may be a stranger's
     fatal: StorageError | None = None  # a full disk: what follows would fail too
 
     def run(self, cfg: Any) -> float:
@@ -137,7 +142,7 @@ class _Jobs:
             runs.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in typed))
         try:
             with runs.Lock(folder):
-                plan = make_plan(config.from_job(cfg, choices, typed), self.allow)
+                plan = make_plan(config.from_job(cfg, choices, typed, stored=self.stored), self.allow)
                 if not again or not (folder / "data.json").exists():
                     experiment.prepare(plan, folder, ["dltrain", *typed, *self.words])
                 summary = experiment.train(

@@ -3,7 +3,8 @@
 A slot (model, optimizer, ...) accepts objects of its own kind that live in torch, torchvision or dltrain, or in
 a package that the user allowed outside any YAML file (`--allow my_pkg`, or `[tool.dltrain] allow` in
 pyproject.toml). An object counts as living where it was defined, so an alias such as
-`torch.nn.functional.torch.load` or `my_pkg.os.system` leads nowhere.
+`torch.nn.functional.torch.load` or `my_pkg.os.system` leads nowhere. A stored configuration may name less, of
+torchvision only what `allowlist` has, and what it names downloads nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from dltrain import allowlist
 from dltrain.errors import ConfigError
 
 _MODULES = {  # slot -> modules whose own classes and functions it may name
@@ -51,6 +53,8 @@ _DENIED = (
     "torchvision.datasets.lsun",  # unpickles a file beside the data
     "torchvision.datasets.utils",  # downloads from anywhere to anywhere
     "torchvision.datasets.folder.default_loader",
+    "torchvision.models.detection",  # fetch weights of their own accord
+    "torchvision.models.segmentation",
 )
 
 
@@ -67,10 +71,12 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 # -- names -----------------------------------------------------------------------------------------------------
 
 
-def check_name(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False) -> None:
+def check_name(
+    target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
+) -> None:
     """Raises ConfigError for a name that this slot may not use whatever it stands for; nothing is imported.
 
-    `nested` is for a `_target_` among the arguments of a slot's own.
+    `nested` is for a `_target_` among the arguments of a slot's own, `stored` for a configuration out of a file.
     """
     if not isinstance(target, str) or target == "???":
         raise ConfigError("say which class to use, by its dotted name: my_package.my_module.MyClass")
@@ -79,16 +85,29 @@ def check_name(target: Any, slot: str, allow: Sequence[str] = (), *, nested: boo
     parts = target.split(".")
     plain = len(parts) > 1 and all(p.isidentifier() and not p.startswith("__") for p in parts)
     if not (plain and _within(target, [*allow, *modules, *public])):
-        raise ConfigError(f"`{target}` is not allowed here: {_remedy(target, slot, modules)}")
+        raise ConfigError(f"`{target}` is not allowed here: {_remedy(target, slot, modules, stored=stored)}")
+    if stored and target not in allow:
+        _check_stored(target, *target.rpartition(".")[::2])
+
+
+def _check_stored(target: str, home: str, name: str) -> None:
+    """A stranger's file may name what computes and reads, nothing that downloads, unpacks or calls another function."""
+    if not allowlist.permits(home, name):
+        raise ConfigError(
+            f"`{target}` is not allowed here: a stored configuration may name fewer of torchvision's classes than you "
+            "(docs: SECURITY.md); if you trust it, allow this one yourself, by --allow and its full name"
+        )
 
 
 def _slots(slot: str, nested: bool) -> Sequence[str]:
     return _NESTED.get(slot, ()) if nested else (slot,)
 
 
-def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False) -> Callable[..., Any]:
+def resolve(
+    target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
+) -> Callable[..., Any]:
     """The class or function that `target` names, if this slot may use it; else ConfigError."""
-    check_name(target, slot, allow, nested=nested)
+    check_name(target, slot, allow, nested=nested, stored=stored)
     slots = _slots(slot, nested)
     modules = [m for s in slots for m in _MODULES[s]]
     found = _import(target)
@@ -98,6 +117,8 @@ def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool =
     own = _within(home, allow)
     if not own and (not _within(home, modules) or _within(f"{home}.{name}", _DENIED) or name.startswith("_")):
         raise ConfigError(f"`{target}` is not allowed here: it is `{home}.{name}`")
+    if stored and not own and target not in allow:
+        _check_stored(target, home, name)
     if not (own and (nested or inspect.isfunction(found))):
         _check_kind(target, found, slots)
     return found
@@ -105,7 +126,7 @@ def resolve(target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool =
 
 def _check_kind(target: str, found: Any, slots: Sequence[str]) -> None:
     """Whether it is, or is annotated to return, what the slot holds."""
-    made = found if inspect.isclass(found) else typing.get_type_hints(found).get("return")
+    made = found if inspect.isclass(found) else _hints(found).get("return")
     if slots == ("scheduler",) and not inspect.isclass(found) and found.__module__ == "dltrain.schedules":
         return  # returns a function of the step
     kinds = tuple(_import(_KINDS[s]) for s in slots)
@@ -121,11 +142,13 @@ def _within(name: str, modules: Iterable[str]) -> bool:
     return any(name == m or name.startswith(f"{m}.") for m in modules)
 
 
-def _remedy(target: str, slot: str, modules: Sequence[str]) -> str:
+def _remedy(target: str, slot: str, modules: Sequence[str], *, stored: bool) -> str:
     package = target.split(".")[0]
+    readable = ", ".join(dict.fromkeys(m.removesuffix(".modules") for m in modules)) or "nowhere, this takes no classes"
+    if stored:  # nobody is led to type what stands in a stranger's file
+        return f"it must come from {readable}; a package of your own you name yourself, by --allow"
     if slot == "data" and _within(target, _MODULES["dataset"]):
         return f"a dataset goes one level down: data=dataset data.dataset._target_={target}"
-    readable = ", ".join(dict.fromkeys(m.removesuffix(".modules") for m in modules)) or "nowhere, this takes no classes"
     if package in sys.stdlib_module_names or package in ("torch", "torchvision", "dltrain"):
         return f"it must come from {readable}, or from a package of yours that you allow"
     if "." not in target:
@@ -153,6 +176,21 @@ def _import(target: str) -> Any:
             found = getattr(found, part)
         return found
     raise ConfigError(f"there is no module `{parts[0]}`, neither in {Path.cwd()} nor among the installed packages")
+
+
+def limited(function: Callable[..., Any], given: dict[str, Any], *, stored: bool) -> dict[str, Any]:
+    """The arguments of one of torchvision's, with no leave to download where they were stored.
+
+    Raises ConfigError for pretrained weights, which torchvision would unpickle; those of `models.torchvision` are
+    checked before they are read.
+    """
+    home = function.__module__ or ""
+    if _within(home, _MODULES["model"][-1:]) and any(k.startswith("weights") and given[k] is not None for k in given):
+        raise ConfigError("pretrained weights come with model=torchvision model.name=... model.weights=...")
+    if not (stored and _within(home, _MODULES["dataset"])):
+        return given
+    asked = "download" in given or "download" in inspect.signature(function).parameters
+    return given | ({"download": False} if asked else {})
 
 
 @dataclass(frozen=True)

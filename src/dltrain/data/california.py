@@ -9,6 +9,7 @@ import numpy as np
 
 from dltrain.data import Data, split
 from dltrain.data.assembly import assemble
+from dltrain.data.download import may_download
 from dltrain.data.encoding import Scaling, encode, fit
 from dltrain.data.reading import read_table, require_columns
 from dltrain.errors import DataError
@@ -93,7 +94,7 @@ def _fetch() -> tuple[pl.DataFrame, np.ndarray]:
     from sklearn.datasets import fetch_california_housing
 
     try:
-        fetched = fetch_california_housing(n_retries=0)
+        fetched = fetch_california_housing(n_retries=0, download_if_missing=may_download())
     except OSError as error:  # URLError and HTTPError are among them
         raise DataError(
             f"scikit-learn could not download California housing ({error})\n"

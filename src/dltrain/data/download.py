@@ -9,6 +9,7 @@ import tarfile
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -28,6 +29,35 @@ class Remote:
     md5: str
 
 
+_UNPLUGGED: ContextVar[bool] = ContextVar("unplugged", default=False)
+
+
+@contextmanager
+def unplugged() -> Iterator[None]:
+    """Within it nothing is downloaded or unpacked: what is read was named by a file that may be a stranger's."""
+    token = _UNPLUGGED.set(True)
+    try:
+        yield
+    finally:
+        _UNPLUGGED.reset(token)
+
+
+@contextmanager
+def filtered() -> Iterator[None]:
+    """Within it every tar archive is unpacked by the `data` filter, also by torchvision, which asks for none."""
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)  # the way that PEP 706 gives to applications
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
+
+
+def may_download() -> bool:
+    """Whether what is missing may be fetched."""
+    return not _UNPLUGGED.get()
+
+
 def fetch(what: str, remotes: Sequence[Remote], folder: Path, *, wanted: Sequence[str]) -> None:
     """Put the files named `wanted` into `folder`, from files or tar archives that are downloaded and verified.
 
@@ -36,6 +66,11 @@ def fetch(what: str, remotes: Sequence[Remote], folder: Path, *, wanted: Sequenc
     already put into `folder` is used if its MD5 is right. Raises DataError, which says where the files may be
     put by hand.
     """
+    if not may_download():
+        raise DataError(
+            f"{what} is not in {folder.absolute()}, and nothing is downloaded for a stored configuration\n"
+            f"put it there, or let a new run on the same data download it: trainer.fast_dev_run=true"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".download.lock"):
