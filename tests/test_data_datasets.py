@@ -89,6 +89,14 @@ def test_class_indices_are_inferred_from_the_samples():
     assert not np.array_equal(dataset(source, val=6, test=6, split_seed=1).val.rows, data.val.rows)
 
 
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_class_of_one_sample_leaves_the_others_their_shares(in_memory):
+    source = Pairs([(torch.randn(4), i % 2 if i else 2) for i in range(41)])
+    data = dataset(source, val=8, test=8, in_memory=in_memory)
+    assert [whole(part)[1].bincount(minlength=3).tolist() for part in (data.val, data.test)] == [[4, 4, 0]] * 2
+    assert "with one row, which is left to train on, so not judged: class 2" in data.notes
+
+
 def test_known_labels_and_class_names_spare_the_reading():
     source = pairs(kind=Labelled)
     data = dataset(source, val=6, test=6)

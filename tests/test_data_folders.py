@@ -46,6 +46,15 @@ def test_one_folder_is_split_by_class_and_png_pixels_come_back_exactly(tmp_path)
     assert torch.equal(again.train.x, data.train.x)
 
 
+def test_a_class_of_one_image_leaves_the_others_their_shares(tmp_path):
+    write_images(tmp_path, n=20)
+    write_images(tmp_path, n=1, classes=("fox",))
+    data = image_folder(str(tmp_path), image_size=8, val=6, test=6)
+    parts = (data.train, data.val, data.test)
+    assert [part.y.bincount(minlength=4).tolist() for part in parts] == [[16, 16, 16, 1], [2, 2, 2, 0], [2, 2, 2, 0]]
+    assert "with one row, which is left to train on, so not judged: class fox" in data.notes
+
+
 def test_given_folders_are_used_as_they_are(tmp_path):
     train = write_images(tmp_path / "train", classes=("cat", "dog"))
     val = write_images(tmp_path / "valid", classes=("cat", "dog"), n=2, seed=1)

@@ -451,6 +451,9 @@ def test_classes_are_stratified_and_a_class_without_train_rows_is_named(write):
     text = "x,t\n" + "".join(f"{i},{'rare' if i % 10 == 0 else 'common'}\n" for i in range(200))
     data = table(write(text), target="t")
     assert [int((part.y == 1).sum()) for part in (data.test, data.val, data.train)] == [4, 2, 14]
+    once = table(write(text + "200,once\n"), target="t")
+    assert [part.y.bincount(minlength=3).tolist() for part in (once.test, once.val)] == [[37, 0, 4], [22, 0, 2]]
+    assert once.notes == ("with one row, which is left to train on, so not judged: class once",)
     train = write("x,t\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(20)), "train.csv")
     test = write("x,t\n1,a\n2,c\n", "test.csv")
     assert table(train, target="t", test_path=test).notes[1:] == ("without a train row, so not to be learned: class c",)

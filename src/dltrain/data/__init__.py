@@ -6,6 +6,7 @@ quantiles, imputation) is fitted on the train part alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from math import ceil, prod
@@ -100,6 +101,8 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers of the train, validation and test parts, seeded and stratified by `classes` [n].
 
+    A class of one row stands in the train part, which `single` says.
+
     `test` is a fraction of all rows, `val` a fraction of the rows that remain; integers are counts. With
     test=0.2, val=0.2 and seed=0 this is the split under which most California-housing results are published.
     """
@@ -125,6 +128,15 @@ def fallback(train: Any, val: Any, test: Any) -> tuple[Any, Any, tuple[str, ...]
     return val, test, notes
 
 
+def single(labels: np.ndarray, names: Sequence[str]) -> list[str]:
+    """A note on the classes of one row among those that were shared out, labels int64 [n]."""
+    counts = np.bincount(labels, minlength=len(names))
+    found = [name for name, count in zip(names, counts, strict=True) if count == 1]
+    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
+    said = f"with one row, which is left to train on, so not judged: class {', '.join(found[:10])}{more}"
+    return [said] if found else []
+
+
 def _cut(rows, size, seed, classes, name):
     count = size if isinstance(size, int) else ceil(size * len(rows))
     if size < 0 or count >= len(rows):
@@ -135,7 +147,7 @@ def _cut(rows, size, seed, classes, name):
     if count == 0:
         return rows, rows[:0]
     parts = None if classes is None else stratified(classes[rows], count, seed=seed)
-    kept, cut = parts or shuffled(len(rows), count, seed=seed)  # where a class is too rare to stand in both parts
+    kept, cut = parts or shuffled(len(rows), count, seed=seed)
     return rows[kept], rows[cut]
 
 

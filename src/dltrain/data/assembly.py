@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Tensors, fallback
+from dltrain.data import Data, Tensors, fallback, single
 from dltrain.data.scales import moments
 from dltrain.errors import DataError
 
@@ -49,7 +49,7 @@ def assemble(
         target_std=std,
         fill=fill,
         preprocessing=preprocessing,
-        notes=(*notes, *_absent(y, train, classes), *fallback_notes),
+        notes=(*notes, *_rare(y, train, classes), *fallback_notes),
     )
 
 
@@ -64,14 +64,16 @@ def _class_task(y, classes):
     return "binary" if len(classes) == 2 else "multiclass"
 
 
-def _absent(y: np.ndarray, train: np.ndarray, classes: tuple[str, ...]) -> list[str]:
-    """A note on the classes that no train row shows."""
+def _rare(y: np.ndarray, train: np.ndarray, classes: tuple[str, ...]) -> list[str]:
+    """Notes on the classes that no train row shows, and on those of one row, which can't stand in other parts too."""
     if not classes or y.ndim == 2:
         return []
     seen = set(np.unique(y[train]).tolist())
     names = [name for i, name in enumerate(classes) if i not in seen]
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return [f"without a train row, so not to be learned: class {', '.join(names[:10])}{more}"] if names else []
+    absent = [f"without a train row, so not to be learned: class {', '.join(names[:10])}{more}"] if names else []
+    alone = np.bincount(y, minlength=len(classes)) == 1
+    return [*absent, *single(y[train][alone[y[train]]], classes)] if len(train) < len(y) else absent
 
 
 def _standardise(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from dltrain.data import Data, fallback, split
+from dltrain.data import Data, fallback, single, split
 from dltrain.data.assembly import assemble
 from dltrain.data.loaders import Seeded, generators_kept
 from dltrain.errors import ConfigError, DataError
@@ -61,6 +61,8 @@ def dataset(
     if read is not None:
         data = _held(whole, read, extra, rows, names, notes, split_seed)
     else:
+        if labels is not None and len(rows["train"]) < len(whole):
+            notes += single(labels, names)
         if whole.kind == "regression":
             _check_spread(whole, split_seed)
         data = _streamed(whole, extra, rows, names, notes)

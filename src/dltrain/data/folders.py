@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dltrain.data import Data, Tensors, split
+from dltrain.data import Data, Tensors, single, split
 from dltrain.data.images import image_data, pixel_statistics
 from dltrain.errors import ConfigError, DataError
 
@@ -47,7 +47,7 @@ def image_folder(
     classes = _class_folders(folders["train"])
     parts = {name: ImageFiles(*_scan(folder, classes), size, channels) for name, folder in folders.items()}
     _require_all(parts["train"], classes, folders["train"])
-    parts, notes = _share_out(parts, val=val, test=test, seed=split_seed, folders=folders)
+    parts, notes = _share_out(parts, val=val, test=test, seed=split_seed, folders=folders, classes=classes)
     n = sum(len(part) for part in parts.values())
     pixels = n * (3 if channels == "rgb" else 1) * size[0] * size[1]
     if in_memory or (in_memory is None and pixels <= _IN_MEMORY):
@@ -191,7 +191,7 @@ def image_files(folder: Path) -> Iterator[str]:
         yield from (os.path.join(place, f) for f in names if f.lower().endswith(SUFFIXES) and f[0] != ".")
 
 
-def _share_out(parts, *, val, test, seed, folders):
+def _share_out(parts, *, val, test, seed, folders, classes):
     """Train, val and test in this order, each from its own folder or cut from the train images; and notes."""
     sizes, notes = {"val": val, "test": test}, []
     for name in sizes.keys() & parts.keys():
@@ -200,5 +200,7 @@ def _share_out(parts, *, val, test, seed, folders):
         sizes[name] = 0
     train = parts["train"]
     rows = split(len(train), **sizes, seed=seed, classes=train.y.numpy())
+    if len(rows[0]) < len(train):
+        notes += single(train.y.numpy(), classes)
     cut = dict(zip(("train", "val", "test"), map(train.take, rows), strict=True))
     return cut | {name: part for name, part in parts.items() if name != "train"}, notes

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Tensors, fallback, split
+from dltrain.data import Data, Tensors, fallback, single, split
 from dltrain.data.download import Remote, fetch
 from dltrain.errors import ConfigError, DataError
 
@@ -279,6 +279,7 @@ def _official(train, test, classes, *, val, split_seed, limit, notes=()):
     if limit is not None and limit < 1:
         raise ConfigError(f"data.limit={limit}: a number of train images from 1, or null for all")
     train_rows, val_rows, _ = split(len(x), val=val, test=0, seed=split_seed, classes=y.numpy())
+    notes = [*notes, *(single(y.numpy(), classes) if len(val_rows) else ())]
     if limit is not None and limit < len(train_rows):  # as many of each class as there are in the whole
         labels = y[train_rows].numpy()
         train_rows = train_rows[split(len(labels), val=0, test=limit, seed=split_seed, classes=labels)[2]]

@@ -14,12 +14,18 @@ def shuffled(n: int, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def stratified(classes: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Row numbers int64 [n - count] and [count], each class of `classes` [n] shared out in proportion.
 
-    None where a class is too rare, or there are too many of them, to stand in both parts. Source: scikit-learn's
-    StratifiedShuffleSplit, whose draws are made here in the same order.
+    A class of one row stays in the first part. None where the others are too few to give `count` rows and keep some.
+    Source: scikit-learn's StratifiedShuffleSplit, whose draws are made here in the same order; it refuses classes of
+    one row, and more classes than rows in a part.
     """
     _, number, sizes = np.unique(classes, return_inverse=True, return_counts=True)
-    if sizes.min() < 2 or min(count, len(classes) - count) < len(sizes):
-        return None
+    if sizes.min() < 2:
+        single = sizes[number] < 2
+        rest, alone = np.flatnonzero(~single), np.flatnonzero(single)
+        if count + (sizes > 1).sum() > len(rest):
+            return None
+        kept, cut = stratified(classes[rest], count, seed=seed)
+        return np.append(rest[kept], alone), rest[cut]
     random = np.random.RandomState(seed)
     first = _shares(sizes, len(classes) - count, random)
     second = _shares(sizes - first, count, random)
