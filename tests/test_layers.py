@@ -58,6 +58,8 @@ BORDERS = (
     "sweeping",
     "seeds",
     "lr_range",
+    "equations",
+    "passes",
     "tracing",
     "examining",
     "causes",

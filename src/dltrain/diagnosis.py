@@ -22,6 +22,8 @@ class Seen:
     input: Tensor | None  # the very tensor, so that one can tell whose output it was
     output: Tensor
     values: Tensor  # a copy of the output: a later module may work in place
+    read: int = 0  # the versions of both tensors, as it found and as it left them; work in place makes a new one
+    made: int = 0
     gradient: Tensor | None = None
 
     def _keep(self, gradient: Tensor) -> None:
@@ -35,19 +37,28 @@ def observe(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor]) 
     first called, and the loss; the parameters' gradients stay in `.grad`. Modules that return no tensor are left out.
     """
     seen: dict[str, Seen] = {}
+    read: dict[str, int] = {}
+
+    def begin(module: nn.Module, inputs: tuple[Any, ...], *, name: str) -> None:
+        given = _given(inputs)
+        read.setdefault(name, 0 if given is None else given._version)
 
     def record(module: nn.Module, inputs: tuple[Any, ...], output: Any, *, name: str) -> None:
         if name in seen or not isinstance(output, Tensor):
             return
-        given = next((value for value in inputs if isinstance(value, Tensor)), None)
-        seen[name] = Seen(name, module, given, output, output.detach().clone())
+        versions = {"read": read[name], "made": output._version}
+        seen[name] = Seen(name, module, _given(inputs), output, output.detach().clone(), **versions)
         if output.requires_grad:  # a hook on the tensor sees its gradient, also where a later module works in place
             output.register_hook(seen[name]._keep)
 
     hooks = [
-        module.register_forward_hook(partial(record, name=name or "model"))
+        hook
         for name, module in model.named_modules()
         if not list(module.children()) or list(module.parameters(recurse=False))
+        for hook in (
+            module.register_forward_pre_hook(partial(begin, name=name or "model")),
+            module.register_forward_hook(partial(record, name=name or "model")),
+        )
     ]
     model.zero_grad()
     try:
@@ -59,9 +70,13 @@ def observe(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor]) 
     return list(seen.values()), loss.detach()
 
 
+def _given(inputs: tuple[Any, ...]) -> Tensor | None:
+    return next((value for value in inputs if isinstance(value, Tensor)), None)
+
+
 @dataclass(frozen=True)
 class Layer:
-    """Statistics of one module in one pass; `a` and `z` of a course are the outputs of activations and of layers.
+    """Statistics of one module in one pass; a course's `a` is the output of a layer, `z` that of an activation.
 
     `gradient` is the root mean square of the loss's gradient by the output (delta). `dead` is the share of ReLU units
     that are zero for every sample, `saturated` the share of sigmoid or tanh outputs in the flat part of the curve.

@@ -5,7 +5,8 @@ It is back-propagation as one writes it on a board. With the samples of a batch 
     forward     z = a W^T + b       from the activation a of the layer below
     backward    dL/dW = delta^T a,  dL/db = the sum of delta's rows,  and hands down delta W
 
-where delta is dL/dz, which an activation f makes of the dL/da that it is handed: dL/da * f'(z). Each module stands
+where delta is dL/dz, which an activation f makes of the dL/da that it is handed: dL/da * f'(z). (A course, and
+`dltrain trace`, swap the letters: a before the non-linearity, z = g(a) after it.) Each module stands
 here once, its forward and its backward side by side. They call the kernels that autograd would call, on the same
 operands in the same order, so that the gradients are the same bits; what is saved is autograd's bookkeeping, which on
 a small net is most of a step.

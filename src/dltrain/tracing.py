@@ -11,64 +11,63 @@ from torch import Tensor, nn
 
 from dltrain import build, commands, config
 from dltrain.diagnosis import Seen, observe
+from dltrain.equations import Criterion, criterion, first_step, number, square
+from dltrain.models import Sign
 from dltrain.output import say
+from dltrain.passes import Line, Masks, Symbols, backward, checked, forward
 from dltrain.plan import Plan, make_plan
+from dltrain.regularisation import MaxNorm
+from dltrain.state import random_state, set_random_state
 from dltrain.trainer import Trainer, seed_everything
 
 _ROWS, _COLUMNS = 8, 6  # a larger matrix is summarised
-_FUNCTIONS = {  # activation -> its name in a formula, and its derivative in terms of z and a
-    nn.ReLU: ("relu", "({z} > 0)"),
-    nn.Tanh: ("tanh", "(1 - {a}^2)"),
-    nn.Sigmoid: ("sigmoid", "{a} (1 - {a})"),
-    nn.GELU: ("gelu", "gelu'({z})"),
-    nn.SiLU: ("silu", "silu'({z})"),
-    nn.LeakyReLU: ("leaky_relu", "leaky_relu'({z})"),
-}
-_LOSSES = {  # loss without smoothing or weights -> its derivative by the outputs, of which the batch has {n}
-    "MSE": "2 ({a} - y) / {n}",
-    "CrossEntropy": "(softmax({a}) - onehot(y)) / {n}",
-    "BCE": "(sigmoid({a}) - y) / {n}",
-}
-_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TERMS = 6  # weights that the formula of a sum over all of them lists
 
 
 @dataclass(frozen=True)
-class Line:
-    """One quantity of a step: `forward`, `backward` or `update`; its name, what it is made of, and its values."""
+class Trace:
+    """The quantities of a step in their order, and what one should know to read them."""
 
-    section: str
-    name: str
-    formula: str
-    values: Tensor
+    notes: list[str]
+    lines: list[Line]
 
 
-def trace(plan: Plan) -> list[Line]:
+def trace(plan: Plan) -> Trace:
     """The first training step of a plan: what a look inside shows, and the update that the trainer then makes."""
-    plan = replace(plan, settings=replace(plan.settings, compile=False, precision="fp32"))
+    precision = plan.settings.precision
+    plan = replace(plan, step="plain", settings=replace(plan.settings, compile=False, precision="fp32"))
     build.set_threads_and_determinism(plan)
     batch = next(build.make_loaders(plan)[0].epoch(0))
     trainer = _trainer(plan)
-    x, y = batch.x, batch.y
+    x, y, index = batch
     if trainer.transform is not None:
-        x, y = trainer.transform(x, y, batch.index, 0)
+        x, y = trainer.transform(x, y, index, 0)
+    draws = random_state(plan.device)
+    masks = Masks(trainer.model, plan.device)
+    outputs: list[Tensor] = []
 
     def objective(output: Tensor) -> Tensor:
-        loss = trainer.loss(output, y)
-        return loss if trainer.penalty is None else loss + trainer.penalty()
+        output.retain_grad()
+        outputs.append(output)
+        return trainer.loss(output, y)
 
     seen, loss = observe(trainer.model, x, objective)
-    symbols = _Symbols(seen)
-    lines = [Line("forward", "x", "", x), *_forward(seen, symbols), Line("forward", "y", "", y)]
-    penalty = "" if trainer.penalty is None else " + penalty"
-    lines.append(Line("forward", "L", f"{type(plan.loss).__name__}({symbols.last}, y){penalty}", loss))
-    return [*lines, *_backward(seen, symbols, _first(plan, symbols, y)), *_update(plan, batch, symbols)]
-
-
-def _first(plan: Plan, symbols: _Symbols, y: Tensor) -> str:
-    """The derivative of the loss by the outputs as a formula, where it is a plain one."""
-    formula = "" if any(plan.parts["loss"].arguments.values()) else _LOSSES.get(type(plan.loss).__name__, "")
-    n = y.numel()  # CrossEntropy averages over samples, the other two over all targets
-    return formula.format(a=symbols.last, n=n).removesuffix(" / 1")
+    symbols = Symbols(trainer.model, seen, x, outputs[0], masks.found())
+    equations = criterion(trainer.loss, symbols.values[symbols.last], y, symbols.last)
+    lines = [*forward(seen, symbols), *_loss(plan, equations, loss, symbols.last), *_penalty(trainer, symbols, loss)]
+    lines += backward(seen, symbols, equations, outputs[0].grad)
+    gradients = _Gradients(trainer, symbols)
+    lines += gradients.lines
+    after = _trainer(replace(plan, regularisation=replace(plan.regularisation, max_norm=None, ema=None)))
+    after.step([batch])
+    lines += _update(plan, trainer, after, gradients, symbols)
+    set_random_state(draws, plan.device)  # L before and after is one function: the same mode, inputs and dropped units
+    with torch.no_grad():
+        new = after.loss(after.model(x), y)
+    lines.append(Line("update", "new L", "", new, "L with the new weights, all else as above"))
+    if after.penalty is not None:
+        lines += _penalty(after, symbols, new, section="update", new="new ")
+    return Trace(_notes(plan, seen, symbols, equations, precision), lines)
 
 
 def _trainer(plan: Plan) -> Trainer:
@@ -80,107 +79,149 @@ def _trainer(plan: Plan) -> Trainer:
     return trainer
 
 
-class _Symbols:
-    """The names of a textbook: z_k and W_k of the k-th layer with weights, a_k of the activation after it."""
-
-    def __init__(self, seen: list[Seen]) -> None:
-        self.of: dict[str, str] = {}  # module -> the symbol of its output
-        self.parameters: dict[str, str] = {}  # parameter -> its symbol
-        self.inputs: dict[str, str] = {}  # module -> the symbol of its input
-        made: list[tuple[Tensor, str]] = []
-        layer = 0
-        for item in seen:
-            layer += isinstance(item.module, _WEIGHTED)
-            source = next((s for tensor, s in reversed(made) if tensor is item.input), None if made else "x")
-            self.inputs[item.name] = source or "?"
-            symbol = self._symbol(item, layer)
-            if symbol in self.of.values():
-                symbol = item.name
-            self.of[item.name] = symbol
-            made.append((item.output, symbol))
-            for key, _ in item.module.named_parameters(recurse=False):
-                short = {"weight": "W", "bias": "b"}.get(key) if isinstance(item.module, _WEIGHTED) else None
-                full = f"{item.name}.{key}"
-                self.parameters[full] = f"{short}{layer}" if short else full.removeprefix("layers.")
-        self.last = self.of[seen[-1].name] if seen else "output"
-
-    @staticmethod
-    def _symbol(item: Seen, layer: int) -> str:
-        if isinstance(item.module, _WEIGHTED):
-            return f"z{layer}"
-        if isinstance(item.module, nn.Flatten):
-            return "x" if layer == 0 else item.name
-        return f"a{layer}" if type(item.module) in _FUNCTIONS else item.name.rpartition(".")[2]
+# -- the loss and what is done about it ---------------------------------------------------------------------
 
 
-def _forward(seen: list[Seen], symbols: _Symbols) -> Iterator[Line]:
-    for item in seen:
-        for key, parameter in item.module.named_parameters(recurse=False):
-            name = f"{item.name}.{key}"
-            symbol, place = symbols.parameters[name], name.removeprefix("layers.")
-            yield Line("forward", symbol, place if place != symbol else "", parameter.detach().clone())
-        if isinstance(item.module, nn.Flatten):
-            continue
-        source, layer = symbols.inputs[item.name], symbols.of[item.name][1:]
-        if isinstance(item.module, nn.Linear):
-            bias = "" if item.module.bias is None else f" + b{layer}"
-            formula = f"{source} W{layer}^T{bias}"
+def _loss(plan: Plan, found: Criterion, loss: Tensor, last: str) -> Iterator[Line]:
+    data, kind = plan.data, type(plan.loss).__name__
+    for made in found.before:
+        if made.name == "y" and data.target_std is not None:
+            mean, std = data.target_mean, data.target_std
+            target = (made.value.double().cpu() * std.double() + mean.double()).float()
+            yield Line("forward", "target", "", target, "in its own units")
+            yield Line("forward", "t_mean", "", mean, "of the train targets")
+            yield Line("forward", "t_std", "", std)
+            yield Line("forward", "y", "(target - t_mean) / t_std", made.value)
         else:
-            function = _FUNCTIONS.get(type(item.module), (type(item.module).__name__, ""))[0]
-            formula = f"{function}({source})"
-        yield Line("forward", symbols.of[item.name], formula, item.values)
+            yield Line("forward", made.name, made.text, made.value)
+    words = f"{kind} of {last} and y"
+    if found.loss is None:
+        yield Line("forward", "L", "", loss, words)
+    else:
+        yield checked("forward", "L", found.loss.text, loss, found.loss.value, words)
 
 
-def _backward(seen: list[Seen], symbols: _Symbols, after: str) -> Iterator[Line]:
-    """`after` is what comes down from above: at first the derivative of the loss."""
-    for item in reversed(seen):
-        if item.gradient is None or isinstance(item.module, nn.Flatten):
+def _penalty(
+    trainer: Trainer, symbols: Symbols, loss: Tensor, *, section: str = "forward", new: str = ""
+) -> list[Line]:
+    """R, which keeps weights small, and J = L + R, which the step goes down."""
+    if trainer.penalty is None:
+        return []
+    names = _names(trainer, symbols)
+    weights = [f"{new}{names[id(w)]}" for w in trainer.penalty.weights]
+    terms = [" + ".join(f"sum({square(w)})" for w in weights), " + ".join(f"sum(abs({w}))" for w in weights)]
+    if len(weights) > _TERMS:
+        terms = ["sum of all weights' squares", "sum of all weights' sizes"]
+    factors = zip((trainer.penalty.l2, trainer.penalty.l1), terms, strict=True)
+    text = " + ".join(f"{number(factor)} * ({term})" for factor, term in factors if factor)
+    value = trainer.penalty().detach()
+    formula, words = (text, "") if len(weights) <= _TERMS else ("", text)
+    return [
+        Line(section, f"{new}R", formula, value, words),
+        Line(section, f"{new}J", f"{new}L + {new}R", loss + value),
+    ]
+
+
+def _names(trainer: Trainer, symbols: Symbols) -> dict[int, str]:
+    return {id(p): symbols.parameters[name] for name, p in trainer.model.named_parameters()}
+
+
+class _Gradients:
+    """What the optimizer is given for each parameter: dL, with the penalty's, clipped; and the lines that say so."""
+
+    def __init__(self, trainer: Trainer, symbols: Symbols) -> None:
+        self.lines: list[Line] = []
+        names = _names(trainer, symbols)
+        self.of = {
+            names[id(p)]: (f"dL/d{names[id(p)]}", p.grad.detach().clone())
+            for p in trainer.model.parameters()
+            if p.grad is not None
+        }
+        if trainer.penalty is not None:
+            self._pull(trainer, names)
+        if trainer.clip_value is not None:
+            self._clip_values(trainer.clip_value)
+        if trainer.clip_norm is not None:
+            self._clip_norm(trainer.clip_norm)
+
+    def _set(self, symbol: str, name: str, formula: str, value: Tensor) -> None:
+        self.of[symbol] = name, value
+        self.lines.append(Line("backward", name, formula, value))
+
+    def _pull(self, trainer: Trainer, names: dict[int, str]) -> None:
+        l1, l2 = trainer.penalty.l1, trainer.penalty.l2
+        for weight in trainer.penalty.weights:
+            symbol = names[id(weight)]
+            name, value = self.of.get(symbol, ("0", torch.zeros_like(weight)))
+            more = f" + {number(2 * l2)} * {symbol}" * bool(l2) + f" + {number(l1)} * sign({symbol})" * bool(l1)
+            self._set(symbol, f"dJ/d{symbol}", name + more, value + trainer.penalty.gradient(weight.detach()))
+
+    def _clip_values(self, most: float) -> None:
+        for symbol, (name, value) in list(self.of.items()):
+            self._set(symbol, f"v_{symbol}", f"clip({name}, {number(-most)}, {number(most)})", value.clamp(-most, most))
+
+    def _clip_norm(self, most: float) -> None:
+        norm = torch.stack([value.norm() for _, value in self.of.values()]).norm()
+        names = [name for name, _ in self.of.values()]
+        few = len(names) <= 2 * _TERMS
+        formula = f"sqrt({' + '.join(f'sum({square(name)})' for name in names)})" if few else ""
+        self.lines.append(Line("backward", "norm", formula, norm, "" if few else "of all gradients together"))
+        factor = (most / (norm + 1e-6)).clamp_max(1.0)  # as torch.nn.utils.clip_grad_norm_ has it
+        self.lines.append(Line("backward", "c", f"min(1, {number(most)} / (norm + 1e-06))", factor))
+        for symbol, (name, value) in list(self.of.items()):
+            self._set(symbol, f"g_{symbol}", f"c * {name}", value * factor)
+
+
+def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients, symbols: Symbols) -> Iterator[Line]:
+    """The step between two trainers, with its rate, momentum and decay, and the weights that it left."""
+    before = {name: p.detach() for name, p in trainer.model.named_parameters()}
+    groups = {id(p): group for group in after.optimizer.param_groups for p in group["params"]}
+    stepped = {name: p.detach().clone() for name, p in after.model.named_parameters()}
+    limit = plan.regularisation.max_norm
+    if limit is not None:
+        MaxNorm(after.model, limit)()
+    for name, parameter in after.model.named_parameters():
+        symbol = symbols.parameters[name]
+        group = groups.get(id(parameter))
+        if group is None or symbol not in gradients.of:
             continue
-        symbol = symbols.of[item.name]
-        weighted = isinstance(item.module, _WEIGHTED)
-        name, chain = f"dL/d{symbol}", after
-        if weighted:
-            name, chain = f"delta{symbol[1:]}", f"dL/d{symbol}" + f" = {after}" * bool(after)
-        yield Line("backward", name, chain, item.gradient)
-        for key, parameter in item.module.named_parameters(recurse=False):
-            full = f"{item.name}.{key}"
-            if parameter.grad is not None:
-                formula = (
-                    _gradient(key, symbol, symbols.inputs[item.name]) if isinstance(item.module, nn.Linear) else ""
-                )
-                yield Line("backward", f"dL/d{symbols.parameters[full]}", formula, parameter.grad.detach().clone())
-        layer, derivative = symbol[1:], _FUNCTIONS.get(type(item.module), ("", ""))[1]
-        if isinstance(item.module, nn.Linear):
-            after = f"delta{layer} W{layer}"
-        elif derivative:
-            after = f"dL/d{symbol} * {derivative.format(z=symbols.inputs[item.name], a=symbol)}"
-        else:
-            after = f"back through {type(item.module).__name__}"
+        g, gradient = gradients.of[symbol]
+        step = stepped[name] - before[name]
+        text, value = first_step(after.optimizer, group, before[name], gradient) or ("", None)
+        words = f"{type(after.optimizer).__name__}, lr {number(group['lr'])}"
+        yield checked("update", f"step of {symbol}", text.format(w=symbol, g=g), step, value, words)
+        new = f"{symbol} + step of {symbol}"
+        limited = limit is not None and parameter.ndim >= 2 and not torch.equal(parameter, stepped[name])
+        new = f"rows_at_most({new}, {number(limit)})" if limited else new
+        yield Line("update", f"new {symbol}", new, parameter.detach().clone())
 
 
-def _gradient(key: str, symbol: str, source: str) -> str:
-    return f"delta{symbol[1:]}^T {source}" if key == "weight" else f"sum of delta{symbol[1:]} over the samples"
-
-
-def _update(plan: Plan, batch: tuple[Tensor, Tensor, Tensor], symbols: _Symbols) -> Iterator[Line]:
-    """The trainer's own step, from the same first weights: with its clipping, decay, momentum and rate."""
-    trainer = _trainer(plan)
-    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
-    trainer.step([batch])
-    group = trainer.optimizer.param_groups[0]
-    plain = type(trainer.optimizer) is torch.optim.SGD and not group["momentum"] and not group["weight_decay"]
-    regular = plan.regularisation
-    plain = plain and not (regular.clip_norm or regular.clip_value or regular.max_norm)
-    for name, parameter in trainer.model.named_parameters():
-        symbol = symbols.parameters.get(name, name)
-        rate = f"{group['lr']:g}"
-        formula = f"-{rate} dL/d{symbol}" if plain else f"{type(trainer.optimizer).__name__}, lr {rate}"
-        yield Line("update", f"step of {symbol}", formula, parameter.detach() - before[name])
-        yield Line("update", f"new {symbol}", "", parameter.detach().clone())
-    with torch.no_grad():
-        x, y, _ = batch
-        after = trainer.loss.eval()(trainer.model.eval()(x), y)
-    yield Line("update", "new L", "of the same batch, in eval mode", after)
+def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, precision: str) -> list[str]:
+    kinds = {type(item.module) for item in seen}
+    if symbols.layered:
+        names = "a before the non-linearity, z = g(a) after it, delta = dL/da"
+    else:
+        names = "z^k = M^k(z^(k-1), W^k) is what module k makes, delta^k = dL/dz^k"
+    notes = [f"notation   {names}; a row is a sample; @ multiplies matrices, * number by number"]
+    if precision != "fp32":
+        notes.append(f"precision  fp32, which the run has {precision} for")
+    modes = ["dropout is on"] * (nn.Dropout in kinds)
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    modes += ["BatchNorm takes the mean and variance of this batch"] * bool(kinds & {*norms})
+    if modes:
+        notes.append(f"mode       train: {', '.join(modes)}; so it is for new L")
+    if found.rule:
+        notes.append(f"loss       {found.rule}")
+    if plan.data.target_std is not None:
+        notes.append("loss       L is of y, the targets in standard units: as many deviations from their mean")
+    if Sign in kinds:
+        notes.append("sign       its derivative is 0: nothing below it learns")
+    optimizer = plan.parts["optimizer"].arguments
+    if optimizer.get("weight_decay"):
+        notes.append("decay      weight_decay acts on weights, not on biases and norms; torch.optim's own acts on all")
+    if plan.settings.accumulate > 1:
+        notes.append(f"batch      the first of the {plan.settings.accumulate} that a step averages over, as if alone")
+    return notes
 
 
 # -- for the eye -----------------------------------------------------------------------------------------------
@@ -197,39 +238,41 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     return 0
 
 
-def show(lines: list[Line]) -> str:
+def show(traced: Trace) -> str:
     """The lines as aligned text: name, formula, shape, numbers; a large tensor as its mean, deviation and range."""
+    lines = traced.lines
     heads = [_head(line) for line in lines]
     width = min(60, max(map(len, heads)))
     shapes = [str(list(line.values.shape)) if line.values.dim() else "" for line in lines]
     space = max(map(len, shapes))
-    text, section = [], ""
+    text, section = list(traced.notes), ""
     for line, head, shape in zip(lines, heads, shapes, strict=True):
         if line.section != section:
             section = line.section
-            text += ["", section] if text else [section]
+            text += ["", section]
         first, *rest = _numbers(line.values)
+        if len(head) > width:
+            text.append(f"  {head}")
+            head = ""
         text.append(f"  {head:<{width}}  {shape:<{space}}  {first}".rstrip())
         text += [f"{'':<{width + space + 6}}{row}" for row in rest]
     return "\n".join(text)
 
 
 def _head(line: Line) -> str:
-    if not line.formula:
-        return line.name
-    own = line.name[:1] in "Wb" and line.section == "forward"
-    return f"{line.name}  ({line.formula})" if own else f"{line.name} = {line.formula}"
+    if line.formula:
+        return f"{line.name} = {line.formula}"
+    return f"{line.name}  ({line.words})" if line.words else line.name
 
 
 def _numbers(values: Tensor) -> list[str]:
-    if not values.is_floating_point():
-        return [" ".join(f"{v}" for v in values.flatten()[:_ROWS].tolist()) + " ..." * (values.numel() > _ROWS)]
+    """A row of text for each row of numbers."""
     flat = values.flatten(1) if values.dim() > 1 else values.reshape(1, -1)
-    if flat.shape[0] > _ROWS or flat.shape[1] > _COLUMNS:
-        mean, std, low, high = (float(f) for f in (values.mean(), values.std(), values.min(), values.max()))
+    whole = not values.is_floating_point()
+    if flat.shape[0] > _ROWS or flat.shape[1] > (2 * _COLUMNS if whole else _COLUMNS):
+        v = values.double()
+        mean, std, low, high = (float(f) for f in (v.mean(), v.std(), v.min(), v.max()))
         return [f"mean {mean:.4g}, deviation {std:.4g}, from {low:.4g} to {high:.4g}"]
-    sizes = flat.abs()[flat != 0]
-    fixed = not sizes.numel() or (float(sizes.max()) < 1e4 and float(sizes.max()) >= 1e-3)
-    cells = [[f"{v:.6f}" if fixed else f"{v:.4e}" for v in row] for row in flat.tolist()]
+    cells = [[str(v) if whole else number(v) for v in row] for row in flat.tolist()]
     width = max(len(c) for row in cells for c in row) + 1
-    return ["".join(f"{c:>{max(width, 11)}}" for c in row) for row in cells]
+    return ["".join(f"{c:>{width if whole else max(width, 11)}}" for c in row) for row in cells]
