@@ -1,5 +1,6 @@
 """What must not depend on an interruption, taken from a run folder and made comparable with ==."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -25,7 +26,10 @@ def outcome(folder: Path):
 
 
 def plain(value):
-    """Tensors as lists, to compare with ==; NaN as text."""
+    """What == compares: tensors as their bits, the few numbers of a small one as such; NaN as text."""
+    if isinstance(value, torch.Tensor) and value.numel() > 1000:
+        bits = value.contiguous().reshape(-1).view(torch.uint8).numpy()
+        return [str(value.dtype), list(value.shape), hashlib.sha256(bits).hexdigest()]
     if isinstance(value, torch.Tensor):
         return plain(value.tolist())
     if isinstance(value, dict):

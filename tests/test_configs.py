@@ -5,13 +5,12 @@ from math import isfinite
 
 import pytest
 import torch
+from choices import ALLOW, FROM_FILES, FROM_NETWORK, GROUPS, NEEDS, OF_THE_USER, make_files
 
 from dltrain import build, catalogue
 from dltrain.config import compose
 from dltrain.errors import ConfigError
 from dltrain.plan import make_plan
-
-GROUPS = {group: names for group, names in catalogue.groups().items() if group != "experiment"}  # those have own tests
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +48,7 @@ def test_each_choice_and_knob_is_explained(group):
 
 # -- data ------------------------------------------------------------------------------------------------------
 
-FROM_NETWORK = ("cifar10", "cifar100", "fashion_mnist", "kmnist")
-OF_THE_USER = ("dataset", "image_folder", "table")
-LOCAL = [n for n in GROUPS["data"] if n not in (*FROM_NETWORK, *OF_THE_USER, "mnist", "california_housing")]
+LOCAL = [n for n in GROUPS["data"] if n not in (*FROM_NETWORK, *OF_THE_USER, *FROM_FILES)]
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -66,7 +63,7 @@ def test_data_from_the_network_has_the_right_knobs(name):
         plan(f"data={name}", "trainer.epochs=0")
 
 
-@pytest.mark.parametrize("name", ["mnist", "california_housing"])
+@pytest.mark.parametrize("name", FROM_FILES)
 def test_data_from_files(name, shared_data):
     one_step(plan(f"data={name}", f"data.root={shared_data / name}"))
 
@@ -77,46 +74,15 @@ def test_a_torchvision_model_on_mnist(shared_data):
     assert made.rows[-1].output_shape == (10,)
 
 
-def test_data_table(tmp_path):
-    rows = "".join(f"{i},{'red' if i % 3 else 'blue'},{i % 2}\n" for i in range(40))
-    (tmp_path / "t.csv").write_text("size,colour,label\n" + rows)
-    one_step(plan("data=table", "data.path=t.csv", "data.target=label"))
-
-
-def test_data_image_folder(tmp_path):
-    from PIL import Image
-
-    for label, colour in (("cat", 40), ("dog", 200)):
-        (tmp_path / "pictures" / label).mkdir(parents=True)
-        for i in range(10):
-            Image.new("RGB", (9, 7), (colour, i, 0)).save(tmp_path / "pictures" / label / f"{i}.png")
-    one_step(plan("data=image_folder", "data.root=pictures", "data.image_size=8"))
-
-
-def test_data_dataset(tmp_path, monkeypatch):
-    (tmp_path / "rows_for_configs.py").write_text(
-        "import torch\nfrom torch.utils.data import TensorDataset\nclass Rows(TensorDataset):\n"
-        "    def __init__(self): super().__init__(torch.randn(40, 3), torch.arange(40) % 2)\n"
-    )
+@pytest.mark.parametrize("name", OF_THE_USER)
+def test_data_of_the_user(name, tmp_path, monkeypatch):
+    make_files(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    one_step(plan("data=dataset", "data.dataset._target_=rows_for_configs.Rows", allow=["rows_for_configs"]))
-    sys.modules.pop("rows_for_configs")
+    one_step(plan(f"data={name}", *NEEDS[f"data={name}"], allow=ALLOW))
+    sys.modules.pop("rows_for_choices", None)
 
 
 # -- the other groups ------------------------------------------------------------------------------------------
-
-NEEDS = {  # what a choice needs beside it
-    "loss=bce": ["data=breast_cancer"],
-    "loss=hinge": ["data=breast_cancer"],
-    "loss=perceptron": ["data=breast_cancer", "model=perceptron"],
-    "loss=huber": ["data=diabetes"],
-    "loss=mae": ["data=diabetes"],
-    "loss=mse": ["data=diabetes"],
-    "loss=module": ["loss._target_=torch.nn.CrossEntropyLoss"],
-    "model=module": ["data=iris", "model._target_=torch.nn.Linear"],
-    "optimizer=lbfgs": ["data.batch_size=full", "scheduler=constant"],
-    "scheduler=torch": ["scheduler._target_=torch.optim.lr_scheduler.CosineAnnealingLR", "+scheduler.T_max=10"],
-}
 
 
 @pytest.mark.parametrize(

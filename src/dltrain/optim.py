@@ -59,8 +59,14 @@ class Muon(Optimizer):
             adjust_lr_fn="match_rms_adamw",
         )
         self.parts = [muon] + ([AdamW(others, lr=lr, betas=betas, eps=eps)] if others else [])
-        # The parts' groups are the groups: whoever sets a learning rate here sets it there.
         self.param_groups = [group for part in self.parts for group in part.param_groups]
+        self._share()
+
+    def _share(self) -> None:
+        """The parts work on the groups and the state of the whole."""
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.state, part.param_groups = self.state, [next(groups) for _ in part.param_groups]
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Tensor | None:
@@ -73,13 +79,9 @@ class Muon(Optimizer):
             part.step()
         return loss
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"parts": [part.state_dict() for part in self.parts]}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
-            part.load_state_dict(state)
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
+        super().load_state_dict(state_dict)
+        self._share()
 
 
 FUSED = (

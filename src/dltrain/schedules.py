@@ -237,6 +237,7 @@ class TorchSchedule:
     ) -> None:
         self.scheduler, self.interval, self.monitor = scheduler, interval, monitor
         self.steps = 0
+        scheduler.optimizer._opt_called = True  # torch warns where `optimizer.step` was not; the direct step needs none
         if isinstance(scheduler, ReduceLROnPlateau) and interval != "epoch":
             raise ValueError("ReduceLROnPlateau watches a metric, which comes once an epoch: give interval=epoch")
 

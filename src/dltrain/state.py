@@ -53,10 +53,14 @@ def check_optimizer(found: Any, like: dict[str, Any], parameters: Sequence[Tenso
 
     Its groups must be the same but for values that a schedule changes. Its tensors, which a new optimizer does not
     have yet, must each be a number, or suit their parameter: of its shape, up to dimensions of 1, or (L-BFGS) all
-    parameters in a row.
+    parameters in a row. What else an optimizer of the user's keeps is for its own `load_state_dict` to judge.
     """
-    if not isinstance(found, dict) or found.keys() != like.keys() or not isinstance(found["state"], dict):
-        raise CheckpointError("optimizer: want a state and groups")
+    if not isinstance(found, dict) or found.keys() != like.keys():
+        raise CheckpointError(f"optimizer: want {', '.join(map(str, like))}")
+    if not {"state", "param_groups"} <= like.keys():
+        return
+    if not isinstance(found["state"], dict):
+        raise CheckpointError("optimizer.state: want a mapping")
     check(found["param_groups"], like["param_groups"], "optimizer.param_groups")
     if [g["params"] for g in found["param_groups"]] != [g["params"] for g in like["param_groups"]]:
         raise CheckpointError("optimizer: its parameters are numbered otherwise")
