@@ -61,7 +61,7 @@ def test_groups_of_seeds_are_told_apart_where_they_differ(dltrain, root, tmp_pat
 
 
 def test_noise_is_called_noise_and_other_seeds_are_not_paired(dltrain, tmp_path):
-    code, out, err = dltrain("compare", "rates", "other", "-o", str(tmp_path / "a.png"))
+    code, out, err = dltrain("compare", "rates", "other", "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0, err
     verdict = next(line for line in out.splitlines() if "within the noise" in line)
     assert verdict.startswith("C and A: a difference of")
@@ -71,7 +71,7 @@ def test_noise_is_called_noise_and_other_seeds_are_not_paired(dltrain, tmp_path)
 
 def test_single_runs_can_not_tell(dltrain, root, tmp_path):
     one, two = (f.name[-4:] for f in sorted(root.glob("runs/single/*")))
-    code, out, _ = dltrain("compare", one, two, "-o", str(tmp_path / "a.png"))
+    code, out, _ = dltrain("compare", one, two, "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
     assert "one run each can't tell which is better" in out
     assert "is better" not in out.replace("which is better", "")
@@ -90,14 +90,14 @@ def test_a_single_run_joins_the_seeds_of_its_configuration(dltrain, root, monkey
 
 
 def test_other_data_are_not_better_or_worse(dltrain, tmp_path):
-    code, out, _ = dltrain("compare", "rates", "wine", "-o", str(tmp_path / "a.png"))
+    code, out, _ = dltrain("compare", "rates", "wine", "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
     assert "data differs: these are different problems" in out
     assert "than A" not in out
 
 
 def test_failed_jobs_are_named_and_do_not_count(dltrain, tmp_path):
-    code, out, _ = dltrain("compare", "bad", "rates", "-o", str(tmp_path / "a.png"))
+    code, out, _ = dltrain("compare", "bad", "rates", "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
     assert out.count(" failed") == 2
     assert "test/accuracy" in out
@@ -109,7 +109,7 @@ def test_runs_without_any_number_are_compared_by_their_settings(dltrain, root, t
     for folder in (tmp_path / "runs").iterdir():
         for name in ("summary.json", "metrics.jsonl"):
             (folder / name).unlink()
-    code, out, _ = dltrain("compare", str(tmp_path / "runs"), "-o", str(tmp_path / "a.png"))
+    code, out, _ = dltrain("compare", str(tmp_path / "runs"), "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
     assert "none of them has metrics yet" in out
     assert "no curves: none of them has reported yet" in out

@@ -214,3 +214,29 @@ def test_links_in_a_run_folder_lead_nowhere(dltrain, tmp_path):
     code, _, err = dltrain("eval", "last")
     assert (code, "is a link" in err) == (7, True)
     assert not list((tmp_path / "outside").iterdir())
+
+
+def test_the_file_that_was_named_is_the_one_that_is_judged(dltrain):
+    """Also where the run had a test file of its own; and where there is none of that name."""
+    houses("houses.csv")
+    houses("test.csv", rows=range(200, 240))
+    typed = (*RUNS["a table"], "data.test_path=test.csv", "data.val=0")
+    folder = train(dltrain, *typed)
+    houses("new.csv", rows=range(7), price=lambda i: 5000)
+    code, out, err = dltrain("eval", "last", "data.path=new.csv")
+    assert code == 0, err
+    assert "all, 7 rows" in out
+    assert "all rows of new.csv were judged" in out
+    assert runs.read_json(folder / "eval-all.json")["worst"][0]["true"]["price"] == pytest.approx(5000)
+    code, _, err = dltrain("eval", "last", "data.path=none.csv")
+    assert (code, "none.csv: no such file" in err) == (3, True)
+    code, out, err = dltrain("eval", "last", "data.test_path=new.csv")
+    assert (code, "all rows of new.csv were judged" in out) == (0, True), err
+    code, _, err = dltrain("eval", "last", "data.test_path=none.csv")
+    assert (code, "none.csv: no such file" in err) == (3, True)
+    code, _, err = dltrain("eval", "last", "data.path=new.csv", "--split", "test")
+    assert (code, "all of them count" in err) == (2, True)
+    Path("houses.csv").rename("moved.csv")  # the run's own rows, which stand elsewhere now
+    code, _, err = dltrain("eval", "last", "data.path=moved.csv", "data.test_path=test.csv")
+    assert code == 0, err
+    assert runs.read_json(folder / "eval-test.json")["metrics"] == runs.read_json(folder / "summary.json")["test"]

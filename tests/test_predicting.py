@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_the_old_answers_whole(command, houses, monkeypatch, 
     disk = Full()
     setattr(disk, call, refuse)
     monkeypatch.setattr(storage, "disk", disk)
-    code, _, err = command("predict", "last", "houses.csv", "-o", name)
+    code, _, err = command("predict", "last", "houses.csv", "-o", name, "--force")
     if name == "out.parquet" and call == "write":  # polars writes that one by itself
         assert code == 0
         return
@@ -216,3 +216,33 @@ def test_a_reader_that_leaves_is_no_error(houses, tmp_path):
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path)
     assert len(done.stdout.splitlines()) == 2
     assert "Error" not in done.stderr
+
+
+def test_nothing_that_is_there_is_replaced_unless_forced(command, houses):
+    """The input never, whatever its name; another file only with --force."""
+    before = Path("houses.csv").read_bytes()
+    os.link("houses.csv", "same.csv")
+    Path("link.csv").symlink_to("houses.csv")
+    for output in ("houses.csv", "./houses.csv", "same.csv", "link.csv"):
+        for force in ([], ["--force"]):
+            code, out, err = command("predict", "last", "houses.csv", "-o", output, *force)
+            assert (code, out) == (2, "")
+            assert f"-o {Path(output)} is the input itself; name another file" in err
+    assert Path("houses.csv").read_bytes() == before
+    assert Path("link.csv").is_symlink()
+    Path("out.csv").write_text("mine")
+    code, _, err = command("predict", "last", "houses.csv", "-o", "out.csv")
+    assert (code, "-o out.csv is there already; name another file, or add --force to replace it" in err) == (2, True)
+    assert Path("out.csv").read_text() == "mine"
+    assert command("predict", "last", "houses.csv", "-o", "out.csv", "--force")[0] == 0
+    assert len(Path("out.csv").read_text().splitlines()) == 121
+
+
+@pytest.mark.parametrize(
+    "words", [["export", "last", "--format", "safetensors"], ["report", "last"], ["dream", "last"], ["lr", "data=iris"]]
+)
+def test_no_command_replaces_a_file_of_the_users_unless_forced(command, houses, words):
+    Path("mine.csv").write_text("mine")
+    code, _, err = command(*words, "-o", "mine.csv")
+    assert (code, "-o mine.csv is there already; name another file, or add --force to replace it" in err) == (2, True)
+    assert Path("mine.csv").read_text() == "mine"

@@ -52,7 +52,7 @@ def addresses(tags):
 
 
 def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
-    code, out, err = dltrain("report", "last", "-o", "page.html")
+    code, out, err = dltrain("report", "last", "-o", "page.html", "--force")
     assert (code, err) == (0, "")
     assert "page.html" in out
     text = (tmp_path / "page.html").read_text()
@@ -94,7 +94,7 @@ def browser():
 
 
 def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_path):
-    assert dltrain("report", str(run), "-o", "page.html")[0] == 0
+    assert dltrain("report", str(run), "-o", "page.html", "--force")[0] == 0
     page = (tmp_path / "page.html").resolve().as_uri()
     for width in (390, 1200):
         browser.resize(width, 800)
@@ -121,7 +121,7 @@ def test_a_strangers_words_are_text(dltrain, run, tmp_path):
     with open(run / "config.yaml", "a") as file:
         file.write(f"# {NASTY}\n")
     nasty = run.rename(run.with_name("<b>'\"&"))
-    assert dltrain("report", str(nasty), "--replay", "0", "-o", "page.html")[0] == 0
+    assert dltrain("report", str(nasty), "--replay", "0", "-o", "page.html", "--force")[0] == 0
     text = (tmp_path / "page.html").read_text()
     tags = Tags(text).tags
     assert not {tag for tag, _ in tags} & {"script", "b"}
@@ -132,7 +132,7 @@ def test_a_strangers_words_are_text(dltrain, run, tmp_path):
 
 def test_no_script_of_a_stranger_runs(browser, dltrain, run, tmp_path):
     (run / "data.json").write_text(json.dumps({"notes": [NASTY]}))
-    assert dltrain("report", str(run), "--replay", "0", "-o", "page.html")[0] == 0
+    assert dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")[0] == 0
     page = tmp_path / "page.html"
     probe = "<script>document.title = 'ran'</script>"
     page.write_text(page.read_text().replace("</main>", f"{probe}</main>"))  # were the escaping not enough
@@ -181,7 +181,7 @@ def test_mistakes_are_one_sentence(dltrain, run, tmp_path):
 
 def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path):
     (run / "plots").write_text("in the way")
-    code, _, err = dltrain("report", str(run), "--replay", "0", "-o", "page.html")
+    code, _, err = dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")
     assert code == 0
     assert "the pictures are in the page alone" in err
     assert (tmp_path / "page.html").read_text().count("<img") == 7

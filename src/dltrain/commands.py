@@ -45,6 +45,22 @@ def allowed(named: Sequence[str]) -> list[str]:
     return allow
 
 
+def output_option(options: argparse.ArgumentParser, about: str) -> None:
+    """-o FILE, and --force for one that is there."""
+    options.add_argument("-o", "--output", type=Path, metavar="FILE", help=about)
+    options.add_argument("--force", action="store_true", help="replace the file that -o names, if there is one")
+
+
+def output(given: argparse.Namespace, default: Path) -> Path:
+    """The file to write: the one that -o names, else `default`, a name of the command's own, which it writes anew.
+
+    Raises ConfigError where what stands under the typed name would be lost without `--force`.
+    """
+    if given.output and given.output.is_file() and not given.force:
+        raise ConfigError(f"-o {given.output} is there already; name another file, or add --force to replace it")
+    return given.output or default
+
+
 def parser(name: str, about: str) -> argparse.ArgumentParser:
     """A parser for the words of a command that has options of its own; a mistake in them is a ConfigError."""
     made = argparse.ArgumentParser(prog=f"dltrain {name}", description=about, allow_abbrev=False)

@@ -53,9 +53,10 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         "compare", "Compares runs, sweeps, or groups of seeds; the first is what others are held against."
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run, a sweep, or a folder with runs in it")
-    parser.add_argument("-o", "--output", type=Path, default=Path("compare.png"), help="the picture (%(default)s)")
+    commands.output_option(parser, "the picture (compare.png)")
     parser.add_argument("--json", action="store_true", help="the numbers, and no picture")
     given = parser.parse_args(words)
+    picture = commands.output(given, Path("compare.png"))
     compared = entries(_collect(given.runs))
     if len(compared) < 2:
         raise ConfigError(f"{' '.join(given.runs)} is one run; name two or more, or a sweep: dltrain compare A B")
@@ -64,7 +65,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         say(json.dumps(_data(compared, metric), indent=1))
         streams.delivered()
         return 0
-    drawn = _picture(compared, metric, given.output)
+    drawn = _picture(compared, metric, picture)
     parts = [
         _who(compared),
         _what_differs(compared),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -173,16 +172,16 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
     parser.add_argument("--class", dest="wanted", metavar="NAME", help="class, label or target, by name or number")
     parser.add_argument("--seed", type=int, default=0, help="of the noise that it starts from (%(default)s)")
-    parser.add_argument("-o", "--output", type=Path, help="the picture (RUN/plots/dream-NUMBER.png)")
+    commands.output_option(parser, "the picture (RUN/plots/dream-NUMBER.png)")
     given = parser.parse_intermixed_args(words)
     folder = runs.find(given.run)
     trained = inference.open_run(folder, allow=commands.allowed(options.allow), data=True)
     wanted = _wanted(trained.facts, given.wanted)
+    picture = commands.output(given, folder / "plots" / f"dream-{wanted}.png")
     rows = judging.choose_rows(trained, split="test", allow_changed_data=options.allow_changed_data)
     seen = of(trained, wanted, rows.part, seed=given.seed)
     from dltrain.plots import dreams, save
 
-    picture = given.output or folder / "plots" / f"dream-{wanted}.png"
     draw = dreams.images if len(trained.facts.in_shape) == 3 else dreams.table
     try:
         save(draw(*_panels(trained, wanted, seen)), picture)

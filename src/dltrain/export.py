@@ -202,14 +202,14 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser = commands.parser("export", "The model of a run with its preprocessing, in a file of its own.")
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
     parser.add_argument("--format", required=True, choices=FORMATS, help="weights, a torch.export program, or ONNX")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="instead of RUN/model.FORMAT")
+    commands.output_option(parser, "instead of RUN/model.FORMAT")
     parser.add_argument("--samples", type=Path, metavar="FILE", help="rows to check it on, instead of the test part")
     given = parser.parse_intermixed_args(words)
     folder, data = runs.find(given.run), given.samples is None
+    path = commands.output(given, folder / f"model.{given.format}")
     allow = commands.allowed(options.allow)
     trained = inference.open_run(folder, overrides=["trainer.device=cpu"], allow=allow, data=data)
     content, checked = export(trained, given.format, source=given.samples)
-    path = given.output or folder / f"model.{given.format}"
     try:
         storage.replace(path, content)
     except OSError as error:

@@ -189,8 +189,11 @@ def choose_rows(
     Other rows pass the preprocessing that the run fitted. Of another table all of them count. Raises DataError where
     the data changed and nobody said so.
     """
-    others = [o for o in overrides if o.startswith("data.") and not o.startswith(("data.workers=", "data.batch_size="))]
+    keys = [o.partition("=")[0].lstrip("+") for o in overrides]
+    others = [key for key in keys if key.startswith("data.") and key not in ("data.workers", "data.batch_size")]
     of_table, wanted = trained.outline.parts["data"].function is table, split or "test"
+    if of_table and "data.path" in others and "data.test_path" not in others:
+        trained = _without_test_file(trained)
     try:
         data = read_data(trained)
     except DltrainError:
@@ -228,6 +231,13 @@ def read_data(trained: Trained) -> Data:
     if stored.settings.overfit_batches > 0:
         data, _ = reduced(data, stored.settings, stored.batch_size)
     return data
+
+
+def _without_test_file(trained: Trained) -> Trained:
+    """The run with the one table that was named, in the place of two."""
+    part, stored = trained.outline.parts["data"], trained.outline
+    alone = replace(part, arguments={**part.arguments, "test_path": None})
+    return replace(trained, outline=replace(stored, parts={**stored.parts, "data": alone}))
 
 
 def _whole_table(trained: Trained) -> Rows:

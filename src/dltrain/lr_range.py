@@ -100,8 +100,9 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain lr`: measures, draws, and says what to type next. Raises ConfigError for a plan without a rate."""
     parser = commands.parser("lr", "A learning rate for what would be trained: a short test of all, and a picture.")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for training")
-    parser.add_argument("-o", "--output", type=Path, default=Path("lr_range.png"), help="the picture (%(default)s)")
+    commands.output_option(parser, "the picture (lr_range.png)")
     given = parser.parse_intermixed_args(words)
+    picture = commands.output(given, Path("lr_range.png"))
     plan = make_plan(config.compose(given.overrides, options.config_dir), commands.allowed(options.allow))
     if "lr" not in plan.parts["optimizer"].names:
         raise ConfigError(f"{plan.parts['optimizer'].function.__name__} has no learning rate to look for")
@@ -110,10 +111,10 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     from dltrain.plots.lr_range import draw
 
     try:
-        save(draw(curve.rates, curve.losses, curve.smooth, curve.start, curve.edge, curve.suggested), given.output)
+        save(draw(curve.rates, curve.losses, curve.smooth, curve.start, curve.edge, curve.suggested), picture)
     except OSError as error:
-        raise StorageError(f"{given.output} can't be written: {error.strerror}; name another with -o FILE") from error
-    say(describe(plan, curve, given.output))
+        raise StorageError(f"{picture} can't be written: {error.strerror}; name another with -o FILE") from error
+    say(describe(plan, curve, picture))
     return 0
 
 

@@ -156,7 +156,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser = commands.parser("predict", "What the best weights of a run say of new rows.")
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
     parser.add_argument("input", metavar="INPUT", help="CSV, TSV, Parquet, a folder of images, an IDX file, or -")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .csv or .parquet file")
+    commands.output_option(parser, "a .csv or .parquet file, which is not there yet")
     parser.add_argument("--allow-unknown", action="store_true", help="a category that is new counts as none")
     given = parser.parse_intermixed_args(words)
     output = given.output
@@ -166,9 +166,12 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         raise ConfigError(f"-o {output}: there is no folder {output.parent}")
     if output and output.is_dir():
         raise ConfigError(f"-o {output} is a folder; name a file")
+    source = sys.stdin.buffer if given.input == "-" else Path(given.input).expanduser()
+    if output and given.input != "-" and output.exists() and source.exists() and output.samefile(source):
+        raise ConfigError(f"-o {output} is the input itself; name another file")
+    commands.output(given, Path("-"))
     trained = inference.open_run(runs.find(given.run), allow=commands.allowed(options.allow))
     inference.set_threads(trained)
-    source = sys.stdin.buffer if given.input == "-" else Path(given.input).expanduser()
     found: Gaps = {}
     pieces = predict(trained, source, allow_unknown=given.allow_unknown, found=found)
     if output:

@@ -32,7 +32,7 @@ def main(words: list[str], options: argparse.Namespace) -> int:
     """The command."""
     parser = commands.parser("report", "Make one self-contained page, with pictures, of a run or a sweep.")
     parser.add_argument("run", help="a folder, a short id, or last")
-    parser.add_argument("-o", "--output", type=Path, help="the page; report.html in the folder when not given")
+    commands.output_option(parser, "the page; report.html in the folder when not given")
     parser.add_argument(
         "--replay",
         type=float,
@@ -42,7 +42,7 @@ def main(words: list[str], options: argparse.Namespace) -> int:
     )
     given = parser.parse_args(words)
     folder = runs.find(given.run, sweeps=True)
-    output = given.output or folder / "report.html"
+    output = commands.output(given, folder / "report.html")
     _check(output)
     if not given.replay >= 0:
         raise ConfigError(f"--replay {given.replay:g}: give seconds, 0 or more")
