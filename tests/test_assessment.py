@@ -72,3 +72,34 @@ def test_the_worst_answers_are_those_that_were_sure_and_wrong():
     assert assessment.badness(scores, torch.tensor([0, 0]), None, task="multiclass").tolist() == [-1, 5]
     errors = assessment.badness(torch.tensor([[1.0, 1.0], [0.0, 3.0]]), torch.zeros(2, 2), None, task="regression")
     assert errors.tolist() == [1.0, 1.5]
+
+
+def test_the_trivial_answer_is_that_of_scikit_learns_dummies():
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+    from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
+
+    generator = torch.Generator().manual_seed(0)
+    x = np.zeros((50, 1))
+    y = torch.randint(4, (50,), generator=generator)
+    guess = DummyClassifier(strategy="most_frequent").fit(x, y.numpy()).predict(x)
+    assert assessment.trivial(y, task="multiclass") == {"accuracy": accuracy_score(y.numpy(), guess)}
+
+    labels = (torch.rand(50, 3, generator=generator) < torch.tensor([0.2, 0.5, 0.9])).float()
+    guess = DummyClassifier(strategy="most_frequent").fit(x, labels.numpy()).predict(x)
+    wanted = (guess == labels.numpy()).mean()
+    assert assessment.trivial(labels, task="multilabel")["accuracy"] == pytest.approx(wanted)
+
+    values = 1e7 + 100 * torch.randn(50, 2, generator=generator, dtype=torch.float64)
+    guess = DummyRegressor().fit(x, values.numpy()).predict(x)
+    found = assessment.trivial(values, task="regression")
+    assert found["rmse"] == pytest.approx(root_mean_squared_error(values.numpy(), guess))
+    assert found["r2"] == pytest.approx(r2_score(values.numpy(), guess), abs=1e-9)
+
+
+def test_a_net_is_no_better_where_it_does_not_beat_the_trivial_answer():
+    assert assessment.no_better({"accuracy": 0.1, "loss": 11794.0}, {"accuracy": 0.103})
+    assert not assessment.no_better({"accuracy": 0.11}, {"accuracy": 0.103})
+    assert assessment.no_better({"accuracy": float("nan")}, {"accuracy": 0.103})
+    assert assessment.no_better({"r2": -3.0}, {"r2": 0.0, "rmse": 2.0})
+    assert not assessment.no_better({"r2": 0.2}, {"r2": 0.0, "rmse": 2.0})
+    assert not assessment.no_better({"r2": float("nan")}, {"r2": 0.0, "rmse": 0.0})

@@ -98,3 +98,24 @@ def badness(logits: Tensor, y: Tensor, probabilities: Tensor | None, *, task: st
 def worst(bad: Tensor, count: int) -> list[int]:
     """The positions of the worst answers, worst first; among equals the first counts."""
     return torch.sort(bad, descending=True, stable=True).indices[:count].tolist()
+
+
+def trivial(y: Tensor, *, task: str) -> dict[str, float]:
+    """Metrics of the best answer that is the same for every row, on targets as the loss takes them.
+
+    Classes (int64 [N]): the most frequent one. Labels (float [N, K]): for each label what most rows have. Regression
+    (float [N, K]): the mean of each target; rmse is in the units of y, as a mean over the targets.
+    """
+    if task == "regression":
+        return {"rmse": y.double().std(0, correction=0).mean().item(), "r2": 0.0}
+    if task == "multilabel":
+        share = (y > 0.5).double().mean(0)
+        return {"accuracy": torch.maximum(share, 1 - share).mean().item()}
+    return {"accuracy": torch.bincount(y.long()).max().item() / len(y)}
+
+
+def no_better(metrics: dict[str, float], constant: dict[str, float]) -> bool:
+    """Whether a net's metrics are no better than those of `trivial` on the same rows: it has learned nothing there."""
+    if "accuracy" in constant:
+        return not metrics["accuracy"] > constant["accuracy"]
+    return metrics["r2"] <= 0  # of targets that are all the same r2 is nan, and there is nothing to learn
