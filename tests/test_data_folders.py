@@ -1,6 +1,7 @@
 """Folders of pictures, in memory and streamed: the same pixels, seeded splits, and damage that is named."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 from dltrain.data import folders
 from dltrain.data.folders import ImageFiles, image_folder, read_image
 from dltrain.data.loaders import make_loader
+from dltrain.data.stored import again, facts, normalise
+from dltrain.data.streaming import pictures
 from dltrain.errors import ConfigError, DataError
 
 
@@ -70,6 +73,94 @@ def test_given_folders_are_used_as_they_are(tmp_path):
         image_folder(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("Training", "Validation", "Testing"),
+        ("TRAIN", "VAL", "TEST"),
+        ("train_set", "dev_set", "test_set"),
+        ("Train", "valid", "Test"),
+        ("trainset", "DEV", "testset"),
+        ("training-data", "development", "TESTING"),
+    ],
+)
+def test_parts_are_known_by_any_usual_name_in_any_case(tmp_path, train, val, test):
+    for i, part in enumerate((train, val, test)):
+        write_images(tmp_path / part, classes=("cat", "dog"), n=3 - i, seed=i)
+    data = image_folder(str(tmp_path), image_size=8, val=0, test=0)
+    assert data.classes == ("cat", "dog")
+    assert [len(part) for part in (data.train, data.val, data.test)] == [6, 4, 2]
+
+
+def test_folders_that_only_look_like_parts(tmp_path):
+    write_images(tmp_path / "vehicles", classes=("train", "plane", "test"), n=4)
+    assert image_folder(str(tmp_path / "vehicles"), image_size=8).classes == ("plane", "test", "train")
+    write_images(tmp_path / "two" / "train", n=2)
+    write_images(tmp_path / "two" / "Training", n=2)
+    with pytest.raises(DataError, match="Training and train can each be the train part"):
+        image_folder(str(tmp_path / "two"))
+    write_images(tmp_path / "none" / "Test", n=2)
+    write_images(tmp_path / "none" / "Val", n=2)
+    with pytest.raises(DataError, match=r"holds parts \(Test, Val\) and no train part"):
+        image_folder(str(tmp_path / "none"))
+    write_images(tmp_path / "more" / "train", n=2)
+    write_images(tmp_path / "more" / "extra", n=2)
+    notes = image_folder(str(tmp_path / "more"), image_size=8).notes
+    assert any("1 folders beside the parts (extra)" in note for note in notes)
+
+
+def test_hidden_folders_count_nowhere_and_what_is_passed_over_is_counted(tmp_path):
+    write_images(tmp_path / "set")
+    for place in ("", "cat", "dog/.ipynb_checkpoints"):
+        for name in (".ipynb_checkpoints", "__MACOSX", ".hidden", "__pycache__"):
+            write_images(tmp_path / "set" / place / name, classes=("cat",), n=1)
+    (tmp_path / "set" / "cat" / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "set" / "cat" / "._000.png").write_bytes(b"x")
+    plain = image_folder(str(tmp_path / "set"), image_size=8)
+    assert plain.classes == ("cat", "dog", "eel")
+    assert sum(len(part) for part in (plain.train, plain.val, plain.test)) == 30
+    assert plain.notes == ()
+    write_images(tmp_path / "set" / "cat" / "deeper", classes=("1",), n=2)
+    write_images(tmp_path / "elsewhere", classes=("more",), n=5)
+    (tmp_path / "set" / "dog" / "linked").symlink_to(tmp_path / "elsewhere" / "more")
+    (tmp_path / "set" / "dog" / "loop").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "eel" / "link.png").symlink_to(tmp_path / "elsewhere" / "more" / "000.png")
+    for name in ("cat/a.heic", "cat/b.HEIC", "dog/labels.txt", "eel/noending"):
+        (tmp_path / "set" / name).write_text("x")
+    (tmp_path / "set" / "stray.png").write_bytes((tmp_path / "set" / "cat" / "000.png").read_bytes())
+    data = image_folder(str(tmp_path / "set"), image_size=8)
+    assert sum(len(part) for part in (data.train, data.val, data.test)) == 33
+    (linked,) = (note for note in data.notes if "links" in note)
+    assert linked.startswith("1 files below")
+    (passed,) = (note for note in data.notes if note.startswith("not read below"))
+    for what in ("2 files .heic", "1 files .txt", "1 files without an ending", "2 linked folders", "1 images beside"):
+        assert what in passed
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_unreadable_files_are_all_named_or_left_out_when_asked(tmp_path, in_memory):
+    write_images(tmp_path)
+    for name in ("cat/002.png", "dog/004.png", "eel/000.png"):
+        (tmp_path / name).write_bytes(PNG.getvalue()[:100])
+    (tmp_path / "eel" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    knobs = {"image_size": 8, "val": 0, "test": 0, "in_memory": in_memory}
+    with pytest.raises(DataError, match=r"cat/002\.png: cannot be read") as caught:
+        image_folder(str(tmp_path), **knobs)
+    assert "and 3 more can't be read: " in str(caught.value)
+    assert "data.skip_unreadable=true leaves such files out" in str(caught.value)
+    data = image_folder(str(tmp_path), **knobs, skip_unreadable=True)
+    assert len(data.train) == 27
+    assert data.train.y.bincount().tolist() == [9, 9, 9]
+    (note,) = (note for note in data.notes if note.startswith("left out"))
+    assert "4 files" in note
+    assert "dog/004.png" in note
+    assert len(list(make_loader(data.train, batch_size=9).epoch())) == 3
+    for i in range(10):
+        (tmp_path / "cat" / f"{i:03d}.png").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"/cat holds no image files that can be read"):
+        image_folder(str(tmp_path), **knobs, skip_unreadable=True)
+
+
 def test_streaming_gives_the_same_bits_as_memory_in_any_number_of_workers(tmp_path):
     write_images(tmp_path, size=(9, 12), suffix="jpg")
     held = image_folder(str(tmp_path), image_size=[6, 7], in_memory=True)
@@ -112,6 +203,107 @@ def test_pictures_are_cut_to_the_aspect_around_the_centre(tmp_path):
     assert square.amax((1, 2)).tolist() == square.amin((1, 2)).tolist() == [0, 200, 0]
     assert read_image(tmp_path / "wide.png", size=(5, 15)).shape == (3, 5, 15)
     assert read_image(tmp_path / "wide.png", size=(40, 40), channels="gray").shape == (1, 40, 40)
+
+
+DEEP = {  # what the pixels are -> made from a share of the whole, its file's name, the values of black and white
+    "float 0..1": (lambda s: s.astype(np.float32), "tif", (0, 1)),
+    "float 0..1000": (lambda s: (1000 * s).astype(np.float32), "tif", (0, 1000)),
+    "float around 0": (lambda s: (s - 0.5).astype(np.float32), "tif", (-0.5, 0.5)),
+    "16 bit 0..255": (lambda s: (255 * s).astype(np.uint16), "png", (0, 255)),
+    "16 bit 0..4095": (lambda s: (4095 * s).astype(np.uint16), "png", (0, 4095)),
+    "16 bit, all of it": (lambda s: (65535 * s).astype(np.uint16), "png", (0, 65535)),
+    "16 bit pgm": (lambda s: (4095 * s).astype(np.uint16), "pgm", (0, 4095)),
+    "int32": (lambda s: (100_000 * s).astype(np.int32), "tif", (0, 131071)),
+    "int32 around 0": (lambda s: (3000 * s - 1000).astype(np.int32), "tif", (-1000, 2000)),
+}
+
+
+def write_deep(folder, make, suffix, *, n=6):
+    """Ramps from 0 to 1, across in class a, down in class b; returns the shares [2 n, 8, 8]."""
+    across = np.tile(np.linspace(0, 1, 8), (8, 1))
+    shares = []
+    for name, share in (("a", across), ("b", across.T)):
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            shares.append(share * (1 - i / 20))
+            shares[-1][-1, -1] = i % 2  # both ends occur
+            Image.fromarray(make(shares[-1])).save(folder / name / f"{i}.{suffix}")
+    return np.stack(shares)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("kind", DEEP)
+def test_pictures_of_any_depth_keep_their_contrast_by_a_rule_that_is_said_and_kept(tmp_path, kind, in_memory):
+    make, suffix, (black, white) = DEEP[kind]
+    shares = write_deep(tmp_path / "set", make, suffix)
+    data = image_folder(str(tmp_path / "set"), image_size=8, channels="gray", val=0, test=0, in_memory=in_memory)
+    x = torch.stack([data.train[i][0] for i in range(12)])[:, 0].numpy()
+    reach = {"int32": 100_000 / 131071}.get(kind, 1)  # the next full number of bits
+    np.testing.assert_allclose(x, 255 * reach * shares, atol=2)
+    (note,) = (note for note in data.notes if "train images have" in note)
+    assert f"{black:g} is black, {white:g} white" in note
+    content = {"task": "binary", "in_shape": list(data.in_shape), "classes": ["a", "b"], "targets": []}
+    content |= {"target_mean": None, "target_std": None, "preprocessing": data.preprocessing}
+    known = facts(json.loads(json.dumps(content)), "data.json")
+    one = tmp_path / "set" / "b" / f"5.{suffix}"
+    scale = {key: known.preprocessing.get(key) for key in ("channels", "deep")}
+    ((_, pixels),) = pictures(one, size=(8, 8), **scale)
+    assert torch.equal(pixels[0, 0], torch.from_numpy(x[11]))
+    batch = next(make_loader(data.train, batch_size=12).epoch())
+    assert torch.equal(normalise(pixels, known.preprocessing)[0], batch.x[11])
+
+
+def test_pictures_whose_scale_is_not_known_are_refused_and_a_runs_own_scale_is_kept(tmp_path):
+    make, suffix, _ = DEEP["16 bit 0..4095"]
+    write_deep(tmp_path / "deep", make, suffix)
+    write_deep(tmp_path / "bytes", lambda s: (255 * s).astype(np.uint8), "png")
+    knobs = {"image_size": 8, "channels": "gray", "val": 0, "test": 0}
+    plain, deep = (image_folder(str(tmp_path / name), **knobs) for name in ("bytes", "deep"))
+    assert plain.preprocessing["deep"] == {}
+    with pytest.raises(DataError, match=r"0\.png: its pixels are whole numbers of more than 8 bits \(0 to 4095\)"):
+        list(pictures(tmp_path / "deep", size=(8, 8), channels="gray", deep=plain.preprocessing["deep"]))
+    (tmp_path / "deep").rename(tmp_path / "bytes" / "deep")
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "bytes" / "deep").rename(tmp_path / "mixed" / "val")
+    (tmp_path / "bytes").rename(tmp_path / "mixed" / "train")
+    with pytest.raises(DataError, match=r"val/a/0\.png: its pixels are whole numbers"):
+        image_folder(str(tmp_path / "mixed"), **knobs)
+    before = {
+        key: value for key, value in plain.preprocessing.items() if key != "deep"
+    }  # of a run before there was one
+    content = {"task": "binary", "in_shape": [1, 8, 8], "classes": ["a", "b"], "targets": []}
+    content |= {"target_mean": None, "target_std": None}
+    with pytest.raises(DataError, match=r"data\.in_memory=false"):
+        again(deep, deep.train, facts(content | {"preprocessing": before}, "data.json"))
+    assert again(plain, plain.train, facts(content | {"preprocessing": before}, "data.json")).mean is not None
+    streamed = image_folder(str(tmp_path / "mixed" / "val"), **knobs, in_memory=False)
+    scaled = before | {"deep": {"integer": [0, 65535]}}
+    part = again(streamed, streamed.train, facts(content | {"preprocessing": scaled}, "data.json"))
+    assert part[0][0].max() == 4095 // 257
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize(
+    "value", [np.zeros((8, 8), np.uint8), np.full((8, 8), 7, np.int32), np.full((8, 8), 0.25, "f4")]
+)
+def test_train_images_without_contrast_are_an_error(tmp_path, value, in_memory):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.fromarray(value).save(tmp_path / name / f"{i}.tif")
+    with pytest.raises(DataError, match="nothing to learn from"):
+        image_folder(str(tmp_path), in_memory=in_memory)
+
+
+def test_flat_pictures_and_numbers_that_are_none_are_named(tmp_path):
+    write_images(tmp_path)
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(tmp_path / "cat" / "005.png")
+    data = image_folder(str(tmp_path), image_size=8, val=0, test=0)
+    assert data.notes[0].startswith("of one colour throughout: 1 train images (")
+    assert data.notes[0].endswith("cat/005.png)")
+    Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(tmp_path / "cat" / "006.tif")
+    with pytest.raises(DataError, match=r"006\.tif: cannot be read as an image: it holds NaN or infinity"):
+        image_folder(str(tmp_path), image_size=8, val=0, test=0)
 
 
 def test_unusual_pictures(tmp_path):
@@ -174,7 +366,7 @@ def test_folders_that_are_no_image_set(tmp_path):
     with pytest.raises(DataError, match="and holds only 'cat'\nExpected are root/<class>"):
         image_folder(str(tmp_path))
     (tmp_path / "dog").mkdir()
-    with pytest.raises(DataError, match=r"/dog holds no image files \(\.png \.jpg"):
+    with pytest.raises(DataError, match=r"/dog holds no image files that can be read \(\.png \.jpg"):
         image_folder(str(tmp_path))
 
 

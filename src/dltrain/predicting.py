@@ -52,8 +52,8 @@ def read(trained: Trained, source: Path | BinaryIO) -> Iterator[Piece]:
         yield from map(Piece, streaming.idx(source, facts.in_shape))
     else:
         _, height, width = facts.in_shape
-        channels = facts.preprocessing["channels"]
-        for names, pixels in streaming.pictures(source, size=(height, width), channels=channels):
+        scale = {key: facts.preprocessing.get(key) for key in ("channels", "deep")}
+        for names, pixels in streaming.pictures(source, size=(height, width), **scale):
             yield Piece(pixels, files=names)
 
 

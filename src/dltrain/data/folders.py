@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,13 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dltrain.data import Data, Tensors, single, split
+from dltrain.data.decoding import UNTOLD, Channels, Deep, UnscaledError, read_image, scales
 from dltrain.data.images import image_data, pixel_statistics
+from dltrain.data.layout import Passed, class_folders, find_parts, require_all, scan
+from dltrain.data.reading import listed
 from dltrain.errors import ConfigError, DataError
 
-Channels = Literal["rgb", "gray"]
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's names; nothing that starts a program
 _IN_MEMORY = 512 << 20  # bytes of pixels that are held without asking
 _SAMPLED = 2_000  # train images that the mean and std of a streamed set are estimated on
 
@@ -35,40 +33,51 @@ def image_folder(
     test: float | int = 0.1,
     split_seed: int = 0,
     in_memory: bool | None = None,
+    skip_unreadable: bool = False,
 ) -> Data:
     """Images in root/<class>/, or in root/train/<class>/ with optional root/val and root/test of the same classes.
 
     A part without its own folder is cut from the train images by class. Every image becomes uint8 [C, H, W] (see
     `read_image`); `image_size` is H = W or [H, W]. `in_memory=None` holds up to 512 MiB of pixels and otherwise
     decodes files while training, with mean and standard deviation estimated on 2,000 evenly spaced train images.
+    Files that can't be read are an error that names them; `skip_unreadable=True` leaves them out, and says so.
     """
-    size = _height_and_width(image_size)
-    folders = _folders(Path(root).expanduser())
-    classes = _class_folders(folders["train"])
-    parts = {name: ImageFiles(*_scan(folder, classes), size, channels) for name, folder in folders.items()}
-    _require_all(parts["train"], classes, folders["train"])
+    size, top, passed = _height_and_width(image_size), Path(root).expanduser(), Passed()
+    folders = find_parts(top, passed)
+    classes = class_folders(folders["train"])
+    parts = {}
+    for name, folder in folders.items():
+        paths, labels = scan(folder, classes, passed)
+        parts[name] = ImageFiles(paths, torch.tensor(labels, dtype=torch.int64), size, channels, deep={})
+    require_all(parts["train"].y.tolist(), classes, folders["train"])
     parts, notes = _share_out(parts, val=val, test=test, seed=split_seed, folders=folders, classes=classes)
+    notes += passed.notes(top)
     n = sum(len(part) for part in parts.values())
     pixels = n * (3 if channels == "rgb" else 1) * size[0] * size[1]
-    if in_memory or (in_memory is None and pixels <= _IN_MEMORY):
-        held = {name: _decode(part) for name, part in parts.items()}
-        mean, std = pixel_statistics(held["train"].x)
+    hold = in_memory or (in_memory is None and pixels <= _IN_MEMORY)
+    if skip_unreadable and not hold:
+        parts, more = _readable(parts)
+        notes += more
+    n_train = len(parts["train"])
+    some = np.linspace(0, n_train - 1, n_train if hold else min(n_train, _SAMPLED)).astype(np.int64)
+    held, deep, more = _decode(parts if hold else {"train": parts["train"].take(some)}, skip=skip_unreadable)
+    require_all((held if hold else parts)["train"].y.tolist(), classes, folders["train"])
+    mean, std = pixel_statistics(held["train"].x)
+    notes += more
+    if hold:
         parts = {name: replace(part, mean=mean, std=std) for name, part in held.items()}
     else:
-        train = parts["train"]
-        some = np.linspace(0, len(train) - 1, min(len(train), _SAMPLED)).astype(np.int64)
-        mean, std = pixel_statistics(_decode(train.take(some)).x)
-        parts = {name: replace(part, mean=mean, std=std) for name, part in parts.items()}
+        parts = {name: replace(part, mean=mean, std=std, deep=deep) for name, part in parts.items()}
         notes.append(
             f"{n:,} images ({pixels / 2**30:.1f} GiB of pixels) are decoded while training: "
             f"data.workers says by how many processes; mean and std come from {len(some):,} train images"
         )
-    return image_data(*parts.values(), classes=classes, notes=notes)
+    return image_data(*parts.values(), classes=classes, deep=deep, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles(Dataset):
-    """A split whose images are decoded when they are asked for: (uint8 [C, H, W], int64 label)."""
+    """A split whose images are decoded when they are asked for: (uint8 [C, H, W], int64 label); see `read_image`."""
 
     paths: Sequence[str]
     y: Tensor
@@ -76,66 +85,101 @@ class ImageFiles(Dataset):
     channels: Channels
     mean: Tensor | None = None
     std: Tensor | None = None
+    deep: Deep | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return read_image(self.paths[index], size=self.size, channels=self.channels), self.y[index]
+        return self.read(index), self.y[index]
+
+    def read(self, index: int) -> Tensor:
+        """The image alone."""
+        return read_image(self.paths[index], size=self.size, channels=self.channels, deep=self.deep)
 
     normalise = Tensors.normalise
 
     def fingerprint(self) -> bytes:
         """Names and sizes of all files, and their labels; contents are not read."""
         lines = [f"{Path(p).parent.name}/{Path(p).name} {os.path.getsize(p)}\n" for p in self.paths]
-        return "".join(lines).encode() + self.y.numpy().tobytes() + f"{self.size}{self.channels}".encode()
+        other = {kind: ends for kind, ends in (self.deep or {}).items() if tuple(ends) != UNTOLD[kind]}
+        knobs = f"{self.size}{self.channels}{other or ''}"
+        return "".join(lines).encode() + self.y.numpy().tobytes() + knobs.encode()
 
     def take(self, rows: np.ndarray) -> ImageFiles:
         """The split of these rows alone."""
         return replace(self, paths=[self.paths[row] for row in rows], y=self.y[torch.from_numpy(rows)])
 
 
-def read_image(path: str | Path, *, size: tuple[int, int], channels: Channels = "rgb") -> Tensor:
-    """The image as uint8 [C, H, W]: cut to the aspect of `size` = (H, W) around its centre, then resized to it.
+_Bad = list[tuple[int, DataError]]  # the row of an image, and what is wrong with it
 
-    Photographs are turned upright as their EXIF tag says; 16-bit grey becomes 8-bit; transparency is dropped.
+
+def _attempt(files: ImageFiles, rows: Sequence[int], use: Callable[[int, Tensor], None]) -> tuple[_Bad, _Bad]:
+    """Reads these images on threads: Pillow works outside the interpreter lock. Returns those whose scale is not
+    known, and those that can't be read.
     """
-    from PIL import Image, ImageOps
 
-    height, width = size
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            image.draft(None, (2 * max(size), 2 * max(size)))  # large JPEGs: decoded at 1/2 to 1/8, much faster
-            picture = _eight_bits(ImageOps.exif_transpose(image)).convert("RGB" if channels == "rgb" else "L")
-            picture = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
-    except Exception as error:  # Pillow's decoders raise whatever they stumble over: SyntaxError, struct.error ...
-        raise DataError(f"{path}: cannot be read as an image: {error or type(error).__name__}") from error
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels.unsqueeze(0) if channels == "gray" else pixels.permute(2, 0, 1).contiguous()
-
-
-def _eight_bits(image):
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip it at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
-    if image.mode == "P":  # a palette may hold transparency, which Pillow converts only by way of RGBA
-        return image.convert("RGBA")
-    return image
-
-
-def _decode(files: ImageFiles) -> Tensors:
-    """Every image decoded, on threads: Pillow works outside the interpreter lock."""
-    n_channels = 3 if files.channels == "rgb" else 1
-    x = torch.empty(len(files), n_channels, *files.size, dtype=torch.uint8)
-
-    def fill(row):
-        x[row] = files[row][0]
+    def read(row: int) -> tuple[int, DataError] | None:
+        try:
+            use(row, files.read(row))
+        except DataError as error:
+            return row, error
+        return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(len(files))):  # raises the first error in the order of the files
-            pass
-    return Tensors(x, files.y)
+        bad = [one for one in pool.map(read, rows) if one]
+    unscaled = [one for one in bad if isinstance(one[1], UnscaledError)]
+    return unscaled, [one for one in bad if not isinstance(one[1], UnscaledError)]
+
+
+def _decode(
+    parts: dict[str, ImageFiles], *, skip: bool
+) -> tuple[dict[str, Tensors], dict[str, list[float]], list[str]]:
+    """Every image decoded, train first; the scale of the deep pictures among the train images, and notes."""
+    held, deep, notes, failed = {}, {}, [], []
+    for name, files in parts.items():
+        x = torch.empty(len(files), 3 if files.channels == "rgb" else 1, *files.size, dtype=torch.uint8)
+        unscaled, unread = _attempt(replace(files, deep=deep), range(len(files)), x.__setitem__)
+        if unscaled and name != "train":
+            raise unscaled[0][1]
+        if unscaled:
+            deep, notes = scales([one for _, one in unscaled])
+            _attempt(replace(files, deep=deep), [row for row, _ in unscaled], x.__setitem__)
+        failed += [error for _, error in unread]
+        good = np.setdiff1d(np.arange(len(files)), [row for row, _ in unread])
+        files = files.take(good)
+        held[name] = Tensors(x[torch.from_numpy(good)] if unread else x, files.y)
+        if name == "train":
+            notes += _flat(files.paths, held[name].x)
+    return held, deep, [*notes, *_unread(failed, skip=skip)]
+
+
+def _readable(parts: dict[str, ImageFiles]) -> tuple[dict[str, ImageFiles], list[str]]:
+    """The parts without the images that can't be read, each of which was decoded once to know it; and a note."""
+    kept, failed = {}, []
+    for name, files in parts.items():
+        _, unread = _attempt(files, range(len(files)), lambda row, pixels: None)
+        failed += [error for _, error in unread]
+        kept[name] = files.take(np.setdiff1d(np.arange(len(files)), [row for row, _ in unread]))
+    return kept, _unread(failed, skip=True)
+
+
+def _unread(failed: list[DataError], *, skip: bool) -> list[str]:
+    """A note on the files that were left out; without `skip` a DataError that names them."""
+    if not failed:
+        return []
+    names = [str(error).split(": cannot be read")[0] for error in failed]
+    if skip:
+        return [f"left out, since they can't be read as images: {len(names):,} files ({listed(names, 5)})"]
+    others = f"\nand {len(names) - 1:,} more can't be read: {listed(names[1:], 5)}" if names[1:] else ""
+    raise DataError(f"{failed[0]}{others}; data.skip_unreadable=true leaves such files out")
+
+
+def _flat(paths: Sequence[str], x: Tensor) -> list[str]:
+    """A note on the train images uint8 [N, C, H, W] each of whose channels has one value throughout."""
+    rows = (x.flatten(2).amin(2) == x.flatten(2).amax(2)).all(1).nonzero()[:, 0].tolist()
+    names = listed([paths[row] for row in rows], 3)
+    return [f"of one colour throughout: {len(rows):,} train images ({names})"] if rows else []
 
 
 def _height_and_width(image_size) -> tuple[int, int]:
@@ -143,52 +187,6 @@ def _height_and_width(image_size) -> tuple[int, int]:
     if len(sides) != 2 or min(sides) < 1:
         raise ConfigError(f"data.image_size={image_size}: one number of pixels from 1, or [height, width]")
     return sides[0], sides[1]
-
-
-def _folders(root: Path) -> dict[str, Path]:
-    if not root.is_dir():
-        raise DataError(f"data.root={root}: no such folder")
-    if not (root / "train").is_dir():
-        return {"train": root}
-    names = {"train": ["train"], "val": ["val", "valid", "validation"], "test": ["test"]}
-    found = {part: [root / name for name in aliases if (root / name).is_dir()] for part, aliases in names.items()}
-    return {part: paths[0] for part, paths in found.items() if paths}
-
-
-def _class_folders(folder: Path) -> list[str]:
-    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(classes) < 2:
-        found = f"only '{classes[0]}'" if classes else "none"
-        raise DataError(
-            f"{folder} needs at least two folders, one for each class, and holds {found}\n"
-            "Expected are root/<class>/*.png, or root/train/<class>/*.png with optional root/val and root/test"
-        )
-    return classes
-
-
-def _scan(folder: Path, classes: list[str]) -> tuple[list[str], Tensor]:
-    """The image files below folder/<class>, in the order of their names, and their labels."""
-    strangers = sorted({e.name for e in folder.iterdir() if e.is_dir() and e.name[0] != "."} - set(classes))
-    if strangers:
-        raise DataError(f"{folder / strangers[0]}: there is no such class among the train images")
-    paths, labels = [], []
-    for label, name in enumerate(classes):
-        found = sorted(image_files(folder / name))
-        paths += found
-        labels += [label] * len(found)
-    return paths, torch.tensor(labels, dtype=torch.int64)
-
-
-def _require_all(train: ImageFiles, classes: list[str], folder: Path) -> None:
-    for name, count in zip(classes, train.y.bincount(minlength=len(classes)).tolist(), strict=True):
-        if count == 0:
-            raise DataError(f"{folder / name} holds no image files ({' '.join(SUFFIXES)})")
-
-
-def image_files(folder: Path) -> Iterator[str]:
-    """The image files in a folder and below it, in no order."""
-    for place, _, names in os.walk(folder):
-        yield from (os.path.join(place, f) for f in names if f.lower().endswith(SUFFIXES) and f[0] != ".")
 
 
 def _share_out(parts, *, val, test, seed, folders, classes):

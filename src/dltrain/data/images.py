@@ -291,7 +291,8 @@ def _official(train, test, classes, *, val, split_seed, limit, notes=()):
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, float32 [C], of each channel of uint8 images [N, C, H, W], in units of 255.
 
-    Counted in whole numbers, so the bits do not depend on the machine. A channel that never varies has std 1.
+    Counted in whole numbers, so the bits do not depend on the machine. A channel that never varies has std 1; images
+    that vary in none raise DataError.
     """
     means, stds = [], []
     for channel in range(images.shape[1]):
@@ -299,13 +300,28 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
         n, total, squares = (sum(count * level**p for level, count in enumerate(counts)) for p in range(3))
         means.append(total / n / 255)
         stds.append(math.sqrt((n * squares - total * total) / (n * n)) / 255 or 1.0)
+    if all(std == 1 for std in stds):  # no real one is larger than a half
+        levels = ", ".join(f"{255 * mean:.0f}" for mean in means)
+        raise DataError(
+            f"the train images have no contrast: every pixel is {levels} of 255, so there is nothing to learn from "
+            "(16-bit colours are read by their upper byte)"
+        )
     return torch.tensor(means), torch.tensor(stds)
 
 
 def image_data(
-    train: Tensors, val: Tensors, test: Tensors, *, classes: Sequence[str], notes: Sequence[str] = ()
+    train: Tensors,
+    val: Tensors,
+    test: Tensors,
+    *,
+    classes: Sequence[str],
+    deep: dict[str, list[float]] | None = None,
+    notes: Sequence[str] = (),
 ) -> Data:
-    """`Data` of three image splits that share `mean` and `std`: `Tensors`, or anything with the same fields."""
+    """`Data` of three image splits that share `mean` and `std`: `Tensors`, or anything with the same fields.
+
+    deep: on which scale files of more than eight bits were read (see `decoding`), where they come from files.
+    """
     val, test, more = fallback(train, val, test)
     mean, std = train.mean, train.std
     shape = tuple(train[0][0].shape)
@@ -323,6 +339,7 @@ def image_data(
             "image_size": list(shape[1:]),
             "mean": mean.tolist(),
             "std": std.tolist(),
+            **({} if deep is None else {"deep": deep}),
         },
         notes=(*notes, *more),
     )

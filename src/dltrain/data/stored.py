@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Data, Task, Tensors
+from dltrain.data.decoding import UNTOLD
 from dltrain.data.encoding import Kind, encode, remarks
 from dltrain.data.reading import Table, read_table, require_columns
 from dltrain.data.targets import known_target
@@ -107,6 +108,8 @@ def _check(preprocessing: dict[str, Any], shape: tuple[int, ...]) -> None:
         for key in ("mean", "std"):
             _want(_all(preprocessing[key], _number) and len(preprocessing[key]) == shape[0], key)
         _want(0 not in preprocessing["std"] and preprocessing.get("levels", 255) in (16, 255), "std")
+        for deep, ends in preprocessing.get("deep", {}).items():
+            _want(deep in UNTOLD and _all(ends, _number) and len(ends) == 2 and ends[0] < ends[1], "deep")
     else:
         _want(kind == "dataset", "kind")
 
@@ -216,6 +219,11 @@ def again(data: Data, part: Any, known: Facts) -> Any:
     if known.kind == "table":
         return replace(part, x=encode(decode(part.x, own), known.preprocessing))
     mean, std = (torch.tensor(known.preprocessing[key]) for key in ("mean", "std"))
+    if hasattr(part, "deep"):
+        return replace(part, mean=mean, std=std, deep=known.preprocessing.get("deep"))
+    scale = known.preprocessing.get("deep", UNTOLD)
+    if any(tuple(ends) != tuple(scale.get(deep, ())) for deep, ends in own.get("deep", {}).items()):
+        raise DataError(f"these images were read on the scale {own['deep']}; the run's own needs data.in_memory=false")
     if getattr(part, "mean", None) is not None:
         return replace(part, mean=mean, std=std)
     before = {key: torch.tensor(own[key], dtype=torch.float64).view(-1, 1, 1) for key in ("mean", "std")}

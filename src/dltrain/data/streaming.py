@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from dltrain.data import reading
-from dltrain.data.folders import SUFFIXES, Channels, image_files, read_image
+from dltrain.data.decoding import SUFFIXES, Channels, Deep, read_image
 from dltrain.data.images import idx_pieces
+from dltrain.data.layout import image_files
 from dltrain.data.reading import Place
 from dltrain.errors import DataError
 
@@ -156,8 +157,13 @@ def parquet(path: Path, columns: Sequence[str], *, rows: int = _ROWS) -> Iterato
 # -- images --------------------------------------------------------------------------------------------------------
 
 
-def pictures(source: Path, *, size: tuple[int, int], channels: Channels) -> Iterator[tuple[list[str], Tensor]]:
-    """Names and pixels uint8 [n, C, H, W] of one image file, or of all those in a folder and below, by name."""
+def pictures(
+    source: Path, *, size: tuple[int, int], channels: Channels, deep: Deep | None = None
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Names and pixels uint8 [n, C, H, W] of one image file, or of all those in a folder and below, by name.
+
+    size, channels, deep: see `read_image`.
+    """
     files = sorted(image_files(source)) if source.is_dir() else [str(source)]
     if not files:
         raise DataError(f"{source} holds no image files")
@@ -166,7 +172,7 @@ def pictures(source: Path, *, size: tuple[int, int], channels: Channels) -> Iter
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), step):
             some = files[start : start + step]
-            pixels = torch.stack(list(pool.map(lambda f: read_image(f, size=size, channels=channels), some)))
+            pixels = torch.stack(list(pool.map(lambda f: read_image(f, size=size, channels=channels, deep=deep), some)))
             yield [os.path.relpath(f, source) if source.is_dir() else f for f in some], pixels
 
 

@@ -1,0 +1,106 @@
+"""One image file as bytes: pictures of more than eight bits on a scale that the train images decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dltrain.errors import DataError
+
+Channels = Literal["rgb", "gray"]
+Deep = Mapping[str, Sequence[float]]  # integer, float -> the values that become 0 and 255
+
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's names; nothing that starts a program
+UNTOLD = {"integer": (0, 65535), "float": (0, 255)}  # how deep pictures were scaled before a run said so
+
+
+class UnscaledError(DataError):
+    """A deep picture of a kind whose scale is not known; its kind and the least and largest of its values."""
+
+    def __init__(self, path: str | Path, kind: str, low: float, high: float) -> None:
+        what = {"integer": "whole numbers of more than 8 bits", "float": "floating-point numbers"}[kind]
+        super().__init__(
+            f"{path}: its pixels are {what} ({low:g} to {high:g}), and those of the train images are not, so their "
+            "scale is not known; convert it to 8 bits"
+        )
+        self.kind, self.low, self.high = kind, low, high
+
+
+def read_image(
+    path: str | Path, *, size: tuple[int, int], channels: Channels = "rgb", deep: Deep | None = None
+) -> Tensor:
+    """The image as uint8 [C, H, W]: cut to the aspect of `size` = (H, W) around its centre, then resized to it.
+
+    Photographs are turned upright as their EXIF tag says; transparency is dropped; of 16-bit colours the upper byte
+    is read. Grey pictures of more than 8 bits are put on the scale of `deep`, and raise `UnscaledError` where it has
+    none for them; without any, as in runs of before, 65535 is white and floats reach from 0 to 255.
+    """
+    from PIL import Image, ImageOps
+
+    height, width = size
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            image.draft(None, (2 * max(size), 2 * max(size)))  # large JPEGs: decoded at 1/2 to 1/8, much faster
+            upright = ImageOps.exif_transpose(image)
+            picture = _eight_bits(upright, path, deep).convert("RGB" if channels == "rgb" else "L")
+            picture = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
+    except UnscaledError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever they stumble over: SyntaxError, struct.error ...
+        raise DataError(f"{path}: cannot be read as an image: {error or type(error).__name__}") from error
+    pixels = torch.from_numpy(np.array(picture))
+    return pixels.unsqueeze(0) if channels == "gray" else pixels.permute(2, 0, 1).contiguous()
+
+
+def _eight_bits(image: Any, path: str | Path, deep: Deep | None) -> Any:
+    from PIL import Image
+
+    kind = {"I": "integer", "F": "float"}.get(image.mode[0])
+    if kind is None:
+        # a palette may hold transparency, which Pillow converts only by way of RGBA
+        return image.convert("RGBA") if image.mode == "P" else image
+    values = np.asarray(image).astype(np.int64 if kind == "integer" else np.float64)
+    if kind == "float" and not np.isfinite(values).all():
+        raise ValueError("it holds NaN or infinity")
+    deep = UNTOLD if deep is None else deep
+    if kind not in deep:
+        raise UnscaledError(path, kind, values.min(), values.max())
+    low, high = deep[kind]
+    share = (values - low) * 255
+    scaled = share // (high - low) if kind == "integer" else np.rint(share / (high - low))
+    return Image.fromarray(scaled.clip(0, 255).astype(np.uint8))
+
+
+def scales(found: Iterable[UnscaledError]) -> tuple[dict[str, list[float]], list[str]]:
+    """A scale for each kind of deep pictures among the train images, and a sentence on it.
+
+    Whole numbers reach from 0 to the largest that so many bits can hold, from 8 on; where some are negative, and
+    floats, from the least to the largest that there is. Raises DataError where all are the same.
+    """
+    deep, notes, reach = {}, [], {}
+    for one in found:
+        low, high, count = reach.get(one.kind, (one.low, one.high, 0))
+        reach[one.kind] = min(low, one.low), max(high, one.high), count + 1
+    for kind, (low, high, count) in sorted(reach.items()):
+        if low == high:
+            raise DataError(
+                f"every pixel of the {count} train images of {kind} pixels is {low:g}: nothing to learn from"
+            )
+        ends = [float(low), float(high)]
+        if kind == "integer":
+            ends = [0, (1 << max(8, int(high).bit_length())) - 1] if low >= 0 else [int(low), int(high)]
+        deep[kind] = ends
+        what = "pixels of more than 8 bits" if kind == "integer" else "floating-point pixels"
+        notes.append(
+            f"{count:,} train images have {what} ({low:g} to {high:g}): {ends[0]:g} is black, {ends[1]:g} white"
+        )
+    return deep, notes
