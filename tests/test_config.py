@@ -1,5 +1,7 @@
 """From a command line to one configuration: what is listed, what is refused, and where a value was written."""
 
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -164,14 +166,71 @@ def test_own_files_can_not_hide_packaged_ones(mine):
         ("experiment/exp.yaml", GLOBAL + "hydra: {callbacks: {x: {_target_: os.system}}}\n"),
         ("experiment/exp.yaml", '# @package _global_\n{"\\x68ydra": {launcher: {_target_: os.system}}}\n'),
         ("experiment/exp.yaml", GLOBAL + "defaults:\n  - /other@hydra.job_logging: x\n"),
-        ("other/x.yaml", "# @package hydra.job_logging\nversion: 1\n"),
+        ("other/x.yaml", "# @package hydra.job_logging\nversion: 2\n"),
         ("hydra/job_logging/none.yaml", "version: 1\n"),
     ],
 )
 def test_own_files_can_not_configure_hydra(mine, name, text):
     folder = mine(name, text)
-    with pytest.raises(ConfigError, match=r"sets something of Hydra's own: give that on the command line"):
-        compose([], folder)
+    if "exp" in name:
+        mine("other/x.yaml", "version: 2\n")
+        with pytest.raises(ConfigError, match=r"exp.yaml sets hydra.(callbacks|job_logging|launcher|sweep)"):
+            compose(["experiment=exp"], folder)
+    elif "other" in name:
+        with pytest.raises(ConfigError, match=r"x.yaml sets hydra.job_logging"):
+            compose(["+other=x"], folder)
+    assert compose([], folder).mistakes == ()  # a file is judged when it is chosen
+
+
+def test_sweep_parameters_of_a_file(mine):
+    text = (
+        "hydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      optimizer.lr: 0.1,0.2\n      model: {dropout: 0.5}\n"
+    )
+    folder = mine("experiment/exp.yaml", GLOBAL + text)
+    with pytest.raises(ConfigError, match=r"exp.yaml sets a sweep \(optimizer.lr=0.1,0.2, model.dropout=0.5\): add -m"):
+        compose(["experiment=exp"], folder)
+    assert compose(["experiment=exp"], folder, sweep=True).parameters == ("optimizer.lr=0.1,0.2", "model.dropout=0.5")
+    assert config.sweep_parameters(["experiment=exp"], folder) == ["optimizer.lr=0.1,0.2", "model.dropout=0.5"]
+    mine("experiment/other.yaml", GLOBAL + "seed: 1\n")
+    for both in ("exp,other", "other,exp"):
+        with pytest.raises(ConfigError, match=r"one of them sets a sweep"):
+            config.sweep_parameters([f"experiment={both}"], folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "defaults: [override /hydra/launcher: joblib]\n",
+            r"'hydra/launcher/joblib': a sweep trains its jobs one after",
+        ),
+        ("hydra: {launcher: {n_jobs: 3}}\n", r"Key 'n_jobs' not in .*: a sweep trains its jobs one after another"),
+        ("hydra: {nonsense: 1}\n", r"Key 'nonsense' not in .*: dltrain takes its configurations from Hydra"),
+        ("hydra: {run: {dir: x}}\n", r"exp.yaml sets hydra.run: a run makes a folder of its own"),
+        ("hydra: {job: {chdir: true}}\n", r"exp.yaml sets hydra.job.chdir: a run stays in the folder"),
+        ("hydra: {job: {env_set: {A: b}}}\n", r"exp.yaml sets hydra.job.env_set: a run has its name by name="),
+    ],
+)
+def test_what_else_a_file_may_ask_of_hydra_is_refused(mine, text, message):
+    folder = mine("experiment/exp.yaml", GLOBAL + text)
+    with pytest.raises(ConfigError, match=message):
+        compose(["experiment=exp"], folder)
+
+
+def test_a_folder_of_other_things_may_hold_groups(mine):
+    """Such as the working folder, with the runs that were made in it."""
+    folder = mine("experiment/exp.yaml", GLOBAL + "seed: 7\n")
+    for name in ("runs/a/b/0/config.yaml", "sweep/config.yaml", "data/mnist.yaml", ".github/w.yaml", "hydra/x.yaml"):
+        mine(name, "hydra: {callbacks: {x: {_target_: os.system}}}\n")
+    mine("sweep/overrides.txt", "")
+    mine("train.yaml", "of: another program\n")
+    mine("optimizer/odd.yaml", "")
+    Path("mine/optimizer/odd.yaml").write_bytes(b"\xff\x00")
+    assert compose(["experiment=exp"], folder).cfg.seed == 7
+    assert not {"sweep", "runs", ".github", "hydra"} & catalogue.groups(folder).keys()
+    assert "odd" in [choice.name for choice in catalogue.choices("optimizer", folder)]
+    with pytest.raises(ConfigError, match=r"dltrain has a data=mnist already; rename your file"):
+        compose(["data=mnist"], folder)
 
 
 def test_words_that_only_look_like_hydra_pass(mine):

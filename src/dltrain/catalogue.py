@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dltrain.errors import ConfigError
-from dltrain.targets import refuse_hydra
 
 _HERE = Path(__file__).parent
 # In an installed wheel the configs stand inside the package; in a checkout, at the top of the repository.
@@ -41,27 +40,28 @@ def folders(config_dir: str | Path | None = None) -> list[Path]:
     own = Path(config_dir).resolve()
     if not own.is_dir():
         raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
-    for file in own.rglob("*.yaml"):
-        refuse_hydra(file, own)
-        if (CONFIGS / file.relative_to(own)).is_file():
-            raise ConfigError(f"{file}: dltrain has a {file.parent.name}={file.stem} already; rename your file")
     return [CONFIGS, own]
 
 
 def groups(config_dir: str | Path | None = None) -> dict[str, list[str]]:
-    """Each group with the names that it offers."""
+    """Each group with the names that it offers. A folder of the user's own may hold other things, too, such as runs."""
     found: dict[str, set[str]] = {}
     for folder in folders(config_dir):
-        for group in sorted(p for p in folder.iterdir() if p.is_dir()):
+        for group in sorted(p for p in folder.iterdir() if p.is_dir() and _may_be_group(p)):
             found.setdefault(group.name, set()).update(f.stem for f in group.glob("*.yaml"))
     return {group: sorted(names) for group, names in found.items() if names}
+
+
+def _may_be_group(folder: Path) -> bool:
+    made = any((folder / name).is_file() for name in ("overrides.txt", "summary.json", "sweep.json"))  # by a run
+    return not (made or folder.name.startswith(".") or folder.name == "hydra")
 
 
 def choices(group: str, config_dir: str | Path | None = None) -> Iterator[Choice]:
     """The files of one group, read as text."""
     files = {f.stem: f for folder in folders(config_dir) for f in (folder / group).glob("*.yaml")}
     for name, path in sorted(files.items()):
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         comment = next((line for line in lines if line.startswith("#") and "@package" not in line), "#")
         knobs, parents = [], []
         for line in lines:

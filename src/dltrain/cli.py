@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dltrain import __version__, catalogue, commands, config, seeds, streams
 from dltrain.errors import ConfigError, DltrainError, StorageError, SweepError
@@ -22,6 +22,13 @@ from dltrain.targets import did_you_mean
 if TYPE_CHECKING:
     from dltrain import startup
 
+_HYDRAS = {  # options that Hydra's own programs have -> what serves here
+    **dict.fromkeys(("--hydra-help", "--info", "-i"), "; `dltrain --help` and `dltrain list` tell what there is"),
+    **dict.fromkeys(("--config-path", "-cp", "--config-name", "-cn"), "; --config-dir DIR, and experiment=NAME in it"),
+    **dict.fromkeys(("--package", "-p"), "; --cfg prints the whole configuration"),
+    **dict.fromkeys(("--run", "-r"), "; leave it out: dltrain trains unless told otherwise"),
+    "--experimental-rerun": "; dltrain resume RUN goes on with a run",
+}
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 _USAGE = """\
@@ -114,11 +121,8 @@ def _collect_again() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    if any(a in ("-sc", "--shell-completion", "--hydra-help", "--info") for a in arguments):
-        from dltrain import sweeping
-
-        sweeping.hydra_main(lambda cfg: None, arguments)
-        return 0
+    if any(a in ("-sc", "--shell-completion") for a in arguments):
+        return _complete(arguments)
     options, rest = _parser().parse_known_args(arguments, argparse.Namespace(typed=arguments))
     if rest and rest[0] in commands.MODULES:
         command = commands.find(rest[0])
@@ -127,7 +131,8 @@ def _run(arguments: list[str]) -> int:
     flags = [a for a in rest if a.startswith("-")]
     if flags:
         known = re.findall(r"-[\w-]+", _parser().format_usage())
-        raise ConfigError(f"unknown option {flags[0]}{did_you_mean(flags[0], known)}")
+        flag = flags[0].partition("=")[0]
+        raise ConfigError(f"unknown option {flag}{_HYDRAS.get(flag) or did_you_mean(flag, known)}")
     if options.help:
         say(_USAGE.format(version=__version__, choices=_choices(options.config_dir)), end="")
     elif options.version:
@@ -136,7 +141,9 @@ def _run(arguments: list[str]) -> int:
         _list(rest[1:], options.config_dir)
     elif rest[:1] == ["resume"]:
         return _resume(rest[1:], options)
-    elif options.multirun or (not options.cfg and seeds.split(rest) != (rest, 0, [])):
+    elif options.cfg:
+        _show(rest, options)
+    elif options.multirun or seeds.split(rest) != (rest, 0, []):
         return _sweep(rest, options)
     else:
         return _train(rest, options)
@@ -149,12 +156,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--debug", action="store_true")
     parser.add_argument("--profile-startup", action="store_true")
-    parser.add_argument("--cfg", action="store_true")
+    parser.add_argument("--cfg", "-c", action="store_true")
+    parser.add_argument("--resolve", action="store_true")  # of Hydra's --cfg, which leaves references as they are
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--allow-changed-data", action="store_true")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--allow", action="append", default=[])
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"dltrain: {message}; `dltrain --help` shows the options")
+
+    parser.error = refuse
     return parser
+
+
+def _complete(arguments: list[str]) -> int:
+    """Shell completion is Hydra's."""
+    import hydra
+
+    action = next((a for a in arguments if re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", a)), None)
+    if action is None:
+        raise ConfigError("shell completion: write -sc install=bash, or uninstall; there are bash, zsh and fish")
+    before, sys.argv = sys.argv, [sys.argv[0], "-sc", action]
+    try:
+        hydra.main(config_path=str(catalogue.CONFIGS), config_name="train", version_base="1.3")(lambda cfg: None)()
+    finally:
+        sys.argv = before
+    return 0
 
 
 # -- listing ---------------------------------------------------------------------------------------------------
@@ -193,22 +221,38 @@ def _list(words: list[str], config_dir: str | None) -> None:
 # -- training --------------------------------------------------------------------------------------------------
 
 
-def _train(overrides: list[str], options: argparse.Namespace) -> int:
-    if options.cfg:
-        overrides, count, mistakes = seeds.split([o for o in overrides if o != "job"])  # Hydra writes `--cfg job`
+def _show(words: list[str], options: argparse.Namespace) -> None:
+    """Prints the configuration; of a sweep that of its first job."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    words = [w for w in words if w != "job"]  # Hydra writes `--cfg job`
+    if word := next((w for w in words if w in ("hydra", "all")), None):
+        raise ConfigError(f"--cfg {word}: no setting of Hydra's own is used; --cfg prints the configuration")
+    if options.multirun:
+        from dltrain import sweeping
+
+        composed, jobs = sweeping.first_job(words, config_dir=options.config_dir, allow=commands.allowed(options.allow))
+        say(f"# {jobs} job{'s' * (jobs != 1)}, of which this is the first: {' '.join(composed.overrides)}")
+    else:
+        others, count, mistakes = seeds.split(words)
         if mistakes:
             raise ConfigError(mistakes[0])
-    composed = config.compose(overrides, options.config_dir)
-    if options.cfg:
+        composed = config.compose(others, options.config_dir)
         if composed.mistakes:
             raise ConfigError("\n".join(composed.mistakes))
-        from omegaconf import OmegaConf
-
         if count:
             say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.cfg.seed, count)}")
-        say(OmegaConf.to_yaml(composed.cfg, resolve=True), end="")
-        streams.delivered()
-        return 0
+    try:
+        text = OmegaConf.to_yaml(composed.cfg, resolve=True)
+    except OmegaConfBaseException as error:  # what a value refers to is not there
+        raise ConfigError(str(error).splitlines()[0]) from error
+    say(text, end="")
+    streams.delivered()
+
+
+def _train(overrides: list[str], options: argparse.Namespace) -> int:
+    composed = config.compose(overrides, options.config_dir)
     from dltrain.nodes import first_look
 
     allow = commands.allowed(options.allow)

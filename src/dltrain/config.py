@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from dltrain import foreign
 from dltrain.catalogue import CONFIGS, GROUPS, folders, groups
-from dltrain.commands import NAMES
 from dltrain.errors import ConfigError
+from dltrain.overrides import check_overrides, first_of_each, in_text, instead, jobs
 from dltrain.reading import LARGEST_CONFIG
 from dltrain.targets import did_you_mean
 
@@ -28,6 +28,7 @@ class Composed:
     overrides: tuple[str, ...]
     mistakes: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()  # of config groups
+    parameters: tuple[str, ...] = ()  # of a sweep, which the chosen files set: hydra.sweeper.params as overrides
     file: Path | None = None  # that holds the whole configuration
     stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
 
@@ -118,8 +119,11 @@ def name_mistake(name: str) -> str | None:
 # -- composing -------------------------------------------------------------------------------------------------
 
 
-def compose(overrides: Sequence[str], config_dir: str | Path | None = None) -> Composed:
-    """Compose a configuration from `key=value` and `group=name`; unknown ones are collected, not raised."""
+def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, sweep: bool = False) -> Composed:
+    """Compose a configuration from `key=value` and `group=name`; unknown ones are collected, not raised.
+
+    sweep: it is one job of several, and the chosen files may set parameters of a sweep.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -139,13 +143,71 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None) -> C
             except _refusals():
                 good, cfg = _drop_bad(good, attempt, mistakes, groups(config_dir))
             chosen = OmegaConf.to_container(cfg.hydra.runtime.choices)
+            own = _hydras(cfg, attempt([])) if config_dir else {}
         except _refusals() as error:
             files = " ".join(o for o in good if o.startswith("experiment="))
             line = _in_words(error, config_dir) + (f" ({files})" if files else "")
             raise ConfigError("\n".join([*mistakes, line])) from error
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
-    return Composed(cfg, chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)))
+    parameters = in_text(own.pop("sweeper.params", None) or {})
+    composed = Composed(cfg, chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), tuple(parameters))
+    if wrong := [*_hidden(composed), *_not_used(composed, own, sweep=sweep)]:
+        raise ConfigError("\n".join([*mistakes, *wrong]))
+    return composed
+
+
+def _hydras(cfg: DictConfig, untouched: DictConfig) -> dict[str, Any]:
+    """Hydra's own keys that the chosen files set, with their values."""
+    from omegaconf import OmegaConf
+
+    def settings(of: DictConfig) -> dict[str, Any]:
+        node = OmegaConf.to_container(of.hydra, resolve=False)
+        choices = {k: v for k, v in node["runtime"]["choices"].items() if k.startswith("hydra/")}
+        jobs = {f"job.{k}": v for k, v in node["job"].items() if k not in ("name", "override_dirname")}
+        sweepers = {f"sweeper.{k}": v for k, v in node["sweeper"].items()} if node["sweeper"] else {}
+        others = {k: v for k, v in node.items() if k not in ("runtime", "overrides", "searchpath", "job", "sweeper")}
+        return {**choices, **others, **jobs, **sweepers}
+
+    before = settings(untouched)
+    return {key: value for key, value in settings(cfg).items() if value != before.get(key)}
+
+
+def _hidden(composed: Composed) -> Iterator[str]:
+    """What is wrong with files of the user's own that have the name of a packaged choice, which would be taken."""
+    for group in GROUPS:
+        names = composed.chosen.get(group, composed._listed(group))
+        for name in names if isinstance(names, list) else [names]:
+            if len(files := composed._paths(group, name)) > 1:
+                yield f"{_readable(files[1])}: dltrain has a {group}={name} already; rename your file"
+
+
+def _not_used(composed: Composed, own: dict[str, Any], *, sweep: bool) -> Iterator[str]:
+    """What is wrong with the settings of Hydra's own, beside a sweep's parameters, in the chosen files."""
+    if not (own or composed.parameters):
+        return
+    mine = [path for group in composed.chosen for _, path in composed._files(group) if path.parents[1] != CONFIGS]
+    mine.sort(key=lambda path: "hydra" not in path.read_text(encoding="utf-8"))
+    file = _readable(mine[0]) if mine else "a chosen file"
+    many = str(own.get("mode")).endswith("MULTIRUN")
+    if (composed.parameters or many) and not sweep:
+        yield f"{file} sets a sweep ({', '.join(composed.parameters)}): add -m to train one run for each"
+    for key in (key for key in own if not (many and key == "mode")):
+        yield f"{file} sets {key if key.startswith('hydra/') else f'hydra.{key}'}: {instead(key)}"
+
+
+def sweep_parameters(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
+    """The parameters of a sweep that the chosen files of the user's own set, as overrides."""
+    if not config_dir:
+        return []
+    good, _ = check_overrides(overrides, config_dir, sweep=True)
+    first = first_of_each(good, config_dir)
+    several = [o for o in good if o.startswith("experiment=") and o not in first]
+    each = jobs(several, config_dir)
+    found = [compose([*first, *job], config_dir, sweep=True).parameters for job in each]
+    if several and any(found):
+        raise ConfigError(f"`{several[0]}`: one of them sets a sweep ({', '.join(max(found))}); give it alone")
+    return list(found[0])
 
 
 def _refusals() -> tuple[type[Exception], ...]:
@@ -167,6 +229,8 @@ def _in_words(error: Exception, config_dir: str | Path | None) -> str:
     if missing := re.search(r"Could not (?:find|load) '([\w.-]+)/([\w.-]+)'", line):
         names = known.get(missing[1], [])
         return f"{line}{did_you_mean(missing[2], names) or '; there are ' + ', '.join(names or known)}"
+    if own := re.search(r"'hydra/(\w+)/|'(?:Hydra|Basic)?(\w*)Conf'", line):
+        return f"{line}: {instead((own[1] or own[2]).lower())}"
     if unmatched := re.search(r"Could not override '([\w.-]+)'", line):
         return f"{line}{did_you_mean(unmatched[1], known)}"
     if twice := re.search(r"Multiple values for ([\w.-]+)\..*'override [\w.-]+: ([\w.-]+)'", line):
@@ -189,78 +253,6 @@ def _drop_bad(
         except _refusals() as error:
             mistakes.append(_explain(override, cfg, error))
     return good, attempt(good)
-
-
-def check_overrides(
-    overrides: Sequence[str], config_dir: str | Path | None = None, *, sweep: bool = False
-) -> tuple[list[str], list[str]]:
-    """The overrides that Hydra can read and whose groups and choices exist, and what is wrong with the others."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    known, parser = groups(config_dir), OverridesParser.create()
-    good, mistakes = [], []
-    for text in overrides:
-        if ("=" not in text and not text.startswith("~")) or not text.split("=")[0].strip("+~ \t"):
-            mistakes.append(f"`{text}`: write key=value or group=name{_guess(text, known)}")
-            continue
-        try:
-            override = parser.parse_override(text)
-        except HydraException:
-            mistakes.append(
-                f"`{text}` can't be read: close every bracket and quote, and put a value with special signs "
-                f"in two pairs of quotes: '{text.split('=')[0]}=\"...\"'"
-            )
-            continue
-        if override.is_sweep_override() and not sweep:
-            mistakes.append(
-                f"`{text}` gives several values: add -m to train one run for each, or write one value "
-                "([1,2] is a list, 0.1 a number, \"'a,b'\" a text)"
-            )
-        elif bad := _group_mistake(text, override, known):
-            mistakes.append(bad)
-        else:
-            good.append(text)
-    return good, mistakes
-
-
-def _guess(word: str, known: dict[str, list[str]]) -> str:
-    choices = [f"{group}={word}" for group, names in known.items() if word in names]
-    if choices:
-        return f"; did you mean {' or '.join(f'`{c}`' for c in choices)}?"
-    commands = did_you_mean(word, [*NAMES, *(f"{group}=" for group in known)])
-    return commands or "; `dltrain --help` shows the choices"
-
-
-def _group_mistake(text: str, override: Any, known: dict[str, list[str]]) -> str | None:
-    """What is wrong with `group=name`, or None."""
-    group = override.key_or_group
-    if group not in known or override.is_delete():
-        return None
-    if override.is_add() and (CONFIGS / group).is_dir():
-        return f"`{text}`: write {text.lstrip('+')}, without the +"
-    names = _selected(override)
-    if not names:
-        return f"`{text}`: choose one of {', '.join(known[group])}"
-    if (
-        len(names) > 1
-        and group in GROUPS
-        and group not in ("regularisation", "experiment")
-        and not override.is_sweep_override()
-    ):
-        return f"`{text}`: choose one; only regularisation takes several, and -m {group}={','.join(names)} tries each"
-    unknown = next((n for n in names if n not in known[group]), None)
-    if unknown is None:
-        return None
-    hint = did_you_mean(unknown, known[group]) or f"; there are {', '.join(known[group])}"
-    return f"`{text}`: {group} has no `{unknown}`{hint}"
-
-
-def _selected(override: Any) -> list[str]:
-    """The names that a group override picks, flattened; `null` picks nothing."""
-    value = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-    flat = [v for item in value for v in (item if isinstance(item, list) else [item])]
-    return [str(v).strip("\"'") for v in flat if v is not None]
 
 
 def _explain(override: str, cfg: DictConfig, error: Exception) -> str:
@@ -318,15 +310,6 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0].rstrip(".")
 
 
-def from_job(cfg: DictConfig, chosen: dict[str, Any], overrides: Sequence[str], *, stored: bool = False) -> Composed:
-    """The configuration that Hydra composed for one job of a sweep; `stored` if its record was read from a file."""
-    from omegaconf import OmegaConf
-
-    own = OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"])
-    OmegaConf.set_struct(own, False)
-    return Composed(own, chosen, tuple(overrides), folders=tuple(folders()), stored=stored)
-
-
 def stored(folder: Path) -> Composed:
     """The configuration of a run folder. It is data: nothing in it is resolved, and it passes the same checks."""
     from omegaconf import OmegaConf
@@ -348,16 +331,3 @@ def stored(folder: Path) -> Composed:
         defaults = OmegaConf.load(CONFIGS / "trainer" / "default.yaml")
         cfg.trainer = OmegaConf.merge(defaults, {"flush_denormal": False}, cfg.trainer)
     return Composed(cfg, {}, (), file=path, stored=True)
-
-
-def first_of_each(overrides: Sequence[str]) -> list[str]:
-    """The overrides of a sweep with the first value in place of each list of values."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parser, single = OverridesParser.create(), []
-    for text in overrides:
-        override = parser.parse_override(text)
-        if override.is_sweep_override():
-            text = f"{text.split('=', 1)[0]}={next(iter(override.sweep_string_iterator()))}"
-        single.append(text)
-    return single

@@ -260,7 +260,7 @@ def check_arguments(
     for n in named:
         if parameters[n].default is inspect.Parameter.empty and n not in given and n not in passed:
             what = f" ({wanted(hints[n])})" if n in hints else ""
-            mistakes[n] = f"{name} needs it{what}: add +{node}.{n}=..."
+            mistakes[n] = f"{name} needs it{what}: add +{node}.{n}=..." if node else f"it is needed{what}: set {n}=..."
     return mistakes
 
 
@@ -354,25 +354,6 @@ def _rewrite(value: Any, hint: Any) -> str:
     if number is not None and int(number) == number and matches(int(number), hint):
         return f"; write {int(number)}"
     return ""
-
-
-def refuse_hydra(file: Path, folder: Path) -> None:
-    """Raises ConfigError for a YAML file below `folder` that configures Hydra itself: its launchers, callbacks and
-    logging run what they name, past the policy of this module. On the command line they stay free.
-    """
-    import yaml
-
-    text = file.read_text(encoding="utf-8", errors="replace")
-    try:
-        node = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # told when the file is chosen
-        if re.search(r"\bhydra\b", text):  # what this parser refuses, Hydra's own may read
-            raise ConfigError(f"{file} speaks of hydra and is not plain YAML") from error
-        return
-    node = node if isinstance(node, dict) else {}
-    named = f"{node.get('defaults')} {' '.join(re.findall('@package.*', text))} {file.relative_to(folder).parent}"
-    if "hydra" in node or re.search(r"\bhydra\b", named):
-        raise ConfigError(f"{file} sets something of Hydra's own: give that on the command line, as hydra.KEY=VALUE")
 
 
 # -- what the user allowed -------------------------------------------------------------------------------------

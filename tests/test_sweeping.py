@@ -1,0 +1,94 @@
+"""Sweeps from the command line: what is swept over, and what else Hydra's own programs would take."""
+
+import json
+
+import pytest
+
+QUICK = ("data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "trainer.save_every=0")
+
+
+def typed(folder):
+    """What each job of the only sweep was given."""
+    jobs = sorted(folder.glob("runs/*/*/*/overrides.txt"), key=lambda path: int(path.parent.name))
+    return [job.read_text().split() for job in jobs]
+
+
+def test_a_sweep_that_an_experiment_file_sets(dltrain, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "small.yaml").write_text(
+        "# @package _global_\nname: mine\nhydra: {sweeper: {params: {optimizer.lr: '0.1,0.2', seed: 5}}}\n"
+    )
+    for _ in range(2):  # the second time with the runs of the first beside it
+        code, _, err = dltrain("--config-dir", ".", "-m", "experiment=small", *QUICK, "optimizer.lr=0.3,0.1")
+        assert code == 0, err
+    swept = typed(tmp_path)
+    assert [job[:3] for job in swept[::2]] == [
+        [f"optimizer.lr={lr}", "seed=5", "experiment=small"] for lr in (0.3, 0.1)
+    ]
+    assert {p.parents[2].name for p in tmp_path.glob("runs/*/*/*/summary.json")} == {"mine"}
+    assert "experiment=small" in (tmp_path / next(tmp_path.glob("runs/*/*/sweep.json"))).read_text()
+    code, _, err = dltrain("--config-dir", ".", "experiment=small", *QUICK)
+    assert (code, "add -m" in err) == (2, True)
+
+
+def test_a_drawn_order_is_kept_when_a_sweep_goes_on(dltrain, tmp_path):
+    words = ("-m", *QUICK, "seed=shuffle(range(4))", "optimizer=glob(sg*)")
+    assert dltrain(*words)[0] == 0
+    before = typed(tmp_path)
+    assert sorted(job[-2] for job in before) == [f"seed={n}" for n in range(4)]
+    (sweep,) = tmp_path.glob("runs/*/*")
+    (sweep / "2" / "summary.json").write_text('{"status": "running"}')
+    code, out, _ = dltrain("resume", str(sweep))
+    assert (code, out.count("was complete")) == (0, 3)
+    assert typed(tmp_path) == before
+    assert json.loads((sweep / "sweep.json").read_text())["overrides"][-1] == "optimizer=sgd"
+
+
+def test_cfg_of_a_sweep_prints_its_first_job_and_trains_nothing(dltrain, tmp_path):
+    code, out, _ = dltrain("--cfg", "job", "--resolve", "-m", "optimizer.lr=0.5,0.1", "seeds=3")
+    assert code == 0
+    assert out.startswith("# 6 jobs, of which this is the first: optimizer.lr=0.5\n")
+    assert "lr: 0.5" in out
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--hydra-help"], ["--info"], ["--info=all"], ["-i", "plugins"], ["--run"], ["-r", "seed=1"]),
+        *(
+            ["--config-path", "x"],
+            ["-cp", "x"],
+            ["--config-name=x"],
+            ["-cn", "x"],
+            ["--experimental-rerun", "x.pickle"],
+        ),
+        *(["--cfg", "hydra"], ["--cfg", "all"], ["--cfg", "--package", "model"], ["-c", "job", "-p", "model"]),
+        *(["-sc"], ["-sc", "install=tcsh"], ["--shell-completion", "what=bash"], ["--config-dir"], ["--cfg=job"]),
+        *(
+            ["--cfg", "~optimizer"],
+            ["--cfg", "name=${hydra:job.num}"],
+            ["name=${hydra:job.num}"],
+            ["~optimizer"],
+            ["~seed"],
+        ),
+        *(["-m", "hydra/launcher=joblib", "seed=0,1"], ["hydra.run.dir=x"], ["optimizer.lr=interval(0,1)"]),
+    ],
+    ids=" ".join,
+)
+def test_what_only_hydras_own_programs_take_is_refused_in_a_sentence(dltrain, tmp_path, words):
+    code, out, err = dltrain(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("error:")
+    assert len(err.splitlines()) <= 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_combination_that_does_not_compose_fails_alone(dltrain, tmp_path):
+    code, out, err = dltrain("-m", *QUICK, "optimizer=adamw,sgd", "optimizer.betas=[0.9,0.99]")
+    assert code == 8
+    assert (
+        "optimizer=sgd optimizer.betas=[0.9,0.99]: failed: `optimizer.betas=[0.9,0.99]`: unknown key; `optimizer` has "
+        in err
+    )
+    assert out.count(" done ") == 1
