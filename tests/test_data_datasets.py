@@ -294,6 +294,25 @@ def test_labels_out_of_range():
         dataset(source)
 
 
+@pytest.mark.parametrize("kind", [Pairs, Labelled])
+def test_whole_numbers_that_are_no_classes_need_a_word(kind, monkeypatch):
+    monkeypatch.setattr(Labelled, "classes", None)
+    amounts = [2**40, *range(0, 24_000, 120)]
+    for labels in (amounts, [2**62] * 5 + [0] * 5, [7 * i % 1000 for i in range(150)], list(range(30))):
+        source = kind([(torch.zeros(2), label) for label in labels])
+        for in_memory in (False, True):
+            with pytest.raises(DataError, match=r"data\.task=regression") as caught:
+                dataset(source, in_memory=in_memory)
+            assert f"{max(labels)}" in str(caught.value)
+    assert dataset(source, classes=30).classes == tuple(map(str, range(30)))
+    assert dataset(source, task="regression").task == "regression"
+    with pytest.raises(ConfigError, match=r"data\.classes=1099511627776: at most 1,000,000"):
+        dataset(source, classes=2**40)
+    ages = kind([(torch.zeros(2), i % 90) for i in range(900)])
+    assert any("90 classes" in note and "data.task=regression" in note for note in dataset(ages).notes)
+    assert len(dataset(ages, classes=90).notes) == 0
+
+
 def test_samples_that_differ_from_the_first():
     source = pairs()
     source.samples[20] = (torch.zeros(5), 0)

@@ -21,6 +21,7 @@ from dltrain.data.encoding import encode, fit, remarks
 from dltrain.data.reading import _read_plain, read_table
 from dltrain.data.sklearn_sets import breast_cancer, diabetes, digits, iris, wine
 from dltrain.data.tables import table
+from dltrain.data.targets import known_target
 from dltrain.errors import ConfigError, DataError
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "data"
@@ -383,6 +384,36 @@ def test_the_task_follows_from_the_target(write, cells, task, classes):
     if classes:
         assert [classes[k].lower() for k in data.train.y.tolist()] == [cells[i % len(cells)].lower() for i in range(63)]
     assert data.targets == (() if classes else ("t",))
+
+
+IDS = (
+    [2**53 + i for i in range(4)],
+    [2**63 + i for i in range(3)],
+    [-(2**60) - i for i in range(3)],
+    [10**19 + 1, 10**19],
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("ids", IDS, ids=lambda ids: str(ids[0]))
+def test_whole_numbers_that_float64_would_merge_stay_different_classes(write, tmp_path, ids, form):
+    cells = [ids[i % len(ids)] for i in range(60)]
+    if form == "csv":
+        path = write("x,t\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells)))
+    else:
+        path = str(tmp_path / "t.parquet")
+        kind = pl.Int64 if min(ids) < 0 else pl.UInt64
+        pl.DataFrame({"x": range(60), "t": pl.Series(cells, dtype=kind)}).write_parquet(path)
+    for task in ("auto", "classification"):
+        data = table(path, target="t", task=task, val=0, test=0)
+        assert data.classes == tuple(map(str, sorted(ids)))
+    data = table(path, target="t", val=0, test=0, scaling="none")
+    assert data.train.y.tolist() == [sorted(ids).index(cells[int(row)]) for row in data.train.x[:, 0]]
+    again = known_target(read_table(path), ["t"], classes=data.classes)
+    assert again.tolist() == [sorted(ids).index(cell) for cell in cells]
+    shown = write("x,t\n" + "".join(f"{i},{cell}.0\n" for i, cell in enumerate(cells)), "written.csv")
+    assert known_target(read_table(shown), ["t"], classes=data.classes).tolist() == again.tolist()
+    assert table(shown, target="t", task="classification", val=0, test=0).classes == data.classes
 
 
 def test_the_task_can_be_told(write):

@@ -13,6 +13,11 @@ from dltrain.errors import ConfigError
 SETS = (toy.xor, toy.moons, toy.circles, toy.spirals, toy.blobs, toy.sine, toy.linear, toy.multilabel)
 
 
+def test_a_row_of_a_huge_class_is_refused():
+    with pytest.raises(ConfigError, match=r"data\.y holds class 1099511627776"):
+        toy.rows([[0.0], [1.0]], [0, 2**40])
+
+
 def whole(source, n=400, **knobs):
     """The set with every row in the train part, in the order drawn."""
     return source(n, val=0, test=0, **knobs)

@@ -16,6 +16,8 @@ from dltrain.data.loaders import Seeded, generators_kept
 from dltrain.errors import ConfigError, DataError
 
 _BATCH = 256  # samples read at a time
+_FEW = 20  # so many classes are believed without a look at how many samples show them
+_MOST = 1_000_000  # classes that a user may ask for
 _SAMPLED = 64  # samples whose targets are looked at where they stream
 _NUMBERS = (Tensor, np.ndarray, np.generic, int, float, list, tuple)  # an image object is none of them
 
@@ -49,6 +51,8 @@ def dataset(
     whole, notes = _open(dataset, task)
     read = _read(whole, split_seed) if in_memory else None
     names, labels = _classes(whole, task, classes, read, split_seed)
+    if task == "auto" and classes is None and len(names) > _FEW and names == tuple(map(str, range(len(names)))):
+        notes.append(f"whole numbers count as {len(names)} classes; if they are amounts: data.task=regression")
     whole = replace(whole, width=len(names) or whole.width)
     for part, each in extra.items():
         extra[part] = replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
@@ -192,7 +196,7 @@ def _classes(whole, task, classes, read, seed) -> tuple[tuple[str, ...], np.ndar
     labels = read[1].numpy() if read else _known_labels(whole)
     if labels is None and not names:
         labels = _read(whole, seed)[1].numpy()
-    names = names or tuple(str(i) for i in range(int(labels.max()) + 1))
+    names = names or _numbered(labels)
     if len(names) < 2:
         raise DataError(f"at least two classes are needed, there is only '{names[0]}'")
     if task == "binary" and len(names) != 2:
@@ -203,8 +207,20 @@ def _classes(whole, task, classes, read, seed) -> tuple[tuple[str, ...], np.ndar
     return names, labels
 
 
+def _numbered(labels: np.ndarray) -> tuple[str, ...]:
+    """The names of classes that are counted from 0; raises DataError where the labels look like amounts."""
+    count, seen = int(labels.max()) + 1, len(np.unique(labels))
+    if count > _FEW and (2 * seen < count or 2 * seen > len(labels)):
+        what = f"the labels are whole numbers up to {count - 1}, {seen} different ones in {len(labels)} samples"
+        more = f"; for classes say how many: data.classes={count}" if count <= _MOST else ""
+        raise DataError(f"{what}: these are not classes counted from 0\nFor amounts use data.task=regression{more}")
+    return tuple(str(i) for i in range(count))
+
+
 def _given_names(classes, whole) -> tuple[str, ...]:
     if isinstance(classes, int):
+        if classes > _MOST:
+            raise ConfigError(f"data.classes={classes}: at most {_MOST:,}")
         classes = [f"label_{i}" if whole.kind == "multilabel" else str(i) for i in range(classes)]
         least = 1 if whole.kind == "multilabel" else 2
         if len(classes) < least:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -90,7 +91,8 @@ def known_target(source: Table, names: list[str], *, classes: tuple[str, ...]) -
 
     words = columns[0].cast(pl.String)
     if numbers[0] is not None and not words.is_in(classes).all():  # 1.0 and 01 stand for the class "1"
-        words = pl.Series(names[0], [f"{value:.0f}" if value == round(value) else f"{value:g}" for value in numbers[0]])
+        found = _whole(columns[0], numbers[0])
+        words = pl.Series(names[0], [str(int(value)) if value == int(value) else f"{value:g}" for value in found])
     strange = (~words.is_in(classes)).arg_true()
     if len(strange):
         raise DataError(
@@ -153,7 +155,7 @@ def _classes(cells: pl.Series, values: np.ndarray | None, source: Table) -> Targ
             f"{source.place(row)}: target '{name}' is {values[row]:g}; data.task=classification needs text or whole "
             "numbers"
         )
-    labels, y = np.unique(cells.to_numpy() if values is None else values, return_inverse=True)
+    labels, y = np.unique(cells.to_numpy() if values is None else _whole(cells, values), return_inverse=True)
     if len(labels) == 1:
         raise DataError(f"{source.path}: target '{name}' has one class only: '{cells[0]}' in each of the {len(y)} rows")
     if len(labels) > max(_FEW, len(y) // 2):
@@ -165,8 +167,17 @@ def _classes(cells: pl.Series, values: np.ndarray | None, source: Table) -> Targ
     elif values is None:
         classes = tuple(labels.tolist())
     else:
-        classes = tuple(f"{label:.0f}" for label in labels)
+        classes = tuple(str(int(label)) for label in labels)
     return Target(y.astype(np.int64), classes=classes)
+
+
+def _whole(cells: pl.Series, values: np.ndarray) -> np.ndarray:
+    """The numbers in `cells`, which float64 `values` hold: as Python's integers where that rounds whole ones."""
+    import polars as pl
+
+    if np.abs(values).max() < 2**53:
+        return values
+    return np.array([int(Decimal(word)) for word in cells.cast(pl.String)], dtype=object)
 
 
 def _not_a_number(cells: pl.Series, place: Place) -> str:

@@ -15,6 +15,8 @@ from dltrain.data import Data, Tensors, fallback, split
 from dltrain.data.assembly import assemble
 from dltrain.errors import ConfigError
 
+_CLASSES = 1000  # that rows typed by hand may have
+
 
 def xor(
     n: int = 1000,
@@ -205,6 +207,8 @@ def rows(x: list[list[float]], y: list[Any]) -> Data:
     if targets.ndim and len(targets) != len(inputs):
         raise ConfigError(f"data.y={y}: want {len(inputs)} of them, as data.x has rows")
     if targets.ndim == 1 and targets.dtype.kind == "i" and targets.min() >= 0:
+        if targets.max() >= _CLASSES:
+            raise ConfigError(f"data.y holds class {targets.max()}; number the classes from 0, below {_CLASSES}")
         names = tuple(map(str, range(max(2, targets.max() + 1))))
         return _classes(inputs, targets, names, 0, 0, 0)
     if targets.ndim != 2 or targets.dtype.kind not in "if":
