@@ -202,7 +202,7 @@ def test_a_gpu_that_is_not_here_gives_way(train):
     folder, _ = train("data=iris")
     file = folder / "config.yaml"
     file.write_text(file.read_text().replace("device: auto", "device: cuda:7"))
-    assert dltrain.load(folder).predict(np.zeros((1, 4))).shape == (1, 4)
+    assert dltrain.load(folder).predict(np.full((1, 4), 3.0)).shape == (1, 4)
 
 
 HOSTILE = {  # what a stranger may have written into data.json; each is refused, whatever the rows
@@ -284,15 +284,158 @@ def test_best_weights_that_a_run_replaces_while_they_are_read(train, monkeypatch
     assert dltrain.load(folder).checkpoint == newer
 
 
-def test_frames_of_other_libraries(train):
-    folder, _ = train("data=iris")
+class NAType:
+    """As pandas.NA, which is no dependency: compared with anything it is neither true nor false."""
 
-    class Pandas:  # as much of it as is used, since it is no dependency
-        columns = ("a",)
+    def __ne__(self, other):
+        return self
 
+    __hash__ = None
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+
+def gaps(gap=None):
+    """Columns of every type with a row that misses everything, and the text of the same in a file."""
+    Path("gaps.csv").write_text("side,area,new,rooms\nnorth,1000,true,1\n,,,\nsouth,70,false,3\n")
+    full = {"side": ["north", gap, "south"], "area": [1000, gap, 70], "new": [True, gap, False], "rooms": [1, gap, 3]}
+    return full, read_table("gaps.csv").frame
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), np.float32("nan"), np.datetime64("NaT"), NAType()])
+def test_what_python_calls_missing_is_missing(train, gap):
+    """In columns of every type, in every form: as the empty cell of a file."""
+    trained = dltrain.load(train(*TABLE, *ALL)[0])
+    rows, file = gaps(gap)
+    expected = trained.inputs(file)
+    lines = list(zip(*rows.values(), strict=True))
+    array = np.empty((3, 4), dtype=object)
+    array[:] = lines
+    for given in (rows, [dict(zip(rows, line, strict=True)) for line in lines], lines, array):
+        assert torch.equal(trained.inputs(given), expected)
+    if isinstance(gap, float):
+        assert torch.equal(
+            trained.inputs(pl.DataFrame({**rows, "side": ["north", None, "south"]}, strict=False)), expected
+        )
+        nothing = pl.DataFrame({name: [gap] for name in rows})
+        assert torch.equal(trained.inputs(nothing), expected[1:2])
+
+
+def test_frames_of_pandas(train):
+    pandas = pytest.importorskip("pandas")
+    trained = dltrain.load(train(*TABLE, *ALL)[0])
+    for gap in (None, float("nan"), pandas.NA, pandas.NaT):
+        rows, file = gaps(gap)
+        expected = trained.inputs(file)
+        assert torch.equal(trained.inputs(pandas.DataFrame(rows, dtype=object)), expected)
+        assert torch.equal(trained.inputs(pandas.DataFrame(rows, dtype=object).convert_dtypes()), expected)
+    plain = pandas.DataFrame(gaps()[0])
+    chosen = plain.astype({"side": "category", "area": "Float32", "rooms": "Int8", "new": "boolean"})
+    for frame in (plain, chosen, plain.set_index("area", drop=False)):
+        assert torch.equal(trained.inputs(frame), expected)
+    assert torch.equal(trained.inputs(plain.iloc[0]), expected[:1])
+    assert torch.equal(trained.inputs(plain.iloc[1]), expected[1:2])
+
+
+def test_rows_in_every_form_that_a_table_has(train):
+    folder, plan = train("data=iris", *ALL)
     trained = dltrain.load(folder)
-    names = trained.facts.columns
-    rows = pl.DataFrame({name: [1.0, 2.0] for name in names})
-    Pandas.columns = tuple(names)
-    Pandas.__getitem__ = lambda self, name: rows[name].to_numpy()
-    assert trained.predict(Pandas()).equals(trained.predict(rows))
+    raw, names = datasets.load_iris().data[:7], trained.facts.columns
+    expected = plan.data.train.x[:7]
+    frame = pl.DataFrame(dict(zip(names, raw.T, strict=True)))
+    forms = [
+        raw.tolist(),
+        [tuple(row) for row in raw],
+        list(raw),
+        frame,
+        frame.lazy(),
+        frame.to_dict(),
+        frame.to_dict(as_series=False),
+        frame.to_dicts(),
+        {name: tuple(values) for name, values in frame.to_dict().items()},
+        {name: torch.from_numpy(values.copy()) for name, values in zip(names, raw.T, strict=True)},
+        np.array([tuple(row) for row in raw], dtype=[(name, "f8") for name in names]),
+        np.ma.masked_invalid(raw),
+        torch.from_numpy(raw).requires_grad_(),
+        frame.select(reversed(names)),
+    ]
+    for rows in forms:
+        assert torch.equal(trained.inputs(rows), expected), type(rows)
+    assert torch.equal(trained.inputs(frame.row(3, named=True)), expected[3:4])
+    for kind in (torch.float16, torch.bfloat16):
+        assert torch.allclose(trained.inputs(torch.from_numpy(raw).to(kind)), expected, atol=0.05)
+    for rows in ([], frame.head(0), frame.head(0).to_dict(), np.empty((0, 4))):
+        assert trained.predict(rows).shape == (0, 4)
+    late = [*frame.to_dicts() * 20, {**frame.row(0, named=True), names[0]: "large"}]  # not by the first 100 alone
+    with pytest.raises(DataError, match="row 141: 'large' in column 'sepal length"):
+        trained.predict(late)
+    for rows, sentence in (
+        (5, "rows as int: give a data frame, a dict of columns, a list of dicts or of rows, or an array"),
+        ("iris.csv", "'iris.csv' is text, not rows: `dltrain predict RUN FILE` reads a file"),
+        (raw[0], r"an array of shape \[4\]: the run takes \[N, 4\]"),
+        (raw[0].tolist(), "row 1 is float, not a list of cells"),
+        ([raw[0], raw[1][:3]], "row 2 has 3 cells"),
+        (
+            {name: [1.0] * (1 + at) for at, name in enumerate(names)},
+            r"columns of unequal length: sepal length \(cm\) 1",
+        ),
+        (pl.Series("sepal length (cm)", [1.0]), "no column 'sepal width"),
+        (frame.with_columns(pl.lit("2020-01-01").str.to_date().alias(names[1])), "holds Date, not numbers or text"),
+        ([{**frame.row(0, named=True), names[1]: [1]}], r"row 1: column 'sepal width \(cm\)' holds list"),
+        (iter(raw), "rows as .*: give a data frame"),
+        (None, "rows as NoneType"),
+        (plan.data.train, r"Tensors holds rows that are prepared: judge a part by evaluate\(part\)"),
+        (plan.data, r"Data holds rows that are prepared"),
+    ):
+        with pytest.raises(DataError, match=sentence) as error:
+            trained.predict(rows)
+        assert len(str(error.value).splitlines()) <= 3
+    images, _ = train("data=digits")
+    for rows in ("a.png", None, [[1, 2], [3]]):
+        with pytest.raises(DataError):
+            dltrain.load(images).predict(rows)
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), "inf", "1e999"])
+def test_infinity_is_not_a_missing_value(train, value):
+    folder, _ = train(*TABLE, *ALL)
+    trained = dltrain.load(folder)
+    row = {"side": "north", "area": 50.0, "new": True, "rooms": 3}
+    for rows in ([row, {**row, "area": value}], {name: [v, value if name == "area" else v] for name, v in row.items()}):
+        for allow in (False, True):
+            with pytest.raises(
+                DataError, match=r"row 2: '-?inf' in column 'area' is infinite|row 2: '1e999' in column"
+            ):
+                trained.predict(rows, allow_unknown=allow)
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes", "iris data.scaling=quantile"])
+def test_rows_that_are_scaled_already_are_not_scaled_in_silence(train, name):
+    folder, plan = train(*f"data={name}".split())
+    trained = dltrain.load(folder)
+    with pytest.warns(
+        UserWarning, match=r"scaled already \(column '|lie far from those that the run was fitted on \(col"
+    ):
+        trained.predict(plan.data.test.x)
+    raw = getattr(datasets, f"load_{name.split()[0]}")
+    trained.predict((raw(scaled=False) if name == "diabetes" else raw()).data)  # warnings are errors
+    summary = runs.read_json(folder / "summary.json")
+    assert trained.evaluate(plan.data.test) == pytest.approx(summary["test"])
+    with pytest.raises(DataError, match=r"rows have the shape \[3\]: the run takes"):
+        trained.evaluate(dltrain.data.Tensors(torch.zeros(2, 3), torch.zeros(2)))
+
+
+def test_pixels_that_are_scaled_already_are_refused(train):
+    folder, plan = train("data=digits")
+    trained, images = dltrain.load(folder), datasets.load_digits().images[:20]
+    trained.predict(images)
+    for rows, sentence in (
+        (images / 16, "pixels from 0 to 1: the run takes them from 0 to 16; multiply by 16"),
+        (images * 16, "pixels from 0 to 256: the run takes raw ones, from 0 to 16"),
+        (plan.data.test.x[:5] * 2 - 1, "pixels from -1 to 1"),
+        (images * float("nan"), "pixels from nan to nan"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            trained.predict(rows)
+    assert trained.evaluate(plan.data.test) == pytest.approx(runs.read_json(folder / "summary.json")["test"])

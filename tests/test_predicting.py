@@ -246,3 +246,29 @@ def test_no_command_replaces_a_file_of_the_users_unless_forced(command, houses, 
     code, _, err = command(*words, "-o", "mine.csv")
     assert (code, "-o mine.csv is there already; name another file, or add --force to replace it" in err) == (2, True)
     assert Path("mine.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("separator", [";", "|", "tab"])
+def test_a_separator_that_the_run_was_told_is_known(command, houses, separator):
+    mark = "\t" if separator == "tab" else separator
+    expected = command("predict", "last", "houses.csv")[1]
+    Path("told.csv").write_text(Path("houses.csv").read_text().replace(",", mark))
+    typed = [o.replace("houses.csv", "told.csv") for o in TABLE]
+    code, _, err = command(*typed, f"data.separator='{separator}'", *SHORT)
+    assert code == 0, err
+    for source in ("told.csv", "houses.csv"):  # the file itself, and one that is written as its ending says
+        assert command("predict", "last", source) == (0, expected, "")
+    assert command("predict", "last", "-", stdin=Path("told.csv").read_text()) == (0, expected, "")
+    code, _, err = command("eval", "last", "data.path=houses.csv")
+    assert code == 3
+    code, _, err = command("predict", "last", "-", stdin=f"side{mark}ares\nnorth{mark}5\n")
+    assert (code, "no column 'area' (the run was trained on it); did you mean 'ares'?" in err) == (3, True)
+
+
+def test_infinity_and_far_rows_are_said(command, houses):
+    code, out, err = command("predict", "last", "-", stdin="area,side\n50,north\ninf,north\n")
+    assert (code, out) == (3, "")
+    assert "standard input, line 3: 'inf' in column 'area' is infinite; correct it, or empty the cell" in err
+    code, out, err = command("predict", "last", "-", stdin="area,side\n" + "50000,north\n" * 20)
+    assert (code, len(out.splitlines())) == (0, 21)
+    assert "note: the rows lie far from those that the run was fitted on (column 'area': 5e+04 ± 0, where" in err

@@ -5,6 +5,7 @@ The preprocessing is the one that the run fitted, the weights are its best, and 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from dltrain import build, checkpoint, evaluation, losses, models, resuming, runs
+from dltrain.build import evaluation_size
+from dltrain.data import Data
 from dltrain.data.encoding import encode
-from dltrain.data.reading import clean, listed, plain_types, require_columns
+from dltrain.data.frames import frame_of
+from dltrain.data.likeness import check_pixels, unlike
+from dltrain.data.loaders import make_loader
 from dltrain.data.stored import Facts, facts, normalise
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.plan import Outline, outline, sizes
@@ -31,6 +37,7 @@ FREE = ("data.*", "trainer.device", "trainer.threads")
 _WHY = "the weights are what they are, and only the data may be others"
 
 
+_LOOKED_AT = 1000  # rows, at least, by which a table is held against the train rows
 _VALUES = 1 << 24  # input numbers of a batch
 
 
@@ -67,25 +74,64 @@ class Trained:
     def predict(self, rows: Any, *, allow_unknown: bool = False) -> pl.DataFrame:
         """What the model says of new rows, as `dltrain predict` writes it: one row for each.
 
-        A run on a table takes a data frame, a dict of columns, a list of dicts, or an array [N, columns]. A run on
-        images takes pixels [N, C, H, W], or [N, H, W]: uint8 from 0 to 255, else in the units of its data set. A run
-        on a Dataset takes inputs [N, ...] as that Dataset gives them. Raises DataError for rows that do not fit, and
-        for a category that the train rows did not have unless `allow_unknown`.
+        A run on a table takes a data frame, a dict of columns, a list of dicts or of rows, or an array [N, columns]
+        (see `frame_of`). A run on images takes pixels [N, C, H, W], or [N, H, W]: uint8 from 0 to 255, else in the
+        units of its data set. A run on a Dataset takes inputs [N, ...] as that Dataset gives them. Raises DataError
+        for rows that do not fit, for infinity in a table, and for a category that the train rows did not have unless
+        `allow_unknown`; warns of a table's rows that lie far from the train rows, or have been scaled already.
         """
-        return self.answers(self.logits(self.inputs(rows, allow_unknown=allow_unknown)))
+        _check_raw(rows)
+        if self.facts.kind == "table":
+            rows = frame_of(rows, self.facts.columns)
+        x = self.inputs(rows, allow_unknown=allow_unknown)
+        if remark := self.remark(rows):
+            warnings.warn(remark, stacklevel=2)
+        return self.answers(self.logits(x))
+
+    def evaluate(self, part: Dataset) -> dict[str, float]:
+        """The metrics of the run's summary on rows that are prepared: a part of data such as `dltrain.data` makes, or
+        any Dataset of (x, y) in the model's units.
+        """
+        if not hasattr(part, "__getitem__") or len(part) == 0:
+            raise DataError(f"{type(part).__name__} has no rows to judge; give a part, such as data.test")
+        if (shape := tuple(part[0][0].shape)) != self.facts.in_shape:
+            raise DataError(f"the part's rows have the shape {list(shape)}: the run takes {list(self.facts.in_shape)}")
+        size = evaluation_size(part, batch_size=self.outline.batch_size, in_features=self.facts.in_features)
+        return evaluation.evaluate(
+            self.model,
+            make_loader(part, batch_size=size, device=self.device),
+            self.loss,
+            task=self.facts.task,
+            target_mean=self.facts.target_mean,
+            target_std=self.facts.target_std,
+        )
 
     def inputs(self, rows: Any, *, place: Any = None, allow_unknown: bool = False) -> Tensor:
         """New rows as the float32 [N, ...] that training would have made of them."""
         facts = self.facts
+        _check_raw(rows)
         if facts.kind == "table":
-            frame = _frame(rows, facts.columns)
-            return encode(frame, facts.preprocessing, place=place, strict=not allow_unknown)
-        x = torch.as_tensor(rows)
+            frame = frame_of(rows, facts.columns)
+            return encode(frame, facts.preprocessing, place=place, strict=not allow_unknown, finite=True)
+        try:
+            x = torch.as_tensor(rows).detach()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(f"rows as {type(rows).__name__} make no tensor: {error}") from error
         if facts.kind == "images" and x.shape[1:] == facts.in_shape[1:] and facts.in_shape[0] == 1:
             x = x.unsqueeze(1)
         if x.shape[1:] != facts.in_shape:
             raise DataError(f"rows of shape {list(x.shape)}: the run takes {['N', *facts.in_shape]}".replace("'", ""))
-        return normalise(x, facts.preprocessing) if facts.kind == "images" else x.to(torch.float32)
+        if facts.kind == "dataset":
+            return x.to(torch.float32)
+        check_pixels(x, facts.preprocessing)
+        return normalise(x, facts.preprocessing)
+
+    def remark(self, rows: Any) -> str | None:
+        """A sentence where a table's rows lie far from those that the run was fitted on, or were scaled before."""
+        if self.facts.kind != "table":
+            return None
+        frame = frame_of(rows, self.facts.columns)
+        return unlike(frame.gather_every(max(1, len(frame) // _LOOKED_AT)), self.facts.preprocessing)
 
     def logits(self, x: Tensor) -> Tensor:
         """The outputs float32 [N, K] for inputs of `inputs`."""
@@ -125,22 +171,9 @@ def _values(outputs: Tensor, facts: Facts) -> list[np.ndarray]:
     return [column.round(most) for column, most in zip(values, digits, strict=True)]
 
 
-def _frame(rows: Any, columns: list[str]) -> pl.DataFrame:
-    """Rows in memory as a frame of text and numbers, as a file would give them."""
-    import polars as pl
-
-    if isinstance(rows, (Tensor, np.ndarray)):
-        if rows.ndim != 2 or rows.shape[1] != len(columns):
-            raise DataError(
-                f"an array of shape {list(rows.shape)}: the run takes [N, {len(columns)}], {listed(columns)}"
-            )
-        rows = dict(zip(columns, np.asarray(rows).T, strict=True))
-    if not isinstance(rows, pl.DataFrame):
-        if hasattr(rows, "columns"):  # of pandas
-            rows = {name: rows[name].tolist() for name in rows.columns}
-        rows = pl.DataFrame(rows, strict=False)
-    require_columns(columns, rows.columns, knob="the run was trained on it", path="the rows")
-    return clean(plain_types(rows.select(columns)))
+def _check_raw(rows: Any) -> None:
+    if isinstance(rows, (Dataset, Data)):
+        raise DataError(f"{type(rows).__name__} holds rows that are prepared: judge a part by evaluate(part)")
 
 
 def load(run: str | Path, *, allow: Sequence[str] = ()) -> Trained:

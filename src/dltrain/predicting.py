@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from dltrain import commands, inference, runs, storage, streams
 from dltrain.data import streaming
 from dltrain.data.encoding import Gaps, gaps, sentences
-from dltrain.data.reading import SEPARATORS, Place, listed
+from dltrain.data.reading import Place, listed
 from dltrain.errors import ConfigError, DataError, StorageError
 from dltrain.inference import Trained
 from dltrain.output import cell, csv_rows, say
@@ -44,8 +44,7 @@ def read(trained: Trained, source: Path | BinaryIO) -> Iterator[Piece]:
     if kind == "parquet":
         yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
     elif kind == "text":
-        known = isinstance(source, Path) and source.suffix.lower() in SEPARATORS
-        separator = None if known else trained.outline.config["data"].get("separator")
+        separator = trained.outline.config["data"].get("separator")
         for piece in streaming.text_table(source, facts.columns, separator=separator):
             yield Piece(piece.frame, piece.place)
     elif kind == "idx":
@@ -58,16 +57,23 @@ def read(trained: Trained, source: Path | BinaryIO) -> Iterator[Piece]:
 
 
 def predict(
-    trained: Trained, source: Path | BinaryIO, *, allow_unknown: bool = False, found: Gaps | None = None
+    trained: Trained,
+    source: Path | BinaryIO,
+    *,
+    allow_unknown: bool = False,
+    found: Gaps | None = None,
+    notes: list[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`.
 
-    source: see `read`. What was missing or unknown is counted in `found`.
+    source: see `read`. What was missing or unknown is counted in `found`; `notes` takes what else a user should know.
     """
     import polars as pl
 
-    for piece in read(trained, source):
+    for number, piece in enumerate(read(trained, source)):
         x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
+        if number == 0 and notes is not None and (remark := trained.remark(piece.rows)):
+            notes.append(remark)
         if trained.facts.kind == "table" and found is not None:
             for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing, place=piece.place).items():
                 before, seen = found.get(key, (0, ()))
@@ -173,7 +179,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     trained = inference.open_run(runs.find(given.run), allow=commands.allowed(options.allow))
     inference.set_threads(trained)
     found: Gaps = {}
-    pieces = predict(trained, source, allow_unknown=given.allow_unknown, found=found)
+    notes: list[str] = []
+    pieces = predict(trained, source, allow_unknown=given.allow_unknown, found=found, notes=notes)
     if output:
         rows = write(pieces, output)
         say(f"{rows:,} row{'s' * (rows != 1)} predicted by {trained.checkpoint.name}, in {output}")
@@ -182,6 +189,6 @@ def command(words: list[str], options: argparse.Namespace) -> int:
             say(as_csv(piece, header=number == 0), end="")
             if not streams.delivered():
                 return 0
-    for note in sentences(found, trained.facts.preprocessing) if found else ():
+    for note in [*notes, *(sentences(found, trained.facts.preprocessing) if found else ())]:
         say(f"note: {note}", error=True)
     return 0

@@ -101,13 +101,18 @@ def fit(
 
 
 def encode(
-    frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None, strict: bool = False
+    frame: pl.DataFrame,
+    preprocessing: dict[str, Any],
+    *,
+    place: Place | None = None,
+    strict: bool = False,
+    finite: bool = False,
 ) -> Tensor:
     """The rows of a table, text or typed, as float32 [rows, features], by a preprocessing from `fit`.
 
     A missing or non-finite number becomes the median of the train rows; a missing or unknown category is all
     zeros. `place` says where a row stands, for the errors: a missing column, text where a number belongs,
-    any missing value under missing="refuse", and an unknown category where `strict`.
+    any missing value under missing="refuse", an unknown category where `strict`, and infinity where `finite`.
     """
     place = place or (lambda row: f"row {row + 1}")
     require_columns([c["name"] for c in preprocessing["columns"]], frame.columns, knob="needed", path="the table")
@@ -122,6 +127,8 @@ def encode(
             parts.append((codes[:, None] == np.arange(len(column["categories"]))).astype(np.float32))
         else:
             values = _numbers(cells, column["kind"], place)
+            if finite:
+                _refuse_infinite(values, cells, place)
             absent = ~np.isfinite(values)
             _refuse(absent, cells, preprocessing, place)
             if absent.any():
@@ -307,13 +314,23 @@ def _refuse_unknown(codes: np.ndarray, cells: pl.Series, column: dict[str, Any],
         )
 
 
+def _refuse_infinite(values: np.ndarray, cells: pl.Series, place: Place) -> None:
+    if (rows := np.flatnonzero(np.isinf(values))).size:
+        raise DataError(
+            f"{place(int(rows[0]))}: '{cells[int(rows[0])]}' in column '{cells.name}' is infinite; correct it, or "
+            "empty the cell if the value is missing"
+        )
+
+
 def _cells(frame: pl.DataFrame, column: dict[str, Any], marks: list[str]) -> pl.Series:
     """One column, with null where it holds a mark that means "missing"."""
     import polars as pl
 
     cells = frame[column["name"]]
+    if not (cells.dtype in (pl.String, pl.Boolean, pl.Null) or cells.dtype.is_numeric()):
+        raise DataError(f"column '{cells.name}' holds {cells.dtype}, not numbers or text")
     if column["kind"] == "text":
-        cells = cells.cast(pl.String)
+        cells = (cells.fill_nan(None) if cells.dtype.is_float() else cells).cast(pl.String)
     return cells.replace(marks, [None] * len(marks)) if marks and cells.dtype == pl.String else cells
 
 

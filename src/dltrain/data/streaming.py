@@ -46,8 +46,8 @@ def text_table(
 ) -> Iterator[Piece]:
     """A CSV or TSV file, or an open stream of one, piece by piece. Raises DataError as `read_table` does.
 
-    A stream is UTF-8; of a file that is not, every byte is a Latin-1 letter. `separator`: see `read_table`; without
-    one and without a known ending there are tabs if the first line has one and no comma.
+    A stream is UTF-8; of a file that is not, every byte is a Latin-1 letter. The separator is the first of `separator`
+    (see `read_table`), the one of the ending, and the usual ones, by which the header has the columns.
     """
     path = source if isinstance(source, Path) else Path("standard input")
     raw = path.open("rb") if isinstance(source, Path) else source
@@ -57,15 +57,33 @@ def text_table(
             first = next(blocks, "")
             if not first.strip():
                 raise DataError(f"{path}: the file is empty")
-            if separator is None and path.suffix.lower() not in reading.SEPARATORS:
-                line = first.lstrip().split("\n", 1)[0]
-                separator = "\t" if "\t" in line and "," not in line else ","
-            mark = reading.separator_of(path, separator)
-            header, line = reading.read_header(path, first, mark, alone=columns)
-            reading.require_columns(list(columns), header, knob="the run was trained on it", path=path)
+            mark, header, line = _header(path, first, list(columns), separator)
             yield from _pieces(path, first, blocks, mark, header, line, list(columns))
         except UnicodeDecodeError as error:
             raise DataError(f"{path}: not UTF-8 ({error.reason}); convert it: iconv -f latin1 -t utf-8") from None
+
+
+def _header(path: Path, text: str, columns: list[str], separator: str | None) -> tuple[str, list[str], int]:
+    """The separator by which the header has the columns, its names, and the number of the last line it takes.
+
+    Raises DataError about what the likeliest separator makes of it where none does.
+    """
+    given = [] if separator is None else [reading.separator_of(path, separator)]
+    marks = list(dict.fromkeys([*given, reading.SEPARATORS.get(path.suffix.lower(), ","), ",", ";", "\t", "|"]))
+    found, wrong = [], []
+    for mark in marks:
+        try:
+            header, line = reading.read_header(path, text, mark, alone=columns)
+        except DataError as error:
+            wrong.append(error)
+            continue
+        if set(columns) <= set(header):
+            return mark, header, line
+        found.append(header)
+    if not found:
+        raise wrong[0]
+    reading.require_columns(columns, max(found, key=len), knob="the run was trained on it", path=path)
+    raise AssertionError("one of the columns is missing")
 
 
 def _pieces(

@@ -1,0 +1,80 @@
+"""Whether rows can be what a preprocessing was fitted for: raw ones, in its units; and not scaled a second time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dltrain.data.encoding import numbers
+from dltrain.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_FAR = 6  # deviations: of any train rows at most 1 in 36 lay so far away (Chebyshev)
+_ENOUGH = 10  # rows whose mean and deviation say something
+
+
+def unlike(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> str | None:
+    """A sentence where the rows of a table lie far from the train rows, or have been scaled already; else None."""
+    far, scaled = [], []  # columns far from the train rows', and those that a scale changes
+    for column, values in zip(preprocessing["columns"], numbers(frame, preprocessing).numpy().T, strict=True):
+        values = values[np.isfinite(values)]
+        if not len(values) or (fitted := _middle(column)) is None:
+            continue
+        own = float(values.mean()), float(values.std())
+        if abs(float(np.median(values)) - fitted[0]) > _FAR * fitted[1]:
+            far.append((column["name"], own, fitted))
+        if not _standard(*fitted):
+            scaled.append((column["name"], own, fitted))
+    if scaled and len(frame) >= _ENOUGH and all(_standard(*own) for _, own, _ in scaled):
+        return (
+            f"the rows look scaled already ({_compared(*scaled[0])}), and were scaled once more: give them as they "
+            "stood in the table; prepared ones, such as a part of dltrain.data's, go to evaluate(part)"
+        )
+    if far:
+        more = f", and {len(far) - 1} more" if len(far) > 1 else ""
+        return (
+            f"the rows lie far from those that the run was fitted on ({_compared(*far[0])}{more}): are the units the "
+            "same, and have the rows not been scaled before?"
+        )
+    return None
+
+
+def _middle(column: dict[str, Any]) -> tuple[float, float] | None:
+    """Mean and deviation of the train rows' values, or the middle and half the range; None where neither is known."""
+    if "std" in column:
+        return column["mean"], column["std"]
+    if "quantiles" in column:
+        low, high = column["quantiles"][0], column["quantiles"][-1]
+        return (low + high) / 2, (high - low) / 2
+    return None
+
+
+def _standard(mean: float, deviation: float) -> bool:
+    return abs(mean) < 1 and 0.3 < deviation < 3
+
+
+def _compared(name: str, own: tuple[float, float], fitted: tuple[float, float]) -> str:
+    return f"column '{name}': {own[0]:.3g} ± {own[1]:.2g}, where the train rows had {fitted[0]:.3g} ± {fitted[1]:.2g}"
+
+
+def check_pixels(pixels: Tensor, preprocessing: dict[str, Any]) -> None:
+    """Raises DataError for pixels that can't be raw ones: below 0, above the full level, or all between 0 and 1.
+
+    Bytes can be nothing else.
+    """
+    if pixels.dtype == torch.uint8 or not pixels.numel():
+        return
+    full = preprocessing.get("levels", 255)
+    low, high = (float(t) for t in pixels.aminmax())
+    if not (low >= -1e-3 and high <= full + 1e-3):  # what was scaled back misses them by a rounding
+        raise DataError(
+            f"pixels from {low:.4g} to {high:.4g}: the run takes raw ones, from 0 to {full}, and scales them itself; "
+            "prepared ones, such as a part of dltrain.data's, go to evaluate(part)"
+        )
+    if 0 < high <= 1:
+        raise DataError(f"pixels from {low:.4g} to {high:.4g}: the run takes them from 0 to {full}; multiply by {full}")
