@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from dltrain import build, checkpoint, config, experiment, report, runs
+from dltrain import build, checkpoint, config, experiment, reading, report, runs
 from dltrain.errors import ConfigError, DivergedError
 from dltrain.evaluation import evaluate
 from dltrain.plan import make_plan
@@ -203,3 +203,25 @@ def test_determinism_holds_for_the_run_that_asks_for_it():
         build.set_threads_and_determinism(plan)
         assert torch.are_deterministic_algorithms_enabled() == wanted
     torch.use_deterministic_algorithms(False)
+
+
+def test_a_configuration_of_any_length_that_trains_is_also_read(dltrain, tmp_path, monkeypatch):
+    names = [f"a_column_whose_name_takes_as_much_room_as_real_ones_do_{i:04d}" for i in range(1_300)]
+    rows = "".join(f"{i % 7},{i % 2}{',0' * len(names)}\n" for i in range(30))
+    (tmp_path / "t.csv").write_text(",".join(["size", "label", *names]) + "\n" + rows)
+    words = ["data=table", "data.path=t.csv", "data.target=label", f"data.drop=[{','.join(names)}]"]
+    quick = ["trainer.epochs=1", "trainer.tensorboard=false", "model.widths=[4]"]
+    code, _, err = dltrain(*words, *quick)
+    assert code == 0, err
+    (folder,) = tmp_path.glob("runs/*/*")
+    assert (folder / "config.yaml").stat().st_size > 1 << 16
+    assert reading.read(folder).config["data.drop"] == names
+    assert reading.read(folder).overrides[-1] == quick[-1]
+    code, _, err = dltrain("resume", "last", "trainer.epochs=2", "trainer.schedule_steps=1")
+    assert code == 0, err
+    code, _, err = dltrain("eval", "last")
+    assert code == 0, err
+    monkeypatch.setattr("dltrain.plan.LARGEST_CONFIG", 1 << 16)
+    code, _, err = dltrain(*words, *quick, "name=other")
+    assert (code, "as YAML, and 65,536 are the most; data.drop takes" in err) == (2, True), err
+    assert not (tmp_path / "runs" / "other").exists()

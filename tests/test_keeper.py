@@ -10,7 +10,7 @@ from outcomes import outcome, plain
 from torch import nn
 from torch.optim import Optimizer
 
-from dltrain import build, checkpoint, config, experiment, resuming, runs
+from dltrain import build, checkpoint, config, experiment, reading, resuming, runs
 from dltrain.plan import make_plan
 from dltrain.schedules import TorchSchedule
 from dltrain.signals import Stop
@@ -97,6 +97,29 @@ def test_stopped_within_an_epoch_each_choice_ends_with_the_same_bits(trained, tm
     made = composed(choice, *needs)
     assert outcome(trained(made, stop=1.5)) == outcome(trained(made))
     sys.modules.pop("rows_for_choices", None)
+
+
+@pytest.mark.parametrize("monitor", ["train/loss", "val/loss", "val/accuracy"])
+@pytest.mark.parametrize("every", [("2", "1"), ("1", "2"), ("2", "2"), ("0.5", "1.5")])
+def test_any_monitor_chooses_among_equals_however_rarely_it_is_asked(trained, monitor, every):
+    words = [f"trainer.monitor={monitor}", f"trainer.eval_every={every[0]}", f"trainer.report_every={every[1]}"]
+    still = ["optimizer=sgd", "optimizer.lr=1e-30", "scheduler=constant", "data.batch_size=full", "trainer.epochs=4"]
+    folder = trained(composed(*still, *words, "regularisation=[early_stopping]"))
+    run = reading.read(folder)
+    assert (run.status, run.numbers["best/step"]) == (
+        "done",
+        min(int(line["step"]) for line in chosen(folder, monitor)),
+    )
+    (folder / "summary.json").unlink()
+    assert reading.read(folder).numbers["best/step"] == run.numbers["best/step"]
+
+
+def chosen(folder, monitor):
+    """The reports with the best value of a monitor; among equals those with the lowest validation loss."""
+    lines = [line for line in reading.read_log(folder) if monitor in line]
+    sign = -1 if monitor == "val/accuracy" else 1
+    best = min((sign * line[monitor], line.get("val/loss", math.inf)) for line in lines)
+    return [line for line in lines if (sign * line[monitor], line.get("val/loss", math.inf)) == best]
 
 
 OPTIMIZERS = [

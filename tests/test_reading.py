@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import pytest
 
@@ -176,3 +177,22 @@ def test_a_thousand_ways_to_damage_a_run_are_read_without_a_crash(made, tmp_path
         assert reading.problem(run) is not None
         statuses.add(run.status)
     assert statuses >= {"done", "damaged"}
+
+
+def test_a_log_of_any_length_is_read_in_little_memory(tmp_path):
+    """Reports were lost in silence where there were more than 64 MiB of them."""
+    (tmp_path / "environment.json").write_text('{"monitor": "val/loss"}')
+    with open(tmp_path / "metrics.jsonl", "w") as file:
+        for step in range(9_000):
+            file.write(f'{{"step": {step}, "epoch": {step}, "val/loss": {1 + abs(step - 4_321)}{" " * 8_000}}}\n')
+        file.write(f'"{"x" * (1 << 22)}"\n{{"step": 9000, "epoch": 9000, "val/loss": 7')  # no report, and one cut
+    assert (tmp_path / "metrics.jsonl").stat().st_size > 1 << 26
+    tracemalloc.start()
+    numbers = read(tmp_path).numbers
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (numbers["best/loss"], numbers["last/loss"]) == (1, 4_679)
+    assert peak < 1 << 23
+    shown = reading.read_log(tmp_path)
+    assert 1_000 < len(shown) <= 5_000
+    assert (shown[0]["step"], shown[-1]["step"]) == (0, 8_999)

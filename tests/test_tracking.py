@@ -71,6 +71,29 @@ def test_going_on_drops_what_comes_again(tmp_path):
     assert [step for step, _ in points(tmp_path, "train/loss_by_step")] == list(range(5, 305, 5))
 
 
+def test_going_on_between_two_reports_makes_no_point_twice(tmp_path):
+    writer = tracker(tmp_path)
+    for step in (100, 200):
+        writer.write(record(step))
+    writer.close()
+    writer = tracker(tmp_path, start=130)  # the last checkpoint; killed after the report of step 200
+    writer.write(record(200))
+    writer.close()
+    assert [step for step, _ in points(tmp_path, "train/loss_by_step")] == list(range(5, 205, 5))
+    assert [step for step, _ in points(tmp_path, "train/loss")] == [100, 200]
+
+
+def test_what_stood_at_a_stop_is_replaced_by_what_stands_at_the_end(tmp_path):
+    for start, status in ((0, "stopped"), (100, "done")):
+        writer = tracker(tmp_path, start=start)
+        writer.write(record(start + 100))
+        summary = {"status": status, "test": {"loss": 0.1}, "best": {"loss": 0.2}, "steps": start + 100}
+        writer.hparams({"optimizer.lr": 0.1}, summary)
+        writer.close()
+    for tag in ("val/best_loss", "test/loss"):
+        assert [step for step, _ in points(tmp_path, tag)] == [200]
+
+
 def test_hparams_stand_in_the_runs_own_event_file_with_real_metrics(tmp_path):
     writer = tracker(tmp_path)
     writer.write(record(100))

@@ -310,6 +310,13 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0].rstrip(".")
 
 
+def as_yaml(values: dict[str, Any]) -> str:
+    """Plain values as the text of config.yaml."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(values))
+
+
 def stored(folder: Path) -> Composed:
     """The configuration of a run folder. It is data: nothing in it is resolved, and it passes the same checks."""
     from omegaconf import OmegaConf

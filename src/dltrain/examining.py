@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain import build, checkpoint, lr_range, runs
+from dltrain import build, checkpoint, lr_range, reading, runs
 from dltrain.data import Tensors, inspection
 from dltrain.data.inspection import Neighbours
 from dltrain.diagnosis import Layer, layers, observe, relative_updates
@@ -225,20 +224,7 @@ def examine(plan: Plan, folder: Path) -> Examination:
     summary = summary if isinstance(summary, dict) else {}
     found = checkpoint.latest(folder / "checkpoints")
     status = str(summary.get("status", "unfinished"))
-    return Examination(plan, status, read_lines(folder / "metrics.jsonl"), found[1] if found else None, summary)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log of JSON objects; a damaged one is passed over."""
-    found = []
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found
+    return Examination(plan, status, reading.read_log(folder), found[1] if found else None, summary)
 
 
 def probe(plan: Plan) -> tuple[Tensor, Tensor]:

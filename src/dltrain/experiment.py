@@ -195,7 +195,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
 
 
 def _write_config(plan: Plan, folder: Path) -> None:
-    runs.write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plan.config)))
+    runs.write_text(folder / "config.yaml", plan.text)
 
 
 def prepare(plan: Plan, folder: Path, command: list[str]) -> None:

@@ -11,24 +11,41 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
+_LONGEST = 1 << 20  # bytes of a line
 _DEEPEST = 20  # nested nodes of a configuration
 
 
 def read(path: Path, largest: int = LARGEST) -> bytes:
     """The content of a plain file; raises OSError for anything else, also for a link, and never waits."""
+    with _plain_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > largest:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, and {largest:,} are the most", str(path))
+        return file.read(size)
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """The whole lines of a plain file of any length, one at a time; of one above 1 MiB, which no log has, nothing."""
+    with _plain_file(path) as file:
+        whole = True  # whether the last part ended a line
+        while part := file.readline(_LONGEST):
+            begins, whole = whole, part.endswith(b"\n")
+            if begins and whole:
+                yield part
+
+
+def _plain_file(path: Path) -> BinaryIO:
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(handle, "rb") as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "it is not a plain file", str(path))
-        if found.st_size > largest:
-            raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, and {largest:,} are the most", str(path))
-        return file.read(largest + 1)[:largest]
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -47,7 +47,7 @@ class Keeper:
         """By the monitor; among equals (accuracies of a small set often are) by the validation loss."""
         value = metrics.get(self.plan.monitor)
         if value is not None and value == self.best.value:
-            return metrics.get("val/loss", math.inf) < self.best_metrics["loss"]
+            return metrics.get("val/loss", math.inf) < self.best_metrics.get("loss", math.inf)
         return self.best.improved(value)
 
     def due(self, seconds: float) -> bool:

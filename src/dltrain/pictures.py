@@ -131,7 +131,10 @@ def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:
 
 def _curves(gallery: Gallery, rows: list[dict[str, Any]], run: Run) -> None:
     if not rows:
-        gallery.notes.append("nothing was logged before the run ended: there are no learning curves")
+        file = run.folder / "metrics.jsonl"
+        written = os.path.lexists(file) and file.lstat().st_size
+        why = f"{file} has no report that can be read" if written else "nothing was logged"
+        gallery.notes.append(f"{why}: there are no learning curves")
         return
     metric = next((m for m in ("accuracy", "rmse") if f"val/{m}" in rows[-1]), "loss")
     if run.monitor.startswith("val/"):

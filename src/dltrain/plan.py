@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain import build, compiled, direct, evaluation, graph, losses, trials
-from dltrain.config import Composed
+from dltrain.config import Composed, as_yaml
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
-from dltrain.errors import DataError
+from dltrain.errors import ConfigError, DataError
 from dltrain.nodes import SLOTS, Nodes
+from dltrain.reading import LARGEST_CONFIG, flat
 from dltrain.settings import Regularisation, Settings, device_or_auto, pick_device
 from dltrain.targets import Part, did_you_mean
 from dltrain.trainer import seed_everything
@@ -67,6 +68,11 @@ class Plan:
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of each part of the data, worked out once: it reads every byte."""
         return fingerprint(self.data)
+
+    @cached_property
+    def text(self) -> str:
+        """The configuration as config.yaml holds it."""
+        return as_yaml(self.config)
 
 
 def sizes(data: Any, out_features: int) -> dict[str, Any]:
@@ -175,6 +181,7 @@ class _Planner:
             notes=[*data.notes, *self.notes],
         )
         plan.notes += _ignored(plan)
+        _check_size(plan)
         return plan
 
     def _optimizer(self, part: Part | None, settings: Settings | None) -> Optimizer | None:
@@ -358,6 +365,17 @@ def _steps(data: Data | None, settings: Settings | None, batch_size: int | None)
     batches = math.ceil(len(data.train) / (batch_size or len(data.train)))
     per_epoch = math.ceil(min(batches, settings.limit_train_batches or batches) / max(1, settings.accumulate))
     return per_epoch, settings.max_steps or max(1, round(settings.epochs * per_epoch))
+
+
+def _check_size(plan: Plan) -> None:
+    """Raises ConfigError where the run folder's readers would refuse what this run writes."""
+    if (size := len(plan.text.encode())) > LARGEST_CONFIG:
+        sizes = {key: len(str(value)) for key, value in flat(plan.config).items()}
+        key = max(sizes, key=sizes.__getitem__)
+        raise ConfigError(
+            f"the configuration takes {size:,} bytes as YAML, and {LARGEST_CONFIG:,} are the most; "
+            f"{key} takes {sizes[key]:,}: shorten it"
+        )
 
 
 def _ignored(plan: Plan) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import shlex
@@ -20,8 +21,9 @@ from typing import Any
 
 from dltrain import foreign
 
-LARGEST_CONFIG = 1 << 16  # bytes
+LARGEST_CONFIG = 1 << 22  # bytes of a stored configuration; a run that would have more does not start
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
+_MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `runs.create` made
 _NOT_THE_PROBLEM = ("data.batch_size", "data.workers", "data.root", "data.path", "data.scaling")
@@ -52,7 +54,7 @@ class Run:
     @cached_property
     def overrides(self) -> tuple[str, ...]:
         """What was typed."""
-        return tuple((read_text(self.folder / "overrides.txt", LARGEST_CONFIG) or "").split("\n")[:-1])
+        return tuple((read_text(self.folder / "overrides.txt") or "").split("\n")[:-1])
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -111,14 +113,19 @@ class Run:
         return {name: float(v) for name, v in found.items() if _is_number(v)}
 
     def _logged(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        judged = [line for line in read_log(self.folder) if any(name.startswith("val/") for name in line)]
-        if not judged:
-            return {}, {}
-        sign = -1 if larger_is_better(self.monitor) else 1
-        rated = [line for line in judged if _is_number(line.get(self.monitor))]
-        best = min(rated, key=lambda line: sign * line[self.monitor], default={})
-        plain = [{n.removeprefix("val/"): v for n, v in x.items() if "train/" not in n} for x in (best, judged[-1])]
-        return plain[0], plain[1]
+        """The best and the last validation, as `keeper` would have them."""
+        best, last, lowest = {}, {}, None
+        for line in reports(self.folder):
+            named = {name.removeprefix("val/"): v for name, v in line.items() if not name.startswith("train/")}
+            if "train/loss" in line:
+                named["train_loss"] = line["train/loss"]
+            if any(name.startswith("val/") for name in line):
+                last = named
+            if _is_number(value := line.get(self.monitor)):
+                found = rank(value, line.get("val/loss"), larger=larger_is_better(self.monitor))
+                if lowest is None or found < lowest:
+                    best, lowest = named, found
+        return (best, last) if last else ({}, {})
 
     @property
     def steps(self) -> int | None:
@@ -266,17 +273,29 @@ def read_json(path: Path) -> tuple[Any, str]:
         return None, f"{path.name} is not JSON"
 
 
+def reports(folder: Path) -> Iterator[dict[str, Any]]:
+    """The reports in metrics.jsonl one by one, without a line that was cut or is not one; however many there are."""
+    try:
+        for line in foreign.lines(folder / "metrics.jsonl"):
+            try:
+                found = foreign.parse_json(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict) and _is_number(found.get("step")):
+                yield found
+    except OSError:
+        return
+
+
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The reports in metrics.jsonl, without a line that was cut or is not one."""
-    lines = []
-    for line in (read_text(folder / "metrics.jsonl") or "").splitlines():
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict) and _is_number(found.get("step")):
-            lines.append(found)
-    return lines
+    """The same as a list, for pictures: of more than 5,000 reports every second, fourth, ... and the last."""
+    kept, every, last, count = [], 1, None, 0
+    for count, last in enumerate(reports(folder), start=1):
+        if (count - 1) % every == 0:
+            kept.append(last)
+            if len(kept) == _MOST_SHOWN:
+                kept, every = kept[::2], 2 * every
+    return kept if last is None or (count - 1) % every == 0 else [*kept, last]
 
 
 def parse_config(text: str) -> dict[str, Any] | None:
@@ -308,6 +327,12 @@ def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
+
+
+def rank(value: Any, loss: Any, *, larger: bool) -> tuple[bool, float, float]:
+    """Sorts the better first: by the monitor's value, among equals by the validation loss; no number comes last."""
+    known = _is_number(value)
+    return not known, (-value if larger else value) if known else 0.0, loss if _is_number(loss) else math.inf
 
 
 def larger_is_better(metric: str) -> bool:

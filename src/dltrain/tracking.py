@@ -20,6 +20,7 @@ from dltrain import storage
 from dltrain.output import say
 from dltrain.records import Record, mean
 
+_AT_THE_END = ("test/", "val/best_")  # what the tags of the final numbers begin with
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: their writing costs 30 microseconds each
 
@@ -29,13 +30,13 @@ class Tracker:
 
     def __init__(self, folder: Path, *, total_steps: int, start: int, bar: bool, tensorboard: bool) -> None:
         self._folder, self._warned = folder, False
-        self._try(lambda: _rewind(folder / "metrics.jsonl", start))
+        last = self._try(lambda: _rewind(folder / "metrics.jsonl", start))
         self._metrics = storage.Log(folder / "metrics.jsonl")
         self._try(lambda: _rewind(folder / "diagnosis.jsonl", start))
         self._layers = storage.Log(folder / "diagnosis.jsonl")  # a file only where a run is diagnosed
         self._events: _Events | None = None
         if tensorboard:
-            self._try(lambda: _rewind_events(folder, start))
+            self._try(lambda: _rewind_events(folder, start, start if last is None else last))
             self._events = _Events(folder)
         self._bar = _bar(total_steps, start) if bar and sys.stderr.isatty() else None
 
@@ -74,8 +75,9 @@ class Tracker:
         with warnings.catch_warnings(action="ignore"):  # of tensorboard's own dependencies
             from torch.utils.tensorboard.summary import hparams
 
-        results = {f"test/{name}": value for name, value in summary.get("test", {}).items()}
-        results |= {f"val/best_{n}": v for n, v in summary.get("best", {}).items() if n not in ("train_loss", "step")}
+        test, best = _AT_THE_END
+        results = {f"{test}{name}": value for name, value in summary.get("test", {}).items()}
+        results |= {f"{best}{n}": v for n, v in summary.get("best", {}).items() if n not in ("train_loss", "step")}
         finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
         _, *session = hparams({"status": summary["status"], **config}, {})
         plugin = [(0, proto) for proto in session]
@@ -94,23 +96,29 @@ class Tracker:
         if self._bar:
             self._bar.close()
 
-    def _try(self, work: Callable[[], object]) -> None:
+    def _try(self, work: Callable[[], Any]) -> Any:
         try:
-            work()
+            return work()
         except OSError as error:
             if not self._warned:
                 text = f"logging to {self._folder} failed ({error.strerror}); training goes on, the log follows later"
                 say(f"warning: {text}", error=True)
             self._warned = True
+            return None
 
 
-def _rewind(path: Path, start: int) -> None:
-    """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again."""
-    if path.is_file():
-        text = path.read_bytes()
-        lines = [line for line in text.splitlines(keepends=True) if (step := _step(line)) is not None and step <= start]
-        if (kept := b"".join(lines)) != text:
-            storage.replace(path, kept)
+def _rewind(path: Path, start: int) -> int:
+    """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again. Returns the last's step."""
+    if not path.is_file():
+        return 0
+    text, kept, last = path.read_bytes(), [], 0
+    for line in text.splitlines(keepends=True):
+        if (step := _step(line)) is not None and step <= start:
+            kept.append(line)
+            last = step
+    if (content := b"".join(kept)) != text:
+        storage.replace(path, content)
+    return last
 
 
 def _step(line: bytes) -> int | None:
@@ -188,8 +196,10 @@ def _curves(record: Record) -> list[tuple[int, Any]]:
     return points
 
 
-def _rewind_events(folder: Path, start: int) -> None:
-    """Leaves in the event files of earlier processes what lies at or before `start`, each replaced as a whole.
+def _rewind_events(folder: Path, start: int, last: int) -> None:
+    """Leaves in the event files of earlier processes what came with the reports up to step `last`, each replaced as a
+    whole: the points by step of a later report may lie before `start`, and come again with it. Pictures stay up to
+    `start`.
 
     TensorBoard's own way, a purge mark, leaves the doubled points in place (seen with 2.21).
     """
@@ -201,7 +211,8 @@ def _rewind_events(folder: Path, start: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
     for file in old:
         records = list(RawEventFileLoader(str(file)).Load())  # up to a damaged tail
-        kept = [(record, event) for record in records if _belongs(event := Event.FromString(record), start)]
+        until = start if file.name.endswith(_PICTURES) else last
+        kept = [(record, event) for record in records if _belongs(event := Event.FromString(record), until)]
         if not any(event.HasField("summary") for _, event in kept):
             storage.disk.unlink(file)
         elif (content := _framed([record for record, _ in kept])) != file.read_bytes():
@@ -243,9 +254,11 @@ def graph(model: nn.Module, x: Tensor) -> bytes | None:
             return None
 
 
-def _belongs(event: Any, start: int) -> bool:
-    plugins = {value.metadata.plugin_data.plugin_name for value in event.summary.value}
-    return event.step <= start and "hparams" not in plugins  # which are written anew at the end
+def _belongs(event: Any, until: int) -> bool:
+    """Whether an event stays; what `hparams` adds is written anew at the end."""
+    values = event.summary.value
+    ends = any(v.metadata.plugin_data.plugin_name == "hparams" or v.tag.startswith(_AT_THE_END) for v in values)
+    return event.step <= until and not ends
 
 
 # -- the bar -----------------------------------------------------------------------------------------------------
