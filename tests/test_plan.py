@@ -87,6 +87,7 @@ def test_durations_become_steps(overrides, per_epoch, total):
         (["scheduler.max_lr=0.1"], "optimizer.lr=0.003 is not used"),
         (["trainer.max_steps=5", "trainer.epochs=3"], "trainer.epochs is not used"),
         (["data.workers=2"], "data.workers is not used"),
+        (["optimizer=lbfgs", "regularisation.clip_norm=1"], "for the slope of the loss: regularisation.clip_norm=null"),
         (["data.batch_size=full", "trainer.accumulate=2"], "trainer.accumulate is not used"),
     ],
 )

@@ -397,6 +397,9 @@ def _ignored(plan: Plan) -> list[str]:
         found.append("model.dropout is not used: there is no hidden layer")
     if plan.parts["optimizer"].function is torch.optim.LBFGS and plan.batch_size is not None:
         found.append("lbfgs is made for full batches: data.batch_size=full scheduler=constant")
+    for knob in ("clip_norm", "clip_value") if plan.parts["optimizer"].function is torch.optim.LBFGS else ():
+        if getattr(plan.regularisation, knob) is not None:
+            found.append(f"lbfgs takes the clipped gradient for the slope of the loss: regularisation.{knob}=null")
     if few:
         found.append(f"overfit_batches: train, validation and test are the same {len(plan.data.train)} samples")
     if plan.settings.accumulate > 1 and plan.batch_size is None:

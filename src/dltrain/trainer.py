@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain import compiled, direct, graph, nonfinite
-from dltrain.errors import CheckpointError, DivergedError
+from dltrain import compiled, direct, graph, lbfgs, nonfinite
+from dltrain.errors import CheckpointError
 from dltrain.flat import Flat
 from dltrain.records import Meter, Record
 from dltrain.regularisation import Penalty
@@ -96,7 +96,7 @@ class Trainer:
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self.rows: list[int] = []  # of each of them
-        self._norm: Tensor | None = None  # of the last gradient, where it is clipped or was restored
+        self._norm: Tensor | float | None = None  # of the last gradient, where `.grad` does not tell
         self._ones = torch.ones((), dtype=self.parameters[0].dtype, device=self.device)
         self._flat: Flat | None = None
         self._net: direct.Net | None = None
@@ -194,13 +194,10 @@ class Trainer:
 
     def _update(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         """The new weights; returns the mean loss of the old ones."""
-        if isinstance(self.optimizer, LBFGS):  # evaluates the loss several times in one step
-            before = [p.detach().clone() for p in self.parameters]
-            try:
-                return self.optimizer.step(lambda: self._gradients(batches, epoch)).detach()
-            except DivergedError:
-                torch._foreach_copy_([p.detach() for p in self.parameters], before)
-                raise
+        if isinstance(self.optimizer, LBFGS):
+            ready = [self._transformed(*batch, epoch) for batch in batches]
+            loss, self._norm = lbfgs.step(self, lambda: self._gradients(batches, epoch, ready=ready))
+            return loss
         loss = self._gradients(batches, epoch)
         if self._graph is not None:
             self._graph.update()
@@ -211,9 +208,14 @@ class Trainer:
             self.scaler.update()
         return loss
 
-    def _gradients(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
-        """Leaves the clipped gradient of the mean loss (plus the penalty) in `.grad`; returns that mean loss."""
-        mean = self._backward(batches, self._net, epoch)
+    def _gradients(
+        self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int, *, ready: Sequence[Any] | None = None
+    ) -> Tensor:
+        """Leaves the clipped gradient of the mean loss (plus the penalty) in `.grad`; returns that mean loss.
+
+        ready: the batches after their transform, where that has been done.
+        """
+        mean = self._backward(batches, self._net, epoch) if ready is None else self._backward(ready, self._net)
         if self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         self.guard.check(mean, batches, epoch)
