@@ -144,6 +144,18 @@ def test_a_users_scheduler_that_would_fail_on_the_way(module):
     assert plan(*knobs, "trainer.epochs=2", allow=[name]).total_steps == 78
 
 
+def test_a_loss_with_parameters_is_refused(module):
+    name = module("""
+        class Weighted(nn.CrossEntropyLoss):
+            def __init__(self, learned: bool = True):
+                super().__init__()
+                self.temperature = nn.Parameter(torch.ones(()), requires_grad=learned)
+    """)
+    knobs = ["loss=module", f"loss._target_={name}.Weighted"]
+    assert lines(*knobs, allow=[name])[0].startswith("loss: Weighted has parameters that would not be trained (tempera")
+    assert plan(*knobs, "+loss.learned=false", allow=[name]).step == "plain"
+
+
 @pytest.mark.parametrize(
     ("overrides", "note"),
     [

@@ -213,6 +213,59 @@ def test_lbfgs_fits_a_linear_map_in_a_few_full_batches():
     assert last.metrics["train/loss"] < 1e-8
 
 
+class Scaled(nn.Module):
+    """Cross-entropy with a temperature that is learned, and a mean of what it has seen, which it keeps."""
+
+    def __init__(self):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, logits, y):
+        if self.training:
+            self.seen.mul_(0.9).add_(0.1 * logits.detach().abs().mean())
+        return F.cross_entropy(logits / self.temperature, y) + 0.1 * self.temperature.square() + 0.01 * self.seen
+
+
+def test_parameters_of_the_loss_are_trained_and_resumed_with_it():
+    split, loader = data(), make_loader(data(), batch_size=BATCH, shuffle=True)
+
+    def fresh():
+        model, loss = net(), Scaled()
+        return Trainer(model, loss, AdamW([*model.parameters(), *loss.parameters()], lr=0.01))
+
+    ours, theirs, loss = fresh(), net(), Scaled()
+    seed_everything(1)
+    records = list(ours.fit(loader, steps=20))
+    reference = AdamW([*theirs.parameters(), *loss.parameters()], lr=0.01)
+    seed_everything(1)
+    for epoch in range(3):
+        for rows in order(N, seed=0, epoch=epoch).split(BATCH)[: 20 - 7 * epoch]:
+            reference.zero_grad()
+            loss(theirs(split.x[rows]), split.y[rows]).backward()
+            reference.step()
+    assert loss.temperature != 2
+    assert same(ours.model, theirs)
+    assert same(ours.loss, loss)
+
+    first, second = fresh(), fresh()
+    seed_everything(1)
+    before = list(first.fit(loader, steps=20, stop=lambda: first.steps == 9))
+    second.model.load_state_dict(first.model.state_dict())
+    second.load_state_dict(first.state_dict())
+    after = list(second.fit(loader, steps=20))
+    assert same(second.model, ours.model)
+    assert same(second.loss, ours.loss)
+    assert [r.losses.tolist() for r in before + after] == [r.losses.tolist() for r in records]
+
+
+def test_parameters_of_the_loss_that_nobody_would_train_are_refused():
+    model = net()
+    with pytest.raises(ValueError, match=r"the loss has parameters .*\(temperature\).*\*loss\.parameters\(\)"):
+        Trainer(model, Scaled(), AdamW(model.parameters(), lr=0.01))
+    Trainer(model, Scaled().requires_grad_(False), AdamW(model.parameters(), lr=0.01))
+
+
 def test_a_loss_that_is_not_finite_stops_before_the_update():
     split = data()
     split.x[37, 2] = float("nan")

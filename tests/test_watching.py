@@ -10,10 +10,10 @@ from dltrain.plan import make_plan
 from dltrain.signals import Stop
 
 
-def finished(folder, *overrides, stop=None):
+def finished(folder, *overrides, stop=None, allow=()):
     composed = config.compose([*overrides, f"runs_dir={folder}", "trainer.epochs=4"])
     assert composed.mistakes == ()
-    plan = make_plan(composed)
+    plan = make_plan(composed, allow)
     made = runs.create(plan.runs_dir, plan.name)
     experiment.prepare(plan, made, ["dltrain"])
     experiment.train(plan, made, stop=stop)
@@ -52,6 +52,24 @@ def test_a_diagnosed_run_computes_the_same_bits(case, tmp_path):
     assert not (plain / "diagnosis.jsonl").exists()
     lines = [json.loads(line) for line in (watched / "diagnosis.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_nor_does_it_touch_what_a_loss_keeps(tmp_path, monkeypatch):
+    (tmp_path / "keeping.py").write_text(
+        "import torch\nfrom torch import nn\nclass Centred(nn.CrossEntropyLoss):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.register_buffer('centre', torch.zeros(3))\n"
+        "    def forward(self, logits, y):\n"
+        "        if self.training: self.centre.lerp_(logits.detach().mean(0), 0.1)\n"
+        "        return super().forward(logits - self.centre, y)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    case = ["data=iris", "loss=module", "loss._target_=keeping.Centred"]
+    _, plain = finished(tmp_path / "a", *case, allow=["keeping"])
+    _, watched = finished(tmp_path / "b", *case, "diagnose=true", allow=["keeping"])
+    kept = [checkpoint.latest(f / "checkpoints")[2]["trainer"]["loss"] for f in (plain, watched)]
+    assert kept[0]["centre"].any()
+    assert equal(*kept)
+    assert equal(state(plain), state(watched))
 
 
 def test_each_layer_shows_values_gradient_update_and_averages(tmp_path):

@@ -229,6 +229,11 @@ class _Planner:
             outputs = losses.outputs(part.function, data.task, len(data.names))
             loss = part(task=data.task, class_counts=trials.class_counts(data), samples=len(data.train))
             trials.loss(loss, outputs, self.few[1])
+            if idle := [name for name, p in loss.named_parameters() if p.requires_grad]:
+                raise ValueError(
+                    f"{type(loss).__name__} has parameters that would not be trained ({', '.join(idle[:3])}): "
+                    "move them into the model, or make them buffers"
+                )
         except Exception as error:
             self.mistakes.blame("loss", error, part.arguments)
             return None, None

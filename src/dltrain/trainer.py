@@ -82,13 +82,21 @@ class Trainer:
         """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
         it, and gives the same bits; auto is direct where it can; compiled is the whole step as one program, for any
         module, equal to rounding; graph is the step as a CUDA graph, equal to rounding, with other random numbers.
-        Raises ValueError for a step that can't be.
+        Parameters of the loss are trained where the optimizer has them. Raises ValueError for a step that can't be, and
+        for a loss whose parameters would not be trained.
         """
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.transform, self.penalty, self.constraint = transform, penalty, constraint
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        held = {*map(id, self.parameters)}
+        if idle := [name for name, p in loss.named_parameters() if p.requires_grad and id(p) not in held]:
+            names = ", ".join(idle[:3])
+            raise ValueError(
+                f"the loss has parameters that the optimizer does not ({names}): give it both, "
+                "[*model.parameters(), *loss.parameters()], or freeze them"
+            )
         self.device = torch.device(device) if device else self.parameters[0].device
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
@@ -403,6 +411,7 @@ class Trainer:
         return {
             "steps": self.steps,
             "optimizer": self.optimizer.state_dict(),
+            "loss": dict(self.loss.state_dict()),  # of a loss with parameters or statistics of its own
             "schedule": self.schedule.state_dict() if self.schedule is not None else {},
             "scaler": self.scaler.state_dict(),
             "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
@@ -417,9 +426,11 @@ class Trainer:
         """Restores what `state_dict` gave; the random state last. Raises CheckpointError before anything is changed
         if the state is not one of this trainer's.
         """
-        state = {"rows": torch.empty(0, dtype=torch.int64)} | state  # which version 0.1.0 did not write
+        state = {"rows": torch.empty(0, dtype=torch.int64), "loss": {}} | state  # what version 0.1.0 did not write
         self._check(state)
         self.steps, self.pending = state["steps"], state["pending"]
+        if state["loss"]:
+            self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._attach()
         if self.schedule is not None:
@@ -438,6 +449,8 @@ class Trainer:
         check(list(state), list(mine), "trainer")
         for name in ("steps", "pending", "gradient_norm", "schedule", "scaler", "ema"):
             check(state[name], mine[name], name)
+        if state["loss"]:
+            check(state["loss"], mine["loss"], "loss")
         check_optimizer(state["optimizer"], mine["optimizer"], self.parameters)
         check_random_state(state["random"], self.device)
         losses = state["losses"]

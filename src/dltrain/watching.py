@@ -28,7 +28,8 @@ class Watch:
 
     def __init__(self, plan: Plan, trainer: Trainer) -> None:
         self._trainer = trainer
-        plain = replace(plan, settings=replace(plan.settings, compile=False))
+        own_loss = copy.deepcopy(plan.loss)  # it may keep statistics
+        plain = replace(plan, loss=own_loss, settings=replace(plan.settings, compile=False))
         state = random_state(trainer.device)
         self._twin = build.make_trainer(plain)
         self._x, self._y = probe(plain)
