@@ -31,6 +31,7 @@ ENGINE = (
 BORDERS = (
     "foreign",
     "allowlist",
+    "commit",
     "targets",
     "catalogue",
     "commands",
@@ -106,7 +107,8 @@ ALLOWED = {
     "allowlist": set(),
     "reading": {"foreign"},
     "seeds": {"reading"},
-    "runs": {"errors", "foreign", "storage", "reading"},
+    "commit": {"foreign"},
+    "runs": {"commit", "errors", "foreign", "storage", "reading"},
     "comparison": {"errors", "commands", "listing", "output", "plots", "reading", "report", "runs", "seeds", "streams"},
     "removal": {"errors", "commands", "listing", "output", "reading", "runs", "storage"},
     "listing": {"errors", "targets", "commands", "output", "reading", "report", "runs", "seeds", "streams"},

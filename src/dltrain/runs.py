@@ -17,7 +17,6 @@ import platform
 import secrets
 import shlex
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain import foreign, reading, storage
+from dltrain.commit import commit
 from dltrain.errors import BusyError, ConfigError, StorageError
 
 
@@ -225,7 +225,7 @@ def environment(command: list[str], **facts: Any) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": sys.version.split()[0],
         "packages": {name: _version(name) for name in packages},
-        "git": _git_commit(),
+        "git": {"commit": found} if (found := commit(Path.cwd())) else None,
         **facts,
     }
 
@@ -235,18 +235,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _git_commit() -> dict[str, Any] | None:
-    """The commit of the folder that the command ran in, and whether it had changes."""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
-        changes = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if commit.returncode:
-        return None
-    return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}
 
 
 class Stopwatch:
