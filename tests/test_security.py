@@ -451,6 +451,69 @@ def test_no_file_outside_a_run_folder_is_changed_and_nothing_hangs(run, tmp_path
     assert code != 1, said
 
 
+def lead(path, other):
+    """A link to another file or folder in the place of one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(other)
+
+
+EVENTS = "events.out.tfevents.1.host.1"
+AWAY = {  # what in a run folder leads into another run's, or waits; the second argument is that other run
+    "all checkpoints": lambda r, o: lead(r / "checkpoints", o / "checkpoints"),
+    "a checkpoint": lambda r, o: lead(step(r), step(o)),
+    "the best weights": lambda r, o: lead(*(checkpoint.find(f / "checkpoints", "best")[0] for f in (r, o))),
+    "an older checkpoint": lambda r, o: lead(r / "checkpoints" / "step-00000001", step(o)),
+    "checkpoints to be put back": lambda r, o: (
+        shutil.rmtree(r / "checkpoints"),
+        lead(r / ".old-checkpoints", o / "checkpoints"),
+    ),
+    "plots": lambda r, o: lead(r / "plots", o),
+    "profile": lambda r, o: lead(r / "profile", o),
+    "the log": lambda r, o: lead(r / "metrics.jsonl", o / "metrics.jsonl"),
+    "the diagnosis": lambda r, o: lead(r / "diagnosis.jsonl", o / "metrics.jsonl"),
+    "an event file": lambda r, o: lead(r / EVENTS, o / "metrics.jsonl"),
+    "a pipe as an event file": lambda r, o: os.mkfifo(r / EVENTS),
+    "a pipe as the diagnosis": lambda r, o: os.mkfifo(r / "diagnosis.jsonl"),
+    "a pipe among the plots": lambda r, o: (
+        (shutil.rmtree(r / "plots", ignore_errors=True), (r / "plots").mkdir()) and os.mkfifo(r / "plots" / "x.png")
+    ),
+    "a sweep's job": lambda r, o: (sweep(r, []), lead(r / "0", o)),
+    "a sweep's list": lambda r, o: (sweep(r, []), lead(r / "multirun.yaml", o / "config.yaml")),
+}
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        *((name, command) for name in AWAY for command in ("resume", "eval")),
+        *(
+            (name, command)
+            for name in ("all checkpoints", "plots", "a pipe as an event file")
+            for command in ("doctor", "report")
+        ),
+    ],
+)
+def test_nothing_in_a_run_folder_leads_out_of_it(run, finished, tmp_path, name, command):
+    other = Path(shutil.copytree(finished, tmp_path / "other"))
+    settings(run, lambda c: c["trainer"].update(tensorboard=True))
+    AWAY[name](run, other)
+    before = contents(other)
+    code, _, said = resume(run, command=command)
+    assert contents(other) == before
+    assert not (other / ".lock").exists()
+    if command == "resume":
+        assert code in (4, 7), said
+    else:  # a page without what can't be read, or a sweep, which has no weights
+        assert code in (0, 2, 4, 7), said
+
+
 # -- T7: what a `_target_` may name --------------------------------------------------------------------------------
 
 SLOTS = ("data", "model", "loss", "optimizer", "scheduler")

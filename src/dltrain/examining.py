@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain import build, checkpoint, lr_range, reading, runs
+from dltrain import build, checkpoint, layout, lr_range, reading, runs
 from dltrain.data import Tensors, inspection
 from dltrain.data.inspection import Neighbours
 from dltrain.diagnosis import Layer, layers, observe, relative_updates
@@ -217,6 +217,7 @@ class _Batches:
 
 def examine(plan: Plan, folder: Path) -> Examination:
     """The examination of a run folder, read without running anything that it holds."""
+    layout.check(folder)
     plan = replace(plan, settings=replace(plan.settings, compile=False))
     build.set_threads_and_determinism(plan)
     file = folder / "summary.json"

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from dltrain import build, evaluation, resuming, runs, storage
+from dltrain import build, evaluation, layout, resuming, runs, storage
 from dltrain.errors import DivergedError, DltrainError, StorageError
 from dltrain.keeper import Keeper
 from dltrain.output import say
@@ -163,6 +163,7 @@ def _judge(session: Session) -> dict[str, Any]:
 
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:
     """Builds everything from the seed; a resumed run then goes back to its newest checkpoint."""
+    layout.check(folder)
     storage.clean(folder)
     build.set_threads_and_determinism(plan)
     seed_everything(plan.seed)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dltrain import build, checkpoint, evaluation, losses, models, resuming, runs
+from dltrain import build, checkpoint, evaluation, layout, losses, models, resuming, runs
 from dltrain.build import evaluation_size
 from dltrain.data import Data
 from dltrain.data.encoding import encode
@@ -190,6 +190,7 @@ def open_run(folder: Path, *, overrides: Sequence[str] = (), allow: Sequence[str
     `data=True` also resolves where its data come from. Raises ConfigError, DataError or CheckpointError in the words
     of what is missing or wrong.
     """
+    layout.check(folder)
     known = _facts(folder)
     slots = ("model", "loss", "data") if data else ("model", "loss")
     composed = resuming.stored(folder, overrides, free=FREE, why=_WHY)

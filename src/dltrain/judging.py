@@ -276,8 +276,6 @@ def _draw(judged: Judged, path: Path) -> None:
     from dltrain import plots
     from dltrain.plots import evaluation as figures
 
-    if path.parent.is_symlink():
-        raise StorageError(f"{path.parent} is a link; a run folder holds its own plots")
     try:
         plots.save(figures.draw(judged.result, **drawn(judged)), path)
     except OSError as error:

@@ -11,15 +11,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dltrain import commands, listing, reading, runs, storage
+from dltrain import commands, layout, listing, reading, runs, storage
 from dltrain.errors import BusyError, ConfigError, StorageError
 from dltrain.output import one_line, say
-
-_OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep
-    r"\.lock|\.(tmp|del|old)-.*|\d+|checkpoints|plots|config\.yaml|overrides\.txt|error\.txt|metrics\.jsonl|multirun\.yaml"
-    r"|(data|environment|summary|sweep|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
-)
-
 
 _HALF_REMOVED = re.compile(rf"\.del-{reading.STAMP.pattern}-\d+")
 
@@ -115,7 +109,7 @@ def _facts(folder: Path) -> list[str]:
         status = f"sweep, {done} of {len(jobs)} done"
     else:
         status = reading.read(folder).status
-    foreign = sorted(p.name for p in folder.iterdir() if not _OURS.fullmatch(p.name))
+    foreign = sorted(p.name for p in folder.iterdir() if not layout.OURS.fullmatch(p.name))
     return [status, listing.size(folder), one_line(f"with {', '.join(foreign)}") if foreign else ""]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from dltrain import (
     __version__,
     commands,
+    layout,
     pictures,
     plots,
     reading,
@@ -22,7 +22,7 @@ from dltrain import (
     tracking,
     webpage,
 )
-from dltrain.errors import ConfigError, StorageError
+from dltrain.errors import CheckpointError, ConfigError, StorageError
 from dltrain.output import say
 from dltrain.pictures import Gallery
 from dltrain.reading import Run
@@ -188,14 +188,14 @@ def _seeds_table(jobs: Sequence[Run]) -> str:
 def _leave(folder: Path, step: int, gallery: Gallery) -> None:
     """The pictures as files and in TensorBoard; a folder that can't be written has them in the page alone."""
     try:
-        if (folder / "plots").is_symlink():
-            raise OSError(errno.EPERM, "plots is a link; a run folder holds its own")
+        layout.check(folder)
         for made in gallery.pictures:
             plots.save_bytes(made.content, folder / "plots" / made.name)
         shown = {made.name.partition(".")[0]: made.content for made in gallery.pictures}
         tracking.write_pictures(folder, step, shown, gallery.graph)
-    except OSError as error:
-        say(f"note: the pictures are in the page alone, {folder} can't be written: {error.strerror}", error=True)
+    except (OSError, StorageError, CheckpointError) as error:
+        reason = getattr(error, "strerror", error)
+        say(f"note: the pictures are in the page alone, {folder} can't be written: {reason}", error=True)
 
 
 def _outcome(run: Run) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dltrain import config, runs, seeds
+from dltrain import config, layout, runs, seeds
 from dltrain.config import Composed
 from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError
 from dltrain.foreign import has_interpolation
@@ -107,6 +107,7 @@ def _checked(
 
 def stored(folder: Path, typed: Sequence[str], config_dir: str | None) -> list[str]:
     """What was typed for an earlier sweep. It is data: it may not speak to Hydra or the environment."""
+    layout.check(folder)
     record = runs.read_json(folder / "sweep.json")
     overrides = record.get("overrides") if isinstance(record, dict) else None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):

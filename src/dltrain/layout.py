@@ -1,0 +1,46 @@
+"""What stands in a run folder, and the check of it before anything there is opened, written or removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from dltrain.errors import CheckpointError, StorageError
+
+OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep
+    r"\.lock|\.(tmp|del|old)-.*|\d+|checkpoints|plots|profile|config\.yaml|overrides\.txt|error\.txt|multirun\.yaml"
+    r"|(metrics|diagnosis)\.jsonl|(data|environment|summary|sweep|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
+)
+_FOLDERS = re.compile(r"\d+|checkpoints|plots|profile|\.old-.*")
+_DRAFTS = (".tmp-", ".del-")  # removed before anything else, links as such
+
+
+def check(folder: Path) -> None:
+    """Raises StorageError (CheckpointError among checkpoints) where something of dltrain's own below a run folder is a
+    link, or not the file or folder that it should be.
+
+    A link leads out of the folder, to what nobody has locked; a pipe waits for ever. The jobs of a sweep are checked
+    when they are opened.
+    """
+    for entry in _entries(folder):
+        if not OURS.fullmatch(entry.name) or entry.name.startswith(_DRAFTS):
+            continue
+        _check(entry, as_folder=bool(_FOLDERS.fullmatch(entry.name)))
+
+
+def _check(entry: os.DirEntry[str], *, as_folder: bool) -> None:
+    mode = entry.stat(follow_symlinks=False).st_mode
+    if not (stat.S_ISDIR(mode) if as_folder else stat.S_ISREG(mode)):
+        found = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        kind = CheckpointError if "checkpoints" in Path(entry.path).parts else StorageError
+        raise kind(f"{entry.path} is {found}; a run folder holds its own files, and dltrain touches no others")
+    if as_folder and not entry.name.isdigit():
+        for inner in _entries(entry.path):
+            _check(inner, as_folder=inner.is_dir(follow_symlinks=False))
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return list(entries)
