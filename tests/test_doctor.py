@@ -5,10 +5,11 @@ sick_runs.py holds the runs. The seeds here are others than those that the thres
 
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import sick_runs
 
-from dltrain import cli, config, doctor, experiment, runs
+from dltrain import cli, config, doctor, experiment, remedies, runs
 from dltrain.errors import DivergedError
 from dltrain.examining import examine
 from dltrain.plan import make_plan
@@ -62,7 +63,8 @@ def test_vanishing_gradients_are_named_with_the_overrides_to_try(tmp_path, monke
     out = capsys.readouterr().out
     (line,) = [line for line in out.splitlines() if line.startswith("complaint")]
     assert line.startswith("complaint  gradients vanish below layer ")
-    assert line.endswith("of the last layer's at the first one): try model.activation=relu or model.norm=batch")
+    assert "of the last layer's at the first one)" in line
+    assert line.endswith(": try model.activation=relu or model.norm=batch")
     assert sorted(p for p in tmp_path.rglob("*")) == before  # nothing was written
 
 
@@ -116,3 +118,95 @@ def test_what_was_not_looked_for_is_said(tmp_path):
     text = "\n".join(doctor.findings(examine(*finished(tmp_path, streamed))))
     assert "rows in two parts not looked for" in text
     assert "no row stands in two parts" not in text
+
+
+def text_of(exam):
+    return "\n".join([*doctor.findings(exam), *doctor.judgement(exam)])
+
+
+def test_by_heart_is_judged_by_right_answers_and_not_by_the_loss(tmp_path):
+    """The perceptron's loss is 0 at weights of 0, and that of raw inputs falls far from absurd to bad."""
+    exam = examine(*finished(tmp_path / "xor", ["experiment=perceptron_xor"]))
+    assert exam.by_heart.loss[0] == 0
+    assert not exam.by_heart.enough  # no line parts them
+    assert "32 train rows not learned by heart: accuracy" in text_of(exam)
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(3e4, 1e4, (200, 4))
+    y = x @ [1, -2, 3, 1] / 1e4 + rng.normal(0, 0.1, 200)
+    table = sick_runs.write(tmp_path / "raw.csv", x, y)
+    exam = examine(*finished(tmp_path / "raw", [*table, "data.scaling=none", "model=linear", "optimizer.lr=1e-6"]))
+    assert exam.by_heart.loss[1] < 0.01 * exam.by_heart.loss[0]
+    assert exam.by_heart.value < 0.5
+    assert "not learned by heart: r2" in text_of(exam)
+
+    exam = examine(*finished(tmp_path / "digits", ["data=digits", "trainer.epochs=3"]))
+    assert exam.by_heart.enough
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_step_function_is_told_what_its_derivative_is(norm, tmp_path):
+    overrides = ["experiment=vanishing_gradient", "trainer.epochs=3", "model.activation=sign", f"model.norm={norm}"]
+    (verdict,) = complaints(*finished(tmp_path, overrides))
+    assert verdict.name == "cut_off"
+    assert "the derivative of sign is 0" in verdict.what
+    assert verdict.remedy == "try model.activation=tanh or model.activation=relu"
+
+
+def test_a_bent_line_that_a_straight_one_misses_is_no_good_fit(tmp_path):
+    """r2 is .92 here, and the mean of near rows has .99."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (400, 1))
+    y = x[:, 0] + 0.55 * x[:, 0] ** 2 + rng.normal(0, 0.02, 400)
+    table = sick_runs.write(tmp_path / "bent.csv", x, y)
+    straight = [*table, "model=linear", "optimizer.lr=0.05"]
+    exam = examine(*finished(tmp_path / "straight", straight))
+    assert exam.scores["train"]["r2"] > 0.85
+    (verdict,) = verdicts(exam)
+    assert verdict.name == "too_small"
+    assert "model=mlp" in verdict.remedy
+    bent = [*table, "model.widths=[32]", "optimizer.lr=0.03", "trainer.epochs=40"]
+    assert complaints(*finished(tmp_path / "bent", bent)) == []
+
+
+def test_eval_mode_is_held_against_train_mode(tmp_path):
+    late = ["data=digits", *sick_runs.module("LateAverages"), "trainer.epochs=3", "optimizer.lr=0.01"]
+    exam = examine(*finished(tmp_path, late))
+    assert exam.by_batch["accuracy"] > exam.scores["train"]["accuracy"] + 0.3
+    (verdict,) = verdicts(exam)
+    assert verdict.name == "lagging"
+    assert "with each batch's own statistics" in verdict.what
+    assert "the averages that BatchNorm keeps still lag behind" in verdict.what
+
+
+def test_one_answer_for_every_row_is_named(tmp_path):
+    exam = examine(*finished(tmp_path, ["experiment=vanishing_gradient", "trainer.epochs=3"]))
+    assert exam.scores["train"]["accuracy"] < 0.12
+    assert exam.constant in exam.plan.data.classes
+    (verdict,) = verdicts(exam)
+    assert verdict.what.endswith(f"and every row gets the same answer, {exam.constant}")
+    assert f"answers    every row gets the same: {exam.constant}" in text_of(exam)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "set_already", "open_still"),
+    [
+        (["model.norm=batch"], "model.norm=batch", "model.norm=layer"),
+        (["model.activation=tanh"], "model.activation=tanh", "model.activation=relu"),
+        (["regularisation=[dropout,early_stopping]"], "regularisation=[dropout,early_stopping]", "regularisation=l2"),
+        (["regularisation=clip_norm"], "regularisation=clip_norm", "regularisation=dropout"),
+        (["optimizer.lr=0.01"], "optimizer.lr=0.01", "optimizer.lr=0.1"),
+        (["model.widths=[128,128]"], "model.widths=[128,128]", "model.widths=[256,256]"),
+        (
+            ["loss=cross_entropy", "loss.class_weights=balanced"],
+            "loss=cross_entropy loss.class_weights=balanced",
+            "loss=auto",
+        ),
+    ],
+)
+def test_no_remedy_is_what_the_run_had_already(overrides, set_already, open_still):
+    plan = make_plan(config.compose(["data=moons", *overrides]))
+    assert remedies.in_force(plan, set_already)
+    assert not remedies.in_force(plan, open_still)
+    assert remedies.offer(plan, set_already, open_still, otherwise="none") == f"try {open_still}"
+    assert remedies.offer(plan, set_already, otherwise="none") == "none"

@@ -63,6 +63,7 @@ BORDERS = (
     "seeds",
     "lr_range",
     "equations",
+    "remedies",
     "passes",
     "tracing",
     "examining",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dltrain.diagnosis import Layer
 from dltrain.examining import Examination, Look
+from dltrain.remedies import longer, offer
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,16 @@ _WILD = 5.0  # first loss against that of an answer of zeros; Karpathy 2019 want
 # The rate at which the loss is back at its start (Smith 2015) is too high whatever the schedule; a thirtieth of what
 # the range test suggests takes a run that is thirty times as long.
 _TOO_LOW = 1 / 30
-_LEARNED = 0.1  # a loss by heart that has fallen to this share has learned the batch
+
+
+def cut_off(exam: Examination) -> Verdict | None:
+    """A step function, whose derivative is 0 wherever it has one: nothing below it is ever moved."""
+    step = next((layer for layer in reversed(_inner(exam.at_first)) if layer.kind == "Sign"), None)
+    if step is None:
+        return None
+    what = f"no gradient gets below {step.name}: the derivative of sign is 0, and what lies below stays as it was drawn"
+    tries = "try model.activation=tanh or model.activation=relu"
+    return Verdict("cut_off", what, tries if _has(exam, "activation") else "use tanh or ReLU in its place")
 
 
 def exploding(exam: Examination) -> Verdict | None:
@@ -78,7 +88,8 @@ def vanishing(exam: Examination) -> Verdict | None:
     what = f"gradients vanish below layer {below[-1] + 2} ({ratios[0]:.0e} of the last layer's at the first one)"
     bent = exam.plan.parts["model"].arguments.get("activation") in ("sigmoid", "tanh")
     if bent:
-        return Verdict("vanishing", what, "try model.activation=relu or model.norm=batch")
+        tries = ("model.activation=relu", "model.norm=batch")
+        return Verdict("vanishing", what, offer(exam.plan, *tries, otherwise="try fewer layers"))
     return Verdict("vanishing", what, _initial(exam))
 
 
@@ -101,7 +112,8 @@ def lr_too_high(exam: Examination) -> Verdict | None:
     if curve.flat and exam.weights is not None and exam.scores["train"]["loss"] < 1.05 * exam.at_first.loss:
         return None  # an edge in a loss that never fell is noise, and the run itself did not rise
     what = f"the learning rate is too high: {peak:.2g}, and from {curve.edge:.2g} on the loss grows"
-    remedy = f"try optimizer.lr={curve.suggested:g}" if curve.suggested else "see dltrain lr"
+    tries = [f"optimizer.lr={curve.suggested:g}"] if curve.suggested else []
+    remedy = offer(exam.plan, *tries, otherwise="see dltrain lr")
     return Verdict("lr_too_high", what, remedy)
 
 
@@ -115,15 +127,18 @@ def lr_too_low(exam: Examination) -> Verdict | None:
     moved = [layer.update for layer in exam.first_update if layer.update is not None]
     size = f", and a step changes the weights by {max(moved):.0e} of their size (1e-3 is usual)" if moved else ""
     what = f"the learning rate is too low: {peak:.2g}{size}"
-    return Verdict("lr_too_low", what, f"try optimizer.lr={curve.suggested:g}")
+    return Verdict(
+        "lr_too_low", what, offer(exam.plan, f"optimizer.lr={curve.suggested:g}", otherwise="see dltrain lr")
+    )
 
 
 def dead_at_last(exam: Examination) -> Verdict | None:
     """ReLU units that training has killed."""
     if exam.at_last is None:
         return None
-    remedy = "try model.activation=leaky_relu or half the learning rate"
-    return _dead(exam, exam.at_last, "at the end", remedy if _has(exam, "activation") else "try half the learning rate")
+    half = f"optimizer.lr={exam.peak / 2:.2g}"
+    tries = ["model.activation=leaky_relu", half] if _has(exam, "activation") else [half]
+    return _dead(exam, exam.at_last, "at the end", offer(exam.plan, *tries, otherwise="see dltrain lr"))
 
 
 def too_much_regularisation(exam: Examination) -> Verdict | None:
@@ -133,7 +148,7 @@ def too_much_regularisation(exam: Examination) -> Verdict | None:
     strong = [f"model.dropout={model['dropout']}"] if (model.get("dropout") or 0.0) > 0.5 else []
     strong += [f"regularisation.{k}={v:g}" for k in ("l1", "l2", "input_noise") if (v := getattr(regular, k)) > 0]
     strong += [f"optimizer.weight_decay={decay:g}"] if decay > 0.1 else []
-    if not strong or not _learns_by_heart(exam):
+    if not strong or not exam.by_heart.enough:
         return None
     what = f"the regularisation is too strong: the net learns a batch by heart, and not the train part ({strong[0]})"
     return Verdict("too_much_regularisation", what, f"try {strong[0].partition('=')[0]}=0 or a tenth of it")
@@ -146,31 +161,30 @@ def too_small(exam: Examination) -> Verdict | None:
     train, near = exam.scores["train"], exam.neighbours
     name = "accuracy" if "accuracy" in train else "r2"
     has = f"{name} {train[name]:.2f} on its own train rows"
-    could = exam.capacity[name]
+    could = exam.capacity.value
     if could - train[name] > 0.5 * ((near.score if near else could) - train[name]) > 0:
-        epochs = max(10, 3 * round(exam.plan.total_steps / exam.plan.steps_per_epoch))
-        steps = exam.plan.settings.max_steps
-        longer = f"trainer.max_steps={3 * steps}" if steps else f"trainer.epochs={epochs}"
         better = exam.rates.suggested if exam.rates else None
         faster = f" or optimizer.lr={better:g}" if better and better > exam.peak else ""
         what = f"the run is too short, or too slow: {has}, and the same net reaches {could:.2f} in a trial"
-        return Verdict("too_short", what, f"try {longer}{faster}")
-    own = exam.plan.parts["model"].function.__module__ == "dltrain.models"
-    wider = "model.widths=[128,128]" if _has(exam, "widths") else "model=mlp model.widths=[128,128]" if own else ""
-    given = f", where ten near rows give {near.score:.2f}" if near else ""
+        return Verdict("too_short", what, f"try {longer(exam.plan)}{faster}")
+    given = f", where ten near rows give {near.score:.2f}" if near and near.score > train[name] else ""
     what = f"the net is too small for this data: {has}{given}"
-    return Verdict("too_small", what, f"try {wider or 'more units or layers'}")
+    return Verdict("too_small", what, f"try {_wider(exam)}")
+
+
+def _wider(exam: Examination) -> str:
+    """A larger net."""
+    if _has(exam, "widths"):
+        widths = exam.plan.parts["model"].arguments["widths"]
+        return f"model.widths={[max(128, 2 * max(widths, default=0))] * max(2, len(widths))}".replace(" ", "")
+    own = exam.plan.parts["model"].function.__module__ == "dltrain.models"
+    return "model=mlp model.widths=[128,128]" if own else "more units or layers"
 
 
 def _still_falling(exam: Examination) -> bool:
     """Whether the last third of the run took more than a tenth off the loss."""
     losses = [line["train/loss"] for line in exam.curve if isinstance(line.get("train/loss"), float)]
     return len(losses) >= 3 and losses[-1] < 0.9 * losses[-1 - max(1, len(losses) // 3)]
-
-
-def _learns_by_heart(exam: Examination) -> bool:
-    first, lowest, _ = exam.by_heart
-    return lowest <= _LEARNED * first
 
 
 def _dead(exam: Examination, look: Look, when: str, remedy: str) -> Verdict | None:
@@ -194,7 +208,7 @@ def _initial(exam: Examination, also: str = "") -> str:
         return f"{words}; or {also}" if also else words
     init = "kaiming" if exam.plan.parts["model"].arguments.get("activation") == "relu" else "xavier"
     tries = [f"model.init={init}", "model.norm=batch", *([also] if also else [])]
-    return f"try {' or '.join(tries)}"
+    return offer(exam.plan, *tries, otherwise="try fewer layers")
 
 
 def _has(exam: Examination, knob: str) -> bool:
@@ -202,6 +216,7 @@ def _has(exam: Examination, knob: str) -> bool:
 
 
 STUCK: tuple[Check, ...] = (  # only the first one that applies is told
+    cut_off,
     exploding,
     dead_at_first,
     saturated,

@@ -47,11 +47,13 @@ def judgement(exam: Examination) -> list[str]:
 def findings(exam: Examination) -> list[str]:
     """What was looked at, in a line or a few each."""
     lines = [f"status     {exam.status}" + (f"; {_scores(exam)}" if exam.scores else "")]
-    first, lowest, steps = exam.by_heart
-    heart = f"32 train rows learned by heart: loss {first:.3g} to {lowest:.2g} in {steps} steps"
+    few = exam.by_heart
+    got = f"{few.value:.0%}" if few.metric == "accuracy" else f"{few.value:.2f}"
+    heart = f"32 train rows {'' if few.enough else 'not '}learned by heart: {few.metric} {got} in {few.steps} steps"
     lines += [
         f"first loss {exam.at_first.loss:.4g}; an answer of zeros has {exam.guess:.4g}",
-        f"one batch  {heart if lowest <= 0.1 * first else heart.replace('learned', 'not learned')}",
+        f"one batch  {heart}, loss {few.loss[0]:.3g} to {few.loss[1]:.2g}",
+        *([f"answers    every row gets the same: {exam.constant}"] if exam.constant else []),
         *_data(exam),
         *_layers(exam),
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain import build, checkpoint, layout, lr_range, reading, runs
+from dltrain import assessment, build, checkpoint, evaluation, layout, lr_range, reading, runs
 from dltrain.data import Tensors, inspection
 from dltrain.data.inspection import Neighbours
 from dltrain.diagnosis import Layer, layers, observe, relative_updates
@@ -24,6 +24,10 @@ _PROBE = 256  # samples of a look: a unit that is zero for all of them is dead f
 _PROBE_VALUES = 1 << 26  # and at most so many numbers in all layers' outputs, of which there are a few copies
 _JUDGED = 5000  # samples that a split is judged by
 _FEW, _TRIES = 32, 300  # samples to learn by heart, and steps for it
+_BY_HEART = {"accuracy": 0.97, "r2": 0.9}  # of 32 rows one may be wrong
+_ALL = {"accuracy": 0.995, "r2": 0.99}
+_STILL = 1e-3  # outputs that differ by less than this share of the targets' spread are one answer
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -141,20 +145,71 @@ class Examination:
         return [float((guess[y == c] == c).double().mean()) for c in range(len(self.plan.data.classes))]
 
     @cached_property
-    def by_heart(self) -> tuple[float, float, int]:
-        """Whether the net can learn one small batch by heart: its loss at first, at last, and the steps taken."""
-        return learn_by_heart(self.plan, self._fresh())
+    def by_heart(self) -> Learned:
+        """Whether the net can learn one small batch by heart.
+
+        "Overfit a single batch" (Karpathy 2019): a net that can't has too few units, a fault, or inputs that say
+        nothing.
+        """
+        x, y, _ = (t.to(self.plan.device) for t in inspection.sample(self.plan.data.train, _FEW, seed=2))
+        return learn(self.plan, self._fresh(), x, y, steps=_TRIES, enough=_BY_HEART)
 
     @cached_property
-    def capacity(self) -> dict[str, float]:
-        """Metrics of a fresh net on 512 train rows that it learned with Adam, all at once and without regularisation.
+    def capacity(self) -> Learned:
+        """What a fresh net gets from 512 train rows with Adam, all at once and without regularisation.
 
         What it reaches in 500 steps is what its units allow, whatever the run's own rate, length and penalties are.
         """
-        model = self._fresh()
         x, y, _ = (t.to(self.plan.device) for t in inspection.sample(self.plan.data.train, 512))
-        learn(self.plan, model, x, y, steps=500, enough=0.01)
-        return build.make_evaluate(self.plan)(model, _Batches(x, y))
+        return learn(self.plan, self._fresh(), x, y, steps=500, enough=_ALL)
+
+    @cached_property
+    def trivial(self) -> dict[str, float]:
+        """Metrics of the best answer that is the same for every train row."""
+        return assessment.trivial(self.train[1], task=self.plan.data.task)
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """Outputs [n, K] of the last weights for the rows of `train`, in eval mode."""
+        x, _, _ = self.train
+        with torch.no_grad():
+            model = self._trained().eval()
+            return torch.cat([model(part.to(self.plan.device)).float().cpu() for part in x.split(1024)])
+
+    @cached_property
+    def constant(self) -> str:
+        """What every row of `train` is told, in words; empty where answers differ, or the labels don't."""
+        data, y = self.plan.data, self.train[1]
+        if self.weights is None or len(y.unique(dim=0)) < 2:
+            return ""
+        if data.task == "regression":
+            same = self.outputs.std(0).max() < _STILL * y.float().std(0).max()
+            return f"{self.outputs.mean(0)[0]:.2g} standard deviations from the mean" if same else ""
+        answers = evaluation.decide(self.outputs, data.task)
+        if (answers != answers[:1]).any():
+            return ""
+        if data.task != "multilabel":
+            return str(data.classes[int(answers[0])])
+        return " and ".join(c for c, on in zip(data.classes, answers[0].tolist(), strict=True) if on) or "no label"
+
+    @cached_property
+    def by_batch(self) -> dict[str, float] | None:
+        """Metrics of the last weights on `train` with the batches' own statistics in BatchNorm, dropout off.
+
+        None for a net without BatchNorm. Where eval mode has others, the averages that it keeps lag behind the net.
+        """
+        model = self._trained().eval()
+        norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMS) and m.track_running_stats]
+        for norm in norms:
+            norm.train()
+        if not norms:
+            return None
+        x, y, _ = self.train
+        size = max(2, min(self.plan.batch_size or len(x), 256))
+        whole = len(x) - (len(x) % size == 1)  # statistics want two rows
+        with torch.no_grad():
+            outputs = [model(part.to(self.plan.device)).float() for part in x[:whole].split(size)]
+        return judge(self.plan, torch.cat(outputs), y[:whole])
 
     @cached_property
     def rates(self) -> lr_range.Curve | None:
@@ -202,6 +257,23 @@ class Examination:
         return model
 
 
+class _Answers(nn.Module):
+    """A stand-in for a model that has answered: what it is given are the rows that are asked for."""
+
+    def __init__(self, outputs: Tensor) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.outputs[rows]
+
+
+def judge(plan: Plan, outputs: Tensor, y: Tensor) -> dict[str, float]:
+    """The metrics of outputs [n, K] for targets y."""
+    rows = torch.arange(len(outputs), device=outputs.device)
+    return build.make_evaluate(plan)(_Answers(outputs), _Batches(rows, y.to(outputs.device)))
+
+
 @dataclass(frozen=True)
 class _Batches:
     """Tensors as a loader of batches that are no larger than training's evaluation."""
@@ -246,17 +318,19 @@ def look(plan: Plan, model: nn.Module, updates: dict[str, float] | None = None) 
     return Look(value.item(), outputs, layers(seen, updates))
 
 
-def learn_by_heart(plan: Plan, model: nn.Module) -> tuple[float, float, int]:
-    """Trains on a few samples: the first and the lowest loss, and the steps taken.
+@dataclass(frozen=True)
+class Learned:
+    """What a net made of a few rows: its loss at first and at best, and the best accuracy or r2 (`metric`)."""
 
-    "Overfit a single batch" (Karpathy 2019): a net that can't has too few units, a fault, or inputs that say nothing.
-    """
-    x, y, _ = inspection.sample(plan.data.train, _FEW, seed=2)
-    return learn(plan, model, x.to(plan.device), y.to(plan.device), steps=_TRIES, enough=0.05)
+    metric: str
+    value: float
+    enough: bool  # whether that is as good as all of them
+    loss: tuple[float, float]
+    steps: int
 
 
-def learn(plan: Plan, model: nn.Module, x: Tensor, y: Tensor, *, steps: int, enough: float) -> tuple[float, float, int]:
-    """Full-batch Adam until the loss has fallen to the share `enough` of the first one; see `learn_by_heart`.
+def learn(plan: Plan, model: nn.Module, x: Tensor, y: Tensor, *, steps: int, enough: dict[str, float]) -> Learned:
+    """Full-batch Adam until accuracy or r2 is `enough`.
 
     Dropout is off, and so is all else that differs in training mode but for batch statistics.
     """
@@ -266,17 +340,21 @@ def learn(plan: Plan, model: nn.Module, x: Tensor, y: Tensor, *, steps: int, eno
         if isinstance(module, nn.Dropout):
             module.eval()
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    first = lowest = math.nan
-    for step in range(steps):
+    metric = "r2" if plan.data.task == "regression" else "accuracy"
+    first, lowest, best, step = math.nan, math.inf, -math.inf, 0
+    for step in range(steps + 1):
         optimizer.zero_grad()
-        value = loss(model(x), y)
-        value.backward()
+        outputs = model(x)
+        value = loss(outputs, y)
         number = value.item()
         if not math.isfinite(number):
-            return first, math.inf, step
-        first = number if step == 0 else first
-        lowest = number if step == 0 else min(number, lowest)
-        if number < enough * first:
-            return first, lowest, step
+            break
+        first, lowest = (number if step == 0 else first), min(number, lowest)
+        if step % 5 == 0:
+            found = judge(plan, outputs.detach(), y)[metric]
+            best = max(best, found if math.isfinite(found) else -math.inf)
+            if best >= enough[metric]:
+                break
+        value.backward()
         optimizer.step()
-    return first, lowest, steps
+    return Learned(metric, best, best >= enough[metric], (first, lowest), step)

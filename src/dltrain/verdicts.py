@@ -9,35 +9,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from dltrain import evaluation
+from dltrain.assessment import no_better
 from dltrain.causes import STUCK, Check, Verdict
 from dltrain.data import Tensors
 from dltrain.examining import Examination
+from dltrain.remedies import longer, offer, regularisers
 
 # LeCun et al. 1998 ("Efficient BackProp") want inputs of mean 0 and size 1. First weights are drawn for that; pixels
 # from 0 to 16 and lengths in cm still train, sums of money do not.
 _LARGE, _SMALL = 20.0, 0.02
 _SHORTFALL = 0.1  # of accuracy that a net has below its rows' nearest neighbours: it fits worse than no model
 _SHORTFALL_R2 = 0.15
+_TIMES, _MORE = 3.0, 0.03  # a net may leave so many times the error of the nearest neighbours, unless that is tiny
 _RARE = 9.0  # the most frequent class against the rarest: from here a constant answer of two classes is right in 90 %
 
 
 def fails_to_learn(exam: Examination) -> bool:
-    """Whether the net fits its own train rows worse than their nearest neighbours would."""
+    """Whether the net fits its own train rows no better than one answer for all, or worse than near rows would."""
     if exam.status == "diverged" or exam.weights is None:
         return True
     train, near = exam.scores["train"], exam.neighbours
     if not math.isfinite(train["loss"]):
         return True
+    if no_better(train, exam.trivial) and not _imbalanced(exam):
+        return True
     if near is None or near.z < 3:
         first = exam.at_first.loss
         return train["loss"] > 0.95 * first > 0
-    if "accuracy" in train:
-        return train["accuracy"] < near.score - _SHORTFALL
-    return train["r2"] < near.score - _SHORTFALL_R2
+    name, shortfall = ("accuracy", _SHORTFALL) if "accuracy" in train else ("r2", _SHORTFALL_R2)
+    short, left, near_left = near.score - train[name], 1 - train[name], 1 - near.score
+    return short > shortfall or (short > _MORE and left > _TIMES * near_left)
+
+
+def _imbalanced(exam: Examination) -> bool:
+    return bool(exam.counts) and max(exam.counts) >= _RARE * max(1, min(exam.counts))
 
 
 # -- data and loss ---------------------------------------------------------------------------------------------
@@ -70,7 +80,7 @@ def wrong_loss(exam: Examination) -> Verdict | None:
                 return Verdict("wrong_loss", what, "try data.task=classification loss=auto")
     elif any(isinstance(v := line.get("train/loss"), float) and v < -1e-3 for line in exam.curve):
         what = f"the loss {name} is negative: it wants logarithms of probabilities, and gets values without bounds"
-        return Verdict("wrong_loss", what, "try loss=auto")
+        return Verdict("wrong_loss", what, offer(exam.plan, "loss=auto", otherwise="try another loss"))
     return None
 
 
@@ -96,7 +106,8 @@ def unscaled(exam: Examination) -> Verdict | None:
     if _SMALL <= high <= _LARGE:
         return None
     knob = "data.scaling" if "scaling" in exam.plan.parts["data"].names else None
-    remedy = f"try {knob}=standard" if knob else "scale them to mean 0 and deviation 1 (fitted on the train part)"
+    words = "scale them to mean 0 and deviation 1 (fitted on the train part)"
+    remedy = offer(exam.plan, f"{knob}=standard", otherwise=words) if knob else words
     return Verdict("unscaled_inputs", f"the inputs are unscaled: features of size {low:.2g} to {high:.2g}", remedy)
 
 
@@ -133,7 +144,7 @@ def other_split(exam: Examination) -> Verdict | None:
 def imbalance(exam: Examination) -> Verdict | None:
     """A rare class that the net passes over."""
     counts = exam.counts
-    if not counts or min(counts) == 0 or max(counts) < _RARE * min(counts) or exam.weights is None:
+    if not _imbalanced(exam) or min(counts) == 0 or exam.weights is None:
         return None
     rare = counts.index(min(counts))
     recall = exam.recalls[rare]
@@ -146,7 +157,8 @@ def imbalance(exam: Examination) -> Verdict | None:
     )
     balanced = "loss=bce loss.pos_weight=balanced" if exam.plan.out_features == 1 else ""
     balanced = balanced or "loss=cross_entropy loss.class_weights=balanced"
-    return Verdict("imbalance", what, f"try {balanced}, and judge by f1")
+    remedy = offer(exam.plan, balanced, otherwise="find more rows of it")
+    return Verdict("imbalance", what, f"{remedy}, and judge by f1")
 
 
 def shuffled_labels(exam: Examination) -> Verdict | None:
@@ -176,7 +188,8 @@ def label_errors(exam: Examination) -> Verdict | None:
         return None
     rows = ", ".join(map(str, near.suspects[:5]))
     what = f"{len(near.suspects)} of {near.rows:,} labels contradict their nearest rows (train rows {rows}, ...)"
-    return Verdict("label_errors", what, "look at them; try loss=cross_entropy loss.label_smoothing=0.1")
+    smoother = offer(exam.plan, "loss=cross_entropy loss.label_smoothing=0.1", otherwise="")
+    return Verdict("label_errors", what, "look at them" + f"; {smoother}" * bool(smoother))
 
 
 def overfitting(exam: Examination) -> Verdict | None:
@@ -198,7 +211,25 @@ def overfitting(exam: Examination) -> Verdict | None:
     if not gap:
         return None
     what = f"the net overfits: {shown}, and the val loss rose from {lowest:.3g} to {val['loss']:.3g}"
-    return Verdict("overfitting", what, "try regularisation=[dropout,early_stopping], a smaller net, or more rows")
+    left = regularisers(exam.plan, "dropout", "early_stopping")
+    tries = [f"regularisation=[{','.join(left)}]"] if left else []
+    return Verdict("overfitting", what, f"try {', '.join([*tries, 'a smaller net'])}, or more rows")
+
+
+def lagging(exam: Examination) -> Verdict | None:
+    """A BatchNorm whose kept averages are not those of the net as it is: good in training, bad in eval mode."""
+    if exam.weights is None or exam.status == "diverged" or exam.by_batch is None:
+        return None
+    name = "accuracy" if "accuracy" in exam.by_batch else "r2"
+    batch, kept = exam.by_batch[name], exam.scores["train"][name]
+    if not batch > kept + _SHORTFALL_R2:
+        return None
+    same = f", where every row gets the same answer, {exam.constant}" if exam.constant else ""
+    what = (
+        f"in eval mode the net has {name} {kept:.2f} on its train rows{same}, and {batch:.2f} with each batch's own "
+        f"statistics: after {exam.plan.total_steps:,} steps the averages that BatchNorm keeps still lag behind"
+    )
+    return Verdict("lagging", what, f"try {longer(exam.plan)}, or give BatchNorm a momentum of 0.1 or more")
 
 
 # -- all of them -----------------------------------------------------------------------------------------------
@@ -213,7 +244,12 @@ def verdicts(exam: Examination) -> Iterator[Verdict]:
     yield from found
     if any(verdict.name in ("wrong_loss", "unscaled_inputs") for verdict in found):
         return  # what else is seen follows from it
+    if lag := lagging(exam):
+        yield lag
+        return
     checks = (shuffled_labels, *STUCK) if fails_to_learn(exam) else _LEARNT
     first = next((verdict for check in checks if (verdict := check(exam))), None)
+    if first and checks is not _LEARNT and exam.constant:
+        first = replace(first, what=f"{first.what}, and every row gets the same answer, {exam.constant}")
     if first:
         yield first
