@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dltrain import __version__, catalogue, commands, config, seeds, streams
-from dltrain.errors import ConfigError, DltrainError, StorageError, SweepError
+from dltrain.errors import CheckpointError, ConfigError, DltrainError, StorageError, SweepError
 from dltrain.output import say
 from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
 from dltrain.targets import did_you_mean
@@ -267,8 +267,13 @@ def _train(overrides: list[str], options: argparse.Namespace) -> int:
         if plan.resume is not None:
             from dltrain import resuming
 
-            if folder := resuming.find(plan):
-                return _go_on(plan, folder, stop, options)
+            for folder in resuming.find(plan):
+                try:
+                    return _go_on(plan, folder, stop, options)
+                except CheckpointError as error:
+                    if plan.resume != "auto":
+                        raise
+                    resuming.passed_over(folder, str(error))
         folder = runs.create(plan.runs_dir, plan.name)
         with runs.Lock(folder):
             experiment.prepare(plan, folder, ["dltrain", *options.typed])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain import foreign
+from dltrain import foreign, reading
 from dltrain.catalogue import CONFIGS, GROUPS, folders, groups
 from dltrain.errors import ConfigError
 from dltrain.overrides import check_overrides, first_of_each, in_text, instead, jobs
@@ -31,6 +31,7 @@ class Composed:
     parameters: tuple[str, ...] = ()  # of a sweep, which the chosen files set: hydra.sweeper.params as overrides
     file: Path | None = None  # that holds the whole configuration
     stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
+    started: Path | None = None  # a stored one: the folder in which its relative paths were typed
 
     def origin(self, key: str) -> str:
         """Where the value of a dotted key was written: an override, or a YAML file."""
@@ -337,4 +338,10 @@ def stored(folder: Path) -> Composed:
     if OmegaConf.is_dict(cfg.get("trainer")):  # knobs that came after the run do what was done before
         defaults = OmegaConf.load(CONFIGS / "trainer" / "default.yaml")
         cfg.trainer = OmegaConf.merge(defaults, {"flush_denormal": False}, cfg.trainer)
-    return Composed(cfg, {}, (), file=path, stored=True)
+    return Composed(cfg, {}, (), file=path, stored=True, started=started(folder / "environment.json"))
+
+
+def started(file: Path) -> Path | None:
+    """The folder in which a run or a sweep was started, as its record says; None where it says nothing."""
+    folder = reading.node(reading.read_json(file)[0]).get("folder")
+    return Path(folder) if isinstance(folder, str) and Path(folder).is_absolute() else None

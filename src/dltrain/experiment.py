@@ -126,8 +126,8 @@ def _loop(session: Session) -> None:
         for record in session.trainer.fit(
             session.train_loader,
             steps=plan.total_steps,
-            report_every=max(1, round(plan.settings.report_every * plan.steps_per_epoch)),
-            eval_every=max(1, round(plan.settings.eval_every * plan.steps_per_epoch)),
+            report_every=plan.report_steps,
+            eval_every=plan.eval_steps,
             validate=lambda model: session.judge(model, "val"),
             limit_batches=plan.settings.limit_train_batches,
             progress=session.after_step,

@@ -27,6 +27,7 @@ from dltrain.targets import Part, check_arguments, did_you_mean, limited, resolv
 SLOTS = ("data", "model", "loss", "optimizer", "scheduler")
 _NODES = tuple(group for group in GROUPS if group != "experiment")  # an experiment is a choice of the others
 _LOADER_KEYS = ("batch_size", "workers")  # of a data node, for the loader rather than the source
+_PATH = re.compile(r"(.*[._])?(path|root|file|dir|folder|directory|filename)s?")  # keys that hold one
 _PASSED = {  # names that the border fills in
     "data": (),
     "model": ("in_features", "in_shape", "in_channels", "out_features", "num_classes"),
@@ -150,7 +151,8 @@ class Nodes:
             self.say(slot, f"choose one: {slot}=NAME (`dltrain list {slot}` explains them)")
             return None
         ignored, before = _LOADER_KEYS if slot == "data" else (), len(self.mistakes.lines)
-        part = self._resolve(slot, slot, {k: v for k, v in node.items() if k not in ignored})
+        node = {k: v for k, v in node.items() if k not in ignored}
+        part = self._resolve(slot, slot, self._located(slot, node) if slot == "data" else node)
         if part is None:
             return None
         special: Sequence[str] = ()
@@ -177,6 +179,26 @@ class Nodes:
             return None
         return Part(function, arguments) if function else None
 
+    def _located(self, key: str, value: Any) -> Any:
+        """The same, where a relative path of a stored configuration names what it named where the run was started."""
+        home = self.composed.started
+        if home is None or home == Path.cwd():
+            return value
+        if isinstance(value, dict):
+            return {k: self._located(f"{key}.{k}", v) for k, v in value.items()}
+        if not is_relative_path(key, value):
+            return value
+        if (home / value).exists():
+            return str(home / value)
+        if not Path(value).exists() and (key == "data.path" or self._is_of_pictures(key)):
+            where = f"there is no {value} in {Path.cwd()}, nor in {home}, where the run was started"
+            self.say(key, f"{where}; say where it is: {key}=...")
+        return value
+
+    def _is_of_pictures(self, key: str) -> bool:
+        """Whether a key is the root of pictures, which nobody downloads."""
+        return key == "data.root" and str(self.cfg["data"]["_target_"]).endswith(".image_folder")
+
     def _nested(self, key: str, slot: str, value: Any) -> Any:
         if isinstance(value, list):
             return [self._nested(f"{key}[{i}]", slot, v) for i, v in enumerate(value)]
@@ -190,6 +212,12 @@ class Nodes:
         for name, message in check_arguments(part.function, part.arguments, node=key).items():
             self.say(f"{key}.{name}", message)
         return part
+
+
+def is_relative_path(key: str, value: Any) -> bool:
+    """Whether a key holds a path, and this one begins in the current folder."""
+    known = isinstance(value, str) and _PATH.fullmatch(key)
+    return bool(known) and not (value.startswith("~") or Path(value).is_absolute())
 
 
 def _is_plateau(cls: type) -> bool:

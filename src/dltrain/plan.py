@@ -69,6 +69,16 @@ class Plan:
         """SHA-256 of each part of the data, worked out once: it reads every byte."""
         return fingerprint(self.data)
 
+    @property
+    def report_steps(self) -> int:
+        """Steps between reports."""
+        return max(1, round(self.settings.report_every * self.steps_per_epoch))
+
+    @property
+    def eval_steps(self) -> int:
+        """Steps between validations."""
+        return max(1, round(self.settings.eval_every * self.steps_per_epoch))
+
     @cached_property
     def text(self) -> str:
         """The configuration as config.yaml holds it."""

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from dltrain import __version__, build, config, runs
+from dltrain import __version__, build, config, reading, runs
 from dltrain.config import Composed
 from dltrain.errors import CheckpointError, ConfigError, DataError
+from dltrain.nodes import is_relative_path
 from dltrain.output import say
 from dltrain.plan import Plan
 from dltrain.reading import flat
 from dltrain.targets import did_you_mean
 
-FREE = (  # keys that may change: how long, where, and what is shown; not what is computed
+FREE = (  # keys that may change: how long, where, how, and what is shown; `facts` has those that change bits
     "trainer.epochs",
     "trainer.max_steps",
     "trainer.schedule_steps",
@@ -38,6 +39,7 @@ FREE = (  # keys that may change: how long, where, and what is shown; not what i
     "data.workers",
     "data.root",
     "data.path",
+    "data.test_path",
     "name",
     "runs_dir",
     "diagnose",
@@ -72,7 +74,10 @@ def stored(
         elif not plain:
             wrong.append(f"`{text}`: write key=value")
         else:
-            OmegaConf.update(composed.cfg, key, override.value())
+            value = override.value()
+            if composed.started not in (None, Path.cwd()) and is_relative_path(key, value):
+                value = str(Path.cwd() / value)  # where it is typed, not where the run was started
+            OmegaConf.update(composed.cfg, key, value)
     if wrong:
         raise ConfigError("\n".join(wrong))
     return replace(composed, overrides=tuple(overrides))
@@ -84,16 +89,26 @@ def digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def find(plan: Plan) -> Path | None:
-    """The run folder that `resume=...` means; None where `auto` finds none, and a new run should start."""
+def find(plan: Plan) -> list[Path]:
+    """The run folders that `resume=...` may mean: the one that was named; for `auto` those of the same configuration,
+    newest first, and what is passed over is said.
+    """
     if plan.resume != "auto":
-        return runs.find(plan.resume, plan.runs_dir)
-    wanted = digest(plan.config)
-    for folder in sorted((plan.runs_dir / plan.name).glob("*/"), key=lambda p: p.name, reverse=True):
-        file = folder / "environment.json"
-        if file.is_file() and runs.read_json(file).get("config_sha256") == wanted:
-            return folder
-    return None
+        return [runs.find(plan.resume, plan.runs_dir)]
+    wanted, found, place = digest(plan.config), [], plan.runs_dir / plan.name
+    folders = [p for p in place.iterdir() if p.is_dir() and not p.is_symlink()] if place.is_dir() else []
+    for folder in sorted(folders, key=lambda p: p.name, reverse=True):
+        environment, fault = reading.read_json(folder / "environment.json")
+        if fault or not isinstance(environment, dict | None):
+            passed_over(folder, fault or "environment.json is not that of a run")
+        elif environment and environment.get("config_sha256") == wanted:
+            found.append(folder)
+    return found
+
+
+def passed_over(folder: Path, why: str) -> None:
+    """Says that `resume=auto` leaves a folder alone."""
+    say(f"note: resume=auto passes over {folder}: {why}", error=True)
 
 
 def facts(plan: Plan) -> dict[str, Any]:
@@ -109,6 +124,9 @@ def facts(plan: Plan) -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "flush_denormal": plan.settings.flush_denormal,
+        "step": "plain or direct" if plan.step in ("plain", "direct") else plan.step,  # those two have the same bits
+        **({"report_every": plan.report_steps} if plan.step == "compiled" else {}),  # between which a program runs
     }
 
 
@@ -118,7 +136,7 @@ def compare(
     """Raises ConfigError for another configuration and DataError for other data than the checkpoint's; says on
     stderr what else differs. Then takes over its number of threads, unless the configuration gives one.
     """
-    for name in ("config", "data", "environment", "plan"):
+    for name in ("config", "data", "environment", "plan", "position"):
         if not isinstance(state.get(name), dict):
             raise CheckpointError(f"{where} is damaged: it has no {name}")
     then, now = flat(state["config"]), flat(plan.config)
@@ -128,6 +146,7 @@ def compare(
         head = f"{where} was made with another configuration; a run goes on as it began, or start a new one"
         raise ConfigError("\n".join([head, *refused]))
     _compare_schedules(state["plan"], plan)
+    _say_what_longer_means(state, plan)
     other = [name for name, value in fingerprint.items() if state["data"].get(name) != value]
     if other:
         text = f"the data changed since {where} was written: the {', '.join(other)} part{'s' * (len(other) > 1)} differ"
@@ -141,9 +160,20 @@ def compare(
     if plan.settings.threads is None and type(threads) is int and 0 < threads <= 1024:
         torch.set_num_threads(threads)
     before = state["environment"]
-    differs = [f"{k} {before.get(k)} then, {v} now" for k, v in facts(plan).items() if before.get(k) != v]
+    differs = [f"{k} {before[k]} then, {v} now" for k, v in facts(plan).items() if k in before and before[k] != v]
     if differs:
         say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
+
+
+def _say_what_longer_means(state: dict[str, Any], plan: Plan) -> None:
+    """A run validates at its end, also where one of more steps would not."""
+    end = state["plan"].get("total_steps")
+    if isinstance(end, int) and end == state["position"].get("step") < plan.total_steps and end % plan.eval_steps:
+        say(
+            f"note: at step {end:,} it ended with a validation that a longer run would not have made: the best epoch, "
+            "early stopping, a plateau and the log may differ from those of a run that was planned longer",
+            error=True,
+        )
 
 
 def _compare_schedules(before: dict[str, Any], plan: Plan) -> None:

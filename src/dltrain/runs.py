@@ -207,10 +207,8 @@ def _best(scope: Path) -> Path:
 
 def complete(folder: Path, steps: int = 0) -> bool:
     """Whether a run has ended by itself, with at least so many steps."""
-    file = folder / "summary.json"
-    summary = read_json(file) if file.is_file() else {}
-    status = summary.get("status") if isinstance(summary, dict) else None
-    done = summary.get("steps", 0) if isinstance(summary, dict) else 0
+    summary = reading.node(reading.read_json(folder / "summary.json")[0])  # a damaged one is written again
+    status, done = summary.get("status"), summary.get("steps", 0)
     return status == "early_stopped" or (status == "done" and isinstance(done, int) and done >= steps)
 
 

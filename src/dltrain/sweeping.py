@@ -44,7 +44,8 @@ def run(
     each = jobs(good, config_dir)
     if folder is None:
         folder = runs.create(Path(first.cfg.runs_dir), _name(first, good))
-        record = {"overrides": overrides, "config_dir": [str(Path(config_dir).resolve())] if config_dir else []}
+        own_groups = [str(Path(config_dir).resolve())] if config_dir else []
+        record = {"overrides": overrides, "config_dir": own_groups, "folder": str(Path.cwd())}
         runs.write_json(folder / "sweep.json", record)
     with runs.Lock(folder), stop_on_signal() as stop:
         sweep = _Sweep(folder, config_dir, list(allow), allow_changed_data, stop, words, stored)
@@ -112,10 +113,10 @@ def stored(folder: Path, typed: Sequence[str], config_dir: str | None) -> list[s
     overrides = record.get("overrides") if isinstance(record, dict) else None
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError(f"{folder / 'sweep.json'} is not the record of a sweep")
-    bad = [o for o in overrides if "hydra" in o or o.startswith("-") or has_interpolation(o) or plain(o) != o]
+    bad = [o for o in overrides if o.startswith("-") or has_interpolation(o) or plain(o) != o]
     if typed or bad:
         word = typed[0] if typed else bad[0]
-        raise ConfigError(f"`{word}`: a sweep goes on as it began, and without settings of Hydra's own")
+        raise ConfigError(f"`{word}`: a sweep goes on as it began")
     if record.get("config_dir") and not config_dir:  # a stranger's folder may not name one
         raise ConfigError("this sweep had config groups of its own: give their folder again, as --config-dir DIR")
     return overrides
@@ -155,7 +156,9 @@ class _Sweep:
             runs.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in typed))
         try:
             with runs.Lock(folder):
-                composed = replace(config.compose(typed, self.config_dir, sweep=True), stored=self.stored)
+                composed = config.compose(typed, self.config_dir, sweep=True)
+                if self.stored:
+                    composed = replace(composed, stored=True, started=config.started(self.folder / "sweep.json"))
                 plan = make_plan(composed, self.allow)
                 if not again or not (folder / "data.json").exists():
                     experiment.prepare(plan, folder, ["dltrain", *typed, *self.words])

@@ -1,0 +1,138 @@
+"""Whether and from where a run goes on: data found again, other runs passed over, what differs said."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from choices import NEEDS, OF_THE_USER, make_files
+
+from dltrain import config, reading, resuming
+from dltrain.plan import make_plan
+
+QUICK = ("trainer.epochs=1", "trainer.tensorboard=false", "trainer.threads=1", "data.batch_size=8")
+LONGER = ("trainer.epochs=2", "trainer.schedule_steps=3")
+TABLE = ("data=table", *OF_THE_USER["table"])
+
+
+@pytest.fixture
+def at_home(dltrain, tmp_path, monkeypatch):
+    """Types a command in the folder `home`, where the user's files are."""
+    home = tmp_path / "home"
+    home.mkdir()
+    make_files(home)
+    (home / "test.csv").write_text((home / "t.csv").read_text()[:200].rpartition("\n")[0] + "\n")
+    with open(home / "rows_for_choices.py", "a") as file:
+        file.write(
+            "class File(Rows):\n    def __init__(self, csv_file):\n        super().__init__(); open(csv_file).close()\n"
+        )
+    monkeypatch.syspath_prepend(home)
+
+    def run(*words):
+        with monkeypatch.context() as patch:
+            patch.chdir(home)
+            return dltrain(*words)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        TABLE,
+        (*TABLE, "data.test_path=test.csv"),
+        ("data=image_folder", *NEEDS["data=image_folder"]),
+        ("data=dataset", "data.dataset._target_=rows_for_choices.File", "+data.dataset.csv_file=t.csv"),
+    ],
+    ids=["path", "test_path", "root", "of an own Dataset"],
+)
+def test_relative_paths_mean_what_they_meant_where_the_run_was_started(at_home, dltrain, tmp_path, words):
+    allow = ["--allow", "rows_for_choices"]
+    code, _, err = at_home(*words, *QUICK, *allow, "model.widths=[4]")
+    assert code == 0, err
+    (folder,) = tmp_path.glob("home/runs/*/*")
+    for command in (["eval", str(folder)], ["resume", str(folder), *LONGER]):
+        code, _, err = dltrain(*command, *allow)
+        assert code == 0, err
+    assert reading.read(folder).steps > 3
+
+
+def test_data_that_moved_are_asked_for_with_both_folders_and_the_override(at_home, dltrain, tmp_path, monkeypatch):
+    assert at_home(*TABLE, *QUICK)[0] == 0
+    (folder,) = tmp_path.glob("home/runs/*/*")
+    (tmp_path / "home" / "t.csv").rename(tmp_path / "moved.csv")
+    where = f"there is no t.csv in {tmp_path}, nor in {tmp_path / 'home'}, where the run was started"
+    for command in (["eval"], ["doctor"], ["resume", *LONGER]):
+        code, _, err = dltrain(*command[:1], str(folder), *command[1:])
+        assert (code, f"data.path: {where}; say where it is: data.path=" in err) == (2, True), err
+    shutil.copy(tmp_path / "moved.csv", tmp_path / "t.csv")  # the folder as a whole may have moved
+    assert dltrain("eval", str(folder))[0] == 0
+    assert dltrain("resume", str(folder), *LONGER, "data.path=moved.csv")[0] == 0
+    (tmp_path / "t.csv").unlink()
+    (tmp_path / "third").mkdir()
+    monkeypatch.chdir(tmp_path / "third")
+    code, _, err = dltrain("eval", str(folder))
+    assert code == 0, err
+
+
+def test_a_sweep_goes_on_in_another_folder(at_home, dltrain, tmp_path):
+    assert at_home("-m", *TABLE, *QUICK, "model.widths=[4],[5]", "name=hydra_of_lerna")[0] == 0
+    (sweep,) = tmp_path.glob("home/runs/hydra_of_lerna/*")
+    shutil.rmtree(sweep / "1")
+    code, _, err = dltrain("resume", str(sweep))
+    assert code == 0, err
+    assert reading.read(sweep / "1").status == "done"
+
+
+def test_auto_passes_over_what_is_no_run_of_its_own(dltrain, tmp_path):
+    words = ("data=iris", *QUICK, "model.widths=[4]", "name=mine", "resume=auto")
+    mine = tmp_path / "runs" / "mine"
+    for name, content in (
+        ("99990101-000000-aaaa", "[1, 2]"),
+        ("99990101-000000-bbbb", "{"),
+        ("99990101-000000-cccc", ""),
+    ):
+        (mine / name).mkdir(parents=True)
+        (mine / name / "environment.json").write_text(content)
+    (mine / "99990101-000000-dddd" / "environment.json").mkdir(parents=True)
+    (mine / "notes").mkdir()
+    code, _, err = dltrain(*words)
+    assert code == 0, err
+    assert err.count("note: resume=auto passes over") == 4
+    (folder,) = (p for p in mine.iterdir() if p.name.startswith("20"))
+    code, out, _ = dltrain(*words)
+    assert (code, "is complete; nothing to resume" in out) == (0, True)
+    (folder / "summary.json").write_text('{"status": ')  # damaged: it is made again
+    code, _, err = dltrain(*words)
+    assert code == 0, err
+    assert reading.read(folder).status == "done"
+    for checkpoint in folder.glob("checkpoints/step-*"):
+        (checkpoint / "state.json").write_text("{}")
+    (folder / "summary.json").unlink()
+    code, _, err = dltrain(*words)
+    assert code == 0, err
+    assert "note: resume=auto passes over" in err
+    assert len([p for p in mine.iterdir() if p.name.startswith("20")]) == 2
+
+
+def test_what_may_change_and_changes_bits_is_said(dltrain, tmp_path):
+    words = ("data=iris", *QUICK, "model.widths=[4]", "trainer.max_time=1e-9")
+    assert dltrain(*words)[0] == 138
+    (folder,) = tmp_path.glob("runs/*/*")
+    again = ("resume", str(folder), "trainer.max_time=1e-9")
+    assert "the bits may differ" not in dltrain(*again, "trainer.step=plain")[2]  # as the direct one has them
+    _, _, err = dltrain(*again, "trainer.flush_denormal=false")
+    assert "note: the bits may differ from an uninterrupted run: flush_denormal True then, False now" in err
+    state = json.loads((next(folder.glob("checkpoints/step-*")) / "state.json").read_text())
+    environment = dict(dict(state["dict"])["environment"]["dict"])
+    assert environment["step"] == "plain or direct"
+    plan = make_plan(config.compose(["data=iris"]))
+    assert resuming.facts(replace(plan, step="compiled")).items() > {"step": "compiled", "report_every": 7}.items()
+
+
+def test_a_run_that_ended_between_two_validations_is_not_the_beginning_of_a_longer_one(dltrain, tmp_path):
+    words = ("data=iris", *QUICK, "model.widths=[4]", "scheduler=constant", "trainer.eval_every=2")
+    for epochs, longer, said in (("2", "4", False), ("3", "4", True), ("1.5", "4", True)):
+        assert dltrain(*words, f"trainer.epochs={epochs}")[0] == 0
+        code, _, err = dltrain("resume", "last", f"trainer.epochs={longer}")
+        assert (code, "it ended with a validation that a longer run would not have made" in err) == (0, said), err
