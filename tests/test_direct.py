@@ -231,9 +231,15 @@ def test_what_others_put_in_place_is_taken_in(name):
     assert ends[0] == ends[1]
 
 
+def _unfit(net):
+    net[1].running_mean = torch.zeros(2)
+    return net
+
+
 REFUSED = {
     "Conv2d": nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)),
-    "Flatten": nn.Sequential(nn.Linear(4, 2)),
+    "Flatten": nn.Sequential(nn.Flatten(0), nn.Linear(4, 2)),
+    "running statistics": _unfit(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))),
     "in place": nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.ReLU(inplace=True), nn.Linear(2, 2)),
     "BatchNorm1d": nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.BatchNorm1d(2, momentum=None)),
     "LayerNorm": nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.LayerNorm(2, bias=False)),

@@ -14,7 +14,7 @@ a small net is most of a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain import direct_losses, models
+from dltrain import direct_losses, hands, models
 
 _aten = torch.ops.aten
 _F, _Back = Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]
@@ -44,8 +44,14 @@ class Net:
                 layer.work_in_place()
         self._forward = [layer.forward for layer in self.layers]
         self._backward = [layer.backward for layer in reversed(self.layers[lowest:])]
-        low = precision == "bf16"
+        low, self._wants_rows = precision == "bf16", not _flattens(modules)
         self._loss, self._soft = direct_losses.of(loss, low=low), direct_losses.Autograd(loss, low=low)
+
+    def why_not(self, x: Tensor, y: Tensor) -> str | None:
+        """Why it can't take such a batch, in a few words; None where it can."""
+        if self._wants_rows and x.ndim != 2:
+            return f"inputs have {x.ndim} axes, and no Flatten stands before the first Linear"
+        return "a batch wants gradients of its own" if x.requires_grad or y.requires_grad else None
 
     def gradients(self, x: Tensor, y: Tensor, scale: Tensor, *, add: bool = False) -> Tensor:
         """Leaves the gradients of scale * loss in the parameters' `.grad`, or adds them; returns the mean loss.
@@ -74,8 +80,9 @@ class Linear:
     def __init__(self, module: nn.Linear) -> None:
         self.weight, self.bias = module.weight, module.bias
         self.transposed = module.weight.detach().t()
-        self.z = self.transposed.new_empty(0, module.out_features)  # kept, since a new one costs as much as a product
-        self.below = self.transposed.new_empty(0, module.in_features)
+        wide, high = self.transposed.shape
+        self.z = self.transposed.new_empty(0, high)  # kept, since a new one costs as much as a product
+        self.below = self.transposed.new_empty(0, wide)
 
     def forward(self, a: Tensor) -> Tensor:
         self.a = a
@@ -103,8 +110,8 @@ class LowLinear:
         self.weight, self.bias = module.weight, module.bias
         self.low, self.gradient = (torch.empty_like(self.weight, dtype=torch.bfloat16).detach() for _ in range(2))
         self.transposed = self.low.t()
-        self.z = self.low.new_empty(0, module.out_features)
-        self.below = self.low.new_empty(0, module.in_features)
+        wide, high = self.transposed.shape
+        self.z, self.below = self.low.new_empty(0, high), self.low.new_empty(0, wide)
 
     def forward(self, a: Tensor) -> Tensor:
         self.a, self.given = a.to(torch.bfloat16), a.dtype
@@ -200,10 +207,12 @@ class BatchNorm:
     """Each feature normalised over the batch, then scaled and shifted."""
 
     def __init__(self, module: nn.BatchNorm1d) -> None:
-        self.module = module
+        self.module, self.features = module, len(module.weight)
 
     def forward(self, z: Tensor) -> Tensor:
         m, self.z = self.module, z
+        if z.shape[1] != self.features:
+            m(z)  # says what does not fit, which the kernel would not notice
         if m.training:
             F._verify_batch_size(list(z.shape))  # one sample has no variance
             m.num_batches_tracked.add_(1)
@@ -271,6 +280,11 @@ _LAYERS: dict[type, Any] = {
     nn.BatchNorm1d: BatchNorm,
     nn.LayerNorm: LayerNorm,
 }
+_TENSORS: dict[type, set[str]] = {
+    nn.Linear: {"weight", "bias"},
+    nn.BatchNorm1d: {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"},
+    nn.LayerNorm: {"weight", "bias"},
+}
 _FRESH = (Linear, LowLinear, BatchNorm, LayerNorm)  # what they hand on, up or down, they do not read again
 _IN: dict[str, dict[type, Any]] = {"fp32": {}, "bf16": {nn.Linear: LowLinear}}  # in place of those above
 
@@ -285,23 +299,29 @@ def _modules(model: nn.Module) -> list[nn.Module]:
 
 
 def why_not(
-    model: nn.Module, loss: nn.Module, optimizer: Optimizer, *, precision: str, device: torch.device
+    model: nn.Module,
+    loss: nn.Module,
+    optimizer: Optimizer,
+    *,
+    precision: str,
+    device: torch.device,
+    in_shape: Sequence[int] | None = None,
 ) -> str | None:
-    """Why the direct step can't train this net, in a few words; None where it can."""
+    """Why the direct step can't train this net, in a few words; None where it can.
+
+    in_shape: of one sample, where it is known.
+    """
     if precision not in _IN:
         return f"the direct step does not know {precision}"
     if device.type != "cpu":
         return f"the direct step is for CPUs, not {device.type}"
     if isinstance(optimizer, LBFGS):
         return "L-BFGS takes many gradients a step"
-    if any(True for _ in loss.parameters()):
-        return "the loss has parameters"
-    return _unknown(model)
+    return direct_losses.why_not(loss) or _unknown(model, in_shape) or hands.why_not(model)
 
 
-def _unknown(model: nn.Module) -> str | None:
+def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
     modules = _modules(model)
-    parameters = list(model.parameters())
     for m in modules:
         if type(m) not in _LAYERS and type(m) is not nn.Identity:
             return f"the direct step does not know {type(m).__name__}"
@@ -311,23 +331,39 @@ def _unknown(model: nn.Module) -> str | None:
             return f"{type(m).__name__} works in place"
         if isinstance(m, nn.Dropout) and m.p == 1:
             return "Dropout drops everything"
-        if isinstance(m, nn.BatchNorm1d) and not (m.affine and m.track_running_stats and m.momentum is not None):
+        if isinstance(m, nn.BatchNorm1d) and not (m.track_running_stats and m.momentum is not None and _whole(m)):
             return "a BatchNorm1d lacks weights, running statistics or a momentum"
-        if isinstance(m, nn.LayerNorm) and (m.bias is None or len(m.normalized_shape) != 1):
+        if isinstance(m, nn.LayerNorm) and not (len(m.normalized_shape) == 1 and _whole(m)):
             return "a LayerNorm lacks weight or bias, or has several axes"
-    dense = next((m for m in modules if isinstance(m, (nn.Linear, nn.Flatten))), None)
-    if not isinstance(dense, nn.Flatten):
+        known = _TENSORS.get(type(m), set())
+        if m._modules or not {n for n, t in (m._parameters | m._buffers).items() if t is not None} <= known:
+            return f"a {type(m).__name__} has been given parts of its own"
+        if isinstance(m, nn.Linear) and not _usual(m):
+            return "a Linear has no weight matrix, or a bias that does not fit it"
+    if not _flattens(modules) and in_shape is not None and len(in_shape) != 1:
         return "no Flatten stands before its first Linear"
+    parameters = list(model.parameters())
     if len(parameters) != sum(1 for m in modules for _ in m.parameters()):
         return "modules share parameters"
-    if not parameters or not all(p.requires_grad for p in parameters):
-        return "some parameters are not trained"
-    if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
-        return "parameters are of several types"
-    if any(_hooked(m) for m in model.modules()) or model._compiled_call_impl is not None:
-        return "the model has hooks, or is compiled"
+    if any(p.dtype not in (torch.float32, torch.float64) for p in parameters):
+        return "the direct step does not know parameters of such a type"
+    if any("forward" in vars(m) or m._compiled_call_impl is not None for m in model.modules()):
+        return "the model is compiled, or has a forward of its own"
     return None
 
 
-def _hooked(m: nn.Module) -> bool:
-    return bool(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
+def _flattens(modules: list[nn.Module]) -> bool:
+    """Whether samples are rows when they come to the first product."""
+    return isinstance(next((m for m in modules if isinstance(m, (nn.Linear, nn.Flatten))), None), nn.Flatten)
+
+
+def _whole(m: nn.Module) -> bool:
+    """Whether a norm has all of its tensors, and they fit one another: the kernel of one does not ask."""
+    tensors = {name: t for name, t in (m._parameters | m._buffers).items() if t is not None}
+    counted = {(t.shape, t.dtype, t.device) for name, t in tensors.items() if name != "num_batches_tracked"}
+    return tensors.keys() == _TENSORS[type(m)] and len(counted) == 1
+
+
+def _usual(m: nn.Linear) -> bool:
+    weight, bias = m._parameters.get("weight"), m._parameters.get("bias")
+    return weight is not None and weight.ndim == 2 and (bias is None or bias.shape == weight.shape[:1])

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dltrain import losses
+from dltrain import hands, losses
 
 _aten = torch.ops.aten
 
@@ -266,3 +266,17 @@ def of(module: nn.Module, *, low: bool = False) -> Any:
         return Autograd(module, low=low)
     loss = _LOSSES[type(module)](module)
     return Low(loss) if low else loss
+
+
+def why_not(loss: nn.Module) -> str | None:
+    """Why a loss must be left to autograd together with the net, in a few words; None where it need not.
+
+    Only losses of torch and of this package are sure to look at nothing but outputs and targets.
+    """
+    if any(True for _ in loss.parameters()) or any(b.requires_grad for b in loss.buffers()):
+        return "the loss has parameters"
+    if type(loss).__module__ not in (losses.__name__, nn.modules.loss.__name__):
+        return f"the direct step does not know the loss {type(loss).__name__}"
+    if hands.hooked(loss) or "forward" in vars(loss) or loss._compiled_call_impl is not None:
+        return "the loss has hooks, is compiled, or has a forward of its own"
+    return None

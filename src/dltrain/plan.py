@@ -156,7 +156,7 @@ class _Planner:
         self._augmentation(regular, data, loss, outputs)
         monitor, mode = self._monitors(data, regular, parts["scheduler"])
         rows, model = self._model(parts["model"], data, outputs, batch_size)
-        step, why_plain = self._step(settings, model, loss, optimizer)
+        step, why_plain = self._step(settings, data, model, loss, optimizer)
         per_epoch, total = _steps(data, settings, batch_size)
         planned = (settings.schedule_steps if settings else None) or total
         made = self._scheduler(parts["scheduler"], optimizer, steps=planned, per_epoch=per_epoch, monitor=monitor)
@@ -319,10 +319,15 @@ class _Planner:
         return rows, model
 
     def _step(
-        self, settings: Settings | None, model: nn.Module | None, loss: nn.Module | None, optimizer: Optimizer | None
+        self,
+        settings: Settings | None,
+        data: Data | None,
+        model: nn.Module | None,
+        loss: nn.Module | None,
+        optimizer: Optimizer | None,
     ) -> tuple[Any, str | None]:
         """Which step it is, and why it is the plain one."""
-        if settings is None or model is None or loss is None or optimizer is None:
+        if settings is None or data is None or model is None or loss is None or optimizer is None:
             return "plain", None
         facts = {"precision": settings.precision, "device": pick_device(settings.device)}
         wanted = settings.step
@@ -334,12 +339,13 @@ class _Planner:
             if why := "trainer.compile=true" if settings.compile else compiled.why_not(model, optimizer, **facts):
                 self.say("trainer.step", f"{why}; use auto")
             elif compiled.has_compiler():
-                if not direct.why_not(model, loss, optimizer, **facts):
+                if not direct.why_not(model, loss, optimizer, **facts, in_shape=data.in_shape):
                     self.notes.append("this net can take the direct step, with nothing to compile: step=auto")
                 return "compiled", None
             else:
                 self.notes.append("trainer.step=compiled needs a C++ compiler, and there is none (apt install g++)")
-        why = "trainer.compile=true" if settings.compile else direct.why_not(model, loss, optimizer, **facts)
+        why = direct.why_not(model, loss, optimizer, **facts, in_shape=data.in_shape)
+        why = "trainer.compile=true" if settings.compile else why
         if why and wanted == "direct":
             self.say("trainer.step", f"{why}; use auto or plain")
         if wanted == "plain":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain import compiled, direct, graph, lbfgs, nonfinite
+from dltrain import compiled, direct, graph, hands, lbfgs, nonfinite
 from dltrain.errors import CheckpointError
 from dltrain.flat import Flat
 from dltrain.records import Meter, Record
@@ -53,13 +54,36 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+class _Fixed:
+    """An attribute that is set once: a step in the middle of training could not take another."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, trainer: Any, owner: type | None = None) -> Any:
+        return self if trainer is None else trainer.__dict__[self.name]
+
+    def __set__(self, trainer: Any, value: Any) -> None:
+        if self.name in trainer.__dict__:
+            raise AttributeError(f"trainer.{self.name} can't be changed; make a new Trainer with it")
+        trainer.__dict__[self.name] = value
+
+
 class Trainer:
     """A model, a loss and an optimizer, and how they make a step.
 
     Four seams act inside the step: `transform(x, y, index, epoch)` on each batch, the `penalty` added to the loss,
     clipping, and `constraint()` after the update. `schedule` sets the learning rate before it; `ema` averages the
     weights after it, and then stands for the model in validation.
+
+    `step_kind` says which step is taken, and `why_plain` why it is the plain one. At each `fit`, after each record and
+    at each `step` by hand the trainer sees model, optimizer and its own attributes as they are then, and puts model
+    and loss in train mode, all of their modules: to freeze running statistics, give the module a `train` of its own.
+    What only autograd can serve, such as a hook or a frozen layer, the plain step takes over, and a warning says so.
+    Parameters lie in memory of the trainer's own, unless the step is plain.
     """
+
+    device, precision, accumulate = _Fixed(), _Fixed(), _Fixed()
 
     def __init__(
         self,
@@ -89,14 +113,6 @@ class Trainer:
         self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.transform, self.penalty, self.constraint = transform, penalty, constraint
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        held = {*map(id, self.parameters)}
-        if idle := [name for name, p in loss.named_parameters() if p.requires_grad and id(p) not in held]:
-            names = ", ".join(idle[:3])
-            raise ValueError(
-                f"the loss has parameters that the optimizer does not ({names}): give it both, "
-                "[*model.parameters(), *loss.parameters()], or freeze them"
-            )
         self.device = torch.device(device) if device else self.parameters[0].device
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
@@ -105,22 +121,39 @@ class Trainer:
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self.rows: list[int] = []  # of each of them
         self._norm: Tensor | float | None = None  # of the last gradient, where `.grad` does not tell
-        self._ones = torch.ones((), dtype=self.parameters[0].dtype, device=self.device)
+        self._wanted = step
         self._flat: Flat | None = None
         self._net: direct.Net | None = None
         self._program: compiled.Program | None = None
         self._graph: graph.Graph | None = None
         self._sizes: list[int] = []  # of the batches that program and graph are for; of the first step if nobody says
-        if kinds := self._kinds(step):
-            self._flat = Flat(optimizer, exact=kinds == {"direct"})
-            if "direct" in kinds:
-                self._net = direct.Net(model, loss, precision=precision)
-            if "compiled" in kinds:
-                self._program = self._compile()
-            if "graph" in kinds:
-                self._graph = graph.Graph(self)
-        self._mode = torch.inference_mode(self._net is not None)
-        self.guard = nonfinite.Guard(self)
+        self._why: str | None = None  # it is not the step that was wanted
+        self._seen: list[Any] = []  # what a quick step rests on
+        self._watchful = self._handed = False  # somebody else's code runs between steps, or is handed to `fit`
+        self._guarded: tuple[Any, ...] = ()
+        self._choose()
+        if self._why and step in ("direct", "compiled", "graph"):
+            raise ValueError(f"step={step}: {self._why}; use auto or plain")
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The optimizer's, in its order."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    @property
+    def step_kind(self) -> Step:
+        """The step that is taken now: plain, direct, compiled or graph."""
+        made = {"graph": self._graph, "compiled": self._program, "direct": self._net}
+        return next((kind for kind, step in made.items() if step is not None), "plain")
+
+    @property
+    def why_plain(self) -> str | None:
+        """Why the step is the plain one, in a few words; None where it is not."""
+        return self._why if self.step_kind == "plain" else None
+
+    def __repr__(self) -> str:
+        parts = ", ".join(type(part).__name__ for part in (self.model, self.loss, self.optimizer))
+        return f"Trainer({parts}): {self.step_kind} step{f', since {self._why}' if self._why else ''}"
 
     # -- the step ----------------------------------------------------------------------------------------------
 
@@ -131,6 +164,14 @@ class Trainer:
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
+        self._look()
+        loss = self._step(batches, epoch)
+        self._let_go()
+        return loss
+
+    def _step(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
+        if self._program is not None and self._watchful:
+            self._look()
         if self._program is not None and self._fits(batches):
             return self._steps([batches], epoch)[0]
         return self._single(batches, epoch)
@@ -144,13 +185,15 @@ class Trainer:
     def _single(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
         if self.schedule is not None:
             self.schedule.set(self.steps)
+        if self._watchful:
+            self._look()
         with self._mode:
             if self._graph is not None and self._fits(batches):
                 self.guard.remember(batches, epoch)
                 loss, self._norm = self._graph([self._transformed(*batch, epoch) for batch in batches])
             else:
                 loss = self._update(batches, epoch)
-            self._after_update()
+        self._after_update()
         self.steps += 1
         self.losses.append(loss)
         self.rows.append(_rows(batches))
@@ -172,27 +215,12 @@ class Trainer:
         # What was left out is made once more without the program: the bad step then says what was wrong with it.
         return torch.stack([*losses[:good], *(self._single(group, epoch) for group in groups[good:])])
 
+    @torch.no_grad()
     def _after_update(self) -> None:
         if self.constraint is not None:
             self.constraint()
         if self.ema is not None:
             self.ema.update()
-
-    def _kinds(self, step: Step) -> set[str]:
-        """Which quick steps there are. Beside a program or a graph the direct one makes what is left over."""
-        if step == "plain":
-            return set()
-        facts = {"precision": self.precision, "device": self.device}
-        why = {"direct": direct.why_not(self.model, self.loss, self.optimizer, **facts)}
-        if step == "compiled":
-            why[step] = compiled.why_not(self.model, self.optimizer, **facts)
-        if step == "graph":
-            why = {step: graph.why_not(self.model, self.optimizer, **facts)}
-        if {*map(id, self.parameters)} != {*map(id, self.model.parameters())}:
-            why = {kind: reason or "the optimizer has other parameters than the model" for kind, reason in why.items()}
-        if reason := why.get(step):
-            raise ValueError(f"step={step}: {reason}; use auto or plain")
-        return {kind for kind, reason in why.items() if not reason}
 
     def _compile(self) -> compiled.Program:
         clipping = {"clip_value": self.clip_value, "clip_norm": self.clip_norm}
@@ -212,8 +240,9 @@ class Trainer:
         elif self._flat is not None:
             self._flat.step()
         else:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            with torch.inference_mode(False):  # where a transform has made the plain step of another
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
         return loss
 
     def _gradients(
@@ -235,21 +264,18 @@ class Trainer:
 
         batches: (x, y, index) each, or, without an epoch, (x, y) as the transform has left them.
         """
-        if net is None:
-            self._zero_gradients()
         samples, mean = sum(len(batch[0]) for batch in batches) if len(batches) > 1 else 0, None
         for i, batch in enumerate(batches):
             x, y = batch if epoch is None else self._transformed(*batch, epoch)
             share, first = len(x) / samples if samples else 1.0, i == 0
+            if first and self._watchful and epoch is not None:
+                self._look()  # the transform may have run the model
+                net = net and self._net
+            if net is not None and (why := net.why_not(x, y)):
+                net = self._give_way(why)
             loss = self._plain(x, y, share, first=first) if net is None else self._direct(net, x, y, share, first=first)
             mean = loss if mean is None else mean + loss
         return mean
-
-    def _attach(self) -> None:
-        if self._flat is not None:
-            self._flat.attach()
-        if self._graph is not None:
-            self._graph.forget()
 
     def _zero_gradients(self) -> None:
         if self._flat is None:
@@ -258,10 +284,16 @@ class Trainer:
             torch._foreach_zero_(self._flat.gradients)
 
     def _transformed(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        return (x, y) if self.transform is None else self.transform(x, y, index, epoch)
+        if self.transform is None:
+            return x, y
+        with torch.inference_mode(False):  # what it keeps must be of use outside, too
+            return self.transform(x, y, index, epoch)
 
+    @torch.inference_mode(False)
     def _plain(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
         """Adds the gradient of share * loss by autograd, and with the first batch that of the penalty."""
+        if first:
+            self._zero_gradients()
         with self._autocast():
             loss = self.loss(self.model(x), y)
         if share < 1:
@@ -289,6 +321,106 @@ class Trainer:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    # -- which step it is ------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Sees model, loss, optimizer and seams as they are now, and lets model and loss train."""
+        seams = (self.transform, self.constraint, self.schedule, self.penalty, self.ema)
+        self._watchful = self._handed or not (all(map(hands.ours, seams)) and hands.keeps_memory(self.optimizer))
+        if self._flat is None or not hands.same(self._seen, self._footprint()):
+            self.model.train()
+            self.loss.train()
+            if self._flat is None or not hands.same(self._seen, self._footprint()):
+                self._choose()
+                return
+        if not self._flat.intact():
+            if hands.scattered(self.parameters):
+                self._choose()
+            else:
+                self._attach()
+
+    def _let_go(self) -> None:
+        """To be called where others come next: what the steps themselves have changed in a module is no news."""
+        if self._program is not None or self._graph is not None:
+            self._seen = self._footprint()
+
+    def _footprint(self) -> list[Any]:
+        penalty, moving = self.penalty, getattr(self.schedule, "moves_momentum", None)
+        factors = (getattr(penalty, "l1", None), getattr(penalty, "l2", None))
+        return hands.footprint(
+            self.model, self.loss, self.optimizer, penalty, *factors, self.clip_norm, self.clip_value, moving
+        )
+
+    @torch.inference_mode(False)
+    def _attach(self) -> None:
+        self._flat.attach()
+        if self._graph is not None:
+            self._graph.forget()
+
+    @torch.inference_mode(False)
+    def _choose(self) -> None:
+        """Takes the step that was wanted, or the quickest, where it serves all that there is; else the plain one."""
+        held = {*map(id, self.parameters)}
+        if idle := [name for name, p in self.loss.named_parameters() if p.requires_grad and id(p) not in held]:
+            names = ", ".join(idle[:3])
+            raise ValueError(
+                f"the loss has parameters that the optimizer does not ({names}): give it both, "
+                "[*model.parameters(), *loss.parameters()], or freeze them"
+            )
+        before, reasons = self.step_kind, self._reasons()
+        kinds = {kind for kind, reason in reasons.items() if not reason}
+        self._why = "step=plain" if self._wanted == "plain" else reasons.get(self._wanted, reasons.get("direct"))
+        self._net = self._program = self._graph = None
+        if not kinds:
+            self._flat = None
+        elif self._flat is not None and self._flat.is_for(self.optimizer, exact=kinds == {"direct"}):
+            self._flat.attach()
+        else:
+            self._flat = Flat(self.optimizer, exact=kinds == {"direct"})
+        if "direct" in kinds:
+            self._net = direct.Net(self.model, self.loss, precision=self.precision)
+            self._ones = torch.ones((), dtype=self._flat.rows[0].data.dtype)
+        if "compiled" in kinds:
+            self._program = self._compile()
+        if "graph" in kinds:
+            self._graph = graph.Graph(self)
+            self._ones = torch.ones((), dtype=self._flat.rows[0].data.dtype, device=self.device)
+        self._mode = torch.inference_mode(self._net is not None)
+        self._seen = self._footprint() if kinds else []
+        if self._guarded != (guarded := (self.optimizer, self._graph is not None)):
+            if self._guarded:
+                self.guard.ask()
+            self.guard, self._guarded = nonfinite.Guard(self), guarded
+        if before not in ("plain", self.step_kind) and self.step_kind != self._wanted:
+            self._say_change(before)
+
+    def _give_way(self, why: str) -> None:
+        """The plain step from here on, in the middle of one: a batch is not for the direct one."""
+        before, self._why, self._net, self._mode = self.step_kind, why, None, torch.inference_mode(False)
+        self._say_change(before)
+
+    def _say_change(self, before: str) -> None:
+        warnings.warn(f"the {before} step gives way to the {self.step_kind} one: {self._why}", stacklevel=4)
+
+    def _reasons(self) -> dict[str, str | None]:
+        """The quick steps, and why not. Beside a program or a graph the direct one makes what is left over."""
+        if self._wanted == "plain":
+            return {}
+        facts = {"precision": self.precision, "device": self.device}
+        why = {"direct": direct.why_not(self.model, self.loss, self.optimizer, **facts)}
+        if self._wanted == "compiled":
+            why["compiled"] = compiled.why_not(self.model, self.optimizer, **facts)
+        if self._wanted == "graph":
+            why = {"graph": graph.why_not(self.model, self.optimizer, **facts)}
+        common = None
+        if {*map(id, self.parameters)} != {*map(id, self.model.parameters())}:
+            common = "the optimizer has other parameters than the model"
+        elif self.penalty is not None and not hands.is_on_all(self.penalty, self.model):
+            common = "the penalty is not on all weights, or not of dltrain"
+        elif any(map(hands.hooked, self.loss.modules())):
+            common = "the loss has hooks"
+        return {kind: reason or common for kind, reason in why.items()}
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -318,18 +450,28 @@ class Trainer:
         total = steps if steps is not None else round((epochs or 1) * per_epoch)
         report_every, eval_every = report_every or per_epoch, eval_every or per_epoch
         meter = Meter(self)
-        self._attach()
+        self._handed = not all(map(hands.ours, (train, progress, save, stop)))
         at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
         self._sizes = [train.batch_size] * self.accumulate
         if older := len(self.losses) - len(self.rows):  # of a checkpoint that does not know them
             of_epoch, of_step = min(train.samples, batches * train.batch_size), sum(self._sizes)
             before = range(self.steps - older, self.steps)
             self.rows = [min(of_step, of_epoch - n % per_epoch * of_step) for n in before]
-        if self._program and self.constraint is None and self.ema is None and (size := train.batch_bytes):
-            row = min(whole, report_every, eval_every)
-            at_once = self._program.steps_at_once(row, sizes=self._sizes, batch_bytes=size)
-        self.model.train()
-        self.loss.train()
+        if self._flat is not None and self.step_kind == "plain":  # it was some batch that the direct step did not take
+            self._seen = []
+        if self._graph is not None:
+            self._graph.forget()
+
+        def look() -> None:
+            """Takes in what others have done, and how many steps are one program from here on."""
+            nonlocal at_once
+            self._look()
+            alone = self.constraint is None and self.ema is None and hands.ours(self.transform)
+            if self._program and alone and (size := train.batch_bytes):
+                row = min(whole, report_every, eval_every)
+                at_once = self._program.steps_at_once(row, sizes=self._sizes, batch_bytes=size)
+            else:
+                at_once = 1
 
         def due() -> bool:
             n = self.steps
@@ -342,6 +484,7 @@ class Trainer:
             return at_once if fit_in and all(n // k == last // k for k in (report_every, eval_every)) else 1
 
         def report() -> Iterator[Record]:
+            self._let_go()
             metrics, last, record = {}, self.steps == total, None
             if self.steps % eval_every == 0 or last:
                 metrics = meter.paused(lambda: self._validate(validate))
@@ -356,8 +499,10 @@ class Trainer:
                 save()
 
         try:
+            look()
             if self.pending:
                 yield from report()
+                look()
             while self.steps < total and not stop():
                 epoch, done = divmod(self.steps, per_epoch)
                 start = done * self.accumulate
@@ -371,7 +516,7 @@ class Trainer:
                             [group[i : i + self.accumulate] for i in range(0, len(group), self.accumulate)], epoch
                         )
                     else:
-                        self.step(group, epoch)
+                        self._step(group, epoch)
                     self.pending = due()
                     del group  # the next batch is gathered into its memory, which is in the cache
                     if progress is not None:
@@ -379,6 +524,7 @@ class Trainer:
                             progress()
                     if self.pending:
                         yield from report()
+                        look()
                     elif save is not None:
                         save()
         except Stopped:
@@ -432,7 +578,6 @@ class Trainer:
         if state["loss"]:
             self.loss.load_state_dict(state["loss"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._attach()
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         self.losses = list(state["losses"].to(self.device))

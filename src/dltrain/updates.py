@@ -13,20 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from dltrain.flat import Row
+from dltrain import hands
+from dltrain.flat import Row, is_uniform, state_names
 
 
 def state(row: Row) -> dict[str, Tensor]:
     """What an update of a row starts from: weights w, gradient g, and the optimizer's state by its names."""
-    _, names = _UPDATES[type(row.optimizer)]
-    kept = {name: row.counter() if name == "step" else row.buffer(name) for name in names(row.group)}
+    names = state_names(row.optimizer, row.group)
+    kept = {name: row.counters() if name == "step" else row.buffer(name) for name in names}
     return {"w": row.data, "g": row.grad, **kept}
 
 
 def updated(old: dict[str, Tensor], rates: dict[str, Tensor], row: Row, finite: Tensor) -> dict[str, Tensor]:
     """The state after an update, or, where `finite` is false, the old one; nothing is changed in place."""
-    update, _ = _UPDATES[type(row.optimizer)]
-    new = {"g": old["g"], **update(old, rates, row.group)}
+    new = {"g": old["g"], **_UPDATES[type(row.optimizer)](old, rates, row.group)}
     return {name: torch.where(finite, new[name], value) for name, value in old.items()}
 
 
@@ -47,9 +47,11 @@ def why_not(model: nn.Module, optimizer: Optimizer, *, step: str, precision: str
             return f"the {step} step knows the optimizer's usual form only"
     if precision == "fp16":
         return f"the {step} step does not scale losses, as fp16 needs"
-    if not all(p.requires_grad for p in model.parameters()):
-        return "some parameters are not trained"
-    return None
+    if hands.step_hooks(optimizer):
+        return "the optimizer has hooks"
+    if not all(is_uniform(optimizer, group) for group in optimizer.param_groups):
+        return "the optimizer's state is not alike for all parameters"
+    return hands.why_not(model)
 
 
 # -- the new weights and state of a row. s: its state; r: rates; o: the group's options ----------------------------
@@ -69,11 +71,12 @@ def _adam(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict
     w = s["w"] * (1 - r["lr"] * o["weight_decay"]) if shrunk else s["w"]
     m = s["exp_avg"] + (1 - r["beta1"]) * (g - s["exp_avg"])
     v = r["beta2"] * s["exp_avg_sq"] + (1 - r["beta2"]) * g * g
-    new, top, step = {"exp_avg": m, "exp_avg_sq": v}, v, s["step"] + 1
+    steps = s["step"] + 1  # once for each parameter
+    new, top, step = {"step": steps, "exp_avg": m, "exp_avg_sq": v}, v, steps[0]
     if o["amsgrad"]:
         new["max_exp_avg_sq"] = top = torch.maximum(s["max_exp_avg_sq"], v)
     root = (top / (1 - r["beta2"] ** step)).sqrt() + o["eps"]
-    return {"w": w - r["lr"] / (1 - r["beta1"] ** step) * m / root, "step": step, **new}
+    return {"w": w - r["lr"] / (1 - r["beta1"] ** step) * m / root, **new}
 
 
 def _rmsprop(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
@@ -90,18 +93,8 @@ def _rmsprop(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> d
 def _adagrad(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
     g = s["g"] + o["weight_decay"] * s["w"]
     total = s["sum"] + g * g
-    rate = r["lr"] / (1 + s["step"] * o["lr_decay"])
+    rate = r["lr"] / (1 + s["step"][0] * o["lr_decay"])
     return {"w": s["w"] - rate * g / (total.sqrt() + o["eps"]), "step": s["step"] + 1, "sum": total}
 
 
-def _adam_names(o: dict[str, Any]) -> list[str]:
-    return ["step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if o["amsgrad"] else [])]
-
-
-_UPDATES: dict[type, Any] = {
-    SGD: (_sgd, lambda o: ["momentum_buffer"] if o["momentum"] else []),
-    Adam: (_adam, _adam_names),
-    AdamW: (_adam, _adam_names),
-    RMSprop: (_rmsprop, lambda o: ["step", "square_avg", *(["momentum_buffer"] if o["momentum"] else [])]),
-    Adagrad: (_adagrad, lambda o: ["step", "sum"]),
-}
+_UPDATES: dict[type, Any] = {SGD: _sgd, Adam: _adam, AdamW: _adam, RMSprop: _rmsprop, Adagrad: _adagrad}

@@ -1,0 +1,298 @@
+"""What users do to a model between its steps: it acts as in the plain step, to the bit, whatever step is taken."""
+
+import copy
+import random
+import warnings
+from itertools import pairwise
+
+import pytest
+import torch
+from outcomes import plain
+from torch import nn, optim
+from torch.nn.utils import parameters_to_vector, parametrizations, prune, vector_to_parameters
+
+from dltrain import losses
+from dltrain.data import Tensors
+from dltrain.data.loaders import make_loader
+from dltrain.regularisation import MaxNorm, Penalty
+from dltrain.schedules import PureSchedule
+from dltrain.trainer import Trainer, seed_everything
+
+X = torch.randn(96, 6, generator=torch.Generator().manual_seed(1))
+Y = torch.randint(0, 3, (96,), generator=torch.Generator().manual_seed(2))
+
+
+def loader():
+    return make_loader(Tensors(X, Y), batch_size=16, shuffle=True, seed=0)
+
+
+def batch(i=0, dtype=torch.float32):
+    rows = slice(16 * (i % 6), 16 * (i % 6) + 16)
+    return [(X[rows].to(dtype), Y[rows], torch.arange(96)[rows])]
+
+
+def net():
+    body = [nn.Linear(6, 8), nn.BatchNorm1d(8), nn.LeakyReLU(0.1), nn.Dropout(0.2), nn.Linear(8, 8), nn.Tanh()]
+    return nn.Sequential(nn.Flatten(), *body, nn.Linear(8, 8), nn.Linear(8, 3))
+
+
+def adamw(model):
+    return optim.AdamW(model.parameters(), lr=1e-2, fused=True)
+
+
+def momentum(model):
+    return optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True)
+
+
+def made(step, make=net, optimizer=adamw, loss=None, **seams):
+    seed_everything(0)
+    model = make()
+    return Trainer(model, loss or losses.CrossEntropy(), optimizer(model), step=step, **seams)
+
+
+def left(trainer, records=()):
+    """All that counts of a trainer, as plain values."""
+    state = trainer.optimizer.state_dict()
+    return plain([dict(trainer.model.state_dict()), state, [r.losses for r in records], torch.get_rng_state()])
+
+
+def by_fit(step, hand, *, at=(2, 4, 6), **options):
+    """Seven reports of two steps each, the hand in the body of some."""
+    trainer, records = made(step, **options), []
+    for i, record in enumerate(trainer.fit(loader(), steps=14, report_every=2)):
+        records.append(record)
+        if i in at:
+            hand(trainer)
+    return trainer, left(trainer, records)
+
+
+def by_step(step, hand, *, at=(3, 6), **options):
+    trainer = made(step, **options)
+    values = []
+    for i in range(10):
+        if i in at:
+            hand(trainer)
+        values.append(float(trainer.step(batch(i))))
+    return trainer, [left(trainer), values]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """That a step gives way is said in a test of its own."""
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the .* step gives way")
+        warnings.filterwarnings("ignore", message=".*backward hook")
+        yield
+
+
+_handles = []
+
+
+def _is_linear(module):
+    return type(module) is nn.Linear
+
+
+def _first(t):
+    return next(m for m in t.model.modules() if isinstance(m, nn.Linear))
+
+
+def _last(t):
+    return [m for m in t.model.modules() if isinstance(m, nn.Linear)][-1]
+
+
+def _scale_data(t):
+    for p in t.model.parameters():
+        p.data = p.data * 0.9
+
+
+def _assign(t):
+    state = {name: value.clone() * 0.9 for name, value in t.model.state_dict().items()}
+    t.model.load_state_dict(state, assign=True)
+
+
+def _assign_and_new_optimizer(t):
+    _assign(t)
+    t.optimizer = type(t.optimizer)(t.model.parameters(), lr=0.02, fused=True)
+
+
+def _new_layer(t):
+    new = nn.Linear(8, 3)
+    t.model[-1] = new
+    t.optimizer.add_param_group({"params": list(new.parameters()), "lr": 0.05})
+
+
+def _own_step(t):
+    x, y, _ = batch()[0]
+    t.optimizer.zero_grad()
+    t.loss(t.model(x), y).backward()
+    t.optimizer.step()
+
+
+def _state(t, change):
+    for state in t.optimizer.state.values():
+        change(state)
+
+
+def _groups(t, **values):
+    for group in t.optimizer.param_groups:
+        group.update({name: value for name, value in values.items() if name in group})
+
+
+def _mask(p):
+    return lambda g: g * (torch.arange(g.shape[-1]) % 2)
+
+
+def _halved(p):
+    p.grad.mul_(0.5)
+
+
+HANDS = {
+    "freeze a layer": lambda t: _first(t).requires_grad_(False),
+    "freeze all biases": lambda t: [p.requires_grad_(False) for p in t.model.parameters() if p.ndim == 1],
+    "unfreeze all": lambda t: t.model.requires_grad_(True),
+    "p.data": _scale_data,
+    "one p.data": lambda t: setattr(_last(t).weight, "data", torch.ones_like(_last(t).weight)),
+    "transposed p.data": lambda t: setattr(_first(t).weight, "data", _first(t).weight.data.t().contiguous().t()),
+    "vector": lambda t: vector_to_parameters(parameters_to_vector(t.model.parameters()) * 0.8, t.model.parameters()),
+    "in place": lambda t: nn.init.normal_(_first(t).weight),
+    "load_state_dict": lambda t: t.model.load_state_dict({k: v * 1 for k, v in t.model.state_dict().items()}),
+    "load_state_dict(assign)": _assign,
+    "assign, and a new optimizer": _assign_and_new_optimizer,
+    "tanh": lambda t: t.model.__setitem__(3, nn.Tanh()),
+    "own module": lambda t: t.model.__setitem__(3, nn.ELU()),
+    "no dropout": lambda t: t.model.__setitem__(4, nn.Identity()),
+    "a layer more": lambda t: t.model.append(nn.Tanh()),
+    "a new last layer": _new_layer,
+    "a parameter more": lambda t: _first(t).register_parameter("more", nn.Parameter(torch.ones(2))),
+    "weight as another parameter": lambda t: setattr(_last(t), "weight", nn.Parameter(_last(t).weight.detach() * 2)),
+    "no bias": lambda t: setattr(_last(t), "bias", None),
+    "shared weight": lambda t: setattr(t.model[7], "weight", t.model[5].weight),
+    "shared memory": lambda t: setattr(t.model[2].weight, "data", t.model[2].bias.data),
+    "forward hook": lambda t: _first(t).register_forward_hook(lambda m, i, o: o * 0.5),
+    "forward pre-hook": lambda t: _last(t).register_forward_pre_hook(lambda m, i: (i[0] + 1,)),
+    "backward hook": lambda t: _last(t).register_full_backward_hook(lambda m, i, o: (i[0] * 0.5,)),
+    "hook on all modules": lambda t: _handles.append(
+        nn.modules.module.register_module_forward_hook(lambda m, i, o: o * 0.9 if isinstance(m, nn.Linear) else o)
+    ),
+    "parameter hook": lambda t: _first(t).weight.register_hook(_mask(_first(t).weight)),
+    "hook after accumulation": lambda t: _last(t).weight.register_post_accumulate_grad_hook(_halved),
+    "hook on many": lambda t: torch.autograd.graph.register_multi_grad_hook(
+        list(t.model.parameters()), lambda g: None, mode="all"
+    ),
+    "hook on the loss": lambda t: t.loss.register_forward_hook(lambda m, i, o: o * 2),
+    "hook before the update": lambda t: t.optimizer.register_step_pre_hook(
+        lambda o, a, k: [p.grad.mul_(0.5) for g in o.param_groups for p in g["params"] if p.grad is not None] and None
+    ),
+    "own forward": lambda t: setattr(_last(t), "forward", lambda x: nn.functional.linear(x, t.model[8].weight)),
+    "weight norm": lambda t: _is_linear(t.model[1]) and parametrizations.weight_norm(t.model[1]),
+    "pruned": lambda t: prune.l1_unstructured(_first(t), "weight", amount=0.5),
+    "lr": lambda t: _groups(t, lr=0.003),
+    "lr as a tensor": lambda t: _groups(t, lr=torch.tensor(0.003)),
+    "weight decay": lambda t: _groups(t, weight_decay=0.3),
+    "moments": lambda t: _groups(t, momentum=0.5, betas=(0.5, 0.6), nesterov=True),
+    "no momentum": lambda t: _groups(t, momentum=0.0),
+    "maximize": lambda t: _groups(t, maximize=True),
+    "amsgrad": lambda t: _groups(t, amsgrad=True),
+    "not fused": lambda t: _groups(t, fused=None),
+    "one group's lr": lambda t: t.optimizer.param_groups[0].update(lr=0.5),
+    "no state": lambda t: t.optimizer.state.clear(),
+    "no state of one": lambda t: t.optimizer.state.pop(_first(t).weight, None),
+    "state in place": lambda t: _state(
+        t, lambda s: [v.mul_(0.5) for k, v in s.items() if k != "step" and v is not None]
+    ),
+    "other state": lambda t: _state(t, lambda s: s.update({k: v * 0.5 for k, v in s.items() if v is not None})),
+    "optimizer.load_state_dict": lambda t: t.optimizer.load_state_dict(copy.deepcopy(t.optimizer.state_dict())),
+    "zero_grad": lambda t: t.optimizer.zero_grad(),
+    "gradients of zero": lambda t: t.model.zero_grad(set_to_none=False),
+    "own optimizer.step": _own_step,
+    "step again": lambda t: t.optimizer.step(),
+    "another loss": lambda t: setattr(t, "loss", nn.MultiMarginLoss()),
+    "class weights": lambda t: setattr(t.loss, "weight", torch.tensor([1.0, 2.0, 3.0])),
+    "smoothing": lambda t: setattr(t.loss, "label_smoothing", 0.2),
+    "another optimizer": lambda t: setattr(t, "optimizer", optim.RMSprop(t.model.parameters(), lr=0.001)),
+    "another model": lambda t: (setattr(t, "model", net()), setattr(t, "optimizer", momentum(t.model))),
+    "penalty": lambda t: setattr(t, "penalty", Penalty(t.model, l2=0.05)),
+    "penalty on a part": lambda t: setattr(t, "penalty", Penalty(_last(t), l1=0.05)),
+    "own penalty": lambda t: setattr(t, "penalty", lambda: sum(p.abs().sum() for p in t.model.parameters()) * 0.01),
+    "stronger penalty": lambda t: setattr(t.penalty or t, "l2", 0.3),
+    "clip_norm": lambda t: setattr(t, "clip_norm", 0.05),
+    "clip_value": lambda t: setattr(t, "clip_value", 0.001),
+    "constraint": lambda t: setattr(t, "constraint", MaxNorm(t.model, 0.5)),
+    "transform": lambda t: setattr(t, "transform", lambda x, y, i, e: (x * 0.5, y)),
+    "schedule": lambda t: setattr(t, "schedule", PureSchedule(t.optimizer, lambda k: (0.01 / (1 + k), None))),
+    "dropout": lambda t: [setattr(m, "p", 0.6) for m in t.model.modules() if isinstance(m, nn.Dropout)],
+    "all dropped": lambda t: [setattr(m, "p", 1.0) for m in t.model.modules() if isinstance(m, nn.Dropout)],
+    "in-place module": lambda t: setattr(t.model[3], "inplace", True),
+    "slope": lambda t: setattr(t.model[3], "negative_slope", 0.7),
+    "eps": lambda t: setattr(t.model[2], "eps", 0.3),
+    "norm's momentum": lambda t: setattr(t.model[2], "momentum", 0.5),
+    "norm's average": lambda t: setattr(t.model[2], "momentum", None),
+    "running mean": lambda t: setattr(t.model[2], "running_mean", torch.ones(8)),
+    "no statistics": lambda t: setattr(t.model[2], "track_running_stats", False),
+    "eval": lambda t: t.model.eval(),
+    "norm.eval": lambda t: t.model[2].eval(),
+    "loss.eval": lambda t: t.loss.eval(),
+    "to float64 and back": lambda t: t.model.double().float(),
+}
+
+
+@pytest.mark.parametrize("by", [by_fit, by_step])
+@pytest.mark.parametrize("name", HANDS)
+def test_a_hand_acts_as_in_the_plain_step(name, by):
+    ends = []
+    for step in ("plain", "direct"):
+        try:
+            ends.append(by(step, HANDS[name])[1])
+        except Exception as error:
+            ends.append((type(error), str(error)))
+        finally:
+            while _handles:
+                _handles.pop().remove()
+    assert ends[0] == ends[1]
+    assert isinstance(ends[0], list) or name == "amsgrad"  # which torch can't switch on later
+
+
+def drawn(numbers):
+    """A net, an optimizer, the trainer's seams, and hands with the steps before which they act."""
+    widths, activations = [6, *numbers.choices([3, 8, 16, 17], k=numbers.randint(0, 3)), 3], [nn.ReLU, nn.Tanh, nn.GELU]
+    norms = [lambda n: nn.BatchNorm1d(n), lambda n: nn.LayerNorm(n), lambda n: nn.Dropout(0.3), lambda n: nn.Identity()]
+    parts = [numbers.choice([nn.Flatten, nn.Identity])()]
+    for i, (wide, high) in enumerate(pairwise(widths)):
+        parts += [(nn.Linear, {"in_features": wide, "out_features": high, "bias": numbers.random() < 0.8})]
+        if i < len(widths) - 2:
+            parts += [numbers.choice(norms)(high), numbers.choice(activations)()]
+
+    def make():
+        return nn.Sequential(
+            *(part[0](**part[1]) if isinstance(part, tuple) else copy.deepcopy(part) for part in parts)
+        )
+
+    optimizer = numbers.choice([
+        adamw, momentum,
+        lambda m: optim.Adam(m.parameters(), lr=1e-2), lambda m: optim.RMSprop(m.parameters(), momentum=0.5),
+        lambda m: optim.SGD(m.parameters(), lr=0.1), lambda m: optim.NAdam(m.parameters()),
+        lambda m: optim.AdamW([{"params": [p]} for p in m.parameters()], fused=True),
+    ])  # fmt: skip
+    seams = numbers.choice([{}, {}, {"clip_norm": 0.3}, {"clip_value": 0.01}])
+    at = {i: numbers.choice(list(HANDS.values())) for i in numbers.sample(range(10), 4)}
+    return {"make": make, "optimizer": optimizer, **seams}, at
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_drawn_hands_on_drawn_nets(seed):
+    options, at = drawn(random.Random(seed))
+    ends = []
+    for step in ("plain", "auto"):
+        trainer, found = made(step, **options), []
+        for i in range(10):
+            try:
+                if i in at:
+                    at[i](trainer)
+                found.append(float(trainer.step(batch(i))))
+            except Exception as error:  # of a hand that does not suit this net, or of what it has made
+                found.append((type(error), str(error)))
+        while _handles:
+            _handles.pop().remove()
+        ends.append(plain([found, left(trainer)]))
+    assert ends[0] == ends[1]
