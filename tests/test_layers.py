@@ -53,6 +53,7 @@ BORDERS = (
     "runs",
     "signals",
     "streams",
+    "paths",
     "resuming",
     "inference",
     "judging",
@@ -109,18 +110,31 @@ ALLOWED = {
     "records": set(),
     "diagnosis": set(),
     "foreign": set(),
+    "paths": {"errors"},
     "allowlist": set(),
     "reading": {"foreign"},
     "seeds": {"reading"},
     "layout": {"errors"},
     "commit": {"foreign"},
-    "runs": {"commit", "errors", "foreign", "storage", "reading"},
-    "comparison": {"errors", "commands", "listing", "output", "plots", "reading", "report", "runs", "seeds", "streams"},
+    "runs": {"commit", "errors", "foreign", "paths", "storage", "reading"},
+    "comparison": {
+        "errors",
+        "commands",
+        "listing",
+        "output",
+        "paths",
+        "plots",
+        "reading",
+        "report",
+        "runs",
+        "seeds",
+        "streams",
+    },
     "removal": {"errors", "commands", "layout", "listing", "output", "reading", "runs", "storage"},
     "listing": {"errors", "targets", "commands", "output", "reading", "report", "runs", "seeds", "streams"},
-    "targets": {"allowlist", "errors"},
-    "catalogue": {"errors", "targets"},
-    "commands": {"errors", "targets"},
+    "targets": {"allowlist", "errors", "paths"},
+    "catalogue": {"errors", "paths", "targets"},
+    "commands": {"errors", "paths", "targets"},
     "signatures": {"targets"},
     "startup": set(),
     "overrides": {"errors", "targets", "catalogue", "commands"},
@@ -156,7 +170,7 @@ def test_modules_import_only_from_above(module):
 
 @pytest.mark.parametrize("path", sorted((SRC / "data").glob("*.py")), ids=lambda p: p.stem)
 def test_data_knows_only_itself(path):
-    assert own(path) <= {"data", "errors", "streams"}
+    assert own(path) <= {"data", "errors", "paths", "streams"}
 
 
 @pytest.mark.parametrize("path", sorted((SRC / "plots").glob("*.py")), ids=lambda p: p.stem)

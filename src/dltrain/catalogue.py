@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dltrain.errors import ConfigError
+from dltrain.paths import local
 
 _HERE = Path(__file__).parent
 # In an installed wheel the configs stand inside the package; in a checkout, at the top of the repository.
@@ -37,7 +38,7 @@ def folders(config_dir: str | Path | None = None) -> list[Path]:
         raise ConfigError(f"the packaged configs are missing beside {_HERE}; install dltrain again")
     if config_dir is None:
         return [CONFIGS]
-    own = Path(config_dir).resolve()
+    own = local(config_dir).resolve()
     if not own.is_dir():
         raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
     return [CONFIGS, own]

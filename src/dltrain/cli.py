@@ -124,6 +124,8 @@ def _run(arguments: list[str]) -> int:
     if any(a in ("-sc", "--shell-completion") for a in arguments):
         return _complete(arguments)
     options, rest = _parser().parse_known_args(arguments, argparse.Namespace(typed=arguments))
+    if not (options.help or options.version or rest[:1] == ["list"]):
+        commands.refuse_several_processes()
     if rest and rest[0] in commands.MODULES:
         command = commands.find(rest[0])
         _collect_again()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dltrain.errors import ConfigError
+from dltrain.paths import local
 from dltrain.targets import user_allowed
 
 MODULES = {  # command with options of its own -> "module.function", imported when it is called
@@ -27,8 +29,26 @@ MODULES = {  # command with options of its own -> "module.function", imported wh
     "trace": "tracing.command",
     "report": "reporting.main",
 }
+_PROCESSES = {  # how many were started, and by what
+    "WORLD_SIZE": "torchrun",
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpiexec",
+    "SLURM_STEP_NUM_TASKS": "srun",  # in its tasks alone; the one process of a batch script has SLURM_NTASKS, too
+}
 NAMES = ("list", "resume", *MODULES)
 Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code
+
+
+def refuse_several_processes() -> None:
+    """Raises ConfigError where this is one of several processes that were started alike: each would do the same."""
+    for name, launcher in _PROCESSES.items():
+        count = os.environ.get(name, "")
+        if count.isdecimal() and int(count) > 1:
+            raise ConfigError(
+                f"{name}={count}: {launcher} started {count} processes, and each would do the same work; "
+                f"dltrain works in one process: start one (or unset {name})"
+            )
 
 
 def find(name: str) -> Command:
@@ -45,9 +65,17 @@ def allowed(named: Sequence[str]) -> list[str]:
     return allow
 
 
+def path(typed: str) -> Path:
+    """The type of an option that names a file."""
+    try:
+        return local(typed)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def output_option(options: argparse.ArgumentParser, about: str) -> None:
     """-o FILE, and --force for one that is there."""
-    options.add_argument("-o", "--output", type=Path, metavar="FILE", help=about)
+    options.add_argument("-o", "--output", type=path, metavar="FILE", help=about)
     options.add_argument("--force", action="store_true", help="replace the file that -o names, if there is one")
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from dltrain import commands, listing, reading, runs, seeds, streams
 from dltrain.errors import ConfigError, StorageError
 from dltrain.output import one_line, say
+from dltrain.paths import local
 from dltrain.reading import Run
 
 _LEVEL = 0.05  # of the tests
@@ -80,7 +81,7 @@ def _collect(references: Sequence[str]) -> list[Run]:
     """The runs that are meant, each once."""
     found: dict[Path, Run] = {}
     for reference in references:
-        paths = [p for p in (Path(reference), Path("runs") / reference) if p.is_dir()]
+        paths = [p for p in (local(reference), Path("runs") / local(reference)) if p.is_dir()]
         if paths and not (paths[0] / "config.yaml").is_file() and (inside := list(reading.walk(paths[0]))):
             folders = inside  # a sweep, or runs under one name
         else:

@@ -131,7 +131,7 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, s
     from omegaconf import OmegaConf
 
     good, mistakes = check_overrides(overrides, config_dir)
-    search = [f"hydra.searchpath=[file://{folders(config_dir)[1]}]"] if config_dir else []
+    search = [f"hydra.searchpath=[{_quoted(f'file://{folders(config_dir)[1]}')}]"] if config_dir else []
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
 
@@ -156,6 +156,12 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, s
     if wrong := [*_hidden(composed), *_not_used(composed, own, sweep=sweep)]:
         raise ConfigError("\n".join([*mistakes, *wrong]))
     return composed
+
+
+def _quoted(text: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _hydras(cfg: DictConfig, untouched: DictConfig) -> dict[str, Any]:

@@ -203,7 +203,9 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
     parser.add_argument("--format", required=True, choices=FORMATS, help="weights, a torch.export program, or ONNX")
     commands.output_option(parser, "instead of RUN/model.FORMAT")
-    parser.add_argument("--samples", type=Path, metavar="FILE", help="rows to check it on, instead of the test part")
+    parser.add_argument(
+        "--samples", type=commands.path, metavar="FILE", help="rows to check it on, instead of the test part"
+    )
     given = parser.parse_intermixed_args(words)
     folder, data = runs.find(given.run), given.samples is None
     path = commands.output(given, folder / f"model.{given.format}")

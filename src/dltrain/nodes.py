@@ -21,6 +21,7 @@ from dltrain.catalogue import GROUPS
 from dltrain.config import Composed, interpolations, name_mistake
 from dltrain.errors import ConfigError
 from dltrain.mistakes import Mistakes
+from dltrain.paths import is_url, local
 from dltrain.settings import Regularisation, Settings, loader_knobs
 from dltrain.targets import Part, check_arguments, did_you_mean, limited, resolve
 
@@ -104,11 +105,21 @@ class Nodes:
         if bad:
             self.say("name", bad)
         name = name if isinstance(name, str) and not bad else self._default_name()
+        return seed, name, self._root(runs_dir, name), self.cfg.pop("resume", None)  # which is no part of what a run is
+
+    def _root(self, runs_dir: Any, name: str) -> Path:
+        root = Path("runs")
         if runs_dir == "":
             self.say("runs_dir", "name a folder, such as runs")
-        elif isinstance(runs_dir, str) and (bad := runs.check_writable(Path(runs_dir) / name)):
-            self.say("runs_dir", bad)
-        return seed, name, Path(str(runs_dir)), self.cfg.pop("resume", None)  # which is no part of what a run is
+        elif isinstance(runs_dir, str):
+            try:
+                root = local(runs_dir)
+            except ConfigError as error:
+                self.say("runs_dir", str(error))
+            else:
+                if bad := runs.check_writable(root / name):
+                    self.say("runs_dir", bad)
+        return root
 
     def _default_name(self) -> str:
         chosen = self.composed.chosen
@@ -217,7 +228,7 @@ class Nodes:
 def is_relative_path(key: str, value: Any) -> bool:
     """Whether a key holds a path, and this one begins in the current folder."""
     known = isinstance(value, str) and _PATH.fullmatch(key)
-    return bool(known) and not (value.startswith("~") or Path(value).is_absolute())
+    return bool(known) and not (value.startswith("~") or is_url(value) or Path(value).is_absolute())
 
 
 def _is_plateau(cls: type) -> bool:

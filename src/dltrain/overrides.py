@@ -16,6 +16,7 @@ from dltrain.errors import ConfigError
 from dltrain.targets import did_you_mean
 
 _MOST_JOBS = 100_000
+_UNREAD = re.compile(r"(?<=[=,\[(])(?=~|[^,'\"\[\](){}]*[^\x00-\x7f])[^,'\"\[\](){}]+")
 _FUNCTIONS = "its functions are choice(a,b), range(1,9), glob(*), sort(), shuffle(), int(), float(), bool() and str()"
 
 
@@ -27,18 +28,18 @@ def check_overrides(
 
     known, parse = groups(config_dir), _parser(config_dir)
     good, mistakes = [], []
-    for text in overrides:
+    for text in map(quoted, overrides):
         if ("=" not in text and not text.startswith("~")) or not text.split("=")[0].strip("+~ \t"):
             mistakes.append(f"`{text}`: write key=value or group=name{_guess(text, known)}")
             continue
         try:
             override = parse(text)
         except HydraException:
-            quoted = f"put a value with special signs in two pairs of quotes: '{text.split('=')[0]}=\"...\"'"
+            hint = f"put a value with special signs in two pairs of quotes: '{text.split('=')[0]}=\"...\"'"
             if re.search(r"=\w+\(.*\)$", text):
-                mistakes.append(f"`{text}` can't be read: {_FUNCTIONS}; {quoted}")
+                mistakes.append(f"`{text}` can't be read: {_FUNCTIONS}; {hint}")
             else:
-                mistakes.append(f"`{text}` can't be read: close every bracket and quote, and {quoted}")
+                mistakes.append(f"`{text}` can't be read: close every bracket and quote, and {hint}")
             continue
         if bad := _hydra_mistake(text, override):
             mistakes.append(bad)
@@ -107,7 +108,7 @@ def first_of_each(overrides: Sequence[str], config_dir: str | Path | None = None
 def frozen(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
     """The same overrides, where what is drawn or looked up (`shuffle`, `glob`) stands as the values that it gave."""
     parse, settled = _parser(config_dir), []
-    for text in overrides:
+    for text in map(quoted, overrides):
         if re.search(r"\b(shuffle|glob)\b", text):
             override = parse(text)
             several = override.is_sweep_override()
@@ -173,7 +174,7 @@ def lifted(overrides: Sequence[str]) -> list[str]:
     from hydra.errors import HydraException
 
     found, others, parse = [], [], _parser(None)
-    for text in overrides:
+    for text in map(quoted, overrides):
         if not text.lstrip("+").startswith(_PARAMETERS):
             others.append(text)
             continue
@@ -227,6 +228,11 @@ def _parser(config_dir: str | Path | None) -> Callable[[str], Any]:
 
     parser = OverridesParser.create(_Groups(groups(config_dir)))
     return lambda text: parser.parse_overrides([text])[0]
+
+
+def quoted(text: str) -> str:
+    """The same override with quotes around what Hydra reads only so: values with `~` first, or letters beyond ASCII."""
+    return _UNREAD.sub(lambda found: f"'{found[0]}'", text)
 
 
 @dataclass(frozen=True)

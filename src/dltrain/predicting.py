@@ -18,6 +18,7 @@ from dltrain.data.reading import Place, listed
 from dltrain.errors import ConfigError, DataError, StorageError
 from dltrain.inference import Trained
 from dltrain.output import cell, csv_rows, say
+from dltrain.paths import local
 
 if TYPE_CHECKING:
     import polars as pl
@@ -172,7 +173,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         raise ConfigError(f"-o {output}: there is no folder {output.parent}")
     if output and output.is_dir():
         raise ConfigError(f"-o {output} is a folder; name a file")
-    source = sys.stdin.buffer if given.input == "-" else Path(given.input).expanduser()
+    source = sys.stdin.buffer if given.input == "-" else local(given.input)
     if output and given.input != "-" and output.exists() and source.exists() and output.samefile(source):
         raise ConfigError(f"-o {output} is the input itself; name another file")
     commands.output(given, Path("-"))

@@ -18,6 +18,7 @@ from dltrain.config import Composed
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.nodes import is_relative_path
 from dltrain.output import say
+from dltrain.overrides import quoted
 from dltrain.plan import Plan
 from dltrain.reading import flat
 from dltrain.targets import did_you_mean
@@ -61,7 +62,7 @@ def stored(
     from omegaconf import OmegaConf
 
     composed, wrong = config.stored(folder), []
-    for text in overrides:
+    for text in map(quoted, overrides):
         key = text.split("=")[0].lstrip("+")
         try:
             override = OverridesParser.create().parse_override(text)

@@ -28,6 +28,7 @@ from typing import Any
 from dltrain import foreign, reading, storage
 from dltrain.commit import commit
 from dltrain.errors import BusyError, ConfigError, StorageError
+from dltrain.paths import local
 
 
 def create(root: Path, name: str) -> Path:
@@ -137,7 +138,8 @@ def find(reference: str, root: Path = Path("runs"), *, sweeps: bool = False, bro
     Raises ConfigError for none, or for several.
     """
     where, _, word = reference.rpartition("/")
-    paths = [path for path in (Path(reference), root / reference) if path.is_dir()]
+    typed = local(reference)
+    paths = [path for path in (typed, root / typed) if path.is_dir()]
     if paths:
         named = paths[:1]
     elif word in ("last", "best"):
@@ -169,8 +171,9 @@ def _called(reference: str, root: Path) -> list[Path]:
 
 def place(where: str, root: Path = Path("runs")) -> Path:
     """A folder with runs, as a user names it: its path, its name below `root`, or the short id of a sweep or run."""
-    named = [path for path in (Path(where), root / where) if path.is_dir()] or _called(where, root)
-    if len(named) != 1 and not (named and Path(where).is_dir()):
+    typed = local(where)
+    named = [path for path in (typed, root / typed) if path.is_dir()] or _called(where, root)
+    if len(named) != 1 and not (named and typed.is_dir()):
         raise ConfigError(f"there is no folder or sweep called `{where}`, here or in {root}; `dltrain runs` lists them")
     return named[0]
 

@@ -15,6 +15,7 @@ from dltrain.foreign import has_interpolation
 from dltrain.nodes import first_look
 from dltrain.output import plain, say
 from dltrain.overrides import check_overrides, first_of_each, frozen, jobs, lifted
+from dltrain.paths import local
 from dltrain.signals import Stop, stop_on_signal
 
 
@@ -43,8 +44,8 @@ def run(
         good, first = _checked(overrides, config_dir, allow, many=many, stored=stored)
     each = jobs(good, config_dir)
     if folder is None:
-        folder = runs.create(Path(first.cfg.runs_dir), _name(first, good))
-        own_groups = [str(Path(config_dir).resolve())] if config_dir else []
+        folder = runs.create(local(first.cfg.runs_dir), _name(first, good))
+        own_groups = [str(local(config_dir).resolve())] if config_dir else []
         record = {"overrides": overrides, "config_dir": own_groups, "folder": str(Path.cwd())}
         runs.write_json(folder / "sweep.json", record)
     with runs.Lock(folder), stop_on_signal() as stop:

@@ -24,6 +24,7 @@ from typing import Any, Literal, Union
 
 from dltrain import allowlist
 from dltrain.errors import ConfigError
+from dltrain.paths import local
 
 _MODULES = {  # slot -> modules whose own classes and functions it may name
     "data": ("dltrain.data",),
@@ -179,7 +180,7 @@ def _import(target: str) -> Any:
 
 
 def limited(function: Callable[..., Any], given: dict[str, Any], *, stored: bool) -> dict[str, Any]:
-    """The arguments of one of torchvision's, with no leave to download where they were stored.
+    """The arguments of one of torchvision's: a root on this machine, and no leave to download where they were stored.
 
     Raises ConfigError for pretrained weights, which torchvision would unpickle; those of `models.torchvision` are
     checked before they are read.
@@ -187,7 +188,11 @@ def limited(function: Callable[..., Any], given: dict[str, Any], *, stored: bool
     home = function.__module__ or ""
     if _within(home, _MODULES["model"][-1:]) and any(k.startswith("weights") and given[k] is not None for k in given):
         raise ConfigError("pretrained weights come with model=torchvision model.name=... model.weights=...")
-    if not (stored and _within(home, _MODULES["dataset"])):
+    if not _within(home, _MODULES["dataset"]):
+        return given
+    if isinstance(root := given.get("root"), str):
+        given = given | {"root": str(local(root))}
+    if not stored:
         return given
     asked = "download" in given or "download" in inspect.signature(function).parameters
     return given | ({"download": False} if asked else {})

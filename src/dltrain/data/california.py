@@ -13,6 +13,7 @@ from dltrain.data.download import may_download
 from dltrain.data.encoding import Scaling, encode, fit
 from dltrain.data.reading import read_table, require_columns
 from dltrain.errors import DataError
+from dltrain.paths import local
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,7 +46,7 @@ def california_housing(
     holds it as cal_housing.csv or housing.csv; without it scikit-learn downloads the set, into its own data home.
     With val=0.2, test=0.2 and split_seed=0 the parts are those of the published results (13,209 / 3,303 / 4,128 rows).
     """
-    features, y = _fetch() if root is None else _derive(Path(root).expanduser())
+    features, y = _fetch() if root is None else _derive(local(root))
     rows = split(len(y), val=val, test=test, seed=split_seed)
     preprocessing, dropped = fit(features[rows[0]], dict.fromkeys(features.columns, "number"), scaling=scaling)
     x = encode(features, preprocessing)

@@ -19,6 +19,7 @@ from dltrain.data.images import image_data, pixel_statistics
 from dltrain.data.layout import Passed, class_folders, find_parts, require_all, scan
 from dltrain.data.reading import listed
 from dltrain.errors import ConfigError, DataError
+from dltrain.paths import local
 
 _IN_MEMORY = 512 << 20  # bytes of pixels that are held without asking
 _SAMPLED = 2_000  # train images that the mean and std of a streamed set are estimated on
@@ -42,7 +43,7 @@ def image_folder(
     decodes files while training, with mean and standard deviation estimated on 2,000 evenly spaced train images.
     Files that can't be read are an error that names them; `skip_unreadable=True` leaves them out, and says so.
     """
-    size, top, passed = _height_and_width(image_size), Path(root).expanduser(), Passed()
+    size, top, passed = _height_and_width(image_size), local(root), Passed()
     folders = find_parts(top, passed)
     classes = class_folders(folders["train"])
     parts = {}

@@ -21,6 +21,7 @@ from torch import Tensor
 from dltrain.data import Data, Tensors, fallback, single, split
 from dltrain.data.download import Remote, fetch
 from dltrain.errors import ConfigError, DataError
+from dltrain.paths import local
 
 _MAX_BYTES = 4 << 30  # larger than any set of this kind: a header that promises more is damaged or hostile
 _ANY = 1 << 62
@@ -168,7 +169,7 @@ def _read_exactly(file, path, begin, body, *, whole=True):
 
 
 def _idx_set(title, name, classes, root, val, split_seed, limit):
-    folder = Path(root).expanduser()
+    folder = local(root)
     folders = [folder / title / "raw", folder / name, folder, folder / "raw"]
     paths = _find(folders)
     if paths is None:
@@ -240,7 +241,7 @@ def read_cifar(path: str | Path, *, label_bytes: int = 1) -> tuple[Tensor, Tenso
 
 def _locate(root, unpacked, name, archive, needed, names):
     """The folder that holds the files `needed`; downloaded if there is none."""
-    folder = Path(root).expanduser()
+    folder = local(root)
     for candidate in (folder / unpacked, folder / name, folder / name / unpacked, folder):
         if all((candidate / file).is_file() for file in needed):
             return candidate

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dltrain.errors import ConfigError, DataError
+from dltrain.paths import local
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,7 +54,7 @@ def read_table(path: str | Path, *, separator: str | None = None) -> Table:
     `separator` is one character or "tab"; without it .csv means a comma and .tsv a tab. One core reads some 40 MB/s,
     and 8 MB/s of a file with quotation marks, whose rows are checked one by one: keep large tables as Parquet.
     """
-    path = Path(path).expanduser()
+    path = local(path)
     if not path.is_file():
         raise DataError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
     if path.suffix in _PARQUET:

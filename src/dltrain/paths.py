@@ -1,0 +1,28 @@
+"""Paths as people type them: `~` is their home folder, and all of them lie on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from dltrain.errors import ConfigError
+
+
+def local(given: str | Path) -> Path:
+    """The path that is meant. Raises ConfigError for a URL, an unknown home folder, and what is no path at all."""
+    text = str(given)
+    if not isinstance(given, (str, Path)) or not text or "\0" in text:
+        raise ConfigError(f"{given!r} is not a path")
+    if is_url(text):
+        what = "write the path alone" if text.lower().startswith("file:") else "copy or mount what is elsewhere"
+        raise ConfigError(f"{text}: dltrain reads and writes files of this machine alone; {what}")
+    path = os.path.expanduser(text)
+    if text[0] == path[0] == "~":
+        raise ConfigError(f"{text}: there is no home folder of {text.split('/')[0]}; a file of that name is ./{text}")
+    return Path(path)
+
+
+def is_url(text: str) -> bool:
+    """Whether a text begins as s3://, https:// and their like."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
