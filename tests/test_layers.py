@@ -56,6 +56,7 @@ BORDERS = (
     "paths",
     "resuming",
     "inference",
+    "blocks",
     "judging",
     "predicting",
     "serving",

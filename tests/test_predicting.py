@@ -179,6 +179,27 @@ def test_images_come_from_folders_files_and_idx(command):
     assert (code, "shots/9.png: cannot be read as an image" in err) == (3, True)
 
 
+@pytest.mark.parametrize("data", ["iris", "diabetes", "breast_cancer loss=bce", "multilabel"])
+def test_a_row_has_the_same_printed_answer_alone_and_in_any_file(command, data):
+    code, _, err = command(*f"data={data}".split(), "model.widths=[33,17]", "model.activation=sigmoid", *SHORT)
+    assert code == 0, err
+    trained = dltrain.load("last")
+    lines = np.random.default_rng(0).normal(size=(300, len(trained.facts.columns))).tolist()
+    lines = [",".join(trained.facts.columns), *(",".join(map(str, line)) for line in lines)]
+
+    def answers(some):
+        Path("rows.csv").write_text("\n".join([lines[0], *some]) + "\n")
+        code, out, err = command("predict", "last", "rows.csv")
+        assert code == 0, err
+        return out.splitlines()[1:]
+
+    whole = answers(lines[1:])
+    assert answers(lines[:0:-1]) == whole[::-1]
+    assert answers(lines[131:]) == whole[130:]
+    for row in (0, 7, 127, 128, 299):
+        assert answers(lines[row + 1 : row + 2]) == whole[row : row + 1]
+
+
 def test_mnists_own_test_file_gives_the_accuracy_of_the_summary(command, shared_data):
     code, _, err = command(
         "data=mnist", f"data.root={shared_data}", "data.limit=2000", "data.batch_size=100", "trainer.epochs=1",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dltrain import build, checkpoint, evaluation, layout, losses, models, resuming, runs
+from dltrain import blocks, build, checkpoint, evaluation, layout, losses, models, resuming, runs
 from dltrain.build import evaluation_size
 from dltrain.data import Data
 from dltrain.data.encoding import encode
@@ -38,7 +38,6 @@ _WHY = "the weights are what they are, and only the data may be others"
 
 
 _LOOKED_AT = 1000  # rows, at least, by which a table is held against the train rows
-_VALUES = 1 << 24  # input numbers of a batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +76,8 @@ class Trained:
         A run on a table takes a data frame, a dict of columns, a list of dicts or of rows, or an array [N, columns]
         (see `frame_of`). A run on images takes pixels [N, C, H, W], or [N, H, W]: uint8 from 0 to 255, else in the
         units of its data set. A run on a Dataset takes inputs [N, ...] as that Dataset gives them. Raises DataError
-        for rows that do not fit, for infinity in a table, and for a category that the train rows did not have unless
-        `allow_unknown`; warns of a table's rows that lie far from the train rows, or have been scaled already.
+        for rows that do not fit, and unless `allow_unknown` for a category that the train rows did not have and for an
+        infinite number; warns of a table's rows that lie far from the train rows, or have been scaled already.
         """
         _check_raw(rows)
         if self.facts.kind == "table":
@@ -112,7 +111,7 @@ class Trained:
         _check_raw(rows)
         if facts.kind == "table":
             frame = frame_of(rows, facts.columns)
-            return encode(frame, facts.preprocessing, place=place, strict=not allow_unknown, finite=True)
+            return encode(frame, facts.preprocessing, place=place, strict=not allow_unknown)
         try:
             x = torch.as_tensor(rows).detach()
         except (TypeError, ValueError, RuntimeError) as error:
@@ -134,11 +133,19 @@ class Trained:
         return unlike(frame.gather_every(max(1, len(frame) // _LOOKED_AT)), self.facts.preprocessing)
 
     def logits(self, x: Tensor) -> Tensor:
-        """The outputs float32 [N, K] for inputs of `inputs`."""
-        size = min(8192, max(1, _VALUES // self.facts.in_features))
-        with torch.inference_mode():
-            found = [self.model(part.to(self.device)).float().cpu() for part in x.split(size)]
-        return torch.cat(found) if found else torch.empty(0, len(self.facts.names))
+        """The outputs float32 [N, K] for inputs of `inputs`; those for a row are the same alone and among others."""
+        if not len(x):
+            return torch.empty(0, self.outputs)
+        size = blocks.rows_of(self.facts.in_features, self.device)
+        with torch.inference_mode(), blocks.aligned(self.model):
+            return blocks.apply(lambda block: self.model(block.to(self.device)).float().cpu(), x, size)
+
+    def probabilities(self, logits: Tensor) -> Tensor | None:
+        """`losses.probabilities` of outputs [N, K], those of a row the same alone and among others."""
+        chances = losses.probabilities(self.loss, logits[:1], self.facts.task)
+        if chances is None or not len(logits):
+            return chances
+        return blocks.apply(lambda block: losses.probabilities(self.loss, block, self.facts.task), logits)
 
     def answers(self, logits: Tensor) -> pl.DataFrame:
         """Outputs in words: targets in original units; or `prediction` and `p_<class>`; or labels 0/1 and `p_<label>`.
@@ -152,7 +159,7 @@ class Trained:
         if facts.task == "regression":
             return pl.DataFrame(dict(zip(names, _values(logits, facts), strict=True)))
         guess = evaluation.decide(logits, facts.task).numpy()
-        chances, prefix = losses.probabilities(self.loss, logits, facts.task), "p"
+        chances, prefix = self.probabilities(logits), "p"
         if chances is None:
             chances, prefix = logits, "score"
         titles = names[1:] if chances.shape[1] < len(names) else names

@@ -164,7 +164,9 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
     parser.add_argument("input", metavar="INPUT", help="CSV, TSV, Parquet, a folder of images, an IDX file, or -")
     commands.output_option(parser, "a .csv or .parquet file, which is not there yet")
-    parser.add_argument("--allow-unknown", action="store_true", help="a category that is new counts as none")
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="a category that is new counts as none, infinity as missing"
+    )
     given = parser.parse_intermixed_args(words)
     output = given.output
     if output and output.suffix not in (".csv", *_PARQUET):

@@ -101,18 +101,13 @@ def fit(
 
 
 def encode(
-    frame: pl.DataFrame,
-    preprocessing: dict[str, Any],
-    *,
-    place: Place | None = None,
-    strict: bool = False,
-    finite: bool = False,
+    frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None, strict: bool = False
 ) -> Tensor:
     """The rows of a table, text or typed, as float32 [rows, features], by a preprocessing from `fit`.
 
     A missing or non-finite number becomes the median of the train rows; a missing or unknown category is all
     zeros. `place` says where a row stands, for the errors: a missing column, text where a number belongs,
-    any missing value under missing="refuse", an unknown category where `strict`, and infinity where `finite`.
+    any missing value under missing="refuse", and where `strict` an unknown category or an infinite number.
     """
     place = place or (lambda row: f"row {row + 1}")
     require_columns([c["name"] for c in preprocessing["columns"]], frame.columns, knob="needed", path="the table")
@@ -127,7 +122,7 @@ def encode(
             parts.append((codes[:, None] == np.arange(len(column["categories"]))).astype(np.float32))
         else:
             values = _numbers(cells, column["kind"], place)
-            if finite:
+            if strict:
                 _refuse_infinite(values, cells, place)
             absent = ~np.isfinite(values)
             _refuse(absent, cells, preprocessing, place)
@@ -318,7 +313,7 @@ def _refuse_infinite(values: np.ndarray, cells: pl.Series, place: Place) -> None
     if (rows := np.flatnonzero(np.isinf(values))).size:
         raise DataError(
             f"{place(int(rows[0]))}: '{cells[int(rows[0])]}' in column '{cells.name}' is infinite; correct it, or "
-            "empty the cell if the value is missing"
+            "empty the cell if the value is missing; --allow-unknown would take it for missing"
         )
 
 

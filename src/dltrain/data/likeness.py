@@ -25,7 +25,8 @@ def unlike(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> str | None:
         values = values[np.isfinite(values)]
         if not len(values) or (fitted := _middle(column)) is None:
             continue
-        own = float(values.mean()), float(values.std())
+        with np.errstate(over="ignore"):  # of numbers whose squares are none
+            own = float(values.mean()), float(values.std())
         if abs(float(np.median(values)) - fitted[0]) > _FAR * fitted[1]:
             far.append((column["name"], own, fitted))
         if not _standard(*fitted):
