@@ -19,6 +19,7 @@ from dltrain.augmentation import (
     CropFlip,
     Elastic,
     Erasing,
+    OnPixels,
     inverse_affine,
     policy,
     resample,
@@ -26,7 +27,8 @@ from dltrain.augmentation import (
 )
 from dltrain.data import Tensors
 from dltrain.data.loaders import make_loader
-from dltrain.errors import ConfigError
+from dltrain.data.sklearn_sets import digits
+from dltrain.errors import ConfigError, DataError
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "regularisation"
 KINDS = {
@@ -382,6 +384,35 @@ def test_a_policy_in_the_loader_depends_on_seed_epoch_and_sample_alone():
 
     assert torch.equal(epoch(1, 12), epoch(1, 5))
     assert not torch.equal(epoch(1, 12), epoch(2, 12))
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("scaling", ["unit", "standard", "none"])
+def test_policies_see_digits_from_0_to_1_whatever_their_scale(name, scaling):
+    data, unit = digits(scaling=scaling), digits()
+    mean, std = (data.preprocessing[key] for key in ("mean", "std"))
+    change = OnPixels(policy(name), mean=mean, std=std)
+    for i in range(20):
+        torch.manual_seed(i)
+        wanted = policy(name)(unit.train.x[i])
+        torch.manual_seed(i)
+        found = change(data.train.x[i])
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found * std[0] + mean[0], wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies_see_bytes_where_floats_hold_bytes_and_refuse_other_ranges(name):
+    image = torch.randint(256, (3, 16, 16), dtype=torch.uint8)
+    torch.manual_seed(0)
+    wanted = policy(name)(image)
+    torch.manual_seed(0)
+    assert torch.equal(OnPixels(policy(name), as_bytes=True)(image.float()), wanted.float())
+    torch.manual_seed(0)
+    assert torch.equal(OnPixels(policy(name))(image), wanted)
+    for other in (image.float(), image.float() / 127.5 - 1, image.float() / 100):
+        with pytest.raises(DataError, match=r"policy: .* from 0 to 1"):
+            OnPixels(policy(name))(other)
 
 
 # -- errors and YAML -----------------------------------------------------------------------------------------------

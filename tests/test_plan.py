@@ -1,6 +1,7 @@
 """The plan: what it works out, what it refuses, and that looking costs and changes nothing."""
 
 import random
+import re
 import sys
 import textwrap
 import time
@@ -228,6 +229,114 @@ def test_a_users_random_data_follow_the_seed(module):
     random.seed(), np.random.seed(None), torch.seed()
     assert torch.equal(plan(*typed, "seed=1", allow=[name]).data.train.x, first)
     assert not torch.equal(plan(*typed, "seed=2", allow=[name]).data.train.x, first)
+
+
+PICTURES = """
+import torch
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+class Pictures(Dataset):
+    def __init__(self, kind="unit", flip=False):
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randint(256, (60, 3, 8, 8), dtype=torch.uint8, generator=generator)
+        self.kind, self.flip = kind, flip
+    def __len__(self): return len(self.x)
+    def __getitem__(self, i):
+        x = self.x[i]
+        x = {"bytes": x, "floats": x.float(), "unit": x / 255, "normalised": x / 127.5 - 1}[self.kind]
+        return (v2.RandomHorizontalFlip()(x) if self.flip else x), i % 3
+
+class Narrow(torch.nn.Module):
+    def forward(self, x): return x[..., :5]
+
+class Broken(torch.nn.Module):
+    def forward(self, x): raise KeyError("sun")
+
+class Dark(torch.nn.Module):
+    def forward(self, x):
+        assert x.dtype in (torch.uint8, torch.float32)
+        return x // 2 if x.dtype == torch.uint8 else x * torch.rand(())
+"""
+
+
+@pytest.mark.parametrize("policy", ["rand_augment", "trivial_augment", "auto_augment"])
+def test_policies_over_a_users_pictures_see_bytes_or_are_refused_before_the_start(module, policy):
+    name = module(PICTURES)
+    for kind in ("bytes", "unit"):
+        for held in (True, False):
+            typed = rows(name, f"+data.dataset.kind={kind}", f"regularisation={policy}", f"data.in_memory={held}")
+            typed[1] = f"data.dataset._target_={name}.Pictures"
+            made = plan(*typed, allow=[name])
+            train, _ = build.make_loaders(made)
+            x = torch.cat([batch.x for batch in train.epoch()])
+            top = 255 if kind == "bytes" else 1
+            assert 0 <= x.min() < 0.1 * top
+            assert 0.9 * top < x.max() <= top
+            flat = (x.flatten(1).amax(1) == x.flatten(1).amin(1)).sum()
+            assert flat <= 2
+    for kind in ("floats", "normalised"):
+        typed[2] = f"+data.dataset.kind={kind}"
+        (line,) = lines(*typed, allow=[name])
+        assert line.startswith("regularisation")
+        assert "from 0 to 1" in line
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("kind", ["bytes", "unit"])
+def test_a_transform_for_the_train_part_changes_it_alone_and_anew_each_epoch(module, held, kind):
+    name = module(PICTURES)
+    typed = ["data=dataset", f"data.dataset._target_={name}.Pictures", f"+data.dataset.kind={kind}"]
+    typed += [
+        f"data.in_memory={held}",
+        "data.train_transform={_target_: torchvision.transforms.v2.RandomHorizontalFlip}",
+    ]
+    made = plan(*typed, "data.batch_size=7", allow=[name])
+    plain = plan(*typed[:-1], "data.batch_size=7", allow=[name])
+    train, splits = build.make_loaders(made)
+    before, still = build.make_loaders(plain)
+    epochs = [
+        torch.cat([b.x for b in train.epoch(n)])[torch.cat([b.index for b in train.epoch(n)]).argsort()]
+        for n in (1, 2, 1)
+    ]
+    as_they_are = torch.cat([b.x for b in before.epoch(1)])[torch.cat([b.index for b in before.epoch(1)]).argsort()]
+    assert torch.equal(epochs[0], epochs[2])
+    changed = (epochs[0] != as_they_are).flatten(1).any(1)
+    assert 0.2 < changed.float().mean() < 0.8
+    assert torch.equal(epochs[0][changed], as_they_are[changed].flip(-1))
+    assert not torch.equal(epochs[0], epochs[1])
+    for part in ("train", "val", "test"):
+        for one, two in zip(splits[part].epoch(), still[part].epoch(), strict=True):
+            assert torch.equal(one.x, two.x)
+    assert made.fingerprint == plain.fingerprint
+    assert not [note for note in made.notes if "differs" in note]
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [("Narrow", r"data\.train_transform: makes \[3, 8, 5\] of \[3, 8, 8\]"), ("Broken", "KeyError: 'sun'")],
+)
+def test_a_transform_that_does_not_fit_is_told_before_the_start(module, transform, message):
+    name = module(PICTURES)
+    typed = ["data=dataset", f"data.dataset._target_={name}.Pictures"]
+    (line,) = lines(*typed, f"data.train_transform={{_target_: {name}.{transform}}}", allow=[name])
+    assert line.startswith("data.train_transform")
+    assert re.search(message, line)
+
+
+def test_random_pictures_in_validation_are_said_without_drawing_from_the_run(module):
+    name = module(PICTURES)
+    typed = ["data=dataset", f"data.dataset._target_={name}.Pictures"]
+    made = plan(*typed, "+data.dataset.flip=true", allow=[name])
+    (note,) = [note for note in made.notes if "differs" in note]
+    assert "data.train_transform" in note
+    again = plan(*typed, allow=[name])
+    assert not [note for note in again.notes if "differs" in note]
+    plain = [f"data.{part}_dataset={{_target_: {name}.Pictures}}" for part in ("val", "test")]
+    made = plan(*typed, "+data.dataset.flip=true", *plain, "data.val=0", "data.test=0", allow=[name])
+    assert not [note for note in made.notes if "differs" in note]
+    made = plan(*typed, plain[0].replace("}", ", flip: true}"), "data.val=0", allow=[name])
+    assert "data.val_dataset" in next(note for note in made.notes if "differs" in note)
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, DataError
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -387,6 +387,39 @@ def policy(name: str, **knobs: Any) -> Callable[[Tensor], Tensor]:
     if name not in POLICIES:
         raise ConfigError(f"regularisation.augmentation.policy.name={name}: write one of {', '.join(POLICIES)}")
     return _Policy(name, knobs)
+
+
+class OnPixels:
+    """A change of one image that is to see bytes, or floats from 0 to 1, whatever the split holds.
+
+    Images uint8 [C, H, W] are passed on. Of floats `as_bytes` says that they hold bytes; others are turned into 0 to
+    1 by mean and std, one value per channel, and back. Raises DataError where they are not in that range.
+    """
+
+    def __init__(
+        self,
+        change: Callable[[Tensor], Tensor],
+        *,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        as_bytes: bool = False,
+    ) -> None:
+        self.change, self.as_bytes = change, as_bytes
+        self.mean, self.std = (torch.tensor(each).view(-1, 1, 1) for each in (mean or [0.0], std or [1.0]))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if image.dtype == torch.uint8:
+            return self.change(image)
+        if self.as_bytes:
+            return self.change(image.to(torch.uint8)).to(image.dtype)
+        unit = image * self.std + self.mean
+        low, high = (float(end) for end in unit.aminmax())
+        if not (low > -1e-3 and high < 1 + 1e-3):
+            raise DataError(
+                f"policy: it takes images of bytes, or of floats from 0 to 1, and one reaches from {low:.3g} to "
+                f"{high:.3g}: let the dataset give them so, and scale them in the model"
+            )
+        return (self.change(unit.clamp_(0, 1)) - self.mean) / self.std
 
 
 class _Policy:

@@ -81,10 +81,31 @@ def make_transform(
     return regularisation.Compose(transforms) if transforms else None
 
 
-def make_policy(regular: Regularisation) -> Any:
+def make_policy(regular: Regularisation, data: Data) -> augmentation.OnPixels | None:
     """The per-sample augmentation that runs in the loader's workers, or None."""
-    policy = regular.augmentation.get("policy")
-    return augmentation.policy(**policy) if policy else None
+    if not (policy := regular.augmentation.get("policy")):
+        return None
+    known = data.preprocessing
+    scale = {key: known[key] for key in ("mean", "std")} if known.get("kind") == "images" else {}
+    return augmentation.OnPixels(augmentation.policy(**policy), as_bytes=known.get("bytes", False), **scale)
+
+
+def make_sample_transform(regular: Regularisation, data: Data) -> _Chain | None:
+    """What is done to each train sample as it is read: the data's own transform, then the policy."""
+    changes = [change for change in (data.transform, make_policy(regular, data)) if change]
+    return _Chain(changes) if changes else None
+
+
+class _Chain:
+    """Changes of one sample, one after another; it travels to worker processes."""
+
+    def __init__(self, changes: list[Any]) -> None:
+        self.changes = changes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        for change in self.changes:
+            x = change(x)
+        return x
 
 
 def make_stopping(regular: Regularisation, monitor: str, mode: Any) -> regularisation.EarlyStopping | None:
@@ -136,7 +157,7 @@ def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
         plan.data.train,
         batch_size=plan.batch_size,
         shuffle=True,
-        transform=make_policy(plan.regularisation),
+        transform=make_sample_transform(plan.regularisation, plan.data),
         **common,
     )
     splits = {"train": _judged_train(plan), "val": plan.data.val, "test": plan.data.test}

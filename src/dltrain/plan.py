@@ -22,6 +22,7 @@ from dltrain.config import Composed, as_yaml
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
 from dltrain.errors import ConfigError, DataError
+from dltrain.mistakes import reason
 from dltrain.nodes import SLOTS, Nodes
 from dltrain.reading import LARGEST_CONFIG, flat
 from dltrain.settings import Regularisation, Settings, device_or_auto, pick_device
@@ -217,6 +218,8 @@ class _Planner:
                 raise TypeError(f"it returned a {type(data).__name__}, not a dltrain.data.Data")
             trials.contents(data)
             self.few = trials.few(data)
+            if data.transform:
+                self._transform(data)
         except DataError as error:
             if not self.mistakes:
                 raise
@@ -227,6 +230,13 @@ class _Planner:
         else:
             return data
         return None
+
+    def _transform(self, data: Data) -> None:
+        """The change of train samples, tried on some."""
+        try:
+            trials.change(data, data.transform)
+        except Exception as error:
+            self.say("data.train_transform", reason(error).removeprefix("data.train_transform "))
 
     # -- what needs the data -----------------------------------------------------------------------------------
 
@@ -261,7 +271,8 @@ class _Planner:
             self.say(key, f"it needs images [C, H, W], and this data has inputs of shape {list(data.in_shape)}")
             return
         try:
-            build.make_policy(regular)
+            if policy := build.make_policy(regular, data):
+                trials.change(data, policy)
             if transform := build.make_transform(regular, data, seed=0, outputs=outputs):
                 x, y = self.few
                 trials.loss(loss, outputs, transform(x, y, torch.arange(len(x)), 0)[1])
@@ -425,7 +436,11 @@ def _ignored(plan: Plan) -> list[str]:
         found.append(f"overfit_batches: train, validation and test are the same {len(plan.data.train)} samples")
     if plan.settings.accumulate > 1 and plan.batch_size is None:
         found.append("trainer.accumulate is not used: a full batch is one step")
-    if plan.workers and isinstance(plan.data.train, Tensors) and not plan.regularisation.augmentation.get("policy"):
+    if (
+        plan.workers
+        and isinstance(plan.data.train, Tensors)
+        and not build.make_sample_transform(plan.regularisation, plan.data)
+    ):
         found.append("data.workers is not used: this data lives in memory, on the device")
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import ceil
 from typing import Any
 
@@ -15,12 +15,13 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from dltrain import models, optim
 from dltrain.data import Data, Tensors, take
-from dltrain.data.loaders import make_loader
+from dltrain.data.loaders import generators_kept, make_loader
 from dltrain.errors import DataError
 from dltrain.mistakes import reason
 from dltrain.schedules import PureSchedule, TorchSchedule
 from dltrain.targets import Part
 
+_TRIED = 32  # train samples that a change of single ones is tried on
 _LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
 _MANY = 10_000  # steps of a scheduler, which take 0.06 s
 
@@ -73,6 +74,14 @@ def few(data: Data) -> tuple[Tensor, Tensor]:
     """The first two training samples (x, y) as the trainer gets them."""
     x, y, _ = next(make_loader(take(data.train, torch.arange(min(2, len(data.train)))), batch_size=2).epoch())
     return x, y
+
+
+def change(data: Data, function: Callable[[Tensor], Tensor]) -> None:
+    """What is done to single train samples, tried on some of them; raises what it raises."""
+    n = len(data.train)
+    with generators_kept():
+        for i in sorted({i * (n - 1) // (_TRIED - 1) for i in range(_TRIED)}):
+            function(data.train[i][0])
 
 
 def loss(function: nn.Module, outputs: int, y: Tensor) -> None:

@@ -6,7 +6,7 @@ quantiles, imputation) is fitted on the train part alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from math import ceil, prod
@@ -68,9 +68,10 @@ class Data:
     A split is `Tensors` or any map-style `Dataset` of (x, y) pairs. `classes` names the classes (binary,
     multiclass) or the labels (multilabel); `targets` names the columns of a regression. Regression targets are
     standardised: y = (original - target_mean) / target_std, both float32 [K], or float64 where an offset or a unit
-    needs it: undo it in float64. `fill` is what an empty pixel is
-    after normalisation, one value per channel. `preprocessing` holds what was fitted, as plain JSON values;
-    `notes` are sentences that the user should read (values imputed, columns dropped).
+    needs it: undo it in float64. `fill` is what an empty pixel is after normalisation, one value per channel.
+    `transform` is a random change of one input that training draws anew each time it reads it, and nothing else does
+    (give it to `make_loader`). `preprocessing` holds what was fitted, as plain JSON values; `notes` are sentences
+    that the user should read (values imputed, columns dropped).
     """
 
     train: Dataset
@@ -84,6 +85,7 @@ class Data:
     target_std: Tensor | None = None
     fill: tuple[float, ...] | None = None
     preprocessing: dict[str, Any] = field(default_factory=dict)
+    transform: Callable[[Tensor], Tensor] | None = None
     notes: tuple[str, ...] = ()
 
     @property

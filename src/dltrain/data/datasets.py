@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,6 +21,8 @@ from dltrain.errors import ConfigError, DataError
 _BATCH = 256  # samples read at a time
 _FEW = 20  # so many classes are believed without a look at how many samples show them
 _MOST = 1_000_000  # classes that a user may ask for
+_READINGS = 10  # of one sample, to see whether it stays the same: a flip goes unseen once in 500 sets
+_PATIENCE = 2.0  # seconds that these may take
 _SAMPLED = 64  # samples whose targets are looked at where they stream
 _NUMBERS = (Tensor, np.ndarray, np.generic, int, float, list, tuple)  # an image object is none of them
 
@@ -34,6 +39,7 @@ def dataset(
     task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
     classes: int | list[str] | None = None,
     in_memory: bool = False,
+    train_transform: Callable[[Tensor], Tensor] | None = None,
 ) -> Data:
     """Data from any map-style dataset of pairs (x, y): x is a tensor, array or list, y a class index or numbers.
 
@@ -42,20 +48,27 @@ def dataset(
     else from `dataset.classes`, else from the labels: `dataset.targets`, or one reading of all samples.
 
     Samples are read while training, by `data.workers` processes. `in_memory=True` reads them once instead, so a
-    random transform inside the dataset is frozen, and standardises regression targets. That needs their mean and
-    standard deviation, so streamed targets stay in their own units and `target_mean` is None.
+    random transform inside the dataset is frozen (`train_transform` is not), and standardises regression targets. That
+    needs their mean and standard deviation, so streamed targets stay in their own units and `target_mean` is None.
+
+    `train_transform` changes x [...] of the train samples alone, anew each time that training reads one, with random
+    numbers of torch, NumPy or Python that depend on seed, epoch and sample. It gets uint8 where the dataset gives it,
+    else float32, and returns the same shape and type.
     """
     extra = {part: each for part, each in (("val", val_dataset), ("test", test_dataset)) if each is not None}
     for name, each in {"dataset": dataset, **{f"{part}_dataset": each for part, each in extra.items()}}.items():
         _require_map_style(each, f"data.{name}")
     whole, notes = _open(dataset, task)
+    for part, each in extra.items():
+        extra[part] = replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
+    notes += _wavering(whole, extra, in_memory)
     read = _read(whole, split_seed) if in_memory else None
     names, labels = _classes(whole, task, classes, read, split_seed)
     if task == "auto" and classes is None and len(names) > _FEW and names == tuple(map(str, range(len(names)))):
         notes.append(f"whole numbers count as {len(names)} classes; if they are amounts: data.task=regression")
     whole = replace(whole, width=len(names) or whole.width)
     for part, each in extra.items():
-        extra[part] = replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
+        extra[part] = replace(each, width=whole.width)
         extra[part][0]  # another shape or type of target shows at once
 
     sizes = {"val": val, "test": test}
@@ -70,7 +83,54 @@ def dataset(
         if whole.kind == "regression":
             _check_spread(whole, split_seed)
         data = _streamed(whole, extra, rows, names, notes)
-    return data if task == "auto" else replace(data, task=task)
+    if train_transform is not None:
+        data = replace(data, transform=TrainTransform(train_transform, whole.in_shape, whole.as_bytes))
+    return replace(data, task=data.task if task == "auto" else task)
+
+
+class TrainTransform:
+    """A user's change of one x, which is float32 [*in_shape] and reaches it as bytes where the dataset gives those."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor], in_shape: tuple[int, ...], as_bytes: bool) -> None:
+        self.change, self.in_shape, self.dtype = change, in_shape, torch.uint8 if as_bytes else torch.float32
+
+    def __call__(self, x: Tensor) -> Tensor:
+        made = self.change(x.to(self.dtype))
+        if not (isinstance(made, Tensor) and made.shape == self.in_shape and made.dtype == self.dtype):
+            shape = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
+            kinds = [str(each).removeprefix("torch.") for each in (getattr(made, "dtype", "nothing"), self.dtype)]
+            raise DataError(
+                f"data.train_transform makes {shape} of {list(self.in_shape)} and {kinds[0]} of {kinds[1]}; validation "
+                "samples stay as they are, so it must keep both"
+            )
+        return made.as_subclass(Tensor).to(torch.float32)
+
+
+def _wavering(whole: Samples, extra: dict[str, Samples], in_memory: bool) -> list[str]:
+    """Notes on datasets that validation or test use and that give the same sample differently each time."""
+    used = {samples.name: samples for samples in extra.values()} | ({"dataset": whole} if len(extra) < 2 else {})
+    how = "as it was first read" if in_memory else "in validation and test too"
+    return [
+        f"a sample of data.{name} differs from one reading to the next, {how}: leave random changes to "
+        "data.train_transform, or give validation and test datasets of their own"
+        for name, samples in used.items()
+        if _differs(samples)
+    ]
+
+
+def _differs(samples: Samples) -> bool:
+    first, begin = None, time.perf_counter()
+    for seed in range(_READINGS):
+        torch.default_generator.manual_seed(seed)  # `dataset` leaves the generators as it found them
+        random.seed(seed)
+        np.random.seed(seed)
+        x = samples[0][0]
+        if first is not None and not torch.equal(x, first):
+            return True
+        first = x
+        if time.perf_counter() - begin > _PATIENCE:
+            break
+    return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +147,7 @@ class Samples(Dataset):
     kind: Literal["class", "multilabel", "regression"]
     width: int | None
     exact: bool = False  # regression targets as float64
+    as_bytes: bool = False  # x of the source is uint8
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,7 +198,8 @@ def _open(dataset, task) -> tuple[Samples, list[str]]:
     if not (x.is_floating_point() or x.dtype == torch.bool):
         notes.append(f"x is {str(x.dtype)[6:]}, taken as float32 as it stands: scale it in the dataset if need be")
     width = None if kind == "class" else y.numel()
-    whole = Samples(dataset, np.arange(len(dataset)), "dataset", tuple(x.shape), kind, width)
+    as_bytes = x.dtype == torch.uint8
+    whole = Samples(dataset, np.arange(len(dataset)), "dataset", tuple(x.shape), kind, width, as_bytes=as_bytes)
     whole[0]
     return whole, notes
 
@@ -286,7 +348,7 @@ def _held(whole, read, extra, rows, names, notes, seed) -> Data:
         order,
         classes=names,
         targets=_targets(whole),
-        preprocessing={"kind": "dataset"},
+        preprocessing={"kind": "dataset", **({"bytes": True} if whole.as_bytes else {})},
         notes=notes,
     )
 
@@ -304,7 +366,7 @@ def _streamed(whole, extra, rows, names, notes) -> Data:
         in_shape=whole.in_shape,
         classes=names,
         targets=_targets(whole),
-        preprocessing={"kind": "dataset"},
+        preprocessing={"kind": "dataset", **({"bytes": True} if whole.as_bytes else {})},
         notes=(*notes, *more),
     )
 
