@@ -1,5 +1,6 @@
 """`dltrain predict` as a user types it: every kind of input, whole files or none, and what is wrong in a sentence."""
 
+import ctypes
 import errno
 import io
 import os
@@ -293,3 +294,77 @@ def test_infinity_and_far_rows_are_said(command, houses):
     code, out, err = command("predict", "last", "-", stdin="area,side\n" + "50000,north\n" * 20)
     assert (code, len(out.splitlines())) == (0, 21)
     assert "note: the rows lie far from those that the run was fitted on (column 'area': 5e+04 ± 0, where" in err
+
+
+def test_files_that_can_not_be_read_are_all_named_and_the_others_predicted(command):
+    code, _, err = command("data=digits", *SHORT)
+    assert code == 0, err
+    Path("shots/deep").mkdir(parents=True)
+    for i in range(4):
+        Image.fromarray(np.full((8, 8), 60 * i, dtype=np.uint8)).save(f"shots/{i}.png")
+    whole = command("predict", "last", "shots")[1].splitlines()
+    for name in ("1b.png", "deep/x.jpg", "9.png"):
+        Path("shots", name).write_bytes(b"no picture")
+    code, out, err = command("predict", "last", "shots")
+    assert (code, out.splitlines()) == (3, whole)
+    for name in ("1b.png", "deep/x.jpg", "9.png"):
+        assert f"unreadable: shots/{name}: cannot be read as an image" in err
+    assert err.endswith("error: 3 of the files in shots can't be read; all others were predicted\n")
+    code, out, err = command("predict", "last", "shots", "-o", "out.csv")
+    assert (code, "4 rows predicted" in out, "3 of the files" in err) == (3, True, True)
+    assert Path("out.csv").read_text().splitlines() == whole
+    code, out, err = command("predict", "last", "shots/deep", "-o", "none.csv")
+    assert (code, out, Path("none.csv").exists()) == (3, "", False)
+    assert command("predict", "last", "shots/9.png")[0] == 3
+
+
+_READING = """
+import sys
+from dltrain import cli
+for words in (
+    ["predict", sys.argv[1], "iris.csv"], ["eval", sys.argv[1]], ["show", sys.argv[1]], ["doctor", sys.argv[1]],
+    ["trace", "data=iris"], ["data=iris"],
+):
+    try:
+        cli.main(words)
+    except SystemExit as stop:
+        print("exit", words[0], stop.code)
+"""
+
+
+def _without_roots_rights():
+    """For root the bits of a folder mean nothing; without these capabilities they mean what they say."""
+    for capability in (1, 2, 3) if os.getuid() == 0 else ():  # DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP, which acts at the exec that follows
+
+
+def test_what_only_reads_works_where_nothing_can_be_written(command, tmp_path):
+    code, _, err = command("data=iris", *SHORT)
+    assert code == 0, err
+    folder, here = runs.find("last", Path("runs")).absolute(), tmp_path / "here"
+    here.mkdir()
+    columns = dltrain.load(folder).facts.columns
+    (here / "iris.csv").write_text(f"{','.join(columns)}\n5,3,4,1\n")
+    closed = [here, *(path for path in (folder, *folder.rglob("*")) if path.is_dir())]
+    before = sorted(folder.rglob("*"))
+    for path in closed:
+        path.chmod(0o555)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _READING, str(folder)],
+            cwd=here,
+            preexec_fn=_without_roots_rights,
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        for path in closed:
+            path.chmod(0o755)
+    codes = dict(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("exit "))
+    reading = ("predict", "eval", "show", "doctor", "trace")
+    assert codes == {**dict.fromkeys(reading, "0"), "data=iris": "2"}, done.stderr
+    assert "prediction,p_setosa" in done.stdout
+    assert "test, 30 rows" in done.stdout
+    assert f"note: {folder} is not writable: eval-test.json and its picture were not kept" in done.stderr
+    assert f"runs_dir: {here} is not writable; name a folder that is" in done.stderr
+    assert sorted(folder.rglob("*")) == before

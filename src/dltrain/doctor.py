@@ -26,7 +26,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     )
     given = parser.parse_intermixed_args(words)
     folder = runs.find(given.run, Path("runs"))
-    plan = make_plan(resuming.stored(folder, given.overrides), commands.allowed(options.allow))
+    plan = make_plan(resuming.stored(folder, given.overrides), commands.allowed(options.allow), writes=False)
     exam = examine(plan, folder)
     say("\n".join([f"run        {folder}", *findings(exam), *judgement(exam)]))
     return 0

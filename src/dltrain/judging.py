@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -265,9 +266,12 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     rows = choose_rows(trained, split=given.split, overrides=given.overrides, allow_changed_data=changed)
     judged = judge(trained, rows)
     file, picture = folder / f"eval-{rows.split}.json", folder / "plots" / f"eval-{rows.split}.png"
+    say(report.judged(judged.result))
+    if not os.access(folder, os.W_OK):
+        say(f"note: {folder} is not writable: {file.name} and its picture were not kept", error=True)
+        return 0
     runs.write_json(file, judged.result)
     _draw(judged, picture)
-    say(report.judged(judged.result))
     say(f"all of it    {file}\npicture      {picture}")
     return 0
 

@@ -103,7 +103,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     commands.output_option(parser, "the picture (lr_range.png)")
     given = parser.parse_intermixed_args(words)
     picture = commands.output(given, Path("lr_range.png"))
-    plan = make_plan(config.compose(given.overrides, options.config_dir), commands.allowed(options.allow))
+    composed = config.compose(given.overrides, options.config_dir)
+    plan = make_plan(composed, commands.allowed(options.allow), writes=False)
     if "lr" not in plan.parts["optimizer"].names:
         raise ConfigError(f"{plan.parts['optimizer'].function.__name__} has no learning rate to look for")
     curve = measure(plan)

@@ -87,8 +87,8 @@ class Nodes:
 
     # -- plain knobs -------------------------------------------------------------------------------------------
 
-    def top(self) -> tuple[int, str, Path, str | None]:
-        """The keys outside the groups: seed, name, runs_dir, resume."""
+    def top(self, *, writes: bool = True) -> tuple[int, str, Path, str | None]:
+        """The keys outside the groups: seed, name, runs_dir, resume. `writes`: a run folder is to be made there."""
         given = {key: value for key, value in self.cfg.items() if key not in _NODES}
         if isinstance(given.get("experiment"), dict):
             del given["experiment"]
@@ -105,9 +105,14 @@ class Nodes:
         if bad:
             self.say("name", bad)
         name = name if isinstance(name, str) and not bad else self._default_name()
-        return seed, name, self._root(runs_dir, name), self.cfg.pop("resume", None)  # which is no part of what a run is
+        return (
+            seed,
+            name,
+            self._root(runs_dir, name, writes),
+            self.cfg.pop("resume", None),
+        )  # which is no part of what a run is
 
-    def _root(self, runs_dir: Any, name: str) -> Path:
+    def _root(self, runs_dir: Any, name: str, writes: bool) -> Path:
         root = Path("runs")
         if runs_dir == "":
             self.say("runs_dir", "name a folder, such as runs")
@@ -117,7 +122,7 @@ class Nodes:
             except ConfigError as error:
                 self.say("runs_dir", str(error))
             else:
-                if bad := runs.check_writable(root / name):
+                if writes and (bad := runs.check_writable(root / name)):
                     self.say("runs_dir", bad)
         return root
 

@@ -84,7 +84,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     """All pictures of a run. Those of its way are made by training again in memory for at most `seconds`."""
     gallery, rows = Gallery(), logged(run)
     try:
-        plan = make_plan(resuming.stored(run.folder), allow)
+        plan = make_plan(resuming.stored(run.folder), allow, writes=False)
     except DltrainError as error:
         plan = None
         gallery.notes.append(f"the net could not be built again, so only what was logged is shown: {error}")

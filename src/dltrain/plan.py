@@ -97,9 +97,12 @@ def sizes(data: Any, out_features: int) -> dict[str, Any]:
     }
 
 
-def make_plan(composed: Composed, allow: Sequence[str] = ()) -> Plan:
-    """Checks everything and loads the data; raises ConfigError with all mistakes, or DataError."""
-    return _Planner(composed, allow).plan()
+def make_plan(composed: Composed, allow: Sequence[str] = (), *, writes: bool = True) -> Plan:
+    """Checks everything and loads the data; raises ConfigError with all mistakes, or DataError.
+
+    `writes` says whether a run folder is to be made, so that its place is checked, too.
+    """
+    return _Planner(composed, allow).plan(writes=writes)
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[st
     trainer = nodes.cfg.get("trainer")
     if isinstance(trainer, dict) and not any(o.startswith("trainer.device=") for o in composed.overrides):
         trainer["device"] = device_or_auto(trainer.get("device"))
-    seed, *_ = nodes.top()
+    seed, *_ = nodes.top(writes=False)
     settings = nodes.tried("trainer", nodes.knobs("trainer", Settings))
     parts = {slot: nodes.part(slot) for slot in slots}
     batch_size, workers = nodes.loader()
@@ -140,9 +143,9 @@ class _Planner:
         self.notes: list[str] = []
         self.few: tuple[Tensor, Tensor] | None = None  # the first training samples
 
-    def plan(self) -> Plan:
+    def plan(self, *, writes: bool) -> Plan:
         nodes = self.nodes
-        seed, name, runs_dir, resume = nodes.top()
+        seed, name, runs_dir, resume = nodes.top(writes=writes)
         settings = nodes.tried("trainer", nodes.knobs("trainer", Settings))
         if settings:
             build.flush_denormals(settings)

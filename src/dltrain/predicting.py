@@ -35,10 +35,11 @@ class Piece:
     files: list[str] | None = None
 
 
-def read(trained: Trained, source: Path | BinaryIO) -> Iterator[Piece]:
+def read(trained: Trained, source: Path | BinaryIO, *, unreadable: list[DataError] | None = None) -> Iterator[Piece]:
     """The rows of a CSV, TSV or Parquet file, an image file or a folder of them, an IDX file, or an open stream of CSV.
 
-    Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged.
+    Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged; those of
+    a folder's files go to `unreadable`, if that is given, and the others are read.
     """
     facts, kind = trained.facts, streaming.kind_of(source) if isinstance(source, Path) else "text"
     _check_kind(trained, kind, source)
@@ -53,7 +54,7 @@ def read(trained: Trained, source: Path | BinaryIO) -> Iterator[Piece]:
     else:
         _, height, width = facts.in_shape
         scale = {key: facts.preprocessing.get(key) for key in ("channels", "deep")}
-        for names, pixels in streaming.pictures(source, size=(height, width), **scale):
+        for names, pixels in streaming.pictures(source, size=(height, width), unreadable=unreadable, **scale):
             yield Piece(pixels, files=names)
 
 
@@ -64,14 +65,16 @@ def predict(
     allow_unknown: bool = False,
     found: Gaps | None = None,
     notes: list[str] | None = None,
+    unreadable: list[DataError] | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`.
 
-    source: see `read`. What was missing or unknown is counted in `found`; `notes` takes what else a user should know.
+    source, unreadable: see `read`. What was missing or unknown is counted in `found`; `notes` takes what else a user
+    should know.
     """
     import polars as pl
 
-    for number, piece in enumerate(read(trained, source)):
+    for number, piece in enumerate(read(trained, source, unreadable=unreadable)):
         x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
         if number == 0 and notes is not None and (remark := trained.remark(piece.rows)):
             notes.append(remark)
@@ -183,7 +186,10 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     inference.set_threads(trained)
     found: Gaps = {}
     notes: list[str] = []
-    pieces = predict(trained, source, allow_unknown=given.allow_unknown, found=found, notes=notes)
+    unreadable: list[DataError] = []
+    pieces = predict(
+        trained, source, allow_unknown=given.allow_unknown, found=found, notes=notes, unreadable=unreadable
+    )
     if output:
         rows = write(pieces, output)
         say(f"{rows:,} row{'s' * (rows != 1)} predicted by {trained.checkpoint.name}, in {output}")
@@ -194,4 +200,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
                 return 0
     for note in [*notes, *(sentences(found, trained.facts.preprocessing) if found else ())]:
         say(f"note: {note}", error=True)
+    for error in unreadable:
+        say(f"unreadable: {error}", error=True)
+    if unreadable:
+        raise DataError(f"{len(unreadable)} of the files in {source} can't be read; all others were predicted")
     return 0

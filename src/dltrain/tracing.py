@@ -233,7 +233,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser = commands.parser("trace", about)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for training")
     given = parser.parse_intermixed_args(words)
-    plan = make_plan(config.compose(given.overrides, options.config_dir), commands.allowed(options.allow))
+    composed = config.compose(given.overrides, options.config_dir)
+    plan = make_plan(composed, commands.allowed(options.allow), writes=False)
     say(show(trace(plan)))
     return 0
 

@@ -176,22 +176,42 @@ def parquet(path: Path, columns: Sequence[str], *, rows: int = _ROWS) -> Iterato
 
 
 def pictures(
-    source: Path, *, size: tuple[int, int], channels: Channels, deep: Deep | None = None
+    source: Path,
+    *,
+    size: tuple[int, int],
+    channels: Channels,
+    deep: Deep | None = None,
+    unreadable: list[DataError] | None = None,
 ) -> Iterator[tuple[list[str], Tensor]]:
     """Names and pixels uint8 [n, C, H, W] of one image file, or of all those in a folder and below, by name.
 
-    size, channels, deep: see `read_image`.
+    size, channels, deep: see `read_image`. Files that can't be read are left out and their errors go to `unreadable`;
+    the first is raised without it, and where no file can be read.
     """
     files = sorted(image_files(source)) if source.is_dir() else [str(source)]
     if not files:
         raise DataError(f"{source} holds no image files")
     each = (3 if channels == "rgb" else 1) * size[0] * size[1]
     step = max(1, _BYTES // each)
+
+    def read(file: str) -> Tensor | DataError:
+        try:
+            return read_image(file, size=size, channels=channels, deep=deep)
+        except DataError as error:
+            return error
+
+    failed: list[DataError] = [] if unreadable is None else unreadable
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(files), step):
             some = files[start : start + step]
-            pixels = torch.stack(list(pool.map(lambda f: read_image(f, size=size, channels=channels, deep=deep), some)))
-            yield [os.path.relpath(f, source) if source.is_dir() else f for f in some], pixels
+            made = dict(zip(some, pool.map(read, some), strict=True))
+            failed += [error for error in made.values() if isinstance(error, DataError)]
+            if failed and (unreadable is None or len(failed) == len(files)):
+                raise failed[0]
+            pixels = {file: x for file, x in made.items() if not isinstance(x, DataError)}
+            if pixels:
+                names = [os.path.relpath(f, source) if source.is_dir() else f for f in pixels]
+                yield names, torch.stack(list(pixels.values()))
 
 
 def idx(path: Path, shape: tuple[int, ...]) -> Iterator[Tensor]:
