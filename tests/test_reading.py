@@ -74,7 +74,7 @@ def test_a_run_is_running_while_it_is_and_killed_after(tmp_path):
     run = read(folder)
     assert run.status == "killed"
     assert run.numbers["best/accuracy"] >= run.numbers["last/accuracy"] >= 0
-    assert 0 < run.seconds < 60
+    assert 0 < run.seconds < 3600
 
 
 @pytest.mark.parametrize(

