@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "dltrain"
-ROOMS = ("models", "losses", "optim", "schedules", "regularisation", "augmentation", "evaluation", "assessment")
+ROOMS = (
+    "models",
+    "pretrained",
+    "losses",
+    "optim",
+    "schedules",
+    "regularisation",
+    "augmentation",
+    "evaluation",
+    "assessment",
+)
 ENGINE = (
     "output",
     "storage",
@@ -87,6 +97,7 @@ BORDERS = (
 )
 ALLOWED = {
     **{room: {"errors"} for room in ROOMS},
+    "models": {"errors", "pretrained"},
     "output": set(),
     "storage": set(),
     "signals": set(),

@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from dltrain import models
-from dltrain.errors import DataError
 from dltrain.models import MLP, Linear, Perceptron, summary
 from dltrain.models import torchvision as classifier
 
@@ -169,43 +168,6 @@ def test_image_size_resizes_bilinearly():
     assert resized.mean().item() == pytest.approx(x.mean().item(), abs=1e-2)
     constant = torch.full((1, 1, 8, 8), 3.0)
     torch.testing.assert_close(models.Resize(20)(constant), torch.full((1, 1, 20, 20), 3.0))
-
-
-@pytest.fixture
-def pretrained(monkeypatch):
-    """ImageNet weights of resnet18 as if they had been downloaded."""
-    from torchvision.models import WeightsEnum, resnet18
-
-    network = resnet18(num_classes=1000)
-    monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **_: network.state_dict())
-    return network
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pretrained_weights_are_kept_and_the_head_is_new(pretrained, channels):
-    model = classifier("resnet18", (channels, 32, 32), 5, weights="IMAGENET1K_V1")
-    assert model.fc.out_features == 5
-    assert torch.equal(model.layer4[1].conv2.weight, pretrained.layer4[1].conv2.weight)
-    grey = torch.rand(2, 1, 32, 32)
-    response = model.conv1(grey.expand(-1, channels, -1, -1))
-    expected = pretrained.conv1(grey.expand(-1, 3, -1, -1))
-    if channels == 4:  # the fourth plane is the red one again, all scaled by 3/4
-        planes = pretrained.conv1.weight[:, [0, 1, 2, 0]] * 0.75
-        expected = nn.functional.conv2d(grey.expand(-1, 4, -1, -1), planes, stride=2, padding=3)
-    torch.testing.assert_close(response, expected)
-
-
-def test_a_failed_download_says_what_to_do(monkeypatch):
-    from torchvision.models import WeightsEnum
-
-    def fail(self, **_):
-        raise OSError("no network")
-
-    monkeypatch.setattr(WeightsEnum, "get_state_dict", fail)
-    with pytest.raises(
-        DataError, match=r"could not be downloaded \(no network\); use weights=null, or put resnet18-.*pth"
-    ):
-        classifier("resnet18", (3, 32, 32), 5, weights="DEFAULT")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from dltrain import augmentation, evaluation, optim, regularisation, schedules
+from dltrain import augmentation, evaluation, optim, pretrained, regularisation, schedules
 from dltrain.data import Data, Tensors, download, take
 from dltrain.data.loaders import make_loader, order
 from dltrain.trainer import Trainer
@@ -31,7 +31,8 @@ def make_data(part: Part, *, stored: bool) -> Any:
 
 def make_model(plan: Plan) -> nn.Module:
     """The model with its initial weights, on the plan's device."""
-    model = plan.parts["model"](**plan.sizes).to(plan.device)
+    with pretrained.weights(plan.pretrained):
+        model = plan.parts["model"](**plan.sizes).to(plan.device)
     if plan.settings.compile:
         model.compile()  # in place, so that names in the state_dict stay
     return model

@@ -290,12 +290,13 @@ class _Batches:
 def examine(plan: Plan, folder: Path) -> Examination:
     """The examination of a run folder, read without running anything that it holds."""
     layout.check(folder)
-    plan = replace(plan, settings=replace(plan.settings, compile=False))
+    found = checkpoint.latest(folder / "checkpoints")
+    weights = "present" if found and plan.pretrained == "cached" else plan.pretrained
+    plan = replace(plan, settings=replace(plan.settings, compile=False), pretrained=weights)
     build.set_threads_and_determinism(plan)
     file = folder / "summary.json"
     summary = runs.read_json(file) if file.is_file() else {}
     summary = summary if isinstance(summary, dict) else {}
-    found = checkpoint.latest(folder / "checkpoints")
     status = str(summary.get("status", "unfinished"))
     return Examination(plan, status, reading.read_log(folder), found[1] if found else None, summary)
 

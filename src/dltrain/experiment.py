@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
-from dltrain import build, evaluation, layout, resuming, runs, storage
+from dltrain import build, checkpoint, evaluation, layout, resuming, runs, storage
 from dltrain.errors import DivergedError, DltrainError, StorageError
 from dltrain.keeper import Keeper
 from dltrain.output import say
@@ -167,6 +167,8 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     storage.clean(folder)
     build.set_threads_and_determinism(plan)
     seed_everything(plan.seed)
+    if resume and checkpoint.find(folder / "checkpoints"):
+        plan = replace(plan, pretrained="skip")  # the checkpoint has all weights
     trainer = build.make_trainer(plan)
     train_loader, loaders = build.make_loaders(plan)
     stopping = build.make_stopping(plan.regularisation, plan.monitor, plan.mode)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dltrain import blocks, build, checkpoint, evaluation, layout, losses, models, resuming, runs
+from dltrain import blocks, build, checkpoint, evaluation, layout, losses, pretrained, resuming, runs
 from dltrain.build import evaluation_size
 from dltrain.data import Data
 from dltrain.data.encoding import encode
@@ -245,21 +245,20 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
 
 def _network(part: Part, known: dict[str, Any], weights: dict[str, Tensor], where: Path) -> nn.Module:
     """The model with these weights, in eval mode; raises CheckpointError unless they are built as its own are."""
-    pretrained = part.function is models.torchvision and part.arguments.get("weights")
     home = part.function.__module__.split(".")[0]
     try:
         if home in ("dltrain", "torch", "torchvision"):  # without memory first: a stranger's may be of any size
             _check(_build(part, known, "meta"), weights)
-        model = _build(part, known, "meta" if pretrained else "cpu")  # meta downloads nothing
+        model = _build(part, known, "cpu")
         _check(model, weights)
     except CheckpointError as error:
         raise CheckpointError(f"{where} does not fit this configuration: {error}") from error
-    model.load_state_dict(weights, assign=bool(pretrained))
+    model.load_state_dict(weights)
     return model.eval().requires_grad_(False)
 
 
 def _build(part: Part, known: dict[str, Any], device: str) -> nn.Module:
-    with torch.random.fork_rng(devices=[]), torch.device(device):
+    with torch.random.fork_rng(devices=[]), torch.device(device), pretrained.weights("skip"):
         try:
             model = part(**known)
         except Exception as error:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain import pretrained
 from dltrain.errors import DataError
 
 Activation = Literal["relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "identity", "sign"]
@@ -159,7 +160,7 @@ def torchvision(
 
     `weights` names a pretrained set ("DEFAULT" is the best one; it is downloaded once): the head is replaced by a
     new one, and the first convolution is summed to one channel or repeated over several. Under
-    `torch.device("meta")` nothing is downloaded. `image_size` resizes every batch to that many pixels a side.
+    `torch.device("meta")` nothing is read. `image_size` resizes every batch to that many pixels a side.
     Raises ValueError for a name, weights or image size that cannot work; DataError for a failed download.
     """
     from torchvision import models as zoo  # 1.5 s to import
@@ -183,10 +184,8 @@ def torchvision(
     ):
         if chosen is None:
             network = zoo.get_model(name, num_classes=out_features, **_options(name, height, width))
-        elif device.type == "meta":
-            network = zoo.get_model(name, **_options(name, *chosen.meta["min_size"]))
         else:
-            network = _download(zoo, name, chosen)
+            network = _pretrained(zoo, name, chosen)
         if chosen is not None:
             _replace_head(network, out_features)
         if channels != 3:
@@ -213,16 +212,13 @@ def _find_weights(family: Any, name: str) -> Any:
     return family[name]
 
 
-def _download(zoo: Any, name: str, weights: Any) -> nn.Module:
-    try:
-        network = zoo.get_model(name, weights=weights)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a file whose hash is wrong
-        raise DataError(
-            f"model.weights={weights.name} could not be downloaded ({error}); use weights=null,"
-            f" or put {weights.url.rsplit('/', 1)[1]} into {torch.hub.get_dir()}/checkpoints"
-        ) from error
-    if name == "inception_v3":
-        network.aux_logits, network.AuxLogits = False, None
+def _pretrained(zoo: Any, name: str, chosen: Any) -> nn.Module:
+    """A network as torchvision builds it for these weights, with them."""
+    options = _options(name, *chosen.meta["min_size"])
+    if name in ("googlenet", "inception_v3"):
+        options |= {"transform_input": True, "init_weights": False}
+    network = zoo.get_model(name, num_classes=len(chosen.meta["categories"]), **options)
+    pretrained.fill(network, chosen.url, chosen.name)
     return network
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dltrain import build, compiled, direct, evaluation, graph, losses, trials
+from dltrain import build, compiled, direct, evaluation, graph, losses, pretrained, trials
 from dltrain.config import Composed, as_yaml
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
@@ -53,6 +53,7 @@ class Plan:
     loss: nn.Module
     out_features: int
     resume: str | None = None
+    pretrained: Literal["fetch", "cached", "present", "skip"] = "fetch"  # as `pretrained.weights` takes it
     diagnose: bool = False
     overrides: tuple[str, ...] = ()
     rows: list[Any] = field(default_factory=list)  # the model's summary
@@ -187,6 +188,7 @@ class _Planner:
             loss=loss,
             out_features=outputs,
             resume=resume,
+            pretrained="cached" if nodes.composed.stored else "fetch",
             diagnose=nodes.cfg.get("diagnose") is True,
             overrides=nodes.composed.overrides,
             rows=rows,
@@ -312,7 +314,8 @@ class _Planner:
             return [], None
         # Code that looks at values can't run on the meta device, so only the CPU's word counts against a user's model.
         for device in ("meta",) if part.function.__module__.startswith("dltrain.") else ("meta", "cpu"):
-            model, rows, error = trials.model(part, sizes(data, outputs), device)
+            with pretrained.weights("skip" if self.nodes.composed.stored else "fetch"):
+                model, rows, error = trials.model(part, sizes(data, outputs), device)
             if error is None:
                 break
         else:
