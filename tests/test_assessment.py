@@ -14,7 +14,8 @@ def test_classes_equal_scikit_learn():
     y, guess = torch.randint(4, (200,)), torch.randint(4, (200,))
     guess[guess == 3] = 0  # class 3 is never predicted
     counts = assessment.confusion(guess, y, 4)
-    assert np.array_equal(counts, metrics.confusion_matrix(y, guess))
+    assert np.array_equal(assessment.matrix(counts, 4), metrics.confusion_matrix(y, guess))
+    assert counts[:, 2].tolist() == sorted(counts[:, 2].tolist(), reverse=True)
     found = assessment.by_class(counts, list("abcd"))
     precision, recall, f1, rows = metrics.precision_recall_fscore_support(y, guess, zero_division=np.nan)
     for i, row in enumerate(found):

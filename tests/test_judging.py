@@ -3,12 +3,19 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
-from dltrain import runs
+from dltrain import judging, report, runs
+from dltrain.data import Tensors
+from dltrain.data.stored import Facts
+from dltrain.inference import Trained
+from dltrain.losses import CrossEntropy
+from dltrain.plots import evaluation as figures
 
 SHORT = ("trainer.epochs=2", "trainer.tensorboard=false", "trainer.threads=1")
 
@@ -240,3 +247,25 @@ def test_the_file_that_was_named_is_the_one_that_is_judged(dltrain):
     code, _, err = dltrain("eval", "last", "data.path=moved.csv", "data.test_path=test.csv")
     assert code == 0, err
     assert runs.read_json(folder / "eval-test.json")["metrics"] == runs.read_json(folder / "summary.json")["test"]
+
+
+@pytest.mark.parametrize("classes", [101, 4_000, 100_000])
+def test_many_classes_cost_as_many_numbers_and_not_their_square(classes):
+    names = tuple(f"c{i}" for i in range(classes))
+    facts = Facts("multiclass", (3,), names, (), None, None, {"kind": "dataset"})
+    outline = SimpleNamespace(settings=SimpleNamespace(compile=False), batch_size=8, workers=0, seed=0)
+    x, y = torch.randn(60, 3), torch.arange(60) % 30
+    trained = Trained(
+        Path("run"), Path("best"), outline, facts, nn.Linear(3, classes), CrossEntropy(), torch.device("cpu")
+    )
+    judged = judging.judge(trained, judging.Rows(Tensors(x, y), "test", True))
+    guess = trained.model(x).argmax(1)
+    pairs = judged.result["confusion"]["true_predicted_count"]
+    assert sum(n for _, _, n in pairs) == 60
+    assert {(t, p) for t, p, _ in pairs} == set(zip(y.tolist(), guess.tolist(), strict=True))
+    assert judged.result["classes"][29]["rows"] == 2
+    assert len(json.dumps(judged.result)) < 60_000 + 150 * classes
+    figure = figures.draw(judged.result)
+    assert figure.axes[0].get_title(loc="left").endswith(f"the 40 most confused of {classes:,} classes")
+    assert figure.axes[0].images[0].get_array().shape == (40, 40)
+    assert report.judged(judged.result).count("\n") < 40

@@ -15,13 +15,30 @@ BINS = 15
 
 
 def confusion(guess: Tensor, y: Tensor, classes: int) -> Tensor:
-    """int64 [C, C]: how often class `row` was taken for class `column`. guess and y: int64 [N]."""
-    return torch.bincount(y * classes + guess, minlength=classes * classes).view(classes, classes)
+    """int64 [P, 3], most frequent first: the true class, what it was taken for, and how often; as many as occur.
+
+    guess and y: int64 [N]. The whole matrix would have the square of the number of classes.
+    """
+    codes, counts = torch.unique(y * classes + guess, return_counts=True)
+    pairs = torch.stack([codes // classes, codes % classes, counts], dim=1)
+    return pairs[torch.sort(counts, descending=True, stable=True).indices]
 
 
-def by_class(counts: Tensor, names: list[str]) -> list[dict[str, Any]]:
-    """Of each class of a confusion matrix: rows, predicted, precision, recall and f1; nan where nothing is divided."""
-    right, predicted, rows = (t.tolist() for t in (counts.diagonal(), counts.sum(0), counts.sum(1)))
+def matrix(pairs: Tensor, classes: int) -> Tensor:
+    """The same as int64 [C, C]: how often class `row` was taken for class `column`."""
+    counts = torch.zeros(classes, classes, dtype=torch.int64)
+    counts[pairs[:, 0], pairs[:, 1]] = pairs[:, 2]
+    return counts
+
+
+def by_class(pairs: Tensor, names: list[str]) -> list[dict[str, Any]]:
+    """Of each class of a confusion: rows, predicted, precision, recall and f1; nan where nothing is divided."""
+    true, guess, count = pairs.unbind(1)
+    zeros = torch.zeros(len(names), dtype=torch.int64)
+    right, predicted, rows = (
+        zeros.index_add(0, index, weight).tolist()
+        for index, weight in ((true, count * (true == guess)), (guess, count), (true, count))
+    )
     return [_rates(name, r, p, n) for name, r, p, n in zip(names, right, predicted, rows, strict=True)]
 
 

@@ -164,7 +164,7 @@ def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
     splits = {"train": _judged_train(plan), "val": plan.data.val, "test": plan.data.test}
     made: dict[int, Any] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
-        size = evaluation_size(split, batch_size=plan.batch_size, in_features=plan.data.in_features)
+        size = evaluation_size(split, batch_size=plan.batch_size, values=max(plan.data.in_features, plan.out_features))
         made.setdefault(id(split), make_loader(split, batch_size=size, **common))
     return train, {name: made[id(split)] for name, split in splits.items()}
 
@@ -180,10 +180,13 @@ def _judged_train(plan: Plan) -> Any:
     return take(data.train, order(len(data.train), seed=plan.seed, epoch=-1)[:_JUDGED])
 
 
-def evaluation_size(split: Any, *, batch_size: int | None, in_features: int) -> int:
-    """Samples of a batch where nothing is learned: large ones from memory; a stream's batches stay as they are."""
+def evaluation_size(split: Any, *, batch_size: int | None, values: int) -> int:
+    """Samples of a batch where nothing is learned: large ones from memory; a stream's batches stay as they are.
+
+    values: numbers of a sample, of its input or its output, whichever are more.
+    """
     if isinstance(split, Tensors):
-        return max(batch_size or 1, min(8192, _EVAL_VALUES // in_features))
+        return max(batch_size or 1, min(8192, _EVAL_VALUES // values))
     return batch_size or 256
 
 

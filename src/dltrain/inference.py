@@ -95,7 +95,8 @@ class Trained:
             raise DataError(f"{type(part).__name__} has no rows to judge; give a part, such as data.test")
         if (shape := tuple(part[0][0].shape)) != self.facts.in_shape:
             raise DataError(f"the part's rows have the shape {list(shape)}: the run takes {list(self.facts.in_shape)}")
-        size = evaluation_size(part, batch_size=self.outline.batch_size, in_features=self.facts.in_features)
+        values = max(self.facts.in_features, self.outputs)
+        size = evaluation_size(part, batch_size=self.outline.batch_size, values=values)
         return evaluation.evaluate(
             self.model,
             make_loader(part, batch_size=size, device=self.device),

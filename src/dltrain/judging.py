@@ -28,6 +28,7 @@ from dltrain.trainer import seed_everything
 
 SPLITS = ("train", "val", "test")
 _WORST = 16
+_MATRIX = 100  # classes whose confusions are also written as a whole matrix
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,37 @@ class Judged:
 
     trained: Trained
     rows: Rows
-    logits: Tensor
     y: Tensor
-    probabilities: Tensor | None
+    answers: Answers
     result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is kept of the answers to some rows; of classes no more than a few numbers a row, however many they are.
+
+    guess: the decisions [N] or [N, K], of a regression the outputs; bad: see `assessment.badness`. sure, true: the
+    probabilities of the decision and of the true class [N], of labels those of all [N, K]; None without probabilities.
+    """
+
+    guess: Tensor
+    bad: Tensor
+    sure: Tensor | None = None
+    true: Tensor | None = None
+
+
+def _answers(trained: Trained, outputs: Tensor, y: Tensor) -> Answers:
+    task, logits, y = trained.facts.task, outputs.float().cpu(), y.cpu()
+    if task == "regression":
+        return Answers(logits, assessment.badness(logits, y, None, task=task))
+    guess, p = evaluation.decide(logits, task), losses.probabilities(trained.loss, logits, task)
+    if task == "multilabel":
+        return Answers(guess, assessment.badness(logits, y, p, task=task), p)
+    y = y.clamp(0, max(logits.shape[1], 2) - 1)  # a class that there is not is refused by `evaluate`
+    bad = assessment.badness(logits, y, p, task=task)
+    if p is None:
+        return Answers(guess, bad)
+    return Answers(guess, bad, *(p.gather(1, index[:, None])[:, 0] for index in (guess, y)))
 
 
 def judge(trained: Trained, rows: Rows) -> Judged:
@@ -60,12 +88,15 @@ def judge(trained: Trained, rows: Rows) -> Judged:
         trained.model.compile()  # as the run did: the bits may differ
     loader = make_loader(
         rows.part,
-        batch_size=evaluation_size(rows.part, batch_size=stored.batch_size, in_features=facts.in_features),
+        batch_size=evaluation_size(
+            rows.part, batch_size=stored.batch_size, values=max(facts.in_features, trained.outputs)
+        ),
         device=trained.device,
         workers=stored.workers,
         seed=stored.seed,
     )
-    watched, targets = _Watched(trained.model), _Targets(loader)
+    targets = _Targets(loader)
+    watched = _Watched(trained, targets)
     metrics = evaluation.evaluate(
         watched,
         targets,
@@ -74,9 +105,9 @@ def judge(trained: Trained, rows: Rows) -> Judged:
         target_mean=facts.target_mean,
         target_std=facts.target_std,
     )
-    logits, y = torch.cat(watched.outputs).float().cpu(), torch.cat(targets.seen).cpu()
-    probabilities = losses.probabilities(trained.loss, logits, facts.task)
-    judged = Judged(trained, rows, logits, y, probabilities, {})
+    y = torch.cat(targets.seen).cpu()
+    kept = zip(*((a.guess, a.bad, a.sure, a.true) for a in watched.answers), strict=True)
+    judged = Judged(trained, rows, y, Answers(*(None if k[0] is None else torch.cat(k) for k in kept)), {})
     result = {
         "run": str(trained.folder),
         "checkpoint": trained.checkpoint.name,
@@ -92,14 +123,17 @@ def judge(trained: Trained, rows: Rows) -> Judged:
 
 
 class _Watched(nn.Module):
-    """A model whose outputs are kept."""
+    """A model of whose outputs is kept what is needed."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, trained: Trained, targets: _Targets) -> None:
         super().__init__()
-        self.model, self.outputs = model, []
+        self.model, self._trained, self._targets = trained.model, trained, targets
+        self.answers: list[Answers] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        self.outputs.append(made := self.model(x))
+        made = self.model(x)
+        if made.dim() == 2:  # else `evaluate` refuses it
+            self.answers.append(_answers(self._trained, made, self._targets.seen[-1]))
         return made
 
 
@@ -117,35 +151,31 @@ class _Targets:
 
 def _details(judged: Judged) -> dict[str, Any]:
     """What the metrics are made of, for the task at hand."""
-    facts, y, names = judged.trained.facts, judged.y, list(judged.trained.facts.names)
+    facts, y, answers = judged.trained.facts, judged.y, judged.answers
+    names, guess, sure = list(facts.names), answers.guess, answers.sure
     if facts.task == "regression":
-        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std) for t in (judged.logits, y))
+        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std) for t in (guess, y))
         return {"targets": assessment.by_target(guess, truth, names)}
-    guess = evaluation.decide(judged.logits, facts.task)
     if facts.task == "multilabel":
-        right, confidence = guess == (y > 0.5), judged.probabilities
+        right = guess == (y > 0.5)
         detail = {"labels": assessment.by_label(guess, y, names)}
-        if confidence is not None:
-            sure = torch.where(guess, confidence, 1 - confidence)
-            detail["calibration"] = assessment.calibration(sure.flatten(), right.flatten())
-        return detail
-    counts = assessment.confusion(guess, y, len(names))
-    detail = {
-        "classes": assessment.by_class(counts, names),
-        "confusion": {"true_in_rows_predicted_in_columns": counts.tolist(), "names": names},
-    }
-    if judged.probabilities is not None:
-        sure = judged.probabilities.gather(1, guess[:, None])[:, 0]
-        detail["calibration"] = assessment.calibration(sure, guess == y)
+        sure = None if sure is None else torch.where(guess, sure, 1 - sure).flatten()
+    else:
+        right, pairs = guess == y, assessment.confusion(guess, y, len(names))
+        confusion = {"true_predicted_count": pairs.tolist(), "names": names}
+        if len(names) <= _MATRIX:
+            confusion["true_in_rows_predicted_in_columns"] = assessment.matrix(pairs, len(names)).tolist()
+        detail = {"classes": assessment.by_class(pairs, names), "confusion": confusion}
+    if sure is not None:
+        detail["calibration"] = assessment.calibration(sure, right.flatten())
     return detail
 
 
 def _worst(judged: Judged) -> list[dict[str, Any]]:
     """The worst answers with the rows that they belong to."""
-    facts, rows = judged.trained.facts, judged.rows
-    bad = assessment.badness(judged.logits, judged.y, judged.probabilities, task=facts.task)
+    rows = judged.rows
     found = []
-    for index in assessment.worst(bad, _WORST):
+    for index in assessment.worst(judged.answers.bad, _WORST):
         place = {"index": index}
         if rows.source is not None:
             place["place"] = rows.source.place(index)
@@ -156,18 +186,18 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
 
 
 def _answer(judged: Judged, index: int) -> dict[str, Any]:
-    facts, names = judged.trained.facts, judged.trained.facts.names
-    logits, y = judged.logits[index : index + 1], judged.y[index : index + 1]
+    facts, names, answers = judged.trained.facts, judged.trained.facts.names, judged.answers
+    guess, y = answers.guess[index], judged.y[index]
     if facts.task == "regression":
-        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std)[0].tolist() for t in (logits, y))
+        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std).tolist() for t in (guess, y))
         return {"true": dict(zip(names, truth, strict=True)), "predicted": dict(zip(names, guess, strict=True))}
-    guess = evaluation.decide(logits, facts.task)[0]
-    p = None if judged.probabilities is None else judged.probabilities[index].tolist()
     if facts.task == "multilabel":
-        true, predicted = ([n for n, hit in zip(names, hits, strict=True) if hit] for hits in (y[0] > 0.5, guess))
-        chances = {} if p is None else {"probabilities": dict(zip(names, p, strict=True))}
-        return {"true": true, "predicted": predicted, **chances}
-    chances = {} if p is None else {"p_true": p[int(y)], "p_predicted": p[int(guess)]}
+        true, predicted = ([n for n, hit in zip(names, hits, strict=True) if hit] for hits in (y > 0.5, guess))
+        p = None if answers.sure is None else dict(zip(names, answers.sure[index].tolist(), strict=True))
+        return {"true": true, "predicted": predicted, **({} if p is None else {"probabilities": p})}
+    chances = {}
+    if answers.sure is not None:
+        chances = {"p_true": float(answers.true[index]), "p_predicted": float(answers.sure[index])}
     return {"true": names[int(y)], "predicted": names[int(guess)], **chances}
 
 
@@ -290,7 +320,9 @@ def drawn(judged: Judged) -> dict[str, Any]:
     """What the picture shows beside the result: values of a regression, the images of the worst examples."""
     facts = judged.trained.facts
     if facts.task == "regression":
-        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std) for t in (judged.logits, judged.y))
+        guess, truth = (
+            evaluation.original(t, facts.target_mean, facts.target_std) for t in (judged.answers.guess, judged.y)
+        )
         return {"true": truth.numpy(), "predicted": guess.numpy()}
     if facts.kind == "images":
         return {"images": [judged.rows.part[worst["index"]][0].numpy() for worst in judged.result["worst"]]}

@@ -200,10 +200,9 @@ def _rows(titles: Sequence[str], cells: list[list[str]], *, left: int = 0) -> st
 
 def _confusions(result: dict[str, Any]) -> str:
     """The most frequent mistakes, in words."""
-    matrix = result.get("confusion", {"names": []})
-    names, counts = matrix["names"], matrix.get("true_in_rows_predicted_in_columns", [])
-    pairs = [(n, names[i], names[j]) for i, row in enumerate(counts) for j, n in enumerate(row) if n and i != j]
-    pairs.sort(key=lambda pair: -pair[0])
+    found = result.get("confusion", {"names": [], "true_predicted_count": []})
+    names = found["names"]
+    pairs = [(n, names[i], names[j]) for i, j, n in found["true_predicted_count"] if i != j]  # most frequent first
     more = f" and {len(pairs) - 5} other pairs" if len(pairs) > 5 else ""
     return ", ".join(f"{true} taken for {guess} ({n}x)" for n, true, guess in pairs[:5]) + more
 

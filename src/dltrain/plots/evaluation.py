@@ -14,6 +14,7 @@ from dltrain.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, image, pla
 
 _PAIR = 10.0  # inches: two panels side by side
 _NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
+_MATRIX = 100  # classes of a matrix whose cells can be told apart
 _LABELS = 20  # labels that a bar chart can show
 _ACROSS = 8  # worst images in a row
 _TARGETS = 4
@@ -77,10 +78,11 @@ def _empty(height: float, width: float = WIDTH) -> Figure:
 
 
 def _matrix(ax: Any, result: dict[str, Any]) -> None:
-    """Rows are the true classes; a cell is as dark as its share of the row."""
-    counts = np.array(result["confusion"]["true_in_rows_predicted_in_columns"], dtype=float)
-    names, n = [plain(name, 16) for name in result["confusion"]["names"]], len(counts)
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    """Rows are the true classes; a cell is as dark as its share of the row. Of many classes the most confused."""
+    every = result["confusion"]["names"]
+    shown, counts = _confused(np.array(result["confusion"]["true_predicted_count"]), len(every))
+    names, n = [plain(every[i], 16) for i in shown], len(shown)
+    share = counts / np.maximum([[result["classes"][i]["rows"]] for i in shown], 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
     ax.grid(False)
     ax.set(xlabel="predicted", ylabel="true")
@@ -94,8 +96,23 @@ def _matrix(ax: Any, result: dict[str, Any]) -> None:
         for i, j in zip(*np.nonzero(counts), strict=True):
             colour = "white" if share[i, j] > 0.5 else INK
             ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=10 if n <= 10 else 7)
-    right = np.trace(counts) / max(counts.sum(), 1)
-    ax.set_title(f"{result['split']}: {right:.2%} of {result['rows']:,} right")
+    which = f"\nthe {n} most confused of {len(every):,} classes" if n < len(every) else ""
+    ax.set_title(f"{result['split']}: {result['metrics']['accuracy']:.2%} of {result['rows']:,} right{which}")
+
+
+def _confused(pairs: np.ndarray, classes: int) -> tuple[list[int], np.ndarray]:
+    """The classes that a matrix shows, and its counts [n, n]: all, or of many those with the most mistakes."""
+    true, guess, count = pairs.T
+    shown = np.arange(classes)
+    if classes > _MATRIX:
+        wrong = np.bincount(np.r_[true, guess], np.r_[count, count] * np.r_[true != guess, true != guess], classes)
+        shown = np.sort(np.argsort(-wrong, kind="stable")[:_NAMED])
+    place = np.full(classes, -1)
+    place[shown] = np.arange(len(shown))
+    inside = (place[true] >= 0) & (place[guess] >= 0)
+    counts = np.zeros((len(shown), len(shown)))
+    counts[place[true[inside]], place[guess[inside]]] = count[inside]
+    return shown.tolist(), counts
 
 
 def _by_label(ax: Any, result: dict[str, Any]) -> None:
