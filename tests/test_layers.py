@@ -128,7 +128,7 @@ ALLOWED = {
     "seeds": {"reading"},
     "layout": {"errors"},
     "commit": {"foreign"},
-    "runs": {"commit", "errors", "foreign", "paths", "storage", "reading"},
+    "runs": {"commit", "errors", "foreign", "paths", "storage", "reading", "seeds"},
     "comparison": {
         "errors",
         "commands",

@@ -1,12 +1,13 @@
 """`seeds=N`: the runs it makes, what it refuses, and the table over seeds."""
 
 import json
+import re
 import shutil
 import statistics
 
 import pytest
 
-from dltrain import reading, report, seeds
+from dltrain import reading, report, reporting, runs, seeds, sweep_pictures
 
 QUICK = ["data=iris", "trainer.epochs=2", "trainer.tensorboard=false"]
 
@@ -115,3 +116,82 @@ def test_mean_and_deviation_in_words():
     assert report.mean_and_deviation("loss", [0.25]) == "0.25"
     assert report.mean_and_deviation("loss", []) == "-"
     assert seeds.spread([]) == (None, None)
+
+
+# -- one order for all that ranks ------------------------------------------------------------------------------
+
+
+def sweep_of(root, monitor, *jobs):
+    """A sweep as it stands on the disk: (what was typed, the configuration, the best epoch) of each job."""
+    folder = root / "runs" / "sweep" / "20260101-000000-abcd"
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text("{}")
+    for number, (typed, config, best) in enumerate(jobs):
+        job = folder / str(number)
+        job.mkdir()
+        (job / "overrides.txt").write_text("".join(f"{word}\n" for word in typed.split()))
+        (job / "environment.json").write_text(json.dumps({"monitor": monitor}))
+        if config is not None:
+            (job / "config.yaml").write_text(json.dumps(config))
+        summary = {"status": "done" if best else "failed", "best": best, "last": best, "test": best, "seconds": 1.0}
+        (job / "summary.json").write_text(json.dumps(summary))
+    return folder, [reading.read(path, folder) for path, _ in reading.walk(folder)]
+
+
+def seen_orders(folder, jobs):
+    """The number of the best job, as each page, table, picture and word has it."""
+    page = reporting._sweep_page(folder)
+    trials = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep_pictures, "_compare", lambda gallery, drawn, *rest: trials.extend(drawn))
+        sweep_pictures.of_sweep(jobs)
+    return {
+        "best": int(runs.find(f"{folder}/best").name),
+        "report of the sweep": int(report.sweep(folder)[0].folder.name),
+        "page": int(re.search(r"<tbody>\s*<tr>\s*<t[dh][^>]*>(\d+)<|<td>(\d+)</td>", page)[1] or 0),
+        "picture": min(range(len(trials)), key=lambda i: trials[i].place),
+    }
+
+
+def job(seed, lr, *, typed="", **best):
+    return f"optimizer.lr={lr} seed={seed} {typed}", {"seed": seed, "optimizer": {"lr": lr}}, best
+
+
+def test_equals_are_ranked_by_their_validation_loss_everywhere(tmp_path):
+    folder, jobs = sweep_of(
+        tmp_path,
+        "val/accuracy",
+        ("optimizer.lr=-1 seed=0", None, {}),
+        job(0, 0.1, accuracy=0.9, loss=0.5),
+        job(0, 0.2, accuracy=0.9, loss=0.2),
+        job(0, 0.3, accuracy=0.8, loss=0.1),
+    )
+    assert [int(run.folder.name) for run in seeds.in_order(jobs)] == [2, 1, 3, 0]
+    orders = seen_orders(folder, jobs)
+    assert (orders.pop("picture"), set(orders.values())) == (1, {2})  # of those that have a metric
+
+
+@pytest.mark.parametrize("monitor", ["val/accuracy", "val/f1", "val/rmse", "train/loss"])
+def test_configurations_are_ranked_by_the_mean_over_their_seeds_everywhere(tmp_path, monitor):
+    name, sign = monitor.removeprefix("val/").replace("/", "_"), -1 if monitor in ("val/rmse", "train/loss") else 1
+    given = [(0, 0.1, 0.99), (1, 0.1, 0.10), (0, 0.2, 0.80), (1, 0.2, 0.90)]
+    jobs = [job(seed, lr, **{name: sign * value, "loss": 1.0}) for seed, lr, value in given]
+    folder, found = sweep_of(tmp_path, monitor, *jobs)
+    assert set(seen_orders(folder, found).values()) == {3}  # 0 is higher, and its configuration worse
+    assert [[int(run.folder.name) for run in group] for group in seeds.ranked(found)] == [[3, 2], [0, 1]]
+    lines = report.sweep_table(found).splitlines()
+    assert [line.split()[1] for line in lines if " of 2 " in line] == ["optimizer.lr=0.2", "optimizer.lr=0.1"]
+
+
+def test_groups_are_those_of_the_configuration_not_of_what_was_typed(tmp_path):
+    kept = {"trainer": {"save_every": 1}, "diagnose": True}
+    jobs = [job(seed, 0.1, accuracy=0.9, loss=0.5) for seed in range(3)]
+    jobs[1][1].update(kept)
+    jobs[1] = ("optimizer.lr=1e-1 seed=1 diagnose=true trainer.save_every=1", *jobs[1][1:])
+    failed = ("optimizer.lr=0.1 seed=3", None, {})  # before it had a configuration
+    _, found = sweep_of(tmp_path, "val/accuracy", *jobs, failed)
+    assert [len(group) for group in seeds.groups(found)] == [4]
+    assert "0-3 " in report.sweep_table(found)
+    twice = [("data.workers=0 seed=0", {"seed": 0}, {"accuracy": 1.0}), ("data.workers=2 seed=0", {"seed": 0}, {})]
+    _, found = sweep_of(tmp_path / "other", "val/accuracy", *twice)
+    assert "data.workers=2" in report.sweep_table(found)  # each has its row

@@ -94,11 +94,7 @@ def _collect(references: Sequence[str]) -> list[Run]:
 
 def entries(found: Sequence[Run]) -> list[Entry]:
     """Runs of one configuration are one entry, whatever their seeds, unless that leaves one entry alone."""
-    together: dict[str, list[Run]] = {}
-    for run in found:
-        fixed = {k: v for k, v in run.config.items() if k != "seed" and not listing.HOUSEKEEPING.fullmatch(k)}
-        together.setdefault(json.dumps(fixed, sort_keys=True, default=str), []).append(run)
-    groups = list(together.values())
+    groups = seeds.groups(found)
     if len(groups) == 1:
         groups = [[run] for run in found]
     letters = [chr(65 + i) if i < 26 else str(i + 1) for i in range(len(groups))]

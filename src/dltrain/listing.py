@@ -18,10 +18,6 @@ from dltrain.output import one_line, say
 from dltrain.reading import Run
 from dltrain.targets import did_you_mean
 
-HOUSEKEEPING = re.compile(
-    r"name|runs_dir|resume|data\.workers"
-    r"|trainer\.(progress|tensorboard|threads|device|save_every|report_every|max_time)"
-)
 _REASON = 34  # of why a run failed, at least so many letters stay
 _KEYS = 6  # at most this many of the keys that differ fit beside the metrics
 _FACTS: dict[str, Callable[[Run], Any]] = {  # column -> what it holds
@@ -155,7 +151,7 @@ def differing(found: Sequence[Run], *, duplicates: bool = False) -> list[str]:
     configs = [run.config for run in found]
     typed = {o.split("=")[0].lstrip("+") for run in found for o in run.overrides}
     names = [name for name in dict.fromkeys(name for config in configs for name in config)]
-    names = [name for name in names if not HOUSEKEEPING.fullmatch(name)]
+    names = [name for name in names if not reading.HOUSEKEEPING.fullmatch(name)]
     kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
     for name in sorted(names, key=lambda name: name not in typed):
         values = {i: str(config[name]) for i, config in enumerate(configs) if name in config}
@@ -215,16 +211,13 @@ def _holds(run: Run, name: str, sign: str, wanted: str) -> bool:
 
 
 def _sorted(found: list[Run], key: str) -> list[Run]:
-    """Best first, those without the value last; names in their order."""
+    """Best first, equals by their validation loss, those without the value last; names in their order."""
     name = _known(key, found)
 
-    def rank(run: Run) -> tuple[int, float, str]:
-        has = value(run, name)
-        if has is None:
-            return 2, 0.0, ""
-        if isinstance(has, (int, float)):
-            return 0, -has if reading.larger_is_better(name) else has, ""
-        return 1, 0.0, str(has)
+    def rank(run: Run) -> tuple[int, tuple[bool, float, float], str]:
+        has, larger = value(run, name), reading.larger_is_better(name)
+        number = reading.rank(has, run.numbers.get("best/loss"), larger=larger)
+        return (0 if not number[0] else 2 if has is None else 1), number, "" if has is None else str(has)
 
     return sorted(found, key=rank)
 
@@ -269,7 +262,7 @@ def show_run(words: list[str], _options: argparse.Namespace) -> int:
         )
         say(f"go on     dltrain resume {folder}\n" * (left > 0 or not jobs))
         say(_table(jobs, _ids(jobs), None) if jobs else "")
-        if any(len(group) > 1 for group in seeds.groups(jobs)):
+        if any(map(seeds.differ_in_seed, seeds.groups(jobs))):
             from dltrain import report
 
             say(f"\n{report.sweep_table(jobs)}")

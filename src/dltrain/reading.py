@@ -27,6 +27,10 @@ _MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `runs.create` made
 _NOT_THE_PROBLEM = ("data.batch_size", "data.workers", "data.root", "data.path", "data.scaling")
+HOUSEKEEPING = re.compile(  # keys that do not change what a run comes to
+    r"name|runs_dir|resume|diagnose|data\.workers"
+    r"|trainer\.(progress|tensorboard|profile|threads|device|save_every|report_every|max_time)"
+)
 LARGER_IS_BETTER = ("accuracy", "f1", "exact_match", "r2")
 ENDED = ("done", "early_stopped")
 HELD: set[str] = set()  # folders that this process has locked: to open and close a lock file would free its own lock
@@ -72,9 +76,14 @@ class Run:
         }
 
     @property
+    def unwritten(self) -> bool:
+        """Whether it ended before its configuration was written."""
+        return not os.path.lexists(self.folder / "config.yaml")
+
+    @property
     def fault(self) -> str:
         """What is wrong with the stored configuration, or nothing."""
-        wrong = not self.config and os.path.lexists(self.folder / "config.yaml")
+        wrong = not self.config and not self.unwritten
         return "config.yaml is not the configuration of a run" if wrong else ""
 
     @property
@@ -82,6 +91,11 @@ class Run:
         """The metric that chose the best epoch, such as val/accuracy; empty where that is not known."""
         name = self.environment.get("monitor")
         return name if isinstance(name, str) else ""
+
+    @property
+    def criterion(self) -> str:
+        """Where `numbers` have that metric at the best epoch, such as best/accuracy; empty where it is not known."""
+        return f"best/{plain_name(self.monitor)}" if self.monitor else ""
 
     @property
     def command(self) -> str:
@@ -116,9 +130,7 @@ class Run:
         """The best and the last validation, as `keeper` would have them."""
         best, last, lowest = {}, {}, None
         for line in reports(self.folder):
-            named = {name.removeprefix("val/"): v for name, v in line.items() if not name.startswith("train/")}
-            if "train/loss" in line:
-                named["train_loss"] = line["train/loss"]
+            named = {plain_name(n): v for n, v in line.items() if n == "train/loss" or not n.startswith("train/")}
             if any(name.startswith("val/") for name in line):
                 last = named
             if _is_number(value := line.get(self.monitor)):
@@ -333,6 +345,11 @@ def rank(value: Any, loss: Any, *, larger: bool) -> tuple[bool, float, float]:
     """Sorts the better first: by the monitor's value, among equals by the validation loss; no number comes last."""
     known = _is_number(value)
     return not known, (-value if larger else value) if known else 0.0, loss if _is_number(loss) else math.inf
+
+
+def plain_name(metric: str) -> str:
+    """A metric of a report as the numbers of an epoch have it: accuracy for val/accuracy, train_loss for train/loss."""
+    return metric.removeprefix("val/").replace("/", "_")
 
 
 def larger_is_better(metric: str) -> bool:

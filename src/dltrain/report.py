@@ -221,27 +221,19 @@ def _example(worst: dict[str, Any]) -> str:
 
 def sweep(folder: Path) -> list[Run]:
     """The jobs of a sweep, best first; those without a result come last."""
-    return sorted((reading.read(job, folder) for job, _ in reading.walk(folder)), key=lambda run: _rank([run]))
-
-
-def _rank(group: Sequence[Run]) -> tuple[int, float, float]:
-    """Sorts runs, or groups of them by their means: by accuracy or RMSE of the best epochs, then by their loss."""
-    loss, accuracy, rmse = (seeds.spread(seeds.values(group, f"best/{n}"))[0] for n in ("loss", "accuracy", "rmse"))
-    if accuracy is not None:
-        return 0, -accuracy, loss or 0.0
-    return (0, rmse, loss or 0.0) if rmse is not None else (1, 0.0, 0.0)
+    return seeds.in_order([reading.read(job, folder) for job, _ in reading.walk(folder)])
 
 
 def sweep_table(jobs: list[Run]) -> str:
     """One row a job, or a configuration where each was run with several seeds: what differs, the best validation, the
     test metrics (mean and standard deviation over the seeds), seconds.
     """
-    groups = sorted(seeds.groups(jobs), key=_rank)
-    several = len(jobs) > 1 and all(len(group) > 1 for group in groups)
-    rows = groups if several else [[job] for job in jobs]
-    typed = [seeds.configuration(row[0]) if several else row[0].overrides for row in rows]
+    groups = seeds.ranked(jobs)
+    several = bool(groups) and all(map(seeds.differ_in_seed, groups))
+    rows = groups if several else [[job] for job in seeds.in_order(jobs)]
+    typed = [[o for o in row[0].overrides if not (several and o.startswith("seed="))] for row in rows]
     common = set.intersection(*map(set, typed)) if len(rows) > 1 else set()
-    names = [n for n in ("loss", "accuracy", "rmse") if any(f"best/{n}" in job.numbers for job in jobs)]
+    names = shown_metrics(jobs, "loss", "accuracy", "rmse")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("seeds" if several else "job", "overrides", "done" if several else "status"):
         table.add_column(title, overflow="fold")
@@ -256,9 +248,15 @@ def sweep_table(jobs: list[Run]) -> str:
     return _text(table)
 
 
+def shown_metrics(jobs: Sequence[Run], *usual: str) -> list[str]:
+    """Those of the usual metrics that some job has, and the one that ranks them."""
+    names = dict.fromkeys([*usual, seeds.criterion(jobs).removeprefix("best/")])
+    return [n for n in names if any(f"best/{n}" in job.numbers for job in jobs)]
+
+
 def _seed_range(group: Sequence[Run]) -> str:
     """Seeds in a row as 0-4, others one by one."""
-    found = sorted({int(o[5:]) for run in group for o in run.overrides if o[5:].isdigit() and o.startswith("seed=")})
+    found = sorted({seed for run in group if isinstance(seed := run.config.get("seed"), int)})
     if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
         return f"{found[0]}-{found[-1]}"
     return ",".join(map(str, found))

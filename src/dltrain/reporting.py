@@ -111,14 +111,16 @@ def _sweep_page(folder: Path) -> str:
     gallery = sweep_pictures.of_sweep(jobs)
     _leave(folder, 0, gallery)
     title = f"{folder.parent.name}/{folder.name}"
-    ranked = _ranked(jobs)
+    ranked = seeds.in_order(jobs)
     failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in jobs if j.reason]
     return webpage.page(
         title,
         [
             webpage.heading(title, 1),
             webpage.paragraph(f"A sweep of {len(jobs)} runs: {_counts(jobs)}."),
-            webpage.heading("All runs, best first"),
+            webpage.heading(
+                f"All runs, {'the best configuration' if len(seeds.ranked(jobs)) < len(jobs) else 'best'} first"
+            ),
             _jobs_table(ranked),
             *([webpage.heading("Mean and deviation over the seeds"), table] if (table := _seeds_table(ranked)) else []),
             *([webpage.heading("The best run again"), webpage.verbatim(ranked[0].command)] if ranked else []),
@@ -128,17 +130,6 @@ def _sweep_page(folder: Path) -> str:
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
-
-
-def _ranked(jobs: Sequence[Run]) -> list[Run]:
-    """Best first; those without a metric last, in their order."""
-    judge = sweep_pictures.score(jobs)
-
-    def rank(run: Run) -> tuple[bool, float]:
-        value = run.numbers.get(f"best/{judge.name}") if judge else None
-        return value is None, 0.0 if value is None else -value if judge.larger else value
-
-    return sorted(jobs, key=rank)
 
 
 def _counts(jobs: Sequence[Run]) -> str:
@@ -164,12 +155,12 @@ def _jobs_table(ranked: Sequence[Run]) -> str:
 
 
 def _names(jobs: Sequence[Run]) -> list[str]:
-    return [n for n in ("accuracy", "rmse") if any(f"best/{n}" in job.numbers for job in jobs)] or ["loss"]
+    return report.shown_metrics(jobs, "accuracy", "rmse") or ["loss"]
 
 
 def _seeds_table(jobs: Sequence[Run]) -> str:
     """One row for the runs that differ in the seed alone; nothing where none do."""
-    groups, names = sorted(seeds.groups(jobs), key=lambda group: jobs.index(group[0])), _names(jobs)
+    groups, names = seeds.ranked(jobs), _names(jobs)
     if max(map(len, groups), default=0) < 2:
         return ""
     plain = [key for key in sweep_pictures.keys(jobs) if key != "seed"]

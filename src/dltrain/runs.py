@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import platform
 import secrets
@@ -25,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from dltrain import foreign, reading, storage
+from dltrain import foreign, reading, seeds, storage
 from dltrain.commit import commit
 from dltrain.errors import BusyError, ConfigError, StorageError
 from dltrain.paths import local
@@ -187,25 +186,22 @@ def _last(scope: Path, *, sweeps: bool) -> Path:
 
 
 def _best(scope: Path) -> Path:
-    """The run with the best validation metric of those that can be compared: on one problem, by one monitor."""
-    rated = []
-    for folder, sweep in reading.walk(scope):
-        run = reading.read(folder, sweep)
-        key = run.monitor.removeprefix("val/").replace("/", "_")  # train/loss stands there as train_loss
-        if run.status != "running" and (value := run.numbers.get(f"best/{key}")) is not None:
-            rated.append((run, value))
+    """The best run of the best configuration, as `seeds.ranked` has it, where all can be compared: on one problem, by
+    one monitor.
+    """
+    found = [reading.read(folder, sweep) for folder, sweep in reading.walk(scope)]
+    rated = [run for run in found if run.status != "running" and run.criterion in run.numbers]
     if not rated:
         raise ConfigError(f"no run in {scope} has a best epoch yet")
-    problems = [reading.problem(run) for run, _ in rated]
+    problems = [reading.problem(run) for run in rated]
     for key in dict.fromkeys(key for problem in problems for key in problem):
         if len(values := sorted({problem.get(key, "-") for problem in problems})) > 1:
             raise ConfigError(
                 f"the runs in {scope} can't be compared, as {key} differs ({', '.join(values[:4])}); "
                 f"name a folder or sweep of comparable ones, as in NAME/best, or see "
-                f"dltrain runs {scope} --where {key}={values[0]} --sort {rated[0][0].monitor}"
+                f"dltrain runs {scope} --where {key}={values[0]} --sort {rated[0].monitor}"
             )
-    sign = -1 if reading.larger_is_better(rated[0][0].monitor) else 1
-    return min(rated, key=lambda r: (sign * r[1], r[0].numbers.get("best/loss", math.inf)))[0].folder
+    return seeds.in_order(rated)[0].folder
 
 
 def complete(folder: Path, steps: int = 0) -> bool:

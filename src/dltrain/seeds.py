@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
+from dltrain import reading
 from dltrain.reading import Run
 
 _MOST = 10_000
@@ -30,16 +33,55 @@ def axis(first: int, count: int) -> str:
 
 
 def groups(found: Sequence[Run]) -> list[list[Run]]:
-    """The runs with those together that were typed alike, but for the seed; in the order of the first of each."""
-    together: dict[tuple[str, ...], list[Run]] = {}
+    """The runs with those together that have one configuration but for the seed; in the order of the first of each.
+
+    A run that failed before it had one belongs to those that were typed alike.
+    """
+    known = {_typed(run): _configured(run) for run in found if not run.unwritten}
+    together: dict[Any, list[Run]] = {}
     for run in found:
-        together.setdefault(configuration(run), []).append(run)
+        own = known.get(_typed(run), _typed(run)) if run.unwritten else _configured(run)
+        together.setdefault(own, []).append(run)
     return list(together.values())
 
 
-def configuration(run: Run) -> tuple[str, ...]:
-    """What was typed, without the seed."""
+def _typed(run: Run) -> tuple[str, ...]:
     return tuple(o for o in run.overrides if not o.startswith("seed="))
+
+
+def _configured(run: Run) -> str:
+    fixed = {k: v for k, v in run.config.items() if k != "seed" and not reading.HOUSEKEEPING.fullmatch(k)}
+    return json.dumps(fixed, sort_keys=True, default=str)
+
+
+def differ_in_seed(group: Sequence[Run]) -> bool:
+    """Whether they are several runs, each with a seed of its own: not one twice, as with two numbers of workers."""
+    return len({str(run.config.get("seed")) for run in group}) == len(group) > 1
+
+
+def ranked(found: Sequence[Run]) -> list[list[Run]]:
+    """The one order of results: the groups of one configuration, best first, and in each its runs, best first.
+
+    Groups are ranked by the mean over their seeds of the metric that chose the best epochs (of the first run that has
+    one), equals by that of the validation loss; what has no such number comes last, in its order.
+    """
+    metric = criterion(found)
+
+    def order(group: Sequence[Run]) -> tuple[bool, float, float]:
+        value, loss = (spread(values(group, name))[0] for name in (metric, "best/loss"))
+        return reading.rank(value, loss, larger=reading.larger_is_better(metric))
+
+    return sorted((sorted(group, key=lambda run: order([run])) for group in groups(found)), key=order)
+
+
+def in_order(found: Sequence[Run]) -> list[Run]:
+    """The runs of `ranked`, one after the other."""
+    return [run for group in ranked(found) for run in group]
+
+
+def criterion(found: Sequence[Run]) -> str:
+    """The metric that ranks: that which chose the best epoch of the first run that has it; empty where none has."""
+    return next((run.criterion for run in found if run.criterion in run.numbers), "")
 
 
 def values(group: Sequence[Run], name: str) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dltrain import reading
+from dltrain import reading, seeds
 from dltrain.pictures import Gallery, logged
 from dltrain.plots import sweeps
 from dltrain.plots.sweeps import Score, Trial
@@ -37,9 +37,8 @@ def _typed(run: Run) -> dict[str, str]:
 
 def score(jobs: Sequence[Run]) -> Score | None:
     """The metric that chose each run's best epoch, where one has it."""
-    name = next((run.monitor.partition("/")[2] for run in jobs if run.monitor), "")
-    known = any(f"best/{name}" in run.numbers for run in jobs)
-    return Score(name, reading.larger_is_better(f"best/{name}")) if known else None
+    metric = seeds.criterion(jobs)
+    return Score(metric.removeprefix("best/"), reading.larger_is_better(metric)) if metric else None
 
 
 def of_sweep(jobs: Sequence[Run]) -> Gallery:
@@ -52,7 +51,11 @@ def of_sweep(jobs: Sequence[Run]) -> Gallery:
     if len(ended) < len(jobs):
         gallery.notes.append(f"{len(jobs) - len(ended)} of {len(jobs)} runs have no metric and are in no picture")
     varied = keys(ended)
-    trials = [Trial({k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"]) for run in ended]
+    places = {run.folder: place for place, run in enumerate(seeds.in_order(ended))}
+    trials = [
+        Trial({k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], places[run.folder])
+        for run in ended
+    ]
     if varied:
         _compare(gallery, trials, varied, judge)
     _curves(gallery, ended, varied, judge)
@@ -82,14 +85,12 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
 
 def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Score) -> None:
     """Their learning curves over each other, the best run last."""
-    sign = 1 if judge.larger else -1
-    ordered = sorted(ended, key=lambda run: sign * run.numbers[f"best/{judge.name}"])
     logs = [
         (
             " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48] or run.folder.name,
             logged(run),
         )
-        for run in ordered
+        for run in reversed(seeds.in_order(ended))
     ]
     caption = "How each run came to its result: a curve that still rises at the end would gain from more epochs."
     gallery.add("curves.png", "The learning curves of all runs", caption, lambda: sweeps.curves(logs, judge))

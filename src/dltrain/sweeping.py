@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dltrain import config, layout, runs, seeds
+from dltrain import config, layout, reading, runs, seeds
 from dltrain.config import Composed
 from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError
 from dltrain.foreign import has_interpolation
@@ -180,6 +180,5 @@ class _Sweep:
                 if composed is not None:
                     experiment.show_failure(folder, composed.cfg, summary)
             return f"{status}: {first}"
-        name = plan.monitor.removeprefix("val/").replace("/", "_")  # train/loss stands there as train_loss
-        best = summary["best"].get(name, float("nan"))
+        best = summary["best"].get(reading.plain_name(plan.monitor), float("nan"))
         return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s)"

@@ -23,10 +23,11 @@ _SHARES = ("accuracy", "f1", "exact_match")
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep: the value of each key, and its score, finite."""
+    """One run of a sweep: the value of each key, its score, finite, and its place among all, 0 for the best."""
 
     values: Mapping[str, Any]
     score: float
+    place: int
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,6 @@ class Score:
 
     name: str
     larger: bool
-
-    def best(self, trials: Sequence[Trial]) -> Trial:
-        """The best trial."""
-        return (max if self.larger else min)(trials, key=lambda t: t.score)
 
     def text(self, value: float) -> str:
         """A value as a person reads it."""
@@ -79,6 +76,10 @@ def _scale(values: Sequence[Any]) -> _Scale:
     return _Scale(ordered, "log" if wide else "linear")
 
 
+def _best(trials: Sequence[Trial]) -> Trial:
+    return min(trials, key=lambda t: t.place)
+
+
 def _column(trials: Sequence[Trial], key: str) -> tuple[_Scale, list[Any]]:
     values = [t.values.get(key) for t in trials]
     scale = _scale(values)
@@ -96,8 +97,8 @@ def parallel(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figu
     fig, ax = figure(height=4.2)
     scores = [t.score for t in trials]
     columns = [*(_column(trials, key) for key in shown), (_scale(scores), scores)]
-    best = score.best(trials)
-    order = sorted(range(len(trials)), key=lambda i: scores[i], reverse=not score.larger)
+    best = _best(trials)
+    order = sorted(range(len(trials)), key=lambda i: -trials[i].place)
     for rank, i in enumerate(order):
         heights = [scale.unit(values[i]) for scale, values in columns]
         shade = mpl.colormaps["Blues"](0.25 + 0.6 * rank / max(1, len(order) - 1))
@@ -144,7 +145,7 @@ def against(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figur
 
 
 def _over(ax: Any, scale: _Scale, values: list[Any], trials: Sequence[Trial], score: Score) -> None:
-    places, scores, best = [scale(v) for v in values], [t.score for t in trials], score.best(trials)
+    places, scores, best = [scale(v) for v in values], [t.score for t in trials], _best(trials)
     ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0)
     groups = {v: [t for t, own in zip(scores, values, strict=True) if own == v] for v in scale.values}
     if max(map(len, groups.values())) > 1:
