@@ -23,9 +23,13 @@ def run(folder, *overrides):
     [
         ["data=moons", "model.dropout=0.2", "model.norm=batch", "trainer.epochs=3"],
         ["data=moons", "optimizer=sgd", "scheduler=plateau", "scheduler.patience=0", "trainer.epochs=6"],
+        [
+            *("data=moons", "optimizer=sgd", "trainer.epochs=8", "trainer.report_every=2"),
+            *("scheduler=plateau", "scheduler.patience=0", "scheduler.monitor=train/loss", "scheduler.threshold=0.9"),
+        ],
         ["data=iris", "regularisation=[ema,early_stopping,mixup]", "trainer.accumulate=2", "trainer.epochs=20"],
     ],
-    ids=["dropout", "plateau", "ema"],
+    ids=["dropout", "plateau", "plateau of the training loss", "ema"],
 )
 def test_it_ends_at_the_weights_of_the_run(overrides, tmp_path):
     folder, plan = run(tmp_path, *overrides)

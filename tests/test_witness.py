@@ -20,6 +20,7 @@ from dltrain import build, catalogue, checkpoint, config, experiment, losses, mo
 from dltrain import records as records_module
 from dltrain.data import Tensors
 from dltrain.data.loaders import make_loader
+from dltrain.examining import Examination
 from dltrain.plan import make_plan
 from dltrain.regularisation import EMA, Penalty
 from dltrain.schedules import TorchSchedule
@@ -217,6 +218,11 @@ def by_torch(name, optimizer, *, epochs, per_epoch):
     }[name]()
 
 
+def torchs(name, interval, *knobs):
+    target = f"scheduler._target_=torch.optim.lr_scheduler.{name}"
+    return ["scheduler=torch", target, f"scheduler.interval={interval}", *(f"+scheduler.{knob}" for knob in knobs)]
+
+
 RISE = 4
 KNOBS = {
     "multistep": ["scheduler.milestones=[2,3]"],
@@ -249,6 +255,22 @@ def test_the_rate_of_every_step_is_that_of_torchs_own_scheduler(name):
                 watched = (accuracies[record.step // per_epoch - 1],) if name == "plateau" else ()
                 scheduler.step(*watched)
     assert len({r.metrics["train/lr"] for r in records}) > 1 or name == "constant"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "peak"),
+    [
+        (["scheduler=onecycle", "scheduler.max_lr=0.08"], 0.08),
+        (torchs("OneCycleLR", "step", "max_lr=0.08", "total_steps=1170"), 0.08),
+        (torchs("OneCycleLR", "epoch", "max_lr=0.08", "total_steps=30"), 0.08),
+        (torchs("LinearLR", "epoch", "start_factor=0.1"), 0.05),
+        (["scheduler=plateau"], 0.05),
+    ],
+)
+def test_the_doctors_highest_rate_is_that_of_the_schedule(overrides, peak):
+    plan = make_plan(config.compose(["data=digits", "optimizer.lr=0.05", *overrides]))
+    assert plan.total_steps == 1170
+    assert Examination(plan).peak == pytest.approx(peak, rel=0.01)
 
 
 # -- gradient, weights, penalty, speed -------------------------------------------------------------------------

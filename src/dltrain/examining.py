@@ -223,8 +223,11 @@ class Examination:
     def peak(self) -> float:
         """The highest learning rate of the run."""
         trainer = build.make_trainer(self.plan)
-        found = 0.0
+        found, epochs = 0.0, 0
         for step in range(0, self.plan.total_steps, max(1, self.plan.total_steps // 200)):
+            for _ in range(step // self.plan.steps_per_epoch - epochs):
+                trainer.schedule.end_epoch({})
+            epochs = step // self.plan.steps_per_epoch
             trainer.schedule.set(step)
             found = max(found, trainer.optimizer.param_groups[0]["lr"])
         return found

@@ -59,7 +59,8 @@ def replay(plan: Plan, *, steps: int, wanted: Sequence[int], seconds: float) -> 
     for _ in trainer.fit(
         train_loader,
         steps=steps,
-        eval_every=max(1, round(plan.settings.eval_every * plan.steps_per_epoch)),
+        report_every=plan.report_steps,  # as the training loss is reported a plateau may watch it
+        eval_every=plan.eval_steps,
         validate=(lambda model: evaluate(model, loaders["val"])) if watched else None,
         limit_batches=plan.settings.limit_train_batches,
         progress=look,

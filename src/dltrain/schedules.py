@@ -243,8 +243,9 @@ class TorchSchedule:
 
     def set(self, step: int) -> None:
         """Called before update number `step` (from 0): catches up with the steps that have been done."""
-        if self.interval == "step" and self.steps < step:
-            self.scheduler.step()
+        if self.interval == "step":
+            for _ in range(step - self.steps):
+                self.scheduler.step()
         self.steps = step
 
     @property
