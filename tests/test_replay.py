@@ -24,7 +24,7 @@ def run(folder, *overrides):
         ["data=moons", "model.dropout=0.2", "model.norm=batch", "trainer.epochs=3"],
         ["data=moons", "optimizer=sgd", "scheduler=plateau", "scheduler.patience=0", "trainer.epochs=6"],
         [
-            *("data=moons", "optimizer=sgd", "trainer.epochs=8", "trainer.report_every=2"),
+            *("data=moons", "optimizer=sgd", "trainer.epochs=8", "trainer.report_every=2", "trainer.eval_every=2"),
             *("scheduler=plateau", "scheduler.patience=0", "scheduler.monitor=train/loss", "scheduler.threshold=0.9"),
         ],
         ["data=iris", "regularisation=[ema,early_stopping,mixup]", "trainer.accumulate=2", "trainer.epochs=20"],
