@@ -25,15 +25,15 @@ def outcome(folder: Path):
     )
 
 
-def plain(value):
+def plain(value, *, small=1000):
     """What == compares: tensors as their bits, the few numbers of a small one as such; NaN as text."""
-    if isinstance(value, torch.Tensor) and value.numel() > 1000:
+    if isinstance(value, torch.Tensor) and value.numel() > small:
         bits = value.contiguous().reshape(-1).view(torch.uint8).numpy()
         return [str(value.dtype), list(value.shape), hashlib.sha256(bits).hexdigest()]
     if isinstance(value, torch.Tensor):
-        return plain(value.tolist())
+        return plain(value.tolist(), small=small)
     if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
+        return {k: plain(v, small=small) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [plain(v, small=small) for v in value]
     return str(value) if value != value else value

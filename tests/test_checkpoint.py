@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def test_checkpoints_of_every_release_stay_loadable(name, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(Path(__file__).parent / "golden" / name, folder)
     _, weights, found = checkpoint.latest(folder / "checkpoints")
-    content = json.dumps([plain(weights), plain(found)], sort_keys=True)
+    content = json.dumps(plain([weights, found], small=math.inf), sort_keys=True)
     assert hashlib.sha256(content.encode()).hexdigest() == GOLDEN[name]
     # other machines may compute the same table a little differently
     summary = experiment.train(make_plan(config.stored(folder)), folder, resume=True, allow_changed_data=True)
