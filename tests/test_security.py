@@ -1,6 +1,7 @@
 """Hostile checkpoints and run folders, what a `_target_` may not name, and constructs that the source may not use."""
 
 import ast
+import csv
 import gzip
 import hashlib
 import importlib
@@ -18,6 +19,7 @@ import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 import yaml
@@ -26,6 +28,7 @@ from test_targets import OUTSIDE
 from dltrain import checkpoint, cli, config, experiment, runs
 from dltrain.errors import ConfigError
 from dltrain.plan import make_plan
+from dltrain.predicting import as_csv
 from dltrain.targets import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -512,6 +515,102 @@ def test_nothing_in_a_run_folder_leads_out_of_it(run, finished, tmp_path, name, 
         assert code in (4, 7), said
     else:  # a page without what can't be read, or a sweep, which has no weights
         assert code in (0, 2, 4, 7), said
+
+
+# -- what a stranger wrote, on its way out --------------------------------------------------------------------------
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m"
+REORDERED = "\u202egnp.exe\u2066"
+FORMULA = "=cmd|' /C calc'!A0"
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    """A run on a table whose classes, columns and other words are a stranger's."""
+    root = tmp_path_factory.mktemp("strange")
+    names = [f"a{ESCAPES}", f"b{REORDERED}", FORMULA]
+    rows = [f'{i % 7},{i % 5},"{names[i % 3]}"' for i in range(90)]
+    (root / "t.csv").write_text("\n".join([f'"x{ESCAPES}",=1+1,y', *rows]) + "\n", encoding="utf-8")
+    typed = ["data=table", f"data.path={root / 't.csv'}", "data.target=y", "model.widths=[4]", f"runs_dir={root}"]
+    plan = make_plan(config.compose([*typed, "trainer.epochs=1", "trainer.tensorboard=false", "trainer.threads=1"]))
+    folder = runs.create(plan.runs_dir, plan.name)
+    experiment.prepare(plan, folder, ["dltrain", *typed])
+    experiment.train(plan, folder)
+    (root / "rows.csv").write_text((root / "t.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    return folder
+
+
+def spoil(folder):
+    """The same words in whatever is shown of a run."""
+    for name in ("summary.json", "environment.json"):
+        content = json.loads((folder / name).read_text())
+        words = {
+            f"key{ESCAPES}": REORDERED,
+            "error": FORMULA + ESCAPES,
+            "host": ESCAPES,
+            "command": f"dltrain {ESCAPES}",
+        }
+        content |= {key: word for key, word in words.items() if name != "summary.json" or key != "command"}
+        for part in ("best", "test"):
+            if part in content:
+                content[part] |= {f"odd{ESCAPES}": 1.0, FORMULA: 2.0}
+        (folder / name).write_text(json.dumps(content))
+    with (folder / "overrides.txt").open("a") as file:
+        file.write(f"seed{ESCAPES}={FORMULA}\n")
+
+
+SHOWN = {
+    "show": lambda f: ["show", f],
+    "show --json": lambda f: ["show", f, "--json"],
+    "runs": lambda f: ["runs", f.parent],
+    "runs --csv": lambda f: ["runs", f.parent, "--csv"],
+    "runs --json": lambda f: ["runs", f.parent, "--json"],
+    "compare": lambda f: ["compare", f, f.with_name("other"), "-o", f.parent / "compare.png"],
+    "eval": lambda f: ["eval", f],
+    "predict": lambda f: ["predict", f, f.parents[2] / "rows.csv"],
+    "predict -o": lambda f: ["predict", f, f.parents[2] / "rows.csv", "-o", f.parent / "out.csv"],
+    "report": lambda f: ["report", f, "--replay", "0"],
+    "doctor": lambda f: ["doctor", f],
+    "resume": lambda f: ["resume", f],
+    "an error": lambda f: ["eval", f.with_name("broken")],
+    "another error": lambda f: ["eval", f, f"data.path={f.parent}/{ESCAPES}"],
+    "rm": lambda f: ["rm", f],
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_no_word_of_a_stranger_reaches_a_terminal_or_a_spreadsheet_as_it_stands(strange, tmp_path, name, capsys):
+    copied = Path(shutil.copytree(strange.parents[1], tmp_path / "all"))
+    folder = copied / strange.relative_to(strange.parents[1])
+    shutil.copytree(folder, folder.with_name("other"))
+    shutil.copytree(folder, folder.with_name("broken"))
+    settings(folder.with_name("broken"), lambda c: c["model"].update(_target_=f"evil_pkg.{ESCAPES}{REORDERED}"))
+    spoil(folder)
+    (copied.parent / "rows.csv").write_bytes((copied / "t.csv").read_bytes())
+    with pytest.raises(SystemExit):
+        cli.main([str(word) for word in SHOWN[name](folder)])
+    said = capsys.readouterr()
+    texts = [said.out, said.err]
+    texts += [p.read_text() for p in (folder / "report.html", folder.parent / "out.csv") if p.is_file()]
+    for text in texts:
+        assert not OBEYED.search(text), text
+        assert "--allow evil" not in text
+    for text in texts[:1] * ("csv" in name or name == "predict") + texts[2:] * (name == "predict -o"):
+        cells = [cell for row in csv.reader(io.StringIO(text)) for cell in row]
+        assert len(cells) > 3
+        assert not [c for c in cells if c[:1] in ("=", "+", "@", "\t") or (c[:1] == "-" and not c[1:2].isdigit())]
+        assert name.startswith("predict") or any(c.startswith("'=") for c in cells)
+
+
+def test_a_class_that_is_a_formula_is_a_text_in_the_file_of_predictions():
+    answers = pl.DataFrame({"prediction": [FORMULA, "b", None], "=x": [1.0, -2.0, 0.5], "file": ["-1", "+a", "@b"]})
+    text = as_csv(answers, header=True) + as_csv(answers, header=False)
+    assert [*csv.reader(io.StringIO(text))][:3] == [
+        ["prediction", "'=x", "file"],
+        [f"'{FORMULA}", "1.0", "-1"],
+        ["b", "-2.0", "'+a"],
+    ]
 
 
 # -- T7: what a `_target_` may name --------------------------------------------------------------------------------

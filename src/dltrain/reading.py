@@ -106,7 +106,9 @@ class Run:
             words = []
         if words[:1] != ["dltrain"]:  # nobody should be shown a stranger's command to type
             words = ["dltrain", *self.overrides] if self.overrides else []
-        return shlex.join(w for w in words if not w.startswith("resume="))
+        allow = {i + step for i, w in enumerate(words) if w == "--allow" for step in (0, 1)}  # that is for you to type
+        words = [w for i, w in enumerate(words) if i not in allow and not w.startswith(("--allow=", "resume="))]
+        return shlex.join(words)
 
     @property
     def started(self) -> str:
