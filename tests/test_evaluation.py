@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics
+from sklearn.datasets import load_diabetes
 from torch import nn
 
-from dltrain.data import Tensors
+from dltrain.data import Tensors, diabetes, take
 from dltrain.data.loaders import make_loader
 from dltrain.errors import DataError
 from dltrain.evaluation import DIRECTION, METRICS, default_monitor, evaluate, mode, predict
@@ -75,6 +76,28 @@ def test_regression_equals_scikit_learn_in_original_units():
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(truth, guess), rel=1e-9)
     assert found["r2"] == pytest.approx(metrics.r2_score(truth, guess), rel=1e-9)
     assert found["loss"] == pytest.approx(metrics.mean_squared_error(y, x), rel=1e-6)
+
+
+def test_a_part_of_data_brings_its_own_units():
+    """What standardised the targets travels with the part, through either loader, and through rows that are taken."""
+    data = diabetes()
+    raw = load_diabetes().target
+    some = take(data.train, torch.arange(0, len(data.train), 2))
+    for part in (data.train, data.val, data.test, some):
+        truth = part.y.double() * data.target_std + data.target_mean
+        assert np.isin(truth[:, 0].round().numpy(), raw).all()
+        error = truth - data.target_mean  # of a net that answers 0, which stands for the mean
+        for loaded in (make_loader(part, batch_size=16), make_loader(part, batch_size=16, transform=lambda x: x)):
+            found = evaluate(Zero(), loaded, MSE(), task="regression")
+            assert found["rmse"] == pytest.approx(float(error.square().mean().sqrt()), rel=1e-6)
+            assert found["mae"] == pytest.approx(float(error.abs().mean()), rel=1e-6)
+            assert found["loss"] == pytest.approx(float(part.y.square().mean()), rel=1e-5)
+    assert found["rmse"] > 50
+
+
+class Zero(nn.Module):
+    def forward(self, x):
+        return x[:, :1] * 0
 
 
 def test_r2_of_a_constant_target_is_undefined():

@@ -86,9 +86,12 @@ def evaluate(
 
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
     loss it is. For a regression `target_mean` and `target_std` [K] turn standardised values back into original
-    units. r2 is nan if a target is constant; f1 of labels is nan if no label is set or predicted. A target outside
-    its classes raises DataError (labels must lie between 0 and 1).
+    units; without them those of the loader do, which it has from a part of `Data`; where neither says anything the
+    targets are taken as they are. r2 is nan if a target is constant; f1 of labels is nan if no label is set or
+    predicted. A target outside its classes raises DataError (labels must lie between 0 and 1).
     """
+    if target_std is None:
+        target_mean, target_std = (getattr(loader, f"target_{name}", None) for name in ("mean", "std"))
     n, totals, bounds, origin = 0, None, [], None
     with _evaluating(model, loss), torch.inference_mode():
         for x, y, _ in loader.epoch():

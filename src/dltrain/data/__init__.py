@@ -30,12 +30,15 @@ class Tensors(Dataset):
     x: float32 [N, *in_shape], already preprocessed; or uint8 images [N, C, H, W], which the loader turns into
     (x / 255 - mean) / std with one mean and std per channel.
     y: int64 [N] class indices (binary, multiclass) or float32 [N, K] (multilabel, regression).
+    target_mean, target_std: what standardised the targets of a regression, see `Data`.
     """
 
     x: Tensor
     y: Tensor
     mean: Tensor | None = None
     std: Tensor | None = None
+    target_mean: Tensor | None = None
+    target_std: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)

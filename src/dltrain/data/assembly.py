@@ -35,12 +35,12 @@ def assemble(
     if targets:
         y, mean, std = _standardise(y, train, targets)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    train_part = _part(x, answers, train)
-    val_part = train_part if val is train else _part(x, answers, val)
+    train_part = _part(x, answers, train, mean, std)
+    val_part = train_part if val is train else _part(x, answers, val, mean, std)
     return Data(
         train=train_part,
         val=val_part,
-        test=val_part if test is val else _part(x, answers, test),
+        test=val_part if test is val else _part(x, answers, test, mean, std),
         task="regression" if targets else _class_task(y, classes),
         in_shape=tuple(x.shape[1:]),
         classes=classes,
@@ -53,9 +53,9 @@ def assemble(
     )
 
 
-def _part(x: Tensor, y: Tensor, rows: np.ndarray) -> Tensors:
+def _part(x: Tensor, y: Tensor, rows: np.ndarray, mean: Tensor | None, std: Tensor | None) -> Tensors:
     index = torch.from_numpy(rows)
-    return Tensors(x[index], y[index])
+    return Tensors(x[index], y[index], target_mean=mean, target_std=std)
 
 
 def _class_task(y, classes):

@@ -118,6 +118,7 @@ class TensorLoader:
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
+        self.target_mean, self.target_std = split.target_mean, split.target_std
         self.batch_bytes = 4 * batch_size * max(1, x[:1].numel())
         batches = max(1, min(64, _GATHERED // self.batch_bytes))
         self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
@@ -172,6 +173,7 @@ class StreamLoader:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
         self.device, self.workers, self.batch_bytes = torch.device(device), workers, None
         self._normalise = getattr(dataset, "normalise", None)
+        self.target_mean, self.target_std = (getattr(dataset, f"target_{name}", None) for name in ("mean", "std"))
         self._positions, self._dataset = _Positions(), Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known
         self._loader = self._open(workers or 0)

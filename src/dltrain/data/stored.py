@@ -197,7 +197,8 @@ def labelled(
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    return Tensors(x, answers), source, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
+    part = Tensors(x, answers, target_mean=known.target_mean, target_std=known.target_std)
+    return part, source, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
 
 
 def again(data: Data, part: Any, known: Facts) -> Any:
@@ -213,7 +214,8 @@ def again(data: Data, part: Any, known: Facts) -> Any:
         raise DataError(f"these data are {theirs}\nand the run was trained on {ours}")
     if known.target_std is not None:
         y = part.y.double() * data.target_std + data.target_mean
-        part = replace(part, y=((y - known.target_mean) / known.target_std).float())
+        y = ((y - known.target_mean) / known.target_std).float()
+        part = replace(part, y=y, target_mean=known.target_mean, target_std=known.target_std)
     if own == known.preprocessing or known.kind == "dataset":
         return part
     if known.kind == "table":
