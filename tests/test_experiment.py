@@ -225,3 +225,39 @@ def test_a_configuration_of_any_length_that_trains_is_also_read(dltrain, tmp_pat
     code, _, err = dltrain(*words, *quick, "name=other")
     assert (code, "as YAML, and 65,536 are the most; data.drop takes" in err) == (2, True), err
     assert not (tmp_path / "runs" / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["data=digits", "optimizer=sgd", "optimizer.lr=1e6"], "the most frequent class"),
+        (["data=diabetes", "optimizer=sgd", "optimizer.lr=1e-12"], "the mean of the targets"),
+    ],
+)
+def test_a_run_at_chance_level_says_so_at_its_end(dltrain, words, answer):
+    code, out, err = dltrain(*words, "scheduler=constant", "trainer.epochs=1", "trainer.tensorboard=false")
+    assert code == 0, err
+    line = f"no better    on val and test than one answer to every row, {answer}; dltrain doctor last looks into it"
+    assert line in out.splitlines()
+
+
+def test_labels_are_held_against_what_most_rows_have():
+    plan = make_plan(config.compose(["data=multilabel"]))
+    for val, test, chance in ((0.5, 0.5, True), (0.5, 0.9, False), (0.9, 0.5, False)):
+        assert report.nothing_learned(plan, {"val": {"accuracy": val}, "test": {"accuracy": test}}) == chance
+
+
+@pytest.mark.parametrize("words", [["data=iris", "optimizer.lr=0.05"], ["data=diabetes"], ["data=multilabel"]])
+def test_a_run_that_learned_does_not(dltrain, words):
+    code, out, err = dltrain(*words, "trainer.epochs=20", "trainer.tensorboard=false")
+    assert code == 0, err
+    assert "no better" not in out
+
+
+def test_a_job_of_a_sweep_at_chance_level_says_so_too(dltrain):
+    words = ["-m", "data=diabetes", "optimizer=sgd", "optimizer.lr=1e-12,0.05", "scheduler=constant"]
+    code, out, err = dltrain(*words, "trainer.epochs=5", "trainer.tensorboard=false")
+    assert code == 0, err
+    first, second = (line for line in out.splitlines() if line.startswith("["))
+    assert first.endswith(", no better than one answer to every row")
+    assert "no better" not in second

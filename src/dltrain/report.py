@@ -119,6 +119,7 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
     lines = [
         _text(table),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
+        *_chance(plan, folder, summary),
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
         f"run folder   {folder}",
         f"curves       tensorboard --logdir {plan.runs_dir}",
@@ -126,6 +127,29 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
         "what else    dltrain --help, dltrain list optimizer",
     ]
     return "\n".join(lines)
+
+
+def _chance(plan: Plan, folder: Path, summary: dict[str, Any]) -> list[str]:
+    if not nothing_learned(plan, summary):
+        return []
+    answer = {"regression": "the mean of the targets", "multilabel": "what most rows have of each label"}
+    run = "last" if plan.runs_dir == Path("runs") else folder
+    what = f"one answer to every row, {answer.get(plan.data.task, 'the most frequent class')}"
+    return [f"no better    on val and test than {what}; dltrain doctor {run} looks into it"]
+
+
+def nothing_learned(plan: Plan, summary: dict[str, Any]) -> bool:
+    """Whether the best weights are nowhere better than one answer to every row, where the targets are in memory."""
+    from dltrain.assessment import no_better, trivial
+
+    for split, part in (("val", plan.data.val), ("test", plan.data.test)):
+        y = getattr(part, "y", None)
+        if y is None:
+            return False
+        constant = trivial(y, task=plan.data.task)
+        if constant.get("accuracy") == 1 or not no_better(summary[split], constant):
+            return False
+    return True
 
 
 def _profile(plan: Plan, folder: Path) -> list[str]:

@@ -146,7 +146,7 @@ class _Sweep:
 
     def _job(self, folder: Path, typed: list[str]) -> str:
         """Returns in words how it ended."""
-        from dltrain import experiment
+        from dltrain import experiment, report
         from dltrain.plan import make_plan
 
         begin, plan, composed, again = time.perf_counter(), None, None, folder.exists()
@@ -181,4 +181,5 @@ class _Sweep:
                     experiment.show_failure(folder, composed.cfg, summary)
             return f"{status}: {first}"
         best = summary["best"].get(reading.plain_name(plan.monitor), float("nan"))
-        return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s)"
+        end = ", no better than one answer to every row" * ("val" in summary and report.nothing_learned(plan, summary))
+        return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s){end}"
