@@ -296,3 +296,220 @@ def test_drawn_hands_on_drawn_nets(seed):
             _handles.pop().remove()
         ends.append(plain([found, left(trainer)]))
     assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("by", [by_fit, by_step])
+@pytest.mark.parametrize("step", ["plain", "direct"])
+def test_model_and_loss_train_after_any_hand(step, by):
+    """BatchNorm, dropout and the loss: what `eval` has switched off in the body of the loop is on in the next step."""
+    seen = []
+
+    def switched_off(trainer):
+        seen.append(all(m.training for m in [*trainer.model.modules(), *trainer.loss.modules()]))
+        trainer.model.eval()
+        trainer.loss.eval()
+
+    trainer, end = by(step, switched_off)
+    assert seen[1:] == [True] * (len(seen) - 1)
+    assert end == by(step, lambda trainer: None)[1]
+    for record in trainer.fit(loader(), steps=trainer.steps + 4, validate=lambda model: model.eval() and {}):
+        assert record.losses.isfinite().all()
+    assert trainer.model[2].num_batches_tracked == trainer.steps
+
+
+def test_a_step_that_gives_way_says_so_and_returns():
+    trainer = made("auto")
+    assert (trainer.step_kind, trainer.why_plain) == ("direct", None)
+    assert repr(trainer) == "Trainer(Sequential, CrossEntropy, AdamW): direct step"
+    handle = trainer.model[1].weight.register_hook(lambda g: g)
+    with pytest.warns(UserWarning, match="^the direct step gives way to the plain one: a parameter has a hook$"):
+        trainer.step(batch())
+    assert (trainer.step_kind, trainer.why_plain) == ("plain", "a parameter has a hook")
+    assert repr(trainer).endswith("plain step, since a parameter has a hook")
+    handle.remove()
+    trainer.step(batch())
+    assert (trainer.step_kind, trainer.why_plain) == ("direct", None)
+    assert made("plain").why_plain == "step=plain"
+    assert (
+        made("auto", lambda: nn.Sequential(nn.Linear(6, 3), nn.ELU())).why_plain == "the direct step does not know ELU"
+    )
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, fused=True),
+    "not fused": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01, fused=True),
+    "adam, not fused": lambda p: optim.Adam(p, lr=0.01, amsgrad=True),
+    "rmsprop": lambda p: optim.RMSprop(p, momentum=0.5),
+    "adagrad": lambda p: optim.Adagrad(p),
+    "nadam": lambda p: optim.NAdam(p),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_users_own_steps_between_ours(name):
+    def make(model):
+        return OPTIMIZERS[name](model.parameters())
+
+    ends = [by_step(step, hand, optimizer=make, at=range(10)) for step in ("plain", "direct") for hand in (_own_step,)]
+    assert ends[0][1] == ends[1][1]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("common", [False, True])
+def test_two_trainers_of_one_model_in_turn(name, common):
+    ends = []
+    for steps in (("plain", "plain"), ("direct", "direct"), ("plain", "direct")):
+        seed_everything(0)
+        model = net()
+        optimizers = [OPTIMIZERS[name](model.parameters()) for _ in range(2)]
+        pairs = zip(optimizers[:1] * 2 if common else optimizers, steps, strict=True)
+        trainers = [Trainer(model, losses.CrossEntropy(), optimizer, step=step) for optimizer, step in pairs]
+        values = [float(trainers[i % 2].step(batch(i))) for i in range(8)]
+        ends.append([values, *map(left, trainers)])
+    assert ends[0] == ends[1] == ends[2]
+
+
+def _attack(t):
+    """The user's transform looks for the worst inputs: it runs the model, and leaves it in eval mode."""
+
+    def transform(x, y, index, epoch):
+        t.model.eval()
+        x = x.clone().requires_grad_()
+        t.loss(t.model(x), y).backward()
+        t.model.zero_grad()
+        return x.detach() + 0.1 * x.grad.sign(), y
+
+    t.transform = transform
+
+
+def _prune_data(t):
+    weight = t.model[5].weight
+    mask = weight.detach() > 0
+
+    def constraint():
+        weight.data = weight.data * mask
+
+    t.constraint = constraint
+
+
+class Thawing:
+    """Not of dltrain: a schedule that trains one layer at a time."""
+
+    moves_momentum = False
+
+    def __init__(self, trainer):
+        self.model = trainer.model
+
+    def set(self, step):
+        self.model[1].requires_grad_(step % 4 > 1)
+
+    def end_epoch(self, metrics):
+        pass
+
+    def state_dict(self):
+        return {}
+
+
+SEAMS = {"transform": _attack, "constraint": _prune_data, "schedule": lambda t: setattr(t, "schedule", Thawing(t))}
+
+
+@pytest.mark.parametrize("by", [by_fit, by_step])
+@pytest.mark.parametrize("name", SEAMS)
+def test_what_a_users_seam_does_to_the_model_is_seen_in_the_same_step(name, by):
+    ends = [by(step, SEAMS[name], at=(0,))[1] for step in ("plain", "direct")]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("name", ["progress", "save", "stop", "loader"])
+def test_what_a_users_function_does_between_steps_is_seen(name):
+    ends = []
+    for step in ("plain", "direct"):
+        trainer = made(step)
+
+        def act(trainer=trainer):
+            if trainer.steps % 3 == 1:
+                _scale_data(trainer)
+            trainer.model[1].requires_grad_(trainer.steps % 3 > 0)
+            trainer.model.eval()
+
+        class Loader:
+            """A user's, which looks at the model before each batch."""
+
+            samples, batch_size, batch_bytes = 96, 16, None
+
+            def __len__(self):
+                return 6
+
+            def epoch(self, epoch, start=0):
+                for i in range(start, 6):
+                    act()
+                    yield batch(i)[0]
+
+        source = Loader() if name == "loader" else loader()
+        options = {} if name == "loader" else {name: lambda act=act: bool(act())}
+        records = list(trainer.fit(source, steps=15, report_every=6, **options))
+        ends.append(left(trainer, records))
+    assert ends[0] == ends[1]
+
+
+def rows_net():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def test_a_net_for_rows_needs_no_flatten():
+    assert by_fit("direct", _scale_data, make=rows_net)[1] == by_fit("plain", _scale_data, make=rows_net)[1]
+    assert made("auto", rows_net).step_kind == "direct"
+
+
+def test_batches_of_another_shape_take_the_plain_step():
+    x, y = torch.randn(8, 4, 6), torch.randn(8, 4, 3)
+    ends = []
+    for step in ("plain", "direct"):
+        trainer = made(step, rows_net, loss=losses.MSE())
+        trainer.step([(x[:, 0], y[:, 0], torch.arange(8))])
+        values = [
+            float(trainer.step([(x[:4], y[:4], torch.arange(4)), (x[4:], y[4:], torch.arange(4))])) for _ in "123"
+        ]
+        ends.append([values, left(trainer)])
+    assert ends[0] == ends[1]
+    assert trainer.step_kind == "plain"
+    assert trainer.why_plain == "inputs have 3 axes, and no Flatten stands before the first Linear"
+
+
+def test_inputs_that_want_gradients_get_them():
+    for step in ("plain", "direct"):
+        x = X[:16].clone().requires_grad_()
+        made(step).step([(x, Y[:16], torch.arange(16))])
+        assert x.grad.abs().sum() > 0
+
+
+def test_autocast_around_the_trainer_acts():
+    def low(trainer):
+        with torch.autocast("cpu", torch.bfloat16):
+            trainer.step(batch())
+
+    assert by_step("direct", low)[1] == by_step("plain", low)[1]
+
+
+class Reads(nn.Module):
+    """A loss that looks at more than outputs and targets, and no module shows it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.weights = list(model.parameters())
+
+    def forward(self, logits, y):
+        return nn.functional.cross_entropy(logits, y) + 0.1 * sum(w.square().sum() for w in self.weights)
+
+
+def test_a_users_loss_may_read_the_model():
+    ends = [by_step(step, lambda t: setattr(t, "loss", Reads(t.model)), at=(0,))[1] for step in ("plain", "direct")]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("name", ["device", "precision", "accumulate", "parameters"])
+def test_what_can_not_be_changed_is_refused_in_a_sentence(name):
+    trainer = made("auto")
+    with pytest.raises(AttributeError, match=f"trainer.{name} can't be changed; make a new Trainer"):
+        setattr(trainer, name, getattr(trainer, name))

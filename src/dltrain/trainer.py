@@ -140,6 +140,10 @@ class Trainer:
         """The optimizer's, in its order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    @parameters.setter
+    def parameters(self, value: object) -> None:
+        raise AttributeError("trainer.parameters can't be changed; make a new Trainer, or set trainer.optimizer")
+
     @property
     def step_kind(self) -> Step:
         """The step that is taken now: plain, direct, compiled or graph."""
