@@ -30,32 +30,42 @@ def same(one: list[Any], other: list[Any]) -> bool:
 def footprint(model: nn.Module, loss: nn.Module, optimizer: Optimizer, *seams: Any) -> list[Any]:
     """All objects that decide what a step computes, but for the memory of parameters and state.
 
-    Attributes of modules down through dicts, lists, tuples and sets; what lies inside other objects is not seen.
+    Of a user's own modules attributes down through dicts, lists, tuples and sets; what lies inside other objects is
+    not seen.
     """
     found: list[Any] = [optimizer, *seams, bool(torch_module._has_any_global_hook()), watched()]
-    _walk([model, loss, *seams], found, set())
+    _add_module(model, found)
+    _add_module(loss, found)
     for group in optimizer.param_groups:
         for p in group["params"]:
-            found += (p, p.requires_grad, bool(p._backward_hooks or p._post_accumulate_grad_hooks), p.dtype, p.is_cpu)
+            found += (p, p.requires_grad, bool(p._backward_hooks or p._post_accumulate_grad_hooks))
         found += [value for name, value in group.items() if name not in _SCHEDULED]
-        found += [type(group["lr"]), bool(group.get("momentum"))]
-    found.append(bool(step_hooks(optimizer)))
+        found += (group["lr"].__class__, bool(group.get("momentum")))
+    found.append(step_hooks(optimizer))
     return found
 
 
-def _walk(values: Iterable[Any], found: list[Any], seen: set[int]) -> None:
+def _add_module(module: nn.Module, found: list[Any]) -> None:
+    inside = module.__dict__
+    found.append(module.__class__)
+    found += inside.values()
+    found += inside["_parameters"].values()
+    found += inside["_buffers"].values()
+    found.append(hooked(module))
+    if module.__class__.__module__.partition(".")[0] not in ("torch", "dltrain"):
+        _add_contents(inside.values(), found, set())
+    for child in inside["_modules"].values():
+        if child is not None:
+            _add_module(child, found)
+
+
+def _add_contents(values: Iterable[Any], found: list[Any], seen: set[int]) -> None:
     for value in values:
-        if isinstance(value, nn.Module):
-            inside = value.__dict__.values()
-            found.append(value.__class__)
-        elif value.__class__ in _CONTAINERS and value:
-            inside = value.values() if isinstance(value, dict) else value
-        else:
-            continue
-        if id(value) not in seen:
+        if value.__class__ in _CONTAINERS and id(value) not in seen:
             seen.add(id(value))
+            inside = value.values() if isinstance(value, dict) else value
             found += inside
-            _walk(inside, found, seen)
+            _add_contents(inside, found, seen)
 
 
 def watched() -> bool:

@@ -197,7 +197,8 @@ class Trainer:
                 loss, self._norm = self._graph([self._transformed(*batch, epoch) for batch in batches])
             else:
                 loss = self._update(batches, epoch)
-        self._after_update()
+        if self.constraint is not None or self.ema is not None:
+            self._after_update()
         self.steps += 1
         self.losses.append(loss)
         self.rows.append(_rows(batches))
@@ -339,7 +340,7 @@ class Trainer:
                 self._choose()
                 return
         if not self._flat.intact():
-            if hands.scattered(self.parameters):
+            if hands.scattered(self.parameters) or not self._flat.is_for(self.optimizer, exact=self._flat.exact):
                 self._choose()
             else:
                 self._attach()
