@@ -10,6 +10,7 @@ from scipy import stats
 
 from dltrain import cli, comparison, reading, runs
 from dltrain.comparison import Entry, difference, entries, holm, interval
+from dltrain.plots import figure
 from dltrain.plots.comparison import curves
 
 
@@ -194,3 +195,27 @@ def test_curves_show_each_run_and_the_mean_of_the_epochs_that_all_have():
     assert len(losses.get_lines()) == 6
     many = curves([(str(i), [long, short]) for i in range(6)], metric="loss")
     assert len(many.axes[0].get_lines()) == 6
+
+
+def test_different_losses_do_not_stand_on_one_axis(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    short = ["data=digits", "trainer.epochs=2", "trainer.tensorboard=false"]
+    for loss in ("one_hot_mse", "cross_entropy"):
+        with pytest.raises(SystemExit):
+            cli.main([*short, f"loss={loss}", f"name={loss}"])
+    drawn = {}
+    monkeypatch.setattr("dltrain.plots.comparison.curves", lambda groups, **knobs: drawn.update(knobs) or figure()[0])
+    capsys.readouterr()
+    runs = sorted(str(folder) for folder in (tmp_path / "runs").glob("*/*"))
+    with pytest.raises(SystemExit):
+        cli.main(["compare", *runs])
+    assert "the losses are different functions" in capsys.readouterr().out
+    assert drawn == {"metric": "accuracy", "losses": False}
+
+
+def test_losses_that_do_not_compare_are_not_drawn():
+    rows = [{"epoch": e, "train/loss": 1 / e, "val/loss": 1 / e, "val/accuracy": 1 - 1 / e} for e in (1, 2, 3)]
+    groups = [("A", [rows]), ("B", [rows])]
+    (only,) = curves(groups, metric="accuracy", losses=False).axes
+    assert only.get_ylabel() == "val accuracy"
+    assert len(curves(groups, metric="accuracy").axes) == 2

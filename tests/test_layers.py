@@ -87,6 +87,7 @@ BORDERS = (
     "dreaming",
     "listing",
     "replay",
+    "captions",
     "pictures",
     "sweep_pictures",
     "webpage",

@@ -6,6 +6,7 @@ import torch
 from dltrain import build, cli, config, lr_range
 from dltrain.errors import DivergedError
 from dltrain.plan import make_plan
+from dltrain.plots.lr_range import draw
 from dltrain.trainer import seed_everything
 
 
@@ -102,3 +103,16 @@ def test_mistakes_are_told_as_for_a_run(tmp_path, monkeypatch, capsys):
         cli.main(["lr", "data=iris", "optimizer.lrr=1"])
     assert stop.value.code == 2
     assert "did you mean `optimizer.lr`?" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_zero_at_first_gets_a_picture_and_a_sentence(tmp_path):
+    """The perceptron's: from weights of zero every rate makes the same decisions."""
+    made = plan(tmp_path, "experiment=perceptron_xor")
+    curve = lr_range.measure(made)
+    text = lr_range.describe(made, curve, tmp_path)
+    assert "0 at first, and never below it" in text
+    assert "still below" not in text
+    assert "the loss has no scale" in text
+    figure = draw(curve.rates, curve.losses, curve.smooth, curve.start, curve.edge, curve.suggested)
+    low, high = figure.axes[0].get_ylim()
+    assert low < min(curve.smooth) <= max(curve.smooth) < high

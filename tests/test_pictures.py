@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dltrain import cli, pictures, reading
+from dltrain import captions, cli, pictures, reading
 from dltrain.plots import landscape, regions, training, weights
 
 
@@ -217,3 +217,82 @@ def test_a_landscape_with_infinite_places_is_drawn():
     values = np.array([[1.0, 2.0, np.inf], [0.5, 0.1, np.nan], [1.0, 1.0, 1e30]])
     assert landscape.landscape(values, [0, 1, 2], [0, 1, 2], way=np.zeros((3, 2)))
     assert landscape.landscape(np.full((3, 3), 0.3), [0, 1, 2], [0, 1, 2])
+
+
+# -- the words under them --------------------------------------------------------------------------------------
+
+
+def rows_of(train, val):
+    """Reports of a run: one loss of each part an epoch."""
+    return [
+        {"epoch": float(i), "step": 10 * i, "train/loss": t, "val/loss": v}
+        for i, (t, v) in enumerate(zip(train, val, strict=True), start=1)
+    ]
+
+
+def told(train, val, *, same=False):
+    return " ".join(captions.curves(rows_of(train, val), same=same, standard=False, kept=True))
+
+
+def test_learning_by_heart_is_told_of_a_run_that_does():
+    healthy = told([1.0, 0.5, 0.3, 0.2], [1.1, 0.6, 0.4, 0.35])
+    assert "by heart" not in healthy
+    sick = told([1.0, 0.5, 0.3, 0.1], [1.1, 0.6, 0.7, 0.9])
+    assert "From epoch 2 on the validation loss rises while the train loss falls" in sick
+    assert "by heart" in sick
+    assert "by heart" not in told([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])  # both rise: it breaks down
+
+
+def caption(gallery, name):
+    return next(picture.caption for picture in gallery.pictures if picture.name == name)
+
+
+def test_one_row_is_one_curve_and_has_no_r2(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda ax, text, **kw: titles.append(text))
+    gallery = made(train(tmp_path, "experiment=worked_example"))
+    assert "there is one curve" in caption(gallery, "curves.png")
+    assert "test, 1 row" in titles
+    assert not any("nan" in title for title in titles)
+    (loss,) = training.curves(rows_of([0.3, 0.2, 0.1], [0.25, 0.15, 0.1]), metric="loss", same=True).axes
+    assert [line.get_label() for line in loss.get_lines()] == ["all rows"]
+    assert "from the first weights to the last weights" in caption(gallery, "film.gif")
+    assert "random" not in caption(gallery, "walk.png")  # they were typed
+
+
+def test_pictures_say_which_weights_they_show(tmp_path):
+    folder = train(tmp_path, "experiment=perceptron_xor", "trainer.epochs=4", "trainer.monitor=val/accuracy")
+    run = reading.read(folder)
+    gallery = made(folder)
+    best, last = run.numbers["best/step"], run.steps
+    assert "from weights of zero to the last weights" in caption(gallery, "film.gif")
+    assert "from weights of zero" in caption(gallery, "walk.png")
+    assert "pale areas" not in caption(gallery, "regions.png")  # a perceptron has no probabilities
+    titles = {picture.name: picture.title for picture in gallery.pictures}
+    if best == last:
+        assert "These are the last weights." in caption(gallery, "regions.png")
+        assert titles["landscape.png"] == "The loss around the last weights"
+    else:
+        assert f"the best weights by val/accuracy, those of step {best:,.0f}" in caption(gallery, "regions.png")
+        assert f"those of step {last:,}" in caption(gallery, "film.gif")
+        assert titles["landscape.png"] == "The loss around the best weights"
+    values = np.ones((3, 3))
+    (label,) = [
+        text.get_text()
+        for text in landscape.landscape(values, [-1, 0, 1], [-1, 0, 1], star="best weights").axes[0].get_legend().texts
+    ]
+    assert label == "best weights"
+
+
+def test_digits_are_as_bright_in_one_picture_as_in_another():
+    """1 is white everywhere: among the worst answers as in a dream."""
+    pixels = np.zeros((1, 8, 8), dtype=np.float32)
+    pixels[0, 2:6, 3:5] = 1
+    answer = {"true": "1", "predicted": "7"}
+    result = {"split": "test", "rows": 1, "worst": [answer], "labels": []}
+    from dltrain.plots import evaluation
+
+    fig = evaluation.parts({**result, "labels": []}, images=[pixels])["mistakes"]
+    (shown,) = fig.axes[0].images
+    assert shown.cmap(shown.norm(1.0))[:3] == (1.0, 1.0, 1.0)
+    assert shown.cmap(shown.norm(0.0))[:3] == (0.0, 0.0, 0.0)

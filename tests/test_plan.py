@@ -725,3 +725,12 @@ def test_a_small_model_is_tried_for_real_and_a_large_one_without_memory(widths, 
     assert next(model.parameters()).device.type == device
     assert rows[-1].output_shape == (10,)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_a_key_switches_on_beside_the_choice_is_told():
+    both = ["data=iris", "regularisation=none", "regularisation.l2=3e-3"]
+    made = make_plan(compose(both))
+    assert made.regularisation.l2 == 3e-3
+    assert "regularisation=none and regularisation.l2=3e-3: l2 is on, too" in made.notes
+    for typed in (["regularisation=l2", "regularisation.l2=3e-3"], ["regularisation.l2=3e-3"], ["regularisation=none"]):
+        assert not [note for note in make_plan(compose(["data=iris", *typed])).notes if "is on, too" in note]

@@ -73,6 +73,8 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         _numbers(compared, metric),
         "\n".join(_verdicts(compared, metric)),
     ]
+    if not _one_loss(compared):
+        parts.append("note     the losses are different functions: one of them being smaller says nothing")
     say("\n\n".join([*(part for part in parts if part), drawn]))
     return 0
 
@@ -168,6 +170,16 @@ def _who(compared: Sequence[Entry]) -> str:
         notes = f"   ({', '.join(unlike[:4])})" if unlike else ""
         lines.append(one_line(f"{entry.name}   {shown}{notes}"))
     return "\n".join(lines)
+
+
+_TRAINING_ONLY = ("loss.label_smoothing", "loss.class_weights", "loss.pos_weight")  # a val loss is the plain one
+
+
+def _one_loss(compared: Sequence[Entry]) -> bool:
+    """Whether the losses of all of them are one function, so that their values compare."""
+    found = [entry.runs[0].config for entry in compared]
+    names = {k for one in found for k in one if k == "loss" or k.startswith("loss.")} - {*_TRAINING_ONLY}
+    return all(len({str(one.get(name)) for one in found}) == 1 for name in names)
 
 
 def _other_problems(compared: Sequence[Entry]) -> list[str]:
@@ -302,7 +314,7 @@ def _picture(compared: Sequence[Entry], metric: str, output: Path) -> str:
     if not groups:
         return "no curves: none of them has reported yet"
     try:
-        plots.save(curves(groups, metric=metric.partition("/")[2]), output)
+        plots.save(curves(groups, metric=metric.partition("/")[2], losses=_one_loss(compared)), output)
     except OSError as error:
         raise StorageError(f"{output} can't be written: {error.strerror}; name another with -o FILE") from error
     return f"curves   {output}{f' (of the first {_DRAWN})' if len(compared) > _DRAWN else ''}"

@@ -122,15 +122,21 @@ def command(words: list[str], options: argparse.Namespace) -> int:
 def describe(plan: Plan, curve: Curve, picture: Path) -> str:
     """What was seen, and the command to type next."""
     size = min(plan.batch_size or len(plan.data.train), len(plan.data.train))
-    fell = f"{curve.start:.4g} at first, down to {curve.lowest:.4g} near {curve.down_rate:.2g}"
-    after = (
-        f"back at its start near {curve.edge:.2g}" if curve.edge else f"still below its start at {curve.rates[-1]:.2g}"
-    )
+    if curve.lowest < curve.start:
+        edge, last = curve.edge, curve.rates[-1]
+        end = f"back at its start near {edge:.2g}" if edge else f"still below its start at {last:.2g}"
+        fell = f"{curve.start:.4g} at first, down to {curve.lowest:.4g} near {curve.down_rate:.2g}, {end}"
+    else:
+        fell = f"{curve.start:.4g} at first, and never below it"
+    steps = f"{len(curve.rates)} steps of {size:,} sample{'s' * (size > 1)}"
     lines = [
-        f"rates      {curve.rates[0]:g} to {curve.rates[-1]:.2g} in {len(curve.rates)} steps of {size:,} samples",
-        f"loss       {fell}, {after}",
+        f"rates      {curve.rates[0]:g} to {curve.rates[-1]:.2g} in {steps}",
+        f"loss       {fell}",
         f"picture    {picture}",
     ]
+    if curve.losses[0] == 0:
+        why = "it is 0 at first, as the perceptron's is at weights of zero, where every rate makes the same decisions"
+        return "\n".join([*lines, f"suggested  nothing: the loss has no scale; {why}"])
     if curve.suggested is None:
         return "\n".join([*lines, "suggested  nothing: the loss fell at no rate"])
     if curve.flat:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dltrain import (
     build,
+    captions,
     checkpoint,
     doctor,
     inference,
@@ -88,7 +89,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     except DltrainError as error:
         plan = None
         gallery.notes.append(f"the net could not be built again, so only what was logged is shown: {error}")
-    _curves(gallery, rows, run)
+    _curves(gallery, rows, run, plan)
     _schedule(gallery, rows, plan)
     if plan is None:
         return gallery
@@ -103,10 +104,10 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     sample = _sample(plan)
     gallery.graph = tracking.graph(model, sample[0][:2])
     way = _way(gallery, plan, run, seconds)
-    _regions(gallery, plan, model, way)
+    _regions(gallery, plan, model, run, way)
     _judged(gallery, trained)
     _weights(gallery, plan, model)
-    _landscape(gallery, plan, model, sample, way)
+    _landscape(gallery, plan, model, sample, run, way)
     _examine(gallery, plan, run)
     return gallery
 
@@ -129,7 +130,7 @@ def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:
 # -- what was logged -------------------------------------------------------------------------------------------
 
 
-def _curves(gallery: Gallery, rows: list[dict[str, Any]], run: Run) -> None:
+def _curves(gallery: Gallery, rows: list[dict[str, Any]], run: Run, plan: Plan | None) -> None:
     if not rows:
         file = run.folder / "metrics.jsonl"
         written = os.path.lexists(file) and file.lstat().st_size
@@ -140,11 +141,15 @@ def _curves(gallery: Gallery, rows: list[dict[str, Any]], run: Run) -> None:
     if run.monitor.startswith("val/"):
         metric = run.monitor.removeprefix("val/")
     step = run.numbers.get("best/step")
-    caption = (
-        "How the net improved, epoch by epoch. Where the validation curve turns away from the train curve, the net "
-        "begins to learn its examples by heart. The dashed line marks the epoch whose weights were kept."
+    same = plan is not None and plan.data.val is plan.data.train
+    standard = plan is not None and plan.data.target_std is not None
+    caption = " ".join(captions.curves(rows, same=same, standard=standard, kept=step is not None))
+    gallery.add(
+        "curves.png",
+        "Learning curves",
+        caption,
+        lambda: training.curves(rows, metric=metric, best_step=step, same=same, standard=standard),
     )
-    gallery.add("curves.png", "Learning curves", caption, lambda: training.curves(rows, metric=metric, best_step=step))
 
 
 def _schedule(gallery: Gallery, rows: list[dict[str, Any]], plan: Plan | None) -> None:
@@ -221,7 +226,7 @@ def _way(gallery: Gallery, plan: Plan, run: Run, seconds: float) -> replay.Way |
     return way
 
 
-def _regions(gallery: Gallery, plan: Plan, model: nn.Module, way: replay.Way | None) -> None:
+def _regions(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: replay.Way | None) -> None:
     scene = _scene(plan)
     if scene is None:
         return
@@ -232,15 +237,19 @@ def _regions(gallery: Gallery, plan: Plan, model: nn.Module, way: replay.Way | N
     elif plan.data.task == "regression":
         caption = "The net's answer everywhere (colour) and the train data: a dot that can't be seen is fitted well."
     else:
+        unsure = "pale areas are where it is unsure, " if scene.sure else ""
         caption = (
-            "What the net would answer at every place: the black line is the boundary, pale areas are where it is "
-            "unsure, crosses are train samples that it has wrong. Without a hidden layer the boundary is straight."
+            f"What the net would answer at every place: the black line is the boundary, {unsure}"
+            "crosses are train samples that it has wrong."
         )
-    gallery.add("regions.png", title, caption, lambda: regions.regions(model, scene))
+        if sum(1 for module in model.modules() if isinstance(module, nn.Linear)) == 1:
+            caption += " Without a hidden layer the boundary is straight."
+    kept, ended = captions.moments(run)
+    gallery.add("regions.png", title, f"{caption} {kept}", lambda: regions.regions(model, scene))
     if way:
         moving = build.make_model(plan)
         frames = ((f"step {s:,}", _with(moving, w, "the way")) for s, w in zip(way.steps, way.weights, strict=True))
-        caption = "The same from the random start on, one picture for each moment; early moments are close together."
+        caption = f"The same from {captions.start(way)} to {ended}; early moments are close together."
         gallery.add("film.gif", f"{title}, while it learned", caption, lambda: regions.film(frames, scene))
 
 
@@ -286,35 +295,6 @@ def _inputs(data: Data) -> tuple[str, ...]:
     return tuple(names) if len(names) == data.in_features else tuple(f"x{i + 1}" for i in range(data.in_features))
 
 
-_QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
-    "confusion": (
-        "Which classes are confused",
-        "Test samples by their true class (rows) and the net's answer (columns). The diagonal is right; a dark cell "
-        "beside it is a pair of classes that the net mixes up.",
-    ),
-    "labels": (
-        "How each label is found",
-        "Of the test samples: precision is the share of its answers that are right, recall the share of the true ones "
-        "that it finds.",
-    ),
-    "calibration": (
-        "Does it know when it is right?",
-        "Test answers, grouped by the probability that the net gave them. On the dashed line its confidence is honest; "
-        "bars below the line say that it is too sure of itself.",
-    ),
-    "mistakes": (
-        "The worst answers",
-        "The test samples to whose true class the net gave the least probability. Some can't be told by a person "
-        "either, and some may be labelled wrongly.",
-    ),
-    "regression": (
-        "Truth and prediction",
-        "Each dot is a test sample: on the dashed line the prediction is exact. Below: how the errors are spread; a "
-        "mean away from zero is a bias.",
-    ),
-}
-
-
 def _judged(gallery: Gallery, trained: Trained) -> None:
     """What `dltrain eval` finds on the test part."""
     try:
@@ -324,7 +304,7 @@ def _judged(gallery: Gallery, trained: Trained) -> None:
         gallery.notes.append(f"the answers to the test part are left out: {error}")
         return
     for name, fig in figures.items():
-        title, caption = _QUESTIONS[name]
+        title, caption = captions.QUESTIONS[name]
         gallery.add(f"{name}.png", title, caption, lambda fig=fig: fig)
 
 
@@ -336,7 +316,7 @@ def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:
     named = _inputs(plan.data) if "columns" in plan.data.preprocessing else ()
     caption = "What each unit of the first layer looks for: red inputs excite it, blue ones quiet it."
     if len(plan.data.in_shape) == 3:
-        caption += " Noise without any shape: training has hardly moved these weights, or the net overfits."
+        caption += " Noise without any shape would mean that training hardly moved them, or that the net overfits."
     gallery.add(
         "weights.png",
         "First-layer weights",
@@ -349,7 +329,12 @@ def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:
 
 
 def _landscape(
-    gallery: Gallery, plan: Plan, model: nn.Module, sample: tuple[Tensor, Tensor], way: replay.Way | None
+    gallery: Gallery,
+    plan: Plan,
+    model: nn.Module,
+    sample: tuple[Tensor, Tensor],
+    run: Run,
+    way: replay.Way | None,
 ) -> None:
     (x, y), criterion = sample, plan.loss.to(plan.device).eval()
 
@@ -362,19 +347,20 @@ def _landscape(
         gallery.notes.append("the loss around the end is not shown: this net is too slow for hundreds of trials")
         return
     places = np.linspace(-1, 1, fine)
+    which = "last weights" if run.numbers.get("best/step") in (None, run.steps) else "best weights"
     caption = (
-        f"The loss of {len(x):,} train samples when the weights are moved away from the best ones (star) along two "
-        "random directions, each as long as the net's own weights (Li et al. 2018). A wide, flat valley forgives "
-        "small changes; a narrow one often belongs to a net that generalises less well."
+        f"The loss of {len(x):,} train sample{'s' * (len(x) > 1)} when the weights are moved away from the {which} "
+        "(star) along two random directions, each as long as the net's own weights (Li et al. 2018). A wide, flat "
+        "valley forgives small changes; a narrow one often belongs to a net that generalises less well."
     )
 
     def around() -> Any:
         values = landscape.surface(model, loss, landscape.random_directions(model), places, places)
-        return landscape.landscape(values, places, places)
+        return landscape.landscape(values, places, places, star=which)
 
-    gallery.add("landscape.png", "The loss around the end", caption, around)
+    gallery.add("landscape.png", f"The loss around the {which}", caption, around)
     if way:
-        _walk(gallery, model, way, loss, fine)
+        _walk(gallery, model, run, way, loss, fine)
 
 
 def _fineness(loss: Callable[[], float]) -> int:
@@ -386,7 +372,7 @@ def _fineness(loss: Callable[[], float]) -> int:
     return min(_FINE, affordable - 1 + affordable % 2)
 
 
-def _walk(gallery: Gallery, model: nn.Module, way: replay.Way, loss: Callable[[], float], fine: int) -> None:
+def _walk(gallery: Gallery, model: nn.Module, run: Run, way: replay.Way, loss: Callable[[], float], fine: int) -> None:
     """The loss in the plane in which training moved most, with its way."""
     names = [name for name, _ in model.named_parameters()]
     path = torch.stack([torch.cat([w[n].float().flatten() for n in names]) for w in way.weights])
@@ -399,15 +385,16 @@ def _walk(gallery: Gallery, model: nn.Module, way: replay.Way, loss: Callable[[]
     edge = 0.15 * max((high - low).max(), 1e-6)
     sides = [np.linspace(a - edge, b + edge, fine) for a, b in zip(low, high, strict=True)]
     caption = (
-        f"The way of the weights from the random start to the end, in the plane that holds {share:.0%} of it "
-        "(its two principal components), over the loss in that plane. Dots are moments of the training."
+        f"The way of the weights from {captions.start(way)} to {captions.moments(run)[1]}, in the plane that holds "
+        f"{share:.0%} of it (its two principal components), over the loss in that plane. Dots are moments of the "
+        "training."
     )
 
     def draw() -> Any:
         _with(model, way.weights[-1], "the way")
         values = landscape.surface(model, loss, (first, second), *sides)
         labels = ("first principal direction", "second principal direction")
-        return landscape.landscape(values, *sides, way=trail, labels=labels)
+        return landscape.landscape(values, *sides, way=trail, labels=labels, star="last weights")
 
     gallery.add("walk.png", "The way of the training", caption, draw)
 

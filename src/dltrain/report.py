@@ -37,9 +37,11 @@ def describe(plan: Plan) -> str:
         lines.append(f"model      {_name(parts['model'])}")
     size = min(plan.batch_size or len(data.train), len(data.train))
     switched = _switched_on(plan)
+    standard = " of targets in standard units" if data.target_std is not None else ""
+    decayed = " (of weights, not of biases and norms)" if parts["optimizer"].arguments.get("weight_decay") else ""
     lines += [
-        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}",
-        f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}",
+        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}{standard}",
+        f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}{decayed}",
         f"scheduler  {_knobs(parts['scheduler'], _SCHEDULE)}",
         *([f"also       {switched}"] if switched else []),
         f"training   {plan.total_steps:,} steps of {size:,} sample{'s' * (size > 1)} "

@@ -92,5 +92,6 @@ def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Sc
         )
         for run in reversed(seeds.in_order(ended))
     ]
-    caption = "How each run came to its result: a curve that still rises at the end would gain from more epochs."
+    moves = "rises" if judge.larger else "falls"
+    caption = f"How each run came to its result: a curve that still {moves} at the end would gain from more epochs."
     gallery.add("curves.png", "The learning curves of all runs", caption, lambda: sweeps.curves(logs, judge))

@@ -147,7 +147,7 @@ class _Sweep:
     def _job(self, folder: Path, typed: list[str]) -> str:
         """Returns in words how it ended."""
         from dltrain import experiment, report
-        from dltrain.plan import make_plan
+        from dltrain.plan import make_plan, switched_beside
 
         begin, plan, composed, again = time.perf_counter(), None, None, folder.exists()
         if again and runs.complete(folder):
@@ -182,4 +182,5 @@ class _Sweep:
             return f"{status}: {first}"
         best = summary["best"].get(reading.plain_name(plan.monitor), float("nan"))
         end = ", no better than one answer to every row" * ("val" in summary and report.nothing_learned(plan, summary))
-        return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s){end}"
+        also = "".join(f"; {note}" for note in switched_beside(typed))
+        return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s){end}{also}"

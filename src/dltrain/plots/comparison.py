@@ -18,27 +18,28 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 @styled
-def curves(groups: Sequence[tuple[str, Sequence[Rows]]], *, metric: str) -> Figure:
+def curves(groups: Sequence[tuple[str, Sequence[Rows]]], *, metric: str, losses: bool = True) -> Figure:
     """A validation metric and the losses over the epochs: one colour a group, its mean thick, each run of it thin.
 
     Of more than five groups only the means are drawn, and of the losses only the validation's.
     groups: (name, the reports of each run), as metrics.jsonl has them: epoch, train/loss, val/loss, val/<metric>.
+    `losses`: whether their losses are one function; those of different ones don't stand on one axis.
     """
-    panels = [metric, "loss"] if metric != "loss" else ["loss"]
+    panels = [metric, "loss"] if metric != "loss" and losses else [metric]
     fig, axes = figure(len(panels), 1, height=2.7 * len(panels) + 0.22 * len(groups))
     axes = list(axes.flat) if len(panels) > 1 else [axes]
     few = len(groups) <= 5
     for (_, runs), colour in zip(groups, colours(len(groups)), strict=True):
         for ax, name in zip(axes, panels, strict=True):
             _draw(ax, runs, f"val/{name}", colour, each=few)
-        if few:
+        if few and panels[-1] == "loss":
             _draw(axes[-1], runs, "train/loss", colour, style=_DASHES)
     for ax, name in zip(axes, panels, strict=True):
         _scale(ax, name)
         ax.set_ylabel(f"{'' if name == 'loss' and few else 'val '}{name.replace('_', ' ')}")
         ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes[-1].set_xlabel("epoch")
-    if few:
+    if few and panels[-1] == "loss":
         kinds = [("val", "-"), ("train", _DASHES)]
         axes[-1].legend(handles=[Line2D([], [], color=GREY, label=k, linestyle=s) for k, s in kinds], loc="upper right")
     names = [Line2D([], [], color=c, label=n) for (n, _), c in zip(groups, colours(len(groups)), strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from math import ceil
 from typing import Any
 
@@ -161,7 +162,7 @@ def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray], acr
         picture = pixels.transpose(1, 2, 0).astype(float)
         low, high = picture.min(), picture.max()
         picture = (picture - low) / (high - low if high > low else 1)
-        ax.imshow(picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray_r")
+        ax.imshow(picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray")
         sure = f"\nby {answer['p_predicted']:.0%}" if "p_predicted" in answer else ""
         wrong = answer["true"] != answer["predicted"]
         true, guess = (plain(str(answer[key]), 15) for key in ("true", "predicted"))
@@ -188,7 +189,9 @@ def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray,
         )
         name = plain(target["name"], 40)
         scatter.set(xlabel=f"{name}, true", ylabel="predicted")
-        scatter.set_title(f"{result['split']}, {result['rows']:,} rows: r2 {target['r2']:.3f}")
+        r2 = f": r2 {target['r2']:.3f}" if math.isfinite(target["r2"]) else ""  # one row, or targets that are all equal
+        rows_ = f"{result['rows']:,} row{'s' * (result['rows'] != 1)}"
+        scatter.set_title(f"{result['split']}, {rows_}{r2}")
         error = predicted[:, k] - true[:, k]
         spread.hist(error, bins=min(60, max(10, len(error) // 10)), color=SKY, edgecolor="white", linewidth=0.4)
         spread.axvline(0, color=GREY, linewidth=1, linestyle="--")

@@ -87,8 +87,9 @@ def landscape(
     *,
     way: np.ndarray | None = None,
     labels: tuple[str, str] = ("first direction", "second direction"),
+    star: str = "end",
 ) -> Figure:
-    """A map of the loss with the end point at (0, 0) and, if given, the way [n, 2] that training took to it."""
+    """A map of the loss with `star` at (0, 0) and, if given, the way [n, 2] that training took to it."""
     fig, ax = figure(height=4.4)
     finite = values[np.isfinite(values)]
     low, high = float(max(finite.min(), 1e-8)), float(finite.max())
@@ -103,7 +104,7 @@ def landscape(
     if way is not None:
         ax.plot(way[:, 0], way[:, 1], ".-", color=ORANGE, linewidth=1.6, markersize=6, label="the way of training")
         ax.plot(way[0, 0], way[0, 1], "o", color="white", markeredgecolor=INK, markersize=8, label="start")
-    ax.plot(0, 0, "*", color=ORANGE, markeredgecolor=INK, markersize=15, label="end")
+    ax.plot(0, 0, "*", color=ORANGE, markeredgecolor=INK, markersize=15, label=star)
     ax.set(xlabel=labels[0], ylabel=labels[1])
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)

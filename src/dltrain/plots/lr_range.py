@@ -28,8 +28,9 @@ def draw(
     if suggested is not None:
         ax.axvline(suggested, color=plots.GREEN, linewidth=1.6, label=f"suggested, {suggested:g}")
     lowest = min(smooth)
-    spread = max(start - lowest, 0.1 * abs(start), 1e-6)
-    ax.set_ylim(lowest - 0.15 * spread, start + 0.4 * spread)  # what lies above is lost anyway
+    if lowest < start:
+        spread = max(start - lowest, 0.1 * abs(start))
+        ax.set_ylim(lowest - 0.15 * spread, start + 0.4 * spread)  # what lies above is lost anyway
     ax.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning rate range test")
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left" if lowest < start else "best")
     return fig

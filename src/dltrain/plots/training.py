@@ -15,25 +15,33 @@ _SHARES = ("accuracy", "f1", "exact_match")
 
 
 @styled
-def curves(rows: Sequence[Mapping[str, Any]], *, metric: str, best_step: int | None = None) -> Figure:
+def curves(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    metric: str,
+    best_step: int | None = None,
+    same: bool = False,
+    standard: bool = False,
+) -> Figure:
     """Loss of train and validation part, and a validation metric, over the epochs.
 
     rows: the reports of a run, each with step, epoch, train/loss and, where it was validated, val/loss and
     val/<metric>; None stands for a value that was not finite. `best_step` marks the report whose weights were kept.
+    `same`: both parts are the same rows, and one curve is enough; `standard`: the loss is of standardised targets.
     """
     panels = ["loss", *[metric] * (metric != "loss" and any(_number(r.get(f"val/{metric}")) for r in rows))]
     fig, axes = figure(len(panels), 1, height=2.7 * len(panels))
     best = next((r for r in rows if r.get("step") == best_step), None) if best_step is not None else None
     for ax, name in zip(axes.flat if len(panels) > 1 else [axes], panels, strict=True):
         shown = []
-        for part, colour in (("train", BLUE), ("val", ORANGE)):
+        for part, colour in (("val", BLUE),) if same else (("train", BLUE), ("val", ORANGE)):
             points = [(r["epoch"], r[f"{part}/{name}"]) for r in rows if _number(r.get(f"{part}/{name}"))]
             if points:
-                label = {"train": "train (mean over the epoch)", "val": "validation"}[part]
+                label = {"train": "train (mean over the epoch)", "val": "all rows" if same else "validation"}[part]
                 ax.plot(*zip(*points, strict=True), color=colour, label=label, marker="." if len(points) < 3 else "")
                 shown += [value for _, value in points]
         _scale(ax, name, shown)
-        ax.set_ylabel(name.replace("_", " "))
+        ax.set_ylabel("loss (standard units)" if standard and name == "loss" else name.replace("_", " "))
         if best is not None:
             _mark(ax, best, name)
         if shown:
