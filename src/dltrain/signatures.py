@@ -182,6 +182,8 @@ def _subscripted(name: str, node: ast.expr, module: str) -> Any:
         return Literal[tuple(each.value for each in inner)]
     if name == "dict":
         return dict
+    if name == "Callable":
+        return Callable[..., Any]
     hints = [_hint(each, module) for each in inner]
     if name == "Union":
         return reduce(or_, hints)

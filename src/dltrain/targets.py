@@ -325,6 +325,8 @@ def wanted(hint: Any) -> str:
         return " or ".join(dict.fromkeys(wanted(a) for a in plain or args))
     if origin is dict or hint is dict:
         return "keys and values"
+    if origin is Callable:
+        return "something to call (a node with _target_)"
     if origin is not None or hint in (list, tuple):
         inner = {"a whole number": "whole numbers", "a number": "numbers", "text": "texts"}
         count = f"{len(args)} " if origin is tuple and args and args[-1] is not Ellipsis else ""
