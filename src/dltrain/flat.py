@@ -86,6 +86,7 @@ class Row:
         self.grad = torch.zeros_like(self.data)
         self.datas, self.grads = self._cut(self.data), self._cut(self.grad)
         self._datas = self._views(self.data)
+        self._places = [_place(view) for view in self._datas]
         matrices = sum(p.ndim >= 2 for p in self.parameters)
         self.weights = ([start for start, _ in self._spans] + [self.length])[matrices]  # how many elements come first
         self._one = torch.ones(())  # a number would be made a tensor at each step, for twice the time of adding it
@@ -116,7 +117,7 @@ class Row:
         self._grads = self._views(self.grad)
         self._grad_places = [view.data_ptr() for view in self._grads]
         for p, data, grad in zip(self.parameters, self._datas, self._grads, strict=True):
-            if p.dtype != data.dtype or not p.is_set_to(data):
+            if _place(p) != _place(data):
                 data.copy_(p.detach())
                 p.data = data
             p.grad = grad
@@ -135,8 +136,8 @@ class Row:
 
     def intact(self) -> bool:
         """Whether parameters, gradients and optimizer state are what `attach` has left, or the steps since then."""
-        for p, data, grad, at in zip(self.parameters, self._datas, self._grads, self._grad_places, strict=True):
-            if not p.is_set_to(data) or p.grad is not grad or grad.data_ptr() != at:
+        for p, grad, place, at in zip(self.parameters, self._grads, self._places, self._grad_places, strict=True):
+            if _place(p) != place or p.grad is not grad or grad.data_ptr() != at:
                 return False
         return not self.uniform or hands.same(self._held(), self._seen)
 
@@ -184,6 +185,11 @@ class Row:
         for p, view in zip(self.parameters, views, strict=True):
             self.optimizer.state[p]["step"] = view
         self._seen = self._held()
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies, and how."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def tensors_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
