@@ -269,3 +269,28 @@ def test_many_classes_cost_as_many_numbers_and_not_their_square(classes):
     assert figure.axes[0].get_title(loc="left").endswith(f"the 40 most confused of {classes:,} classes")
     assert figure.axes[0].images[0].get_array().shape == (40, 40)
     assert report.judged(judged.result).count("\n") < 40
+
+
+@pytest.mark.parametrize("name", ["a table", "a test file", "few rows", "images in memory", "streamed images"])
+def test_the_worst_answers_name_the_file_or_the_line(dltrain, tmp_path, name):
+    houses("houses.csv")
+    houses("test.csv", rows=range(200, 240), price=lambda i: 7 * i)
+    pictures(tmp_path / "pictures")
+    more = {"a test file": ["data.test_path=test.csv"], "few rows": ["trainer.overfit_batches=1", "data.batch_size=20"]}
+    folder = train(dltrain, *RUNS.get(name, RUNS["a table"]), *more.get(name, []))
+    code, out, err = dltrain("eval", "last")
+    assert code == 0, err
+    worst = runs.read_json(folder / "eval-test.json")["worst"]
+    if "images" in name:
+        assert len({w["file"] for w in worst}) == len(worst)
+        for w in worst:
+            assert Path(w["file"]).is_file()
+            assert Path(w["file"]).parent.name == w["true"]
+    else:
+        for w in worst:
+            file, line = w["place"].split(", line ")
+            cells = Path(file).read_text().splitlines()[int(line) - 1].split(",")
+            assert w["true"]["price"] == pytest.approx(float(cells[3]), rel=1e-4)
+            assert w["input"]["side"] == cells[2]
+        assert file == ("test.csv" if name == "a test file" else "houses.csv")
+    assert f"worst        {worst[0].get('file') or worst[0]['place']}: " in out

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dltrain import assessment, commands, evaluation, inference, losses, report, runs, trials
 from dltrain.build import evaluation_size, make_data
-from dltrain.data import Data
+from dltrain.data import Data, place
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.loaders import make_loader
 from dltrain.data.stored import again, decode, labelled
@@ -39,7 +39,6 @@ class Rows:
     split: str  # train, val, test, or all
     same: bool | None  # as the run had them; None where that is not known
     notes: tuple[str, ...] = ()
-    source: Any = None  # the table that holds the rows
 
 
 @dataclass(frozen=True)
@@ -176,12 +175,11 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
     rows = judged.rows
     found = []
     for index in assessment.worst(judged.answers.bad, _WORST):
-        place = {"index": index}
-        if rows.source is not None:
-            place["place"] = rows.source.place(index)
-        if hasattr(rows.part, "paths"):
-            place["file"] = str(rows.part.paths[index])
-        found.append({**place, **_answer(judged, index), **_input(judged, index)})
+        where = place(rows.part, index)
+        key = "file" if judged.trained.facts.kind == "images" else "place"
+        found.append(
+            {"index": index, **({key: where} if where else {}), **_answer(judged, index), **_input(judged, index)}
+        )
     return found
 
 
@@ -274,9 +272,9 @@ def _without_test_file(trained: Trained) -> Trained:
 def _whole_table(trained: Trained) -> Rows:
     given = trained.outline.parts["data"].arguments
     path = given.get("test_path") or given["path"]
-    part, source, notes = labelled(path, trained.facts, target=given["target"], separator=given.get("separator"))
+    part, notes = labelled(path, trained.facts, target=given["target"], separator=given.get("separator"))
     note = f"all rows of {path} were judged; the run may have been trained on some of them"
-    return Rows(part, "all", False, (note, *notes), source)
+    return Rows(part, "all", False, (note, *notes))
 
 
 # -- the command ---------------------------------------------------------------------------------------------------

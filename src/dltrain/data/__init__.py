@@ -31,6 +31,7 @@ class Tensors(Dataset):
     (x / 255 - mean) / std with one mean and std per channel.
     y: int64 [N] class indices (binary, multiclass) or float32 [N, K] (multilabel, regression).
     target_mean, target_std: what standardised the targets of a regression, see `Data`.
+    rows, origin: the numbers of the samples in what was read, int64 [N], and where a user finds a number there.
     """
 
     x: Tensor
@@ -39,6 +40,8 @@ class Tensors(Dataset):
     std: Tensor | None = None
     target_mean: Tensor | None = None
     target_std: Tensor | None = None
+    rows: Tensor | None = None
+    origin: Callable[[int], str] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -54,10 +57,20 @@ class Tensors(Dataset):
         return x.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
+def place(part: Dataset, index: int) -> str | None:
+    """Where a user finds a sample of a part: the file of an image, the file and line of a table; None if unknown."""
+    if isinstance(part, Subset):
+        return place(part.dataset, part.indices[index])
+    if isinstance(part, Tensors):
+        return part.origin(int(part.rows[index])) if part.origin else None
+    return str(part.paths[index]) if hasattr(part, "paths") else None
+
+
 def take(split: Dataset, rows: Tensor) -> Dataset:
     """These rows of a split alone, int64 [m], in their order; raw images stay what the loader normalises."""
     if isinstance(split, Tensors):
-        return replace(split, x=split.x[rows], y=split.y[rows])
+        numbers = None if split.rows is None else split.rows[rows]
+        return replace(split, x=split.x[rows], y=split.y[rows], rows=numbers)
     part = Subset(split, rows.tolist())
     if hasattr(split, "normalise"):
         part.normalise = split.normalise

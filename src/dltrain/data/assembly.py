@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Tensors, fallback, single
+from dltrain.data import Data, Tensors, fallback, single, take
 from dltrain.data.scales import moments
 from dltrain.errors import DataError
 
@@ -23,11 +24,13 @@ def assemble(
     preprocessing: dict[str, Any],
     fill: tuple[float, ...] | None = None,
     notes: tuple[str, ...] | list[str] = (),
+    origin: Callable[[int], str] | None = None,
 ) -> Data:
     """Share out x float32 [N, ...] and y by `rows` (train, val, test).
 
     y holds class numbers [N] (two classes: binary), zeros and ones [N, K] beside K `classes` (multilabel), or
     values [N, K] beside K `targets` (regression, standardised by the train rows' mean and standard deviation).
+    origin: where a user finds a row, by its number.
     """
     train, val, test = rows
     val, test, fallback_notes = fallback(train, val, test)
@@ -35,12 +38,13 @@ def assemble(
     if targets:
         y, mean, std = _standardise(y, train, targets)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    train_part = _part(x, answers, train, mean, std)
-    val_part = train_part if val is train else _part(x, answers, val, mean, std)
+    whole = Tensors(x, answers, None, None, mean, std, torch.arange(len(x)), origin)
+    train_part = take(whole, torch.from_numpy(train))
+    val_part = train_part if val is train else take(whole, torch.from_numpy(val))
     return Data(
         train=train_part,
         val=val_part,
-        test=val_part if test is val else _part(x, answers, test, mean, std),
+        test=val_part if test is val else take(whole, torch.from_numpy(test)),
         task="regression" if targets else _class_task(y, classes),
         in_shape=tuple(x.shape[1:]),
         classes=classes,
@@ -51,11 +55,6 @@ def assemble(
         preprocessing=preprocessing,
         notes=(*notes, *_rare(y, train, classes), *fallback_notes),
     )
-
-
-def _part(x: Tensor, y: Tensor, rows: np.ndarray, mean: Tensor | None, std: Tensor | None) -> Tensors:
-    index = torch.from_numpy(rows)
-    return Tensors(x[index], y[index], target_mean=mean, target_std=std)
 
 
 def _class_task(y, classes):

@@ -149,7 +149,8 @@ def _decode(
         failed += [error for _, error in unread]
         good = np.setdiff1d(np.arange(len(files)), [row for row, _ in unread])
         files = files.take(good)
-        held[name] = Tensors(x[torch.from_numpy(good)] if unread else x, files.y)
+        x = x[torch.from_numpy(good)] if unread else x
+        held[name] = Tensors(x, files.y, rows=torch.arange(len(x)), origin=files.paths.__getitem__)
         if name == "train":
             notes += _flat(files.paths, held[name].x)
     return held, deep, [*notes, *_unread(failed, skip=skip)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -39,6 +39,11 @@ class Table:
     lines: np.ndarray
     notes: tuple[str, ...] = ()
     rest: Table | None = None
+
+    def places(self) -> Place:
+        """`place` without the cells, to be kept when they are not."""
+        rest = self.rest and replace(self.rest, frame=None)
+        return replace(self, frame=None, rest=rest).place
 
     def place(self, row: int) -> str:
         """Where row number `row` of the frame stands: file name and line."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from dltrain.data import Data, Task, Tensors
 from dltrain.data.decoding import UNTOLD
 from dltrain.data.encoding import Kind, encode, remarks
-from dltrain.data.reading import Table, read_table, require_columns
+from dltrain.data.reading import read_table, require_columns
 from dltrain.data.targets import known_target
 from dltrain.errors import DataError
 
@@ -187,8 +187,8 @@ def _unscale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
 
 def labelled(
     path: str, known: Facts, *, target: str | list[str], separator: str | None = None
-) -> tuple[Tensors, Table, list[str]]:
-    """All rows of a table with its targets, as the run would have them; the table, and notes on what was filled in."""
+) -> tuple[Tensors, list[str]]:
+    """All rows of a table with its targets, as the run would have them, and notes on what was filled in."""
     source = read_table(path, separator=separator)
     names = [target] if isinstance(target, str) else list(target)
     require_columns(names, source.frame.columns, knob="data.target", path=path)
@@ -197,8 +197,8 @@ def labelled(
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    part = Tensors(x, answers, target_mean=known.target_mean, target_std=known.target_std)
-    return part, source, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
+    part = Tensors(x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.places())
+    return part, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
 
 
 def again(data: Data, part: Any, known: Facts) -> Any:

@@ -75,7 +75,14 @@ def table(
     notes = [*unused, *source.notes, *dropped, *remarks(frame, preprocessing, place=source.place)]
     notes += far_targets(answer, rows[0], source)
     return assemble(
-        x, answer.y, rows, classes=answer.classes, targets=answer.targets, preprocessing=preprocessing, notes=notes
+        x,
+        answer.y,
+        rows,
+        classes=answer.classes,
+        targets=answer.targets,
+        preprocessing=preprocessing,
+        notes=notes,
+        origin=source.places(),
     )
 
 
