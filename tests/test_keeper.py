@@ -86,7 +86,7 @@ def test_stopped_within_an_epoch_each_choice_ends_with_the_same_bits(trained, tm
     if choice == "data=rows":
         needs += ["data.batch_size=1"]  # of three
     if name in (*IMAGES, "torchvision"):
-        needs = ["data=digits", *needs, "trainer.overfit_batches=3"]
+        needs = ["data=digits", *needs, "trainer.overfit_batches=2", "trainer.epochs=2"]
     if group != "model" and "model=perceptron" not in needs:
         needs += ["model.widths=[8]"]
     if group == "optimizer":
