@@ -347,12 +347,13 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_users_own_steps_between_ours(name):
+@pytest.mark.parametrize("hand", [_own_step, lambda t: t.optimizer.step()])
+def test_the_users_own_steps_between_ours(name, hand):
     def make(model):
         return OPTIMIZERS[name](model.parameters())
 
-    ends = [by_step(step, hand, optimizer=make, at=range(10)) for step in ("plain", "direct") for hand in (_own_step,)]
-    assert ends[0][1] == ends[1][1]
+    ends = [by_step(step, hand, optimizer=make, at=range(10))[1] for step in ("plain", "direct")]
+    assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -513,3 +514,31 @@ def test_what_can_not_be_changed_is_refused_in_a_sentence(name):
     trainer = made("auto")
     with pytest.raises(AttributeError, match=f"trainer.{name} can't be changed; make a new Trainer"):
         setattr(trainer, name, getattr(trainer, name))
+
+
+BAKED = ("dropout", "eps", "clip_norm", "stronger penalty", "weight decay", "another loss", "class weights", "tanh")
+READ = ("lr", "p.data", "vector", "no state", "zero_grad", "state in place", "eval", "own optimizer.step")
+
+
+@pytest.mark.parametrize("name", [*BAKED, *READ, "freeze a layer", "parameter hook"])
+def test_a_program_is_made_again_where_it_holds_what_has_changed(name, monkeypatch):
+    """Uncompiled: what Python decided when a program was traced does not change in it; memory and rates do."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    programs, ends = [], []
+
+    def hand(trainer):
+        HANDS[name](trainer)
+        programs.append(trainer._program)
+
+    for step in ("plain", "compiled"):
+        trainer = made(step, optimizer=momentum, clip_value=0.1)
+        trainer.penalty = Penalty(trainer.model, l2=0.01)
+        values = []
+        for i in range(6):
+            if i == 3:
+                hand(trainer)
+            values.append(float(trainer.step(batch(i))))
+        ends.append([torch.tensor(values), dict(trainer.model.state_dict())])
+    torch.testing.assert_close(*ends, rtol=1e-3, atol=1e-4)
+    assert trainer.step_kind == ("compiled" if name in (*BAKED, *READ) else "plain")
+    assert (trainer._program is programs[-1]) == (name in READ)

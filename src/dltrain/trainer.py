@@ -131,7 +131,10 @@ class Trainer:
         self._seen: list[Any] = []  # what a quick step rests on
         self._watchful = self._handed = False  # somebody else's code runs between steps, or is handed to `fit`
         self._guarded: tuple[Any, ...] = ()
+        gradients = [p.grad for p in self.parameters]
         self._choose()
+        for p, gradient in zip(self.parameters, gradients, strict=True):
+            p.grad = gradient  # until the first step there may be none, which is not the same as zeros
         if self._why and step in ("direct", "compiled", "graph"):
             raise ValueError(f"step={step}: {self._why}; use auto or plain")
 
