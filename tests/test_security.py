@@ -247,7 +247,6 @@ HOSTILE = {  # what each does to a run folder; the second argument is a file tha
     "a pickle as the manifest": lambda r, m: (step(r) / "MANIFEST.json").write_bytes(as_pickle(m)),
     "a torch.save file as the manifest": lambda r, m: (step(r) / "MANIFEST.json").write_bytes(as_torch(m)),
     "a pickle as the configuration": lambda r, m: (r / "config.yaml").write_bytes(as_pickle(m)),
-    "a pickle as the summary": lambda r, m: (r / "summary.json").write_bytes(as_pickle(m)),
     "a pickle as the best weights": lambda r, m: (
         checkpoint.find(r / "checkpoints", "best")[0] / "model.safetensors"
     ).write_bytes(as_pickle(m)),
@@ -357,7 +356,6 @@ HOSTILE = {  # what each does to a run folder; the second argument is a file tha
     "a configuration of 2 MB": lambda r, m: append(r, "x: [" + "1," * 1_000_000 + "]\n"),
     "a configuration of 1 MB": lambda r, m: (r / "config.yaml").write_text("- 1\n" * 260_000),
     "a configuration of deep nesting": lambda r, m: (r / "config.yaml").write_text("[" * 500_000),
-    "a summary of deep nesting": lambda r, m: (r / "summary.json").write_text("[" * 200_000),
     "a sweep with Hydra's callbacks": lambda r, m: sweep(r, [f"+hydra.callbacks.x={{_target_:os.mkdir,path:{m}}}"]),
     "a sweep with Hydra's launcher": lambda r, m: sweep(r, ["++hydra/launcher=submitit"]),
     "a sweep with the environment": lambda r, m: sweep(r, ["name=${oc.env:HOME}"]),
@@ -426,6 +424,8 @@ def test_nothing_in_a_hostile_folder_runs_when_it_predicts(run, tmp_path, name):
 
 
 ODD = {  # of what the run reads beside its checkpoint; it may go on, or say what is wrong
+    "a pickle as the summary": lambda r, p: (r / "summary.json").write_bytes(as_pickle(p.with_name("marker"))),
+    "a summary of deep nesting": lambda r, p: (r / "summary.json").write_text("[" * 200_000),
     "a count of steps in words": lambda r, p: (r / "summary.json").write_text('{"status": "done", "steps": "many"}'),
     "a log with words for steps": lambda r, p: (r / "metrics.jsonl").write_text('{"step": "x"}\n'),
     "a log of deep nesting": lambda r, p: (r / "metrics.jsonl").write_text("[" * 200_000 + "\n"),
@@ -450,6 +450,7 @@ def test_no_file_outside_a_run_folder_is_changed_and_nothing_hangs(run, tmp_path
     before = precious.read_bytes()
     code, _, said = resume(run)
     assert precious.read_bytes() == before
+    assert not (tmp_path / "marker").exists()
     assert isinstance(code, int), code
     assert code != 1, said
 
