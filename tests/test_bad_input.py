@@ -339,7 +339,7 @@ def test_a_checkpoint_of_another_model(dltrain, stopped_run):
     [
         ("_target_: dltrain.models.MLP", "_target_: os.system", "`os.system` is not allowed here"),
         ("activation: relu", "activation: relu\n  a: [{_target_: builtins.eval}]", "`builtins.eval` is not allowed"),
-        ("seed: 0", "seed: ${oc.env:HOME}", "has an interpolation; a stored configuration holds plain values"),
+        ("seed: 0", "seed: ${oc.env:HOME}", "which is plain values: it has an interpolation"),
         ("seed: 0", "seed: [", "is not the configuration of a run"),
         ("seed: 0", "sead: 0", "sead: there is no such key; did you mean `seed`?"),
     ],
