@@ -14,7 +14,7 @@ from torch.nn.utils import parameters_to_vector, parametrizations, prune, vector
 from dltrain import losses
 from dltrain.data import Tensors
 from dltrain.data.loaders import make_loader
-from dltrain.regularisation import MaxNorm, Penalty
+from dltrain.regularisation import EMA, MaxNorm, Penalty
 from dltrain.schedules import PureSchedule
 from dltrain.trainer import Trainer, seed_everything
 
@@ -83,6 +83,7 @@ def quiet():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="the .* step gives way")
         warnings.filterwarnings("ignore", message=".*backward hook")
+        warnings.filterwarnings("ignore", message=".*(not in the optimizer|no longer has|another optimizer)")
         yield
 
 
@@ -542,3 +543,25 @@ def test_a_program_is_made_again_where_it_holds_what_has_changed(name, monkeypat
     torch.testing.assert_close(*ends, rtol=1e-3, atol=1e-4)
     assert trainer.step_kind == ("compiled" if name in (*BAKED, *READ) else "plain")
     assert (trainer._program is programs[-1]) == (name in READ)
+
+
+APART = {
+    "10 of the model's parameters are not in the optimizer": _assign,
+    "trainer.ema averages tensors that the model no longer has": _new_layer,
+    "trainer.schedule sets the rates of another optimizer": HANDS["another optimizer"],
+}
+
+
+@pytest.mark.parametrize("step", ["plain", "auto"])
+@pytest.mark.parametrize("words", APART)
+def test_what_no_longer_belongs_together_is_said_once(words, step):
+    trainer = made(step)
+    trainer.ema = EMA(trainer.model, 0.9)
+    trainer.schedule = PureSchedule(trainer.optimizer, lambda k: (0.01, None))
+    trainer.step(batch())
+    APART[words](trainer)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.step(batch())
+        trainer.step(batch())
+    assert sum(words in str(w.message) for w in caught) == 1

@@ -16,7 +16,7 @@ from torch.nn.modules import module as torch_module
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
-from dltrain.regularisation import Penalty
+from dltrain.regularisation import EMA, Penalty
 
 _CONTAINERS = (dict, OrderedDict, defaultdict, list, tuple, set)
 _SCHEDULED = ("params", "lr", "betas", "momentum")  # of a group; what a schedule moves is read at each step
@@ -141,3 +141,20 @@ def is_on_all(penalty: Any, model: nn.Module) -> bool:
     """Whether a penalty is ours, and on all weights of a model."""
     weights = {id(p) for p in model.parameters() if p.ndim >= 2}
     return type(penalty) is Penalty and {*map(id, penalty.weights)} == weights
+
+
+def strangers(model: nn.Module, optimizer: Optimizer, ema: Any, schedule: Any) -> list[str]:
+    """What no longer belongs together, a sentence each."""
+    held, found = {id(p) for group in optimizer.param_groups for p in group["params"]}, []
+    left_out = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
+    if left_out:
+        found.append(
+            f"{len(left_out)} of the model's parameters are not in the optimizer and stay as they are "
+            f"({left_out[0]}, ...): make the optimizer anew, or use its add_param_group"
+        )
+    if isinstance(ema, EMA) and not ema.is_of(model):
+        found.append("trainer.ema averages tensors that the model no longer has: make it anew")
+    driven = getattr(getattr(schedule, "scheduler", schedule), "optimizer", optimizer)
+    if driven is not optimizer:
+        found.append("trainer.schedule sets the rates of another optimizer than trainer.optimizer: make it anew")
+    return found

@@ -201,6 +201,10 @@ class EMA:
         self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self._others = [pair for pair in pairs if not pair[0].is_floating_point()]
 
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether it averages the tensors that a model has now."""
+        return {id(original) for _, original in self._floats + self._others} == {*map(id, _state(model))}
+
     @torch.no_grad()
     def update(self) -> None:
         """Moves the average towards the weights as they are now."""

@@ -131,6 +131,7 @@ class Trainer:
         self._seen: list[Any] = []  # what a quick step rests on
         self._watchful = self._handed = False  # somebody else's code runs between steps, or is handed to `fit`
         self._guarded: tuple[Any, ...] = ()
+        self._said = set(hands.strangers(model, optimizer, ema, schedule))  # or known to whoever makes this trainer
         gradients = [p.grad for p in self.parameters]
         self._choose()
         for p, gradient in zip(self.parameters, gradients, strict=True):
@@ -341,6 +342,10 @@ class Trainer:
             self.loss.train()
             if self._flat is None or not hands.same(self._seen, self._footprint()):
                 self._choose()
+                for words in hands.strangers(self.model, self.optimizer, self.ema, self.schedule):
+                    if words not in self._said:
+                        self._said.add(words)
+                        warnings.warn(words, stacklevel=4)
                 return
         if not self._flat.intact():
             if hands.scattered(self.parameters) or not self._flat.is_for(self.optimizer, exact=self._flat.exact):
