@@ -1,8 +1,10 @@
 """`dltrain report`: the page, the files beside it, and folders that are hostile or half written."""
 
 import base64
+import errno
 import io
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -12,7 +14,7 @@ from browser import Browser
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dltrain import cli, webpage
+from dltrain import cli, storage, webpage
 
 
 @pytest.fixture(scope="module")
@@ -179,8 +181,15 @@ def test_mistakes_are_one_sentence(dltrain, run, tmp_path):
         assert len(err.splitlines()) <= 3
 
 
-def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path):
-    (run / "plots").write_text("in the way")
+def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path, monkeypatch):
+    replace = storage.replace
+
+    def refuse(path, content):
+        if path.is_relative_to(run):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        replace(path, content)
+
+    monkeypatch.setattr(storage, "replace", refuse)
     code, _, err = dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")
     assert code == 0
     assert "the pictures are in the page alone" in err
