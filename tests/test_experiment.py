@@ -227,6 +227,13 @@ def test_a_configuration_of_any_length_that_trains_is_also_read(dltrain, tmp_pat
     assert not (tmp_path / "runs" / "other").exists()
 
 
+def test_a_value_that_no_run_folder_may_hold_is_refused_before_there_is_one(dltrain, tmp_path):
+    (tmp_path / "t.csv").write_text("a,${x},y\n" + "1,2,0\n2,3,1\n" * 10)
+    code, _, err = dltrain("data=table", "data.path=t.csv", "data.target=y", r'data.drop=["\${x}"]')
+    assert (code, "data.drop=['${x}'] has an interpolation" in err) == (2, True), err
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dltrain import build, compiled, direct, evaluation, graph, losses, pretrained, trials
+from dltrain import build, compiled, direct, evaluation, foreign, graph, losses, pretrained, trials
 from dltrain.config import Composed, as_yaml
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
@@ -197,7 +197,7 @@ class _Planner:
             notes=[*data.notes, *self.notes],
         )
         plan.notes += _ignored(plan)
-        _check_size(plan)
+        _check_readable(plan)
         return plan
 
     def _optimizer(self, part: Part | None, settings: Settings | None) -> Optimizer | None:
@@ -405,7 +405,7 @@ def _steps(data: Data | None, settings: Settings | None, batch_size: int | None)
     return per_epoch, settings.max_steps or max(1, round(settings.epochs * per_epoch))
 
 
-def _check_size(plan: Plan) -> None:
+def _check_readable(plan: Plan) -> None:
     """Raises ConfigError where the run folder's readers would refuse what this run writes."""
     if (size := len(plan.text.encode())) > LARGEST_CONFIG:
         sizes = {key: len(str(value)) for key, value in flat(plan.config).items()}
@@ -414,6 +414,12 @@ def _check_size(plan: Plan) -> None:
             f"the configuration takes {size:,} bytes as YAML, and {LARGEST_CONFIG:,} are the most; "
             f"{key} takes {sizes[key]:,}: shorten it"
         )
+    try:
+        foreign.parse_yaml(plan.text)
+    except ValueError as error:
+        refused = next((k for k, value in flat(plan.config).items() if foreign.has_interpolation([k, value])), None)
+        where = f"{refused}={flat(plan.config)[refused]}" if refused else "the configuration"
+        raise ConfigError(f"{where} has {error}, which a run folder can't hold; write it in another way") from error
 
 
 def _ignored(plan: Plan) -> list[str]:
