@@ -210,7 +210,7 @@ def test_what_can_not_be_exported_is_said_in_a_sentence(command, tmp_path, monke
         assert len(err.splitlines()) == 1
     assert command("export", "last", "--format", "safetensors", "--allow", "branching_net")[0] == 0
     code, _, err = command("export", "last", "--format", "safetensors")
-    assert (code, "add --allow branching_net" in err) == (2, True)
+    assert (code, "a package of your own you name yourself, by --allow" in err) == (2, True)
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     shutil.rmtree(copy / "checkpoints")
     code, _, err = command("export", str(copy), "--format", "pt2", "--allow", "branching_net")
