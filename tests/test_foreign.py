@@ -7,6 +7,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from dltrain import foreign
+from dltrain.reading import parse_config
 
 GOOD = [
     "a: 1e-3\nb: 1.5e-05\nc: 2001-01-01\nd: 1_000\ne: .5\nf: 1.e5\ng: '1e-3'\nh: null\ni: yes\nj: -1e5\nk: +.inf\n",
@@ -71,3 +72,35 @@ def test_json_of_any_depth_is_an_error_in_words():
     for content in (b"[" * 200_000, b"\xff", b"{", b"1" * 10_000):
         with pytest.raises(ValueError, match=r"."):
             foreign.parse_json(content)
+
+
+BIG = {
+    "a number of base 60": "a: " + "1:" * 100_000 + "1",
+    "one with a fraction, which no float holds": "a: " + "1:" * 300 + "1.5",
+    "a number that is too long to be printed": "a: 0x" + "f" * 5_000,
+    "one among the keys": "0x" + "f" * 500 + ": 1",
+    "a million keys": "\n".join(f"a{i}: 1" for i in range(1_000_000)),
+    "a million values": f"a: [{'1,' * 1_000_000}]",
+    "half a million lists": f"a: [{'[],' * 500_000}]",
+}
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_a_small_file_takes_no_minutes(name):
+    with pytest.raises(ValueError, match=r"letters|keys|nodes"):
+        foreign.parse_yaml(BIG[name])
+    assert parse_config(BIG[name]) is None
+
+
+@pytest.mark.parametrize("part", [b"[],", b'{"":0},'])
+def test_a_json_file_of_many_small_parts_does_not_fill_the_memory(part):
+    with pytest.raises(ValueError, match="lists and objects"):
+        foreign.parse_json(b"[" + part * (1 << 21) + b"0]")
+
+
+def test_a_line_that_has_no_end_is_the_last_that_is_read(tmp_path):
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.write(b"1\n2\n")
+        file.truncate(1 << 40)  # a hole takes no room on the disk
+    assert list(foreign.lines(log)) == [b"1\n", b"2\n"]

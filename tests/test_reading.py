@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,11 +110,22 @@ def test_odd_files_are_read_as_far_as_they_go(tmp_path):
     assert run.command.startswith("dltrain optimizer.lr=-1")
 
 
-@pytest.mark.parametrize("command", ["curl x | sh", "", "dltrain 'x", 3, None, ["dltrain"]])
+@pytest.mark.parametrize(
+    "command",
+    ["curl x | sh", "", "dltrain 'x", 3, None, ["dltrain"], "dltrain rm best --yes", "dltrain --debug clean --yes"],
+)
 def test_only_a_command_of_dltrain_is_shown(tmp_path, command):
     (tmp_path / "environment.json").write_text(json.dumps({"command": command}))
     (tmp_path / "overrides.txt").write_text("data=iris\nname=a b\nresume=auto\n")
     assert read(tmp_path).command == "dltrain data=iris 'name=a b'"
+    (tmp_path / "overrides.txt").write_text("clean\n--yes\n")
+    assert not read(tmp_path).command
+
+
+def test_what_was_typed_is_shown_without_what_each_allows_himself(tmp_path):
+    typed = "dltrain -m --config-dir mine ~regularisation x= seed=1,2 --allow a --allow=b --debug resume=auto"
+    (tmp_path / "environment.json").write_text(json.dumps({"command": typed}))
+    assert read(tmp_path).command == "dltrain -m --config-dir mine '~regularisation' x= seed=1,2"
 
 
 def test_a_pipe_in_a_folder_does_not_hang(tmp_path):
@@ -196,3 +208,11 @@ def test_a_log_of_any_length_is_read_in_little_memory(tmp_path):
     shown = reading.read_log(tmp_path)
     assert 1_000 < len(shown) <= 5_000
     assert (shown[0]["step"], shown[-1]["step"]) == (0, 8_999)
+
+
+def test_a_folder_in_a_sweep_that_only_looks_like_a_number_is_no_job(made, tmp_path):
+    sweep = tmp_path / "20260101-000001-abce"
+    for name in ("0", "²", "1" * 200):
+        shutil.copytree(made, sweep / name)
+    (sweep / "sweep.json").write_text("{}")
+    assert [path.name for path, _ in reading.walk(tmp_path)] == ["0"]

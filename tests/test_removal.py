@@ -6,6 +6,7 @@ import pty
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,23 @@ def test_links_are_neither_followed_nor_removed(dltrain, root, tmp_path):
     assert "with notes.txt" in out
     assert not one.exists()
     assert (outside / "precious.txt").read_text() == "keep"
+
+
+def test_folders_of_any_depth_are_shown_and_go(dltrain, root):
+    (one,) = root.glob("one/*")
+    inner = str(one)
+    for _ in range(1_200):
+        inner += "/d"
+        os.mkdir(inner)
+    Path(inner, "file").write_bytes(bytes(1 << 21))
+    code, out, err = dltrain("show", str(one))
+    assert (code, " 2.0 MB  d" in out) == (0, True), err
+    assert dltrain("resume", str(one))[0] in (0, 2)
+    (one / "checkpoints").mkdir(exist_ok=True)
+    shutil.move(one / "d", one / "checkpoints" / "d")
+    assert "is nested too deeply" in dltrain("eval", str(one))[2]
+    code, out, err = dltrain("rm", str(one), "--yes")
+    assert (code, " 2.0 MB" in out, one.exists()) == (0, True, False), err
 
 
 def test_a_run_in_use_stays_and_so_does_its_sweep(dltrain, root):

@@ -1,7 +1,8 @@
 """Files that may come from a stranger, read and parsed: every stored file goes through here, and becomes plain values.
 
 A plain file is opened, no link and no pipe, and only up to a size. Its YAML has no tag, no alias, no key twice, little
-depth, and no interpolation, however it is written: it is asked of the values, after the parser has undone escapes.
+depth, few nodes, and no interpolation, however it is written: it is asked of the values, after the parser has undone
+escapes. Its JSON has not so many parts that a small file fills the memory.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from typing import Any, BinaryIO
 LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
 _LONGEST = 1 << 20  # bytes of a line
 _DEEPEST = 20  # nested nodes of a configuration
+_MOST_NODES = 200_000  # keys and values of a configuration: PyYAML takes 10 seconds for a million
+MOST_KEYS = 10_000  # of one node: for each unknown one a similar name is looked up
+_MOST_PARTS = 1 << 20  # lists and objects of a JSON file: each takes a hundred times its place in the file
+_LONGEST_NUMBER = 100  # letters: to read one of base 60 takes the square of them, and a float ends at 1e308
 
 
 def read(path: Path, largest: int = LARGEST) -> bytes:
@@ -31,13 +36,10 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a plain file of any length, one at a time; of one above 1 MiB, which no log has, nothing."""
+    """The whole lines of a plain file of any length, one at a time; none after one above 1 MiB, which no log has."""
     with _plain_file(path) as file:
-        whole = True  # whether the last part ended a line
-        while part := file.readline(_LONGEST):
-            begins, whole = whole, part.endswith(b"\n")
-            if begins and whole:
-                yield part
+        while (line := file.readline(_LONGEST)).endswith(b"\n"):
+            yield line
 
 
 def _plain_file(path: Path) -> BinaryIO:
@@ -50,6 +52,9 @@ def _plain_file(path: Path) -> BinaryIO:
 
 def parse_json(content: bytes | str) -> Any:
     """The values of a JSON file; raises ValueError where it is none."""
+    opened = (b"[", b"{") if isinstance(content, bytes) else ("[", "{")
+    if sum(map(content.count, opened)) > _MOST_PARTS:
+        raise ValueError(f"it has more than {_MOST_PARTS:,} lists and objects")
     try:
         return json.loads(content)
     except RecursionError as error:
@@ -87,7 +92,7 @@ def _check_events(text: str) -> None:
     """Refuses what makes a small file large, deep, or an object."""
     import yaml
 
-    depth = 0
+    depth = nodes = 0
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("a YAML alias")
@@ -96,6 +101,9 @@ def _check_events(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise ValueError(f"more than {_DEEPEST} nested nodes")
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > _MOST_NODES:
+            raise ValueError(f"more than {_MOST_NODES:,} nodes")
 
 
 @cache
@@ -105,11 +113,21 @@ def _loader() -> Any:
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            if len(node.value) > MOST_KEYS:
+                raise ValueError(f"more than {MOST_KEYS:,} keys in one node")
             made = super().construct_mapping(node, deep=deep)
             if len(made) != len(node.value):
                 raise ValueError("a key twice")
             return made
 
+        def construct_yaml_int(self, node: Any) -> int:
+            return super().construct_yaml_int(_short(node))
+
+        def construct_yaml_float(self, node: Any) -> float:
+            return super().construct_yaml_float(_short(node))
+
+    for kind, make in (("int", Loader.construct_yaml_int), ("float", Loader.construct_yaml_float)):
+        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", make)
     stamp = "tag:yaml.org,2002:timestamp"
     Loader.yaml_implicit_resolvers = {
         first: [(tag, found) for tag, found in resolvers if tag != stamp]
@@ -118,3 +136,10 @@ def _loader() -> Any:
     number = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
     return Loader
+
+
+def _short(node: Any) -> Any:
+    """The node of a number that can be computed and printed."""
+    if len(node.value) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(node.value):,} letters")
+    return node

@@ -10,10 +10,11 @@ from pathlib import Path
 from dltrain.errors import CheckpointError, StorageError
 
 OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep
-    r"\.lock|\.(tmp|del|old)-.*|\d+|checkpoints|plots|profile|config\.yaml|overrides\.txt|error\.txt|multirun\.yaml"
+    r"\.lock|\.(tmp|del|old)-.*|[0-9]+|checkpoints|plots|profile|config\.yaml|overrides\.txt|error\.txt|multirun\.yaml"
     r"|(metrics|diagnosis)\.jsonl|(data|environment|summary|sweep|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
 )
-_FOLDERS = re.compile(r"\d+|checkpoints|plots|profile|\.old-.*")
+_FOLDERS = re.compile(r"[0-9]+|checkpoints|plots|profile|\.old-.*")
+_DEEPEST = 8  # folders in folders; the files of a checkpoint are at the third
 _DRAFTS = (".tmp-", ".del-")  # removed before anything else, links as such
 
 
@@ -30,15 +31,16 @@ def check(folder: Path) -> None:
         _check(entry, as_folder=bool(_FOLDERS.fullmatch(entry.name)))
 
 
-def _check(entry: os.DirEntry[str], *, as_folder: bool) -> None:
+def _check(entry: os.DirEntry[str], *, as_folder: bool, depth: int = 1) -> None:
     mode = entry.stat(follow_symlinks=False).st_mode
-    if not (stat.S_ISDIR(mode) if as_folder else stat.S_ISREG(mode)):
+    if depth > _DEEPEST or not (stat.S_ISDIR(mode) if as_folder else stat.S_ISREG(mode)):
         found = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
+        found = "nested too deeply" if depth > _DEEPEST else found
         kind = CheckpointError if "checkpoints" in Path(entry.path).parts else StorageError
         raise kind(f"{entry.path} is {found}; a run folder holds its own files, and dltrain touches no others")
-    if as_folder and not entry.name.isdigit():
+    if as_folder and not (depth == 1 and entry.name.isdecimal()):
         for inner in _entries(entry.path):
-            _check(inner, as_folder=inner.is_dir(follow_symlinks=False))
+            _check(inner, as_folder=inner.is_dir(follow_symlinks=False), depth=depth + 1)
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +347,13 @@ def _files(folder: Path) -> list[str]:
 
 def size(path: Path) -> str:
     """What a file or folder takes on the disk, for a person."""
-    files = [path, *path.rglob("*")] if path.is_dir() and not path.is_symlink() else [path]
-    total = sum(file.lstat().st_size for file in files if not file.is_dir() or file.is_symlink())
+    inside = path.is_dir() and not path.is_symlink()
+    total, folders = 0 if inside else path.lstat().st_size, [str(path)] * inside
+    while folders:  # a list of its own: folders may be nested more deeply than Python calls
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
     return f"{total / 2**20:,.1f} MB" if total >= 2**20 else f"{total / 2**10:,.1f} kB"

@@ -6,6 +6,7 @@ A run folder is one that holds config.yaml, summary.json or overrides.txt; a swe
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -99,16 +100,18 @@ class Run:
 
     @property
     def command(self) -> str:
-        """What to type to make the run again; empty where that is not known."""
+        """What to type to make the run again; empty where that is not known.
+
+        It may be a stranger's, and nobody should be led to type another command, or a package that he allows.
+        """
         try:
             words = shlex.split(str(self.environment["command"]))
         except (KeyError, ValueError):
             words = []
-        if words[:1] != ["dltrain"]:  # nobody should be shown a stranger's command to type
-            words = ["dltrain", *self.overrides] if self.overrides else []
-        allow = {i + step for i, w in enumerate(words) if w == "--allow" for step in (0, 1)}  # that is for you to type
-        words = [w for i, w in enumerate(words) if i not in allow and not w.startswith(("--allow=", "resume="))]
-        return shlex.join(words)
+        typed = _as_typed(words[1:]) if words[:1] == ["dltrain"] else None
+        if typed is None:
+            typed = _as_typed([o for o in self.overrides if not o.startswith("-")]) or []
+        return shlex.join(["dltrain", *typed]) if typed or words == ["dltrain"] else ""
 
     @property
     def started(self) -> str:
@@ -160,6 +163,21 @@ class Run:
         return float(value)
 
 
+def _as_typed(words: Sequence[str]) -> list[str] | None:
+    """The words of a training that make it again; None where they are those of something else."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        option, sign, _ = word.partition("=")
+        if option in ("--config-dir", "-cd", "--allow"):
+            pair = [word] if sign else [word, *itertools.islice(rest, 1)]
+            kept += pair if option != "--allow" else []
+        elif word in ("-m", "--multirun") or not word.startswith("-"):
+            if not (sign or word.startswith(("-", "~"))):
+                return None
+            kept += [word] if option != "resume" else []
+    return kept
+
+
 def read(folder: Path, sweep: Path | None = None) -> Run:
     """What a run folder says."""
     summary, fault = read_json(folder / "summary.json")
@@ -195,7 +213,7 @@ def _below(folder: Path, sweep: Path | None, depth: int) -> Iterator[tuple[Path,
     except OSError:
         return
     if "sweep.json" in names:
-        jobs = [folder / name for name in inner if name.isdigit()]
+        jobs = [folder / name for name in inner if is_job(name)]
         for job in jobs:
             yield from _below(job, folder, 0)
     elif not names.isdisjoint(_MARKS) or (".lock" in names and STAMP.fullmatch(folder.name)):
@@ -206,14 +224,19 @@ def _below(folder: Path, sweep: Path | None, depth: int) -> Iterator[tuple[Path,
 
 
 def _order(folder: Path) -> tuple[str, str, int]:
-    if folder.name.isdigit():
+    if is_job(folder.name):
         return folder.parent.name, str(folder.parent), int(folder.name)
     return folder.name, str(folder), 0
 
 
+def is_job(name: str) -> bool:
+    """Whether a folder in that of a sweep is one of its jobs."""
+    return re.fullmatch(r"[0-9]{1,9}", name) is not None
+
+
 def sweep_of(folder: Path) -> Path | None:
     """The sweep that a run folder is a job of."""
-    return folder.parent if folder.name.isdigit() and (folder.parent / "sweep.json").is_file() else None
+    return folder.parent if is_job(folder.name) and (folder.parent / "sweep.json").is_file() else None
 
 
 def is_run(folder: Path) -> bool:
@@ -319,6 +342,8 @@ def parse_config(text: str) -> dict[str, Any] | None:
     once, which takes 0.1 s where whole files take 1.5 s.
     """
     parts = re.split(r"^(?=[A-Za-z_])", text, flags=re.MULTILINE)
+    if len(parts) > foreign.MOST_KEYS:
+        return None
     nodes = [_parse(part) for part in parts if part.strip()]
     if any(node is None for node in nodes):
         return None

@@ -75,12 +75,15 @@ def remove(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_symlink() or not path.is_dir():
-        _unlink(path)
-        return
-    for name in os.listdir(path):
-        _remove(path / name)
-    disk.rmdir(path)
+    waiting = [(path, False)]  # a list of its own: folders may be nested more deeply than Python calls
+    while waiting:
+        path, emptied = waiting.pop()
+        if emptied:
+            disk.rmdir(path)
+        elif path.is_symlink() or not path.is_dir():
+            _unlink(path)
+        else:
+            waiting += [(path, True), *((path / name, False) for name in reversed(os.listdir(path)))]
 
 
 def clean(folder: Path) -> None:
