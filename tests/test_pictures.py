@@ -155,6 +155,10 @@ def test_first_layer_weights_are_images_where_the_inputs_are():
     assert len(weights.weights(weight, (64,)).axes) >= 10
     table = weights.weights(torch.randn(3, 4), (4,), inputs=list("abcd"), outputs=list("xyz"))
     assert [t.get_text() for t in table.axes[0].get_xticklabels()] == list("abcd")
+    one = weights.weights(torch.randn(1, 2), (2,))  # a perceptron's
+    one.canvas.draw()
+    assert one.axes[0].get_yticks().tolist() == [0]
+    assert one.axes[0].get_xticks().tolist() == [0, 1]
     assert weights.weights(torch.randn(16, 3, 5, 5), (3, 32, 32)) is not None
     assert weights.weights(torch.randn(16, 64, 3, 3), (64, 8, 8)) is None
 
@@ -241,6 +245,12 @@ def test_learning_by_heart_is_told_of_a_run_that_does():
     assert "From epoch 2 on the validation loss rises while the train loss falls" in sick
     assert "by heart" in sick
     assert "by heart" not in told([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])  # both rise: it breaks down
+    falling = [1 / (1 + n) for n in range(100)]
+    for seed in range(10):
+        noise = np.random.default_rng(seed).normal(0, 0.1, 100)
+        noisy = [0.5 + float(noise[n]) - (0.3 if n == 57 else 0.0) for n in range(100)]
+        assert "by heart" not in told(falling, noisy)  # one lucky epoch is no turn
+        assert "by heart" in told(falling, [value + 0.01 * max(0, n - 50) for n, value in enumerate(noisy)])
 
 
 def caption(gallery, name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import median, pstdev
 from typing import Any
 
 from dltrain.reading import Run
@@ -49,9 +50,12 @@ def curves(rows: list[dict[str, Any]], *, same: bool, standard: bool, kept: bool
     if same:
         told.append("All rows are for training and validation alike, so that there is one curve.")
     elif train and val:
-        epoch, lowest = min(val, key=lambda point: point[1])
+        smooth = _smooth(val)
+        epoch, lowest = min(smooth, key=lambda point: point[1])
+        noise = pstdev(loss - even for (_, loss), (_, even) in zip(val, smooth, strict=True))
         before = [loss for e, loss in train if e <= epoch]
-        if val[-1][1] > _TURNED * lowest > 0 and before and train[-1][1] < before[-1]:
+        turned = smooth[-1][1] > max(_TURNED * lowest, lowest + 1.5 * noise)
+        if turned and lowest > 0 and before and train[-1][1] < before[-1]:
             told.append(
                 f"From epoch {epoch:g} on the validation loss rises while the train loss falls: what the net learns "
                 "there are its examples by heart."
@@ -61,6 +65,12 @@ def curves(rows: list[dict[str, Any]], *, same: bool, standard: bool, kept: bool
     if kept:
         told.append("The dashed line marks the epoch whose weights were kept.")
     return told
+
+
+def _smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A curve of medians, each over a tenth of the points on either side: its lowest point is no lucky epoch."""
+    reach, losses = len(curve) // 10, [loss for _, loss in curve]
+    return [(epoch, median(losses[max(0, i - reach) : i + reach + 1])) for i, (epoch, _) in enumerate(curve)]
 
 
 def _finite(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from torch import Tensor, nn
 
 from dltrain.plots import figure, image, plain, styled
@@ -84,14 +84,19 @@ def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Fig
         ax.set_xticks(range(columns), [plain(n, 18) for n in inputs], rotation=45, ha="right", fontsize=9)
     else:
         ax.set_xlabel("input")
-        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        _number(ax.xaxis, columns)
     if len(outputs) == units <= _NAMED:
         ax.set_yticks(range(units), [plain(n, 14) for n in outputs], fontsize=9)
     else:
         ax.set_ylabel("unit")
-        ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+        _number(ax.yaxis, units)
     fig.colorbar(drawn, ax=ax, label="weight", pad=0.02)
     return fig
+
+
+def _number(axis: Any, count: int) -> None:
+    """Whole numbers along an axis of so many cells."""
+    axis.set_major_locator(MaxNLocator(8, integer=True) if count > 8 else FixedLocator(range(count)))
 
 
 def _limit(weight: Tensor) -> float:
