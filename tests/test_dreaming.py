@@ -116,6 +116,14 @@ def test_numbers_and_labels_have_dreams_without_fooling(trained, capsys):
     assert "fooling" not in out
 
 
+def test_the_score_of_a_number_is_in_its_own_units(trained):
+    run, rows = opened(trained("data=diabetes", "trainer.epochs=5"))
+    seen = dreaming.of(run, 0, rows)
+    said = run.answers(run.logits(torch.stack([seen.start, seen.made, seen.real])))["progression"].to_list()
+    first, last, real = (f"{value:.3g}" for value in said)
+    assert f"rises from {first} (noise) to {last}; real rows reach {real}" in dreaming.describe(run, 0, seen)
+
+
 def test_what_was_typed_wrong_is_said(trained, capsys, tmp_path):
     folder = trained("data=moons")
     assert dltrain("dream", folder) == 2

@@ -262,8 +262,11 @@ def _features(facts: Facts) -> list[str]:
 
 
 def describe(trained: Trained, wanted: int, seen: Dream) -> str:
-    """The scores, what fools the net, and for tables the values in their own units."""
-    first, last, real = seen.scores
+    """The scores (of a regression in the target's own units), what fools the net, and a table's values in theirs."""
+    facts, scores = trained.facts, torch.tensor(seen.scores)
+    if facts.task == "regression" and facts.target_std is not None:
+        scores = evaluation.original(scores, facts.target_mean[wanted], facts.target_std[wanted])
+    first, last, real = scores.tolist()
     rise = f"rises from {first:.3g} (noise) to {last:.3g}; real rows reach {real:.3g}"
     lines = [f"dream      the output for {trained.facts.names[wanted]} {rise}"]
     if (found := seen.fooled) is not None:
