@@ -364,6 +364,13 @@ def test_any_module_is_traced():
     assert read["z^18"] == "Conv2d of a value made between the modules"  # two branches, joined and shuffled
 
 
+def test_a_step_smaller_than_a_weight_can_show_keeps_its_equation():
+    made = plan(*CLASSES, "optimizer=adam", "optimizer.lr=3e-7", "scheduler=constant", "model.init=kaiming")
+    formulas = {line.name: line.formula for line in tracing.trace(made).lines}
+    for name in ("W1", "b1", "W2", "b2"):
+        assert formulas[f"step of {name}"].startswith("-3e-07 * dL/d")
+
+
 def test_the_text_is_aligned_and_large_tensors_are_summarised(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:

@@ -48,11 +48,13 @@ class Line:
     words: str = ""
 
 
-def checked(section: str, name: str, formula: str, values: Tensor, given: Tensor | None, words: str = "") -> Line:
-    """A line whose formula stands only if it gives the values, which rounding may blur."""
+def checked(
+    section: str, name: str, formula: str, values: Tensor, given: Tensor | None, words: str = "", *, blur: float = 0.0
+) -> Line:
+    """A line whose formula stands only if it gives the values, which rounding may blur, by `blur` at least."""
     holds = given is not None and given.shape == values.shape and bool(values.isfinite().all())
     if holds:
-        near = 1e-5 * float(values.abs().max()) if values.numel() else 0.0
+        near = max(blur, 1e-5 * float(values.abs().max())) if values.numel() else 0.0
         holds = torch.allclose(given.to(values.dtype), values, rtol=1e-3, atol=max(near, 1e-7))
     return Line(section, name, formula if holds else "", values, "" if holds and formula else words)
 

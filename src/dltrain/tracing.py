@@ -189,7 +189,8 @@ def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients,
         step = stepped[name] - before[name]
         text, value = first_step(after.optimizer, group, before[name], gradient) or ("", None)
         words = f"{type(after.optimizer).__name__}, lr {number(group['lr'])}"
-        yield checked("update", f"step of {symbol}", text.format(w=symbol, g=g), step, value, words)
+        blur = 2**-23 * float(before[name].abs().max())  # a weight moves by whole units of its own last place
+        yield checked("update", f"step of {symbol}", text.format(w=symbol, g=g), step, value, words, blur=blur)
         new = f"{symbol} + step of {symbol}"
         limited = limit is not None and parameter.ndim >= 2 and not torch.equal(parameter, stepped[name])
         new = f"rows_at_most({new}, {number(limit)})" if limited else new
