@@ -33,6 +33,16 @@ def test_neighbours_agree_on_digits_and_find_the_labels_that_were_changed():
     assert len(found) < 40
 
 
+def test_neighbours_answer_for_each_of_several_labels():
+    x, y, index = inspection.sample(digits().train, 600)
+    labels = torch.stack([y > 4, y % 2 == 1], dim=1).float()
+    good = inspection.neighbours(x, labels, index, classes=2)
+    assert 0.9 < good.score < 1
+    assert good.z > 20
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
+    assert inspection.neighbours(x, labels[order], index, classes=2).z < 3
+
+
 def test_labels_without_a_meaning_are_at_chance():
     x, y, index = inspection.sample(digits().train, 1200)
     for seed in range(5):

@@ -68,7 +68,12 @@ def test_vanishing_gradients_are_named_with_the_overrides_to_try(tmp_path, monke
     assert sorted(p for p in tmp_path.rglob("*")) == before  # nothing was written
 
 
-SICK = [["experiment=vanishing_gradient"], ["data=digits", "optimizer.lr=1", "trainer.epochs=8"]]
+SICK = [
+    ["experiment=vanishing_gradient"],
+    ["data=digits", "optimizer.lr=1", "trainer.epochs=8"],
+    ["data=iris", "scheduler.max_lr=100"],  # where optimizer.lr is not asked
+    ["data=iris", "model.init=zeros", "model.norm=batch"],
+]
 
 
 @pytest.mark.parametrize("sick", SICK, ids=" ".join)
@@ -142,6 +147,27 @@ def test_by_heart_is_judged_by_right_answers_and_not_by_the_loss(tmp_path):
 
     exam = examine(*finished(tmp_path / "digits", ["data=digits", "trainer.epochs=3"]))
     assert exam.by_heart.enough
+
+
+def test_only_what_was_looked_at_is_told(tmp_path):
+    text = text_of(examine(*finished(tmp_path / "one", ["experiment=worked_example"])))
+    assert "1 train row in 300 steps (no r2, as all targets are the same), loss 0.149 to" in text
+    assert "status     done; rmse 0.04" in text
+    assert "data       1 train row," in text
+    assert "nan" not in text
+    assert "inf" not in text
+    corners = ["data=rows", "data.x=[[0,0],[0,1],[1,0],[1,1]]", "data.y=[0,1,1,0]", "trainer.epochs=100"]
+    assert "4 train rows learned by heart" in text_of(examine(*finished(tmp_path / "four", corners)))
+    exam = examine(*finished(tmp_path / "labels", ["data=multilabel", "trainer.epochs=3"]))
+    assert 0.9 < exam.neighbours.score < 1
+    assert "near rows are right about 9" in text_of(exam)
+
+
+def test_first_weights_typed_by_hand_stand_in_the_way_of_drawn_ones(tmp_path):
+    weights = "{linear1: {weight: [[1, 1], [1, 1]], bias: [0, 0]}, linear2: {weight: [[1, 1]], bias: [0]}}"
+    (verdict,) = complaints(*finished(tmp_path, ["data=moons", "model.widths=[2]", f"model.weights={weights}"]))
+    assert verdict.name == "alike"
+    assert verdict.remedy == "try model.weights=null model.init=kaiming"
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

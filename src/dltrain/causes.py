@@ -6,12 +6,14 @@ tests/test_doctor.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import torch
 
 from dltrain.diagnosis import Layer
 from dltrain.examining import Examination, Look
-from dltrain.remedies import longer, offer
+from dltrain.remedies import longer, offer, rate
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ _WILD = 5.0  # first loss against that of an answer of zeros; Karpathy 2019 want
 # The rate at which the loss is back at its start (Smith 2015) is too high whatever the schedule; a thirtieth of what
 # the range test suggests takes a run that is thirty times as long.
 _TOO_LOW = 1 / 30
+_PULL = 0.05  # the penalty on the first weights as a share of the first loss: from here on it counts beside the data
 
 
 def cut_off(exam: Examination) -> Verdict | None:
@@ -46,6 +49,15 @@ def cut_off(exam: Examination) -> Verdict | None:
     what = f"no gradient gets below {step.name}: the derivative of sign is 0, and what lies below stays as it was drawn"
     tries = "try model.activation=tanh or model.activation=relu"
     return Verdict("cut_off", what, tries if _has(exam, "activation") else "use tanh or ReLU in its place")
+
+
+def alike(exam: Examination) -> Verdict | None:
+    """A hidden layer whose units are one unit, many times over: nothing in a step tells them apart."""
+    if not (name := exam.alike):
+        return None
+    what = f"all units of {name} have the same first weights, so they get the same gradients and stay alike"
+    init = _init(exam)
+    return Verdict("alike", what, offer(exam.plan, *init, otherwise="draw the first weights at random"))
 
 
 def exploding(exam: Examination) -> Verdict | None:
@@ -86,8 +98,8 @@ def vanishing(exam: Examination) -> Verdict | None:
     if not below:
         return None
     what = f"gradients vanish below layer {below[-1] + 2} ({ratios[0]:.0e} of the last layer's at the first one)"
-    bent = exam.plan.parts["model"].arguments.get("activation") in ("sigmoid", "tanh")
-    if bent:
+    model = exam.plan.parts["model"].arguments
+    if model.get("activation") in ("sigmoid", "tanh") and model.get("init") != "normal":  # else they are too small
         tries = ("model.activation=relu", "model.norm=batch")
         return Verdict("vanishing", what, offer(exam.plan, *tries, otherwise="try fewer layers"))
     return Verdict("vanishing", what, _initial(exam))
@@ -107,12 +119,20 @@ def lr_too_high(exam: Examination) -> Verdict | None:
     curve, peak = exam.rates, exam.peak
     if curve is None:
         return Verdict("lr_too_high", "the loss breaks down at any learning rate from 1e-5 up", "see dltrain trace")
-    if curve.edge is None or peak <= curve.edge:
+    if curve.edge is None:  # the loss of the test stayed low, or has no scale
+        scaled, broke = curve.losses[0] != 0, exam.status == "diverged"
+        if not (scaled and peak > curve.rates[-1] and (broke or _rose(exam))):
+            return None
+        effect = "the run broke down" if broke else "the loss is above the first one at the end"
+        what = f"the learning rate is too high: {peak:.2g}, and {effect}"
+        lower = rate(exam.plan, curve.suggested or float(f"{peak / 10:.1g}"))
+        return Verdict("lr_too_high", what, offer(exam.plan, lower, otherwise="see dltrain lr"))
+    if peak <= curve.edge:
         return None
     if curve.flat and exam.weights is not None and exam.scores["train"]["loss"] < 1.05 * exam.at_first.loss:
         return None  # an edge in a loss that never fell is noise, and the run itself did not rise
     what = f"the learning rate is too high: {peak:.2g}, and from {curve.edge:.2g} on the loss grows"
-    tries = [f"optimizer.lr={curve.suggested:g}"] if curve.suggested else []
+    tries = [rate(exam.plan, curve.suggested)] if curve.suggested else []
     remedy = offer(exam.plan, *tries, otherwise="see dltrain lr")
     return Verdict("lr_too_high", what, remedy)
 
@@ -122,36 +142,66 @@ def lr_too_low(exam: Examination) -> Verdict | None:
     curve, peak = exam.rates, exam.peak
     if curve is None or curve.suggested is None or peak >= curve.suggested * _TOO_LOW or exam.weights is None:
         return None
+    if curve.flat:
+        return None  # it learns at no rate
     if not (_still_falling(exam) or exam.scores["train"]["loss"] > 0.7 * exam.at_first.loss):
         return None  # it got somewhere, and stays there
+    if not _could(exam):
+        return None  # nor does the net get further at another rate
     moved = [layer.update for layer in exam.first_update if layer.update is not None]
     size = f", and a step changes the weights by {max(moved):.0e} of their size (1e-3 is usual)" if moved else ""
     what = f"the learning rate is too low: {peak:.2g}{size}"
-    return Verdict(
-        "lr_too_low", what, offer(exam.plan, f"optimizer.lr={curve.suggested:g}", otherwise="see dltrain lr")
-    )
+    return Verdict("lr_too_low", what, offer(exam.plan, rate(exam.plan, curve.suggested), otherwise="see dltrain lr"))
 
 
 def dead_at_last(exam: Examination) -> Verdict | None:
     """ReLU units that training has killed."""
     if exam.at_last is None:
         return None
-    half = f"optimizer.lr={exam.peak / 2:.2g}"
+    half = rate(exam.plan, float(f"{exam.peak / 2:.2g}"))
     tries = ["model.activation=leaky_relu", half] if _has(exam, "activation") else [half]
     return _dead(exam, exam.at_last, "at the end", offer(exam.plan, *tries, otherwise="see dltrain lr"))
 
 
 def too_much_regularisation(exam: Examination) -> Verdict | None:
     """A net that could learn, and is held back."""
-    regular, model = exam.plan.regularisation, exam.plan.parts["model"].arguments
-    decay = exam.plan.parts["optimizer"].arguments.get("weight_decay") or 0.0
-    strong = [f"model.dropout={model['dropout']}"] if (model.get("dropout") or 0.0) > 0.5 else []
-    strong += [f"regularisation.{k}={v:g}" for k in ("l1", "l2", "input_noise") if (v := getattr(regular, k)) > 0]
-    strong += [f"optimizer.weight_decay={decay:g}"] if decay > 0.1 else []
-    if not strong or not exam.by_heart.enough:
+    strong = next(_strong(exam), None)
+    if strong is None or not exam.by_heart.enough:
         return None
-    what = f"the regularisation is too strong: the net learns a batch by heart, and not the train part ({strong[0]})"
-    return Verdict("too_much_regularisation", what, f"try {strong[0].partition('=')[0]}=0 or a tenth of it")
+    what, remedy = strong
+    what = f"the regularisation is too strong: the net learns a batch by heart, and not the train part ({what})"
+    return Verdict("too_much_regularisation", what, f"try {remedy}")
+
+
+def _strong(exam: Examination) -> Iterator[tuple[str, str]]:
+    """What may hold a net back, and what to try in its place."""
+    regular, model = exam.plan.regularisation, exam.plan.parts["model"].arguments
+    optimizer = exam.plan.parts["optimizer"]
+    less = "{}=0 or a tenth of it"
+    for key in ("dropout", "input_dropout"):
+        if (model.get(key) or 0.0) > 0.5:
+            yield f"model.{key}={model[key]:g}", less.format(f"model.{key}")
+    least = {"l1": 0.0, "l2": 0.0} if exam.pull > _PULL else {}
+    for key, bound in (least | {"input_noise": _HALF * exam.sizes.mean().item()}).items():
+        if (value := getattr(regular, key)) > bound:
+            yield f"regularisation.{key}={value:g}", less.format(f"regularisation.{key}")
+    if (decay := optimizer.arguments.get("weight_decay") or 0.0) > 0.1:
+        yield f"optimizer.weight_decay={decay:g}", less.format("optimizer.weight_decay")
+    proportional = optimizer.function is torch.optim.SGD  # others divide by the size of what they are given
+    bounds = {"max_norm": (0.5, 3), "clip_norm": (0.01 * proportional, 1), "clip_value": (1e-4 * proportional, 0.5)}
+    for key, (least, usual) in bounds.items():
+        value = getattr(regular, key)
+        if value is not None and value < least:
+            yield f"regularisation.{key}={value:g}", f"regularisation.{key}={usual}"
+
+
+def broke_down(exam: Examination) -> Verdict | None:
+    """A run that ended where a number was none, for no reason that stands above."""
+    if exam.status != "diverged":
+        return None
+    what = f"the loss or a gradient was no number any more, with a learning rate of up to {exam.peak:.2g}"
+    lower = rate(exam.plan, float(f"{exam.peak / 10:.1g}"))
+    return Verdict("broke_down", what, offer(exam.plan, lower, "regularisation=clip_norm", otherwise="see dltrain lr"))
 
 
 def too_small(exam: Examination) -> Verdict | None:
@@ -161,15 +211,27 @@ def too_small(exam: Examination) -> Verdict | None:
     train, near = exam.scores["train"], exam.neighbours
     name = "accuracy" if "accuracy" in train else "r2"
     has = f"{name} {train[name]:.2f} on its own train rows"
-    could = exam.capacity.value
-    if could - train[name] > 0.5 * ((near.score if near else could) - train[name]) > 0:
+    if _could(exam):
         better = exam.rates.suggested if exam.rates else None
-        faster = f" or optimizer.lr={better:g}" if better and better > exam.peak else ""
-        what = f"the run is too short, or too slow: {has}, and the same net reaches {could:.2f} in a trial"
+        faster = f" or {rate(exam.plan, better)}" if better and better > exam.peak else ""
+        could = f"the same net reaches {exam.capacity.value:.2f} in a trial"
+        what = f"the run is too short, or too slow: {has}, and {could}"
         return Verdict("too_short", what, f"try {longer(exam.plan)}{faster}")
     given = f", where ten near rows give {near.score:.2f}" if near and near.score > train[name] else ""
     what = f"the net is too small for this data: {has}{given}"
     return Verdict("too_small", what, f"try {_wider(exam)}")
+
+
+def _could(exam: Examination) -> bool:
+    """Whether the same units get half of what the net lacks in a trial, at the trial's rate and length."""
+    near, could = exam.neighbours, exam.capacity
+    has = exam.scores["train"][could.metric]
+    return could.value - has > 0.5 * ((near.score if near else could.value) - has) > 0
+
+
+def _rose(exam: Examination) -> bool:
+    """Whether the run ended above where it began."""
+    return exam.weights is not None and exam.scores["train"]["loss"] > exam.at_first.loss
 
 
 def _wider(exam: Examination) -> str:
@@ -206,9 +268,16 @@ def _initial(exam: Examination, also: str = "") -> str:
     if not _has(exam, "init"):
         words = "draw the first weights smaller, as torch.nn.init.kaiming_normal_ does, with biases of zero"
         return f"{words}; or {also}" if also else words
-    init = "kaiming" if exam.plan.parts["model"].arguments.get("activation") == "relu" else "xavier"
-    tries = [f"model.init={init}", "model.norm=batch", *([also] if also else [])]
+    tries = [*_init(exam), "model.norm=batch", *([also] if also else [])]
     return offer(exam.plan, *tries, otherwise="try fewer layers")
+
+
+def _init(exam: Examination) -> list[str]:
+    """The override that draws first weights as the activation wants them; none for a model without that knob."""
+    model = exam.plan.parts["model"].arguments
+    init = "kaiming" if model.get("activation") == "relu" else "xavier"
+    own = "model.weights=null " if model.get("weights") is not None else ""  # which stand in the place of init
+    return [f"{own}model.init={init}"] if "init" in model else []
 
 
 def _has(exam: Examination, knob: str) -> bool:
@@ -217,6 +286,7 @@ def _has(exam: Examination, knob: str) -> bool:
 
 STUCK: tuple[Check, ...] = (  # only the first one that applies is told
     cut_off,
+    alike,
     exploding,
     dead_at_first,
     saturated,
@@ -224,7 +294,8 @@ STUCK: tuple[Check, ...] = (  # only the first one that applies is told
     wild_start,
     lr_too_high,
     lr_too_low,
-    dead_at_last,
     too_much_regularisation,
+    dead_at_last,
+    broke_down,
     too_small,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,8 +49,13 @@ def findings(exam: Examination) -> list[str]:
     """What was looked at, in a line or a few each."""
     lines = [f"status     {exam.status}" + (f"; {_scores(exam)}" if exam.scores else "")]
     few = exam.by_heart
+    rows = f"{few.rows} train row{'s' * (few.rows > 1)}"
     got = f"{few.value:.0%}" if few.metric == "accuracy" else f"{few.value:.2f}"
-    heart = f"32 train rows {'' if few.enough else 'not '}learned by heart: {few.metric} {got} in {few.steps} steps"
+    heart = f"{rows} {'' if few.enough else 'not '}learned by heart: {few.metric} {got} in {few.steps} steps"
+    if not math.isfinite(few.loss[0]):
+        heart = f"the loss of {rows} is no number"
+    elif not math.isfinite(few.value):
+        heart = f"{rows} in {few.steps} steps (no {few.metric}, as all targets are the same)"
     lines += [
         f"first loss {exam.at_first.loss:.4g}; an answer of zeros has {exam.guess:.4g}",
         f"one batch  {heart}, loss {few.loss[0]:.3g} to {few.loss[1]:.2g}",
@@ -61,7 +67,8 @@ def findings(exam: Examination) -> list[str]:
 
 
 def _scores(exam: Examination) -> str:
-    name = next(n for n in ("accuracy", "r2", "loss") if n in exam.scores["train"])
+    train = exam.scores["train"]  # of targets that are all the same there is no r2
+    name = next(n for n in ("accuracy", "r2", "rmse", "loss") if n == "loss" or math.isfinite(train.get(n, math.nan)))
     return ", ".join(f"{name} {scores[name]:.4g} on {split}" for split, scores in exam.scores.items())
 
 
@@ -69,7 +76,7 @@ def _data(exam: Examination) -> list[str]:
     """Number and balance of the rows, scale, order, repeated rows, and what neighbours say."""
     data, near = exam.plan.data, exam.neighbours
     low, high = (f"{size.item():.2g}" for size in (exam.sizes.min(), exam.sizes.max()))
-    parts = [f"{len(data.train):,} train rows"]
+    parts = [f"{len(data.train):,} train row{'s' * (len(data.train) > 1)}"]
     if exam.counts:
         parts.append(f"{len(exam.counts)} classes of {min(exam.counts):,} to {max(exam.counts):,}")
     whole = exam.plan.batch_size is None
@@ -84,9 +91,9 @@ def _data(exam: Examination) -> list[str]:
         parts.append(f"{' and '.join(repeated)} stand in train too" if repeated else "no row stands in two parts")
     lines = [f"data       {', '.join(parts)}"]
     if near is not None:
-        what = "right about" if exam.counts else "explain (r2)"
-        text = f"ten near rows are {what} {near.score:.1%} of the labels" if exam.counts else ""
-        text = text or f"the mean of ten near rows has an r2 of {near.score:.2f}"
+        text = f"ten near rows are right about {near.score:.1%} of the labels"
+        if data.task == "regression":
+            text = f"the mean of ten near rows has an r2 of {near.score:.2f}"
         if near.suspects:
             rows = ", ".join(map(str, near.suspects[:8])) + ", ..." * (len(near.suspects) > 8)
             text += f"; their labels contradict train rows {rows}"

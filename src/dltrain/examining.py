@@ -17,6 +17,7 @@ from dltrain.data.inspection import Neighbours
 from dltrain.diagnosis import Layer, layers, observe, relative_updates
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.plan import Plan
+from dltrain.regularisation import Penalty
 from dltrain.schedules import PureSchedule, Setting
 from dltrain.trainer import seed_everything
 
@@ -95,6 +96,26 @@ class Examination:
     def at_last(self) -> Look | None:
         """The net with the last saved weights."""
         return None if self.weights is None else look(self.plan, self._trained())
+
+    @cached_property
+    def alike(self) -> str:
+        """The lowest layer whose units all have the same weights, at first and at the end, and which is not the last
+        one with weights; empty without one.
+        """
+        models = [self._fresh(), *([self._trained()] if self.weights is not None else [])]
+        for layer in self.at_first.weighted[:-1]:
+            if all(_same_units(model.get_submodule(layer.name)) for model in models):
+                return layer.name
+        return ""
+
+    @cached_property
+    def pull(self) -> float:
+        """What l1 and l2 ask for the first weights, as a share of the first loss."""
+        l1, l2 = self.plan.regularisation.l1, self.plan.regularisation.l2
+        if not (l1 or l2):
+            return 0.0
+        asked = Penalty(self._fresh(), l1=l1, l2=l2)().item()
+        return asked / self.at_first.loss if self.at_first.loss > 0 else math.inf
 
     @cached_property
     def guess(self) -> float:
@@ -260,6 +281,12 @@ class Examination:
         return model
 
 
+def _same_units(module: nn.Module) -> bool:
+    weight, bias = module.weight.detach().flatten(1), module.bias
+    whole = weight if bias is None else torch.cat([weight, bias.detach()[:, None]], dim=1)
+    return len(whole) > 1 and torch.allclose(whole, whole[:1].expand_as(whole), rtol=1e-4, atol=1e-7)
+
+
 class _Answers(nn.Module):
     """A stand-in for a model that has answered: what it is given are the rows that are asked for."""
 
@@ -331,6 +358,7 @@ class Learned:
     enough: bool  # whether that is as good as all of them
     loss: tuple[float, float]
     steps: int
+    rows: int
 
 
 def learn(plan: Plan, model: nn.Module, x: Tensor, y: Tensor, *, steps: int, enough: dict[str, float]) -> Learned:
@@ -361,4 +389,4 @@ def learn(plan: Plan, model: nn.Module, x: Tensor, y: Tensor, *, steps: int, eno
                 break
         value.backward()
         optimizer.step()
-    return Learned(metric, best, best >= enough[metric], (first, lowest), step)
+    return Learned(metric, best, best >= enough[metric], (first, lowest), step, len(x))

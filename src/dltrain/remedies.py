@@ -31,6 +31,16 @@ def regularisers(plan: Plan, *names: str) -> list[str]:
     return [n for n in names if not in_force(plan, f"regularisation={n}") and (n != "dropout" or n in knobs)]
 
 
+def rate(plan: Plan, value: float) -> str:
+    """The override that makes this the highest learning rate: a schedule with a peak of its own does not ask the
+    optimizer's.
+    """
+    peak, own = plan.parts["scheduler"].arguments.get("max_lr"), plan.parts["optimizer"].arguments.get("lr")
+    typed = any(override.startswith("scheduler.max_lr=") for override in plan.overrides)
+    key = "scheduler.max_lr" if typed or peak not in (None, own) else "optimizer.lr"
+    return f"{key}={value:g}"
+
+
 def longer(plan: Plan) -> str:
     """Three times as many steps, by the key that decides their number."""
     if plan.settings.max_steps:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 
 from dltrain import evaluation
-from dltrain.assessment import no_better
+from dltrain.assessment import no_better, trivial
 from dltrain.causes import STUCK, Check, Verdict
 from dltrain.data import Tensors
 from dltrain.examining import Examination
@@ -169,7 +169,7 @@ def shuffled_labels(exam: Examination) -> Verdict | None:
     val, n = exam.scores["val"], len(exam.plan.data.val)
     if "accuracy" in val:
         y = exam.plan.data.val.y if isinstance(exam.plan.data.val, Tensors) else exam.train[1]
-        chance = (torch.bincount(y.long()).max() / len(y)).item()
+        chance = trivial(y, task=exam.plan.data.task)["accuracy"]
         learned, shown = val["accuracy"] > chance + 3 * math.sqrt(0.25 / n), f"an accuracy of {val['accuracy']:.1%}"
     else:
         learned, shown = val["r2"] > 0.1, f"an r2 of {val['r2']:.2f}"

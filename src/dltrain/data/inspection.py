@@ -51,10 +51,11 @@ def _rows(x: Tensor) -> list[bytes]:
 class Neighbours:
     """What the nearest other train rows say of a row's label.
 
-    `score` is how often their majority is right (classes), or the share of the variance that their mean explains
-    (regression). `z` says how much more alike the labels of neighbours are than those of rows thrown together, in
-    standard deviations: below three, the inputs say nothing about the labels that one could see. `suspects` are
-    positions in the train part whose label at least nine of ten neighbours contradict with one voice.
+    `score` is how often their majority is right (classes; of several labels at once, about each), or the share of the
+    variance that their mean explains (regression). `z` says how much more alike the labels of neighbours are than
+    those of rows thrown together, in standard deviations: below three, the inputs say nothing about the labels that
+    one could see. `suspects` are positions in the train part whose label at least nine of ten neighbours contradict
+    with one voice.
     """
 
     score: float
@@ -66,10 +67,10 @@ class Neighbours:
 def neighbours(x: Tensor, y: Tensor, index: Tensor, *, classes: int) -> Neighbours | None:
     """Ten nearest neighbours of each row but itself, features in standard units; `classes=0` for numbers.
 
-    x [n, ...] and y [n] or [n, K] as of `sample`; None where the rows are too few, or have several labels at once.
+    x [n, ...] and y [n] or [n, K] as of `sample`; None where the rows are too few.
     """
     n = min(len(x), _SAMPLE)
-    if n < 5 * _NEIGHBOURS or (classes and y.dim() > 1):
+    if n < 5 * _NEIGHBOURS:
         return None
     flat = x[:n].reshape(n, -1).double()
     spread = flat.std(0)
@@ -81,6 +82,10 @@ def neighbours(x: Tensor, y: Tensor, index: Tensor, *, classes: int) -> Neighbou
         error = (target[near].mean(1) - target).square().sum()
         score = float(1 - error / (target - target.mean(0)).square().sum())
         return Neighbours(score, _z(near, lambda order: -_spread(target[order], near)), [], n)
+    if y.dim() > 1:
+        on = y[:n] > 0.5
+        score = float(((on[near].float().mean(1) > 0.5) == on).double().mean())
+        return Neighbours(score, _z(near, lambda order: -_spread(on[order].double(), near)), [], n)
     labels = y[:n].long()
     votes = torch.zeros(n, classes).scatter_add_(1, labels[near], torch.ones(n, _NEIGHBOURS))
     most, guess = votes.max(1)
