@@ -282,6 +282,14 @@ def test_pictures_whose_scale_is_not_known_are_refused_and_a_runs_own_scale_is_k
     assert part[0][0].max() == 4095 // 257
 
 
+def test_a_deep_picture_that_a_worker_meets_is_named(tmp_path):
+    make, suffix, _ = DEEP["16 bit 0..4095"]
+    write_deep(tmp_path, make, suffix, n=1)
+    files = ImageFiles([str(tmp_path / c / f"0.{suffix}") for c in "ab"], torch.tensor([0, 1]), (8, 8), "gray", deep={})
+    with pytest.raises(DataError, match=r"0\.\w+: its pixels are whole numbers of more than 8 bits"):
+        list(make_loader(files, batch_size=2, workers=1).epoch())
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 @pytest.mark.parametrize(
     "value", [np.zeros((8, 8), np.uint8), np.full((8, 8), 7, np.int32), np.full((8, 8), 0.25, "f4")]

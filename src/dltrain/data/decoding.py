@@ -32,7 +32,10 @@ class UnscaledError(DataError):
             f"{path}: its pixels are {what} ({low:g} to {high:g}), and those of the train images are not, so their "
             "scale is not known; convert it to 8 bits"
         )
-        self.kind, self.low, self.high = kind, low, high
+        self.path, self.kind, self.low, self.high = path, kind, low, high
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a loader's worker hands it on
+        return UnscaledError, (self.path, self.kind, self.low, self.high)
 
 
 def read_image(
