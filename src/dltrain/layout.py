@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from dltrain.errors import CheckpointError, StorageError
 
-OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep
+OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep; an exported model is its user's
     r"\.lock|\.(tmp|del|old)-.*|[0-9]+|checkpoints|plots|profile|config\.yaml|overrides\.txt|error\.txt|multirun\.yaml"
     r"|(metrics|diagnosis)\.jsonl|(data|environment|summary|sweep|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
 )
@@ -28,19 +29,20 @@ def check(folder: Path) -> None:
     for entry in _entries(folder):
         if not OURS.fullmatch(entry.name) or entry.name.startswith(_DRAFTS):
             continue
-        _check(entry, as_folder=bool(_FOLDERS.fullmatch(entry.name)))
+        kind = CheckpointError if entry.name == "checkpoints" else StorageError
+        _check(entry, kind, as_folder=bool(_FOLDERS.fullmatch(entry.name)))
 
 
-def _check(entry: os.DirEntry[str], *, as_folder: bool, depth: int = 1) -> None:
-    mode = entry.stat(follow_symlinks=False).st_mode
-    if depth > _DEEPEST or not (stat.S_ISDIR(mode) if as_folder else stat.S_ISREG(mode)):
-        found = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
-        found = "nested too deeply" if depth > _DEEPEST else found
-        kind = CheckpointError if "checkpoints" in Path(entry.path).parts else StorageError
-        raise kind(f"{entry.path} is {found}; a run folder holds its own files, and dltrain touches no others")
-    if as_folder and not (depth == 1 and entry.name.isdecimal()):
-        for inner in _entries(entry.path):
-            _check(inner, as_folder=inner.is_dir(follow_symlinks=False), depth=depth + 1)
+def _check(entry: os.DirEntry[str], kind: type[Exception], *, as_folder: bool, depth: int = 1) -> None:
+    with suppress(FileNotFoundError):  # a run that is being trained has replaced or removed it meanwhile
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if depth > _DEEPEST or not (stat.S_ISDIR(mode) if as_folder else stat.S_ISREG(mode)):
+            found = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
+            found = "nested too deeply" if depth > _DEEPEST else found
+            raise kind(f"{entry.path} is {found}; a run folder holds its own files, and dltrain touches no others")
+        if as_folder and not (depth == 1 and entry.name.isdecimal()):
+            for inner in _entries(entry.path):
+                _check(inner, kind, as_folder=inner.is_dir(follow_symlinks=False), depth=depth + 1)
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
