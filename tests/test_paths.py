@@ -71,6 +71,20 @@ def test_a_url_is_refused_wherever_a_path_is_typed(dltrain, tmp_path, words):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("runs_dir=@", "data=table data.target=y data.path=@", "data=image_folder data.root=@", "--config-dir @"),
+        *("eval @", "resume @", "rm @", "compare @ @", "runs @", "lr -o @", "predict last @"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused_in_a_sentence(dltrain, tmp_path, words):
+    code, out, err = dltrain(*words.replace("@", "a" * 300).split())
+    assert (code, out) == (2, "")
+    assert "longer than a file's may be" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_a_path_and_what_is_none():
     for url in ("s3://bucket/x", "gs://b/x", "https://h/x.csv", "file:///tmp/x", "hf+s3://b/x", "S3://b"):
         with pytest.raises(ConfigError, match="files of this machine alone"):
@@ -82,6 +96,7 @@ def test_what_is_a_path_and_what_is_none():
         (None, "is not a path"),
         ("a\0b", "is not a path"),
         ("~no.one/x", "~no.one"),
+        ("a/" * 2500, "longer than"),
     ):
         with pytest.raises(ConfigError, match=message):
             paths.local(bad)

@@ -7,6 +7,7 @@ most mistakes are told before the seconds that torch takes to import.
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
@@ -105,12 +106,8 @@ class Nodes:
         if bad:
             self.say("name", bad)
         name = name if isinstance(name, str) and not bad else self._default_name()
-        return (
-            seed,
-            name,
-            self._root(runs_dir, name, writes),
-            self.cfg.pop("resume", None),
-        )  # which is no part of what a run is
+        resume = self.cfg.pop("resume", None)  # which is no part of what a run is
+        return seed, name, self._root(runs_dir, name, writes), resume
 
     def _root(self, runs_dir: Any, name: str, writes: bool) -> Path:
         root = Path("runs")
@@ -204,9 +201,9 @@ class Nodes:
             return {k: self._located(f"{key}.{k}", v) for k, v in value.items()}
         if not is_relative_path(key, value):
             return value
-        if (home / value).exists():
+        if os.path.exists(home / value):  # not Path.exists: the folder may be one that only its owner may enter
             return str(home / value)
-        if not Path(value).exists() and (key == "data.path" or self._is_of_pictures(key)):
+        if not os.path.exists(value) and (key == "data.path" or self._is_of_pictures(key)):
             where = f"there is no {value} in {Path.cwd()}, nor in {home}, where the run was started"
             self.say(key, f"{where}; say where it is: {key}=...")
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from dltrain.errors import ConfigError
 
 
 def local(given: str | Path) -> Path:
-    """The path that is meant. Raises ConfigError for a URL, an unknown home folder, and what is no path at all."""
+    """The path that is meant. Raises ConfigError for a URL, an unknown home folder, and what can be no path."""
     text = str(given)
     if not isinstance(given, (str, Path)) or not text or "\0" in text:
         raise ConfigError(f"{given!r} is not a path")
@@ -20,6 +21,11 @@ def local(given: str | Path) -> Path:
     path = os.path.expanduser(text)
     if text[0] == path[0] == "~":
         raise ConfigError(f"{text}: there is no home folder of {text.split('/')[0]}; a file of that name is ./{text}")
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # which pathlib raises where it is asked whether something is there
+            raise ConfigError(f"{text[:60]}...: a name that is longer than a file's may be") from error
     return Path(path)
 
 

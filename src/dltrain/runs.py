@@ -49,7 +49,7 @@ def create(root: Path, name: str) -> Path:
 
 def check_writable(root: Path) -> str | None:
     """Why run folders can't be made under `root`, or None."""
-    parent = next(p for p in (root.absolute(), *root.absolute().parents) if p.exists())
+    parent = next(p for p in (root.absolute(), *root.absolute().parents) if os.path.exists(p))
     if not parent.is_dir():
         return f"{parent} is a file; name a folder"
     if not os.access(parent, os.W_OK | os.X_OK):
@@ -138,7 +138,7 @@ def find(reference: str, root: Path = Path("runs"), *, sweeps: bool = False, bro
     """
     where, _, word = reference.rpartition("/")
     typed = local(reference)
-    paths = [path for path in (typed, root / typed) if path.is_dir()]
+    paths = [path for path in (typed, root / typed) if os.path.isdir(path)]
     if paths:
         named = paths[:1]
     elif word in ("last", "best"):
@@ -171,8 +171,8 @@ def _called(reference: str, root: Path) -> list[Path]:
 def place(where: str, root: Path = Path("runs")) -> Path:
     """A folder with runs, as a user names it: its path, its name below `root`, or the short id of a sweep or run."""
     typed = local(where)
-    named = [path for path in (typed, root / typed) if path.is_dir()] or _called(where, root)
-    if len(named) != 1 and not (named and typed.is_dir()):
+    named = [path for path in (typed, root / typed) if os.path.isdir(path)] or _called(where, root)
+    if len(named) != 1 and not (named and os.path.isdir(typed)):
         raise ConfigError(f"there is no folder or sweep called `{where}`, here or in {root}; `dltrain runs` lists them")
     return named[0]
 
