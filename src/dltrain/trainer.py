@@ -462,14 +462,11 @@ class Trainer:
         per_epoch = math.ceil(batches / self.accumulate)
         total = steps if steps is not None else round((epochs or 1) * per_epoch)
         report_every, eval_every = report_every or per_epoch, eval_every or per_epoch
-        meter = Meter(self)
         self._handed = not all(map(hands.ours, (train, progress, save, stop)))
         at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
         self._sizes = [train.batch_size] * self.accumulate
-        if older := len(self.losses) - len(self.rows):  # of a checkpoint that does not know them
-            of_epoch, of_step = min(train.samples, batches * train.batch_size), sum(self._sizes)
-            before = range(self.steps - older, self.steps)
-            self.rows = [min(of_step, of_epoch - n % per_epoch * of_step) for n in before]
+        self._recall_rows(min(train.samples, batches * train.batch_size), per_epoch)
+        meter = Meter(self)
         if self._flat is not None and self.step_kind == "plain":  # it was some batch that the direct step did not take
             self._seen = []
         if self._graph is not None:
@@ -543,6 +540,12 @@ class Trainer:
         except Stopped:
             return
 
+    def _recall_rows(self, of_epoch: int, per_epoch: int) -> None:
+        """The rows of the steps since the last report, where a checkpoint does not know them, as older ones don't."""
+        if older := len(self.losses) - len(self.rows):
+            of_step, before = sum(self._sizes), range(self.steps - older, self.steps)
+            self.rows = [min(of_step, of_epoch - n % per_epoch * of_step) for n in before]
+
     def _validate(self, validate: Callable[[nn.Module], dict[str, float]] | None) -> dict[str, float]:
         if validate is None:
             return {}
@@ -585,7 +588,7 @@ class Trainer:
         """Restores what `state_dict` gave; the random state last. Raises CheckpointError before anything is changed
         if the state is not one of this trainer's.
         """
-        state = {"rows": torch.empty(0, dtype=torch.int64), "loss": {}} | state  # what version 0.1.0 did not write
+        state = {"rows": torch.empty(0, dtype=torch.int64), "loss": {}} | state  # what older checkpoints lack
         self._check(state)
         self.steps, self.pending = state["steps"], state["pending"]
         if state["loss"]:
@@ -615,7 +618,8 @@ class Trainer:
         if not (isinstance(losses, Tensor) and losses.ndim == 1 and losses.is_floating_point()):
             raise CheckpointError("losses: want a row of numbers")
         rows = state["rows"]
-        check(rows, torch.empty(len(rows), dtype=torch.int64), "rows")
+        if not (isinstance(rows, Tensor) and rows.ndim == 1 and rows.dtype == torch.int64):
+            raise CheckpointError("rows: want a row of whole numbers")
         if len(rows) not in (0, len(losses)) or (rows < 1).any():
             raise CheckpointError(f"rows: want a number above zero for each of {len(losses)} losses")
         if state["pending"] and not len(losses):
