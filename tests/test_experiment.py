@@ -234,6 +234,14 @@ def test_a_value_that_no_run_folder_may_hold_is_refused_before_there_is_one(dltr
     assert not (tmp_path / "runs").exists()
 
 
+def test_more_values_than_a_run_folder_may_hold_are_refused_before_there_is_one(dltrain, tmp_path, monkeypatch):
+    monkeypatch.setattr("dltrain.foreign._MOST_NODES", 300)
+    points = [[i % 7, i % 5] for i in range(100)]
+    code, _, err = dltrain("data=rows", f"data.x={points}".replace(" ", ""), f"data.y={[i % 2 for i in range(100)]}")
+    assert (code, "the configuration has more than 300 nodes, which a run folder can't hold" in err) == (2, True), err
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
