@@ -70,6 +70,7 @@ SICK = [  # (the name of the verdict, the run, a function of (folder, seed) that
     ("lr_too_high", ["data=multilabel", "optimizer=sgd", "optimizer.lr=1e5", "trainer.epochs=3"], None),  # diverges
     ("lr_too_high", ["data=multilabel", "optimizer=sgd", "optimizer.lr=100", "trainer.epochs=3"], None),
     ("lr_too_high", ["data=iris", "loss=hinge", "optimizer=sgd", "optimizer.lr=1e30", "trainer.epochs=3"], None),
+    ("lr_too_high", ["data=linear", "model=linear", "optimizer=adam", "optimizer.lr=100", "trainer.epochs=5"], None),
     ("broke_down", ["experiment=perceptron_xor", "optimizer.lr=1e38"], None),
     ("lr_too_low", ["data=digits", "optimizer.lr=1e-6", "trainer.epochs=10"], None),
     ("lr_too_low", ["data=moons", "optimizer=sgd", "optimizer.lr=1e-5"], None),
@@ -99,6 +100,12 @@ SICK = [  # (the name of the verdict, the run, a function of (folder, seed) that
     ("too_much_regularisation", ["data=digits", "optimizer=sgd", "regularisation.clip_norm=1e-8"], None),
     ("too_much_regularisation", ["data=multilabel", "model.dropout=0.97", "trainer.epochs=5"], None),
     ("too_much_regularisation", ["data=iris", "regularisation.l1=10", "trainer.epochs=10"], None),
+    ("weighted", ["data=iris", "data.positive=setosa", "loss=bce", "loss.pos_weight=1000", "trainer.epochs=5"], None),
+    (
+        "weighted",
+        ["data=iris", "loss=cross_entropy", "loss.class_weights=[1e4,1,1]", "trainer.epochs=5"],
+        None,
+    ),
     ("too_short", ["data=iris", "regularisation=l2", "trainer.max_steps=5"], None),
     ("overfitting", ["experiment=overfitting", "trainer.epochs=150"], None),
     ("overfitting", ["data=diabetes", "model.widths=[256,256]", "optimizer.lr=0.01", "trainer.epochs=60"], None),
@@ -133,6 +140,7 @@ HEALTHY = [
     ["data=wine"],
     ["data=breast_cancer"],
     ["data=moons"],
+    ["data=rows", "data.x=[[0],[1],[2],[3]]", "data.y=[0,0,0,0]", "trainer.epochs=5"],
     ["data=diabetes"],
     ["data=sine", "optimizer.lr=0.01", "trainer.epochs=60"],
     ["data=circles"],

@@ -163,6 +163,14 @@ def test_only_what_was_looked_at_is_told(tmp_path):
     assert "near rows are right about 9" in text_of(exam)
 
 
+def test_the_first_loss_and_the_guess_are_one_function(tmp_path):
+    """Which knows no weights of classes: those of training are not what the first weights do."""
+    weighted = ["data=iris", "data.positive=setosa", "loss=bce", "loss.pos_weight=1000", "trainer.epochs=3"]
+    exam = examine(*finished(tmp_path, weighted))
+    assert exam.at_first.loss < 2 * exam.guess
+    assert all(verdict.name != "wild_start" for verdict in verdicts(exam))
+
+
 def test_first_weights_typed_by_hand_stand_in_the_way_of_drawn_ones(tmp_path):
     weights = "{linear1: {weight: [[1, 1], [1, 1]], bias: [0, 0]}, linear2: {weight: [[1, 1]], bias: [0]}}"
     (verdict,) = complaints(*finished(tmp_path, ["data=moons", "model.widths=[2]", f"model.weights={weights}"]))

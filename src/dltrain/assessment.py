@@ -132,7 +132,10 @@ def trivial(y: Tensor, *, task: str) -> dict[str, float]:
 
 
 def no_better(metrics: dict[str, float], constant: dict[str, float]) -> bool:
-    """Whether a net's metrics are no better than those of `trivial` on the same rows: it has learned nothing there."""
+    """Whether a net's metrics are no better than those of `trivial` on the same rows: it has learned nothing there.
+
+    Where all rows have one answer, to be always right is all that there is to learn.
+    """
     if "accuracy" in constant:
-        return not metrics["accuracy"] > constant["accuracy"]
+        return not (metrics["accuracy"] > constant["accuracy"] or metrics["accuracy"] == 1)
     return metrics["r2"] <= 0  # of targets that are all the same r2 is nan, and there is nothing to learn

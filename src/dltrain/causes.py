@@ -38,6 +38,8 @@ _WILD = 5.0  # first loss against that of an answer of zeros; Karpathy 2019 want
 # The rate at which the loss is back at its start (Smith 2015) is too high whatever the schedule; a thirtieth of what
 # the range test suggests takes a run that is thirty times as long.
 _TOO_LOW = 1 / 30
+_OUTWEIGHS = 30.0  # one class against all others together, of the rows times their weights
+_USUAL = 1e-3  # of a weight's size, that a step changes (Karpathy 2019)
 _PULL = 0.05  # the penalty on the first weights as a share of the first loss: from here on it counts beside the data
 
 
@@ -105,6 +107,20 @@ def vanishing(exam: Examination) -> Verdict | None:
     return Verdict("vanishing", what, _initial(exam))
 
 
+def weighted(exam: Examination) -> Verdict | None:
+    """Weights of classes that make one of them all that counts."""
+    loss, counts = exam.plan.loss, exam.counts
+    one, many = getattr(loss, "pos_weight", None), getattr(loss, "weight", None)
+    weights = [1.0, one.item()] if one is not None and one.numel() == 1 else many.tolist() if many is not None else []
+    shares = [weight * count for weight, count in zip(weights, counts, strict=False)]
+    if len(shares) < 2 or max(shares) <= _OUTWEIGHS * (sum(shares) - max(shares)):
+        return None
+    name = exam.plan.data.classes[shares.index(max(shares))]
+    what = f"class {name} is {max(shares) / sum(shares):.1%} of the loss by its weight, and the others hardly count"
+    knob = "pos_weight" if one is not None else "class_weights"
+    return Verdict("weighted", what, offer(exam.plan, f"loss.{knob}=balanced", otherwise="try smaller weights"))
+
+
 def wild_start(exam: Examination) -> Verdict | None:
     """First outputs so large that the loss starts far above that of knowing nothing."""
     first, guess = exam.at_first.loss, exam.guess
@@ -119,14 +135,12 @@ def lr_too_high(exam: Examination) -> Verdict | None:
     curve, peak = exam.rates, exam.peak
     if curve is None:
         return Verdict("lr_too_high", "the loss breaks down at any learning rate from 1e-5 up", "see dltrain trace")
-    if curve.edge is None:  # the loss of the test stayed low, or has no scale
-        scaled, broke = curve.losses[0] != 0, exam.status == "diverged"
-        if not (scaled and peak > curve.rates[-1] and (broke or _rose(exam))):
+    if curve.edge is None:  # the test ended where the loss was still low, or it has no scale
+        beyond = peak > curve.rates[-1] and curve.suggested is not None
+        if not (beyond and (exam.status == "diverged" or _rose(exam) or _could(exam))):
             return None
-        effect = "the run broke down" if broke else "the loss is above the first one at the end"
-        what = f"the learning rate is too high: {peak:.2g}, and {effect}"
-        lower = rate(exam.plan, curve.suggested or float(f"{peak / 10:.1g}"))
-        return Verdict("lr_too_high", what, offer(exam.plan, lower, otherwise="see dltrain lr"))
+        what = f"the learning rate is too high: {peak:.2g}, where the loss falls lowest near {curve.down_rate:.2g}"
+        return Verdict("lr_too_high", what, f"try {rate(exam.plan, curve.suggested)}")
     if peak <= curve.edge:
         return None
     if curve.flat and exam.weights is not None and exam.scores["train"]["loss"] < 1.05 * exam.at_first.loss:
@@ -149,7 +163,8 @@ def lr_too_low(exam: Examination) -> Verdict | None:
     if not _could(exam):
         return None  # nor does the net get further at another rate
     moved = [layer.update for layer in exam.first_update if layer.update is not None]
-    size = f", and a step changes the weights by {max(moved):.0e} of their size (1e-3 is usual)" if moved else ""
+    little = bool(moved) and max(moved) < _USUAL / 3
+    size = f", and a step changes the weights by {max(moved):.0e} of their size (1e-3 is usual)" * little
     what = f"the learning rate is too low: {peak:.2g}{size}"
     return Verdict("lr_too_low", what, offer(exam.plan, rate(exam.plan, curve.suggested), otherwise="see dltrain lr"))
 
@@ -291,6 +306,7 @@ STUCK: tuple[Check, ...] = (  # only the first one that applies is told
     dead_at_first,
     saturated,
     vanishing,
+    weighted,
     wild_start,
     lr_too_high,
     lr_too_low,

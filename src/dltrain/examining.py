@@ -33,7 +33,10 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm
 
 @dataclass(frozen=True)
 class Look:
-    """A net at one moment: the loss of the probe, its outputs [n, K], and each layer's statistics."""
+    """A net at one moment: the loss of the probe, its outputs [n, K], and each layer's statistics.
+
+    The loss is that of judging, which knows no weights of classes and no smoothing: comparable with scores and guesses.
+    """
 
     loss: float
     outputs: Tensor
@@ -342,11 +345,17 @@ def probe(plan: Plan) -> tuple[Tensor, Tensor]:
 def look(plan: Plan, model: nn.Module, updates: dict[str, float] | None = None) -> Look:
     """One forward and backward pass of the probe in training mode; the model's gradients and averages change."""
     x, y = probe(plan)
-    loss = plan.loss.to(plan.device).train()
-    seen, value = observe(model.train(), x, lambda output: loss(output, y))
+    loss, made = plan.loss.to(plan.device).train(), []
+
+    def objective(output: Tensor) -> Tensor:
+        made.append(output.detach().clone())
+        return loss(output, y)
+
+    seen, _ = observe(model.train(), x, objective)
     with torch.no_grad():
+        judged = loss.eval()(made[0], y).item()
         outputs = model.eval()(x).float().cpu()
-    return Look(value.item(), outputs, layers(seen, updates))
+    return Look(judged, outputs, layers(seen, updates))
 
 
 @dataclass(frozen=True)
