@@ -76,6 +76,18 @@ def refused(result, code, *parts):
         (["model=module", "model._target_=torch.nn.functional.torch.load"], ["it is `torch.serialization.load`"]),
         (["model=module", "model._target_=my_net.Net"], ["add --allow my_net to the command"]),
         (["--alow", "x"], ["unknown option --alow; did you mean `--allow`?"]),
+        (["--epochs", "3"], ["unknown option --epochs; a value is written as in trainer.epochs=3"]),
+        (["train", "data=iris"], ["`train`: write key=value or group=name; leave it out: dltrain trains unless told"]),
+        (["optimizer.lr=0"], ["scheduler.max_lr: 0: it must be above zero (the value of optimizer.lr, override optim"]),
+        (["data.batch_size=1e9"], ["want a whole number above zero, or full; got 1000000000.0; write 1000000000 "]),
+        (
+            ["data=table", "data.path=t.csv", "data.target=2020"],
+            ["got 2020; to mean texts, write 'data.target=\"2020\"'"],
+        ),
+        (
+            ["data=table", "data.path=t.csv", "data.target=y", "data.drop=[2019,null,x]"],
+            ['\'data.drop=["2019","null","x"]\''],
+        ),
         (["--config-dir", "nope"], ["--config-dir nope: there is no such folder"]),
         (["list", "modle"], ["there is no group `modle`; did you mean `model`?"]),
         (["list", "model", "mpl"], ["model has no `mpl`; did you mean `mlp`?"]),

@@ -330,7 +330,7 @@ def test_marks_for_missing_values_are_only_those_that_the_user_names(write):
     text = "a,word,y\n" + "".join(
         f"{v},{w},{i}.5\n" for i, (v, w) in enumerate([("NA", "NA"), *zip("1234", "uvuv", strict=True)])
     )
-    with pytest.raises(DataError, match=r"t.csv, line 2: 'NA' in column 'a'.*\n.*missing_marks=\['NA'\]"):
+    with pytest.raises(DataError, match=r"t.csv, line 2: 'NA' in column 'a'.*\n.*missing_marks=\[NA\]"):
         table(write(text), target="y")
     data = table(write(text), target="y", missing_marks=["NA"], scaling="none", val=0, test=0)
     assert data.train.x[0].tolist() == [2.5, 0, 0]
@@ -525,9 +525,13 @@ def test_any_usual_encoding_is_read(write, encoding):
         ("1.5,2\n3,4\n", "the first line holds only numbers (1.5, 2)"),
         (
             "a;b;y\n1;2;3\n",
-            "only one column, 'a;b;y', when split at ','\nits cells look separated by ';': data.separator=';'",
+            "only one column, 'a;b;y', when split at ','\nits cells look separated by ';': 'data.separator=\";\"'",
         ),
         ("a\tb\n1\t2\n", "data.separator=tab"),
+        (
+            "# a comment\na,y\n1,2\n",
+            "only one column, '# a comment', when split at ','\nits first line must name the col",
+        ),
         ("a,y\n1,2\n3\n4,5\n", "t.csv, line 3: 1 cells where the header has 2; a cell that holds"),
         ("a,y\n1,2\n3,4\n5,6,7\n", "t.csv, line 4: 3 cells where the header has 2; a cell that holds"),
         ("a,y\n1,2,3\n4,5,6\n", "t.csv, line 2: 3 cells where the header has 2, and so in every row"),
@@ -562,6 +566,30 @@ def test_the_quick_reader_gives_the_same_rows_as_the_careful_one(write, text):
     careful = read_table(write(text + '"","x"\n' if text.endswith("\n") else text + '\n"","x"\n', "careful.csv"))
     assert quick.frame.equals(careful.frame[:-1])
     assert quick.lines.tolist() == careful.lines[:-1].tolist()
+
+
+def test_the_advice_to_leave_a_column_out_keeps_those_that_are_out_already(write):
+    text = "id,day,sold on,y\n" + "".join(f"{i},2024-01-0{i % 9 + 1},2024-01-0{i % 9 + 1},{i}.5\n" for i in range(40))
+    for drop, advice in ([], "data.drop=[day]"), (["id", "day"], """'data.drop=["id","day","sold on"]'"""):
+        with pytest.raises(DataError) as error:
+            table(write(text), target="y", drop=drop)
+        assert str(error.value).endswith(f"leave it out: {advice}")
+    text = "id,name,y\n" + "".join(f"{i},n{i},{i}.5\n" for i in range(40))
+    with pytest.raises(DataError, match=r"leave it out: data.drop=\[id,name\]$"):
+        table(write(text), target="y", drop=["id"], max_categories=3)
+
+
+def test_targets_of_too_many_words_or_numbers_are_told_with_the_remedy(write):
+    for cells, task, advice in (
+        (
+            [f"2024-01-{i:02d}" for i in range(1, 31)],
+            "auto",
+            r"\('2024-01-01', '2024-01-02', ...\).*write amounts, and times, as",
+        ),
+        (list(map(str, range(60))), "classification", r"data.task=regression learns amounts"),
+    ):
+        with pytest.raises(DataError, match=f"these are not classes; {advice}" if task != "auto" else advice):
+            table(write("a,y\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells))), target="y", task=task)
 
 
 def test_separators_and_endings(write):

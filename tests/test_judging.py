@@ -123,7 +123,7 @@ def test_another_table_counts_as_a_whole_under_the_runs_own_scale(dltrain):
     assert (code, "all of them count" in err) == (2, True)
     Path("other.csv").write_text("area,price\n50,1000\n60,2000\n")
     code, _, err = dltrain("eval", "last", "data.path=other.csv")
-    assert (code, "no column 'side'" in err) == (3, True)
+    assert (code, "other.csv: no column 'side'" in err) == (3, True)
 
 
 def test_other_classes_are_named(dltrain):
@@ -269,6 +269,16 @@ def test_many_classes_cost_as_many_numbers_and_not_their_square(classes):
     assert figure.axes[0].get_title(loc="left").endswith(f"the 40 most confused of {classes:,} classes")
     assert figure.axes[0].images[0].get_array().shape == (40, 40)
     assert report.judged(judged.result).count("\n") < 40
+
+
+def test_worst_answers_show_as_many_digits_as_tell_them_from_the_truth(dltrain):
+    houses("houses.csv", price=lambda i: 1_700_000_000_000 + 13 * (i % 40))
+    train(dltrain, *RUNS["a table"])
+    code, out, err = dltrain("eval", "last")
+    assert code == 0, err
+    said = [line.split(": price ")[1].split(", predicted ") for line in out.splitlines() if line.startswith("worst")]
+    assert said
+    assert all(true.startswith("1700000000") and true != predicted for true, predicted in said)
 
 
 @pytest.mark.parametrize("name", ["a table", "a test file", "few rows", "images in memory", "streamed images"])

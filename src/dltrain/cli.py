@@ -134,7 +134,8 @@ def _run(arguments: list[str]) -> int:
     if flags:
         known = re.findall(r"-[\w-]+", _parser().format_usage())
         flag = flags[0].partition("=")[0]
-        raise ConfigError(f"unknown option {flag}{_HYDRAS.get(flag) or did_you_mean(flag, known)}")
+        hint = did_you_mean(flag, known) or "; a value is written as in trainer.epochs=3, `dltrain list` has all keys"
+        raise ConfigError(f"unknown option {flag}{_HYDRAS.get(flag, hint)}")
     if options.help:
         say(_USAGE.format(version=__version__, choices=_choices(options.config_dir)), end="")
     elif options.version:

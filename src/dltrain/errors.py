@@ -1,5 +1,28 @@
 """Typed errors. Each names the process's exit code; only the command line turns one into an exit."""
 
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w.-]*", re.ASCII | re.IGNORECASE)
+_ESCAPED = re.compile(r'(\\*)("|$)')  # in Hydra's quotation marks a backslash counts before one, and at the end
+
+
+def override(key: str, value: str | Sequence[str]) -> str:
+    """`key=value` for an error to advise, as it is typed in a shell: a text, or a list of texts."""
+    words = [value] if isinstance(value, str) else value
+    plain = all(_PLAIN.fullmatch(word) for word in words)
+    if not plain:
+        words = [f'"{_ESCAPED.sub(_escape, word)}"' for word in words]
+    text = f"{key}={words[0]}" if isinstance(value, str) else f"{key}=[{','.join(words)}]"
+    return text if plain else shlex.quote(text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[1] * 2 + found[2].replace('"', '\\"')
+
 
 class DltrainError(Exception):
     """A problem that the user can act on: shown as one to three lines, without a traceback."""

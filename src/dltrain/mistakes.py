@@ -11,7 +11,8 @@ from pathlib import Path
 from dltrain.config import Composed
 from dltrain.errors import ConfigError, DltrainError
 
-_NOT_USERS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
+_NOT_USERS = (str(Path(__file__).parent), sysconfig.get_path("stdlib"), "<")
+_INSTALLED = {"site-packages", "dist-packages"}  # of this environment, or of one below it
 
 
 class Mistakes:
@@ -30,7 +31,9 @@ class Mistakes:
     def say(self, key: str, message: str) -> None:
         """Notes what is wrong with a dotted key; the first word on a key counts."""
         if key not in self.known and self.copies.get(key) not in self.lines:
-            self.lines.setdefault(key, f"{key}: {message} ({self.composed.origin(key)})")
+            source = self.copies.get(key, key)
+            own = "" if source == key else f"the value of {source}, "
+            self.lines.setdefault(key, f"{key}: {message} ({own}{self.composed.origin(source)})")
 
     def blame(self, slot: str, error: Exception, knobs: Iterable[str] = ()) -> None:
         """Notes what somebody's code says about its arguments, under the knob that it speaks of."""
@@ -54,9 +57,13 @@ def reason(error: Exception) -> str:
     """What an exception says, on one line; of a user's own code also where it was raised."""
     text = " ".join(line.strip() for line in str(error).splitlines()[:3])[:400]
     kind = "" if isinstance(error, (ValueError, RuntimeError, DltrainError)) and text else f"{type(error).__name__}: "
-    own = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_USERS)]
+    own = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
     place = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
     return f"{kind}{text}{place}"
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith(_NOT_USERS) and _INSTALLED.isdisjoint(Path(file).parts)
 
 
 def named(text: str, knobs: Iterable[str]) -> str | None:

@@ -74,10 +74,10 @@ class Nodes:
         cfg = copy.deepcopy(self.composed.cfg)
         for parent, key, path in interpolations(cfg):
             raw = str(parent._get_node(key)._value())
-            if plain := re.fullmatch(r"\$\{([\w.]+)\}", raw):
-                self.mistakes.copies[path] = plain[1]
             try:
                 parent[key]
+                if plain := re.fullmatch(r"\$\{([\w.]+)\}", raw):
+                    self.mistakes.copies[path] = plain[1]
             except OmegaConfBaseException as error:
                 if not isinstance(error, InterpolationToMissingValueError):  # the missing one has its own line
                     line = str(error).splitlines()[0].replace("Recursive interpolation detected", "it leads to itself")

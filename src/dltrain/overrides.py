@@ -59,6 +59,8 @@ def _guess(word: str, known: dict[str, list[str]]) -> str:
     choices = [f"{group}={word}" for group, names in known.items() if word in names]
     if choices:
         return f"; did you mean {' or '.join(f'`{c}`' for c in choices)}?"
+    if word in ("train", "run", "fit"):
+        return "; leave it out: dltrain trains unless told otherwise"
     commands = did_you_mean(word, [*NAMES, *(f"{group}=" for group in known)])
     return commands or "; `dltrain --help` shows the choices"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -235,13 +236,20 @@ def _confusions(result: dict[str, Any]) -> str:
 def _example(worst: dict[str, Any]) -> str:
     where = worst.get("file") or worst.get("place") or f"number {worst['index']}"
     if isinstance(worst["true"], dict):
-        values = (
-            f"{name} {value:.5g}, predicted {worst['predicted'][name]:.5g}" for name, value in worst["true"].items()
-        )
+        values = (_apart(name, value, worst["predicted"][name]) for name, value in worst["true"].items())
         return f"{where}: {'; '.join(values)}"
     true, guess = (", ".join(v) or "none" if isinstance(v, list) else v for v in (worst["true"], worst["predicted"]))
     sure = f", by {worst['p_predicted']:.1%}" if "p_predicted" in worst else ""
     return f"{where}: {true}, predicted {guess}{sure}"
+
+
+def _apart(name: str, true: float, predicted: float) -> str:
+    """Two values with five digits; where those would hide their difference, as whole numbers or with more."""
+    size, gap = max(abs(true), abs(predicted)), abs(true - predicted)
+    digits = 5
+    if 0 < gap < 1e-3 * size < math.inf:
+        digits = min(17, max(2 + math.ceil(math.log10(size / gap)), math.ceil(math.log10(size))))
+    return f"{name} {true:.{digits}g}, predicted {predicted:.{digits}g}"
 
 
 def sweep(folder: Path) -> list[Run]:

@@ -109,7 +109,8 @@ def loader_knobs(data: dict[str, Any]) -> tuple[int | None, int | None, dict[str
     """Batch size (None is the whole train part) and workers (None is auto) of a data node, and what is wrong there."""
     size, workers, wrong = data.get("batch_size"), data.get("workers", 0), {}
     if size != "full" and (not _is_number(size) or isinstance(size, float) or size < 1):
-        wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}"
+        whole = f"; write {int(size)}" if isinstance(size, float) and size >= 1 and size.is_integer() else ""
+        wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}{whole}"
     if workers != "auto" and (not _is_number(workers) or isinstance(workers, float) or workers < 0):
         wrong["workers"] = f"want a whole number, 0 or more, or auto; got {workers!r}"
     workers = None if workers == "auto" else workers

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from dltrain import allowlist
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, override
 from dltrain.paths import local
 
 _MODULES = {  # slot -> modules whose own classes and functions it may name
@@ -261,7 +261,9 @@ def check_arguments(
         elif bad := _not_finite(value):
             mistakes[key] = f"{bad} is not a finite number"
         elif key in hints and not matches(value, hints[key]):
-            mistakes[key] = f"want {wanted(hints[key])}, got {_show(value)}{_rewrite(value, hints[key])}"
+            mistakes[key] = (
+                f"want {wanted(hints[key])}, got {_show(value)}{_rewrite(value, hints[key], f'{node}.{key}')}"
+            )
     for n in named:
         if parameters[n].default is inspect.Parameter.empty and n not in given and n not in passed:
             what = f" ({wanted(hints[n])})" if n in hints else ""
@@ -347,12 +349,21 @@ def _show(value: Any) -> str:
     return str(value)
 
 
-def _rewrite(value: Any, hint: Any) -> str:
+def _plain(value: Any) -> str | None:
+    """A word or a whole number as it was typed, which YAML may have taken for something else."""
+    return _show(value) if value is None or isinstance(value, int) else value if isinstance(value, str) else None
+
+
+def _rewrite(value: Any, hint: Any, key: str) -> str:
     """What to write instead, where that can be told."""
     if typing.get_origin(hint) is Literal:
         return did_you_mean(str(value), map(str, typing.get_args(hint)))
     if isinstance(value, bool) and matches("", hint):
         return f"; to mean the word, quote it, twice in the shell: \"'{_show(value)}'\""
+    words = [_plain(v) for v in value] if isinstance(value, list) else _plain(value)
+    words = [words] if isinstance(value, int) and not matches("", hint) else words
+    if isinstance(value, (int, list)) and matches(words, hint):
+        return f"; to mean texts, write {override(key, words)}"
     if matches([value], hint):
         return f"; write [{value}]"
     number = value if isinstance(value, float) else None

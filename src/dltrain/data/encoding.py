@@ -6,6 +6,8 @@ of zeros and ones per category. `fit` learns medians, scales and categories; `en
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from dltrain.data.reading import Place, listed, require_columns
 from dltrain.data.scales import fence, moments, squashed
-from dltrain.errors import ConfigError, DataError
+from dltrain.errors import ConfigError, DataError, override
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,14 +30,16 @@ _FAR = 1e4  # standard deviations beyond which a value is said to be absurd
 LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
 
 
-def column_kind(cells: pl.Series, place: Place) -> Kind:
+def column_kind(cells: pl.Series, place: Place, *, drop: Sequence[str] = ()) -> Kind:
     """What a feature column holds. Text is taken as categories only if most of its cells are not numbers.
+
+    `drop` are the columns that are left out already.
 
     Raises `DataError` for dates, nested values, decimal commas and a text among numbers.
     """
     import polars as pl
 
-    name, how = cells.name, f"turn it into numbers, or leave it out: data.drop=[{cells.name}]"
+    name, how = cells.name, f"turn it into numbers, or leave it out: {_without(cells.name, drop)}"
     if cells.dtype.is_temporal():
         raise DataError(f"{place(0)}: column '{name}' holds dates or times ({cells.dtype}); {how}")
     if cells.dtype == pl.Boolean:
@@ -56,7 +60,7 @@ def column_kind(cells: pl.Series, place: Place) -> Kind:
         raise DataError(
             f"{place(_first(cells, word))}: '{word}' in column '{name}', whose other cells are numbers "
             f"({strange.sum()} of {len(filled)} are not)\nCorrect it; or empty the cell if the value is missing; or "
-            f"data.missing_marks=['{word}']; or leave the column out: data.drop=[{name}]"
+            f"{override('data.missing_marks', [word])}; or leave the column out: {_without(name, drop)}"
         )
     return "text"
 
@@ -71,6 +75,7 @@ def fit(
     max_categories: int = 50,
     source: str = "the table",
     place: Place | None = None,
+    drop: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """Learn the preprocessing of the columns in `kinds` from the train rows.
 
@@ -84,7 +89,7 @@ def fit(
     for name, kind in kinds.items():
         cells = _cells(train, {"name": name, "kind": kind}, marks)
         if kind == "text":
-            column = _fit_text(cells, max_categories, source)
+            column = _fit_text(cells, max_categories, source, drop)
         else:
             values = _numbers(cells, kind)
             column = _fit_number(values, kind, scaling)
@@ -101,7 +106,12 @@ def fit(
 
 
 def encode(
-    frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None, strict: bool = False
+    frame: pl.DataFrame,
+    preprocessing: dict[str, Any],
+    *,
+    place: Place | None = None,
+    strict: bool = False,
+    source: Path | str = "the table",
 ) -> Tensor:
     """The rows of a table, text or typed, as float32 [rows, features], by a preprocessing from `fit`.
 
@@ -110,7 +120,7 @@ def encode(
     any missing value under missing="refuse", and where `strict` an unknown category or an infinite number.
     """
     place = place or (lambda row: f"row {row + 1}")
-    require_columns([c["name"] for c in preprocessing["columns"]], frame.columns, knob="needed", path="the table")
+    require_columns([c["name"] for c in preprocessing["columns"]], frame.columns, knob="needed", path=source)
     parts = []
     for column in preprocessing["columns"]:
         cells = _cells(frame, column, preprocessing["missing_marks"])
@@ -224,13 +234,13 @@ def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> dict[str, A
     return column | {"quantiles": np.quantile(filled, np.linspace(0, 1, knots)).tolist()}
 
 
-def _fit_text(cells: pl.Series, max_categories: int, source: str) -> dict[str, Any] | None:
+def _fit_text(cells: pl.Series, max_categories: int, source: str, drop: Sequence[str]) -> dict[str, Any] | None:
     categories = cells.drop_nulls().unique().sort().to_list()
     if len(categories) > max_categories:
         raise DataError(
             f"{source}: column '{cells.name}' holds {len(categories)} different texts ('{categories[0]}', "
             f"'{categories[1]}', ...), more than data.max_categories={max_categories}\n"
-            f"If it names the rows, leave it out: data.drop=[{cells.name}]"
+            f"If it names the rows, leave it out: {_without(cells.name, drop)}"
         )
     return {"categories": categories} if len(categories) > 1 else None
 
@@ -349,9 +359,13 @@ def _hidden(name: str, values: np.ndarray, column: dict[str, Any], scaling: Scal
         return [
             f"column '{name}': most of its values differ by less than a thousandth of its deviation {column['std']:g}, "
             "which hides them: try data.scaling=quantile; or, where the largest mean a missing value, "
-            f"data.missing_marks=['{values[np.argmax(np.abs(values))]:g}']"
+            f"{override('data.missing_marks', [f'{values[np.argmax(np.abs(values))]:g}'])}"
         ]
     return []
+
+
+def _without(name: str, drop: Sequence[str]) -> str:
+    return override("data.drop", [*drop, name])
 
 
 def _by_median(column: dict[str, Any]) -> str:

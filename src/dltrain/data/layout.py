@@ -40,7 +40,7 @@ def find_parts(root: Path, passed: Passed) -> dict[str, Path]:
     One that holds no folders is a class. Raises DataError where two folders can be the same part, or none is train.
     """
     if not root.is_dir():
-        raise DataError(f"data.root={root}: no such folder")
+        raise DataError(f"data.root={root}: {'is a file, not a folder' if root.is_file() else 'no such folder'}")
     names = _folders(root)
     named = {part: [name for name in names if _part(name) == part] for part in _PARTS}
     named["train"] = [name for name in named["train"] if _folders(root / name)]

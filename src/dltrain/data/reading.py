@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dltrain.errors import ConfigError, DataError
+from dltrain.errors import ConfigError, DataError, override
 from dltrain.paths import local
 
 if TYPE_CHECKING:
     import polars as pl
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_SIGNS = {"\t": "tab"}  # separators that have a name
 _PARQUET = {".parquet", ".pq"}
 _CHUNK = 20_000  # rows held as Python strings at a time
 
@@ -103,7 +104,7 @@ def separator_of(path: Path, separator: str | None) -> str:
             known = ", ".join([*SEPARATORS, *sorted(_PARQUET)])
             raise DataError(
                 f"{path}: the ending '{path.suffix}' is not one of {known}\n"
-                "If it is a text table, say how its cells are separated: data.separator=','"
+                f"If it is a text table, say how its cells are separated: {override('data.separator', ',')}"
             )
         return SEPARATORS[path.suffix.lower()]
     mark = "\t" if separator in ("tab", "\\t") else separator
@@ -142,11 +143,10 @@ def read_header(path: Path, text: str, mark: str, *, alone: Sequence[str] = ()) 
         raise DataError(f"{path}, line {reader.line_num}: {error}") from None
     if len(header) == 1 and header[0] not in alone:
         found = max(",;\t|", key=header[0].count)
-        hint = f"its cells look separated by {'tab' if found == chr(9) else repr(found)}: data.separator="
-        raise DataError(
-            f"{path}: only one column, '{_short(header[0])}', when split at {'tab' if mark == chr(9) else repr(mark)}"
-            + (f"\n{hint}{'tab' if found == chr(9) else repr(found)}" if found in header[0] else "")
-        )
+        hint = "its first line must name the columns"
+        if found in header[0]:
+            hint = f"its cells look separated by {_sign(found)}: {override('data.separator', _SIGNS.get(found, found))}"
+        raise DataError(f"{path}: only one column, '{_short(header[0])}', when split at {_sign(mark)}\n{hint}")
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise DataError(f"{path}: the header names {listed(twice)} more than once; every column needs its own name")
     if all(_is_number(name) for name in header) and header != [str(i) for i in range(len(header))]:
@@ -304,6 +304,10 @@ def listed(names: list[str], limit: int = 12) -> str:
     """Names for a message."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(_short(name) or "(no name)" for name in names[:limit]) + more
+
+
+def _sign(mark: str) -> str:
+    return _SIGNS.get(mark, repr(mark))
 
 
 def _short(text: str, limit: int = 120) -> str:

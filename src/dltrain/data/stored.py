@@ -195,7 +195,7 @@ def labelled(
     y = known_target(source, names, classes=known.classes)
     if known.target_std is not None:
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
-    x = encode(source.frame, known.preprocessing, place=source.place)
+    x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
     part = Tensors(x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.places())
     return part, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]

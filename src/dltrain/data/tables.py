@@ -69,6 +69,7 @@ def table(
         max_categories=max_categories,
         source=path,
         place=lambda row: source.place(int(rows[0][row])),
+        drop=drop or (),
     )
     x = encode(frame, preprocessing, place=source.place)
     unused = [f"the test rows are those of {test_path}; data.test={test} is not used"] if test_path else []
@@ -105,5 +106,5 @@ def _features(
     frame = source.frame.select(names)
     if marks:
         frame = frame.with_columns(pl.col(pl.String).replace(marks, [None] * len(marks)))
-    kinds = {name: column_kind(frame[name], source.place) for name in names}
+    kinds = {name: column_kind(frame[name], source.place, drop=drop) for name in names}
     return frame.cast({name: pl.Float64 for name, kind in kinds.items() if kind == "number"}), kinds

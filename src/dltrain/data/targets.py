@@ -159,8 +159,10 @@ def _classes(cells: pl.Series, values: np.ndarray | None, source: Table) -> Targ
     if len(labels) == 1:
         raise DataError(f"{source.path}: target '{name}' has one class only: '{cells[0]}' in each of the {len(y)} rows")
     if len(labels) > max(_FEW, len(y) // 2):
+        how = "data.task=regression learns amounts" if values is not None else "write amounts, and times, as numbers"
         raise DataError(
-            f"{source.path}: target '{name}' has {len(labels)} different values in {len(y)} rows: these are not classes"
+            f"{source.path}: target '{name}' has {len(labels)} different values in {len(y)} rows ('{labels[0]}', "
+            f"'{labels[1]}', ...): these are not classes; {how}"
         )
     if cells.dtype == pl.Boolean:
         classes = ("false", "true")
