@@ -1,6 +1,8 @@
 """A user's own Dataset: what is inferred from it, how it is split, and what is refused."""
 
 import io
+import os
+import pickle
 import random
 import tarfile
 from dataclasses import dataclass, field
@@ -9,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
-from torchvision.datasets import FGVCAircraft
+from torchvision.datasets import FGVCAircraft, ImageFolder
 
 from dltrain import build
 from dltrain.data import Tensors, images
@@ -366,3 +368,23 @@ def test_nothing_is_fetched_for_a_stored_configuration(tmp_path):
         with pytest.raises(DataError, match=r"nothing is downloaded for a stored configuration"):
             build.make_data(Part(source, {"root": str(tmp_path / "new")}), stored=True)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_picture_that_is_a_program_is_not_run(tmp_path, monkeypatch):
+    """Pillow gives PostScript to Ghostscript, also where the file is called a.png."""
+    program, ran = tmp_path / "gs", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    file = tmp_path / "pictures" / "a" / "0.png"
+    Image.new("RGB", (2, 2)).save(file, format="EPS")
+    found = ImageFolder(str(tmp_path / "pictures"))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    with pytest.raises(OSError, match="Ghostscript"):
+        dataset(found)
+    sent = pickle.dumps(Samples(found, np.arange(1), "x", (3, 2, 2), "class", 1))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    with pytest.raises(OSError, match="Ghostscript"):
+        pickle.loads(sent)[0]
+    assert not ran.exists()

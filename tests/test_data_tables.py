@@ -747,3 +747,22 @@ def test_yaml_lists_every_knob_with_the_functions_own_default(name):
     for knob, parameter in parameters.items():
         default = "???" if parameter.default is parameter.empty else parameter.default
         assert config[knob] == default or (config[knob], default) == ([], None)
+
+
+@pytest.mark.parametrize("name", ["x^2", "x\x01", "x\u069a", "x\u00da"])
+def test_a_name_that_begins_as_a_compressed_file_does_is_a_name(tmp_path, name):
+    file = tmp_path / "t.csv"
+    file.write_text(f"{name},y\nx^1,2\n3,4\n", encoding="utf-8")
+    frame = read_table(file).frame
+    assert frame.columns == [name, "y"]
+    assert frame.rows() == [("x^1", "2"), ("3", "4")]
+
+
+@pytest.mark.parametrize("head", [b"a,b\n1,2\n", "a,b\n1,2\n".encode("utf-16")])
+def test_a_hole_of_a_terabyte_does_not_come_into_memory(tmp_path, head):
+    file = tmp_path / "t.csv"
+    with file.open("wb") as opened:
+        opened.write(head)
+        opened.truncate(1 << 40)
+    with pytest.raises(DataError, match="holds NUL bytes"):
+        read_table(file)

@@ -119,7 +119,7 @@ ALLOWED = {
     },
     "checkpoint": {"errors", "storage"},
     "profiling": {"output", "storage"},
-    "tracking": {"output", "records", "storage"},
+    "tracking": {"foreign", "output", "records", "storage"},
     "records": set(),
     "diagnosis": set(),
     "foreign": set(),

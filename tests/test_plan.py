@@ -393,6 +393,8 @@ def test_a_value_that_is_copied_is_told_once():
         ("trainer.device=meta", "there is no device `meta`"),
         ("data.batch_size=0", "want a whole number above zero, or full; got 0"),
         ("data.batch_size=2.5", "want a whole number above zero, or full; got 2.5"),
+        ("data.workers=100000", "100,000: 1,024 are the most"),
+        ("trainer.threads=100000", "100,000: 1,024 are the most"),
         ("data.workers=-1", "want a whole number, 0 or more, or auto; got -1"),
         ("optimizer.betas=[0.9,2]", "optimizer.betas: Invalid beta parameter at index 1: 2"),
         ("optimizer.lr=-1", "optimizer.lr: Invalid learning rate: -1"),

@@ -35,6 +35,24 @@ def test_the_users_own_style_stays():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_folder_that_one_works_in_has_no_say(tmp_path):
+    """Its matplotlibrc could have every word of a picture set by TeX, which is a program with files to read."""
+    code = "import sys; from dltrain import plots; plots.save(plots.figure()[0], plots.Path(sys.argv[1]))"
+    pictures = []
+    for name, content in (("a", None), ("b", "text.usetex: True\nfont.size: 30\naxes.facecolor: red\n")):
+        (tmp_path / name).mkdir()
+        if content:
+            (tmp_path / name / "matplotlibrc").write_text(content)
+        out = tmp_path / name / "x.png"
+        subprocess.run([sys.executable, "-c", code, str(out)], check=True, cwd=tmp_path / name)
+        pictures.append(out.read_bytes())
+    assert pictures[0] == pictures[1]
+    with mpl.rc_context({"text.usetex": True}):
+        fig, ax = plots.figure()
+        ax.set_title("_")
+        plots.png(fig)
+
+
 def test_colours_of_many_classes_differ():
     for n in (2, 10, 30):
         assert len({str(c) for c in plots.colours(n)}) == n

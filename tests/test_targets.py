@@ -265,7 +265,16 @@ def test_allowed_packages_come_from_the_nearest_pyproject(tmp_path):
     assert user_allowed(tmp_path / "a" / "b") == []
 
 
-@pytest.mark.parametrize("text", ['[tool.dltrain]\nallow = "my_pkg"\n', "[tool.dltrain\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[tool.dltrain]\nallow = "my_pkg"\n',
+        "[tool.dltrain\n",
+        "tool = 1\n",
+        "[tool]\ndltrain = [1]\n",
+        f"a = {'[' * 100_000}\n",
+    ],
+)
 def test_a_wrong_pyproject_is_told(tmp_path, text):
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"pyproject.toml.*(list of package names|can't be read)"):

@@ -1,11 +1,13 @@
 """metrics.jsonl is the truth, TensorBoard a view of it; neither stops a run."""
 
 import json
+import struct
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter, masked_crc32c
 
 from dltrain.records import Record
 from dltrain.tracking import Tracker
@@ -130,3 +132,20 @@ def test_a_log_that_cannot_be_written_warns_once_and_goes_on(tmp_path, capsys):
     writer.write(record(200))
     writer.close()
     assert capsys.readouterr().err.count("training goes on, the log follows later") == 1
+
+
+def test_going_on_beside_what_is_no_event_and_no_log(tmp_path):
+    """Each event has the right checksum."""
+    tracker(tmp_path).write(record(100))
+    (file,) = tmp_path.glob("events.*")
+    good = file.read_bytes()
+    with (tmp_path / "events.out.tfevents.1.garbage").open("wb") as odd:
+        RecordWriter(odd).write(b"\xff\xff\xff garbage")
+    length = struct.pack("<Q", 1 << 62)
+    file.write_bytes(good + length + struct.pack("<I", masked_crc32c(length)) + b"x")
+    with (tmp_path / "metrics.jsonl").open("ab") as log:
+        log.truncate(1 << 40)  # a hole takes no room on the disk
+    tracker(tmp_path, start=100)
+    assert [line["step"] for line in lines(tmp_path)] == [100]
+    assert file.read_bytes() == good
+    assert not (tmp_path / "events.out.tfevents.1.garbage").exists()

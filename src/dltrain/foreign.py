@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
-_LONGEST = 1 << 20  # bytes of a line
+_LONGEST = 1 << 24  # bytes of a line: a look into a net of many layers takes megabytes
 _DEEPEST = 20  # nested nodes of a configuration
 _MOST_NODES = 50_000  # keys and values of a configuration: OmegaConf takes a tenth of a millisecond for each
 MOST_KEYS = 10_000  # of one node: for each unknown one a similar name is looked up
@@ -36,7 +36,7 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a plain file of any length, one at a time; none after one above 1 MiB, which no log has."""
+    """The whole lines of a plain file of any length, one at a time; none after one above 16 MiB, which no log has."""
     with _plain_file(path) as file:
         while (line := file.readline(_LONGEST)).endswith(b"\n"):
             yield line

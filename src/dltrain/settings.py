@@ -50,6 +50,8 @@ class Settings:
         for name in ("save_every", "overfit_batches"):
             if _is_number(value := getattr(self, name)) and value < 0:
                 found[name] = f"{value} must not be below zero"
+        if _is_number(self.threads) and self.threads > _MOST_THREADS:
+            found["threads"] = f"{self.threads:,}: {_MOST_THREADS:,} are the most"
         if _is_number(self.profile) and self.profile > _MOST_PROFILED:
             found["profile"] = f"{self.profile:,}: {_MOST_PROFILED} steps are the most; more fill the memory"
         if isinstance(self.device, str) and not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", self.device):
@@ -63,6 +65,8 @@ class Settings:
 
 
 _MOST_PROFILED = 1000
+_MOST_THREADS = 1024  # more than a machine gives ends the process, with no word to be caught
+_MOST_WORKERS = 1024
 
 
 def _is_number(value: Any) -> bool:
@@ -113,6 +117,8 @@ def loader_knobs(data: dict[str, Any]) -> tuple[int | None, int | None, dict[str
         wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}{whole}"
     if workers != "auto" and (not _is_number(workers) or isinstance(workers, float) or workers < 0):
         wrong["workers"] = f"want a whole number, 0 or more, or auto; got {workers!r}"
+    elif workers != "auto" and workers > _MOST_WORKERS:
+        wrong["workers"] = f"{workers:,}: {_MOST_WORKERS:,} are the most"
     workers = None if workers == "auto" else workers
     return (size if "batch_size" not in wrong and size != "full" else None), workers, wrong
 

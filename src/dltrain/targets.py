@@ -385,9 +385,12 @@ def user_allowed(start: Path) -> list[str]:
     if file is None:
         return []
     try:
-        allow = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("dltrain", {}).get("allow", [])
-    except (OSError, ValueError) as error:
+        found: Any = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} can't be read: {error}") from error
+    for key, missing in (("tool", {}), ("dltrain", {}), ("allow", [])):
+        found = found.get(key, missing) if isinstance(found, dict) else None
+    allow = found
     if not (isinstance(allow, list) and all(isinstance(name, str) for name in allow)):
         raise ConfigError(f'{file}: [tool.dltrain] allow is a list of package names, such as ["my_pkg"]')
     return allow

@@ -11,12 +11,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from dltrain import storage
+from dltrain import foreign, storage
 from dltrain.output import say
 from dltrain.records import Record, mean
 
@@ -111,12 +112,12 @@ def _rewind(path: Path, start: int) -> int:
     """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again. Returns the last's step."""
     if not path.is_file():
         return 0
-    text, kept, last = path.read_bytes(), [], 0
-    for line in text.splitlines(keepends=True):
+    kept, last = [], 0
+    for line in foreign.lines(path):
         if (step := _step(line)) is not None and step <= start:
             kept.append(line)
             last = step
-    if (content := b"".join(kept)) != text:
+    if len(content := b"".join(kept)) != path.stat().st_size:
         storage.replace(path, content)
     return last
 
@@ -207,12 +208,15 @@ def _rewind_events(folder: Path, start: int, last: int) -> None:
     if not old:
         return
     with warnings.catch_warnings(action="ignore"):
+        from google.protobuf.message import DecodeError
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
         from tensorboard.compat.proto.event_pb2 import Event
     for file in old:
-        records = list(RawEventFileLoader(str(file)).Load())  # up to a damaged tail
-        until = start if file.name.endswith(_PICTURES) else last
-        kept = [(record, event) for record in records if _belongs(event := Event.FromString(record), until)]
+        until, kept = start if file.name.endswith(_PICTURES) else last, []
+        with suppress(DecodeError, MemoryError, OverflowError):  # up to what is damaged: no event, or of no length
+            for record in RawEventFileLoader(str(file)).Load():
+                if _belongs(event := Event.FromString(record), until):
+                    kept.append((record, event))
         if not any(event.HasField("summary") for _, event in kept):
             storage.disk.unlink(file)
         elif (content := _framed([record for record, _ in kept])) != file.read_bytes():

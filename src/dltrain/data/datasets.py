@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from dltrain.data import Data, fallback, single, split
 from dltrain.data.assembly import assemble
+from dltrain.data.decoding import start_no_programs
 from dltrain.data.loaders import Seeded, generators_kept
 from dltrain.errors import ConfigError, DataError
 
@@ -55,6 +56,7 @@ def dataset(
     numbers of torch, NumPy or Python that depend on seed, epoch and sample. It gets uint8 where the dataset gives it,
     else float32, and returns the same shape and type.
     """
+    start_no_programs()
     extra = {part: each for part, each in (("val", val_dataset), ("test", test_dataset)) if each is not None}
     for name, each in {"dataset": dataset, **{f"{part}_dataset": each for part, each in extra.items()}}.items():
         _require_map_style(each, f"data.{name}")
@@ -148,6 +150,10 @@ class Samples(Dataset):
     width: int | None
     exact: bool = False  # regression targets as float64
     as_bytes: bool = False  # x of the source is uint8
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        start_no_programs()  # in a worker process, where it was sent
+        self.__dict__.update(state)
 
     def __len__(self) -> int:
         return len(self.rows)

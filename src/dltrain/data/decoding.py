@@ -23,6 +23,15 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's name
 UNTOLD = {"integer": (0, 65535), "float": (0, 255)}  # how deep pictures were scaled before a run said so
 
 
+def start_no_programs() -> None:
+    """From here on Pillow runs no Ghostscript in this process: it knows PostScript by the content of a file, whatever
+    its name is, and torchvision's data sets open what it knows.
+    """
+    from PIL import EpsImagePlugin
+
+    EpsImagePlugin.gs_binary = False
+
+
 class UnscaledError(DataError):
     """A deep picture of a kind whose scale is not known; its kind and the least and largest of its values."""
 

@@ -23,6 +23,8 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _SIGNS = {"\t": "tab"}  # separators that have a name
 _PARQUET = {".parquet", ".pq"}
 _CHUNK = 20_000  # rows held as Python strings at a time
+_READ = 1 << 24  # bytes
+_WIDE = (b"\xff\xfe", b"\xfe\xff")  # how UTF-16 begins
 
 Place = Callable[[int], str]  # a row number of the frame -> where its user finds it
 
@@ -113,14 +115,21 @@ def separator_of(path: Path, separator: str | None) -> str:
     return mark
 
 
+def _without_nul(path: Path) -> bytes:
+    """The content of a text file. A hole in it, which takes no room on the disk, does not come into memory."""
+    parts: list[bytes] = []
+    with path.open("rb") as file:
+        while part := file.read(_READ):
+            wide = (parts[0] if parts else part).startswith(_WIDE)
+            if not any(part) if wide else b"\0" in part:
+                raise DataError(f"{path}: holds NUL bytes, so it is not a text file (save a spreadsheet as CSV, UTF-8)")
+            parts.append(part)
+    return b"".join(parts)
+
+
 def _decode(path: Path) -> tuple[str, list[str]]:
-    raw, notes = path.read_bytes(), []
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif b"\0" in raw:
-        raise DataError(f"{path}: holds NUL bytes, so it is not a text file (save a spreadsheet as CSV, UTF-8)")
-    else:
-        encoding = "utf-8-sig"
+    raw, notes = _without_nul(path), []
+    encoding = "utf-16" if raw.startswith(_WIDE) else "utf-8-sig"
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
@@ -172,7 +181,8 @@ def _read_plain(text: str, mark: str, header: list[str], line: int) -> tuple[pl.
     """
     import polars as pl
 
-    raw = text.removesuffix("\n").encode()
+    # polars would unpack what begins as a compressed file does, such as a header x^2
+    raw = b" " + text.removesuffix("\n").encode()
     characters = np.frombuffer(raw, dtype=np.uint8)
     ends = np.append(np.flatnonzero(characters == ord("\n")), len(raw))
     cells = np.diff(np.searchsorted(np.flatnonzero(characters == ord(mark)), ends), prepend=0) + 1

@@ -7,13 +7,16 @@ uses no pyplot: no window, no global state, and `@styled` around each function i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+with chdir(Path(__file__).parent):  # it takes a matplotlibrc of the folder that one works in, which may start TeX
+    import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.style import context
 
 from dltrain import storage
 
@@ -64,7 +67,7 @@ _STYLE: dict[str, Any] = {
     "image.cmap": "viridis",
 }
 
-styled = mpl.rc_context(_STYLE)  # the decorator of every function that draws
+styled = context(_STYLE, after_reset=True)  # the decorator of every function that draws; nobody's settings change it
 
 
 @styled
