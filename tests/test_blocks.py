@@ -45,10 +45,22 @@ def attention():
     return nn.Sequential(nn.TransformerEncoderLayer(12, 2, 16, batch_first=True), nn.Flatten(), nn.Linear(60, 3))
 
 
+class ByName(nn.Linear):
+    """A net that gives its layer the rows by name."""
+
+    def __init__(self, wide, high):
+        super().__init__(wide, high)
+        self.layer = nn.Linear(high, high)
+
+    def forward(self, input):
+        return self.layer(input=super().forward(input))
+
+
 NETS = {
     **{a.__name__: ((widths[0],), lambda a=a, widths=widths: dense(widths, a)) for a, widths in DENSE.items()},
     "norms": ((20,), lambda: MLP(20, 5, widths=[33, 17], activation="tanh", norm="batch")),
     "layer norms": ((21,), lambda: MLP(21, 3, widths=[35], activation="gelu", norm="layer")),
+    "by name": ((6,), lambda: ByName(6, 3)),
     "convolutions": ((3, 15, 15), convolutions),
     "attention": ((5, 12), attention),
 }

@@ -45,7 +45,7 @@ def aligned(model: nn.Module) -> Iterator[None]:
     where the outputs are few. A copy of the activations, where their width is none of whole lines.
     """
     layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.in_features % _LINE]
-    hooks = [layer.register_forward_pre_hook(_align) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(_align, with_kwargs=True) for layer in layers]
     try:
         yield
     finally:
@@ -53,7 +53,12 @@ def aligned(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _align(_layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    x, *rest = inputs
+def _align(_layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if inputs:
+        return (_from_a_line(inputs[0]), *inputs[1:]), named
+    return inputs, {name: _from_a_line(x) if name == "input" else x for name, x in named.items()}
+
+
+def _from_a_line(x: Tensor) -> Tensor:
     width = x.shape[-1]
-    return F.pad(x, (0, -width % _LINE))[..., :width], *rest
+    return F.pad(x, (0, -width % _LINE))[..., :width]
