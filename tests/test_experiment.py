@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -260,6 +262,14 @@ def test_labels_are_held_against_what_most_rows_have():
     plan = make_plan(config.compose(["data=multilabel"]))
     for val, test, chance in ((0.5, 0.5, True), (0.5, 0.9, False), (0.9, 0.5, False)):
         assert report.nothing_learned(plan, {"val": {"accuracy": val}, "test": {"accuracy": test}}) == chance
+
+
+def test_of_datasets_whose_y_is_their_own_nothing_is_said():
+    made = make_plan(config.compose(["data=iris"]))
+    for y in (["a", "b"], torch.tensor([-1, 1])):
+        part = SimpleNamespace(y=y)
+        own = replace(made, data=replace(made.data, val=part, test=part))
+        assert not report.nothing_learned(own, {"val": {"accuracy": 0.3}, "test": {"accuracy": 0.3}})
 
 
 @pytest.mark.parametrize("words", [["data=iris", "optimizer.lr=0.05"], ["data=diabetes"], ["data=multilabel"]])

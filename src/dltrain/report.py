@@ -144,12 +144,13 @@ def _chance(plan: Plan, folder: Path, summary: dict[str, Any]) -> list[str]:
 def nothing_learned(plan: Plan, summary: dict[str, Any]) -> bool:
     """Whether the best weights are nowhere better than one answer to every row, where the targets are in memory."""
     from dltrain.assessment import no_better, trivial
+    from dltrain.data import Tensors
+    from dltrain.data.folders import ImageFiles
 
     for split, part in (("val", plan.data.val), ("test", plan.data.test)):
-        y = getattr(part, "y", None)
-        if y is None:
+        if not isinstance(part, (Tensors, ImageFiles)):  # the `y` of another Dataset may be anything
             return False
-        if not no_better(summary[split], trivial(y, task=plan.data.task)):
+        if not no_better(summary[split], trivial(part.y, task=plan.data.task)):
             return False
     return True
 
