@@ -77,10 +77,15 @@ def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
+def weights(run: Run) -> str:
+    """Which weights the pictures of the net show."""
+    return "last weights" if run.numbers.get("best/step") in (None, run.steps) else "best weights"
+
+
 def moments(run: Run) -> tuple[str, str]:
-    """Which weights the pictures of the net show, as a sentence, and what the end of its way is called."""
+    """The same as a sentence, and what the end of the net's way is called."""
     kept, last = run.numbers.get("best/step"), run.steps
-    if kept is None or kept == last:
+    if weights(run) == "last weights":
         return "These are the last weights.", "the last weights"
     best = f"These are the best weights by {run.monitor}, those of step {kept:,.0f}."
     return best, f"the last weights, those of step {last:,} (the best ones are of step {kept:,.0f})"

@@ -347,7 +347,7 @@ def _landscape(
         gallery.notes.append("the loss around the end is not shown: this net is too slow for hundreds of trials")
         return
     places = np.linspace(-1, 1, fine)
-    which = "last weights" if run.numbers.get("best/step") in (None, run.steps) else "best weights"
+    which = captions.weights(run)
     caption = (
         f"The loss of {len(x):,} train sample{'s' * (len(x) > 1)} when the weights are moved away from the {which} "
         "(star) along two random directions, each as long as the net's own weights (Li et al. 2018). A wide, flat "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from dltrain import build, commands, config
+from dltrain import build, commands, config, evaluation
 from dltrain.diagnosis import Seen, observe
 from dltrain.equations import Criterion, criterion, first_step, number, square
 from dltrain.models import Sign
@@ -87,7 +87,7 @@ def _loss(plan: Plan, found: Criterion, loss: Tensor, last: str) -> Iterator[Lin
     for made in found.before:
         if made.name == "y" and data.target_std is not None:
             mean, std = data.target_mean, data.target_std
-            target = (made.value.double().cpu() * std.double() + mean.double()).float()
+            target = evaluation.original(made.value.cpu(), mean, std).float()
             yield Line("forward", "target", "", target, "in its own units")
             yield Line("forward", "t_mean", "", mean, "of the train targets")
             yield Line("forward", "t_std", "", std)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
+from dltrain.data.reading import listed
 from dltrain.data.shuffling import shuffled, stratified
 from dltrain.errors import DataError
 
@@ -150,9 +151,7 @@ def single(labels: np.ndarray, names: Sequence[str]) -> list[str]:
     """A note on the classes of one row among those that were shared out, labels int64 [n]."""
     counts = np.bincount(labels, minlength=len(names))
     found = [name for name, count in zip(names, counts, strict=True) if count == 1]
-    more = f" and {len(found) - 10} more" if len(found) > 10 else ""
-    said = f"with one row, which is left to train on, so not judged: class {', '.join(found[:10])}{more}"
-    return [said] if found else []
+    return [f"with one row, which is left to train on, so not judged: class {listed(found, 10)}"] if found else []
 
 
 def _cut(rows, size, seed, classes, name):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Data, Tensors, fallback, single, take
+from dltrain.data.reading import listed
 from dltrain.data.scales import moments
 from dltrain.errors import DataError
 
@@ -69,8 +70,7 @@ def _rare(y: np.ndarray, train: np.ndarray, classes: tuple[str, ...]) -> list[st
         return []
     seen = set(np.unique(y[train]).tolist())
     names = [name for i, name in enumerate(classes) if i not in seen]
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    absent = [f"without a train row, so not to be learned: class {', '.join(names[:10])}{more}"] if names else []
+    absent = [f"without a train row, so not to be learned: class {listed(names, 10)}"] if names else []
     alone = np.bincount(y, minlength=len(classes)) == 1
     return [*absent, *single(y[train][alone[y[train]]], classes)] if len(train) < len(y) else absent
 
