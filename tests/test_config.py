@@ -1,5 +1,6 @@
 """From a command line to one configuration: what is listed, what is refused, and where a value was written."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,21 @@ def test_a_file_with_a_month_that_is_none_still_has_its_place(tmp_path):
     made = compose(["model=mine"], tmp_path)
     assert made.cfg.model.since == "2026-13-01"
     assert "mine.yaml" in made.origin("model.widths")
+
+
+def test_only_files_are_choices(tmp_path):
+    """A pipe would keep whoever lists them waiting for ever, and a device fill the memory."""
+    (tmp_path / "experiment").mkdir()
+    os.mkfifo(tmp_path / "experiment" / "pipe.yaml")
+    (tmp_path / "experiment" / "zero.yaml").symlink_to("/dev/zero")
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\n# Mine.\nseed: 1\n")
+    found = catalogue.groups(tmp_path)["experiment"]
+    assert ("mine" in found, "pipe" in found, "zero" in found) == (True, False, False)
+    assert "mine" in [choice.name for choice in catalogue.choices("experiment", tmp_path)]
+
+
+def test_a_number_that_no_float_holds_is_a_mistake_of_its_file(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\nseed: {'1:' * 300}1.5\n")
+    with pytest.raises(ConfigError, match="int too large"):
+        compose(["experiment=mine"], tmp_path)

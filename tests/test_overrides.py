@@ -127,3 +127,10 @@ def test_what_is_drawn_is_drawn_once():
     assert settled[2] in ("model.widths=[1,2]", "model.widths=[2,1]")
     assert settled[3] == typed[3]
     assert overrides.frozen(settled) == settled
+
+
+def test_a_long_text_is_quoted_in_time_and_many_are_refused():
+    assert overrides.quoted(text := "name=" + "=" * 1_000_000) == text
+    assert overrides.quoted(f"a=[é,b~,~c,{'=' * 10_000}]") == f"a=['é',b~,'~c',{'=' * 10_000}]"
+    good, mistakes = overrides.check_overrides([f"+a{i}=1" for i in range(20_000)])
+    assert (good, "20,000 overrides: 1,000 are the most" in mistakes[0]) == ([], True)

@@ -49,7 +49,7 @@ def groups(config_dir: str | Path | None = None) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for folder in folders(config_dir):
         for group in sorted(p for p in folder.iterdir() if p.is_dir() and _may_be_group(p)):
-            found.setdefault(group.name, set()).update(f.stem for f in group.glob("*.yaml"))
+            found.setdefault(group.name, set()).update(f.stem for f in group.glob("*.yaml") if f.is_file())
     return {group: sorted(names) for group, names in found.items() if names}
 
 
@@ -60,7 +60,7 @@ def _may_be_group(folder: Path) -> bool:
 
 def choices(group: str, config_dir: str | Path | None = None) -> Iterator[Choice]:
     """The files of one group, read as text."""
-    files = {f.stem: f for folder in folders(config_dir) for f in (folder / group).glob("*.yaml")}
+    files = {f.stem: f for folder in folders(config_dir) for f in (folder / group).glob("*.yaml") if f.is_file()}
     for name, path in sorted(files.items()):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         comment = next((line for line in lines if line.startswith("#") and "@package" not in line), "#")

@@ -223,7 +223,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    return HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError, OSError
+    return HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError, RecursionError, OSError
 
 
 def _in_words(error: Exception, config_dir: str | Path | None) -> str:

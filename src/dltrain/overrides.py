@@ -16,7 +16,8 @@ from dltrain.errors import ConfigError
 from dltrain.targets import did_you_mean
 
 _MOST_JOBS = 100_000
-_UNREAD = re.compile(r"(?<=[=,\[(])(?=~|[^,'\"\[\](){}]*[^\x00-\x7f])[^,'\"\[\](){}]+")
+_MOST = 1_000  # overrides
+_UNREAD = re.compile(r"(?<=[=,\[(])(?=~|[^,'\"\[\](){}\x80-\U0010ffff]*+[^\x00-\x7f])[^,'\"\[\](){}]+")
 _FUNCTIONS = "its functions are choice(a,b), range(1,9), glob(*), sort(), shuffle(), int(), float(), bool() and str()"
 
 
@@ -26,6 +27,10 @@ def check_overrides(
     """The overrides that Hydra can read and whose groups and choices exist, and what is wrong with the others."""
     from hydra.errors import HydraException
 
+    if len(overrides) > _MOST:
+        return [], [
+            f"{len(overrides):,} overrides: {_MOST:,} are the most; a file in --config-dir DIR holds any number"
+        ]
     known, parse = groups(config_dir), _parser(config_dir)
     good, mistakes = [], []
     for text in map(quoted, overrides):
@@ -234,6 +239,8 @@ def _parser(config_dir: str | Path | None) -> Callable[[str], Any]:
 
 def quoted(text: str) -> str:
     """The same override with quotes around what Hydra reads only so: values with `~` first, or letters beyond ASCII."""
+    if text.isascii() and "~" not in text:
+        return text
     return _UNREAD.sub(lambda found: f"'{found[0]}'", text)
 
 
