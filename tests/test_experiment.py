@@ -286,3 +286,24 @@ def test_a_job_of_a_sweep_at_chance_level_says_so_too(dltrain):
     first, second = (line for line in out.splitlines() if line.startswith("["))
     assert first.endswith(", no better than one answer to every row")
     assert "no better" not in second
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["optimizer=amsgrad"], ["optimizer  Adam, lr 0.001, amsgrad True"]),
+        (["optimizer=adam", "optimizer.betas=[0.5,0.9]"], ["optimizer  Adam, lr 0.001, betas [0.5, 0.9]"]),
+        (["optimizer=adam", "optimizer.betas=[0.9,0.999]"], ["optimizer  Adam, lr 0.001"]),
+        (
+            ["optimizer=nesterov", "scheduler.cycle_momentum=false"],
+            [
+                "optimizer  SGD, lr 0.05, momentum 0.9, nesterov True",
+                "scheduler  onecycle, max_lr 0.05, cycle_momentum False",
+            ],
+        ),
+        (["scheduler=warmup_cosine", "scheduler.min_lr=1e-5"], ["scheduler  warmup_cosine, warmup 0.05, min_lr 1e-05"]),
+    ],
+)
+def test_the_plan_tells_optimizers_and_schedules_apart_by_all_that_makes_them(words, lines):
+    told = report.describe(make_plan(config.compose(["data=iris", *words]))).splitlines()
+    assert set(lines) <= set(told)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,16 @@ def _name(part: Any) -> str:
 
 
 def _knobs(part: Any, names: Sequence[str]) -> str:
-    return ", ".join([part.function.__name__, *_set(part, names)])
+    """These knobs, and each other one that is not at the constructor's own default."""
+    return ", ".join([part.function.__name__, *_set(part, names), *_moved(part, names)])
+
+
+def _moved(part: Any, told: Sequence[str]) -> Iterator[str]:
+    defaults = {name: p.default for name, p in inspect.signature(part.function).parameters.items()}
+    for name, value in part.arguments.items():
+        plain = [list(v) if isinstance(v, (list, tuple)) else v for v in (value, defaults.get(name, value))]
+        if name not in told and plain[0] != plain[1]:
+            yield f"{name} {value}"
 
 
 def _set(part: Any, names: Sequence[str] | None = None) -> list[str]:
