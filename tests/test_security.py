@@ -26,7 +26,8 @@ import yaml
 from test_targets import OUTSIDE
 
 from dltrain import checkpoint, cli, config, experiment, runs
-from dltrain.errors import ConfigError
+from dltrain.data.stored import facts
+from dltrain.errors import ConfigError, DataError
 from dltrain.plan import make_plan
 from dltrain.predicting import as_csv
 from dltrain.targets import resolve
@@ -602,6 +603,18 @@ def test_no_word_of_a_stranger_reaches_a_terminal_or_a_spreadsheet_as_it_stands(
         assert len(cells) > 3
         assert not [c for c in cells if c[:1] in ("=", "+", "@", "\t") or (c[:1] == "-" and not c[1:2].isdigit())]
         assert name.startswith("predict") or any(c.startswith("'=") for c in cells)
+
+
+@pytest.mark.parametrize("where", ["classes", "a column"])
+def test_half_a_sign_is_no_word_of_a_run(where):
+    """JSON can hold one half of a pair that stands for one sign; no file and no picture can."""
+    column = {"name": "a\ud800" if where == "a column" else "a", "kind": "text", "categories": ["u", "v"]}
+    preprocessing = {"kind": "table", "missing": "refuse", "missing_marks": [], "columns": [column]}
+    scale = {"targets": [], "target_mean": None, "target_std": None}
+    names = ["b", "\ud800" if where == "classes" else "c"]
+    known = {"task": "binary", "in_shape": [2], "classes": names, **scale, "preprocessing": preprocessing}
+    with pytest.raises(DataError, match=f"data.json is not what a run writes: {where} can't be used"):
+        facts(known, "data.json")
 
 
 def test_a_class_that_is_a_formula_is_a_text_in_the_file_of_predictions():

@@ -6,6 +6,7 @@ checked before anything of it is used.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, get_args
@@ -65,7 +66,7 @@ def facts(content: Any, where: str) -> Facts:
         _want(_all(shape, lambda n: type(n) is int and 0 < n < 1 << 31) and 0 < len(shape) < 8, "in_shape")
         names = {key: content[key] for key in ("classes", "targets")}
         for key, value in names.items():
-            _want(_all(value, lambda n: isinstance(n, str)), key)
+            _want(_all(value, _word), key)
         _want(bool(names["targets"] if task == "regression" else names["classes"]), "classes and targets")
         scale = [content["target_mean"], content["target_std"]]
         for key, value in zip(("target_mean", "target_std"), scale, strict=True):
@@ -88,6 +89,11 @@ def _want(good: bool, what: str) -> None:
 
 def _number(value: Any) -> bool:
     return type(value) in (int, float) and isfinite(value)
+
+
+def _word(value: Any) -> bool:
+    """Whether it is a text that can be written: JSON can hold half a sign."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
 def _all(values: Any, good: Any) -> bool:
@@ -117,10 +123,10 @@ def _check(preprocessing: dict[str, Any], shape: tuple[int, ...]) -> None:
 def _check_column(column: dict[str, Any], median: bool) -> int:
     """How many inputs a column becomes."""
     name, kind = column["name"], column["kind"]
-    _want(isinstance(name, str) and kind in get_args(Kind), "a column")
+    _want(_word(name) and kind in get_args(Kind), "a column")
     if kind == "text":
         categories = column["categories"]
-        _want(_all(categories, lambda c: isinstance(c, str)) and len(set(categories)) == len(categories), name)
+        _want(_all(categories, _word) and len(set(categories)) == len(categories), name)
         return len(categories)
     _want(all(_number(column[key]) for key in ("median", "mean", "std", "low", "high") if key in column), name)
     _want(("low" in column) == ("high" in column) and column.get("low", 0) <= column.get("high", 0), name)
