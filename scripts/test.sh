@@ -6,4 +6,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # threads of two processes on two cores would wait for each other
 exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@" # half the time; most tests wait for processes
