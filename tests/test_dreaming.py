@@ -107,6 +107,23 @@ def test_the_command_draws_into_plots_and_changes_nothing_else(trained, capsys):
     assert picture.read_bytes() == content  # the same seed gives the same dream
 
 
+def test_a_dream_of_data_that_moved_says_where_to_look_and_looks_there(trained, capsys, tmp_path, monkeypatch):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    (old / "t.csv").write_text("a,y\n" + "".join(f"{i},{'big' if i > 30 else 'small'}\n" for i in range(60)))
+    monkeypatch.chdir(old)
+    folder = trained("data=table", "data.path=t.csv", "data.target=y", "trainer.epochs=1")
+    (old / "t.csv").rename(new / "t.csv")
+    monkeypatch.chdir(new.parent)
+    assert dltrain("dream", folder, "--class", "big") == 2
+    assert "say where it is: data.path=..." in capsys.readouterr().err
+    assert dltrain("dream", folder, "data.path=new/t.csv", "--class", "big") == 0
+    assert dltrain("export", folder, "--format", "safetensors") == 2
+    assert "say where it is: data.path=..." in capsys.readouterr().err
+    assert dltrain("export", folder, "data.path=new/t.csv", "--format", "safetensors") == 0
+
+
 def test_numbers_and_labels_have_dreams_without_fooling(trained, capsys):
     assert dltrain("dream", trained("data=diabetes", "trainer.epochs=5")) == 0
     assert dltrain("dream", trained("data=multilabel", "trainer.epochs=5"), "--class", "far") == 0

@@ -170,15 +170,19 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain dream RUN --class NAME`: draws into the run's plots/, and says what is seen."""
     parser = commands.parser("dream", "What a net looks for: an input made to please it, and a real one that fools it.")
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="where its data are now: data.root, data.path"
+    )
     parser.add_argument("--class", dest="wanted", metavar="NAME", help="class, label or target, by name or number")
     parser.add_argument("--seed", type=int, default=0, help="of the noise that it starts from (%(default)s)")
     commands.output_option(parser, "the picture (RUN/plots/dream-NUMBER.png)")
     given = parser.parse_intermixed_args(words)
     folder = runs.find(given.run)
-    trained = inference.open_run(folder, allow=commands.allowed(options.allow), data=True)
+    allow, moved = commands.allowed(options.allow), given.overrides
+    trained = inference.open_run(folder, overrides=moved, allow=allow, data=True)
     wanted = _wanted(trained.facts, given.wanted)
     picture = commands.output(given, folder / "plots" / f"dream-{wanted}.png")
-    rows = judging.choose_rows(trained, split="test", allow_changed_data=options.allow_changed_data)
+    rows = judging.choose_rows(trained, split="test", overrides=moved, allow_changed_data=options.allow_changed_data)
     seen = of(trained, wanted, rows.part, seed=given.seed)
     from dltrain.plots import dreams, save
 

@@ -201,6 +201,9 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain export RUN --format FORMAT`: writes RUN/model.FORMAT once it has answered as the run does."""
     parser = commands.parser("export", "The model of a run with its preprocessing, in a file of its own.")
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="where its data are now: data.root, data.path"
+    )
     parser.add_argument("--format", required=True, choices=FORMATS, help="weights, a torch.export program, or ONNX")
     commands.output_option(parser, "instead of RUN/model.FORMAT")
     parser.add_argument(
@@ -210,7 +213,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     folder, data = runs.find(given.run), given.samples is None
     path = commands.output(given, folder / f"model.{given.format}")
     allow = commands.allowed(options.allow)
-    trained = inference.open_run(folder, overrides=["trainer.device=cpu"], allow=allow, data=data)
+    trained = inference.open_run(folder, overrides=[*given.overrides, "trainer.device=cpu"], allow=allow, data=data)
     content, checked = export(trained, given.format, source=given.samples)
     try:
         storage.replace(path, content)
