@@ -81,7 +81,7 @@ def _be_a_child(work: Callable[[Stop], int], place: str) -> None:
         for owner, method, number in (
             (experiment.Session, "save", SAVING),
             (experiment.Session, "judge", VALIDATING),
-            (Trainer, "step", STEPPING),
+            (Trainer, "_step", STEPPING),
         ):
             _show(owner, method, number, shown)
         with stop_on_signal() as stop:

@@ -295,14 +295,14 @@ def test_not_a_number_is_met_before_the_update(tmp_path):
         plan = make_plan(config.compose(words))
         folder = runs.create(plan.runs_dir, plan.name)
         with pytest.MonkeyPatch.context() as patch:
-            inner = Trainer.step
+            inner = Trainer._step
 
-            def bad(self, batches, epoch=0, *, step=step, kind=kind, inner=inner):
+            def bad(self, batches, epoch, *, step=step, kind=kind, inner=inner):
                 if self.steps == step:
                     _poison(self, batches, kind)
                 return inner(self, batches, epoch)
 
-            patch.setattr(Trainer, "step", bad)
+            patch.setattr(Trainer, "_step", bad)
             with pytest.raises(experiment.DivergedError, match=f"step {step + 1}: .*first in .*lr .*gradient norm"):
                 experiment.train(plan, folder)
         path, weights, state = checkpoint.latest(folder / "checkpoints")

@@ -185,8 +185,9 @@ def torchvision(
         if chosen is None:
             network = zoo.get_model(name, num_classes=out_features, **_options(name, height, width))
         else:
-            network = _pretrained(zoo, name, chosen)
-        if chosen is not None:
+            network = _as_pretrained(zoo, name, chosen)
+            if device.type != "meta":  # where shapes alone are asked for
+                pretrained.fill(network, chosen.url, chosen.name)
             _replace_head(network, out_features)
         if channels != 3:
             _replace_stem(network, channels, keep_weights=chosen is not None)
@@ -212,14 +213,12 @@ def _find_weights(family: Any, name: str) -> Any:
     return family[name]
 
 
-def _pretrained(zoo: Any, name: str, chosen: Any) -> nn.Module:
-    """A network as torchvision builds it for these weights, with them."""
+def _as_pretrained(zoo: Any, name: str, chosen: Any) -> nn.Module:
+    """A network as torchvision builds it for these weights."""
     options = _options(name, *chosen.meta["min_size"])
     if name in ("googlenet", "inception_v3"):
         options |= {"transform_input": True, "init_weights": False}
-    network = zoo.get_model(name, num_classes=len(chosen.meta["categories"]), **options)
-    pretrained.fill(network, chosen.url, chosen.name)
-    return network
+    return zoo.get_model(name, num_classes=len(chosen.meta["categories"]), **options)
 
 
 def _replace_head(network: nn.Module, out_features: int) -> None:
