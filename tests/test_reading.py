@@ -197,7 +197,7 @@ def test_a_log_of_any_length_is_read_in_little_memory(tmp_path):
     with open(tmp_path / "metrics.jsonl", "w") as file:
         for step in range(9_000):
             file.write(f'{{"step": {step}, "epoch": {step}, "val/loss": {1 + abs(step - 4_321)}{" " * 8_000}}}\n')
-        file.write(f'"{"x" * (1 << 22)}"\n{{"step": 9000, "epoch": 9000, "val/loss": 7')  # no report, and one cut
+        file.write(f'"{"x" * (1 << 21)}"\n{{"step": 9000, "epoch": 9000, "val/loss": 7')  # no report, and one cut
     assert (tmp_path / "metrics.jsonl").stat().st_size > 1 << 26
     tracemalloc.start()
     numbers = read(tmp_path).numbers
