@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tests as on other processors: scripts/test_processors.sh [pytest arguments]. One machine stands for several by
-# the kernels that its libraries may use (torch, oneDNN, MKL) and by the number of threads. Six times scripts/test.sh.
+# the kernels that its libraries may use (torch, oneDNN, MKL) and by the number of threads. Six times scripts/test.sh,
+# an hour on two cores.
 set -euo pipefail
 extra=dev
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
@@ -16,7 +17,7 @@ settings=(
 failed=()
 for setting in "${settings[@]}"; do
     echo "== $setting"
-    env "$setting" .venv/bin/python -m pytest -q -n 2 --dist loadfile "$@" || failed+=("$setting")
+    env OMP_NUM_THREADS=1 "$setting" .venv/bin/python -m pytest -q -n 2 --dist loadfile "$@" || failed+=("$setting")
 done
 if [ ${#failed[@]} -gt 0 ]; then
     echo "failed under: ${failed[*]}" >&2
