@@ -178,10 +178,11 @@ class Trainer:
         return loss
 
     def _step(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
-        if self._program is not None and self._watchful:
-            self._look()
-        if self._program is not None and self._fits(batches):
-            return self._steps([batches], epoch)[0]
+        if self._program is not None:
+            if self._watchful:
+                self._look()
+            if self._program is not None and self._fits(batches):
+                return self._steps([batches], epoch)[0]
         return self._single(batches, epoch)
 
     def _fits(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> bool:
@@ -630,4 +631,4 @@ class Trainer:
 
 def _rows(batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> int:
     """How many rows a step's batches have together."""
-    return sum([len(x) for x, _, _ in batches])
+    return len(batches[0][0]) if len(batches) == 1 else sum(len(x) for x, _, _ in batches)
