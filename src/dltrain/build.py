@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from dltrain import augmentation, evaluation, optim, pretrained, regularisation, schedules
 from dltrain.data import Data, Tensors, download, take
 from dltrain.data.loaders import make_loader, order
+from dltrain.data.tables import table
+from dltrain.errors import DataError
+from dltrain.paths import local, permitted
 from dltrain.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -25,7 +29,11 @@ _EVAL_VALUES = 1 << 21  # input numbers per evaluation batch: 8 MiB; of more the
 
 def make_data(part: Part, *, stored: bool) -> Any:
     """The data that a configuration names. For a stored one nothing is downloaded or unpacked."""
-    with download.unplugged() if stored else download.filtered():
+    if stored and part.function is table:
+        for key in ("path", "test_path"):
+            if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
+                raise DataError(f"{path}: no such file; say where it is: data.{key}=...")
+    with permitted(), download.unplugged() if stored else download.filtered():
         return part()
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from dltrain import __version__, catalogue, commands, config, seeds, streams
 from dltrain.errors import CheckpointError, ConfigError, DltrainError, StorageError, SweepError
 from dltrain.output import say
+from dltrain.paths import forbidden
 from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
 from dltrain.targets import did_you_mean
 
@@ -99,6 +100,9 @@ def _exit_code(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, PermissionError) and error.filename:
+            say(f"error: {forbidden(error)}", error=True)
+            return ConfigError.exit_code
         if getattr(error, "errno", None) in _STORAGE:
             say(f"error: {error}; nothing that was saved before is lost", error=True)
             return StorageError.exit_code

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain import assessment, build, checkpoint, evaluation, layout, lr_range, reading, runs
+from dltrain import assessment, build, checkpoint, evaluation, layout, lr_range, reading
 from dltrain.data import Tensors, inspection
 from dltrain.data.inspection import Neighbours
 from dltrain.diagnosis import Layer, layers, observe, relative_updates
@@ -327,9 +327,7 @@ def examine(plan: Plan, folder: Path) -> Examination:
     weights = "present" if found and plan.pretrained == "cached" else plan.pretrained
     plan = replace(plan, settings=replace(plan.settings, compile=False), pretrained=weights)
     build.set_threads_and_determinism(plan)
-    file = folder / "summary.json"
-    summary = runs.read_json(file) if file.is_file() else {}
-    summary = summary if isinstance(summary, dict) else {}
+    summary = reading.node(reading.read_json(folder / "summary.json")[0])
     status = str(summary.get("status", "unfinished"))
     return Examination(plan, status, reading.read_log(folder), found[1] if found else None, summary)
 

@@ -23,6 +23,7 @@ from dltrain.errors import ConfigError, DataError, DltrainError, StorageError
 from dltrain.inference import Trained
 from dltrain.mistakes import reason
 from dltrain.output import say
+from dltrain.paths import permitted
 from dltrain.plan import reduced
 from dltrain.trainer import seed_everything
 
@@ -272,7 +273,8 @@ def _without_test_file(trained: Trained) -> Trained:
 def _whole_table(trained: Trained) -> Rows:
     given = trained.outline.parts["data"].arguments
     path = given.get("test_path") or given["path"]
-    part, notes = labelled(path, trained.facts, target=given["target"], separator=given.get("separator"))
+    with permitted():
+        part, notes = labelled(path, trained.facts, target=given["target"], separator=given.get("separator"))
     note = f"all rows of {path} were judged; the run may have been trained on some of them"
     return Rows(part, "all", False, (note, *notes))
 

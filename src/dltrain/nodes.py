@@ -22,7 +22,7 @@ from dltrain.catalogue import GROUPS
 from dltrain.config import Composed, interpolations, name_mistake
 from dltrain.errors import ConfigError
 from dltrain.mistakes import Mistakes
-from dltrain.paths import is_url, local
+from dltrain.paths import is_url, joined, local
 from dltrain.settings import Regularisation, Settings, loader_knobs
 from dltrain.targets import Part, check_arguments, did_you_mean, limited, resolve
 
@@ -202,7 +202,7 @@ class Nodes:
         if not is_relative_path(key, value):
             return value
         if os.path.exists(home / value):  # not Path.exists: the folder may be one that only its owner may enter
-            return str(home / value)
+            return joined(home, value)
         if not os.path.exists(value) and (key == "data.path" or self._is_of_pictures(key)):
             where = f"there is no {value} in {Path.cwd()}, nor in {home}, where the run was started"
             self.say(key, f"{where}; say where it is: {key}=...")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, DataError
 
 
 def local(given: str | Path) -> Path:
@@ -27,6 +29,27 @@ def local(given: str | Path) -> Path:
         if error.errno == errno.ENAMETOOLONG:  # which pathlib raises where it is asked whether something is there
             raise ConfigError(f"{text[:60]}...: a name that is longer than a file's may be") from error
     return Path(path)
+
+
+def joined(folder: Path, typed: str) -> str:
+    """The absolute path of what was typed in a folder; without `..` where it leads to the same without."""
+    path = os.path.join(folder, typed)
+    short = os.path.normpath(path)
+    return short if os.path.realpath(short) == os.path.realpath(path) else path  # a/.. is elsewhere where a is a link
+
+
+@contextmanager
+def permitted() -> Iterator[None]:
+    """Where data are read: what this user may not read is a DataError."""
+    try:
+        yield
+    except PermissionError as error:
+        raise DataError(forbidden(error)) from error
+
+
+def forbidden(error: PermissionError) -> str:
+    """What to tell of a file or folder that this user may not use."""
+    return f"{error.filename}: permission denied, for itself or a folder above it"
 
 
 def is_url(text: str) -> bool:

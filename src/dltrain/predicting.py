@@ -18,7 +18,7 @@ from dltrain.data.reading import Place, listed
 from dltrain.errors import ConfigError, DataError, StorageError
 from dltrain.inference import Trained
 from dltrain.output import cell, csv_rows, say
-from dltrain.paths import local
+from dltrain.paths import local, permitted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,21 +41,23 @@ def read(trained: Trained, source: Path | BinaryIO, *, unreadable: list[DataErro
     Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged; those of
     a folder's files go to `unreadable`, if that is given, and the others are read.
     """
-    facts, kind = trained.facts, streaming.kind_of(source) if isinstance(source, Path) else "text"
-    _check_kind(trained, kind, source)
-    if kind == "parquet":
-        yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
-    elif kind == "text":
-        separator = trained.outline.config["data"].get("separator")
-        for piece in streaming.text_table(source, facts.columns, separator=separator):
-            yield Piece(piece.frame, piece.place)
-    elif kind == "idx":
-        yield from map(Piece, streaming.idx(source, facts.in_shape))
-    else:
-        _, height, width = facts.in_shape
-        scale = {key: facts.preprocessing.get(key) for key in ("channels", "deep")}
-        for names, pixels in streaming.pictures(source, size=(height, width), unreadable=unreadable, **scale):
-            yield Piece(pixels, files=names)
+    facts = trained.facts
+    with permitted():
+        kind = streaming.kind_of(source) if isinstance(source, Path) else "text"
+        _check_kind(trained, kind, source)
+        if kind == "parquet":
+            yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
+        elif kind == "text":
+            separator = trained.outline.config["data"].get("separator")
+            for piece in streaming.text_table(source, facts.columns, separator=separator):
+                yield Piece(piece.frame, piece.place)
+        elif kind == "idx":
+            yield from map(Piece, streaming.idx(source, facts.in_shape))
+        else:
+            _, height, width = facts.in_shape
+            scale = {key: facts.preprocessing.get(key) for key in ("channels", "deep")}
+            for names, pixels in streaming.pictures(source, size=(height, width), unreadable=unreadable, **scale):
+                yield Piece(pixels, files=names)
 
 
 def predict(

@@ -19,6 +19,7 @@ from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.nodes import is_relative_path
 from dltrain.output import say
 from dltrain.overrides import quoted
+from dltrain.paths import joined
 from dltrain.plan import Plan
 from dltrain.reading import flat
 from dltrain.targets import did_you_mean
@@ -77,7 +78,7 @@ def stored(
         else:
             value = override.value()
             if composed.started not in (None, Path.cwd()) and is_relative_path(key, value):
-                value = str(Path.cwd() / value)  # where it is typed, not where the run was started
+                value = joined(Path.cwd(), value)  # where it is typed, not where the run was started
             OmegaConf.update(composed.cfg, key, value)
     if wrong:
         raise ConfigError("\n".join(wrong))

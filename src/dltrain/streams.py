@@ -22,17 +22,19 @@ def make_unfailing() -> None:
 
     `print`, `tqdm`, `logging` and `warnings` all write there. A stream that somebody else put in its place stays.
     """
+    closed = {}
     for number in range(3):  # a closed one would be the number of the next file that is opened, a checkpoint say
         try:
             os.fstat(number)
-        except OSError:
+        except OSError as error:
+            closed[number] = OSError(error.errno, "it is closed")
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays open, as the process's own does
     if sys.stdout is sys.__stdout__:
-        sys.stdout = _unfailing(sys.stdout, 1)
+        sys.stdout = _unfailing(sys.stdout, 1, closed.get(1))
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _unfailing(sys.stderr, 2)
+        sys.stderr = _unfailing(sys.stderr, 2, closed.get(2))
 
 
 @contextmanager
@@ -53,7 +55,8 @@ def unfailing() -> Iterator[None]:
 def delivered() -> bool:
     """Whether all of standard output has been taken; False where its reader has gone, as `head` does.
 
-    For those whose whole work is what they print. Raises StorageError where some of it is lost: on a full disk, say.
+    For those whose whole work is what they print. Raises StorageError where some of it is lost: the disk is full, say,
+    or the stream was closed before the start.
     """
     sys.stdout.flush()
     fault = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "fault", None)
@@ -63,7 +66,7 @@ def delivered() -> bool:
 
 
 class _Raw(io.FileIO):
-    """A file descriptor that takes all it is given. `fault` is what it first refused."""
+    """A file descriptor that takes all it is given. `fault` is what was wrong with it at first."""
 
     fault: OSError | None = None
 
@@ -83,11 +86,12 @@ def _wait_for_room(number: int) -> None:
     select.select([], [number], [])
 
 
-def _unfailing(stream: TextIO | None, number: int) -> TextIO:
+def _unfailing(stream: TextIO | None, number: int, fault: OSError | None) -> TextIO:
     if stream is not None:
         stream.flush()
     codecs.register_error("dltrain.spell", _spell)
     raw = _Raw(number, "w", closefd=False)
+    raw.fault = fault
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(stream, "encoding", "utf-8"),

@@ -116,16 +116,17 @@ def image_files(folder: Path | str, passed: Passed | None = None) -> Iterator[st
     Linked files are read, linked folders are not entered, and hidden ones don't count.
     """
     passed = Passed() if passed is None else passed
-    for entry in os.scandir(folder):
-        if not _shown(entry.name):
-            continue
-        if entry.is_dir():
-            if entry.is_symlink():
-                passed["linked folders"] += 1
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not _shown(entry.name):
+                continue
+            if entry.is_dir():
+                if entry.is_symlink():
+                    passed["linked folders"] += 1
+                else:
+                    yield from image_files(entry.path, passed)
+            elif entry.name.lower().endswith(SUFFIXES):
+                passed.update(["linked files"] if entry.is_symlink() else [])
+                yield entry.path
             else:
-                yield from image_files(entry.path, passed)
-        elif entry.name.lower().endswith(SUFFIXES):
-            passed.update(["linked files"] if entry.is_symlink() else [])
-            yield entry.path
-        else:
-            passed[f"files {Path(entry.name).suffix.lower() or 'without an ending'}"] += 1
+                passed[f"files {Path(entry.name).suffix.lower() or 'without an ending'}"] += 1
