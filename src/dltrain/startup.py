@@ -34,7 +34,7 @@ _FUNCTIONS = {  # module -> function -> phase
     "dltrain.keeper": {"Keeper.save": "saving"},
     "dltrain.report": {"describe": "report", "result": "report"},
 }
-_FIRST_CALL = {"dltrain.trainer": {"Trainer.step": "first step"}}
+_FIRST_CALL = {"dltrain.trainer": {"Trainer._step": "first step"}}
 
 
 class Profile(MetaPathFinder):
