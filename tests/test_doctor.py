@@ -110,6 +110,8 @@ def test_an_early_or_broken_run_gets_a_sentence(tmp_path, monkeypatch, capsys):
         path.unlink() if path.is_file() else path.rmdir()
     assert dltrain("doctor", str(folder)) == 0  # a run that was killed before its first checkpoint
     assert dltrain("doctor", str(folder), "optimizer.lr=3") == 2
+    (folder / "summary.json").write_text("{")
+    assert dltrain("doctor", str(folder)) == 0
 
 
 def test_a_run_that_was_too_short_is_told_the_key_that_decides(tmp_path):

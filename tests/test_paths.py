@@ -1,9 +1,13 @@
 """Paths as people type them: home folders, URLs, and folders with odd names, wherever a path can be typed."""
 
+import ctypes
 import os
+import struct
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from choices import OF_THE_USER, make_files
 
 import dltrain
 from dltrain import paths
@@ -117,6 +121,63 @@ def test_letters_that_hydra_does_not_know_need_no_quotes(text):
     assert compose([f"runs_dir={text}"]).cfg.runs_dir == text
     assert compose([f"model.activation={text}", "name=a"]).cfg.model.activation == text
     assert list(compose([f"model.widths=[{text},{text}]"]).cfg.model.widths) == [text, text]
+
+
+# -- what may not be read --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def locked(*paths):
+    """Files and folders that nobody may read or enter; root neither, who may else everything."""
+    libc, header = ctypes.CDLL(None, use_errno=True), struct.pack("Ii", 0x20080522, 0)  # of Linux's capget and capset
+    before = ctypes.create_string_buffer(24)
+    assert libc.capget(header, before) == 0
+    effective, *rest = struct.unpack("6I", before.raw)
+    modes = [path.stat().st_mode for path in paths]
+    for path in paths:
+        path.chmod(0)
+    assert libc.capset(header, struct.pack("6I", effective & ~0b110, *rest)) == 0  # to override and to search
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
+        for path, mode in zip(paths, modes, strict=True):
+            path.chmod(mode)
+
+
+def test_what_may_not_be_read_is_named_as_the_users_to_mend(dltrain, tmp_path):
+    make_files(tmp_path)
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "shut" / "t.csv").write_bytes((tmp_path / "t.csv").read_bytes())
+    (tmp_path / "own.csv").write_bytes((tmp_path / "t.csv").read_bytes())
+    quick = ("trainer.epochs=1", "trainer.tensorboard=false", "trainer.save_every=0")
+    assert dltrain("data=table", *OF_THE_USER["table"], *quick)[0] == 0
+    assert dltrain("data=image_folder", *OF_THE_USER["image_folder"], *quick, "name=pictures")[0] == 0
+    shut = [tmp_path / "shut", tmp_path / "own.csv", tmp_path / "pictures" / "cat"]
+    table = "data=table data.target=label data.path="
+    with locked(*shut):
+        for words, name, wanted in (
+            (f"{table}shut/t.csv", "shut/t.csv", 3),
+            (f"{table}own.csv", "own.csv", 3),
+            ("data=image_folder data.root=pictures", "pictures/cat", 3),
+            ("data=image_folder data.root=shut/pictures", "shut/pictures", 3),
+            ("data=mnist data.root=shut", "shut/", 3),
+            ("data=california_housing data.root=shut", "shut/cal_housing.csv", 3),
+            ("eval runs/table-mlp/last data.path=own.csv", "own.csv", 3),
+            ("eval runs/table-mlp/last data.path=shut/t.csv", "shut/t.csv", 3),
+            ("predict runs/table-mlp/last shut/t.csv", "shut/t.csv", 3),
+            ("predict runs/table-mlp/last own.csv", "own.csv", 3),
+            ("predict runs/pictures/last pictures", "pictures/cat", 3),
+            ("predict runs/table-mlp/last t.csv -o shut/out.csv", "shut/out.csv", 2),
+            ("--config-dir shut", "shut", 2),
+            ("--config-dir shut/deeper", "shut/deeper", 2),
+            ("report shut", "shut/sweep.json", 2),
+            ("compare shut/a shut/b", "shut/a", 2),
+            ("lr data=iris -o shut/a.png", "shut/a.png", 2),
+        ):
+            code, _, err = dltrain(*words.split())
+            assert (code, "permission denied" in err, name in err) == (wanted, True, True), (words, err)
+            assert len(err.splitlines()) <= 3, err
 
 
 # -- several processes -------------------------------------------------------------------------------------------

@@ -75,6 +75,38 @@ def test_data_that_moved_are_asked_for_with_both_folders_and_the_override(at_hom
     assert code == 0, err
 
 
+def test_an_absolute_path_that_is_gone_comes_with_the_override_that_helps(at_home, dltrain, tmp_path):
+    table = [word.replace("=t.csv", f"={tmp_path}/home/t.csv") for word in TABLE]
+    assert at_home(*table, *QUICK, f"data.test_path={tmp_path}/home/test.csv")[0] == 0
+    (folder,) = tmp_path.glob("home/runs/*/*")
+    for key, name in (("test_path", "test.csv"), ("path", "t.csv")):
+        (tmp_path / "home" / name).rename(tmp_path / name)
+        for command in (["eval"], ["doctor"], ["resume", *LONGER]):
+            code, _, err = dltrain(*command[:1], str(folder), *command[1:])
+            wanted = f"{tmp_path}/home/{name}: no such file; say where it is: data.{key}=..."
+            assert (code, wanted in err) == (3, True), err
+    code, _, err = dltrain("eval", str(folder), "data.path=t.csv", "data.test_path=test.csv")
+    assert code == 0, err
+
+
+def test_a_path_is_shown_without_the_way_back(at_home, dltrain, tmp_path, monkeypatch):
+    """A path with `..`, typed at resume in a folder and asked for in another one."""
+    code, _, err = at_home(*TABLE, *QUICK, "name=a")
+    assert code == 0, err
+    (folder,) = tmp_path.glob("home/runs/*/*")
+    for name in ("b", "c/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "home" / "t.csv").rename(tmp_path / "x.csv")
+    (tmp_path / "c" / "deep" / "t.csv").write_bytes((tmp_path / "x.csv").read_bytes())
+    (tmp_path / "link").symlink_to("c/deep")
+    monkeypatch.chdir(tmp_path / "b")
+    code, _, err = dltrain("resume", str(folder), *LONGER, "data.path=.././x.csv")
+    assert code == 0, err
+    assert reading.read(folder).config["data.path"] == f"{tmp_path}/x.csv"
+    code, _, err = dltrain("eval", str(folder), "data.path=../link/../../x.csv")  # which has no shorter name
+    assert code == 0, err
+
+
 def test_a_sweep_goes_on_in_another_folder(at_home, dltrain, tmp_path):
     assert at_home("-m", *TABLE, *QUICK, "model.widths=[4],[5]", "name=hydra_of_lerna")[0] == 0
     (sweep,) = tmp_path.glob("home/runs/hydra_of_lerna/*")

@@ -79,6 +79,8 @@ def test_data_for_a_program_are_not_cut_short_in_silence(tmp_path):
         code, _, err = shell(tmp_path, f"dltrain {words} >/dev/full")
         assert (code, b"standard output can't be written" in err) == (7, True)
         assert shell(tmp_path, f"dltrain {words} | true")[::2] == (0, b"")
+    code, _, err = shell(tmp_path, "dltrain runs --csv >&-")
+    assert (code, b"it is closed" in err) == (7, True), err
 
 
 @pytest.mark.parametrize(
