@@ -147,7 +147,14 @@ def test_a_diverging_run_says_so_and_keeps_what_was_good(tmp_path):
         experiment.train(plan, folder)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "diverged"
+    assert "Try a smaller optimizer.lr, regularisation.clip_norm=1.0" in summary["error"]
     assert "update was not made" in summary["error"]
+
+
+def test_a_diverging_run_names_the_key_that_decides_its_rate(tmp_path):
+    plan, folder = start(tmp_path, "data=diabetes", "optimizer=sgd", "scheduler.max_lr=1e20")
+    with pytest.raises(DivergedError, match=r"Try a smaller scheduler\.max_lr, "):
+        experiment.train(plan, folder)
 
 
 def test_a_run_does_not_go_on_with_another_configuration(tmp_path):

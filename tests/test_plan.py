@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dltrain import build, trials
+from dltrain import build, remedies, trials
 from dltrain.config import compose, stored
 from dltrain.errors import ConfigError, DataError
 from dltrain.models import MLP
@@ -53,6 +53,30 @@ def module(tmp_path, monkeypatch):
 
 
 # -- what it works out -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ([], "optimizer.lr"),
+        (["scheduler=constant"], "optimizer.lr"),
+        (["scheduler.max_lr=0.1"], "scheduler.max_lr"),
+        (["scheduler.max_lr=0.003"], "scheduler.max_lr"),  # optimizer.lr has that value, too
+        (["scheduler.max_lr=${optimizer.lr}"], "optimizer.lr"),
+        (["experiment=peak"], "scheduler.max_lr"),
+        (
+            ["scheduler=torch", "scheduler._target_=torch.optim.lr_scheduler.CyclicLR", "+scheduler.base_lr=0.001"]
+            + ["+scheduler.max_lr=0.01", "optimizer=sgd"],
+            "scheduler.max_lr",
+        ),
+    ],
+)
+def test_the_key_that_decides_the_highest_rate(tmp_path, words, key):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "peak.yaml").write_text("# @package _global_\nscheduler: {max_lr: 0.003}\n")
+    made = make_plan(compose(["data=iris", f"runs_dir={tmp_path}", *words], str(tmp_path)))
+    assert made.rate_key == key
+    assert remedies.rate(made, 0.5) == f"{key}=0.5"
 
 
 def test_steps_and_sizes_of_the_default_run():

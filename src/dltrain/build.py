@@ -141,7 +141,7 @@ def make_trainer(plan: Plan) -> Trainer:
         monitor=plan.monitor,
     )
     penalised = regular.l1 or regular.l2
-    return Trainer(
+    trainer = Trainer(
         model,
         plan.loss.to(plan.device),
         optimizer,
@@ -157,6 +157,8 @@ def make_trainer(plan: Plan) -> Trainer:
         constraint=regularisation.MaxNorm(model, regular.max_norm) if regular.max_norm else None,
         ema=regularisation.EMA(model, regular.ema) if regular.ema else None,
     )
+    trainer.rate_key = plan.rate_key
+    return trainer
 
 
 def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:

@@ -142,8 +142,8 @@ def describe(plan: Plan, curve: Curve, picture: Path) -> str:
     if curve.flat:
         lines.append(f"note       the loss fell by less than {_FLAT:.0%}: the suggestion is a guess")
     typed = [o for o in plan.overrides if o.split("=")[0].lstrip("+") not in ("optimizer.lr", "scheduler.max_lr")]
-    apart = any(o.startswith("scheduler.max_lr=") for o in plan.overrides)
-    override = f"{'scheduler.max_lr' if apart else 'optimizer.lr'}={curve.suggested:g}"
+    added = "+" * any(o.startswith(f"+{plan.rate_key}=") for o in plan.overrides)
+    override = f"{added}{plan.rate_key}={curve.suggested:g}"
     peak = " (the peak of the cycle, max_lr)" if "max_lr" in plan.parts["scheduler"].arguments else ""
     return "\n".join(
         [*lines, f"suggested  {override}{peak}", f"try        {shlex.join(['dltrain', *typed, override])}"]

@@ -104,7 +104,7 @@ class Guard:
         clip = "" if self.trainer.clip_norm is not None else ", regularisation.clip_norm=1.0"
         error = DivergedError(
             f"step {step}: {what}, first in {where} (lr {lr:.3g}, gradient norm {size:.3g}); the update was not made. "
-            f"Try a smaller optimizer.lr{clip}, or look for extreme values in the data"
+            f"Try a smaller {self.trainer.rate_key}{clip}, or look for extreme values in the data"
         )
         error.state = {  # for `diverged-<step>`: what one needs to study it
             "step": step,

@@ -52,6 +52,7 @@ class Plan:
     schedule_steps: int
     loss: nn.Module
     out_features: int
+    rate_key: str = "optimizer.lr"  # the key that decides the highest learning rate
     resume: str | None = None
     pretrained: Literal["fetch", "cached", "present", "skip"] = "fetch"  # as `pretrained.weights` takes it
     diagnose: bool = False
@@ -187,6 +188,7 @@ class _Planner:
             schedule_steps=planned,
             loss=loss,
             out_features=outputs,
+            rate_key=self._rate_key(parts),
             resume=resume,
             pretrained="cached" if nodes.composed.stored else "fetch",
             diagnose=nodes.cfg.get("diagnose") is True,
@@ -212,6 +214,16 @@ class _Planner:
         if isinstance(optimizer, torch.optim.LBFGS) and settings and settings.precision == "fp16":
             self.say("trainer.precision", "lbfgs takes many gradients a step, and fp16 scales one; use fp32 or bf16")
         return optimizer
+
+    def _rate_key(self, parts: dict[str, Part]) -> str:
+        """A schedule with a peak of its own does not ask the optimizer's rate, unless its peak is said to be that.
+
+        Of a stored configuration, which has numbers alone, equal ones count as said to be.
+        """
+        peak, lr = parts["scheduler"].arguments.get("max_lr"), parts["optimizer"].arguments.get("lr")
+        linked = self.nodes.mistakes.copies.get("scheduler.max_lr") == "optimizer.lr"
+        follows = peak == lr if self.nodes.composed.stored else linked
+        return "optimizer.lr" if peak is None or follows else "scheduler.max_lr"
 
     def _data(self, part: Part | None, seed: Any) -> Data | None:
         if part is None or (self.mistakes and "root" in part.names):  # a download takes minutes, mistakes come first

@@ -32,13 +32,8 @@ def regularisers(plan: Plan, *names: str) -> list[str]:
 
 
 def rate(plan: Plan, value: float) -> str:
-    """The override that makes this the highest learning rate: a schedule with a peak of its own does not ask the
-    optimizer's.
-    """
-    peak, own = plan.parts["scheduler"].arguments.get("max_lr"), plan.parts["optimizer"].arguments.get("lr")
-    typed = any(override.startswith("scheduler.max_lr=") for override in plan.overrides)
-    key = "scheduler.max_lr" if typed or peak not in (None, own) else "optimizer.lr"
-    return f"{key}={value:g}"
+    """The override that makes this the highest learning rate."""
+    return f"{plan.rate_key}={value:g}"
 
 
 def longer(plan: Plan) -> str:

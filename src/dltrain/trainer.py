@@ -116,6 +116,7 @@ class Trainer:
         self.device = torch.device(device) if device else self.parameters[0].device
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.rate_key = "optimizer.lr"  # what an error advises to make smaller
         self.steps = 0
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
