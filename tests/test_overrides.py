@@ -119,6 +119,13 @@ def test_jobs_are_every_combination_and_the_later_word_counts():
         overrides.jobs(["seed=range(1000)", "trainer.epochs=range(1000)"])
 
 
+def test_a_value_that_stands_twice_is_one_job():
+    assert overrides.jobs(["optimizer.lr=0.1,0.1", "seed=2,1,2"]) == [
+        ("optimizer.lr=0.1", "seed=2"),
+        ("optimizer.lr=0.1", "seed=1"),
+    ]
+
+
 def test_what_is_drawn_is_drawn_once():
     typed = ["seed=shuffle(range(9))", "optimizer=glob(*w)", "model.widths=shuffle([1,2])", "data=iris,wine"]
     settled = overrides.frozen(typed)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dltrain import cli, reading, seeds, sweep_pictures
+from dltrain import cli, pictures, reading, seeds, sweep_pictures
 from dltrain.plots import sweeps
 from dltrain.plots.sweeps import Score, Trial
 
@@ -79,6 +79,27 @@ def test_runs_in_two_or_one_dimension_and_none(tmp_path, capsys):
     assert [p.name for p in sweep_pictures.of_sweep(found[:1]).pictures] == ["curves.png"]
     nothing = sweep_pictures.of_sweep([])
     assert (nothing.pictures, len(nothing.notes)) == ([], 1)
+
+
+def test_runs_that_are_ranked_by_their_training_loss(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "data=diabetes", "trainer.epochs=2", "trainer.monitor=train/loss", "optimizer.lr=1e-3,1e-1"]
+    assert run(*words, "trainer.tensorboard=false", "name=a") == 0
+    (titles,) = [line for line in capsys.readouterr().out.splitlines() if "overrides" in line]
+    assert " train loss " in titles
+    assert "test train" not in titles
+    assert "train_loss" not in titles
+    (folder,) = tmp_path.glob("runs/a/*")
+    found = [reading.read(path, folder) for path, _ in reading.walk(folder)]
+    judge = sweep_pictures.score(found)
+    figure = sweeps.curves([(job.folder.name, pictures.logged(job)) for job in found], judge)
+    assert [len(line.get_ydata()) for line in figure.axes[0].get_lines()] == [2, 2]
+    assert figure.axes[0].get_ylabel() == "train loss"
+    assert run("report", str(folder), "-o", "page.html") == 0
+    text = (tmp_path / "page.html").read_text()
+    assert ">train loss<" in text
+    assert "train_loss" not in text
+    assert run("compare", str(folder), "-o", "c.png") == 0
 
 
 def test_a_sweep_whose_jobs_are_damaged_has_a_page(swept, tmp_path, capsys):

@@ -92,3 +92,12 @@ def test_a_combination_that_does_not_compose_fails_alone(dltrain, tmp_path):
         in err
     )
     assert out.count(" done ") == 1
+
+
+def test_what_stands_twice_is_trained_once_and_said(dltrain, tmp_path):
+    code, out, err = dltrain("-m", *QUICK, "optimizer.lr=0.1,0.1", "name=twice")
+    assert code == 0, err
+    assert "note: `optimizer.lr=0.1,0.1`: each value is trained once" in err
+    assert "1 job in runs/twice/" in out
+    (row,) = [line for line in out.splitlines() if " done " in line]
+    assert "optimizer.lr=0.1" in row

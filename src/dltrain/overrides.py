@@ -126,18 +126,25 @@ def frozen(overrides: Sequence[str], config_dir: str | Path | None = None) -> li
 
 
 def jobs(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[tuple[str, ...]]:
-    """The overrides of each job of a sweep: every combination, in the order of Hydra's own sweeper."""
+    """The overrides of each job of a sweep: every combination once, in the order of Hydra's own sweeper."""
     parse, axes = _parser(config_dir), {}
     for text in overrides:
         override = parse(text)
         key = override.get_key_element()
         if override.is_sweep_override():
-            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            axes[key] = list(dict.fromkeys(f"{key}={value}" for value in override.sweep_string_iterator()))
         else:
             axes[key] = [f"{key}={override.get_value_element_as_str()}"]
     if (count := math.prod(map(len, axes.values()))) > _MOST_JOBS:
         raise ConfigError(f"{count:,} jobs: a sweep may have {_MOST_JOBS:,}; give fewer values")
     return list(itertools.product(*axes.values()))
+
+
+def repeats(text: str, config_dir: str | Path | None = None) -> bool:
+    """Whether a value stands twice among several that an override gives to a sweep."""
+    override = _parser(config_dir)(text)
+    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
+    return len(set(values)) < len(values)
 
 
 # -- Hydra's own -------------------------------------------------------------------------------------------------

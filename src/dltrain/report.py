@@ -281,11 +281,11 @@ def sweep_table(jobs: list[Run]) -> str:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in ("seeds" if several else "job", "overrides", "done" if several else "status"):
         table.add_column(title, overflow="fold")
-    for title in [*(f"val {n}" for n in names), *(f"test {n}" for n in names), "seconds"]:
+    for title in [*(title for title, _ in columns(names)), "seconds"]:
         table.add_column(title, justify="right")
     for row, overrides in zip(rows, typed, strict=True):
         done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
-        cells = [mean_and_deviation(n, seeds.values(row, f"{s}/{n}")) for s in ("best", "test") for n in names]
+        cells = [mean_and_deviation(key.partition("/")[2], seeds.values(row, key)) for _, key in columns(names)]
         seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
         which = _seed_range(row) if several else row[0].folder.name
         table.add_row(which, " ".join(o for o in overrides if o not in common), done, *cells, f"{seconds:.1f}")
@@ -296,6 +296,15 @@ def shown_metrics(jobs: Sequence[Run], *usual: str) -> list[str]:
     """Those of the usual metrics that some job has, and the one that ranks them."""
     names = dict.fromkeys([*usual, seeds.criterion(jobs).removeprefix("best/")])
     return [n for n in names if any(f"best/{n}" in job.numbers for job in jobs)]
+
+
+def columns(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The titles of a table of runs, and which of their numbers stand below: of the best validation, then of the test.
+
+    The training loss is that of the best validation, too, and is no metric of the test.
+    """
+    best = [("train loss" if n == "train_loss" else f"val {n}", f"best/{n}") for n in names]
+    return best + [(f"test {n}", f"test/{n}") for n in names if n != "train_loss"]
 
 
 def _seed_range(group: Sequence[Run]) -> str:

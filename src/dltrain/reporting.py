@@ -139,18 +139,19 @@ def _counts(jobs: Sequence[Run]) -> str:
 def _jobs_table(ranked: Sequence[Run]) -> str:
     """One row a run: the best validation and the test metrics, what was varied, how it ended."""
     varied, names = sweep_pictures.keys(ranked), _names(ranked)
-    titles = ["run", *(f"{part} {n}" for n in names for part in ("val", "test")), *varied, "status", "seconds"]
+    shown = [column for name in names for column in report.columns([name])]
+    titles = ["run", *(title for title, _ in shown), *varied, "status", "seconds"]
     rows = [
         [
             j.folder.name,
-            *(report.number(n, j.numbers.get(f"{part}/{n}")) for n in names for part in ("best", "test")),
+            *(report.number(key.partition("/")[2], j.numbers.get(key)) for _, key in shown),
             *(str(sweep_pictures.value(j, key)) for key in varied),
             j.status.replace("_", " "),
             "" if j.seconds is None else f"{j.seconds:.1f}",
         ]
         for j in ranked
     ]
-    numbers = 1 + 2 * len(names)
+    numbers = 1 + len(shown)
     return webpage.table(titles, rows, text=[0, *range(numbers, numbers + len(varied) + 1)])
 
 
@@ -164,12 +165,13 @@ def _seeds_table(jobs: Sequence[Run]) -> str:
     if max(map(len, groups), default=0) < 2:
         return ""
     plain = [key for key in sweep_pictures.keys(jobs) if key != "seed"]
-    titles = [*plain, "runs", *(f"{part} {n}" for n in names for part in ("val", "test"))]
+    shown = [column for name in names for column in report.columns([name])]
+    titles = [*plain, "runs", *(title for title, _ in shown)]
     rows = [
         [
             *(str(sweep_pictures.value(group[0], key)) for key in plain),
             str(len(group)),
-            *(report.mean_and_deviation(n, seeds.values(group, f"{p}/{n}")) for n in names for p in ("best", "test")),
+            *(report.mean_and_deviation(k.partition("/")[2], seeds.values(group, k)) for _, k in shown),
         ]
         for group in groups
     ]

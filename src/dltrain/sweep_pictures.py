@@ -67,7 +67,7 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
     better = "higher" if judge.larger else "lower"
     if len(plain) > 1:
         caption = (
-            f"Each line is one run, through the values that it was given to the best validation {judge.name} that it "
+            f"Each line is one run, through the values that it was given to the best {judge.title} that it "
             f"reached ({better} is better). The best run is orange. Where dark lines meet, a value helps."
         )
         gallery.add("parallel.png", "All runs at once", caption, lambda: sweeps.parallel(trials, plain, judge))

@@ -14,7 +14,7 @@ from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageErro
 from dltrain.foreign import has_interpolation
 from dltrain.nodes import first_look
 from dltrain.output import plain, say
-from dltrain.overrides import check_overrides, first_of_each, frozen, jobs, lifted
+from dltrain.overrides import check_overrides, first_of_each, frozen, jobs, lifted, repeats
 from dltrain.paths import local
 from dltrain.signals import Stop, stop_on_signal
 
@@ -43,6 +43,9 @@ def run(
         overrides = settled
         good, first = _checked(overrides, config_dir, allow, many=many, stored=stored)
     each = jobs(good, config_dir)
+    for text in good:
+        if text not in first.overrides and repeats(text, config_dir):
+            say(f"note: `{text}`: each value is trained once", error=True)
     if folder is None:
         folder = runs.create(local(first.cfg.runs_dir), _name(first, good))
         own_groups = [str(local(config_dir).resolve())] if config_dir else []

@@ -32,10 +32,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class Score:
-    """The metric that judges: its name (accuracy), and whether larger is better."""
+    """The metric that judges: its plain name (accuracy, train_loss), and whether larger is better."""
 
     name: str
     larger: bool
+
+    @property
+    def logged(self) -> str:
+        """Its name in the reports of a run."""
+        return "train/loss" if self.name == "train_loss" else f"val/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Its name for a person."""
+        return self.logged.replace("val/", "validation ").replace("/", " ")
 
     def text(self, value: float) -> str:
         """A value as a person reads it."""
@@ -108,7 +118,7 @@ def parallel(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figu
         _rail(ax, at, {scale.unit(v): _tick(v) for v in scale.ticks(6)})
     scale = columns[-1][0]
     _rail(ax, len(shown), {scale.unit(v): score.text(v) for v in (scale.values[0], scale.values[-1])})
-    ax.set_xticks(range(len(columns)), [_short(k) for k in [*shown, score.name]], fontsize=9.5)
+    ax.set_xticks(range(len(columns)), [_short(k) for k in [*shown, score.name.replace("_", " ")]], fontsize=9.5)
     ax.set(ylim=(-0.06, 1.06), xlim=(-0.35, len(columns) - 0.65))
     ax.set_yticks([])
     ax.grid(False)
@@ -138,7 +148,7 @@ def against(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figur
     axes = list(axes.flat) if len(keys) > 1 else [axes]
     for key, ax in zip(keys, axes, strict=True):
         _over(ax, *_column(trials, key), trials, score)
-        ax.set(xlabel=plain(key), ylabel=score.name)
+        ax.set(xlabel=plain(key), ylabel=score.name.replace("_", " "))
         _score_axis(ax, [t.score for t in trials], score)
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return fig
@@ -203,7 +213,9 @@ def heat(trials: Sequence[Trial], pair: tuple[str, str], score: Score) -> Figure
     ax.set_xticks(range(len(across.values)), [_tick(v) for v in across.values], fontsize=9)
     ax.set_yticks(range(len(up.values)), [_tick(v) for v in up.values], fontsize=9)
     ax.set(xlabel=plain(pair[0]), ylabel=plain(pair[1]))
-    fig.colorbar(drawn, ax=ax, label=score.name, format=PercentFormatter(1) if score.name in _SHARES else None)
+    fig.colorbar(
+        drawn, ax=ax, label=score.name.replace("_", " "), format=PercentFormatter(1) if score.name in _SHARES else None
+    )
     return fig
 
 
@@ -215,14 +227,14 @@ def curves(logs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], score: Score
     fig, ax = figure(height=3.6 + (0.22 * math.ceil(len(logs) / across) if few else 0))
     palette = [c for c in colours(len(logs) + 1) if c != ORANGE] if few else [GREY] * len(logs)
     for i, (label, rows) in enumerate(logs):
-        points = [(r["epoch"], v) for r in rows if isinstance(v := r.get(f"val/{score.name}"), (int, float))]
+        points = [(r["epoch"], v) for r in rows if isinstance(v := r.get(score.logged), (int, float))]
         if points:
             best = i == len(logs) - 1
             look = {"color": ORANGE, "linewidth": 2.6} if best else {"color": palette[i], "linewidth": 1.3}
             ax.plot(*zip(*points, strict=True), alpha=1 if best or few else 0.4, label=plain(label, 48), **look)
             seen += [value for _, value in points]
             latest = max(latest, points[-1][0])
-    ax.set(xlabel="epoch", ylabel=f"validation {score.name}")
+    ax.set(xlabel="epoch", ylabel=score.title)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=latest >= 3))
     _score_axis(ax, seen or [1.0], score)
     if few:
