@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -251,6 +253,55 @@ def test_pictures_of_any_depth_keep_their_contrast_by_a_rule_that_is_said_and_ke
     assert torch.equal(pixels[0, 0], torch.from_numpy(x[11]))
     batch = next(make_loader(data.train, batch_size=12).epoch())
     assert torch.equal(normalise(pixels, known.preprocessing)[0], batch.x[11])
+
+
+def png16(values, kind):
+    """A PNG of 16 bits a channel, big-endian uint16 [H, W, C], by hand: Pillow writes none with colours."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff16(values, order, compression):
+    """A TIFF of 16 bits a channel, uint16 [H, W, 3]; compression 1 is none, 8 is Deflate."""
+    content = values.astype(f"{order}u2").tobytes()
+    content = zlib.compress(content) if compression == 8 else content
+    tags = {256: values.shape[1], 257: values.shape[0], 258: 122, 259: compression, 262: 2, 273: 128, 277: 3}
+    tags |= {278: values.shape[0], 279: len(content)}
+    head = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HIH", 42, 8, len(tags))
+    for tag, value in tags.items():
+        head += struct.pack(f"{order}HHII", tag, *((3, 3) if tag == 258 else (4, 1)), value)
+    return (head + bytes(4)).ljust(122, b"\0") + struct.pack(f"{order}3H", 16, 16, 16) + content
+
+
+COLOURS = {  # how a picture of 16 bits a channel is stored
+    "png": lambda v: png16(v.astype(">u2"), 2),
+    "png with transparency": lambda v: png16(np.dstack([v, v[..., :1] * 0 + 65535]).astype(">u2"), 6),
+    "png, grey with transparency": lambda v: png16(np.dstack([v[..., 0], v[..., 0] * 0 + 65535]).astype(">u2"), 4),
+    **{f"tiff {order}{packed}": lambda v, o=order, p=packed: tiff16(v, o, p) for order in "<>" for packed in (1, 8)},
+}
+
+
+@pytest.mark.parametrize("most", [255, 4095, 65535])
+@pytest.mark.parametrize("stored", COLOURS)
+def test_colours_of_16_bits_keep_their_contrast_too(tmp_path, stored, most):
+    colours = np.random.default_rng(0).integers(0, most + 1, (2, 8, 8, 3)).astype(np.uint16)
+    colours[:, 0, 0] = most
+    for name, values in zip("ab", colours, strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"0.{stored[:3]}").write_bytes(COLOURS[stored](values))
+    data = image_folder(str(tmp_path), image_size=8, val=0, test=0)
+    x = torch.stack([data.train[i][0] for i in range(2)]).numpy()
+    wanted = colours.transpose(0, 3, 1, 2)
+    wanted = wanted[:, :1].repeat(3, axis=1) if "grey" in stored else wanted
+    np.testing.assert_array_equal(x, wanted.astype(np.int64) * 255 // most)
+    assert any(f"0 is black, {most:g} white" in note for note in data.notes)
+    with pytest.raises(DataError, match=rf"whole numbers of more than 8 bits \(\d+ to {most:g}\)"):
+        read_image(tmp_path / "a" / f"0.{stored[:3]}", size=(8, 8), deep={})
 
 
 def test_pictures_whose_scale_is_not_known_are_refused_and_a_runs_own_scale_is_kept(tmp_path):

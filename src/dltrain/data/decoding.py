@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,12 @@ SUFFIXES = (
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's names; nothing that starts a program
+_GREY = "LA;16B"  # Pillow's name for grey and transparency, 16 bits each: four bytes, as of red, green, blue and alpha
+_OTHER_ORDER = {_GREY: "RGBA"} | {  # its names for 16-bit colours -> for the same in the other order of bytes
+    f"{colours};16{order}": f"{colours};16{other}"
+    for colours in ("RGB", "RGBA", "RGBX")
+    for order, other in (("B", "L"), ("L", "B"), ("N", {"little": "B", "big": "L"}[sys.byteorder]))
+}
 UNTOLD = {"integer": (0, 65535), "float": (0, 255)}  # how deep pictures were scaled before a run said so
 
 
@@ -52,9 +59,9 @@ def read_image(
 ) -> Tensor:
     """The image as uint8 [C, H, W]: cut to the aspect of `size` = (H, W) around its centre, then resized to it.
 
-    Photographs are turned upright as their EXIF tag says; transparency is dropped; of 16-bit colours the upper byte
-    is read. Grey pictures of more than 8 bits are put on the scale of `deep`, and raise `UnscaledError` where it has
-    none for them; without any, as in runs of before, 65535 is white and floats reach from 0 to 255.
+    Photographs are turned upright as their EXIF tag says; transparency is dropped. Pictures of more than 8 bits a
+    channel are put on the scale of `deep`, and raise `UnscaledError` where it has none for them; without any, as in
+    runs of before, 65535 is white and floats reach from 0 to 255.
     """
     from PIL import Image, ImageOps
 
@@ -62,8 +69,9 @@ def read_image(
     try:
         with Image.open(path, formats=_FORMATS) as image:
             image.draft(None, (2 * max(size), 2 * max(size)))  # large JPEGs: decoded at 1/2 to 1/8, much faster
+            lower = _lower_bytes(image, path)
             upright = ImageOps.exif_transpose(image)
-            picture = _eight_bits(upright, path, deep).convert("RGB" if channels == "rgb" else "L")
+            picture = _eight_bits(upright, lower, path, deep).convert("RGB" if channels == "rgb" else "L")
             picture = ImageOps.fit(picture, (width, height), method=Image.Resampling.BILINEAR)
     except UnscaledError:
         raise
@@ -73,14 +81,35 @@ def read_image(
     return pixels.unsqueeze(0) if channels == "gray" else pixels.permute(2, 0, 1).contiguous()
 
 
-def _eight_bits(image: Any, path: str | Path, deep: Deep | None) -> Any:
+def _lower_bytes(image: Any, path: str | Path) -> np.ndarray | None:
+    """Of an opened picture of 16-bit colours the lower bytes [H, W, 3], upright; [H, W, 1] of grey beside transparency.
+
+    Pillow keeps the upper bytes of such colours; told that they are stored in the other order, it keeps the lower.
+    """
+    from PIL import Image, ImageOps
+
+    def stored(tile: Any) -> Any:
+        return tile.args if isinstance(tile.args, str) else (tile.args or [""])[0]
+
+    if not image.tile or (as_it_is := stored(image.tile[0])) not in _OTHER_ORDER:
+        return None
+    with Image.open(path, formats=_FORMATS) as other:
+        told = _OTHER_ORDER[as_it_is]
+        other.tile = [t._replace(args=told if isinstance(t.args, str) else (told, *t.args[1:])) for t in other.tile]
+        pixels = np.asarray(ImageOps.exif_transpose(other))
+    return pixels[..., 1:2] if as_it_is == _GREY else pixels[..., :3]
+
+
+def _eight_bits(image: Any, lower: np.ndarray | None, path: str | Path, deep: Deep | None) -> Any:
     from PIL import Image
 
-    kind = {"I": "integer", "F": "float"}.get(image.mode[0])
+    kind = "integer" if lower is not None else {"I": "integer", "F": "float"}.get(image.mode[0])
     if kind is None:
         # a palette may hold transparency, which Pillow converts only by way of RGBA
         return image.convert("RGBA") if image.mode == "P" else image
     values = np.asarray(image).astype(np.int64 if kind == "integer" else np.float64)
+    if lower is not None:
+        values = 256 * values[..., :3] + lower
     if kind == "float" and not np.isfinite(values).all():
         raise ValueError("it holds NaN or infinity")
     deep = UNTOLD if deep is None else deep

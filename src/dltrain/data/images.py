@@ -304,8 +304,7 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     if all(std == 1 for std in stds):  # no real one is larger than a half
         levels = ", ".join(f"{255 * mean:.0f}" for mean in means)
         raise DataError(
-            f"the train images have no contrast: every pixel is {levels} of 255, so there is nothing to learn from "
-            "(16-bit colours are read by their upper byte)"
+            f"the train images have no contrast: every pixel is {levels} of 255, so there is nothing to learn from"
         )
     return torch.tensor(means), torch.tensor(stds)
 
