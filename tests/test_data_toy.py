@@ -141,3 +141,18 @@ def test_multilabel_names_what_is_true_of_a_point():
 def test_impossible_knobs_are_refused(source, knobs, message):
     with pytest.raises(ConfigError, match=message):
         source(**knobs)
+
+
+def test_typed_targets_far_from_zero_keep_their_differences():
+    """In float32 they would be one number; others keep their values, as worked examples want."""
+    y = [[1e9 + i, i / 4] for i in range(8)]
+    data = toy.rows([[float(i)] for i in range(8)], y)
+    back = data.train.y.double() * data.target_std + data.target_mean
+    order = data.train.x[:, 0].long()
+    assert torch.allclose(back, torch.tensor(y, dtype=torch.float64)[order], rtol=0, atol=1e-3)
+    assert any("standard units" in note for note in data.notes)
+    plain = toy.rows([[0.0], [1.0]], [[1e3], [1e3 + 1]])
+    assert plain.train.y.tolist() == [[1e3], [1e3 + 1]]
+    assert plain.target_mean is None
+    with pytest.raises(ConfigError, match=r"x2.* lies around 1e\+09 and varies by 1, which float32 can't hold"):
+        toy.rows([[0, 1e9 - 1], [1, 1e9 + 1]], [0, 1])

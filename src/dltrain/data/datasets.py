@@ -17,6 +17,7 @@ from dltrain.data import Data, fallback, single, split
 from dltrain.data.assembly import assemble
 from dltrain.data.decoding import start_no_programs
 from dltrain.data.loaders import Seeded, generators_kept
+from dltrain.data.scales import blurred
 from dltrain.errors import ConfigError, DataError
 
 _BATCH = 256  # samples read at a time
@@ -332,11 +333,10 @@ def _check_spread(whole: Samples, seed: int) -> None:
     some = np.linspace(0, len(whole) - 1, min(len(whole), _SAMPLED)).astype(np.int64)
     y = _read(replace(whole, rows=whole.rows[some]), seed)[1].numpy()
     for k, name in enumerate(_targets(whole)):
-        largest, std = np.abs(y[:, k]).max(), y[:, k].std()
-        if not np.isfinite(np.float32(largest)) or 0 < std < 100 * np.spacing(np.float32(largest)):
+        if blurred(y[:, k]):
             raise DataError(
-                f"the targets of dataset ({name}) lie around {y[:, k].mean():g} and vary by {std:g}, which float32 "
-                "can't hold\nUse data.in_memory=true, which standardises them, or do so in the dataset"
+                f"the targets of dataset ({name}) lie around {y[:, k].mean():g} and vary by {y[:, k].std():g}, which "
+                "float32 can't hold\nUse data.in_memory=true, which standardises them, or do so in the dataset"
             )
 
 

@@ -38,6 +38,14 @@ def fence(values: np.ndarray) -> tuple[float, float] | None:
     return float(4 * (middle - reach)), float(4 * (middle + reach))
 
 
+def blurred(values: np.ndarray) -> bool:
+    """Whether finite float64 [N] differ by less than a hundred of float32's steps, or are too large for it."""
+    largest = np.abs(values).max()
+    if not largest < float(np.finfo(np.float32).max):
+        return bool(np.isfinite(largest))
+    return bool(0 < values.std() < 100 * np.spacing(np.float32(largest)))
+
+
 def squashed(values: np.ndarray, std: float) -> bool:
     """Whether half of those among float64 [N] that differ from the median do so by under a thousandth of `std`."""
     quarter = values / 4

@@ -13,6 +13,7 @@ import torch
 
 from dltrain.data import Data, Tensors, fallback, split
 from dltrain.data.assembly import assemble
+from dltrain.data.scales import blurred
 from dltrain.errors import ConfigError
 
 _CLASSES = 1000  # that rows typed by hand may have
@@ -192,10 +193,10 @@ def rows(x: list[list[float]], y: list[Any]) -> Data:
     """Rows typed by hand, all of them used for all three parts: x holds one list of inputs for each.
 
     y holds whole numbers, which are classes counted from 0, or lists of numbers, which are regression targets; these
-    keep their values, where every other source standardises them.
+    keep their values, where every other source standardises them, unless float32 can't hold how they differ.
     """
     try:
-        inputs = np.array(x, dtype=np.float32)
+        inputs = np.array(x, dtype=np.float64)
     except (TypeError, ValueError):
         inputs = np.empty(0)
     try:
@@ -204,6 +205,12 @@ def rows(x: list[list[float]], y: list[Any]) -> Data:
         targets = np.array("")
     if inputs.ndim != 2 or 0 in inputs.shape:
         raise ConfigError(f"data.x={x}: want one list of numbers for each row, all as long")
+    for i, column in enumerate(inputs.T, start=1):
+        if blurred(column):
+            raise ConfigError(
+                f"data.x: x{i}, the numbers at place {i} of each row, lies around {column.mean():g} and varies by "
+                f"{column.std():g}, which float32 can't hold; subtract a constant, or write them as a table"
+            )
     if targets.ndim and len(targets) != len(inputs):
         raise ConfigError(f"data.y={y}: want {len(inputs)} of them, as data.x has rows")
     if targets.ndim == 1 and targets.dtype.kind == "i" and targets.min() >= 0:
@@ -215,9 +222,14 @@ def rows(x: list[list[float]], y: list[Any]) -> Data:
         raise ConfigError(
             f"data.y={y}: want classes counted from 0, such as [0, 1], or targets, such as [[0.5], [1.2]]"
         )
+    names = tuple(f"y{i + 1}" for i in range(targets.shape[1])) if targets.shape[1] > 1 else ("y",)
+    if any(map(blurred, targets.astype(np.float64).T)):
+        all_rows, none = np.arange(len(inputs)), np.arange(0)
+        note = "the targets are learned in standard units, as float32 can't hold how they differ"
+        known = {"preprocessing": _as_drawn(inputs.shape[1]), "notes": (note,)}
+        return assemble(_tensor(inputs), targets.astype(np.float64), (all_rows, none, none), targets=names, **known)
     part = Tensors(_tensor(inputs), torch.from_numpy(targets.astype(np.float32)))
     val, test, notes = fallback(part, (), ())
-    names = tuple(f"y{i + 1}" for i in range(targets.shape[1])) if targets.shape[1] > 1 else ("y",)
     return Data(
         train=part,
         val=val,
