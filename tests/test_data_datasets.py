@@ -325,6 +325,36 @@ def test_samples_that_differ_from_the_first():
         dataset(source, in_memory=True)
 
 
+class Broken(Pairs):
+    """Its sample 17 can't be read, from some reading on."""
+
+    whole = 0  # readings that go well
+
+    def __getitem__(self, i):
+        if i == 17 and self.reads.count(17) >= self.whole:
+            raise KeyError("no such\npicture")
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_dataset_raises_names_the_sample_and_the_class(workers):
+    told = r"KeyError while reading dataset\[17\] of Broken: .*no such.*picture.* \(at test_data_datasets.py:\d+\)"
+    source = pairs(kind=Broken)
+    with pytest.raises(DataError, match=told):
+        dataset(source, in_memory=True)
+    source = pairs(kind=Broken)
+    source.classes, source.whole = ["a", "b", "c"], 1
+    data = dataset(source, val=0, test=0)
+    source.whole = 0
+    with pytest.raises(DataError, match=told):
+        list(make_loader(data.train, batch_size=4, workers=workers, shuffle=True).epoch())
+    with pytest.raises(DataError, match=r"KeyError while reading sample 17 of Broken: .*no such"):
+        list(make_loader(source, batch_size=4, workers=workers).epoch())
+    with pytest.raises(KeyError, match="no such") as caught:
+        data.train[data.train.rows.tolist().index(17)]
+    assert caught.value.__notes__ == ["while reading dataset[17] of Broken"]
+
+
 def test_not_a_number_in_memory():
     source = pairs()
     source.samples[4] = (torch.tensor([0, float("nan"), 0, 0]), 1)

@@ -265,6 +265,38 @@ def test_a_run_at_chance_level_says_so_at_its_end(dltrain, words, answer):
     assert line in out.splitlines()
 
 
+OWN = """
+import torch
+from torch.utils.data import Dataset
+
+class Rows(Dataset):
+    def __init__(self, amounts=False, signal=0.0, names=True):
+        draw = torch.Generator().manual_seed(0)
+        self.amounts, self.y = amounts, ["not", "asked"]
+        self.labels = (torch.rand(300, generator=draw) < 0.3).long()
+        self.x = torch.randn(300, 2, generator=draw) + signal * self.labels[:, None]
+        if names:
+            self.classes = ["a", "b"]
+    def __len__(self):
+        return 300
+    def __getitem__(self, i):
+        return self.x[i], float(self.labels[i]) if self.amounts else int(self.labels[i])
+"""
+
+
+@pytest.mark.parametrize("kind", [[], ["names=false"], ["amounts=true", "names=false"]])
+@pytest.mark.parametrize("signal", [0, 5])
+def test_streamed_datasets_are_held_against_one_answer_too(dltrain, tmp_path, kind, signal):
+    (tmp_path / "own_rows.py").write_text(OWN)
+    words = ["data=dataset", "data.dataset._target_=own_rows.Rows", f"+data.dataset.signal={signal}"]
+    words += [f"+data.dataset.{word}" for word in kind]
+    words += ["model=linear", "trainer.epochs=8", "trainer.tensorboard=false", "data.test=0.3"]
+    words += ["optimizer=sgd", f"optimizer.lr={0.05 if signal else 1e-12}"]
+    code, out, err = dltrain(*words, "--allow", "own_rows")
+    assert code == 0, err
+    assert ("no better    on val and test than one answer" in out) == (not signal)
+
+
 def test_labels_are_held_against_what_most_rows_have():
     plan = make_plan(config.compose(["data=multilabel"]))
     for val, test, chance in ((0.5, 0.5, True), (0.5, 0.9, False), (0.9, 0.5, False)):

@@ -59,7 +59,8 @@ def reason(error: Exception) -> str:
     kind = "" if isinstance(error, (ValueError, RuntimeError, DltrainError)) and text else f"{type(error).__name__}: "
     own = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
     place = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-    return f"{kind}{text}{place}"
+    when = "".join(f", {note}" for note in getattr(error, "__notes__", ()))
+    return f"{kind}{text}{when}{place}"
 
 
 def _is_users(file: str) -> bool:

@@ -162,7 +162,12 @@ class Samples(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         row = int(self.rows[index])
         place = f"{self.name}[{row}]"
-        x, y = _pair(self.source[row], place)
+        try:
+            sample = self.source[row]
+        except Exception as error:
+            error.add_note(f"while reading {place} of {type(self.source).__name__}")
+            raise
+        x, y = _pair(sample, place)
         if x.shape != self.in_shape:
             raise DataError(f"{place}: x has the shape {list(x.shape)}, dataset[0] has {list(self.in_shape)}")
         return x.to(torch.float32), self._index(y, place) if self.kind == "class" else self._vector(y, place)

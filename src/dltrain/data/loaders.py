@@ -10,10 +10,12 @@ import random
 import signal
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +25,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 
 from dltrain import streams
 from dltrain.data import Tensors
-from dltrain.errors import DataError
+from dltrain.errors import DataError, DltrainError
 
 _GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
 _FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch
 
 _TRIAL = 1.0  # seconds of reading and training after which a loader chooses its number of workers
+
+_HERE = str(Path(__file__).parents[1])
 
 _with_workers: list[DataLoader] = []  # those whose workers are still to be stopped
 
@@ -283,8 +287,22 @@ class Seeded(Dataset):
         torch.default_generator.manual_seed(number)  # torch.manual_seed would seed the GPU's generator too, for good
         random.seed(number)
         np.random.seed(number & 0xFFFFFFFF)
-        x, y = self.dataset[i]
-        return (x if self.transform is None else self.transform(x)), y, i
+        try:
+            x, y = self.dataset[i]
+            return (x if self.transform is None else self.transform(x)), y, i
+        except DltrainError:
+            raise
+        except Exception as error:
+            raise DataError(_told(error, f"while reading sample {i} of {type(self.dataset).__name__}")) from error
+
+
+def _told(error: Exception, when: str) -> str:
+    """What somebody's code raised, when and where: the loader of a worker would hand on its whole traceback."""
+    when = [*getattr(error, "__notes__", ()), when][0]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(_HERE)]
+    text, place = " ".join(str(error).split())[:300], (own or frames)[-1]
+    return f"{type(error).__name__} {when}: {text} (at {Path(place.filename).name}:{place.lineno})"
 
 
 def _collate(samples):
