@@ -437,3 +437,30 @@ def test_pixels_that_are_scaled_already_are_refused(train):
         with pytest.raises(DataError, match=sentence):
             trained.predict(rows)
     assert trained.evaluate(plan.data.test) == pytest.approx(runs.read_json(folder / "summary.json")["test"])
+
+
+def test_pixels_on_another_scale_than_the_train_images_are_warned_of(train, dltrain):
+    """Bytes from 0 to 16 where they reached 255, and the other way round: neither is impossible."""
+    digits = datasets.load_digits().images[:40]
+    for name, levels in (("full", 15.9), ("dark", 1)):
+        for i, pixels in enumerate(digits):
+            (Path(name) / str(i % 2)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray((levels * pixels).astype(np.uint8)).save(Path(name) / str(i % 2) / f"{i}.png")
+    bright, dark = (torch.from_numpy((levels * digits).astype(np.uint8)) for levels in (15.9, 1))
+    knobs = ("data=image_folder", "data.image_size=8", "data.channels=gray")
+    of = {name: train(*knobs, f"data.root={name}")[0] for name in ("full", "dark")} | {
+        "digits": train("data=digits")[0]
+    }
+    for name, usual, other in (("full", bright, dark), ("dark", dark, bright), ("digits", bright, dark)):
+        trained = inference.load(of[name])
+        trained.predict(usual)  # warnings are errors
+        trained.predict(usual[:1])
+        with pytest.warns(UserWarning, match=r"^the pixels reach .*: are they on the same scale\?$"):
+            trained.predict(other)
+    with pytest.warns(UserWarning, match=r"from 0 to 16 of 255, where the train images"):
+        inference.load(of["full"]).predict(dark)
+    inference.load(of["digits"]).predict(digits)
+    code, _, err = dltrain("predict", str(of["full"]), "dark")
+    assert (code, "note: the pixels reach from 0 to 16 of 255" in err) == (0, True), err
+    code, _, err = dltrain("predict", str(of["full"]), "full")
+    assert (code, "note" in err) == (0, False), err

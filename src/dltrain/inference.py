@@ -21,7 +21,7 @@ from dltrain.build import evaluation_size
 from dltrain.data import Data
 from dltrain.data.encoding import encode
 from dltrain.data.frames import frame_of
-from dltrain.data.likeness import check_pixels, unlike
+from dltrain.data.likeness import check_pixels, unlike, unlike_pixels
 from dltrain.data.loaders import make_loader
 from dltrain.data.stored import Facts, facts, normalise
 from dltrain.errors import CheckpointError, ConfigError, DataError
@@ -37,7 +37,7 @@ FREE = ("data.*", "trainer.device", "trainer.threads")
 _WHY = "the weights are what they are, and only the data may be others"
 
 
-_LOOKED_AT = 1000  # rows, at least, by which a table is held against the train rows
+_LOOKED_AT = 1000  # rows, at least, that are held against the train rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Trained:
         (see `frame_of`). A run on images takes pixels [N, C, H, W], or [N, H, W]: uint8 from 0 to 255, else in the
         units of its data set. A run on a Dataset takes inputs [N, ...] as that Dataset gives them. Raises DataError
         for rows that do not fit, and unless `allow_unknown` for a category that the train rows did not have and for an
-        infinite number; warns of a table's rows that lie far from the train rows, or have been scaled already.
+        infinite number; warns of rows that lie far from the train rows, or have been scaled already.
         """
         _check_raw(rows)
         if self.facts.kind == "table":
@@ -127,9 +127,12 @@ class Trained:
         return normalise(x, facts.preprocessing)
 
     def remark(self, rows: Any) -> str | None:
-        """A sentence where a table's rows lie far from those that the run was fitted on, or were scaled before."""
-        if self.facts.kind != "table":
+        """A sentence where rows or pixels lie far from those that the run was fitted on, or were scaled before."""
+        if self.facts.kind == "dataset":
             return None
+        if self.facts.kind == "images":
+            pixels = torch.as_tensor(rows).detach()
+            return unlike_pixels(pixels[:: max(1, len(pixels) // _LOOKED_AT)], self.facts.preprocessing)
         frame = frame_of(rows, self.facts.columns)
         return unlike(frame.gather_every(max(1, len(frame) // _LOOKED_AT)), self.facts.preprocessing)
 

@@ -63,6 +63,27 @@ def _compared(name: str, own: tuple[float, float], fitted: tuple[float, float]) 
     return f"column '{name}': {own[0]:.3g} ± {own[1]:.2g}, where the train rows had {fitted[0]:.3g} ± {fitted[1]:.2g}"
 
 
+def unlike_pixels(pixels: Tensor, preprocessing: dict[str, Any]) -> str | None:
+    """A sentence where raw pixels [N, C, H, W] spread by a sixth, or by six times, of what the train images did."""
+    full = 255 if pixels.dtype == torch.uint8 else preprocessing.get("levels", 255)
+    shares = pixels.double() / full
+    if not shares.numel():
+        return None
+    means, stds = (torch.tensor(preprocessing[key], dtype=torch.float64) for key in ("mean", "std"))
+    mean, std = means.mean().item(), (stds.square().mean() + means.var(correction=0)).sqrt().item()
+    known = mean > 0  # the 8x8 digits may be scaled by constants
+    low, high = (share.item() for share in shares.aminmax())
+    if _FAR * high >= (min(1, mean + 2 * std) if known else 1) and not (
+        known and shares.std(correction=0) > _FAR * std
+    ):
+        return None
+    fitted = f"lay around {full * mean:.3g} ± {full * std:.2g}" if known else f"reached {full}"
+    return (
+        f"the pixels reach from {full * low:.3g} to {full * high:.3g} of {full}, where the train images' {fitted}: are "
+        "they on the same scale?"
+    )
+
+
 def check_pixels(pixels: Tensor, preprocessing: dict[str, Any]) -> None:
     """Raises DataError for pixels that can't be raw ones: below 0, above the full level, or all between 0 and 1.
 
