@@ -325,6 +325,17 @@ def test_samples_that_differ_from_the_first():
         dataset(source, in_memory=True)
 
 
+def test_absurd_targets_are_named_and_what_becomes_of_them():
+    samples = [(torch.zeros(2), float(i)) for i in range(60)]
+    samples[17] = (torch.zeros(2), 1e30)
+    data = dataset(Pairs(samples), in_memory=True, val=0, test=0)
+    (note,) = (note for note in data.notes if "far" in note)
+    assert note == (
+        "target 'target': 1 value far from all others (1e+30 at row 17), learned as it stands: beside it the others "
+        "hardly differ; correct or remove it"
+    )
+
+
 class Broken(Pairs):
     """Its sample 17 can't be read, from some reading on."""
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dltrain.data import Data, Tensors, fallback, single, take
 from dltrain.data.reading import listed
-from dltrain.data.scales import moments
+from dltrain.data.scales import fence, moments
 from dltrain.errors import DataError
 
 
@@ -35,8 +35,9 @@ def assemble(
     """
     train, val, test = rows
     val, test, fallback_notes = fallback(train, val, test)
-    mean = std = None
+    mean, std, far = None, None, []
     if targets:
+        far = _far(y, train, targets, origin or "row {}".format)
         y, mean, std = _standardise(y, train, targets)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
     whole = Tensors(x, answers, None, None, mean, std, torch.arange(len(x)), origin)
@@ -54,7 +55,7 @@ def assemble(
         target_std=std,
         fill=fill,
         preprocessing=preprocessing,
-        notes=(*notes, *_rare(y, train, classes), *fallback_notes),
+        notes=(*notes, *far, *_rare(y, train, classes), *fallback_notes),
     )
 
 
@@ -73,6 +74,21 @@ def _rare(y: np.ndarray, train: np.ndarray, classes: tuple[str, ...]) -> list[st
     absent = [f"without a train row, so not to be learned: class {listed(names, 10)}"] if names else []
     alone = np.bincount(y, minlength=len(classes)) == 1
     return [*absent, *single(y[train][alone[y[train]]], classes)] if len(train) < len(y) else absent
+
+
+def _far(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...], place: Callable[[int], str]) -> list[str]:
+    """Notes on targets float64 [N, K] a few of whose values lie absurdly far from the others of the train rows."""
+    notes = []
+    for name, values in zip(targets, y.T, strict=True):
+        if around := fence(values[train]):
+            rows = np.flatnonzero((values < around[0]) | (values > around[1]))
+            many, example = len(rows) > 1, f"{values[rows[0]]:g} at {place(int(rows[0]))}"
+            notes.append(
+                f"target '{name}': {len(rows)} value{'s' * many} far from all others ({example}), learned as "
+                f"{'they stand: beside them' if many else 'it stands: beside it'} the others hardly differ; correct or "
+                f"remove {'them' if many else 'it'}"
+            )
+    return notes
 
 
 def _standardise(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from dltrain.data import Data, split
 from dltrain.data.assembly import assemble
 from dltrain.data.encoding import Kind, Scaling, column_kind, encode, fit, remarks
 from dltrain.data.reading import Table, append, read_table, require_columns
-from dltrain.data.targets import TableTask, far_targets, read_target
+from dltrain.data.targets import TableTask, read_target
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ def table(
     x = encode(frame, preprocessing, place=source.place)
     unused = [f"the test rows are those of {test_path}; data.test={test} is not used"] if test_path else []
     notes = [*unused, *source.notes, *dropped, *remarks(frame, preprocessing, place=source.place)]
-    notes += far_targets(answer, rows[0], source)
     return assemble(
         x,
         answer.y,

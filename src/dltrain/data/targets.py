@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from dltrain.data.reading import Place, Table
-from dltrain.data.scales import fence
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -61,19 +60,6 @@ def read_target(source: Table, names: list[str], *, task: TableTask) -> Target:
                 what = f"lies around {values[0]:g} and varies by less than float64's rounding; subtract a constant"
             raise DataError(f"{source.path}: target '{cells.name}' {what}")
     return Target(y, targets=tuple(names))
-
-
-def far_targets(target: Target, train: np.ndarray, source: Table) -> list[str]:
-    """Notes on regression targets a few of whose values lie absurdly far from the others, by the rows of `train`."""
-    notes = []
-    for name, values in zip(target.targets, target.y.T, strict=target.targets != ()):
-        if around := fence(values[train]):
-            far = np.flatnonzero((values < around[0]) | (values > around[1]))
-            notes.append(
-                f"target '{name}': {len(far)} values far from all others ({values[far[0]]:g} at "
-                f"{source.place(int(far[0]))}), beside which the others hardly differ; correct or remove them"
-            )
-    return notes
 
 
 def known_target(source: Table, names: list[str], *, classes: tuple[str, ...]) -> np.ndarray:
