@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dltrain import foreign
 from dltrain.errors import ConfigError
 from dltrain.paths import local
 
@@ -18,7 +19,7 @@ _HERE = Path(__file__).parent
 CONFIGS = next((p for p in (_HERE / "configs", _HERE.parents[1] / "configs") if (p / "train.yaml").is_file()), None)
 _ONE_EACH = ("data", "model", "loss", "optimizer", "scheduler", "trainer")
 GROUPS = (*_ONE_EACH, "regularisation", "experiment")
-_KNOB = re.compile(r"^( *)([\w.]+):[ ]*([^#]*?)[ ]*(?:#[ ]*(.*))?$")
+_KNOB = re.compile(r"( *)([\w.]+):(.*)")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ def folders(config_dir: str | Path | None = None) -> list[Path]:
     return [CONFIGS, own]
 
 
+def readable(file: Path) -> str:
+    """What a file of choices is called: from configs/ or the current folder on, where it is in there."""
+    if file.is_relative_to(CONFIGS):
+        return f"configs/{file.relative_to(CONFIGS)}"
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+
+
 def groups(config_dir: str | Path | None = None) -> dict[str, list[str]]:
     """Each group with the names that it offers. A folder of the user's own may hold other things, too, such as runs."""
     found: dict[str, set[str]] = {}
@@ -62,14 +70,18 @@ def choices(group: str, config_dir: str | Path | None = None) -> Iterator[Choice
     """The files of one group, read as text."""
     files = {f.stem: f for folder in folders(config_dir) for f in (folder / group).glob("*.yaml") if f.is_file()}
     for name, path in sorted(files.items()):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            lines = foreign.read(path.resolve(), foreign.LARGEST_CONFIG).decode(errors="replace").splitlines()
+        except OSError as error:
+            raise ConfigError(f"{readable(path)} can't be read: {error.strerror}") from error
         comment = next((line for line in lines if line.startswith("#") and "@package" not in line), "#")
         knobs, parents = [], []
         for line in lines:
             match = _KNOB.match(line)
             if not match or line.startswith("#"):
                 continue
-            indent, key, value, note = len(match[1]), match[2], match[3], match[4] or ""
+            indent, key = len(match[1]), match[2]
+            value, _, note = (part.strip() for part in match[3].partition("#"))
             parents = [(i, k) for i, k in parents if i < indent]
             if key in ("_target_", "defaults") or any(k == "defaults" for _, k in parents):
                 continue

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dltrain import __version__, catalogue, commands, config, seeds, streams
 from dltrain.errors import CheckpointError, ConfigError, DltrainError, StorageError, SweepError
-from dltrain.output import say
+from dltrain.output import cut, say, short_lines
 from dltrain.paths import forbidden
 from dltrain.signals import EXIT_CODES, Stop, stop_on_signal
 from dltrain.targets import did_you_mean
@@ -91,7 +91,7 @@ def _exit_code(arguments: list[str]) -> int:
     except DltrainError as error:
         if debug:
             raise
-        lines = str(error).splitlines()
+        lines = short_lines(str(error))
         say(f"error: {lines[0]}" if len(lines) == 1 else "\n  ".join(["error:", *lines]), error=True)
         return error.exit_code
     except KeyboardInterrupt:
@@ -104,9 +104,10 @@ def _exit_code(arguments: list[str]) -> int:
             say(f"error: {forbidden(error)}", error=True)
             return ConfigError.exit_code
         if getattr(error, "errno", None) in _STORAGE:
-            say(f"error: {error}; nothing that was saved before is lost", error=True)
+            say(f"error: {cut(str(error), 1000)}; nothing that was saved before is lost", error=True)
             return StorageError.exit_code
-        say(f"error: {type(error).__name__}: {error}\n(--debug shows where)", error=True)
+        lines = "\n".join(short_lines(f"{type(error).__name__}: {error}"))
+        say(f"error: {lines}\n(--debug shows where)", error=True)
         return 1
     finally:
         gc.enable()
@@ -220,9 +221,9 @@ def _list(words: list[str], config_dir: str | None) -> None:
     for choice in catalogue.choices(group, config_dir):
         if names and choice.name not in names:
             continue
-        say(f"{group}={choice.name}\n    {choice.explanation}")
+        say(f"{group}={choice.name}\n    {cut(choice.explanation, 300)}")
         for key, value, note in choice.knobs:
-            say(f"      {key + ': ' + value:<32}  {note}".rstrip())
+            say(f"      {cut(key + ': ' + value, 100):<32}  {cut(note, 300)}".rstrip())
 
 
 # -- training --------------------------------------------------------------------------------------------------

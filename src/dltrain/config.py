@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain import foreign, reading
-from dltrain.catalogue import CONFIGS, GROUPS, folders, groups
+from dltrain.catalogue import CONFIGS, GROUPS, folders, groups, readable
 from dltrain.errors import ConfigError
 from dltrain.overrides import check_overrides, first_of_each, in_text, instead, jobs
-from dltrain.reading import LARGEST_CONFIG
 from dltrain.targets import did_you_mean
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Composed:
     file: Path | None = None  # that holds the whole configuration
     stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
     started: Path | None = None  # a stored one: the folder in which its relative paths were typed
+    contents: dict[Path, tuple[str, Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def origin(self, key: str) -> str:
         """Where the value of a dotted key was written: an override, or a YAML file."""
@@ -44,9 +45,18 @@ class Composed:
         group = key.split(".")[0]
         files = list(self._files(group))
         own = next((file for owner, file in files if owner == group), None)
-        file = next((file for owner, file in files if _sets(file, owner, key)), own)
+        file = next((file for owner, file in files if _sets(*self._content(file), owner, key)), own)
         below = next((o for o in self.overrides if _key(o).startswith(f"{key}.")), None)
-        return _readable(file) if file else f"override {below}" if below else "configs/train.yaml"
+        return readable(file) if file else f"override {below}" if below else "configs/train.yaml"
+
+    def _content(self, file: Path) -> tuple[str, Any]:
+        """The text of a YAML file and what it holds, read once; None where it is more than a file of choices is."""
+        if file not in self.contents:
+            text, values = file.read_text(encoding="utf-8"), None
+            with suppress(ValueError):
+                values = foreign.parse_yaml(text, typed=True)
+            self.contents[file] = text, values
+        return self.contents[file]
 
     def _files(self, group: str) -> Iterator[tuple[str, Path]]:
         """The chosen files that may set a key of `group`, the one that has the last word first."""
@@ -64,7 +74,7 @@ class Composed:
         texts = [o.partition("=")[2] for o in self.overrides if o.startswith(f"{group}=[")]
         if not texts and group != "experiment":
             for file in self._paths("experiment", self.chosen.get("experiment")):
-                defaults = (_plain(file.read_text(encoding="utf-8")) or {}).get("defaults", [])
+                defaults = (self._content(file)[1] or {}).get("defaults", [])
                 texts += [str(d[k]) for d in defaults if isinstance(d, dict) for k in d if k.endswith(f"/{group}")]
         return re.findall(r"[\w.-]+", " ".join(texts))
 
@@ -74,20 +84,8 @@ def _key(override: str) -> str:
     return override.split("=")[0].lstrip("+~").split("@")[0]
 
 
-def _plain(text: str) -> Any:
-    """What a YAML text holds; None where Hydra's own parser takes what this one refuses, such as 2026-13-01."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        return None
-
-
-def _sets(file: Path, owner: str, key: str) -> bool:
-    """Whether a YAML file of the group `owner` sets a dotted key, or chooses for a group."""
-    text = file.read_text(encoding="utf-8")
-    node = _plain(text)
+def _sets(text: str, node: Any, owner: str, key: str) -> bool:
+    """Whether a YAML file of the group `owner`, which holds `node`, sets a dotted key, or chooses for a group."""
     for default in (node.get("defaults") or []) if isinstance(node, dict) else []:
         if isinstance(default, dict) and any(str(k).split("/")[-1] == key for k in default):
             return True
@@ -102,12 +100,6 @@ def _sets(file: Path, owner: str, key: str) -> bool:
             return False
         node = node[part]
     return True
-
-
-def _readable(file: Path) -> str:
-    if file.is_relative_to(CONFIGS):
-        return f"configs/{file.relative_to(CONFIGS)}"
-    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 
 def name_mistake(name: str) -> str | None:
@@ -131,7 +123,11 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, s
     from omegaconf import OmegaConf
 
     good, mistakes = check_overrides(overrides, config_dir)
-    search = [f"hydra.searchpath=[{_quoted(f'file://{folders(config_dir)[1]}')}]"] if config_dir else []
+    search = []
+    if config_dir:
+        from dltrain import own_groups
+
+        search = [f"hydra.searchpath=[{_quoted(f'{own_groups.Limited.scheme()}://{folders(config_dir)[1]}')}]"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
 
@@ -151,7 +147,13 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, s
             raise ConfigError("\n".join([*mistakes, line])) from error
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
-    parameters = in_text(own.pop("sweeper.params", None) or {})
+    parameters = own.pop("sweeper.params", None) or {}
+    if config_dir:
+        try:
+            cfg, parameters = own_groups.released(cfg), own_groups.release(parameters)
+        except ValueError as error:
+            raise ConfigError(f"--config-dir {config_dir}: the chosen files have {error}") from error
+    parameters = in_text(parameters)
     composed = Composed(cfg, chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), tuple(parameters))
     if wrong := [*_hidden(composed), *_not_used(composed, own, sweep=sweep)]:
         raise ConfigError("\n".join([*mistakes, *wrong]))
@@ -186,7 +188,7 @@ def _hidden(composed: Composed) -> Iterator[str]:
         names = composed.chosen.get(group, composed._listed(group))
         for name in names if isinstance(names, list) else [names]:
             if len(files := composed._paths(group, name)) > 1:
-                yield f"{_readable(files[1])}: dltrain has a {group}={name} already; rename your file"
+                yield f"{readable(files[1])}: dltrain has a {group}={name} already; rename your file"
 
 
 def _not_used(composed: Composed, own: dict[str, Any], *, sweep: bool) -> Iterator[str]:
@@ -195,7 +197,7 @@ def _not_used(composed: Composed, own: dict[str, Any], *, sweep: bool) -> Iterat
         return
     mine = [path for group in composed.chosen for _, path in composed._files(group) if path.parents[1] != CONFIGS]
     mine.sort(key=lambda path: "hydra" not in path.read_text(encoding="utf-8"))
-    file = _readable(mine[0]) if mine else "a chosen file"
+    file = readable(mine[0]) if mine else "a chosen file"
     many = str(own.get("mode")).endswith("MULTIRUN")
     if (composed.parameters or many) and not sweep:
         yield f"{file} sets a sweep ({', '.join(composed.parameters)}): add -m to train one run for each"
@@ -221,17 +223,12 @@ def _refusals() -> tuple[type[Exception], ...]:
     """What Hydra raises where an override or a YAML file is wrong; OSError: a name too long for a file."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
-    return HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError, RecursionError, OSError
+    return HydraException, OmegaConfBaseException, ValueError, OverflowError, RecursionError, OSError
 
 
 def _in_words(error: Exception, config_dir: str | Path | None) -> str:
     """What is wrong with the chosen files themselves."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is not None:
-        name = _readable(Path(mark.name)) if Path(mark.name).is_file() else mark.name
-        return f"{name}, line {mark.line + 1}: this is not YAML: {error.problem}"
     line, known = _first_line(error), groups(config_dir)
     if missing := re.search(r"Could not (?:find|load) '([\w.-]+)/([\w.-]+)'", line):
         names = known.get(missing[1], [])
@@ -330,7 +327,7 @@ def stored(folder: Path) -> Composed:
 
     path = folder / "config.yaml"
     try:
-        cfg = OmegaConf.create(foreign.parse_yaml(foreign.read(path, LARGEST_CONFIG).decode()))
+        cfg = OmegaConf.create(foreign.parse_yaml(foreign.read(path, foreign.LARGEST_CONFIG).decode()))
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

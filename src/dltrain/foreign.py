@@ -17,13 +17,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dltrain.output import cut
+
 LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
+LARGEST_CONFIG = 1 << 22  # bytes of a configuration; a run that would have more does not start
 _LONGEST = 1 << 24  # bytes of a line: a look into a net of many layers takes megabytes
 _DEEPEST = 20  # nested nodes of a configuration
 _MOST_NODES = 50_000  # keys and values of a configuration: OmegaConf takes a tenth of a millisecond for each
 MOST_KEYS = 10_000  # of one node: for each unknown one a similar name is looked up
 _MOST_PARTS = 1 << 20  # lists and objects of a JSON file: each takes a hundred times its place in the file
 _LONGEST_NUMBER = 100  # letters: to read one of base 60 takes the square of them, and a float ends at 1e308
+_NUMBER = re.compile(
+    r"[-+]?(0[xb][0-9a-fA-F_]+|[0-9.][0-9_.:]*([eE][-+]?[0-9]*)?)$"
+)  # what YAML takes for one, and more
 
 
 def read(path: Path, largest: int = LARGEST) -> bytes:
@@ -61,12 +67,15 @@ def parse_json(content: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-def parse_yaml(text: str) -> Any:
-    """The values of a stored YAML file; raises ValueError in the words of what it has that such a file has not."""
+def parse_yaml(text: str, *, typed: bool = False) -> Any:
+    """The values of a stored YAML file; raises ValueError in the words of what it has that such a file has not.
+
+    typed: it is no stored file. There tags, aliases and interpolations may stand, within the same limits.
+    """
     import yaml
 
     try:
-        _check_events(text)
+        _check_events(text, typed=typed)
         value = _loader()(text).get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(
@@ -74,7 +83,7 @@ def parse_yaml(text: str) -> Any:
         ) from error
     except RecursionError as error:
         raise ValueError(f"more than {_DEEPEST} nested nodes") from error
-    if has_interpolation(value):
+    if not typed and has_interpolation(value):
         raise ValueError("an interpolation")
     return value
 
@@ -88,22 +97,74 @@ def has_interpolation(value: Any) -> bool:
     return isinstance(value, str) and "${" in value.replace("\\", "")
 
 
-def _check_events(text: str) -> None:
-    """Refuses what makes a small file large, deep, or an object."""
+def fault(values: Any) -> tuple[str, str] | None:
+    """What no stored configuration holds among plain values, and its dotted key before it; None where all is well."""
+    nodes, left = 0, [("", values, 1)]
+    while left:
+        key, value, depth = left.pop()
+        nodes += 1 + (len(value) if isinstance(value, dict) else 0)
+        if nodes > _MOST_NODES:
+            return "", f"more than {_MOST_NODES:,} nodes"
+        if isinstance(value, (dict, list)):
+            if depth > _DEEPEST:
+                return key, f"more than {_DEEPEST} nested nodes"
+            if isinstance(value, dict) and len(value) > MOST_KEYS:
+                return key, f"more than {MOST_KEYS:,} keys in one node"
+            if has_interpolation([*value] if isinstance(value, dict) else None):
+                return key, "an interpolation as a key"
+            parts = value.items() if isinstance(value, dict) else ((None, part) for part in value)
+            left += [(key if k is None else f"{key}.{k}".lstrip("."), part, depth + 1) for k, part in parts]
+        elif has_interpolation(value):
+            return key, "an interpolation"
+        elif isinstance(value, int) and abs(value) >= 10**_LONGEST_NUMBER:
+            return key, f"a number of more than {_LONGEST_NUMBER} letters"
+    return None
+
+
+def _check_events(text: str, *, typed: bool) -> None:
+    """Refuses what makes a small file large, deep, slow to read, or an object. An alias counts what it stands for."""
     import yaml
 
-    depth = nodes = 0
+    nodes = letters = 0
+    opened: list[list[Any]] = []  # anchor, nodes and letters before, parts, of each node that has not ended
+    whole: dict[str, tuple[int, int]] = {}  # anchor -> the nodes and letters of what has it
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("a YAML alias")
-        if getattr(event, "tag", None) is not None:
-            raise ValueError(f"the YAML tag {event.tag}")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
+        if isinstance(event, yaml.NodeEvent):
+            if opened:
+                opened[-1][3] += 1
+            if isinstance(event, yaml.AliasEvent):
+                if not typed:
+                    raise ValueError("a YAML alias")
+                if event.anchor not in whole:
+                    raise ValueError("a YAML alias of what it stands in, or of nothing")
+                nodes, letters = nodes + whole[event.anchor][0], letters + whole[event.anchor][1]
+                check_size(nodes, letters)
+                continue
+            if event.tag is not None and not typed:
+                raise ValueError(f"the YAML tag {cut(event.tag)}")
+            opened.append([event.anchor, nodes, letters, 0])
+            nodes += 1
+        if isinstance(event, yaml.ScalarEvent):
+            letters += len(event.value)
+            if len(event.value) > _LONGEST_NUMBER and (event.tag or (event.implicit[0] and _NUMBER.match(event.value))):
+                raise ValueError(f"a number of {len(event.value):,} letters")
+        if isinstance(event, yaml.CollectionStartEvent) and len(opened) > _DEEPEST:
             raise ValueError(f"more than {_DEEPEST} nested nodes")
-        nodes += isinstance(event, yaml.NodeEvent)
-        if nodes > _MOST_NODES:
-            raise ValueError(f"more than {_MOST_NODES:,} nodes")
+        check_size(nodes, letters)
+        if isinstance(event, (yaml.ScalarEvent, yaml.CollectionEndEvent)):
+            anchor, nodes_before, letters_before, parts = opened.pop()
+            if anchor:
+                whole[anchor] = nodes - nodes_before, letters - letters_before
+            if isinstance(event, yaml.MappingEndEvent) and parts > 2 * MOST_KEYS:
+                raise ValueError(f"more than {MOST_KEYS:,} keys in one node")
+
+
+def check_size(nodes: int, letters: int) -> None:
+    """Raises ValueError where a configuration has more than that many keys and values, or letters in them."""
+    if nodes > _MOST_NODES:
+        raise ValueError(f"more than {_MOST_NODES:,} nodes")
+    if letters > LARGEST_CONFIG:
+        raise ValueError(f"more than {LARGEST_CONFIG:,} letters")
 
 
 @cache
@@ -113,21 +174,14 @@ def _loader() -> Any:
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            if len(node.value) > MOST_KEYS:
-                raise ValueError(f"more than {MOST_KEYS:,} keys in one node")
-            made = super().construct_mapping(node, deep=deep)
-            if len(made) != len(node.value):
-                raise ValueError("a key twice")
-            return made
+            seen: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    problem = f"the key {cut(key.value)} twice"
+                    raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+                seen.add(key.value)
+            return super().construct_mapping(node, deep=deep)
 
-        def construct_yaml_int(self, node: Any) -> int:
-            return super().construct_yaml_int(_short(node))
-
-        def construct_yaml_float(self, node: Any) -> float:
-            return super().construct_yaml_float(_short(node))
-
-    for kind, make in (("int", Loader.construct_yaml_int), ("float", Loader.construct_yaml_float)):
-        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", make)
     stamp = "tag:yaml.org,2002:timestamp"
     Loader.yaml_implicit_resolvers = {
         first: [(tag, found) for tag, found in resolvers if tag != stamp]
@@ -136,10 +190,3 @@ def _loader() -> Any:
     number = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
     return Loader
-
-
-def _short(node: Any) -> Any:
-    """The node of a number that can be computed and printed."""
-    if len(node.value) > _LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(node.value):,} letters")
-    return node

@@ -18,6 +18,7 @@ _OBEYED = re.compile(  # all controls but the tab and the end of a line; marks t
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_MOST_LINES, _MOST_LETTERS = 50, 1000  # of an error
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 _COMPUTED = re.compile(  # where a cell begins to be computed; spreadsheets of some countries cut cells at ; as well
     r"^(?=[\t\r])|((?:^|[;\t\r])[^\S\t\r\n]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20].)"
@@ -37,6 +38,18 @@ def plain(text: str) -> str:
 def one_line(text: str) -> str:
     """The same on one line."""
     return re.sub(r"[\n\t]", " ", plain(text))
+
+
+def cut(text: str, most: int = 60) -> str:
+    """The same on one line of so many letters, however long it was."""
+    return one_line(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
+def short_lines(text: str) -> list[str]:
+    """The lines of an error: whatever it quotes, no more of them, and no longer ones, than can be read."""
+    lines = text.splitlines() or [""]
+    more = len(lines) - _MOST_LINES
+    return [cut(line, _MOST_LETTERS) for line in lines[:_MOST_LINES]] + [f"... and {more:,} more lines"] * (more > 0)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -22,9 +22,11 @@ from dltrain.config import Composed, as_yaml
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
 from dltrain.errors import ConfigError, DataError
+from dltrain.foreign import LARGEST_CONFIG
 from dltrain.mistakes import reason
 from dltrain.nodes import SLOTS, Nodes
-from dltrain.reading import LARGEST_CONFIG, flat
+from dltrain.output import cut
+from dltrain.reading import flat
 from dltrain.settings import Regularisation, Settings, device_or_auto, pick_device
 from dltrain.targets import Part, did_you_mean
 from dltrain.trainer import seed_everything
@@ -419,19 +421,17 @@ def _steps(data: Data | None, settings: Settings | None, batch_size: int | None)
 
 def _check_readable(plan: Plan) -> None:
     """Raises ConfigError where the run folder's readers would refuse what this run writes."""
+    if found := foreign.fault(plan.config):
+        key, what = found
+        shown = f"{key}={cut(str(flat(plan.config)[key]))}" if key in flat(plan.config) else key or "the configuration"
+        raise ConfigError(f"{shown} has {what}, which a run folder can't hold; write it in another way")
     if (size := len(plan.text.encode())) > LARGEST_CONFIG:
         sizes = {key: len(str(value)) for key, value in flat(plan.config).items()}
         key = max(sizes, key=sizes.__getitem__)
         raise ConfigError(
             f"the configuration takes {size:,} bytes as YAML, and {LARGEST_CONFIG:,} are the most; "
-            f"{key} takes {sizes[key]:,}: shorten it"
+            f"{cut(key)} takes {sizes[key]:,}: shorten it"
         )
-    try:
-        foreign.parse_yaml(plan.text)
-    except ValueError as error:
-        refused = next((k for k, value in flat(plan.config).items() if foreign.has_interpolation([k, value])), None)
-        where = f"{refused}={flat(plan.config)[refused]}" if refused else "the configuration"
-        raise ConfigError(f"{where} has {error}, which a run folder can't hold; write it in another way") from error
 
 
 def _ignored(plan: Plan) -> list[str]:

@@ -22,7 +22,6 @@ from typing import Any
 
 from dltrain import foreign
 
-LARGEST_CONFIG = 1 << 22  # bytes of a stored configuration; a run that would have more does not start
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
@@ -67,7 +66,7 @@ class Run:
 
         Of a run that failed before it had one, what was typed.
         """
-        text = read_text(self.folder / "config.yaml", LARGEST_CONFIG)
+        text = read_text(self.folder / "config.yaml", foreign.LARGEST_CONFIG)
         if text is None:
             pairs = (o.lstrip("+").partition("=") for o in self.overrides if "=" in o)
             return {key: _scalar(value) for key, _, value in pairs}
