@@ -168,3 +168,23 @@ def test_a_run_that_ended_between_two_validations_is_not_the_beginning_of_a_long
         assert dltrain(*words, f"trainer.epochs={epochs}")[0] == 0
         code, _, err = dltrain("resume", "last", f"trainer.epochs={longer}")
         assert (code, "it ended with a validation that a longer run would not have made" in err) == (0, said), err
+
+
+@pytest.mark.parametrize(
+    ("watched", "said"),
+    [
+        ([], False),
+        (["scheduler=plateau"], False),  # which watches the validation
+        (["trainer.monitor=train/loss"], True),
+        (["scheduler=plateau", "scheduler.monitor=train/loss"], True),
+        (["regularisation=early_stopping", "regularisation.early_stopping.monitor=train/loss"], True),
+    ],
+)
+def test_reports_may_be_made_at_other_steps_but_what_watches_them_is_said(dltrain, tmp_path, watched, said):
+    """The training loss of a report is the mean since the last one."""
+    words = ("data=iris", *QUICK, "trainer.epochs=2", "model.widths=[4]", "scheduler=constant", *watched)
+    code, _, err = dltrain(*words)
+    assert code == 0, err
+    code, _, err = dltrain("resume", "last", "trainer.epochs=3", "trainer.report_every=0.5")
+    assert code == 0, err
+    assert ("the bits may differ from an uninterrupted run: report_every 13 then, 6 now" in err) == said, err

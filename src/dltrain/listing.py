@@ -153,7 +153,7 @@ def differing(found: Sequence[Run], *, duplicates: bool = False) -> list[str]:
     configs = [run.config for run in found]
     typed = {o.split("=")[0].lstrip("+") for run in found for o in run.overrides}
     names = [name for name in dict.fromkeys(name for config in configs for name in config)]
-    names = [name for name in names if not reading.HOUSEKEEPING.fullmatch(name)]
+    names = [name for name in names if name not in ("resume", *reading.HOUSEKEEPING)]
     kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
     for name in sorted(names, key=lambda name: name not in typed):
         values = {i: str(config[name]) for i, config in enumerate(configs) if name in config}

@@ -27,9 +27,9 @@ _MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `runs.create` made
 _NOT_THE_PROBLEM = ("data.batch_size", "data.workers", "data.root", "data.path", "data.scaling")
-HOUSEKEEPING = re.compile(  # keys that do not change what a run comes to
-    r"name|runs_dir|resume|diagnose|data\.workers"
-    r"|trainer\.(progress|tensorboard|profile|threads|device|save_every|report_every|max_time)"
+HOUSEKEEPING = (  # keys that do not change what a run comes to, but for what `resuming.facts` has
+    *("trainer.max_time", "trainer.report_every", "trainer.save_every", "trainer.progress", "trainer.tensorboard"),
+    *("trainer.profile", "trainer.threads", "trainer.device", "data.workers", "name", "runs_dir", "diagnose"),
 )
 LARGER_IS_BETTER = ("accuracy", "f1", "exact_match", "r2")
 ENDED = ("done", "early_stopped")

@@ -25,26 +25,9 @@ from dltrain.reading import flat
 from dltrain.targets import did_you_mean
 
 FREE = (  # keys that may change: how long, where, how, and what is shown; `facts` has those that change bits
-    "trainer.epochs",
-    "trainer.max_steps",
-    "trainer.schedule_steps",
-    "trainer.max_time",
-    "trainer.report_every",
-    "trainer.save_every",
-    "trainer.progress",
-    "trainer.tensorboard",
-    "trainer.profile",
-    "trainer.step",
-    "trainer.threads",
-    "trainer.flush_denormal",
-    "trainer.device",
-    "data.workers",
-    "data.root",
-    "data.path",
-    "data.test_path",
-    "name",
-    "runs_dir",
-    "diagnose",
+    *("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps", "trainer.step", "trainer.flush_denormal"),
+    *("data.root", "data.path", "data.test_path"),
+    *reading.HOUSEKEEPING,
 )
 
 
@@ -128,8 +111,17 @@ def facts(plan: Plan) -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "flush_denormal": plan.settings.flush_denormal,
         "step": "plain or direct" if plan.step in ("plain", "direct") else plan.step,  # those two have the same bits
-        **({"report_every": plan.report_steps} if plan.step == "compiled" else {}),  # between which a program runs
+        **({"report_every": plan.report_steps} if _reports_count(plan) else {}),
     }
+
+
+def _reports_count(plan: Plan) -> bool:
+    """Whether results depend on where reports stand: a compiled program runs between two of them, and the training
+    loss that the best epoch, early stopping or the scheduler may go by is the mean since the last one.
+    """
+    stopping, scheduler = plan.regularisation.early_stopping or {}, plan.parts["scheduler"].arguments
+    watched = (plan.monitor, stopping.get("monitor"), scheduler.get("monitor"))
+    return plan.step == "compiled" or "train/loss" in watched
 
 
 def compare(

@@ -50,7 +50,7 @@ def _typed(run: Run) -> tuple[str, ...]:
 
 
 def _configured(run: Run) -> str:
-    fixed = {k: v for k, v in run.config.items() if k != "seed" and not reading.HOUSEKEEPING.fullmatch(k)}
+    fixed = {k: v for k, v in run.config.items() if k not in ("seed", *reading.HOUSEKEEPING)}
     return json.dumps(fixed, sort_keys=True, default=str)
 
 
