@@ -13,6 +13,7 @@ import torch
 
 from dltrain import build, remedies, trials
 from dltrain.config import compose, stored
+from dltrain.data.datasets import dataset
 from dltrain.errors import ConfigError, DataError
 from dltrain.models import MLP
 from dltrain.plan import make_plan
@@ -351,10 +352,20 @@ def test_a_transform_that_does_not_fit_is_told_before_the_start(module, transfor
 def test_random_pictures_in_validation_are_said_without_drawing_from_the_run(module):
     name = module(PICTURES)
     typed = ["data=dataset", f"data.dataset._target_={name}.Pictures"]
+
+    def drawn():
+        return torch.get_rng_state().tolist(), np.random.get_state()[1:3], random.getstate()
+
     made = plan(*typed, "+data.dataset.flip=true", allow=[name])
     (note,) = [note for note in made.notes if "differs" in note]
     assert "data.train_transform" in note
-    again = plan(*typed, allow=[name])
+    before = drawn()
+    again = plan(*typed, allow=[name])  # which draws nothing to see it
+    np.testing.assert_equal(drawn(), before)
+    np.random.rand(), random.random(), torch.rand(1)
+    before = drawn()
+    dataset(made.data.train.source)
+    np.testing.assert_equal(drawn(), before)
     assert not [note for note in again.notes if "differs" in note]
     plain = [f"data.{part}_dataset={{_target_: {name}.Pictures}}" for part in ("val", "test")]
     made = plan(*typed, "+data.dataset.flip=true", *plain, "data.val=0", "data.test=0", allow=[name])
@@ -758,5 +769,31 @@ def test_what_a_key_switches_on_beside_the_choice_is_told():
     made = make_plan(compose(both))
     assert made.regularisation.l2 == 3e-3
     assert "regularisation=none and regularisation.l2=3e-3: l2 is on, too" in made.notes
-    for typed in (["regularisation=l2", "regularisation.l2=3e-3"], ["regularisation.l2=3e-3"], ["regularisation=none"]):
-        assert not [note for note in make_plan(compose(["data=iris", *typed])).notes if "is on, too" in note]
+
+    def composed(typed):
+        found = compose(["data=iris", *typed])
+        assert not found.mistakes
+        return found
+
+    policy = "regularisation.augmentation.policy.learned_on=svhn"
+    for typed in (
+        ["regularisation=l2", "regularisation.l2=3e-3"],
+        ["regularisation.l2=3e-3"],
+        ["regularisation=none"],
+        ["regularisation=[l1, l2]", "regularisation.l2=3e-3"],
+        ["regularisation=none", "regularisation.l2=0e0"],
+        ["data=digits", "regularisation=affine", "regularisation.augmentation.affine.degrees=30"],
+        ["data=digits", "regularisation=[l2,auto_augment]", policy],
+        ["data=digits", "regularisation=early_stopping", "regularisation.early_stopping.patience=3"],
+    ):
+        assert not composed(typed).switched_beside(), typed
+    for typed, name in (
+        (["regularisation=[l2,dropout]", "regularisation.l1=1"], "l1"),
+        (["regularisation=['l2']", "+regularisation.ema=0.9"], "ema"),
+        (
+            ["regularisation=none", "regularisation.augmentation.crop_flip={padding: 1, flip: false}"],
+            "augmentation.crop_flip",
+        ),
+    ):
+        (note,) = composed(typed).switched_beside()
+        assert note == f"{typed[0]} and {typed[1].lstrip('+')}: {name} is on, too"

@@ -58,6 +58,21 @@ class Composed:
             self.contents[file] = text, values
         return self.contents[file]
 
+    def switched_beside(self) -> list[str]:
+        """What keys switch on beside the choice that was typed, in words: `regularisation=none regularisation.l2=1`."""
+        from omegaconf import OmegaConf
+
+        choice = next((o for o in reversed(self.overrides) if _key(o) == "regularisation"), None)
+        files = [file for owner, file in self._files("regularisation") if owner != "experiment" and file.stem != "off"]
+        found = {}
+        for override in self.overrides if choice else ():
+            group, *path = _key(override).split(".")
+            knob = ".".join(path[: 1 + (path[:1] == ["augmentation"])])
+            own = group == "regularisation" and knob and OmegaConf.select(self.cfg, f"{group}.{knob}")
+            if own and not any(_sets(*self._content(f), group, f"{group}.{knob}") for f in files):
+                found[knob] = f"{choice} and {override.lstrip('+')}: {knob} is on, too"
+        return list(found.values())
+
     def _files(self, group: str) -> Iterator[tuple[str, Path]]:
         """The chosen files that may set a key of `group`, the one that has the last word first."""
         for owner in dict.fromkeys(("experiment", "regularisation", group, f"{group}/off")):

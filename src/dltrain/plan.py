@@ -200,7 +200,7 @@ class _Planner:
             why_plain=why_plain,
             notes=[*data.notes, *self.notes],
         )
-        plan.notes += _ignored(plan)
+        plan.notes += [*_ignored(plan), *nodes.composed.switched_beside()]
         _check_readable(plan)
         return plan
 
@@ -446,7 +446,6 @@ def _ignored(plan: Plan) -> list[str]:
         if key in typed:
             found.append(f"{typed[key]} is not used: {override} stands after it")
         typed[key] = override
-    found += switched_beside(plan.overrides)
     if plan.settings.max_steps and "trainer.epochs" in typed:
         found.append("trainer.epochs is not used: trainer.max_steps decides")
     arguments, few = plan.parts["model"].arguments, plan.settings.overfit_batches
@@ -468,20 +467,6 @@ def _ignored(plan: Plan) -> list[str]:
     ):
         found.append("data.workers is not used: this data lives in memory, on the device")
     return found
-
-
-def switched_beside(overrides: Sequence[str]) -> list[str]:
-    """What keys switch on beside the choice that was typed, in words: `regularisation=none regularisation.l2=1`."""
-    typed = dict(override.split("=", 1) for override in overrides if "=" in override)
-    chosen = typed.get("regularisation")
-    if chosen is None:
-        return []
-    names = {name.strip() for name in chosen.strip("[]").split(",")}
-    knobs = {key.partition(".")[2]: value for key, value in typed.items() if key.startswith("regularisation.")}
-    on = [
-        k for k, value in knobs.items() if k.split(".")[0] not in names and value not in ("0", "0.0", "null", "false")
-    ]
-    return [f"regularisation={chosen} and regularisation.{k}={knobs[k]}: {k} is on, too" for k in on]
 
 
 def reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Data, Settings]:

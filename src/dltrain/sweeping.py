@@ -150,7 +150,7 @@ class _Sweep:
     def _job(self, folder: Path, typed: list[str]) -> str:
         """Returns in words how it ended."""
         from dltrain import experiment, report
-        from dltrain.plan import make_plan, switched_beside
+        from dltrain.plan import make_plan
 
         begin, plan, composed, again = time.perf_counter(), None, None, folder.exists()
         if again and runs.complete(folder):
@@ -185,5 +185,5 @@ class _Sweep:
             return f"{status}: {first}"
         best = summary["best"].get(reading.plain_name(plan.monitor), float("nan"))
         end = ", no better than one answer to every row" * ("val" in summary and report.nothing_learned(plan, summary))
-        also = "".join(f"; {note}" for note in switched_beside(typed))
+        also = "".join(f"; {note}" for note in composed.switched_beside())
         return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s){end}{also}"
