@@ -361,6 +361,10 @@ def test_what_a_dataset_raises_names_the_sample_and_the_class(workers):
         list(make_loader(data.train, batch_size=4, workers=workers, shuffle=True).epoch())
     with pytest.raises(DataError, match=r"KeyError while reading sample 17 of Broken: .*no such"):
         list(make_loader(source, batch_size=4, workers=workers).epoch())
+    source.whole = 100
+    with pytest.raises(DataError, match=r"ZeroDivisionError while changing sample 0 of Samples: .* \(at test_data_d"):
+        list(make_loader(data.train, batch_size=4, workers=workers, transform=lambda _: 1 // 0).epoch())
+    source.whole = 0
     with pytest.raises(KeyError, match="no such") as caught:
         data.train[data.train.rows.tolist().index(17)]
     assert caught.value.__notes__ == ["while reading dataset[17] of Broken"]

@@ -13,6 +13,7 @@ from torch import nn
 from dltrain import judging, report, runs
 from dltrain.data import Tensors
 from dltrain.data.stored import Facts
+from dltrain.errors import StorageError
 from dltrain.inference import Trained
 from dltrain.losses import CrossEntropy
 from dltrain.plots import evaluation as figures
@@ -304,3 +305,18 @@ def test_the_worst_answers_name_the_file_or_the_line(dltrain, tmp_path, name):
             assert w["input"]["side"] == cells[2]
         assert file == ("test.csv" if name == "a test file" else "houses.csv")
     assert f"worst        {worst[0].get('file') or worst[0]['place']}: " in out
+
+
+def test_an_answer_that_is_kept_nowhere_must_be_delivered(dltrain, monkeypatch):
+    """Where a run folder can't be written, what is printed is all that there is."""
+    houses("houses.csv")
+    train(dltrain, *RUNS["a table"])
+    monkeypatch.setattr("dltrain.judging.os.access", lambda *_: False)
+    assert dltrain("eval", "last")[0] == 0
+
+    def lost():
+        raise StorageError("it is closed")
+
+    monkeypatch.setattr("dltrain.streams.delivered", lost)
+    code, _, err = dltrain("eval", "last")
+    assert (code, "error: it is closed" in err) == (7, True)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain import assessment, commands, evaluation, inference, losses, report, runs, trials
+from dltrain import assessment, commands, evaluation, inference, losses, report, runs, streams, trials
 from dltrain.build import evaluation_size, make_data
 from dltrain.data import Data, place
 from dltrain.data.fingerprint import fingerprint
@@ -299,6 +299,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     say(report.judged(judged.result))
     if not os.access(folder, os.W_OK):
         say(f"note: {folder} is not writable: {file.name} and its picture were not kept", error=True)
+        streams.delivered()  # the only place where the answer stands
         return 0
     runs.write_json(file, judged.result)
     _draw(judged, picture)

@@ -287,13 +287,15 @@ class Seeded(Dataset):
         torch.default_generator.manual_seed(number)  # torch.manual_seed would seed the GPU's generator too, for good
         random.seed(number)
         np.random.seed(number & 0xFFFFFFFF)
+        doing = "reading"
         try:
             x, y = self.dataset[i]
+            doing = "changing"
             return (x if self.transform is None else self.transform(x)), y, i
         except DltrainError:
             raise
         except Exception as error:
-            raise DataError(_told(error, f"while reading sample {i} of {type(self.dataset).__name__}")) from error
+            raise DataError(_told(error, f"while {doing} sample {i} of {type(self.dataset).__name__}")) from error
 
 
 def _told(error: Exception, when: str) -> str:
