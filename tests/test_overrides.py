@@ -141,3 +141,18 @@ def test_a_long_text_is_quoted_in_time_and_many_are_refused():
     assert overrides.quoted(f"a=[é,b~,~c,{'=' * 10_000}]") == f"a=['é',b~,'~c',{'=' * 10_000}]"
     good, mistakes = overrides.check_overrides([f"+a{i}=1" for i in range(20_000)])
     assert (good, "20,000 overrides: 1,000 are the most" in mistakes[0]) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"a=[{'1,' * 150_000}1]", "300,008 letters of overrides: 262,144 are the most"),
+        (f"a=[{'1,' * 100_000}1]", "100,000 values in lists: 5,000 are the most"),
+        ("a=" + "[" * 60_000, "60,000 nested brackets: 20 are the most"),
+        ("a=" + "{a:" * 3_000 + "1" + "}" * 3_000, "3,000 nested brackets"),
+        ("a=" + "str(" * 2_000 + "1" + ")" * 2_000, "2,000 nested brackets"),
+    ],
+)
+def test_what_hydra_would_read_for_minutes_is_refused_before(text, message):
+    good, mistakes = overrides.check_overrides(["b=1", text])
+    assert (good, message in mistakes[0]) == ([], True), mistakes[0][:200]

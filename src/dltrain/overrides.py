@@ -17,7 +17,10 @@ from dltrain.targets import did_you_mean
 
 _MOST_JOBS = 100_000
 _MOST = 1_000  # overrides
+_MOST_LETTERS = 1 << 18  # of all overrides; a command line of Linux may have 1 << 17 in a word
+_MOST_LISTED = 5_000  # values in lists: Hydra's parser takes the square of them, for these some seconds
 _UNREAD = re.compile(r"(?<=[=,\[(])(?=~|[^,'\"\[\](){}\x80-\U0010ffff]*+[^\x00-\x7f])[^,'\"\[\](){}]+")
+_DEEPEST = 20  # nested brackets, as nodes of a file
 _FUNCTIONS = "its functions are choice(a,b), range(1,9), glob(*), sort(), shuffle(), int(), float(), bool() and str()"
 
 
@@ -27,10 +30,15 @@ def check_overrides(
     """The overrides that Hydra can read and whose groups and choices exist, and what is wrong with the others."""
     from hydra.errors import HydraException
 
-    if len(overrides) > _MOST:
-        return [], [
-            f"{len(overrides):,} overrides: {_MOST:,} are the most; a file in --config-dir DIR holds any number"
-        ]
+    listed = sum(text.count(",") for text in overrides if "[" in text)
+    for count, most, what in (
+        (len(overrides), _MOST, "overrides"),
+        (sum(map(len, overrides)), _MOST_LETTERS, "letters of overrides"),
+        (listed, _MOST_LISTED, "values in lists"),
+        (max(map(_depth, overrides), default=0), _DEEPEST, "nested brackets"),
+    ):
+        if count > most:
+            return [], [f"{count:,} {what}: {most:,} are the most; a file in --config-dir DIR holds more"]
     known, parse = groups(config_dir), _parser(config_dir)
     good, mistakes = [], []
     for text in map(quoted, overrides):
@@ -58,6 +66,11 @@ def check_overrides(
         else:
             good.append(text)
     return good, mistakes
+
+
+def _depth(text: str) -> int:
+    """How deep brackets stand in brackets."""
+    return max(itertools.accumulate((sign in "([{") - (sign in ")]}") for sign in text), default=0)
 
 
 def _guess(word: str, known: dict[str, list[str]]) -> str:
