@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -209,6 +210,11 @@ def bomb(levels=9):
     return "\n".join(lines)
 
 
+def encoder(num_layers, **sizes):
+    layer = {"_target_": "torch.nn.TransformerEncoderLayer", **sizes}
+    return {"_target_": "torch.nn.TransformerEncoder", "encoder_layer": layer, "num_layers": num_layers}
+
+
 def dataset(value):
     return {"_target_": "dltrain.data.datasets.dataset", "dataset": value, "batch_size": 4, "workers": 0}
 
@@ -329,6 +335,9 @@ HOSTILE = {  # what each does to a run folder; the second argument is a file tha
     "pretrained weights of torchvision's own": lambda r, m: settings(
         r, lambda c: c.__setitem__("model", {"_target_": "torchvision.models.resnet18", "weights": "DEFAULT"})
     ),
+    "a net of as many layers as nobody has": lambda r, m: settings(
+        r, lambda c: c.__setitem__("model", encoder(d_model=4, nhead=1, num_layers=10**9))
+    ),
     "a net that fetches a backbone": lambda r, m: settings(
         r, lambda c: c.__setitem__("model", {"_target_": "torchvision.models.segmentation.fcn_resnet50"})
     ),
@@ -425,6 +434,26 @@ def test_nothing_in_a_hostile_folder_runs_when_it_predicts(run, tmp_path, name):
     code, _, said = resume(run, str(rows), command="predict")
     assert not marker.exists(), "code of the attacker's ran"
     assert code in (0, 2, 4), said  # what it spoils may be no part of a prediction
+
+
+@pytest.mark.parametrize("command", ["resume", "predict", "doctor", "report"])
+def test_what_the_checkpoint_has_not_is_refused_without_its_memory(run, tmp_path, command):
+    """900 million weights would take 3.6 GB, and training them four times as much."""
+    settings(run, lambda c: c["model"].update(widths=[30_000, 30_000]))
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    more = {"predict": [str(tmp_path / "rows.csv")], "report": ["--replay", "0"]}.get(command, [])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    code, _, said = resume(run, *more, command=command)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kB
+    assert (code, "does not fit this configuration" in said) == (4, True) or (code, command) == (0, "report"), said
+
+
+def test_a_net_that_no_checkpoint_knows_is_held_against_the_memory(run, monkeypatch):
+    shutil.rmtree(run / "checkpoints")
+    settings(run, lambda c: c["model"].update(widths=[5_000, 5_000]))
+    monkeypatch.setattr("dltrain.trials.free_memory", lambda: 10**8)
+    code, _, said = resume(run)
+    assert (code, "its weights and their gradients take 0.2 GB, and 0.1 GB are free" in said) == (2, True), said
 
 
 ODD = {  # of what the run reads beside its checkpoint; it may go on, or say what is wrong

@@ -20,7 +20,7 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import safetensors.torch
 import torch
@@ -28,11 +28,18 @@ from torch import Tensor
 
 from dltrain import storage
 from dltrain.errors import CheckpointError, StorageError
+from dltrain.state import check
 
 FORMAT = 1
 Kind = Literal["step", "best", "diverged"]
 _FILES = ("model.safetensors", "state.safetensors", "state.json")
 _NAME = re.compile(r"(step|best|diverged)-(\d{8,})")
+_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
+    **{"C64": torch.complex64},
+}
+_LARGEST_HEADER = 1 << 24  # bytes, of a weights file
 _SMALL = 1 << 20  # bytes; no manifest is larger
 
 
@@ -120,6 +127,33 @@ def latest(
     return None
 
 
+def check_fits(folder: Path, model: dict[str, Tensor]) -> None:
+    """Raises CheckpointError where a run's checkpoints hold other weights than this state_dict, by a header alone."""
+    for path in [*reversed(find(folder)), *reversed(find(folder, "best"))]:
+        try:
+            found = _header(path / "model.safetensors")
+        except (CheckpointError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+            continue  # damaged: who reads all of it says so
+        try:
+            return check(found, model, "model")
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} does not fit this configuration: {error}") from error
+
+
+def _header(path: Path) -> dict[str, Tensor]:
+    """The weights of a file as tensors without memory."""
+    with _plain_file(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _LARGEST_HEADER:
+            raise ValueError(f"a header of {size:,} bytes")
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    return {
+        name: torch.empty(facts["shape"], dtype=_DTYPES[facts["dtype"]], device="meta")
+        for name, facts in header.items()
+    }
+
+
 def prune(folder: Path, *, keep: Iterable[Path]) -> None:
     """Removes all steps and bests but `keep`. What the disk does not let go is left for the next time."""
     kept = {path.name for path in keep}
@@ -131,17 +165,22 @@ def prune(folder: Path, *, keep: Iterable[Path]) -> None:
 
 def _read(path: Path, facts: dict[str, Any] | None = None) -> bytes:
     """The bytes of a regular file, checked; the same bytes are then parsed, with no second look at the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(f"{path} is damaged: it is not a regular file")
+    with _plain_file(path) as file:
+        status = os.fstat(file.fileno())
         if status.st_size != (facts["size"] if facts else min(status.st_size, _SMALL)):
             raise CheckpointError(f"{path} is damaged: it has {status.st_size:,} bytes")
         content = file.read()
     if facts and hashlib.sha256(content).hexdigest() != facts["sha256"]:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
     return content
+
+
+def _plain_file(path: Path) -> BinaryIO:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise CheckpointError(f"{path} is damaged: it is not a regular file")
+    return os.fdopen(handle, "rb")
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from dltrain import blocks, build, checkpoint, evaluation, layout, losses, pretrained, resuming, runs
+from dltrain import blocks, build, checkpoint, evaluation, layout, losses, pretrained, resuming, runs, trials
 from dltrain.build import evaluation_size
 from dltrain.data import Data
 from dltrain.data.encoding import encode
@@ -25,6 +25,7 @@ from dltrain.data.likeness import check_pixels, unlike, unlike_pixels
 from dltrain.data.loaders import make_loader
 from dltrain.data.stored import Facts, facts, normalise
 from dltrain.errors import CheckpointError, ConfigError, DataError
+from dltrain.mistakes import reason
 from dltrain.plan import Outline, outline, sizes
 from dltrain.settings import pick_device
 from dltrain.state import check
@@ -262,11 +263,11 @@ def _network(part: Part, known: dict[str, Any], weights: dict[str, Tensor], wher
 
 
 def _build(part: Part, known: dict[str, Any], device: str) -> nn.Module:
-    with torch.random.fork_rng(devices=[]), torch.device(device), pretrained.weights("skip"):
+    with torch.random.fork_rng(devices=[]), trials.Bounded(), torch.device(device), pretrained.weights("skip"):
         try:
             model = part(**known)
         except Exception as error:
-            raise ConfigError(f"model: {type(error).__name__}: {error}") from error
+            raise ConfigError(f"model: {reason(error)}") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: {part.function.__name__} made a {type(model).__name__}, not an nn.Module")
     return model

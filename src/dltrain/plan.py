@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dltrain import build, compiled, direct, evaluation, foreign, graph, losses, pretrained, trials
+from dltrain import build, checkpoint, compiled, direct, evaluation, foreign, graph, losses, pretrained, trials
 from dltrain.config import Composed, as_yaml
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
@@ -163,7 +163,7 @@ class _Planner:
         loss, outputs = self._loss(parts["loss"], data)
         self._augmentation(regular, data, loss, outputs)
         monitor, mode = self._monitors(data, regular, parts["scheduler"])
-        rows, model = self._model(parts["model"], data, outputs, batch_size)
+        rows, model = self._model(parts["model"], data, outputs, batch_size, settings)
         step, why_plain = self._step(settings, data, model, loss, optimizer)
         per_epoch, total = _steps(data, settings, batch_size)
         planned = (settings.schedule_steps if settings else None) or total
@@ -319,7 +319,14 @@ class _Planner:
         monitor = chosen if chosen in known else f"val/{evaluation.default_monitor(data.task)}"
         return monitor, evaluation.mode(monitor.split("/")[1])
 
-    def _model(self, part: Part | None, data: Data | None, outputs: int | None, batch_size: int | None) -> Any:
+    def _model(
+        self,
+        part: Part | None,
+        data: Data | None,
+        outputs: int | None,
+        batch_size: int | None,
+        settings: Settings | None,
+    ) -> Any:
         """Builds the model without memory, sends a sample through it, and compares the shapes.
 
         Returns its summary, and the model.
@@ -330,10 +337,15 @@ class _Planner:
         for device in ("meta",) if part.function.__module__.startswith("dltrain.") else ("meta", "cpu"):
             with pretrained.weights("skip" if self.nodes.composed.stored else "fetch"):
                 model, rows, error = trials.model(part, sizes(data, outputs), device)
-            if error is None:
+            if error is None or isinstance(error, trials.TooMuchError) or (model and trials.is_large(model)):
                 break
-        else:
+        if model is not None and (file := self.nodes.composed.file):
+            checkpoint.check_fits(file.parent / "checkpoints", model.state_dict())
+        if error is not None:
             self.mistakes.blame("model", error, part.arguments if model is None else ())
+            return [], None
+        if settings and pick_device(settings.device).type == "cpu" and (bad := trials.too_large(model)):
+            self.say("model", bad)
             return [], None
         made = rows[-1].output_shape
         if not any(p.requires_grad for p in model.parameters()):

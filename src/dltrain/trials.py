@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.overrides import TorchFunctionMode
 
 from dltrain import models, optim
 from dltrain.data import Data, Tensors, take
@@ -23,6 +26,7 @@ from dltrain.targets import Part
 
 _TRIED = 32  # train samples that a change of single ones is tried on
 _LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
+_MOST_CALLS = 50_000  # of torch, which take some seconds; the deepest net of torchvision needs 11,000
 _MANY = 10_000  # steps of a scheduler, which take 0.06 s
 
 
@@ -126,6 +130,55 @@ def contents(data: Data) -> None:
                 raise DataError(f"the {name} part has {bad:,} NaN or infinite {what} values; remove or replace them")
 
 
+class TooMuchError(ValueError):
+    """A net that can't be built in seconds, or in this machine's memory."""
+
+
+class Bounded(TorchFunctionMode):
+    """While a model is built: not more calls of torch than nets have layers for, not more memory than there is.
+
+    Raises TooMuchError. A tensor on the meta device takes none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.left, self.counted = 0, free_memory(), set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        if self.calls > _MOST_CALLS:
+            raise TooMuchError(f"to build it takes more than {_MOST_CALLS:,} calls of torch; make it smaller")
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.device.type == "cpu" and made.data_ptr() not in self.counted:
+            self.counted.add(made.data_ptr())
+            self.left -= made.nbytes
+            if self.left < 0:
+                raise TooMuchError(f"it takes more than the {free_memory() / 2**30:.1f} GB of memory that are free")
+        return made
+
+
+def free_memory() -> float:
+    """Bytes that this machine could give now."""
+    try:
+        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else math.inf
+
+
+def too_large(net: nn.Module) -> str | None:
+    """Why a net on the meta device can't be trained by the processor: weights and gradients alone fill the memory."""
+    needed = 2 * sum(p.nbytes for p in net.parameters())
+    if is_large(net) and needed > (free := free_memory()):
+        return f"its weights and their gradients take {needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB are free"
+    return None
+
+
+def is_large(net: nn.Module) -> bool:
+    """Whether building it again just to look would take time."""
+    return sum(p.numel() for p in net.parameters()) > _LARGE
+
+
 def model(
     part: Part, sizes: dict[str, Any], device: str
 ) -> tuple[nn.Module | None, list[models.Row], Exception | None]:
@@ -136,9 +189,9 @@ def model(
     built = None
     try:
         with torch.random.fork_rng(devices=[]):
-            with torch.device(device):
+            with Bounded(), torch.device(device):
                 built = _module(part(**sizes))
-                if sum(p.numel() for p in built.parameters()) > _LARGE:
+                if is_large(built):
                     return built, models.summary(built, sizes["in_shape"]), None
             built = built if device == "cpu" else _module(part(**sizes))
             return built, models.summary(built, sizes["in_shape"]), None
