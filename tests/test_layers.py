@@ -126,7 +126,7 @@ ALLOWED = {
     "foreign": {"output"},
     "paths": {"errors"},
     "allowlist": set(),
-    "reading": {"foreign"},
+    "reading": {"foreign", "output"},
     "seeds": {"reading"},
     "layout": {"errors"},
     "commit": {"foreign"},

@@ -637,6 +637,27 @@ def test_no_word_of_a_stranger_reaches_a_terminal_or_a_spreadsheet_as_it_stands(
         assert name.startswith("predict") or any(c.startswith("'=") for c in cells)
 
 
+@pytest.mark.parametrize("words", [["eval"], ["dream", "--class", "zzz"], ["dream", "--class", "0"]])
+def test_long_names_are_cut_where_they_are_shown(run, words):
+    known = json.loads((run / "data.json").read_text())
+    known["classes"] = [letter * 20_000 for letter in "abc"]
+    (run / "data.json").write_text(json.dumps(known))
+    code, _, said = resume(run, *words[1:], command=words[0])
+    assert code == (2 if "zzz" in words else 0), said[:1_000]
+    assert max(map(len, said.splitlines())) < 1_500
+
+
+@pytest.mark.parametrize("words", [["show"], ["runs"], ["compare"]])
+def test_a_reason_of_several_lines_is_one(run, words):
+    lie = "it failed\nfiles\n  1.0 kB  all-is-well.txt"
+    for folder in (run, Path(shutil.copytree(run, run.with_name("other")))):
+        (folder / "summary.json").write_text(json.dumps({"status": "failed", "error": lie + "x" * 1_000_000}))
+    where = {"runs": [str(run.parent)], "compare": [str(run), str(run.with_name("other"))]}.get(words[0], [str(run)])
+    code, _, said = resume(*where, command=words[0])
+    assert code == 0, said[:1_000]
+    assert not [line for line in said.splitlines() if line.startswith("  1.0 kB") or len(line) > 1_500]
+
+
 @pytest.mark.parametrize("where", ["classes", "a column"])
 def test_half_a_sign_is_no_word_of_a_run(where):
     """JSON can hold one half of a pair that stands for one sign; no file and no picture can."""

@@ -16,7 +16,7 @@ from dltrain.data import inspection
 from dltrain.data.stored import Facts, decode
 from dltrain.errors import ConfigError, StorageError
 from dltrain.inference import Trained
-from dltrain.output import say
+from dltrain.output import cut, say
 from dltrain.targets import did_you_mean
 
 STEPS = 400
@@ -205,8 +205,8 @@ def _wanted(facts: Facts, name: str | None) -> int:
         return names.index(name)
     if name is not None and name.isdigit() and int(name) < len(names):
         return int(name)
-    known = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
-    asked = "say of which class: --class NAME" if name is None else f"there is no class `{name}`"
+    known = ", ".join(map(cut, names[:12])) + ", ..." * (len(names) > 12)
+    asked = "say of which class: --class NAME" if name is None else f"there is no class `{cut(name)}`"
     raise ConfigError(f"{asked}{did_you_mean(name or '', names)}; there are {known}")
 
 
@@ -215,15 +215,15 @@ def _called(trained: Trained, x: Tensor) -> str:
     facts, logits = trained.facts, trained.logits(x.unsqueeze(0))
     if facts.task in ("regression", "multilabel"):
         row = trained.answers(logits).row(0, named=True)
-        return ", ".join(f"{name} {row[name]:.4g}" for name in facts.names)
+        return ", ".join(f"{cut(name)} {row[name]:.4g}" for name in facts.names)
     guess = int(evaluation.decide(logits, facts.task)[0])
     chances = losses.probabilities(trained.loss, logits, facts.task)
-    return facts.names[guess] + ("" if chances is None else f" ({chances[0, guess]:.1%})")
+    return cut(facts.names[guess]) + ("" if chances is None else f" ({chances[0, guess]:.1%})")
 
 
 def _panels(trained: Trained, wanted: int, seen: Dream) -> tuple[Sequence[object], ...]:
     """What `dltrain.plots.dreams` draws: titles with pixels from 0 to 1, or feature names with values."""
-    name = trained.facts.names[wanted]
+    name = cut(trained.facts.names[wanted])
     if len(trained.facts.in_shape) == 3:
         tiles = [
             ("noise, where it starts", _pixels(trained, seen.start)),
@@ -234,14 +234,14 @@ def _panels(trained: Trained, wanted: int, seen: Dream) -> tuple[Sequence[object
             return tiles, None
         was, before, after = seen.fooled.was, _pixels(trained, seen.fooled.before), _pixels(trained, seen.fooled.after)
         return tiles, (
-            (f"a real {trained.facts.names[was]}:\n{_called(trained, seen.fooled.before)}", before),
+            (f"a real {cut(trained.facts.names[was])}:\n{_called(trained, seen.fooled.before)}", before),
             ("the change", after - before),
             (f"called\n{_called(trained, seen.fooled.after)}", after),
         )
     bars = [(f"the dream of {name}", (seen.made - seen.mean) / seen.spread.clamp_min(1e-12))]
     if seen.fooled is not None:
         change = (seen.fooled.after - seen.fooled.before) / seen.spread.clamp_min(1e-12)
-        bars.append((f"what turns a {trained.facts.names[seen.fooled.was]} into {name}", change))
+        bars.append((f"what turns a {cut(trained.facts.names[seen.fooled.was])} into {name}", change))
     return _features(trained.facts), [(title, values.flatten().numpy()) for title, values in bars]
 
 
@@ -262,7 +262,7 @@ def _features(facts: Facts) -> list[str]:
     for column in facts.preprocessing["columns"]:
         words = column.get("categories")
         names += [column["name"]] if words is None else [f"{column['name']}={word}" for word in words]
-    return names
+    return [*map(cut, names)]
 
 
 def describe(trained: Trained, wanted: int, seen: Dream) -> str:
@@ -272,7 +272,7 @@ def describe(trained: Trained, wanted: int, seen: Dream) -> str:
         scores = evaluation.original(scores, facts.target_mean[wanted], facts.target_std[wanted])
     first, last, real = scores.tolist()
     rise = f"rises from {first:.3g} (noise) to {last:.3g}; real rows reach {real:.3g}"
-    lines = [f"dream      the output for {trained.facts.names[wanted]} {rise}"]
+    lines = [f"dream      the output for {cut(trained.facts.names[wanted])} {rise}"]
     if (found := seen.fooled) is not None:
         delta = found.after - found.before
         size, largest = delta.norm().item(), (delta.abs() / seen.spread.clamp_min(1e-12)).max().item()
@@ -294,7 +294,7 @@ def _values(facts: Facts, seen: Dream) -> list[str]:
     frame = decode(torch.stack(list(parts.values())), facts.preprocessing)
     cells = [["", *parts]]
     for name in frame.columns:
-        cells.append([name, *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in frame[name].to_list())])
+        cells.append([cut(name), *(f"{v:.4g}" if isinstance(v, float) else cut(str(v)) for v in frame[name].to_list())])
     first, *others = (max(len(row[i]) for row in cells) for i in range(len(cells[0])))
     padded = ((name, [f"{c:>{w}}" for c, w in zip(row, others, strict=True)]) for name, *row in cells)
     return [f"  {name:<{first}}  {'  '.join(row)}" for name, row in padded]

@@ -26,6 +26,7 @@ from dltrain.data.loaders import make_loader
 from dltrain.data.stored import Facts, facts, normalise
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.mistakes import reason
+from dltrain.output import cut
 from dltrain.plan import Outline, outline, sizes
 from dltrain.settings import pick_device
 from dltrain.state import check
@@ -54,7 +55,7 @@ class Trained:
     device: torch.device
 
     def __repr__(self) -> str:
-        what = f"{self.facts.task}: {', '.join(self.facts.names[:8])}{', ...' * (len(self.facts.names) > 8)}"
+        what = f"{self.facts.task}: {', '.join(map(cut, self.facts.names[:8]))}{', ...' * (len(self.facts.names) > 8)}"
         return f"<{type(self.model).__name__} of {self.checkpoint}, {what}>"
 
     @property

@@ -16,10 +16,11 @@ from typing import Any
 
 from dltrain import commands, output, reading, runs, seeds, streams
 from dltrain.errors import ConfigError
-from dltrain.output import one_line, say
+from dltrain.output import cut, one_line, say
 from dltrain.reading import Run
 from dltrain.targets import did_you_mean
 
+_LONGEST_VALUE = 1000  # letters that `show` prints of a value
 _REASON = 34  # of why a run failed, at least so many letters stay
 _KEYS = 6  # at most this many of the keys that differ fit beside the metrics
 _FACTS: dict[str, Callable[[Run], Any]] = {  # column -> what it holds
@@ -288,7 +289,7 @@ def _story(run: Run) -> list[str]:
     commit = environment.get("git")
     lines = [f"run       {run.folder}", f"status    {ended}{steps}{took}"]
     if run.reason and run.status != "stopped":
-        lines += [f"          {one_line(line)}" for line in run.reason.splitlines()[:5]]
+        lines.append(f"          {run.reason}")
     if environment:
         where = f"on {environment.get('host')}, {environment.get('device')}, in {environment.get('folder')}"
         lines.append(one_line(f"started   {environment.get('started')} {where}"))
@@ -314,7 +315,7 @@ def _configuration(run: Run) -> list[str]:
 
 def _yaml(found: Any) -> str:
     """A value as one would type it."""
-    return one_line(found if isinstance(found, str) else json.dumps(found, default=str))
+    return cut(found if isinstance(found, str) else json.dumps(found, default=str), _LONGEST_VALUE)
 
 
 def _parents(key: str) -> set[str]:

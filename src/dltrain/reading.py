@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from dltrain import foreign
+from dltrain.output import cut
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
+_LONGEST_REASON = 500  # letters of what a run says it failed of
 _MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `runs.create` made
@@ -39,7 +41,8 @@ STATUSES = ("running", "killed", *ENDED, "stopped", "diverged", "failed", "damag
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. `status` is one of `STATUSES`, `reason` says why where a run did not end by itself.
+    """One run folder. `status` is one of `STATUSES`, `reason` says why where a run did not end by itself,
+    on one line.
 
     A run is running while a process holds its lock; one without it and without an end was killed.
     """
@@ -190,7 +193,7 @@ def read(folder: Path, sweep: Path | None = None) -> Run:
     if status == "running":  # and nobody holds it
         return Run(folder, "killed", "", node(summary), sweep)
     reason = summary.get("error", summary.get("reason", ""))
-    return Run(folder, status, reason if isinstance(reason, str) else "", summary, sweep)
+    return Run(folder, status, cut(reason, _LONGEST_REASON) if isinstance(reason, str) else "", summary, sweep)
 
 
 def walk(root: Path) -> Iterator[tuple[Path, Path | None]]:

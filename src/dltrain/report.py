@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dltrain import reading, seeds
+from dltrain.output import cut
 from dltrain.reading import ENDED, Run
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def _parts(parts: list[dict[str, Any]], what: str) -> str:
         by = "f1" if "f1" in keys else "r2"
         parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
         what = f"{what} (poorest {_SHOWN})"
-    cells = [[p["name"], *(f"{p[k]:,}" if k == "rows" else number(k, p[k]) for k in keys)] for p in parts]
+    cells = [[cut(p["name"]), *(f"{p[k]:,}" if k == "rows" else number(k, p[k]) for k in keys)] for p in parts]
     return _rows([what, *(k.replace("_", " ") for k in keys)], cells, left=1)
 
 
@@ -252,15 +253,16 @@ def _confusions(result: dict[str, Any]) -> str:
     names = found["names"]
     pairs = [(n, names[i], names[j]) for i, j, n in found["true_predicted_count"] if i != j]  # most frequent first
     more = f" and {len(pairs) - 5} other pairs" if len(pairs) > 5 else ""
-    return ", ".join(f"{true} taken for {guess} ({n}x)" for n, true, guess in pairs[:5]) + more
+    return ", ".join(f"{cut(true)} taken for {cut(guess)} ({n}x)" for n, true, guess in pairs[:5]) + more
 
 
 def _example(worst: dict[str, Any]) -> str:
-    where = worst.get("file") or worst.get("place") or f"number {worst['index']}"
+    where = cut(worst.get("file") or worst.get("place") or f"number {worst['index']}", 200)
     if isinstance(worst["true"], dict):
-        values = (_apart(name, value, worst["predicted"][name]) for name, value in worst["true"].items())
+        values = (_apart(cut(name), value, worst["predicted"][name]) for name, value in worst["true"].items())
         return f"{where}: {'; '.join(values)}"
-    true, guess = (", ".join(v) or "none" if isinstance(v, list) else v for v in (worst["true"], worst["predicted"]))
+    both = (worst["true"], worst["predicted"])
+    true, guess = (cut(", ".join(v) or "none" if isinstance(v, list) else v) for v in both)
     sure = f", by {worst['p_predicted']:.1%}" if "p_predicted" in worst else ""
     return f"{where}: {true}, predicted {guess}{sure}"
 
