@@ -118,7 +118,7 @@ ALLOWED = {
         *("compiled", "direct", "errors", "flat", "graph", "hands", "lbfgs", "nonfinite"),
         *("records", "regularisation", "state"),
     },
-    "checkpoint": {"errors", "state", "storage"},
+    "checkpoint": {"errors", "foreign", "state", "storage"},
     "profiling": {"output", "storage"},
     "tracking": {"foreign", "output", "records", "storage"},
     "records": set(),

@@ -448,6 +448,26 @@ def test_what_the_checkpoint_has_not_is_refused_without_its_memory(run, tmp_path
     assert (code, "does not fit this configuration" in said) == (4, True) or (code, command) == (0, "report"), said
 
 
+@pytest.mark.parametrize("command", ["resume", "predict"])
+@pytest.mark.parametrize(
+    ("name", "as_declared"), [*((name, False) for name in FILES[:3]), *((name, True) for name in FILES[:2])]
+)
+def test_a_hole_in_a_checkpoint_is_not_read(run, tmp_path, name, as_declared, command):
+    """3 GB that take no room on the disk; the manifest has their size, and the header of the file may have it."""
+    size, file = 3 << 30, step(run) / name
+    header = tensors({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}) if as_declared else b""
+    file.write_bytes(header)
+    os.truncate(file, len(header) + size)
+    facts = {"size": len(header) + size, "sha256": "0" * 64}
+    manifest(run, lambda m: m["files"].__setitem__(name, facts))
+    shutil.rmtree(checkpoint.find(run / "checkpoints", "best")[0])
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    code, _, said = resume(run, *[str(tmp_path / "rows.csv")] * (command == "predict"), command=command)
+    assert (code, "damaged" in said or "does not fit" in said) == (4, True), said
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kB
+
+
 def test_a_net_that_no_checkpoint_knows_is_held_against_the_memory(run, monkeypatch):
     shutil.rmtree(run / "checkpoints")
     settings(run, lambda c: c["model"].update(widths=[5_000, 5_000]))

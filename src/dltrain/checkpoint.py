@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dltrain import storage
+from dltrain import foreign, storage
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.state import check
 
@@ -39,6 +39,8 @@ _DTYPES = {
     **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
     **{"C64": torch.complex64},
 }
+_MOST_COPIES = 256  # of the weights in a state: L-BFGS keeps 2 vectors for each of 100 steps
+_LARGEST_TREE = 1 << 26  # bytes of state.json
 _LARGEST_HEADER = 1 << 24  # bytes, of a weights file
 _SMALL = 1 << 20  # bytes; no manifest is larger
 
@@ -85,10 +87,16 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise CheckpointError(f"{path} has format {manifest['format']}, and this dltrain reads format {FORMAT}")
         if path.name.split("-")[-1] != f"{manifest['step']:08d}":
             raise CheckpointError(f"{path} is damaged: its manifest speaks of step {manifest['step']}")
+        weights = sum(tensor.nbytes for tensor in _header(path / "model.safetensors").values())
+        others = sum(tensor.nbytes for tensor in _header(path / "state.safetensors").values())
+        if others > _MOST_COPIES * weights + _LARGEST_TREE:
+            raise CheckpointError(f"{path} is damaged: {others:,} bytes of state beside {weights:,} of weights")
+        if (size := (path / "state.json").lstat().st_size) > _LARGEST_TREE:
+            raise CheckpointError(f"{path} is damaged: its state.json has {size:,} bytes")
         content = {name: _read(path / name, manifest["files"][name]) for name in _FILES}
         model = dict(sorted(safetensors.torch.load(content["model.safetensors"]).items()))  # in no order of its own
         tensors = safetensors.torch.load(content["state.safetensors"])
-        state = _decode(json.loads(content["state.json"]), tensors)
+        state = _decode(foreign.parse_json(content["state.json"]), tensors)
         if not isinstance(state, dict):
             raise CheckpointError(f"{path} is damaged: its state is no mapping")
         return model, state
@@ -128,30 +136,33 @@ def latest(
 
 
 def check_fits(folder: Path, model: dict[str, Tensor]) -> None:
-    """Raises CheckpointError where a run's checkpoints hold other weights than this state_dict, by a header alone."""
+    """Raises CheckpointError where a run's checkpoints hold other weights than this state_dict, by their headers."""
     for path in [*reversed(find(folder)), *reversed(find(folder, "best"))]:
         try:
             found = _header(path / "model.safetensors")
         except (CheckpointError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
-            continue  # damaged: who reads all of it says so
+            continue  # damaged: who reads it says so
         try:
-            return check(found, model, "model")
+            check(found, model, "model")
         except CheckpointError as error:
             raise CheckpointError(f"{path} does not fit this configuration: {error}") from error
 
 
 def _header(path: Path) -> dict[str, Tensor]:
-    """The weights of a file as tensors without memory."""
+    """The tensors of a file, without memory; raises ValueError unless they are as large as the file says."""
     with _plain_file(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > _LARGEST_HEADER:
             raise ValueError(f"a header of {size:,} bytes")
-        header = json.loads(file.read(size))
+        header, left = json.loads(file.read(size)), os.fstat(file.fileno()).st_size - 8 - size
     header.pop("__metadata__", None)
-    return {
+    found = {
         name: torch.empty(facts["shape"], dtype=_DTYPES[facts["dtype"]], device="meta")
         for name, facts in header.items()
     }
+    if (own := sum(tensor.nbytes for tensor in found.values())) != left:
+        raise ValueError(f"{own:,} bytes of tensors, and {left:,} in the file")
+    return found
 
 
 def prune(folder: Path, *, keep: Iterable[Path]) -> None:

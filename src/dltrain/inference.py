@@ -214,9 +214,12 @@ def open_run(folder: Path, *, overrides: Sequence[str] = (), allow: Sequence[str
         outputs = losses.outputs(loss, known.task, len(known.names))
     except Exception as error:
         raise ConfigError(f"loss: {error}") from error
+    known_sizes = sizes(known, outputs)
+    if found.parts["model"].function.__module__.split(".")[0] in ("dltrain", "torch", "torchvision"):
+        checkpoint.check_fits(folder / "checkpoints", _build(found.parts["model"], known_sizes, "meta").state_dict())
     path, weights = _weights(folder)
     device = pick_device(found.settings.device)
-    model = _network(found.parts["model"], sizes(known, outputs), weights, path).to(device)
+    model = _network(found.parts["model"], known_sizes, weights, path).to(device)
     return Trained(folder, path, found, known, model, loss.to(device).eval(), device)
 
 
@@ -251,12 +254,9 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
 
 def _network(part: Part, known: dict[str, Any], weights: dict[str, Tensor], where: Path) -> nn.Module:
     """The model with these weights, in eval mode; raises CheckpointError unless they are built as its own are."""
-    home = part.function.__module__.split(".")[0]
+    model = _build(part, known, "cpu")
     try:
-        if home in ("dltrain", "torch", "torchvision"):  # without memory first: a stranger's may be of any size
-            _check(_build(part, known, "meta"), weights)
-        model = _build(part, known, "cpu")
-        _check(model, weights)
+        check(weights, model.state_dict(), "model")
     except CheckpointError as error:
         raise CheckpointError(f"{where} does not fit this configuration: {error}") from error
     model.load_state_dict(weights)
@@ -272,10 +272,6 @@ def _build(part: Part, known: dict[str, Any], device: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model: {part.function.__name__} made a {type(model).__name__}, not an nn.Module")
     return model
-
-
-def _check(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    check(weights, model.state_dict(), "model")
 
 
 def set_threads(trained: Trained) -> None:
