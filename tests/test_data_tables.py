@@ -766,3 +766,26 @@ def test_a_hole_of_a_terabyte_does_not_come_into_memory(tmp_path, head):
         opened.truncate(1 << 40)
     with pytest.raises(DataError, match="holds NUL bytes"):
         read_table(file)
+
+
+def test_a_parquet_that_would_fill_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("dltrain.data.reading.free_memory", lambda: 10**9)
+    file = tmp_path / "t.parquet"
+    pl.DataFrame(
+        {"a": pl.repeat(1.0, 20_000_000, eager=True), "y": pl.repeat(0, 20_000_000, eager=True)}
+    ).write_parquet(file)
+    assert file.stat().st_size < 1 << 20
+    with pytest.raises(DataError, match=r"20,000,000 rows of 2 columns take 1.2 GB of memory, and 0.9 GB are free"):
+        read_table(file)
+
+
+def test_a_parquet_that_is_a_hole_is_not_read(tmp_path):
+    file = tmp_path / "t.parquet"
+    for marks in (b"", b"PAR1"):
+        with file.open("wb") as out:
+            out.write(marks)
+            out.truncate(1 << 40)
+            out.seek(0, 2)
+            out.write(marks)
+        with pytest.raises(DataError, match=r"not a whole Parquet file|cannot be read as Parquet"):
+            read_table(file)

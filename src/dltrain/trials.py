@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from dltrain import models, optim
 from dltrain.data import Data, Tensors, take
 from dltrain.data.loaders import generators_kept, make_loader
+from dltrain.data.memory import free_memory
 from dltrain.errors import DataError
 from dltrain.mistakes import reason
 from dltrain.schedules import PureSchedule, TorchSchedule
@@ -155,15 +154,6 @@ class Bounded(TorchFunctionMode):
             if self.left < 0:
                 raise TooMuchError(f"it takes more than the {free_memory() / 2**30:.1f} GB of memory that are free")
         return made
-
-
-def free_memory() -> float:
-    """Bytes that this machine could give now."""
-    try:
-        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        found = None
-    return int(found[1]) * 1024 if found else math.inf
 
 
 def too_large(net: nn.Module) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dltrain.data.memory import free_memory
 from dltrain.errors import ConfigError, DataError, override
 from dltrain.paths import local
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _SIGNS = {"\t": "tab"}  # separators that have a name
 _PARQUET = {".parquet", ".pq"}
+_PARQUET_BYTES = 32  # of memory for a value, as it is read, filled, scaled and made a tensor
 _CHUNK = 20_000  # rows held as Python strings at a time
 _READ = 1 << 24  # bytes
 _WIDE = (b"\xff\xfe", b"\xfe\xff")  # how UTF-16 begins
@@ -267,10 +269,19 @@ def _without_index(path: Path, frame: pl.DataFrame, notes: list[str]) -> pl.Data
 def _read_parquet(path: Path) -> Table:
     import polars as pl
 
-    raw = path.read_bytes()
-    check_parquet(path, raw[:4], raw[-4:], len(raw))
+    with path.open("rb") as file:
+        size, head = path.stat().st_size, file.read(4)
+        file.seek(max(0, size - 4))
+        check_parquet(path, head, file.read(4), size)
     try:
-        frame = plain_types(pl.read_parquet(io.BytesIO(raw)))
+        lazy = pl.scan_parquet(path, glob=False)
+        rows, columns = lazy.select(pl.len()).collect().item(), len(lazy.collect_schema())
+        if (needed := _PARQUET_BYTES * rows * columns) > (free := free_memory()):
+            raise DataError(
+                f"{path}: {rows:,} rows of {columns:,} columns take {needed / 2**30:,.1f} GB of memory, "
+                f"and {free / 2**30:,.1f} GB are free"
+            )
+        frame = plain_types(pl.read_parquet(io.BytesIO(path.read_bytes())))
     except parquet_errors() as error:
         raise DataError(f"{path}: cannot be read as Parquet: {_short(str(error))}") from None
     if not len(frame):
