@@ -156,3 +156,9 @@ def test_typed_targets_far_from_zero_keep_their_differences():
     assert plain.target_mean is None
     with pytest.raises(ConfigError, match=r"x2.* lies around 1e\+09 and varies by 1, which float32 can't hold"):
         toy.rows([[0, 1e9 - 1], [1, 1e9 + 1]], [0, 1])
+
+
+@pytest.mark.parametrize("source", [toy.xor, toy.moons, toy.blobs, toy.spirals, toy.circles, toy.sine, toy.linear])
+def test_more_points_than_the_memory_holds_are_not_drawn(source):
+    with pytest.raises(ConfigError, match=r"n=1000000000000: so many points take more than .* GB of memory"):
+        source(n=10**12)

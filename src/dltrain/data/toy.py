@@ -13,9 +13,11 @@ import torch
 
 from dltrain.data import Data, Tensors, fallback, split
 from dltrain.data.assembly import assemble
+from dltrain.data.memory import free_memory
 from dltrain.data.scales import blurred
 from dltrain.errors import ConfigError
 
+_POINT = 100  # bytes of memory for a point, at least, while it is drawn
 _CLASSES = 1000  # that rows typed by hand may have
 
 
@@ -245,6 +247,10 @@ def rows(x: list[list[float]], y: list[Any]) -> Data:
 def _generator(n: int, noise: float, seed: int) -> np.random.Generator:
     if n < 2:
         raise ConfigError(f"data.n={n}: draw at least 2 points")
+    if n * _POINT > (free := free_memory()):
+        raise ConfigError(
+            f"data.n={n}: so many points take more than the {free / 2**30:.1f} GB of memory that are free"
+        )
     if not 0 <= noise < float("inf"):
         raise ConfigError(f"data.noise={noise}: a standard deviation is a finite number, 0 or more")
     return np.random.default_rng(seed)
