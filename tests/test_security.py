@@ -445,7 +445,8 @@ def test_what_the_checkpoint_has_not_is_refused_without_its_memory(run, tmp_path
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     code, _, said = resume(run, *more, command=command)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kB
-    assert (code, "does not fit this configuration" in said) == (4, True) or (code, command) == (0, "report"), said
+    assert code == {"report": 0, "predict": 4}.get(command, 2), said
+    assert command == "report" or "does not fit this configuration" in said
 
 
 @pytest.mark.parametrize("command", ["resume", "predict"])
@@ -464,7 +465,8 @@ def test_a_hole_in_a_checkpoint_is_not_read(run, tmp_path, name, as_declared, co
     (tmp_path / "rows.csv").write_text("a\n1\n")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     code, _, said = resume(run, *[str(tmp_path / "rows.csv")] * (command == "predict"), command=command)
-    assert (code, "damaged" in said or "does not fit" in said) == (4, True), said
+    assert code in (2, 4), said
+    assert "damaged" in said or "does not fit" in said
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # kB
 
 

@@ -135,13 +135,18 @@ def latest(
     return None
 
 
-def check_fits(folder: Path, model: dict[str, Tensor]) -> None:
-    """Raises CheckpointError where a run's checkpoints hold other weights than this state_dict, by their headers."""
+def check_fits(folder: Path, model: dict[str, Tensor], *, least: int = 0) -> None:
+    """Raises CheckpointError where a run's checkpoints hold other weights than this state_dict, by their headers.
+
+    Where both have fewer than `least` numbers nothing is compared.
+    """
     for path in [*reversed(find(folder)), *reversed(find(folder, "best"))]:
         try:
             found = _header(path / "model.safetensors")
         except (CheckpointError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
             continue  # damaged: who reads it says so
+        if max(sum(tensor.numel() for tensor in tensors.values()) for tensors in (found, model)) < least:
+            continue
         try:
             check(found, model, "model")
         except CheckpointError as error:

@@ -21,7 +21,7 @@ from dltrain import build, checkpoint, compiled, direct, evaluation, foreign, gr
 from dltrain.config import Composed, as_yaml
 from dltrain.data import Data, Tensors, take
 from dltrain.data.fingerprint import fingerprint
-from dltrain.errors import ConfigError, DataError
+from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.foreign import LARGEST_CONFIG
 from dltrain.mistakes import reason
 from dltrain.nodes import SLOTS, Nodes
@@ -339,8 +339,11 @@ class _Planner:
                 model, rows, error = trials.model(part, sizes(data, outputs), device)
             if error is None or isinstance(error, trials.TooMuchError) or (model and trials.is_large(model)):
                 break
-        if model is not None and (file := self.nodes.composed.file):
-            checkpoint.check_fits(file.parent / "checkpoints", model.state_dict())
+        if (file := self.nodes.composed.file) and model:
+            try:  # those that take no memory are compared in full, by the keys that changed
+                checkpoint.check_fits(file.parent / "checkpoints", model.state_dict(), least=trials.LARGE)
+            except CheckpointError as error:
+                raise ConfigError(str(error)) from error
         if error is not None:
             self.mistakes.blame("model", error, part.arguments if model is None else ())
             return [], None

@@ -24,7 +24,7 @@ from dltrain.schedules import PureSchedule, TorchSchedule
 from dltrain.targets import Part
 
 _TRIED = 32  # train samples that a change of single ones is tried on
-_LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
+LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
 _MOST_CALLS = 50_000  # of torch, which take some seconds; the deepest net of torchvision needs 11,000
 _MANY = 10_000  # steps of a scheduler, which take 0.06 s
 
@@ -166,7 +166,7 @@ def too_large(net: nn.Module) -> str | None:
 
 def is_large(net: nn.Module) -> bool:
     """Whether building it again just to look would take time."""
-    return sum(p.numel() for p in net.parameters()) > _LARGE
+    return sum(p.numel() for p in net.parameters()) > LARGE
 
 
 def model(
