@@ -12,7 +12,7 @@ import time
 import torch
 from torchvision.transforms import v2
 
-from dltrain.augmentation import POLICIES, Augmentation, policy
+from dltrain.parts.augmentation import POLICIES, Augmentation, policy
 
 BATCH = 128
 

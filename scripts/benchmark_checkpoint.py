@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dltrain import checkpoint
-from dltrain.models import MLP
-from dltrain.trainer import Trainer
+from dltrain.engine.trainer import Trainer
+from dltrain.parts.models import MLP
+from dltrain.runs import checkpoint
 
 
 def main() -> None:

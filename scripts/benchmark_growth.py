@@ -68,7 +68,7 @@ def run(point: Point, folder: Path) -> None:
         "model.widths=[16]", f"trainer.max_steps={point.steps}", f"trainer.report_every={apart}",
         f"trainer.eval_every={apart}", "trainer.threads=1", f"runs_dir={folder}",
     ]  # fmt: skip
-    code = "from dltrain.cli import main; main()"
+    code = "from dltrain.commands.cli import main; main()"
     with (folder / "log.txt").open("w") as log:
         process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=log, stderr=log, cwd=folder)
         _, status, usage = os.wait4(process.pid, 0)

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-_DLTRAIN = "from dltrain.cli import main; main()"
+_DLTRAIN = "from dltrain.commands.cli import main; main()"
 _RUN = ("trainer.epochs=1", "trainer.progress=false")
 COMMANDS = {
     'python -c "import torch"': ["import torch"],

@@ -52,7 +52,7 @@ def train(root: Path, size: int, epochs: int, *overrides: str) -> tuple[float, f
 
 _MEASURED = """
 import resource, sys
-from dltrain import cli
+from dltrain.commands import cli
 try:
     cli.main(sys.argv[1:])
 finally:

@@ -14,11 +14,11 @@ from sklearn.svm import SVC
 
 from dltrain.data import Data
 from dltrain.data.loaders import make_loader
-from dltrain.data.sklearn_sets import digits, iris
-from dltrain.data.toy import xor
-from dltrain.losses import Perceptron as PerceptronLoss
-from dltrain.models import Perceptron
-from dltrain.trainer import Trainer
+from dltrain.data.sources.sklearn_sets import digits, iris
+from dltrain.data.sources.toy import xor
+from dltrain.engine.trainer import Trainer
+from dltrain.parts.losses import Perceptron as PerceptronLoss
+from dltrain.parts.models import Perceptron
 
 ALL = {"val": 0, "test": 0}  # every row is trained on
 SETS = {

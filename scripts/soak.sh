@@ -5,4 +5,4 @@ extra=dev
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
 export DLTRAIN_SOAK=1 OMP_NUM_THREADS=1
-.venv/bin/python -m pytest -q -s "$@" tests/test_kill.py tests/test_storage.py tests/test_fuzz.py tests/test_security.py
+.venv/bin/python -m pytest -q -s "$@" tests/promises/test_kill.py tests/runs/test_storage.py tests/promises/test_fuzz.py tests/promises/test_security.py

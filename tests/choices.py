@@ -4,9 +4,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from dltrain import catalogue
+from dltrain.config import choices
 
-GROUPS = {group: names for group, names in catalogue.groups().items() if group != "experiment"}  # those have own tests
+GROUPS = {group: names for group, names in choices.groups().items() if group != "experiment"}  # those have own tests
 FROM_NETWORK = ("cifar10", "cifar100", "fashion_mnist", "kmnist")
 FROM_FILES = ("mnist", "california_housing")
 OF_THE_USER = {  # beside `make_files`

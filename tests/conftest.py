@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dltrain import cli
+from dltrain.commands import cli
 
 NAMED = os.environ.get("DLTRAIN_TEST_DATA")
 SHARED = Path(NAMED) if NAMED else Path(__file__).parents[2] / "shared" / "data"

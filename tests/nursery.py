@@ -15,12 +15,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dltrain import cli, config, experiment, runs
+from dltrain.commands import cli
+from dltrain.config import compose
+from dltrain.config.plan import Plan, make_plan
 from dltrain.data.loaders import _stop_all_workers
+from dltrain.engine.trainer import Trainer
 from dltrain.errors import BusyError
-from dltrain.plan import Plan, make_plan
-from dltrain.signals import Stop, stop_on_signal
-from dltrain.trainer import Trainer
+from dltrain.runs import run_folder
+from dltrain.training import experiment
+from dltrain.training.stop import Stop, stop_on_signal
 
 COMMON = "trainer.tensorboard=false trainer.progress=false trainer.threads=1 trainer.save_every=0"
 RUNS = {
@@ -43,12 +46,12 @@ NOWHERE, SAVING, VALIDATING, STEPPING = range(4)
 @functools.cache
 def plan_of(name: str, *overrides: str) -> Plan:
     """The plan of one of `RUNS`."""
-    return make_plan(config.compose([*shlex.split(f"{COMMON} {RUNS[name]}"), *overrides]))
+    return make_plan(compose.compose([*shlex.split(f"{COMMON} {RUNS[name]}"), *overrides]))
 
 
 def new_folder(plan: Plan, root: Path) -> Path:
     """A run folder below `root`, prepared and not yet trained in."""
-    folder = runs.create(root, plan.name)
+    folder = run_folder.create(root, plan.name)
     experiment.prepare(plan, folder, ["dltrain"])
     return folder
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from nursery import RUNS, SWEEP, new_folder, plan_of
 
-from dltrain import cli, experiment
+from dltrain.commands import cli
 from dltrain.data.loaders import _stop_all_workers
+from dltrain.training import experiment
 
 torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
 with tempfile.TemporaryDirectory() as root:

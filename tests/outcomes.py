@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dltrain import checkpoint
+from dltrain.runs import checkpoint
 
 
 def outcome(folder: Path):

@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from dltrain import cli
-from dltrain.config import compose
+from dltrain.commands import cli
+from dltrain.config.compose import compose
 from dltrain.errors import ConfigError
 
 GLOBAL = "# @package _global_\n"

@@ -9,10 +9,12 @@ from typing import get_args, get_type_hints
 
 import torch
 
-from dltrain import build, config, experiment, runs
-from dltrain.plan import Plan, make_plan
-from dltrain.settings import Settings
-from dltrain.trainer import Trainer, seed_everything
+from dltrain.config import build, compose
+from dltrain.config.plan import Plan, make_plan
+from dltrain.config.settings import Settings
+from dltrain.engine.trainer import Trainer, seed_everything
+from dltrain.runs import run_folder
+from dltrain.training import experiment
 from speed.contender import Contender
 from speed.handwritten import weights
 from speed.workloads import INITIAL_SEED, Task
@@ -54,7 +56,7 @@ def make(task: Task, *typed: str) -> Plan:
         f"trainer.epochs={w.epochs}", f"trainer.threads={w.threads}", f"trainer.device={task.device}",
         f"runs_dir={task.folder}", "name=run", *typed,
     ]  # fmt: skip
-    composed = config.compose(overrides, None)
+    composed = compose.compose(overrides, None)
     return make_plan(composed, ["speed"])
 
 
@@ -77,9 +79,9 @@ def everything(task: Task, *, step: str | None = None, bf16: bool = False, valid
         last.clear()
 
     def train() -> None:
-        folder = runs.create(plan.runs_dir, plan.name)
+        folder = run_folder.create(plan.runs_dir, plan.name)
         last.append(folder)
-        with runs.Lock(folder):
+        with run_folder.Lock(folder):
             experiment.prepare(plan, folder, ["dltrain"])
             experiment.train(plan, folder)
 

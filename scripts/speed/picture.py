@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain import plots
+from dltrain.insight import plots
 from speed import startup
 from speed.conduct import Result
 from speed.workloads import Workload

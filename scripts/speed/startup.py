@@ -24,7 +24,7 @@ _XOR = [
     "optimizer=adam",
     "optimizer.lr=0.01",
 ]
-_DLTRAIN = ["-c", "from dltrain.cli import main; main()"]
+_DLTRAIN = ["-c", "from dltrain.commands.cli import main; main()"]
 WORKLOAD = Workload(
     "startup", "smallest whole run, start to finish", (2, 16, 2), 400, 0, 32, 5, 1, 1e-2, 0.0, "bare torch"
 )

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from dltrain.data.reading import listed
-from dltrain.data.shuffling import shuffled, stratified
+from dltrain.data.split import shuffled, stratified
+from dltrain.data.tables.reading import listed
 from dltrain.errors import DataError
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
@@ -169,14 +169,14 @@ def _cut(rows, size, seed, classes, name):
 
 
 _SOURCES = {  # source -> module, imported at first use
-    "california": ("california_housing",),
-    "datasets": ("dataset",),
-    "folders": ("image_folder",),
-    "images": ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"),
     "loaders": ("make_loader",),
-    "sklearn_sets": ("digits", "iris", "wine", "breast_cancer", "diabetes"),
-    "tables": ("table",),
-    "toy": ("xor", "moons", "circles", "spirals", "blobs", "sine", "linear", "multilabel", "rows"),
+    "sources.california": ("california_housing",),
+    "sources.own": ("dataset",),
+    "sources.image_folders": ("image_folder",),
+    "sources.image_sets": ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"),
+    "sources.sklearn_sets": ("digits", "iris", "wine", "breast_cancer", "diabetes"),
+    "sources.table": ("table",),
+    "sources.toy": ("xor", "moons", "circles", "spirals", "blobs", "sine", "linear", "multilabel", "rows"),
 }
 
 

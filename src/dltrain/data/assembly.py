@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Data, Tensors, fallback, single, take
-from dltrain.data.reading import listed
-from dltrain.data.scales import fence, moments
+from dltrain.data.tables.reading import listed
+from dltrain.data.tables.scales import fence, moments
 from dltrain.errors import DataError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data.encoding import numbers
+from dltrain.data.tables.encoding import numbers
 from dltrain.errors import DataError
 
 if TYPE_CHECKING:

@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from dltrain import streams
 from dltrain.data import Tensors
-from dltrain.errors import DataError, DltrainError
+from dltrain.errors import DataError, DltrainError, streams
 
 _GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
 _FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch

@@ -1,4 +1,4 @@
-"""Files in pieces that fit into memory, read as `reading`, `folders` and `images` read whole ones."""
+"""Files in pieces that fit into memory, read as `tables.reading`, `image_folders` and `image_sets` read whole ones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import torch
 from torch import Tensor
 
-from dltrain.data import reading
 from dltrain.data.decoding import SUFFIXES, Channels, Deep, read_image
-from dltrain.data.images import idx_pieces
-from dltrain.data.layout import image_files
-from dltrain.data.reading import Place
+from dltrain.data.sources.folder_layout import image_files
+from dltrain.data.sources.image_sets import idx_pieces
+from dltrain.data.tables import reading
+from dltrain.data.tables.reading import Place
 from dltrain.errors import DataError
 
 if TYPE_CHECKING:

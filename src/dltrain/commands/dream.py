@@ -1,0 +1,44 @@
+"""`dltrain dream RUN --class NAME`: what the net looks for, drawn and said."""
+
+from __future__ import annotations
+
+import argparse
+
+from dltrain.config import command_line
+from dltrain.errors import StorageError
+from dltrain.errors.output import say
+from dltrain.insight.dream import describe, number_of, of, panels
+from dltrain.runs import run_folder
+from dltrain.trained import inference, judge
+
+
+def command(words: list[str], options: argparse.Namespace) -> int:
+    """`dltrain dream RUN --class NAME`: draws into the run's plots/, and says what is seen."""
+    parser = command_line.parser(
+        "dream", "What a net looks for: an input made to please it, and a real one that fools it."
+    )
+    parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="where its data are now: data.root, data.path"
+    )
+    parser.add_argument("--class", dest="wanted", metavar="NAME", help="class, label or target, by name or number")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise that it starts from (%(default)s)")
+    command_line.output_option(parser, "the picture (RUN/plots/dream-NUMBER.png)")
+    given = parser.parse_intermixed_args(words)
+    folder = run_folder.find(given.run)
+    allow, moved = command_line.allowed(options.allow), given.overrides
+    trained = inference.open_run(folder, overrides=moved, allow=allow, data=True)
+    wanted = number_of(trained.facts, given.wanted)
+    picture = command_line.output(given, folder / "plots" / f"dream-{wanted}.png")
+    rows = judge.choose_rows(trained, split="test", overrides=moved, allow_changed_data=options.allow_changed_data)
+    seen = of(trained, wanted, rows.part, seed=given.seed)
+    from dltrain.insight.plots import dreams, save
+
+    draw = dreams.images if len(trained.facts.in_shape) == 3 else dreams.table
+    try:
+        save(draw(*panels(trained, wanted, seen)), picture)
+    except OSError as error:
+        raise StorageError(f"{picture} can't be written: {error.strerror}; name another with -o FILE") from error
+    say(describe(trained, wanted, seen))
+    say(f"picture    {picture}")
+    return 0

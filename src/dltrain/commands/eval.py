@@ -1,0 +1,52 @@
+"""`dltrain eval RUN`: how good the best weights of a run are on a split, in all detail."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from dltrain.config import command_line
+from dltrain.errors import StorageError, streams
+from dltrain.errors.output import say
+from dltrain.runs import run_folder
+from dltrain.trained import inference
+from dltrain.trained.judge import SPLITS, Judged, choose_rows, drawn, judge
+from dltrain.training import overview
+
+
+def command(words: list[str], options: argparse.Namespace) -> int:
+    """`dltrain eval RUN`: prints what it finds, and writes eval-<split>.json and a picture into the run folder."""
+    parser = command_line.parser(
+        "eval", "How good the best weights of a run are: each class, calibration, worst examples."
+    )
+    parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="other data, such as data.path=new.csv")
+    parser.add_argument("--split", choices=SPLITS, help="which part (test)")
+    given = parser.parse_intermixed_args(words)
+    folder = run_folder.find(given.run)
+    allow, changed = command_line.allowed(options.allow), options.allow_changed_data
+    trained = inference.open_run(folder, overrides=given.overrides, allow=allow, data=True)
+    inference.set_threads(trained)
+    rows = choose_rows(trained, split=given.split, overrides=given.overrides, allow_changed_data=changed)
+    judged = judge(trained, rows)
+    file, picture = folder / f"eval-{rows.split}.json", folder / "plots" / f"eval-{rows.split}.png"
+    say(overview.judged(judged.result))
+    if not os.access(folder, os.W_OK):
+        say(f"note: {folder} is not writable: {file.name} and its picture were not kept", error=True)
+        streams.delivered()  # the only place where the answer stands
+        return 0
+    run_folder.write_json(file, judged.result)
+    _draw(judged, picture)
+    say(f"all of it    {file}\npicture      {picture}")
+    return 0
+
+
+def _draw(judged: Judged, path: Path) -> None:
+    from dltrain.insight import plots
+    from dltrain.insight.plots import evaluation as figures
+
+    try:
+        plots.save(figures.draw(judged.result, **drawn(judged)), path)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror}") from error

@@ -1,0 +1,62 @@
+"""`dltrain predict RUN INPUT`: answers to new rows, on standard output or in a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dltrain.config import command_line
+from dltrain.data.tables.encoding import Gaps, sentences
+from dltrain.errors import ConfigError, DataError, streams
+from dltrain.errors.output import say
+from dltrain.errors.paths import local
+from dltrain.runs import run_folder
+from dltrain.trained import inference
+from dltrain.trained.predict import PARQUET, as_csv, predict, write
+
+
+def command(words: list[str], options: argparse.Namespace) -> int:
+    """`dltrain predict RUN INPUT`: a table on standard output, or in the file that -o names."""
+    parser = command_line.parser("predict", "What the best weights of a run say of new rows.")
+    parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument("input", metavar="INPUT", help="CSV, TSV, Parquet, a folder of images, an IDX file, or -")
+    command_line.output_option(parser, "a .csv or .parquet file, which is not there yet")
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="a category that is new counts as none, infinity as missing"
+    )
+    given = parser.parse_intermixed_args(words)
+    output = given.output
+    if output and output.suffix not in (".csv", *PARQUET):
+        raise ConfigError(f"-o {output}: name a .csv or a .parquet file")
+    if output and not output.parent.is_dir():
+        raise ConfigError(f"-o {output}: there is no folder {output.parent}")
+    if output and output.is_dir():
+        raise ConfigError(f"-o {output} is a folder; name a file")
+    source = sys.stdin.buffer if given.input == "-" else local(given.input)
+    if output and given.input != "-" and output.exists() and source.exists() and output.samefile(source):
+        raise ConfigError(f"-o {output} is the input itself; name another file")
+    command_line.output(given, Path("-"))
+    trained = inference.open_run(run_folder.find(given.run), allow=command_line.allowed(options.allow))
+    inference.set_threads(trained)
+    found: Gaps = {}
+    notes: list[str] = []
+    unreadable: list[DataError] = []
+    pieces = predict(
+        trained, source, allow_unknown=given.allow_unknown, found=found, notes=notes, unreadable=unreadable
+    )
+    if output:
+        rows = write(pieces, output)
+        say(f"{rows:,} row{'s' * (rows != 1)} predicted by {trained.checkpoint.name}, in {output}")
+    else:
+        for number, piece in enumerate(pieces):
+            say(as_csv(piece, header=number == 0), end="")
+            if not streams.delivered():
+                return 0
+    for note in [*notes, *(sentences(found, trained.facts.preprocessing) if found else ())]:
+        say(f"note: {note}", error=True)
+    for error in unreadable:
+        say(f"unreadable: {error}", error=True)
+    if unreadable:
+        raise DataError(f"{len(unreadable)} of the files in {source} can't be read; all others were predicted")
+    return 0

@@ -1,0 +1,50 @@
+"""`dltrain report RUN`: one page with pictures of what was learned."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dltrain.config import command_line
+from dltrain.errors import ConfigError, StorageError
+from dltrain.errors.output import say
+from dltrain.insight.report import run_page, sweep_page
+from dltrain.runs import reading, run_folder, storage
+
+
+def command(words: list[str], options: argparse.Namespace) -> int:
+    """The command."""
+    parser = command_line.parser("report", "Make one self-contained page, with pictures, of a run or a sweep.")
+    parser.add_argument("run", help="a folder, a short id, or last")
+    command_line.output_option(parser, "the page; report.html in the folder when not given")
+    parser.add_argument(
+        "--replay",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="train again, in memory, the runs that took at most so long, to show their way (default 20, 0: never)",
+    )
+    given = parser.parse_args(words)
+    folder = run_folder.find(given.run, sweeps=True)
+    output = command_line.output(given, folder / "report.html")
+    _check(output)
+    if not given.replay >= 0:
+        raise ConfigError(f"--replay {given.replay:g}: give seconds, 0 or more")
+    if (folder / "sweep.json").is_file():
+        text = sweep_page(folder)
+    else:
+        text = run_page(reading.read(folder), allow=command_line.allowed(options.allow), seconds=given.replay)
+    try:
+        storage.replace(output, text.encode())
+    except OSError as error:
+        raise StorageError(f"{output} can't be written: {error.strerror}; name another file with -o") from error
+    say(f"{output}  ({len(text) / 1e6:.1f} MB; it needs no network)")
+    return 0
+
+
+def _check(output: Path) -> None:
+    """Before any work: can the page be written where it is to go?"""
+    if output.is_dir():
+        raise ConfigError(f"-o {output} is a folder; name a file, {output / 'report.html'}")
+    if not output.parent.is_dir():
+        raise ConfigError(f"-o {output}: there is no folder {output.parent}")

@@ -1,0 +1,42 @@
+"""`dltrain show RUN`: all about one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from dltrain.config import command_line
+from dltrain.errors import streams
+from dltrain.errors.output import say
+from dltrain.insight.listing import configuration, files, ids_of, result, row, story, table
+from dltrain.runs import reading, run_folder, seeds
+
+
+def command(words: list[str], _options: argparse.Namespace) -> int:
+    """`dltrain show`."""
+    parser = command_line.parser("show", "All about one run: configuration, result, where it stopped, files.")
+    parser.add_argument("run", metavar="RUN", help="its folder, its short id, last or best; or a sweep")
+    parser.add_argument("--json", action="store_true", help="as an object, with the whole configuration")
+    given = parser.parse_args(words)
+    folder = run_folder.find(given.run, sweeps=True, broken=True)
+    if (folder / "sweep.json").is_file():
+        jobs = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
+        left = sum(job.status not in reading.ENDED for job in jobs)
+        say(
+            f"sweep     {folder}, {len(jobs)} job{'s' * (len(jobs) != 1)}, {f'{left} not done' if left else 'all done'}"
+        )
+        say(f"go on     dltrain resume {folder}\n" * (left > 0 or not jobs))
+        say(table(jobs, ids_of(jobs), None) if jobs else "")
+        if any(map(seeds.differ_in_seed, seeds.groups(jobs))):
+            from dltrain.training import overview
+
+            say(f"\n{overview.sweep_table(jobs)}")
+        return 0
+    run = reading.read(folder, reading.sweep_of(folder))
+    if given.json:
+        data = {"run": reading.short_ids([folder])[0], **row(run, None, list(run.config))}
+        say(json.dumps({**data, "overrides": run.overrides, "environment": run.environment}, indent=1, default=str))
+        streams.delivered()
+    else:
+        say("\n".join([*story(run), "", *configuration(run), "", *result(run), "files", *files(run.folder)]))
+    return 0

@@ -1,0 +1,123 @@
+"""Where the time of a command goes, from the start of its process to its end: `dltrain --profile-startup ...`.
+
+Real timers around imports and a few functions, each phase without those inside it, so that they add up to the total.
+They are set as the modules are imported, and only where they are asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+_LIBRARIES = {  # whose import is a phase; what others import in passing counts for those
+    *("dltrain", "hydra", "matplotlib", "numpy", "omegaconf", "polars", "rich", "safetensors", "scipy", "sklearn"),
+    *("sympy", "tensorboard", "torch", "torch._dynamo", "torch._inductor", "torch.utils.tensorboard", "torchvision"),
+}
+_FUNCTIONS = {  # module -> function -> phase
+    "dltrain.config.compose": {"compose": "compose"},
+    "dltrain.config.nodes": {"first_look": "check"},
+    "dltrain.config.plan": {"make_plan": "check", "_Planner._data": "data", "_Planner._model": "try the model"},
+    "dltrain.config.build": {"make_trainer": "model", "make_loaders": "data"},
+    "dltrain.data.fingerprint": {"fingerprint": "data"},
+    "dltrain.engine.trainer": {"Trainer._validate": "validation"},
+    "dltrain.training.experiment": {"prepare": "run folder", "_loop": "training", "_judge": "test"},
+    "dltrain.runs.logs": {"Tracker.__init__": "logging", "Tracker.write": "logging", "Tracker.hparams": "logging"},
+    "dltrain.training.keeper": {"Keeper.save": "saving"},
+    "dltrain.training.overview": {"describe": "report", "result": "report"},
+}
+_FIRST_CALL = {"dltrain.engine.trainer": {"Trainer._step": "first step"}}
+
+
+class Profile(MetaPathFinder):
+    """Seconds of each phase, in the order in which they end first; made once, before anything else is imported."""
+
+    def __init__(self) -> None:
+        self.seconds = {"interpreter": _age()}
+        self._phases = ["other"]
+        self._since = time.perf_counter()
+        for name in sys.modules.keys() & {*_FUNCTIONS, *_FIRST_CALL}:  # the few that the command line itself needs
+            self._set_timers(sys.modules[name])
+        sys.meta_path.insert(0, self)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """What happens inside counts for `name`, and for no phase around it."""
+        self._note()
+        self._phases.append(name)
+        try:
+            yield
+        finally:
+            self._note()
+            self._phases.pop()
+
+    def _note(self) -> None:
+        now = time.perf_counter()
+        self.seconds[self._phases[-1]] = self.seconds.get(self._phases[-1], 0.0) + now - self._since
+        self._since = now
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Finds a module as the other finders do, to time how it is executed."""
+        library = name if name in _LIBRARIES else name.partition(".")[0]
+        if name not in _LIBRARIES and library != "dltrain":
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next((s for f in others if (s := f.find_spec(name, path, target)) is not None), None)
+        if spec is not None and spec.loader is not None and hasattr(spec.loader, "exec_module"):
+            execute = spec.loader.exec_module
+
+            def timed(module: ModuleType) -> None:
+                with self.phase(f"import {library}"):
+                    execute(module)
+                self._set_timers(module)
+
+            spec.loader.exec_module = timed  # type: ignore[method-assign]
+        return spec
+
+    def _set_timers(self, module: ModuleType) -> None:
+        for names, once in ((_FUNCTIONS, False), (_FIRST_CALL, True)):
+            for dotted, phase in names.get(module.__name__, {}).items():
+                *owner, name = dotted.split(".")
+                place = functools.reduce(getattr, owner, module)
+                setattr(place, name, self._timed(getattr(place, name), phase, place if once else None))
+
+    def _timed(self, function: Callable[..., Any], phase: str, place: Any) -> Callable[..., Any]:
+        """The function with a timer; with `place`, where it stands, only its first call has one."""
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if place is not None:
+                setattr(place, function.__name__, function)
+            with self.phase(phase):
+                return function(*args, **kwargs)
+
+        return timed
+
+    def table(self) -> str:
+        """Seconds and share of each phase that took half a millisecond or more; the rest is in `other`."""
+        self._note()
+        total = sum(self.seconds.values())
+        rest = self.seconds.pop("other") + sum(s for s in self.seconds.values() if s < 5e-4)
+        rows = [(n, s) for n, s in self.seconds.items() if s >= 5e-4]
+        lines = [f"{n:<31}{s:8.3f} s {s / total:6.1%}" for n, s in [*rows, ("other", rest), ("total", total)]]
+        return "\n".join(lines)
+
+
+def _age() -> float:
+    """Seconds since this process began, to the hundredth; 0 where the system does not tell."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        ticks = int(fields[19])  # field 22: when it began, in clock ticks after the boot
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0

@@ -1,0 +1,170 @@
+"""Objects from a plan: one function for each. `experiment.py` trains with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from dltrain.config import construct
+from dltrain.data import Tensors, take
+from dltrain.data.loaders import make_loader, order
+from dltrain.engine import evaluation
+from dltrain.engine.trainer import Trainer
+from dltrain.parts import metrics, optimizers, pretrained, regularisers
+
+if TYPE_CHECKING:
+    from dltrain.config.plan import Plan
+    from dltrain.config.settings import Regularisation
+
+_JUDGED = 10_000  # rows of the train part: their accuracy has a standard error of at most 0.5 %
+_EVAL_VALUES = 1 << 21  # input numbers per evaluation batch: 8 MiB; of more the first layer fills fresh pages
+
+
+def make_model(plan: Plan) -> nn.Module:
+    """The model with its initial weights, on the plan's device."""
+    with pretrained.weights(plan.pretrained):
+        model = plan.parts["model"](**plan.sizes).to(plan.device)
+    if plan.settings.compile:
+        model.compile()  # in place, so that names in the state_dict stay
+    return model
+
+
+def make_optimizer(plan: Plan, model: nn.Module) -> Optimizer:
+    """The optimizer; weight decay acts on weights, not on biases and norms."""
+    part = plan.parts["optimizer"]
+    fused = {"fused": True} if part.function in optimizers.FUSED and plan.device.type in ("cpu", "cuda") else {}
+    params: Any = [p for p in model.parameters() if p.requires_grad]
+    if decay := part.arguments.get("weight_decay"):
+        params = optimizers.parameter_groups(model, weight_decay=decay)
+    return part(params, **fused)
+
+
+def make_stopping(regular: Regularisation, monitor: str, mode: Any) -> regularisers.EarlyStopping | None:
+    """Early stopping on `monitor`, unless the configuration names another metric."""
+    knobs = dict(regular.early_stopping or {})
+    if not knobs:
+        return None
+    name = knobs.pop("monitor", "auto")
+    if name not in ("auto", monitor):
+        monitor, mode = name, metrics.mode(name.split("/")[-1])
+    return regularisers.EarlyStopping(monitor, mode, **knobs)
+
+
+def make_trainer(plan: Plan) -> Trainer:
+    """Model, optimizer, schedule and the seams of the step, composed."""
+    regular, settings = plan.regularisation, plan.settings
+    model = make_model(plan)
+    optimizer = make_optimizer(plan, model)
+    schedule = construct.make_schedule(
+        plan.parts["scheduler"],
+        optimizer,
+        total_steps=plan.schedule_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        monitor=plan.monitor,
+    )
+    penalised = regular.l1 or regular.l2
+    trainer = Trainer(
+        model,
+        plan.loss.to(plan.device),
+        optimizer,
+        schedule=schedule,
+        device=plan.device,
+        precision=settings.precision,
+        step=plan.step,
+        accumulate=settings.accumulate,
+        clip_norm=regular.clip_norm,
+        clip_value=regular.clip_value,
+        transform=construct.make_transform(
+            regular, plan.data, seed=plan.seed, outputs=plan.out_features, device=plan.device
+        ),
+        penalty=regularisers.Penalty(model, l1=regular.l1, l2=regular.l2) if penalised else None,
+        constraint=regularisers.MaxNorm(model, regular.max_norm) if regular.max_norm else None,
+        ema=regularisers.EMA(model, regular.ema) if regular.ema else None,
+    )
+    trainer.rate_key = plan.rate_key
+    return trainer
+
+
+def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
+    """The training loader, and one for each split in order and in large batches, for evaluation."""
+    common = {"device": plan.device, "workers": plan.workers, "seed": plan.seed}
+    train = make_loader(
+        plan.data.train,
+        batch_size=plan.batch_size,
+        shuffle=True,
+        transform=construct.make_sample_transform(plan.regularisation, plan.data),
+        **common,
+    )
+    splits = {"train": _judged_train(plan), "val": plan.data.val, "test": plan.data.test}
+    made: dict[int, Any] = {}  # splits that are the same object share one copy on the device
+    for split in splits.values():
+        size = evaluation_size(split, batch_size=plan.batch_size, values=max(plan.data.in_features, plan.out_features))
+        made.setdefault(id(split), make_loader(split, batch_size=size, **common))
+    return train, {name: made[id(split)] for name, split in splits.items()}
+
+
+def _judged_train(plan: Plan) -> Any:
+    """What of the train part the best weights are judged on: all of it, or of a large one rows that the seed draws.
+
+    A pass over all rows would take a third of an epoch, and of images that are decoded on the way a whole one.
+    """
+    data = plan.data
+    if len(data.train) <= _JUDGED or data.train is data.val:
+        return data.train
+    return take(data.train, order(len(data.train), seed=plan.seed, epoch=-1)[:_JUDGED])
+
+
+def evaluation_size(split: Any, *, batch_size: int | None, values: int) -> int:
+    """Samples of a batch where nothing is learned: large ones from memory; a stream's batches stay as they are.
+
+    values: numbers of a sample, of its input or its output, whichever are more.
+    """
+    if isinstance(split, Tensors):
+        return max(batch_size or 1, min(8192, _EVAL_VALUES // values))
+    return batch_size or 256
+
+
+def make_evaluate(plan: Plan) -> Any:
+    """A function (model, loader) -> metrics."""
+
+    def evaluate(model: nn.Module, loader: Any) -> dict[str, float]:
+        return evaluation.evaluate(
+            model,
+            loader,
+            plan.loss,
+            task=plan.data.task,
+            target_mean=plan.data.target_mean,
+            target_std=plan.data.target_std,
+        )
+
+    return evaluate
+
+
+_ALL_THREADS = torch.get_num_threads()
+_SMALL = 30_000_000  # multiply-adds of a forward pass under which a second thread costs more than it brings
+
+
+def threads(plan: Plan) -> int:
+    """CPU threads of torch: as configured; else one for a small dense net, all for anything larger.
+
+    Threads that wait for each other at every small product lose twice where other work shares the machine: 6,000
+    steps of the default run took 3 s with one thread and over 60 s with two, beside another busy process.
+    """
+    if plan.settings.threads is not None:
+        return plan.settings.threads
+    layers = [row for row in plan.rows[:-1] if row.parameters]
+    dense = bool(layers) and all(len(row.output_shape or (0, 0)) == 1 for row in layers)
+    work = (plan.batch_size or len(plan.data.train)) * sum(row.parameters for row in layers)
+    return 1 if dense and work < _SMALL else _ALL_THREADS
+
+
+def set_threads_and_determinism(plan: Plan) -> None:
+    """The process-wide switches of torch that a run sets."""
+    torch.set_num_threads(threads(plan))
+    construct.flush_denormals(plan.settings)
+    wanted = plan.settings.deterministic
+    if torch.are_deterministic_algorithms_enabled() != wanted:  # setting it imports torch's compiler, 1.3 s
+        torch.use_deterministic_algorithms(wanted)

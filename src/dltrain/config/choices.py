@@ -1,0 +1,92 @@
+"""Where configs are and what can be chosen: the YAML files of each group, read as text.
+
+`dltrain --help` and `dltrain list` need nothing else, neither torch nor Hydra.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dltrain.errors import ConfigError
+from dltrain.errors.paths import local
+from dltrain.runs import foreign
+
+_HERE = Path(__file__).parents[1]
+# In an installed wheel the configs stand inside the package; in a checkout, at the top of the repository.
+CONFIGS = next((p for p in (_HERE / "configs", _HERE.parents[1] / "configs") if (p / "train.yaml").is_file()), None)
+_ONE_EACH = ("data", "model", "loss", "optimizer", "scheduler", "trainer")
+GROUPS = (*_ONE_EACH, "regularisation", "experiment")
+_KNOB = re.compile(r"( *)([\w.]+):(.*)")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One YAML file of a group: its name, its explanation (the file's first comment) and its knobs."""
+
+    group: str
+    name: str
+    path: Path
+    explanation: str
+    knobs: tuple[tuple[str, str, str], ...]  # (key, value, comment)
+
+
+def folders(config_dir: str | Path | None = None) -> list[Path]:
+    """Folders that hold config groups: the packaged one, then the user's own."""
+    if CONFIGS is None:
+        raise ConfigError(f"the packaged configs are missing beside {_HERE}; install dltrain again")
+    if config_dir is None:
+        return [CONFIGS]
+    own = local(config_dir).resolve()
+    if not own.is_dir():
+        raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
+    return [CONFIGS, own]
+
+
+def readable(file: Path) -> str:
+    """What a file of choices is called: from configs/ or the current folder on, where it is in there."""
+    if file.is_relative_to(CONFIGS):
+        return f"configs/{file.relative_to(CONFIGS)}"
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+
+
+def groups(config_dir: str | Path | None = None) -> dict[str, list[str]]:
+    """Each group with the names that it offers. A folder of the user's own may hold other things, too, such as runs."""
+    found: dict[str, set[str]] = {}
+    for folder in folders(config_dir):
+        for group in sorted(p for p in folder.iterdir() if p.is_dir() and _may_be_group(p)):
+            found.setdefault(group.name, set()).update(f.stem for f in group.glob("*.yaml") if f.is_file())
+    return {group: sorted(names) for group, names in found.items() if names}
+
+
+def _may_be_group(folder: Path) -> bool:
+    made = any((folder / name).is_file() for name in ("overrides.txt", "summary.json", "sweep.json"))  # by a run
+    return not (made or folder.name.startswith(".") or folder.name == "hydra")
+
+
+def choices(group: str, config_dir: str | Path | None = None) -> Iterator[Choice]:
+    """The files of one group, read as text."""
+    files = {f.stem: f for folder in folders(config_dir) for f in (folder / group).glob("*.yaml") if f.is_file()}
+    for name, path in sorted(files.items()):
+        try:
+            lines = foreign.read(path.resolve(), foreign.LARGEST_CONFIG).decode(errors="replace").splitlines()
+        except OSError as error:
+            raise ConfigError(f"{readable(path)} can't be read: {error.strerror}") from error
+        comment = next((line for line in lines if line.startswith("#") and "@package" not in line), "#")
+        knobs, parents = [], []
+        for line in lines:
+            match = _KNOB.match(line)
+            if not match or line.startswith("#"):
+                continue
+            indent, key = len(match[1]), match[2]
+            value, _, note = (part.strip() for part in match[3].partition("#"))
+            parents = [(i, k) for i, k in parents if i < indent]
+            if key in ("_target_", "defaults") or any(k == "defaults" for _, k in parents):
+                continue
+            if value or note:
+                knobs.append((".".join([*(k for _, k in parents), key]), value, note))
+            if not value:
+                parents.append((indent, key))
+        yield Choice(group, name, path, comment.lstrip("# ").strip(), tuple(knobs))

@@ -1,0 +1,88 @@
+"""The commands beside training: where each is found, and how its words are read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from dltrain.config.policy import user_allowed
+from dltrain.errors import ConfigError
+from dltrain.errors.paths import local
+
+FACES = (  # commands with options of their own; each is the function `command` of a module of its name
+    *("clean", "compare", "doctor", "dream", "eval", "export", "lr", "predict", "report", "rm"),
+    *("runs", "show", "trace"),
+)
+_PROCESSES = {  # how many were started, and by what
+    "WORLD_SIZE": "torchrun",
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpiexec",
+    "SLURM_STEP_NUM_TASKS": "srun",  # in its tasks alone; the one process of a batch script has SLURM_NTASKS, too
+}
+NAMES = ("list", "resume", *FACES)
+Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code
+
+
+def refuse_several_processes() -> None:
+    """Raises ConfigError where this is one of several processes that were started alike: each would do the same."""
+    for name, launcher in _PROCESSES.items():
+        count = os.environ.get(name, "")
+        if count.isdecimal() and int(count) > 1:
+            raise ConfigError(
+                f"{name}={count}: {launcher} started {count} processes, and each would do the same work; "
+                f"dltrain works in one process: start one (or unset {name})"
+            )
+
+
+def find(name: str) -> Command:
+    """The function of a command of `FACES`."""
+    return import_module(f"dltrain.commands.{name}").command
+
+
+def allowed(named: Sequence[str]) -> list[str]:
+    """Packages whose code a config may name; the user's own folder is then importable, as with `python -m`."""
+    allow = [*named, *user_allowed(Path.cwd())]
+    if allow and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    return allow
+
+
+def path(typed: str) -> Path:
+    """The type of an option that names a file."""
+    try:
+        return local(typed)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def output_option(options: argparse.ArgumentParser, about: str) -> None:
+    """-o FILE, and --force for one that is there."""
+    options.add_argument("-o", "--output", type=path, metavar="FILE", help=about)
+    options.add_argument("--force", action="store_true", help="replace the file that -o names, if there is one")
+
+
+def output(given: argparse.Namespace, default: Path) -> Path:
+    """The file to write: the one that -o names, else `default`, a name of the command's own, which it writes anew.
+
+    Raises ConfigError where what stands under the typed name would be lost without `--force`.
+    """
+    if given.output and given.output.is_file() and not given.force:
+        raise ConfigError(f"-o {given.output} is there already; name another file, or add --force to replace it")
+    return given.output or default
+
+
+def parser(name: str, about: str) -> argparse.ArgumentParser:
+    """A parser for the words of a command that has options of its own; a mistake in them is a ConfigError."""
+    made = argparse.ArgumentParser(prog=f"dltrain {name}", description=about, allow_abbrev=False)
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"dltrain {name}: {message}; `dltrain {name} --help` shows its options")
+
+    made.error = refuse
+    return made

@@ -1,0 +1,102 @@
+"""Objects from parts of a configuration, one function for each: what needs no plan, so that the plan can try it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from dltrain.data import Data
+from dltrain.data.sources import download
+from dltrain.data.sources.table import table
+from dltrain.errors import DataError
+from dltrain.errors.paths import local, permitted
+from dltrain.parts import augmentation, metrics, regularisers, schedules
+
+if TYPE_CHECKING:
+    from dltrain.config.policy import Part
+    from dltrain.config.settings import Regularisation, Settings
+
+
+def make_data(part: Part, *, stored: bool) -> Any:
+    """The data that a configuration names. For a stored one nothing is downloaded or unpacked."""
+    if stored and part.function is table:
+        for key in ("path", "test_path"):
+            if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
+                raise DataError(f"{path}: no such file; say where it is: data.{key}=...")
+    with permitted(), download.unplugged() if stored else download.filtered():
+        return part()
+
+
+def make_schedule(
+    part: Part, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int, monitor: str
+) -> schedules.PureSchedule | schedules.TorchSchedule:
+    """The schedule, told how many steps there are, and `monitor`, the metric that a plateau watches by itself."""
+    if isinstance(part.function, type) and issubclass(part.function, LRScheduler):
+        arguments = dict(part.arguments)
+        interval, own_monitor = arguments.pop("interval", "epoch"), arguments.pop("monitor", "auto")
+        monitor = monitor if own_monitor == "auto" else own_monitor
+        if issubclass(part.function, ReduceLROnPlateau) and arguments.get("mode", "auto") == "auto":
+            arguments["mode"] = metrics.mode(monitor.split("/")[-1])
+        return schedules.TorchSchedule(part.function(optimizer, **arguments), interval=interval, monitor=monitor)
+    schedule = part(base_lr=optimizer.param_groups[0]["lr"], total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+    return schedules.PureSchedule(optimizer, schedule, total_steps=total_steps)
+
+
+def make_transform(
+    regular: Regularisation, data: Data, *, seed: int, outputs: int, device: torch.device | str = "cpu"
+) -> regularisers.Compose | None:
+    """What is done to each training batch: augmentation, input noise, mixup and cutmix, in this order."""
+    wanted = {k: v for k, v in regular.augmentation.items() if v is not None and k != "policy"}
+    transforms: list[Any] = []
+    if wanted:
+        fill = data.fill or (0.0,) * data.in_shape[0]
+        transforms.append(augmentation.Augmentation(seed, in_shape=data.in_shape, fill=fill, device=device, **wanted))
+    if regular.input_noise:
+        transforms.append(regularisers.InputNoise(regular.input_noise))
+    task = "multiclass" if data.task == "binary" and outputs > 1 else data.task
+    if regular.mixup is not None:
+        transforms.append(regularisers.Mixup(regular.mixup, task=task, outputs=outputs))
+    if regular.cutmix is not None:
+        transforms.append(regularisers.CutMix(regular.cutmix, task=task, outputs=outputs))
+    return regularisers.Compose(transforms) if transforms else None
+
+
+def make_policy(regular: Regularisation, data: Data) -> augmentation.OnPixels | None:
+    """The per-sample augmentation that runs in the loader's workers, or None."""
+    if not (policy := regular.augmentation.get("policy")):
+        return None
+    known = data.preprocessing
+    scale = {key: known[key] for key in ("mean", "std")} if known.get("kind") == "images" else {}
+    return augmentation.OnPixels(augmentation.policy(**policy), as_bytes=known.get("bytes", False), **scale)
+
+
+def make_sample_transform(regular: Regularisation, data: Data) -> _Chain | None:
+    """What is done to each train sample as it is read: the data's own transform, then the policy."""
+    changes = [change for change in (data.transform, make_policy(regular, data)) if change]
+    return _Chain(changes) if changes else None
+
+
+class _Chain:
+    """Changes of one sample, one after another; it travels to worker processes."""
+
+    def __init__(self, changes: list[Any]) -> None:
+        self.changes = changes
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        for change in self.changes:
+            x = change(x)
+        return x
+
+
+def flush_denormals(settings: Settings) -> None:
+    """Whether numbers too small for float32's exponent, under 1.2e-38, count as 0 on the CPU.
+
+    Adam's averages of a gradient that has become 0, that of a pixel which is seldom lit, fade into such numbers after
+    800 steps, and the processor takes many times as long for each. Threads inherit the switch of the one that starts
+    them and keep it: it is set before the data are read, ahead of the first work for several threads.
+    """
+    torch.set_flush_denormal(bool(settings.flush_denormal))

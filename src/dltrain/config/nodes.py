@@ -1,0 +1,243 @@
+"""The nodes of a configuration, read and checked: plain knobs, and `_target_` with its arguments.
+
+None of this needs torch. `first_look` checks them all without it, by the signatures that stand in the sources, so that
+most mistakes are told before the seconds that torch takes to import.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+from dltrain.config import signatures
+from dltrain.config.choices import GROUPS
+from dltrain.config.compose import Composed, interpolations, name_mistake
+from dltrain.config.mistakes import Mistakes
+from dltrain.config.policy import Part, check_arguments, did_you_mean, limited, resolve
+from dltrain.config.settings import Regularisation, Settings, loader_knobs
+from dltrain.errors import ConfigError
+from dltrain.errors.paths import is_url, joined, local
+from dltrain.runs import run_folder
+
+SLOTS = ("data", "model", "loss", "optimizer", "scheduler")
+_NODES = tuple(group for group in GROUPS if group != "experiment")  # an experiment is a choice of the others
+_LOADER_KEYS = ("batch_size", "workers")  # of a data node, for the loader rather than the source
+_PATH = re.compile(r"(.*[._])?(path|root|file|dir|folder|directory|filename)s?")  # keys that hold one
+_PASSED = {  # names that the border fills in
+    "data": (),
+    "model": ("in_features", "in_shape", "in_channels", "out_features", "num_classes"),
+    "loss": ("task", "class_counts", "samples"),
+    "optimizer": ("params",),
+    "scheduler": ("base_lr", "total_steps", "steps_per_epoch", "optimizer"),
+}
+
+
+def first_look(composed: Composed, allow: Sequence[str] = (), *, but: Collection[str] = ()) -> None:
+    """Raises ConfigError with every mistake that shows without importing torch or what a `_target_` names.
+
+    Those in the nodes `but` are passed over.
+    """
+    nodes = Nodes(composed, allow, find=signatures.find)
+    nodes.top()
+    nodes.knobs("trainer", Settings)
+    nodes.knobs("regularisation", Regularisation)
+    for slot in SLOTS:
+        nodes.part(slot)
+    nodes.loader()
+    lines = nodes.mistakes.lines
+    for key in [key for key in lines if key.split(".")[0] in but]:
+        del lines[key]
+    nodes.mistakes.stop()
+
+
+class Nodes:
+    """Reads nodes and collects what is wrong with them; one that can't be used is None.
+
+    `find` gives the class or function that a `_target_` names, as `policy.resolve` does, or None where it can't tell.
+    """
+
+    def __init__(self, composed: Composed, allow: Sequence[str], *, find: Callable[..., Any] = resolve) -> None:
+        self.composed, self.allow, self.find = composed, allow, find
+        self.mistakes = Mistakes(composed)
+        self.say = self.mistakes.say
+        self.cfg = self._container()
+
+    def _container(self) -> dict[str, Any]:
+        """The configuration as plain values; what can't be resolved is noted and counts as missing."""
+        cfg = copy.deepcopy(self.composed.cfg)
+        for parent, key, path in interpolations(cfg):
+            raw = str(parent._get_node(key)._value())
+            try:
+                parent[key]
+                if plain := re.fullmatch(r"\$\{([\w.]+)\}", raw):
+                    self.mistakes.copies[path] = plain[1]
+            except OmegaConfBaseException as error:
+                if not isinstance(error, InterpolationToMissingValueError):  # the missing one has its own line
+                    line = str(error).splitlines()[0].replace("Recursive interpolation detected", "it leads to itself")
+                    self.say(path, f"{raw} can't be resolved: {line}")
+                self.mistakes.known |= {path, path.partition("[")[0]}
+                parent[key] = "???"
+        return OmegaConf.to_container(cfg, resolve=True)
+
+    # -- plain knobs -------------------------------------------------------------------------------------------
+
+    def top(self, *, writes: bool = True) -> tuple[int, str, Path, str | None]:
+        """The keys outside the groups: seed, name, runs_dir, resume. `writes`: a run folder is to be made there."""
+        given = {key: value for key, value in self.cfg.items() if key not in _NODES}
+        if isinstance(given.get("experiment"), dict):
+            del given["experiment"]
+            self.say("experiment", "the file's first line must be `# @package _global_`, or its keys reach nothing")
+        known = ("seed", "name", "runs_dir", "resume", "diagnose", *_NODES)
+        for key, message in check_arguments(_top, given, node="").items():
+            hint = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
+            self.say(key, message if key in known else f"there is no such key{hint}")
+        seed, name, runs_dir = (given.get(key) for key in ("seed", "name", "runs_dir"))
+        if isinstance(seed, int) and not 0 <= seed < 2**32:
+            self.say("seed", f"{seed} must be from 0 to 4294967295 (2^32 - 1)")
+            seed = 0
+        bad = name_mistake(name) if isinstance(name, str) else None
+        if bad:
+            self.say("name", bad)
+        name = name if isinstance(name, str) and not bad else self._default_name()
+        resume = self.cfg.pop("resume", None)  # which is no part of what a run is
+        return seed, name, self._root(runs_dir, name, writes), resume
+
+    def _root(self, runs_dir: Any, name: str, writes: bool) -> Path:
+        root = Path("runs")
+        if runs_dir == "":
+            self.say("runs_dir", "name a folder, such as runs")
+        elif isinstance(runs_dir, str):
+            try:
+                root = local(runs_dir)
+            except ConfigError as error:
+                self.say("runs_dir", str(error))
+            else:
+                if writes and (bad := run_folder.check_writable(root / name)):
+                    self.say("runs_dir", bad)
+        return root
+
+    def _default_name(self) -> str:
+        chosen = self.composed.chosen
+        return f"{chosen.get('experiment') or '{}-{}'.format(chosen.get('data'), chosen.get('model'))}"
+
+    def knobs(self, group: str, cls: type) -> Any:
+        """A node that a dataclass describes."""
+        given = self.cfg.get(group)
+        if not isinstance(given, dict):
+            self.say(group, f"want keys and values, got {given!r}; `dltrain list {group}` shows them")
+            return None
+        wrong = check_arguments(cls, given, node=group, called=group)
+        made = cls(**{f.name: given.get(f.name) for f in fields(cls)})
+        wrong = made.mistakes() | wrong
+        for key, message in wrong.items():
+            self.say(f"{group}.{key}", message)
+        return None if wrong else made
+
+    def tried(self, group: str, made: Any) -> Any:
+        """The same, or None where torch has something against it."""
+        wrong = made.trial() if made else {}
+        for key, message in wrong.items():
+            self.say(f"{group}.{key}", message)
+        return None if wrong else made
+
+    def loader(self) -> tuple[int | None, int | None]:
+        """Batch size (None is the whole train part) and number of workers (None is auto)."""
+        node = self.cfg.get("data")
+        batch_size, workers, wrong = loader_knobs(node if isinstance(node, dict) else {"batch_size": 1})
+        for key, message in wrong.items():
+            self.say(f"data.{key}", message)
+        return batch_size, workers
+
+    # -- nodes with a `_target_` -------------------------------------------------------------------------------
+
+    def part(self, slot: str) -> Part | None:
+        """What a slot's `_target_` names, with its arguments."""
+        node = self.cfg.get(slot)
+        if not isinstance(node, dict) or "_target_" not in node:
+            self.say(slot, f"choose one: {slot}=NAME (`dltrain list {slot}` explains them)")
+            return None
+        ignored, before = _LOADER_KEYS if slot == "data" else (), len(self.mistakes.lines)
+        node = {k: v for k, v in node.items() if k not in ignored}
+        part = self._resolve(slot, slot, self._located(slot, node) if slot == "data" else node)
+        if part is None:
+            return None
+        special: Sequence[str] = ()
+        if slot == "scheduler" and isinstance(part.function, type):
+            special = ("interval", "monitor")
+            if (interval := part.arguments.get("interval", "epoch")) not in ("step", "epoch"):
+                self.say("scheduler.interval", f"want step or epoch, got {interval!r}")
+            if part.arguments.get("mode") == "auto" and _is_plateau(part.function):
+                special += ("mode",)
+        given = {k: v for k, v in part.arguments.items() if k not in special}
+        wrong = check_arguments(part.function, given, node=slot, passed=_PASSED[slot])
+        for key, message in wrong.items():
+            self.say(f"{slot}.{key}", message)
+        return None if wrong or len(self.mistakes.lines) > before else part
+
+    def _resolve(self, key: str, slot: str, node: dict[str, Any]) -> Part | None:
+        """The node as a Part, its nested nodes too."""
+        arguments = {k: self._nested(f"{key}.{k}", slot, v) for k, v in node.items() if k != "_target_"}
+        try:
+            function = self.find(node["_target_"], slot, self.allow, nested=key != slot, stored=self.composed.stored)
+            arguments = limited(function, arguments, stored=self.composed.stored) if function else arguments
+        except ConfigError as error:
+            self.say(f"{key}._target_", str(error))
+            return None
+        return Part(function, arguments) if function else None
+
+    def _located(self, key: str, value: Any) -> Any:
+        """The same, where a relative path of a stored configuration names what it named where the run was started."""
+        home = self.composed.started
+        if home is None or home == Path.cwd():
+            return value
+        if isinstance(value, dict):
+            return {k: self._located(f"{key}.{k}", v) for k, v in value.items()}
+        if not is_relative_path(key, value):
+            return value
+        if os.path.exists(home / value):  # not Path.exists: the folder may be one that only its owner may enter
+            return joined(home, value)
+        if not os.path.exists(value) and (key == "data.path" or self._is_of_pictures(key)):
+            where = f"there is no {value} in {Path.cwd()}, nor in {home}, where the run was started"
+            self.say(key, f"{where}; say where it is: {key}=...")
+        return value
+
+    def _is_of_pictures(self, key: str) -> bool:
+        """Whether a key is the root of pictures, which nobody downloads."""
+        return key == "data.root" and str(self.cfg["data"]["_target_"]).endswith(".image_folder")
+
+    def _nested(self, key: str, slot: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._nested(f"{key}[{i}]", slot, v) for i, v in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "_target_" not in value:
+            return {k: self._nested(f"{key}.{k}", slot, v) for k, v in value.items()}
+        part = self._resolve(key, slot, value)
+        if part is None:
+            return Part(lambda: None, {})  # what holds it can still be checked
+        for name, message in check_arguments(part.function, part.arguments, node=key).items():
+            self.say(f"{key}.{name}", message)
+        return part
+
+
+def is_relative_path(key: str, value: Any) -> bool:
+    """Whether a key holds a path, and this one begins in the current folder."""
+    known = isinstance(value, str) and _PATH.fullmatch(key)
+    return bool(known) and not (value.startswith("~") or is_url(value) or Path(value).is_absolute())
+
+
+def _is_plateau(cls: type) -> bool:
+    """Told by its name: torch may not be imported yet, and `cls` a stand-in."""
+    return any(c.__name__ == "ReduceLROnPlateau" for c in cls.__mro__)
+
+
+def _top(seed: int, name: str | None, runs_dir: str, resume: str | None = None, diagnose: bool = False) -> None:
+    """The keys outside the groups, as a signature to check against."""

@@ -1,0 +1,151 @@
+"""Configuration files of a folder that the user names, perhaps a stranger's: held to limits before Hydra reads them.
+
+What a small file may become is asked before it does: an alias counts as much as what it stands for, and an
+interpolation, too. OmegaConf computes an interpolation again wherever it is named, also while it merges files, so that
+30 lines of two interpolations each would take a thousand million steps. Those wait as plain words until all is
+composed and counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from omegaconf import DictConfig, OmegaConf
+
+from dltrain.config.choices import readable
+from dltrain.errors.output import cut
+from dltrain.runs import foreign
+
+_WAITS = "\ue000"  # of Unicode's private signs, between $ and {
+_NAMED = re.compile(r"""\$\{\s*(?:(\w[\w.]*)\s*:)?\s*["']?([^\s'"{}$:,]*)""")
+_OF_NODES = re.compile(r"oc\.(select|deprecated|dict\.\w+)")  # resolvers whose argument names a node
+_Path = tuple[str, ...]
+_LONGEST_CHAIN = 20  # interpolations that lead to one another
+
+
+class Limited(FileConfigSource):
+    """Files as Hydra reads them, after a look at each."""
+
+    @staticmethod
+    def scheme() -> str:
+        """What stands before the folder's path in Hydra's search path."""
+        return "limited"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Raises ConfigLoadError for a file that would be more than a configuration may be."""
+        path = Path(self.path, self._normalize_file_name(config_path)).resolve()
+        try:
+            text = foreign.read(path, foreign.LARGEST_CONFIG).decode()
+            content = foreign.parse_yaml(text, typed=True)
+        except OSError as error:
+            raise ConfigLoadError(f"{readable(path)} can't be read: {error.strerror}") from error
+        except ValueError as error:
+            if mark := getattr(error.__cause__, "problem_mark", None):
+                what = f"this is not YAML: {error.__cause__.problem}"
+                raise ConfigLoadError(f"{readable(path)}, line {mark.line + 1}: {what}") from error
+            raise ConfigLoadError(f"{readable(path)} has {error}") from error
+        if isinstance(content, dict):
+            content = {key: value if key == "defaults" else _hold(value) for key, value in content.items()}
+        made, place = OmegaConf.create({} if content is None else content), f"{self.scheme()}://{self.path}"
+        return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
+
+
+Plugins.instance().register(Limited)
+
+
+def _hold(value: Any) -> Any:
+    """The same, where a text of several interpolations is none as long as it waits."""
+    if isinstance(value, dict):
+        return {key: _hold(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_hold(part) for part in value]
+    several = isinstance(value, str) and value.replace("\\", "").count("${") > 1
+    return value.replace("${", f"${_WAITS}{{") if several else value
+
+
+def release(value: Any) -> Any:
+    """The same with those that waited as interpolations again."""
+    if isinstance(value, dict):
+        return {key: release(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [release(part) for part in value]
+    return value.replace(f"${_WAITS}{{", "${") if isinstance(value, str) else value
+
+
+def released(cfg: DictConfig) -> DictConfig:
+    """What was composed, with its interpolations; raises ValueError where they would make too much of it."""
+    waiting = OmegaConf.to_container(cfg, resolve=False)
+    values = release(waiting)
+    sizes = _Sizes(values)
+    sizes.of((), sizes.root)
+    return cfg if values == waiting else OmegaConf.create(values)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What a part of a configuration takes when every interpolation in it has been computed."""
+
+    nodes: int
+    letters: int
+    chain: int  # interpolations, one behind the other
+
+
+class _Sizes:
+    """Counts it without computing any."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = _tree(root)
+        self.known: dict[_Path, _Size | None] = {}  # None: it is being counted
+
+    def of(self, path: _Path, value: Any) -> _Size:
+        """Raises ValueError beyond the limits of a configuration, or where an interpolation never ends."""
+        if path not in self.known:
+            self.known[path] = None
+            self.known[path] = self._count(path, value)
+        if (size := self.known[path]) is None:
+            raise ValueError(f"an interpolation that leads back to where it stands, {cut('.'.join(path))}")
+        return size
+
+    def _count(self, path: _Path, value: Any) -> _Size:
+        named = list(self._named(path, value)) if isinstance(value, str) else []
+        parts = [((*path, key), part) for key, part in value.items()] if isinstance(value, dict) else named
+        nodes, letters, chain = 1, sum(map(len, value)) if isinstance(value, dict) else len(value), 0
+        for part in parts:
+            size = self.of(*part)
+            nodes, letters, chain = nodes + size.nodes, letters + size.letters, max(chain, size.chain + bool(named))
+            foreign.check_size(nodes, letters)
+            if chain > _LONGEST_CHAIN:
+                raise ValueError(f"more than {_LONGEST_CHAIN} interpolations that lead to one another")
+        return _Size(nodes, letters, chain)
+
+    def _named(self, path: _Path, text: str) -> Iterator[tuple[_Path, Any]]:
+        """What the interpolations of a text name, as far as it is there; of a name that is computed all it may be."""
+        for resolver, name in _NAMED.findall(text.replace("\\", "")):
+            if not resolver or _OF_NODES.fullmatch(resolver):
+                dots = len(name) - len(name.lstrip("."))
+                start = path[:-dots] if dots else ()
+                yield self._reached((*start, *re.findall(r"[^.\[\]]+", name[dots:])))
+
+    def _reached(self, path: _Path) -> tuple[_Path, Any]:
+        """The part at the end of a path, or the text on the way to it that stands for what follows."""
+        value = self.root
+        for i, key in enumerate(path):
+            if isinstance(value, str):
+                return path[:i], value
+            value = value.get(key, "")
+        return path, value
+
+
+def _tree(value: Any) -> Any:
+    """The same as dicts of texts."""
+    if isinstance(value, (dict, list)):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        return {str(key): _tree(part) for key, part in pairs}
+    return str(value)

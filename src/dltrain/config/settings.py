@@ -1,0 +1,232 @@
+"""The nodes of a configuration that hold plain knobs: `trainer` and `regularisation`, with their ranges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dltrain.config.policy import check_arguments, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The `trainer` node: configs/trainer/default.yaml explains each knob."""
+
+    epochs: float
+    max_steps: int | None
+    schedule_steps: int | None
+    max_time: float | None
+    device: str
+    precision: Literal["fp32", "bf16", "fp16"]
+    step: Literal["auto", "direct", "plain", "compiled", "graph"]
+    accumulate: int
+    compile: bool
+    deterministic: bool
+    flush_denormal: bool
+    threads: int | None
+    report_every: float
+    eval_every: float
+    monitor: str
+    save_every: float
+    limit_train_batches: int | None
+    overfit_batches: int
+    fast_dev_run: bool
+    progress: bool
+    tensorboard: bool
+    profile: int | None
+
+    def mistakes(self) -> dict[str, str]:
+        """Values out of range, by key; a value of another type is passed over."""
+        above_zero = ("epochs", "max_steps", "schedule_steps", "max_time", "accumulate", "threads", "report_every")
+        found = {}
+        for name in (*above_zero, "eval_every", "limit_train_batches", "profile"):
+            if _is_number(value := getattr(self, name)) and value <= 0:
+                found[name] = f"{value} must be above zero"
+        for name in ("save_every", "overfit_batches"):
+            if _is_number(value := getattr(self, name)) and value < 0:
+                found[name] = f"{value} must not be below zero"
+        if _is_number(self.threads) and self.threads > _MOST_THREADS:
+            found["threads"] = f"{self.threads:,}: {_MOST_THREADS:,} are the most"
+        if _is_number(self.profile) and self.profile > _MOST_PROFILED:
+            found["profile"] = f"{self.profile:,}: {_MOST_PROFILED} steps are the most; more fill the memory"
+        if isinstance(self.device, str) and not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", self.device):
+            found["device"] = _no_device(self.device)
+        return found
+
+    def trial(self) -> dict[str, str]:
+        """What torch has against them, where `mistakes` found nothing."""
+        bad = _device_mistake(self.device)
+        return {"device": bad} if bad else {}
+
+
+_MOST_PROFILED = 1000
+_MOST_THREADS = 1024  # more than a machine gives ends the process, with no word to be caught
+_MOST_WORKERS = 1024
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _no_device(name: str) -> str:
+    return f"there is no device `{name}`; use auto, cpu, cuda or cuda:N"
+
+
+def _device_mistake(name: str) -> str | None:
+    if name == "auto":
+        return None
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        return _no_device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "torch finds no CUDA device on this machine; use trainer.device=cpu or auto"
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        return f"there is no `{name}`: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0"
+    return None
+
+
+def device_or_auto(name: Any) -> Any:
+    """A stored device, or auto in the place of a CUDA device that this machine does not have."""
+    return "auto" if isinstance(name, str) and name.startswith("cuda") and _device_mistake(name) else name
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a checked `trainer.device` names; auto is CUDA where there is one."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def loader_knobs(data: dict[str, Any]) -> tuple[int | None, int | None, dict[str, str]]:
+    """Batch size (None is the whole train part) and workers (None is auto) of a data node, and what is wrong there."""
+    size, workers, wrong = data.get("batch_size"), data.get("workers", 0), {}
+    if size != "full" and (not _is_number(size) or isinstance(size, float) or size < 1):
+        whole = f"; write {int(size)}" if isinstance(size, float) and size >= 1 and size.is_integer() else ""
+        wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}{whole}"
+    if workers != "auto" and (not _is_number(workers) or isinstance(workers, float) or workers < 0):
+        wrong["workers"] = f"want a whole number, 0 or more, or auto; got {workers!r}"
+    elif workers != "auto" and workers > _MOST_WORKERS:
+        wrong["workers"] = f"{workers:,}: {_MOST_WORKERS:,} are the most"
+    workers = None if workers == "auto" else workers
+    return (size if "batch_size" not in wrong and size != "full" else None), workers, wrong
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """The `regularisation` node: configs/regularisation/off.yaml explains each knob."""
+
+    l1: float
+    l2: float
+    max_norm: float | None
+    input_noise: float
+    clip_norm: float | None
+    clip_value: float | None
+    ema: float | None
+    mixup: float | None
+    cutmix: float | None
+    early_stopping: dict[str, Any] | None
+    augmentation: dict[str, Any]
+
+    def mistakes(self) -> dict[str, str]:
+        """Unknown keys and values out of range, by key; a value of another type is passed over."""
+        found = {}
+        for name, (within, wanted) in _RANGES.items():
+            if _is_number(value := getattr(self, name)) and not within(value):
+                found[name] = f"{value}: {wanted}"
+        for name in ("clip_norm", "clip_value"):
+            if _is_number(value := getattr(self, name)) and value <= 0:
+                found[name] = f"{value} must be above zero; null switches it off"
+        if isinstance(self.early_stopping, dict):
+            found |= _early_stopping(self.early_stopping)
+        if isinstance(self.augmentation, dict):
+            found |= _augmentations(self.augmentation)
+        return found
+
+    def trial(self) -> dict[str, str]:
+        """What the classes of an augmentation have against its knobs, where `mistakes` found nothing."""
+        found = {}
+        for name, knobs in self.augmentation.items():
+            if knobs is not None:
+                found |= _policy(knobs) if name == "policy" else _augmentation(name, knobs)
+        return found
+
+
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # those of the classes in `regularisation`, without torch
+    "l1": (lambda v: v >= 0, "write a number >= 0"),
+    "l2": (lambda v: v >= 0, "write a number >= 0"),
+    "max_norm": (lambda v: v > 0, "write a number > 0, or null for no limit"),
+    "input_noise": (lambda v: v >= 0, "write a standard deviation > 0, or 0 for none"),
+    "ema": (lambda v: 0 <= v < 1, "write a decay from 0 to below 1 (0.999), or null for none"),
+    "mixup": (lambda v: v > 0, "write alpha > 0 of Beta(alpha, alpha), or null for none"),
+    "cutmix": (lambda v: v > 0, "write alpha > 0 of Beta(alpha, alpha), or null for none"),
+}
+
+
+def early_stopping(*, monitor: str = "auto", patience: int = 10, min_delta: float = 0.0) -> None:
+    """The knobs of the node, as a signature to check against."""
+
+
+def _early_stopping(given: dict[str, Any]) -> dict[str, str]:
+    wrong = check_arguments(early_stopping, given, node="regularisation.early_stopping")
+    if not wrong and given.get("patience", 1) < 1:
+        wrong["patience"] = f"{given['patience']}: write a number of evaluations >= 1"
+    if not wrong and given.get("min_delta", 0) < 0:
+        wrong["min_delta"] = f"{given['min_delta']}: write a number >= 0"
+    return {f"early_stopping.{key}": message for key, message in wrong.items()}
+
+
+_AUGMENTATIONS = {"affine": "Affine", "elastic": "Elastic", "crop_flip": "CropFlip", "erasing": "Erasing"}
+
+
+def _augmentations(given: dict[str, Any]) -> dict[str, str]:
+    """Augmentations that do not exist, or are given something else than knobs."""
+    found, kinds = {}, [*_AUGMENTATIONS, "policy"]
+    for name, knobs in given.items():
+        if name not in kinds:
+            hint = did_you_mean(str(name), kinds) or "; it has " + ", ".join(kinds)
+            found[f"augmentation.{name}"] = f"augmentation has no `{name}`{hint}"
+        elif knobs is not None and not isinstance(knobs, dict):
+            found[f"augmentation.{name}"] = f"want keys and values, or null; got {knobs!r}"
+    return found
+
+
+def _augmentation(name: str, given: dict[str, Any]) -> dict[str, str]:
+    from dltrain.parts import augmentation
+
+    return _knobs(f"augmentation.{name}", getattr(augmentation, _AUGMENTATIONS[name]), given)
+
+
+def _policy(given: dict[str, Any]) -> dict[str, str]:
+    from dltrain.parts.augmentation import POLICIES
+
+    name = given.get("name")
+    if name not in POLICIES:
+        hint = did_you_mean(str(name), POLICIES) or f"; there are {', '.join(POLICIES)}"
+        return {"augmentation.policy.name": f"there is no policy `{name}`{hint}"}
+    knobs = {key: value for key, value in given.items() if key != "name"}
+    return _knobs("augmentation.policy", POLICIES[name], knobs)
+
+
+def _knobs(key: str, kind: Callable[..., Any], knobs: dict[str, Any]) -> dict[str, str]:
+    """What is wrong with the knobs of an augmentation: first by its signature, then by what it says itself."""
+    if wrong := check_arguments(kind, knobs, node=f"regularisation.{key}", called=key.split(".")[-1]):
+        return {f"{key}.{k}": m for k, m in wrong.items()}
+    try:
+        kind(**knobs)
+    except ValueError as error:
+        start, _, rest = str(error).partition("=")  # `affine.degrees=-1: write ...`
+        knob = start.split(".")[-1]
+        return {f"{key}.{knob}": rest} if knob in knobs else {key: str(error)}
+    return {}

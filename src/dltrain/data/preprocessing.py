@@ -1,0 +1,245 @@
+"""The preprocessing that a run fitted, read back from its data.json and applied to rows that it has not seen.
+
+What it gives is bit for bit what training would have made of the same rows. The file may come from a stranger: it is
+checked before anything of it is used.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from math import isfinite, prod
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dltrain.data import Data, Task, Tensors
+from dltrain.data.decoding import UNTOLD
+from dltrain.data.tables.encoding import Kind, encode, remarks
+from dltrain.data.tables.reading import read_table, require_columns
+from dltrain.data.tables.targets import known_target
+from dltrain.errors import DataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a run knows of its data beyond the rows; the fields are those of `dltrain.data.Data`."""
+
+    task: Task
+    in_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    targets: tuple[str, ...]
+    target_mean: Tensor | None
+    target_std: Tensor | None
+    preprocessing: dict[str, Any]
+
+    @property
+    def in_features(self) -> int:
+        return prod(self.in_shape)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns of the answer are called: classes, labels or regression targets."""
+        return self.classes or self.targets
+
+    @property
+    def kind(self) -> str:
+        """table, images or dataset."""
+        return self.preprocessing["kind"]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a table must have."""
+        return [column["name"] for column in self.preprocessing["columns"]]
+
+
+def facts(content: Any, where: str) -> Facts:
+    """The content of a data.json, checked; raises DataError where it is not what a run writes."""
+    try:
+        task, shape = content["task"], content["in_shape"]
+        _want(task in get_args(Task), "task")
+        _want(_all(shape, lambda n: type(n) is int and 0 < n < 1 << 31) and 0 < len(shape) < 8, "in_shape")
+        names = {key: content[key] for key in ("classes", "targets")}
+        for key, value in names.items():
+            _want(_all(value, _word), key)
+        _want(bool(names["targets"] if task == "regression" else names["classes"]), "classes and targets")
+        scale = [content["target_mean"], content["target_std"]]
+        for key, value in zip(("target_mean", "target_std"), scale, strict=True):
+            _want(value is None or (_all(value, _number) and len(value) == len(names["targets"])), key)
+        _want((scale[0] is None) == (scale[1] is None), "target_std")
+        _check(content["preprocessing"], tuple(shape))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{where} is not what a run writes: {type(error).__name__}: {error}") from error
+    except ValueError as error:
+        raise DataError(f"{where} is not what a run writes: {error}") from error
+    mean, std = (None if value is None else torch.tensor(value, dtype=torch.float64) for value in scale)
+    classes, targets = (tuple(names[key]) for key in ("classes", "targets"))
+    return Facts(task, tuple(shape), classes, targets, mean, std, content["preprocessing"])
+
+
+def _want(good: bool, what: str) -> None:
+    if not good:
+        raise ValueError(f"{what} can't be used")
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value)
+
+
+def _word(value: Any) -> bool:
+    """Whether it is a text that can be written: JSON can hold half a sign."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+def _all(values: Any, good: Any) -> bool:
+    return isinstance(values, list) and all(good(v) for v in values)
+
+
+def _check(preprocessing: dict[str, Any], shape: tuple[int, ...]) -> None:
+    kind = preprocessing["kind"]
+    if kind == "table":
+        _want(preprocessing["missing"] in ("impute", "refuse"), "missing")
+        _want(_all(preprocessing["missing_marks"], lambda m: isinstance(m, str)), "missing_marks")
+        medians = preprocessing["missing"] == "impute"
+        width = sum(_check_column(column, medians) for column in preprocessing["columns"])
+        _want((width,) == shape, "columns")
+    elif kind == "images":
+        channels, size = preprocessing["channels"], preprocessing["image_size"]
+        _want(len(shape) == 3 and channels in ("gray", "rgb") and size == list(shape[1:]), "image_size")
+        for key in ("mean", "std"):
+            _want(_all(preprocessing[key], _number) and len(preprocessing[key]) == shape[0], key)
+        _want(0 not in preprocessing["std"] and preprocessing.get("levels", 255) in (16, 255), "std")
+        for deep, ends in preprocessing.get("deep", {}).items():
+            _want(deep in UNTOLD and _all(ends, _number) and len(ends) == 2 and ends[0] < ends[1], "deep")
+    else:
+        _want(kind == "dataset", "kind")
+
+
+def _check_column(column: dict[str, Any], median: bool) -> int:
+    """How many inputs a column becomes."""
+    name, kind = column["name"], column["kind"]
+    _want(_word(name) and kind in get_args(Kind), "a column")
+    if kind == "text":
+        categories = column["categories"]
+        _want(_all(categories, _word) and len(set(categories)) == len(categories), name)
+        return len(categories)
+    _want(all(_number(column[key]) for key in ("median", "mean", "std", "low", "high") if key in column), name)
+    _want(("low" in column) == ("high" in column) and column.get("low", 0) <= column.get("high", 0), name)
+    _want("median" in column or not median, name)
+    _want(("mean" in column) == ("std" in column) and column.get("std") != 0, name)
+    if "quantiles" in column:
+        knots = column["quantiles"]
+        _want(_all(knots, _number) and len(knots) > 1 and knots == sorted(knots), name)
+    return 1
+
+
+# -- images --------------------------------------------------------------------------------------------------------
+
+
+def normalise(pixels: Tensor, preprocessing: dict[str, Any]) -> Tensor:
+    """Raw pixels [N, C, H, W] as the network's float32 input, as training makes it of the same pixels.
+
+    uint8 reaches from 0 to 255; anything else from 0 to the levels of the data set itself (16 for the 8x8 digits).
+    """
+    levels = preprocessing.get("levels", 255)
+    if pixels.dtype == torch.uint8 and levels == 255:
+        mean, std = (torch.tensor(preprocessing[key]) for key in ("mean", "std"))
+        return Tensors(pixels, pixels, mean, std).normalise(pixels)
+    mean, std = (torch.tensor(preprocessing[k], dtype=torch.float64).view(-1, 1, 1) for k in ("mean", "std"))
+    full = 255 if pixels.dtype == torch.uint8 else levels
+    return ((pixels.to(torch.float64) / full - mean) / std).to(torch.float32)
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+
+def decode(x: Tensor, preprocessing: dict[str, Any]) -> pl.DataFrame:
+    """The rows of a table that inputs [N, features] stand for: what was filled in stays filled in.
+
+    Undoing a scale leaves an error of rounding; the ends of a quantile scale are cut.
+    """
+    import polars as pl
+
+    columns, begin, values = {}, 0, x.double().numpy()
+    for column in preprocessing["columns"]:
+        name = column["name"]
+        if column["kind"] == "text":
+            end = begin + len(column["categories"])
+            part = values[:, begin:end]
+            words = [
+                column["categories"][i] if hot else None for i, hot in zip(part.argmax(1), part.any(1), strict=True)
+            ]
+            columns[name], begin = pl.Series(words, dtype=pl.String), end
+        else:
+            numbers = _unscale(values[:, begin], column)
+            columns[name] = pl.Series(numbers > 0.5 if column["kind"] == "boolean" else numbers)
+            begin += 1
+    return pl.DataFrame(columns)
+
+
+def _unscale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+    if "std" in column:
+        return values * column["std"] + column["mean"]
+    if "quantiles" not in column:
+        return values
+    ranks = torch.special.ndtr(torch.from_numpy(values)).numpy()
+    return np.interp(ranks, np.linspace(0, 1, len(column["quantiles"])), column["quantiles"])
+
+
+def labelled(
+    path: str, known: Facts, *, target: str | list[str], separator: str | None = None
+) -> tuple[Tensors, list[str]]:
+    """All rows of a table with its targets, as the run would have them, and notes on what was filled in."""
+    source = read_table(path, separator=separator)
+    names = [target] if isinstance(target, str) else list(target)
+    require_columns(names, source.frame.columns, knob="data.target", path=path)
+    y = known_target(source, names, classes=known.classes)
+    if known.target_std is not None:
+        y = (y - known.target_mean.numpy()) / known.target_std.numpy()
+    x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
+    answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
+    part = Tensors(x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.places())
+    return part, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
+
+
+def again(data: Data, part: Any, known: Facts) -> Any:
+    """A part of newly loaded data as the run would have it: with the run's preprocessing in place of its own.
+
+    Raises DataError where the data are of another kind.
+    """
+    own, shape = data.preprocessing, data.in_shape
+    same = (data.task, data.classes, len(data.targets)) == (known.task, known.classes, len(known.targets))
+    same = same and (data.target_std is None) == (known.target_std is None)
+    if own.get("kind") != known.kind or not same or (shape != known.in_shape and known.kind != "table"):
+        theirs, ours = _described(data), _described(known)
+        raise DataError(f"these data are {theirs}\nand the run was trained on {ours}")
+    if known.target_std is not None:
+        y = part.y.double() * data.target_std + data.target_mean
+        y = ((y - known.target_mean) / known.target_std).float()
+        part = replace(part, y=y, target_mean=known.target_mean, target_std=known.target_std)
+    if own == known.preprocessing or known.kind == "dataset":
+        return part
+    if known.kind == "table":
+        return replace(part, x=encode(decode(part.x, own), known.preprocessing))
+    mean, std = (torch.tensor(known.preprocessing[key]) for key in ("mean", "std"))
+    if hasattr(part, "deep"):
+        return replace(part, mean=mean, std=std, deep=known.preprocessing.get("deep"))
+    scale = known.preprocessing.get("deep", UNTOLD)
+    if any(tuple(ends) != tuple(scale.get(deep, ())) for deep, ends in own.get("deep", {}).items()):
+        raise DataError(f"these images were read on the scale {own['deep']}; the run's own needs data.in_memory=false")
+    if getattr(part, "mean", None) is not None:
+        return replace(part, mean=mean, std=std)
+    before = {key: torch.tensor(own[key], dtype=torch.float64).view(-1, 1, 1) for key in ("mean", "std")}
+    raw = part.x.double() * before["std"] + before["mean"]
+    return replace(part, x=((raw - mean.double().view(-1, 1, 1)) / std.double().view(-1, 1, 1)).float())
+
+
+def _described(data: Data | Facts) -> str:
+    classes = f"{len(data.classes)} classes ({', '.join(data.classes[:4])}{', ...' * (len(data.classes) > 4)})"
+    what = classes if data.classes else f"{len(data.targets)} targets"
+    return f"{data.preprocessing['kind']}, {data.task}, inputs {list(data.in_shape)}, {what}"

@@ -1,0 +1,388 @@
+"""A user's own `torch.utils.data.Dataset`: the link between any data and any model."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from dltrain.data import Data, fallback, single, split
+from dltrain.data.assembly import assemble
+from dltrain.data.decoding import start_no_programs
+from dltrain.data.loaders import Seeded, generators_kept
+from dltrain.data.tables.scales import blurred
+from dltrain.errors import ConfigError, DataError
+
+_BATCH = 256  # samples read at a time
+_FEW = 20  # so many classes are believed without a look at how many samples show them
+_MOST = 1_000_000  # classes that a user may ask for
+_READINGS = 10  # of one sample, to see whether it stays the same: a flip goes unseen once in 500 sets
+_PATIENCE = 2.0  # seconds that these may take
+_SAMPLED = 64  # samples whose targets are looked at where they stream
+_NUMBERS = (Tensor, np.ndarray, np.generic, int, float, list, tuple)  # an image object is none of them
+
+
+@generators_kept()
+def dataset(
+    dataset: Dataset,
+    *,
+    val_dataset: Dataset | None = None,
+    test_dataset: Dataset | None = None,
+    val: float | int = 0.1,
+    test: float | int = 0.1,
+    split_seed: int = 0,
+    task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
+    classes: int | list[str] | None = None,
+    in_memory: bool = False,
+    train_transform: Callable[[Tensor], Tensor] | None = None,
+) -> Data:
+    """Data from any map-style dataset of pairs (x, y): x is a tensor, array or list, y a class index or numbers.
+
+    A part without its own dataset is cut from `dataset`, by class where the labels are known. `task=auto` takes an
+    integer for a class index and floats for a regression. The classes come from `classes` (names or their number),
+    else from `dataset.classes`, else from the labels: `dataset.targets`, or one reading of all samples.
+
+    Samples are read while training, by `data.workers` processes. `in_memory=True` reads them once instead, so a
+    random transform inside the dataset is frozen (`train_transform` is not), and standardises regression targets. That
+    needs their mean and standard deviation, so streamed targets stay in their own units and `target_mean` is None.
+
+    `train_transform` changes x [...] of the train samples alone, anew each time that training reads one, with random
+    numbers of torch, NumPy or Python that depend on seed, epoch and sample. It gets uint8 where the dataset gives it,
+    else float32, and returns the same shape and type.
+    """
+    start_no_programs()
+    extra = {part: each for part, each in (("val", val_dataset), ("test", test_dataset)) if each is not None}
+    for name, each in {"dataset": dataset, **{f"{part}_dataset": each for part, each in extra.items()}}.items():
+        _require_map_style(each, f"data.{name}")
+    whole, notes = _open(dataset, task)
+    for part, each in extra.items():
+        extra[part] = replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
+    notes += _wavering(whole, extra, in_memory)
+    read = _read(whole, split_seed) if in_memory else None
+    names, labels = _classes(whole, task, classes, read, split_seed)
+    if task == "auto" and classes is None and len(names) > _FEW and names == tuple(map(str, range(len(names)))):
+        notes.append(f"whole numbers count as {len(names)} classes; if they are amounts: data.task=regression")
+    whole = replace(whole, width=len(names) or whole.width)
+    for part, each in extra.items():
+        extra[part] = replace(each, width=whole.width)
+        extra[part][0]  # another shape or type of target shows at once
+
+    sizes = {"val": val, "test": test}
+    notes += [f"data.{part}={sizes[part]} is not used: data.{part}_dataset is given" for part in extra if sizes[part]]
+    rows = split(len(whole), **sizes | dict.fromkeys(extra, 0), seed=split_seed, classes=labels)
+    rows = dict(zip(("train", "val", "test"), rows, strict=True))
+    if read is not None:
+        data = _held(whole, read, extra, rows, names, notes, split_seed)
+    else:
+        if labels is not None and len(rows["train"]) < len(whole):
+            notes += single(labels, names)
+        if whole.kind == "regression":
+            _check_spread(whole, split_seed)
+        data = _streamed(whole, extra, rows, names, notes)
+    if train_transform is not None:
+        data = replace(data, transform=TrainTransform(train_transform, whole.in_shape, whole.as_bytes))
+    return replace(data, task=data.task if task == "auto" else task)
+
+
+class TrainTransform:
+    """A user's change of one x, which is float32 [*in_shape] and reaches it as bytes where the dataset gives those."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor], in_shape: tuple[int, ...], as_bytes: bool) -> None:
+        self.change, self.in_shape, self.dtype = change, in_shape, torch.uint8 if as_bytes else torch.float32
+
+    def __call__(self, x: Tensor) -> Tensor:
+        made = self.change(x.to(self.dtype))
+        if not (isinstance(made, Tensor) and made.shape == self.in_shape and made.dtype == self.dtype):
+            shape = list(made.shape) if isinstance(made, Tensor) else type(made).__name__
+            kinds = [str(each).removeprefix("torch.") for each in (getattr(made, "dtype", "nothing"), self.dtype)]
+            raise DataError(
+                f"data.train_transform makes {shape} of {list(self.in_shape)} and {kinds[0]} of {kinds[1]}; validation "
+                "samples stay as they are, so it must keep both"
+            )
+        return made.as_subclass(Tensor).to(torch.float32)
+
+
+def _wavering(whole: Samples, extra: dict[str, Samples], in_memory: bool) -> list[str]:
+    """Notes on datasets that validation or test use and that give the same sample differently each time."""
+    used = {samples.name: samples for samples in extra.values()} | ({"dataset": whole} if len(extra) < 2 else {})
+    how = "as it was first read" if in_memory else "in validation and test too"
+    return [
+        f"a sample of data.{name} differs from one reading to the next, {how}: leave random changes to "
+        "data.train_transform, or give validation and test datasets of their own"
+        for name, samples in used.items()
+        if _differs(samples)
+    ]
+
+
+def _differs(samples: Samples) -> bool:
+    first, begin = None, time.perf_counter()
+    for seed in range(_READINGS):
+        torch.default_generator.manual_seed(seed)  # `dataset` leaves the generators as it found them
+        random.seed(seed)
+        np.random.seed(seed)
+        x = samples[0][0]
+        if first is not None and not torch.equal(x, first):
+            return True
+        first = x
+        if time.perf_counter() - begin > _PATIENCE:
+            break
+    return False
+
+
+@dataclass(frozen=True, eq=False)
+class Samples(Dataset):
+    """Rows of a user's dataset as (float32 x, y), each one checked as it is read.
+
+    y is an int64 class index below `width` (None: any), or float32 [width] labels (0 or 1) or regression targets.
+    """
+
+    source: Any
+    rows: np.ndarray
+    name: str
+    in_shape: tuple[int, ...]
+    kind: Literal["class", "multilabel", "regression"]
+    width: int | None
+    exact: bool = False  # regression targets as float64
+    as_bytes: bool = False  # x of the source is uint8
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        start_no_programs()  # in a worker process, where it was sent
+        self.__dict__.update(state)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        row = int(self.rows[index])
+        place = f"{self.name}[{row}]"
+        try:
+            sample = self.source[row]
+        except Exception as error:
+            error.add_note(f"while reading {place} of {type(self.source).__name__}")
+            raise
+        x, y = _pair(sample, place)
+        if x.shape != self.in_shape:
+            raise DataError(f"{place}: x has the shape {list(x.shape)}, dataset[0] has {list(self.in_shape)}")
+        return x.to(torch.float32), self._index(y, place) if self.kind == "class" else self._vector(y, place)
+
+    def _index(self, y, place):
+        if y.numel() != 1 or not float(y).is_integer():
+            raise DataError(f"{place}: y = {y.tolist()} is not a class index")
+        if not 0 <= int(y) < (self.width or float("inf")):
+            allowed = f"0 to {self.width - 1}" if self.width else "counted from 0"
+            raise DataError(f"{place}: label {int(y)} is out of range: class indices are {allowed}")
+        return y.reshape(()).to(torch.int64)
+
+    def _vector(self, y, place):
+        y = y.reshape(-1).to(torch.float64 if self.exact else torch.float32)
+        if len(y) != self.width:
+            raise DataError(f"{place}: y has {len(y)} values, dataset[0] has {self.width}")
+        if self.kind == "multilabel" and not ((y == 0) | (y == 1)).all():
+            raise DataError(f"{place}: y = {y.tolist()}, but multilabel targets are 0 or 1 for each label")
+        return y
+
+
+def _require_map_style(each, name):
+    if isinstance(each, IterableDataset):
+        raise ConfigError(
+            f"{name} is an IterableDataset ({type(each).__name__}): it has no length and no order that could be "
+            "resumed\nGive a map-style dataset, with __len__ and __getitem__"
+        )
+    if not (hasattr(each, "__len__") and hasattr(each, "__getitem__")) or isinstance(each, (dict, str)):
+        raise ConfigError(f"{name} is a {type(each).__name__}, not a dataset with __len__ and __getitem__")
+    if len(each) == 0:
+        raise DataError(f"{name} ({type(each).__name__}) is empty")
+
+
+def _open(dataset, task) -> tuple[Samples, list[str]]:
+    """All samples of the dataset, in the form that its first one shows, and what the user should know about it."""
+    x, y = _pair(dataset[0], "dataset[0]")
+    if y.ndim > 1 or y.numel() == 0:
+        raise DataError(f"dataset[0]: y has the shape {list(y.shape)}; expected one number or a vector")
+    kind, notes = _kind(y, task), []
+    if not (x.is_floating_point() or x.dtype == torch.bool):
+        notes.append(f"x is {str(x.dtype)[6:]}, taken as float32 as it stands: scale it in the dataset if need be")
+    width = None if kind == "class" else y.numel()
+    as_bytes = x.dtype == torch.uint8
+    whole = Samples(dataset, np.arange(len(dataset)), "dataset", tuple(x.shape), kind, width, as_bytes=as_bytes)
+    whole[0]
+    return whole, notes
+
+
+def _kind(y: Tensor, task: str) -> Literal["class", "multilabel", "regression"]:
+    if task in ("multilabel", "regression"):
+        return task
+    if task != "auto":
+        return "class"
+    if y.is_floating_point():
+        return "regression"
+    if y.numel() == 1:
+        return "class"
+    raise ConfigError(
+        f"dataset[0]: y is a vector of {y.numel()} integers: say what it is with data.task=multilabel (0 or 1 for "
+        "each label) or data.task=regression"
+    )
+
+
+def _pair(sample, place) -> tuple[Tensor, Tensor]:
+    if not (isinstance(sample, (tuple, list)) and len(sample) == 2):
+        size = f" of {len(sample)}" if hasattr(sample, "__len__") else ""
+        raise DataError(f"{place} is a {type(sample).__name__}{size}; expected a pair (x, y)")
+    x, y = _tensor(sample[0], f"{place}: x"), _tensor(sample[1], f"{place}: y")
+    return x.reshape(1) if x.ndim == 0 else x, y
+
+
+def _tensor(value, place) -> Tensor:
+    """Numbers as a plain real tensor without a gradient."""
+    try:
+        if not isinstance(value, _NUMBERS):
+            raise TypeError(f"a {type(value).__module__}.{type(value).__name__}")
+        tensor = value if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
+        if tensor.is_complex():
+            raise TypeError("complex")
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{place} is not made of numbers ({error})\nMake tensors of real numbers in the dataset: images by "
+            "torchvision.transforms.v2.ToImage and ToDtype(torch.float32, scale=True), texts and names as numbers"
+        ) from error
+    return tensor.detach().as_subclass(Tensor)
+
+
+def _classes(whole, task, classes, read, seed) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The names of the classes (or labels) and the class index of every sample, None if it is not known."""
+    if whole.kind == "regression":
+        if classes is not None:
+            raise ConfigError(f"data.classes={classes}: the targets are real numbers (task regression)")
+        return (), None
+    names = _given_names(classes, whole)
+    if whole.kind == "multilabel":
+        names = names or tuple(f"label_{i}" for i in range(whole.width))
+        if len(names) != whole.width:
+            raise ConfigError(f"data.classes names {len(names)} labels, but y has {whole.width} values")
+        return names, None
+    labels = read[1].numpy() if read else _known_labels(whole)
+    if labels is None and not names:
+        labels = _read(whole, seed)[1].numpy()
+    names = names or _numbered(labels)
+    if len(names) < 2:
+        raise DataError(f"at least two classes are needed, there is only '{names[0]}'")
+    if task == "binary" and len(names) != 2:
+        raise ConfigError(f"data.task=binary, but there are {len(names)} classes")
+    if labels is not None and (labels.min() < 0 or labels.max() >= len(names)):
+        row = int(np.argmax((labels < 0) | (labels >= len(names))))
+        raise DataError(f"dataset[{row}]: label {labels[row]} is out of range: there are {len(names)} classes from 0")
+    return names, labels
+
+
+def _numbered(labels: np.ndarray) -> tuple[str, ...]:
+    """The names of classes that are counted from 0; raises DataError where the labels look like amounts."""
+    count, seen = int(labels.max()) + 1, len(np.unique(labels))
+    if count > _FEW and (2 * seen < count or 2 * seen > len(labels)):
+        what = f"the labels are whole numbers up to {count - 1}, {seen} different ones in {len(labels)} samples"
+        more = f"; for classes say how many: data.classes={count}" if count <= _MOST else ""
+        raise DataError(f"{what}: these are not classes counted from 0\nFor amounts use data.task=regression{more}")
+    return tuple(str(i) for i in range(count))
+
+
+def _given_names(classes, whole) -> tuple[str, ...]:
+    if isinstance(classes, int):
+        if classes > _MOST:
+            raise ConfigError(f"data.classes={classes}: at most {_MOST:,}")
+        classes = [f"label_{i}" if whole.kind == "multilabel" else str(i) for i in range(classes)]
+        least = 1 if whole.kind == "multilabel" else 2
+        if len(classes) < least:
+            raise ConfigError(f"data.classes={len(classes)}: at least {least}")
+        return tuple(classes)
+    own = getattr(whole.source, "classes", None)
+    if classes is None and isinstance(own, (list, tuple)) and (whole.kind == "class" or len(own) == whole.width):
+        classes = own
+    return tuple(str(name) for name in classes or ())
+
+
+def _known_labels(whole: Samples) -> np.ndarray | None:
+    """The dataset's own list of labels (torchvision calls it `targets`), if it agrees with the first sample."""
+    targets = getattr(whole.source, "targets", None)
+    if targets is None or len(targets) != len(whole) or getattr(whole.source, "target_transform", None) is not None:
+        return None
+    labels = np.asarray(targets)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels[0] != int(whole[0][1]):
+        return None
+    return labels.astype(np.int64)
+
+
+def _read(samples: Samples, seed: int) -> tuple[Tensor, Tensor]:
+    """Every sample, read once in order, with random numbers that depend on the seed alone; targets as float64."""
+    reader = Seeded(replace(samples, exact=samples.kind == "regression"), seed, None)
+    x, y = torch.empty(len(samples), *samples.in_shape), []
+    for low in range(0, len(samples), _BATCH):
+        read = reader.__getitems__([(0, i) for i in range(low, min(low + _BATCH, len(samples)))])
+        if isinstance(read, DataError):
+            raise read
+        for each, target, i in read:
+            if not (each.isfinite().all() and target.isfinite().all()):
+                raise DataError(f"{samples.name}[{samples.rows[i]}]: x or y holds NaN or infinity")
+            x[i] = each
+            y.append(target)
+    return x, torch.stack(y)
+
+
+def _check_spread(whole: Samples, seed: int) -> None:
+    """Raises DataError where float32, in which a stream's targets travel, can't hold how they differ."""
+    some = np.linspace(0, len(whole) - 1, min(len(whole), _SAMPLED)).astype(np.int64)
+    y = _read(replace(whole, rows=whole.rows[some]), seed)[1].numpy()
+    for k, name in enumerate(_targets(whole)):
+        if blurred(y[:, k]):
+            raise DataError(
+                f"the targets of dataset ({name}) lie around {y[:, k].mean():g} and vary by {y[:, k].std():g}, which "
+                "float32 can't hold\nUse data.in_memory=true, which standardises them, or do so in the dataset"
+            )
+
+
+def _held(whole, read, extra, rows, names, notes, seed) -> Data:
+    tensors = [read]
+    for part, samples in extra.items():
+        begin = sum(len(y) for _, y in tensors)
+        tensors.append(_read(samples, seed))
+        rows[part] = np.arange(begin, begin + len(samples))
+    x, y = (torch.cat(each) for each in zip(*tensors, strict=True))
+    order = rows["train"], rows["val"], rows["test"]
+    return assemble(
+        x,
+        y.numpy(),
+        order,
+        classes=names,
+        targets=_targets(whole),
+        preprocessing={"kind": "dataset", **({"bytes": True} if whole.as_bytes else {})},
+        notes=notes,
+    )
+
+
+def _streamed(whole, extra, rows, names, notes) -> Data:
+    parts = {part: replace(whole, rows=each) for part, each in rows.items()} | extra
+    val, test, more = fallback(parts["train"], parts["val"], parts["test"])
+    if whole.kind == "regression":
+        notes.append("streamed targets keep their own units; data.in_memory=true standardises them")
+    return Data(
+        train=parts["train"],
+        val=val,
+        test=test,
+        task=whole.kind if whole.kind != "class" else "binary" if len(names) == 2 else "multiclass",
+        in_shape=whole.in_shape,
+        classes=names,
+        targets=_targets(whole),
+        preprocessing={"kind": "dataset", **({"bytes": True} if whole.as_bytes else {})},
+        notes=(*notes, *more),
+    )
+
+
+def _targets(whole: Samples) -> tuple[str, ...]:
+    if whole.kind != "regression":
+        return ()
+    return ("target",) if whole.width == 1 else tuple(f"target_{i}" for i in range(whole.width))

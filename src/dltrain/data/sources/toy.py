@@ -1,0 +1,280 @@
+"""Small sets drawn from a formula, mostly in the plane, to see what a model can and cannot learn; and typed rows.
+
+The others draw `n` points from `seed` alone; `noise` is a standard deviation in the units of the points. Inputs are
+left as drawn. With val=0 and test=0 all rows are used for all three parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from dltrain.data import Data, Tensors, fallback, split
+from dltrain.data.assembly import assemble
+from dltrain.data.memory import free_memory
+from dltrain.data.tables.scales import blurred
+from dltrain.errors import ConfigError
+
+_POINT = 100  # bytes of memory for a point, at least, while it is drawn
+_CLASSES = 1000  # that rows typed by hand may have
+
+
+def xor(
+    n: int = 1000,
+    *,
+    noise: float = 0.1,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """Corners of the unit square, class 1 where exactly one coordinate is 1: no line separates them.
+
+    n=4 with noise=0 are the four points (0,0), (0,1), (1,0), (1,1).
+    """
+    rng = _generator(n, noise, seed)
+    corner = np.arange(n) % 4
+    x = np.stack([corner // 2, corner % 2], axis=1)
+    y = x[:, 0] ^ x[:, 1]
+    return _classes(x + _blur(rng, noise, x), y, ("0", "1"), val, test, split_seed)
+
+
+def moons(
+    n: int = 1000,
+    *,
+    noise: float = 0.1,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """Two half circles of radius 1 that reach into each other (scikit-learn's make_moons)."""
+    rng = _generator(n, noise, seed)
+    upper, lower = (np.linspace(0, np.pi, k) for k in (n // 2, n - n // 2))
+    x = np.concatenate(
+        [
+            np.stack([np.cos(upper), np.sin(upper)], axis=1),
+            np.stack([1 - np.cos(lower), 0.5 - np.sin(lower)], axis=1),
+        ]
+    )
+    y = np.repeat([0, 1], [len(upper), len(lower)])
+    return _classes(x + _blur(rng, noise, x), y, ("upper", "lower"), val, test, split_seed)
+
+
+def circles(
+    n: int = 1000,
+    *,
+    noise: float = 0.1,
+    factor: float = 0.5,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """A circle of radius 1 around one of radius `factor`."""
+    rng = _generator(n, noise, seed)
+    if not 0 < factor < 1:
+        raise ConfigError(f"data.factor={factor}: the inner circle's radius lies between 0 and 1")
+    y = np.arange(n) % 2
+    angle = rng.uniform(0, 2 * np.pi, n)
+    x = np.where(y == 1, factor, 1.0)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _classes(x + _blur(rng, noise, x), y, ("outer", "inner"), val, test, split_seed)
+
+
+def spirals(
+    n: int = 1000,
+    *,
+    noise: float = 0.02,
+    arms: int = 2,
+    turns: float = 1.5,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """Arms of a spiral that wind `turns` times around the origin out to radius 1 (Lang and Witbrock 1988)."""
+    rng = _generator(n, noise, seed)
+    if arms < 2:
+        raise ConfigError(f"data.arms={arms}: a class is an arm, and there are at least 2")
+    if not turns > 0:
+        raise ConfigError(f"data.turns={turns}: must be greater than 0")
+    y = np.arange(n) % arms
+    radius = np.sqrt(rng.uniform(0, 1, n))  # evenly dense along the arm
+    angle = 2 * np.pi * (turns * radius + y / arms)
+    x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _classes(x + _blur(rng, noise, x), y, tuple(map(str, range(arms))), val, test, split_seed)
+
+
+def blobs(
+    n: int = 1000,
+    *,
+    classes: int = 3,
+    noise: float = 0.5,
+    radius: float = 2.0,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """Round clouds of standard deviation `noise`, their centres evenly spaced on a circle of the given radius."""
+    rng = _generator(n, noise, seed)
+    if classes < 2:
+        raise ConfigError(f"data.classes={classes}: there are at least 2 classes")
+    y = np.arange(n) % classes
+    angle = 2 * np.pi * y / classes
+    x = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return _classes(x + _blur(rng, noise, x), y, tuple(map(str, range(classes))), val, test, split_seed)
+
+
+def sine(
+    n: int = 1000,
+    *,
+    noise: float = 0.1,
+    frequency: float = 1.0,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """Regression on a line: y = sin(2 pi frequency x) + noise, x uniform between -1 and 1."""
+    rng = _generator(n, noise, seed)
+    x = rng.uniform(-1, 1, (n, 1))
+    y = np.sin(2 * np.pi * frequency * x)
+    return _values(x, y + _blur(rng, noise, y), val, test, split_seed)
+
+
+def linear(
+    n: int = 1000,
+    *,
+    weights: list[float] = [2.0, -3.4],  # noqa: B006 - only read
+    bias: float = 4.2,
+    noise: float = 0.1,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """Regression whose answer is known: y = x . weights + bias + noise, every x standard normal.
+
+    The network learns the standardised target, so its own weights approach weights / target_std.
+    """
+    rng = _generator(n, noise, seed)
+    if not weights:
+        raise ConfigError("data.weights=[]: give one weight per input, at least one")
+    x = rng.standard_normal((n, len(weights)))
+    y = x @ np.array(weights, dtype=np.float64)[:, None] + bias
+    return _values(x, y + _blur(rng, noise, y), val, test, split_seed)
+
+
+def multilabel(
+    n: int = 1000,
+    *,
+    noise: float = 0.1,
+    radius: float = 1.2,
+    seed: int = 0,
+    val: float | int = 0.15,
+    test: float | int = 0.2,
+    split_seed: int = 0,
+) -> Data:
+    """Standard normal points with three labels at once: right (x1 > 0), above (x2 > 0), far (outside the radius).
+
+    The labels belong to the point before the noise; the first two can be cut by a line, the third cannot.
+    """
+    rng = _generator(n, noise, seed)
+    x = rng.standard_normal((n, 2))
+    y = np.stack([x[:, 0] > 0, x[:, 1] > 0, np.hypot(x[:, 0], x[:, 1]) > radius], axis=1)
+    rows = split(n, val=val, test=test, seed=split_seed)
+    return assemble(
+        _tensor(x + _blur(rng, noise, x)), y, rows, classes=("right", "above", "far"), preprocessing=_as_drawn(2)
+    )
+
+
+def rows(x: list[list[float]], y: list[Any]) -> Data:
+    """Rows typed by hand, all of them used for all three parts: x holds one list of inputs for each.
+
+    y holds whole numbers, which are classes counted from 0, or lists of numbers, which are regression targets; these
+    keep their values, where every other source standardises them, unless float32 can't hold how they differ.
+    """
+    try:
+        inputs = np.array(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        inputs = np.empty(0)
+    try:
+        targets = np.array(y)
+    except ValueError:  # lists of several lengths
+        targets = np.array("")
+    if inputs.ndim != 2 or 0 in inputs.shape:
+        raise ConfigError(f"data.x={x}: want one list of numbers for each row, all as long")
+    for i, column in enumerate(inputs.T, start=1):
+        if blurred(column):
+            raise ConfigError(
+                f"data.x: x{i}, the numbers at place {i} of each row, lies around {column.mean():g} and varies by "
+                f"{column.std():g}, which float32 can't hold; subtract a constant, or write them as a table"
+            )
+    if targets.ndim and len(targets) != len(inputs):
+        raise ConfigError(f"data.y={y}: want {len(inputs)} of them, as data.x has rows")
+    if targets.ndim == 1 and targets.dtype.kind == "i" and targets.min() >= 0:
+        if targets.max() >= _CLASSES:
+            raise ConfigError(f"data.y holds class {targets.max()}; number the classes from 0, below {_CLASSES}")
+        names = tuple(map(str, range(max(2, targets.max() + 1))))
+        return _classes(inputs, targets, names, 0, 0, 0)
+    if targets.ndim != 2 or targets.dtype.kind not in "if":
+        raise ConfigError(
+            f"data.y={y}: want classes counted from 0, such as [0, 1], or targets, such as [[0.5], [1.2]]"
+        )
+    names = tuple(f"y{i + 1}" for i in range(targets.shape[1])) if targets.shape[1] > 1 else ("y",)
+    if any(map(blurred, targets.astype(np.float64).T)):
+        all_rows, none = np.arange(len(inputs)), np.arange(0)
+        note = "the targets are learned in standard units, as float32 can't hold how they differ"
+        known = {"preprocessing": _as_drawn(inputs.shape[1]), "notes": (note,)}
+        return assemble(_tensor(inputs), targets.astype(np.float64), (all_rows, none, none), targets=names, **known)
+    part = Tensors(_tensor(inputs), torch.from_numpy(targets.astype(np.float32)))
+    val, test, notes = fallback(part, (), ())
+    return Data(
+        train=part,
+        val=val,
+        test=test,
+        task="regression",
+        in_shape=inputs.shape[1:],
+        targets=names,
+        preprocessing=_as_drawn(inputs.shape[1]),
+        notes=notes,
+    )
+
+
+def _generator(n: int, noise: float, seed: int) -> np.random.Generator:
+    if n < 2:
+        raise ConfigError(f"data.n={n}: draw at least 2 points")
+    if n * _POINT > (free := free_memory()):
+        raise ConfigError(
+            f"data.n={n}: so many points take more than the {free / 2**30:.1f} GB of memory that are free"
+        )
+    if not 0 <= noise < float("inf"):
+        raise ConfigError(f"data.noise={noise}: a standard deviation is a finite number, 0 or more")
+    return np.random.default_rng(seed)
+
+
+def _blur(rng: np.random.Generator, noise: float, like: np.ndarray) -> np.ndarray:
+    return noise * rng.standard_normal(like.shape)
+
+
+def _classes(x, y, names, val, test, split_seed) -> Data:
+    rows = split(len(x), val=val, test=test, seed=split_seed, classes=y)
+    return assemble(_tensor(x), y, rows, classes=names, preprocessing=_as_drawn(x.shape[1]))
+
+
+def _values(x, y, val, test, split_seed) -> Data:
+    rows = split(len(x), val=val, test=test, seed=split_seed)
+    return assemble(_tensor(x), y, rows, targets=("y",), preprocessing=_as_drawn(x.shape[1]))
+
+
+def _tensor(x: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(x).to(torch.float32)
+
+
+def _as_drawn(features: int) -> dict:
+    """The preprocessing that leaves columns x1, x2, ... as they are (see `dltrain.data.tables.encoding`)."""
+    columns = [{"name": f"x{i + 1}", "kind": "number"} for i in range(features)]
+    return {"kind": "table", "scaling": "none", "missing": "refuse", "missing_marks": [], "columns": columns}

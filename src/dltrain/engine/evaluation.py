@@ -1,0 +1,182 @@
+"""What a model answers, and how good the answers are.
+
+Metrics are sums on the device, read once at the end; every sample counts the same, also in a last batch that is
+smaller than the others. A loader is anything with `epoch()` that yields batches (x, y, index).
+
+binary, multiclass   loss, accuracy, f1 (macro: the mean over the classes that occur or are predicted)
+multilabel           loss, accuracy (per label), exact_match (all labels of a sample right), f1 (micro)
+regression           loss (on standardised targets), rmse, mae, r2 (original units, mean over targets)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import nan
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.data import Task
+from dltrain.errors import DataError
+
+
+def predict(model: nn.Module, loader: Any, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """The outputs float [N, K] of the model in eval mode and the targets, both on the CPU, in the loader's order."""
+    logits, targets = [], []
+    with _evaluating(model), torch.inference_mode():
+        for x, y, _ in loader.epoch():
+            logits.append(model(x.to(device)))
+            targets.append(y)
+    if not logits:
+        raise DataError("there is nothing to predict: this split has no samples")
+    return torch.cat(logits).float().cpu(), torch.cat(targets).cpu()
+
+
+def decide(logits: Tensor, task: Task) -> Tensor:
+    """The decisions in outputs [N, K]: classes, int64 [N], or for multilabel bool [N, K].
+
+    With one output a binary decision is `logit > 0`; a logit of exactly 0 means class 0.
+    """
+    if task == "multilabel":
+        return logits > 0
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Any,
+    loss: nn.Module,
+    *,
+    task: Task,
+    target_mean: Tensor | None = None,
+    target_std: Tensor | None = None,
+) -> dict[str, float]:
+    """The metrics that `METRICS` has of a task, in eval mode: no dropout, no label smoothing, no class weights.
+
+    Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
+    loss it is. For a regression `target_mean` and `target_std` [K] turn standardised values back into original
+    units; without them those of the loader do, which it has from a part of `Data`; where neither says anything the
+    targets are taken as they are. r2 is nan if a target is constant; f1 of labels is nan if no label is set or
+    predicted. A target outside its classes raises DataError (labels must lie between 0 and 1).
+    """
+    if target_std is None:
+        target_mean, target_std = (getattr(loader, f"target_{name}", None) for name in ("mean", "std"))
+    n, totals, bounds, origin = 0, None, [], None
+    with _evaluating(model, loss), torch.inference_mode():
+        for x, y, _ in loader.epoch():
+            logits = model(x)
+            if logits.dim() != 2:
+                raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
+            if n == 0 and target_std is not None:  # once: a copy to the device waits for it
+                target_mean, target_std = target_mean.to(y.device), target_std.to(y.device)
+            if task == "regression":
+                truth = original(y, target_mean, target_std)
+                origin = truth[0] if origin is None else origin
+                sums = _regression_sums(original(logits, target_mean, target_std) - origin, truth - origin)
+            else:
+                bounds.append(torch.stack(y.aminmax()).double())
+                y = y.clamp(0, _highest(task, logits))  # a kernel that met a wrong class would stop the device
+                sums = _label_sums(logits, y) if task == "multilabel" else _class_sums(logits, y)
+            batch = torch.cat([(loss(logits, y) * len(y)).double().view(1), sums.double().flatten()])
+            totals = batch if totals is None else totals.add_(batch)
+            n += len(y)
+    if totals is None:
+        raise DataError("there is nothing to evaluate: this split has no samples")
+    numbers = torch.cat([totals, *bounds]).tolist()  # the only time that the host waits for the device
+    loss_sum, *sums = numbers[: len(totals)]
+    _check_targets(task, numbers[len(totals) :], _highest(task, logits))
+    return {"loss": loss_sum / n} | _FINISH[task](sums, n)
+
+
+def _class_sums(logits: Tensor, y: Tensor) -> Tensor:
+    """int64 [3, C]: for each class how often it was right, predicted, and true."""
+    guess = decide(logits, "multiclass")
+    sums, one = y.new_zeros(3, max(logits.shape[1], 2)), torch.ones_like(y)
+    sums[0].index_add_(0, y, (guess == y).long())
+    sums[1].index_add_(0, guess, one)
+    sums[2].index_add_(0, y, one)
+    return sums
+
+
+def _class_metrics(sums: list[float], n: int) -> dict[str, float]:
+    c = len(sums) // 3
+    right, predicted, true = sums[:c], sums[c : 2 * c], sums[2 * c :]
+    f1 = [2 * r / (p + t) for r, p, t in zip(right, predicted, true, strict=True) if p + t]
+    return {"accuracy": sum(right) / n, "f1": sum(f1) / len(f1)}
+
+
+def _label_sums(logits: Tensor, y: Tensor) -> Tensor:
+    """[4]: share of right labels, samples with all labels right, labels rightly predicted, predicted plus true."""
+    guess, truth = decide(logits, "multilabel"), y > 0.5
+    same = guess == truth
+    both = (guess & truth).sum()
+    return torch.stack([same.double().mean(1).sum(), same.all(1).sum(), both, guess.sum() + truth.sum()])
+
+
+def _label_metrics(sums: list[float], n: int) -> dict[str, float]:
+    right, exact, both, marked = sums
+    return {"accuracy": right / n, "exact_match": exact / n, "f1": 2 * both / marked if marked else nan}
+
+
+def original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
+    """Standardised targets [B, K] in original units, as float64."""
+    values = values.double()
+    return values if std is None else values * std + mean
+
+
+def _regression_sums(guess: Tensor, y: Tensor) -> Tensor:
+    """float64 [4, K]: squared error, absolute error, y and y^2; y is shifted so that a constant one is exactly 0."""
+    error = guess - y
+    return torch.stack([t.sum(0) for t in (error.square(), error.abs(), y, y.square())])
+
+
+def _regression_metrics(sums: list[float], n: int) -> dict[str, float]:
+    k = len(sums) // 4
+    squared, absolute, y, y2 = (sums[i * k : (i + 1) * k] for i in range(4))
+    spread = [b - a * a / n for a, b in zip(y, y2, strict=True)]
+    return {
+        "rmse": sum((e / n) ** 0.5 for e in squared) / k,
+        "mae": sum(e / n for e in absolute) / k,
+        "r2": sum(1 - e / s if s > 0 else nan for e, s in zip(squared, spread, strict=True)) / k,
+    }
+
+
+_FINISH = {
+    "binary": _class_metrics,
+    "multiclass": _class_metrics,
+    "multilabel": _label_metrics,
+    "regression": _regression_metrics,
+}
+
+
+def _highest(task: Task, logits: Tensor) -> int:
+    """The highest value that a class index or a label may have."""
+    return 1 if task == "multilabel" else max(logits.shape[1] - 1, 1)
+
+
+def _check_targets(task: Task, seen: list[float], highest: int) -> None:
+    """`seen` holds the lowest and the highest target of each batch."""
+    wrong = next((value for value in seen if not 0 <= value <= highest), None)
+    if wrong is None:
+        return
+    if task == "multilabel":
+        raise DataError(f"the targets hold {wrong:g}, but a label must lie between 0 (absent) and 1 (present)")
+    raise DataError(
+        f"the targets hold class {wrong:g}, but the model's outputs stand for classes 0 to {highest};"
+        " number the classes from 0, and train on data that has them all"
+    )
+
+
+@contextmanager
+def _evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards each submodule is in the mode it was in."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,243 @@
+"""The whole step of any module as one compiled program: forward, backward, penalty, clipping and update.
+
+Inductor fuses across the borders of modules, gradients and optimizer, and one call replaces hundreds. It pays where
+calls are most of a step, on small nets; large products are as fast without. Of a small net one program makes many
+steps: a scan, whose body is compiled once. Numbers agree with the plain step's to rounding, not to the bit; the same
+program gives the same bits again. Compiling takes about 15 seconds, 2 to 5 where torch's cache has the program: it
+pays on runs of 50,000 steps. A program is for one size of batches and one number of steps; the Trainer makes what is
+left over, such as the last batch of an epoch, without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import textwrap
+import types
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops import scan
+from torch.func import functional_call, grad_and_value
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
+
+from dltrain.engine.steps import updates
+from dltrain.engine.steps.flat import Flat
+from dltrain.parts.regularisers import Penalty
+
+_AT_ONCE = 64
+_WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one program, and bytes of its batches
+_FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+
+
+class Program:
+    """The step of a model, a loss and an optimizer whose parameters `flat` has laid out; `why_not` must be None.
+
+    autocast: makes the context in which model and loss run. clip_value, clip_norm, penalty: as the Trainer has them.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        flat: Flat,
+        *,
+        autocast: Callable[[], Any],
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        penalty: Penalty | None = None,
+    ) -> None:
+        self.model, self.loss, self.flat, self.autocast = model, loss, flat, autocast
+        self.clip_value, self.clip_norm, self.penalty = clip_value, clip_norm, penalty
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        self._layout = [[(names[p], p.shape) for p in row.parameters] for row in flat.rows]
+        # Guards, which ask at each call whether the program still fits, would take as long as the program. What it
+        # rests on does not change: this object, the number of steps, and the sizes that the Trainer compares.
+        self._programs: dict[int, Callable[..., Any]] = {}  # by the number of steps
+        self._rates: list[dict[str, Tensor]] = []
+        self._values: list[Any] = []  # that the rates hold
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
+
+    def __call__(
+        self, steps: Sequence[Batches], *, schedule: Callable[[int], object] | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """One update or several, each from batches (x, y) whose gradients are averaged.
+
+        schedule(k) sets the optimizer's rates for the k-th of them. Returns the mean losses [steps], the norm of the
+        last gradient before it is clipped by it (else None), and whether loss and gradients are finite [steps].
+        Where they are not, the update is left out, and so are those that follow.
+        """
+        rates = []
+        for k in range(len(steps)):
+            if schedule is not None:
+                schedule(k)
+            rates.append([updates.rates(row) for row in self.flat.rows])
+        self._set_rates(rates)
+        state = {"rows": [updates.state(row) for row in self.flat.rows], "buffers": dict(self.model.named_buffers())}
+        batches = [tuple(map(torch.stack, zip(*batch, strict=True))) for batch in zip(*steps, strict=True)]
+        with torch.no_grad():
+            return self._run(len(steps), state, batches, self._rates)
+
+    def steps_at_once(self, steps: int, *, sizes: list[int], batch_bytes: int) -> int:
+        """How many of so many steps in a row are to be one program; `sizes` are those of a step's batches."""
+        work = sum(p.numel() for row in self.flat.rows for p in row.parameters) * sum(sizes)
+        most = min(_AT_ONCE, _WORK // work, _BYTES // (batch_bytes * len(sizes)))
+        if most < _FEW:
+            return 1
+        # A call costs about as much as two steps, and one of the plain steps for what is left over as ten.
+        return min(range(1, most + 1), key=lambda k: 2 * (steps // k) + 9 * (steps % k))
+
+    def _set_rates(self, values: list[Any]) -> None:
+        if values != self._values:
+            self._values = values
+            self._rates = [
+                {name: torch.tensor([row[i][name] for row in values]) for name in values[0][i]}
+                for i in range(len(self.flat.rows))
+            ]
+
+    def _run(self, steps: int, *given: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        if steps not in self._programs:
+            self._programs[steps] = self._compiled(Program._one if steps == 1 else Program._several)
+            if steps > 1:
+                return self._tried(steps, *given)
+        return self._programs[steps](*given)
+
+    def _tried(self, steps: int, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The first run of a program of several steps, held against the same steps uncompiled.
+
+        Scans are new in torch, and called a prototype: what one can't do is done step by step. 2.14 refuses a body that
+        draws random numbers twice in the generator's order.
+        """
+        random, before = torch.get_rng_state(), tree_map(torch.clone, state)
+        losses, now = [], _start(state, self.clip_norm)
+        for k in range(steps):
+            now, (loss, _) = self._step(now, tree_map(lambda t, k=k: t[k], (batches, rates)))
+            losses.append(loss)
+        torch.set_rng_state(random)
+        try:
+            made = self._programs[steps](state, batches, rates)
+            if torch.allclose(made[0], torch.stack(losses), rtol=0.05, atol=1e-3, equal_nan=True) and all(
+                _same_way(old["w"], new["w"], right["w"])
+                for old, new, right in zip(before["rows"], state["rows"], now["rows"], strict=True)
+            ):
+                return made
+            why = "torch compiles them to something else"
+        except Exception as error:
+            why = textwrap.shorten(str(error).partition("\n")[0], 160) or type(error).__name__
+        warnings.warn(f"each step has a call of its own; several in one program: {why}", stacklevel=2)
+        torch.set_rng_state(random)
+        tree_map(torch.Tensor.copy_, state, before)
+        self._programs[steps] = self._one_by_one
+        return self._one_by_one(state, batches, rates)
+
+    def _compiled(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        # A function of its own, since programs are found by their function's code.
+        own = types.FunctionType(method.__code__.replace(), globals())
+        options = {"fallback_random": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+        if method is Program._several:
+            options["cpp_wrapper"] = True  # the scan's loop is then C++, not Python
+        return torch.compile(types.MethodType(own, self), fullgraph=True, dynamic=False, options=options)
+
+    def _one_by_one(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        made: list[tuple[Tensor, Tensor | None, Tensor]] = []
+        for k in range(len(batches[0][0])):
+            made.append(self._run(1, state, *tree_map(lambda t, k=k: t[k : k + 1], (batches, rates))))
+            if not made[-1][2]:
+                break
+        return torch.cat([m[0] for m in made]), made[-1][1], torch.cat([m[2] for m in made])
+
+    def _one(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        end, (loss, finite) = self._step(_start(state, self.clip_norm), tree_map(lambda t: t[0], (batches, rates)))
+        return self._leave(state, end, loss[None], finite[None])
+
+    def _several(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        end, (losses, finite) = scan(self._step, _start(state, self.clip_norm), (batches, rates))
+        return self._leave(state, end, losses, finite)
+
+    def _leave(self, state: Any, end: Any, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Writes the state that the steps have led to where the old one stands."""
+        for old, new in zip([*state["rows"], state["buffers"]], [*end["rows"], end["buffers"]], strict=True):
+            for name, value in old.items():
+                value.copy_(new[name])
+        return losses, end.get("norm"), finite
+
+    def _step(self, state: Any, given: Any) -> tuple[Any, tuple[Tensor, Tensor]]:
+        """The state after one step, its mean loss, and whether it was finite; changes nothing in place."""
+        batches, rates = given
+        loss, gradients, buffers = self._gradients(state, batches)
+        finite = state["finite"] & loss.isfinite()
+        for g in gradients:
+            finite = finite & g.sum().isfinite()
+        if self.clip_value is not None:
+            gradients = [g.clamp(-self.clip_value, self.clip_value) for g in gradients]
+        more = {}
+        if self.clip_norm is not None:
+            norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
+            gradients = [g * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0) for g in gradients]
+            more["norm"] = torch.where(finite, norm, state["norm"])
+        rows = [
+            updates.updated(old | {"g": g}, r, row, finite)
+            for row, old, g, r in zip(self.flat.rows, state["rows"], gradients, rates, strict=True)
+        ]
+        kept = {name: torch.where(finite, buffers[name], old) for name, old in state["buffers"].items()}
+        return {"rows": rows, "buffers": kept, "finite": finite, **more}, (loss.clone(), finite.clone())
+
+    def _gradients(self, state: Any, batches: Batches) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+        """The mean loss, the gradient of it and the penalty for each row, and the buffers after it."""
+        parameters = {}
+        for layout, row in zip(self._layout, state["rows"], strict=True):
+            pieces = row["w"].split([shape.numel() for _, shape in layout])
+            parameters |= {name: piece.view(shape) for (name, shape), piece in zip(layout, pieces, strict=True)}
+        buffers, total, loss = state["buffers"], None, torch.zeros(())
+        samples = sum(len(x) for x, _ in batches)
+        for x, y in batches:
+            derived = grad_and_value(self._objective, has_aux=True)
+            found, (part, buffers) = derived(parameters, buffers, x, y, len(x) / samples)
+            total = found if total is None else {name: total[name] + g for name, g in found.items()}
+            loss = loss + part
+        gradients = []
+        for layout, row, held in zip(self._layout, state["rows"], self.flat.rows, strict=True):
+            g = torch.cat([total[name].reshape(-1) for name, _ in layout])
+            if self.penalty is not None:
+                n = held.weights
+                g = torch.cat([g[:n] + self.penalty.gradient(row["w"][:n]), g[n:]])
+            gradients.append(g)
+        return loss, gradients, buffers
+
+    def _objective(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor, share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        moved = {name: value.clone() for name, value in buffers.items()}  # running statistics change in place
+        with self.autocast():
+            loss = self.loss(functional_call(self.model, (parameters, moved), (x,)), y)
+        return loss.float() * share, moved
+
+
+def _same_way(start: Tensor, end: Tensor, right: Tensor) -> bool:
+    """Whether weights have moved as they should, but for what rounding does to gradients that ought to be 0."""
+    return bool((end - right).norm() <= 0.3 * (right - start).norm())
+
+
+def _start(state: dict[str, Any], clip_norm: float | None) -> dict[str, Any]:
+    """The state with what is only known on the way: whether all steps were finite, and the gradient's norm."""
+    more = {} if clip_norm is None else {"norm": torch.zeros(())}
+    return {**state, "finite": torch.ones((), dtype=torch.bool), **more}
+
+
+def why_not(model: nn.Module, optimizer: Optimizer, *, precision: str, device: torch.device) -> str | None:
+    """Why there is no compiled step, in a few words; None where there is."""
+    if device.type != "cpu":
+        return f"the compiled step is for CPUs, not {device.type}"
+    return updates.why_not(model, optimizer, step="compiled", precision=precision)
+
+
+def has_compiler() -> bool:
+    """Whether a C++ compiler is at hand, which programs for a CPU need."""
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++"))

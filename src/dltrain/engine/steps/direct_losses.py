@@ -1,0 +1,283 @@
+"""The losses of the direct step: each with its derivative by the logits beside it.
+
+`forward(logits, target)` gives the mean loss; `backward(scale)` gives delta, scale times its derivative. They call
+what autograd would call, for the same bits. `hard` ones know only targets that are class indices.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dltrain.engine.steps import hands
+from dltrain.parts import losses
+
+_aten = torch.ops.aten
+
+
+class Autograd:
+    """Any loss: its derivative is left to autograd, which then sees nothing but the loss."""
+
+    hard = False
+
+    def __init__(self, module: nn.Module, *, low: bool = False) -> None:
+        self.module, self.low = module, low
+
+    @torch.inference_mode(False)
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        with torch.enable_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self.low):
+            self.logits = logits.clone().requires_grad_()
+            self.value = self.module(self.logits, target.clone() if target.is_inference() else target)
+        return self.value.detach()
+
+    @torch.inference_mode(False)
+    def backward(self, scale: Tensor) -> Tensor:
+        return torch.autograd.grad(self.value, self.logits, scale)[0]
+
+
+class Low:
+    """A loss of bf16 logits, which autocast makes fp32 first; delta goes down in bf16 again."""
+
+    def __init__(self, loss: Any) -> None:
+        self.loss, self.hard = loss, loss.hard
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.loss.forward(logits.float(), target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return self.loss.backward(scale).bfloat16()
+
+
+class MSE:
+    """The mean of (z - y)^2."""
+
+    hard = False
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.kept = logits, target
+        return self.module(logits, target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return _aten.mse_loss_backward.default(scale, *self.kept, 1)
+
+
+class MAE:
+    """The mean of |z - y|."""
+
+    hard = False
+
+    def __init__(self, module: losses.MAE) -> None:
+        self.module = module
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.error = logits - target
+        return self.module(logits, target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return self.error.sgn().mul_(_each(scale, self.error.numel()))
+
+
+class Huber:
+    """(z - y)^2 / 2 up to an error of delta, delta (|z - y| - delta / 2) beyond."""
+
+    hard = False
+
+    def __init__(self, module: losses.Huber) -> None:
+        self.module = module
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.kept = logits, target
+        return self.module(logits, target)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        return _aten.huber_loss_backward.default(scale, *self.kept, 1, self.module.delta)
+
+
+class CrossEntropy:
+    """Minus log softmax(z) at the sample's class; a class's weight counts in the sum and in what divides it."""
+
+    hard = True
+
+    def __init__(self, module: nn.Module) -> None:
+        self.weight = module.weight
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.log_p = torch.log_softmax(logits, 1)
+        loss, total = _aten.nll_loss_forward.default(self.log_p, target, self.weight, 1, -100)
+        self.kept = self.log_p, target, self.weight, 1, -100, total
+        return loss
+
+    def backward(self, scale: Tensor) -> Tensor:
+        below = _aten.nll_loss_backward.default(scale, *self.kept)
+        return torch._log_softmax_backward_data(below, self.log_p, 1, self.log_p.dtype)
+
+
+class BCE:
+    """-(w y log s(z) + (1 - y) log(1 - s(z))), with s the sigmoid and w the weight of positives; delta is s(z) - y."""
+
+    hard = False
+
+    def __init__(self, module: losses.BCE) -> None:
+        self.weight, self.smoothing = module.pos_weight, module.label_smoothing
+        self._targets: dict[int, tuple[Tensor, Tensor]] = {}  # y and 1 - y, by the class
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.numel() == 1 and self.weight is None and not self.smoothing and not target.is_floating_point():
+            return self._one(logits, target)
+        self.shape = logits.shape
+        z, y = logits.squeeze(1) if target.dim() == 1 else logits, target.to(logits.dtype)
+        if self.smoothing:
+            y = y * (1 - self.smoothing) + self.smoothing / 2
+        self.kept = z, y
+        return torch.binary_cross_entropy_with_logits(z, y, None, self.weight, 1)
+
+    def _one(self, z: Tensor, target: Tensor) -> Tensor:
+        """Of one sample alone: the same sum, (1 - y) z - log s(z), with y and 1 - y ready, in a third of the time."""
+        number = target.item()
+        if number not in self._targets:
+            y = torch.full_like(z, number)
+            self._targets[number] = y, 1 - y
+        y, rest = self._targets[number]
+        self.kept, self.shape = (z, y), None
+        return rest.mul(z).sub_(F.logsigmoid(z)).view(())
+
+    def backward(self, scale: Tensor) -> Tensor:
+        z, y = self.kept
+        if self.weight is None:
+            delta = z.sigmoid().sub_(y)
+        else:
+            t = self.weight * y
+            delta = t.add(1).sub_(y).mul_(z.sigmoid()).sub_(t)
+        if scale.item() != 1:
+            delta.mul_(scale)
+        if self.shape is None:
+            return delta
+        return (delta.div_(z.numel()) if z.numel() > 1 else delta).view(self.shape)
+
+
+class Perceptron:
+    """The mean of max(0, -y z), y = -1 or 1: only mistakes push."""
+
+    hard = True
+
+    def __init__(self, module: losses.Perceptron) -> None:
+        pass
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.numel() == 1 and logits.is_cpu:
+            return self._number(logits, target)
+        self.minus_y = _minus_signs(logits, target)
+        loss = self.minus_y * logits
+        self.right = loss < 0
+        return loss.masked_fill_(self.right, 0).mean()
+
+    def _number(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Of one sample alone, as the rule was first stated: a plain number takes a tenth of a tensor's time."""
+        self.minus_y, z = (-1 if target.item() else 1), logits.item()
+        self.right = self.minus_y * z < 0
+        return logits.new_zeros(()) if self.right else (logits * self.minus_y).view(())
+
+    def backward(self, scale: Tensor) -> Tensor:
+        if isinstance(self.right, bool):
+            return _push(scale, 0 if self.right else self.minus_y)
+        return self.minus_y.mul_(_each(scale, self.right.numel())).masked_fill_(self.right, 0)
+
+
+@lru_cache(maxsize=6)
+def _push(scale: Tensor, sign: int) -> Tensor:
+    return (scale * sign).view(1, 1)
+
+
+class Hinge:
+    """The mean of max(0, margin - y z), or of its square."""
+
+    hard = True
+
+    def __init__(self, module: losses.Hinge) -> None:
+        self.margin, self.squared = module.margin, module.squared
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.minus_y = _minus_signs(logits, target)
+        self.short = torch.relu_((self.minus_y * logits).add_(self.margin))
+        return (self.short.square() if self.squared else self.short).mean()
+
+    def backward(self, scale: Tensor) -> Tensor:
+        each = _each(scale, self.short.numel()).expand(self.short.shape)
+        if self.squared:
+            each = each * (2 * self.short)
+        return _aten.threshold_backward.default(each, self.short, 0).mul_(self.minus_y)
+
+
+class OneHotMSE:
+    """The mean of (s(z) - y)^2, with s the sigmoid."""
+
+    hard = True
+
+    def __init__(self, module: losses.OneHotMSE) -> None:
+        pass
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.kept = torch.sigmoid(logits), F.one_hot(target, logits.shape[1]).to(logits.dtype)
+        return F.mse_loss(*self.kept)
+
+    def backward(self, scale: Tensor) -> Tensor:
+        below = _aten.mse_loss_backward.default(scale, *self.kept, 1)
+        return _aten.sigmoid_backward.default(below, self.kept[0])
+
+
+def _minus_signs(logits: Tensor, target: Tensor) -> Tensor:
+    """[B, K]: -1 at the sample's class and 1 elsewhere."""
+    positive = target.unsqueeze(1) if logits.shape[1] == 1 else F.one_hot(target, logits.shape[1])
+    return positive.to(logits.dtype).mul_(-2).add_(1)
+
+
+@lru_cache(maxsize=4)
+def _each(scale: Tensor, n: int) -> Tensor:
+    """A sample's share of a mean; the same tensors come again and again."""
+    return scale / n
+
+
+_LOSSES: dict[type, Any] = {
+    losses.MSE: MSE,
+    losses.MAE: MAE,
+    losses.Huber: Huber,
+    losses.CrossEntropy: CrossEntropy,
+    losses.BCE: BCE,
+    losses.Perceptron: Perceptron,
+    losses.Hinge: Hinge,
+    losses.OneHotMSE: OneHotMSE,
+    nn.CrossEntropyLoss: CrossEntropy,
+    nn.MSELoss: MSE,
+}
+_IN_FP32 = (MSE, CrossEntropy, BCE)  # autocast calculates these in fp32, others partly in bf16
+
+
+def of(module: nn.Module, *, low: bool = False) -> Any:
+    """The loss of the direct step that computes what a module computes; low: from bf16 logits, under autocast."""
+    usual = getattr(module, "reduction", "mean") == "mean" and getattr(module, "ignore_index", -100) == -100
+    smoothed = getattr(module, "label_smoothing", 0) and type(module) is not losses.BCE
+    if type(module) not in _LOSSES or not usual or smoothed or (low and _LOSSES[type(module)] not in _IN_FP32):
+        return Autograd(module, low=low)
+    loss = _LOSSES[type(module)](module)
+    return Low(loss) if low else loss
+
+
+def why_not(loss: nn.Module) -> str | None:
+    """Why a loss must be left to autograd together with the net, in a few words; None where it need not.
+
+    Only losses of torch and of this package are sure to look at nothing but outputs and targets.
+    """
+    if any(True for _ in loss.parameters()) or any(b.requires_grad for b in loss.buffers()):
+        return "the loss has parameters"
+    if type(loss).__module__ not in (losses.__name__, nn.modules.loss.__name__):
+        return f"the direct step does not know the loss {type(loss).__name__}"
+    if hands.hooked(loss) or "forward" in vars(loss) or loss._compiled_call_impl is not None:
+        return "the loss has hooks, is compiled, or has a forward of its own"
+    return None

@@ -1,0 +1,369 @@
+"""Parameters, gradients and optimizer state of a whole net, each in one row of memory, updated by one call.
+
+The optimizer stays torch's: its groups give the rates at each step, and its state holds views of the rows, so that
+what is saved and restored is what torch would save. The rules are those of torch's own updates, number by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+
+from dltrain.engine.steps import hands
+
+
+class Flat:
+    """Lays an optimizer's parameters out in rows, one for each of its groups, and updates them.
+
+    Parameters become views of a row, weights before what has fewer than two dimensions, and so do their `.grad`.
+    An optimizer without a rule here updates the views by itself, and keeps its state as it is.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, exact: bool = True) -> None:
+        """exact: only by a rule that gives the bits which the optimizer, set as it is, would give."""
+        self.optimizer, self.exact = optimizer, exact
+        self._rule: Callable[[Row], None] | None = None
+        self.rows = [Row(optimizer, group, align=_LINE if exact else 1) for group in optimizer.param_groups]
+        self.attach()
+
+    def is_for(self, optimizer: Optimizer, *, exact: bool) -> bool:
+        """Whether it has been made for such an optimizer, with the parameters that it has now."""
+        groups = optimizer.param_groups
+        return (
+            self.optimizer is optimizer
+            and self.exact == exact
+            and len(self.rows) == len(groups)
+            and all(row.is_for(group["params"]) for row, group in zip(self.rows, groups, strict=True))
+        )
+
+    def attach(self) -> None:
+        """Takes in what others have put in the place of our views: weights, gradients, optimizer state."""
+        self._rule = _rule(self.optimizer) if self.exact else _RULES.get(type(self.optimizer))
+        for row, group in zip(self.rows, self.optimizer.param_groups, strict=True):
+            row.group = group  # load_state_dict makes new ones
+            row.attach(keeps_state=self._rule is not None)
+
+    def intact(self) -> bool:
+        """Whether nobody has put anything in the place of our views."""
+        groups = self.optimizer.param_groups
+        return all(row.group is group and row.intact() for row, group in zip(self.rows, groups, strict=True))
+
+    @property
+    def fused(self) -> bool:
+        """Whether one kernel makes the update, which takes the learning rate from the device, too."""
+        return self._rule in (_sgd, _adam)
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        return [row.grad for row in self.rows]
+
+    def step(self) -> None:
+        """One update of all parameters."""
+        if self._rule is None or not all(row.uniform for row in self.rows):
+            with torch.inference_mode(False):  # the state that it makes must be of use outside, too
+                self.optimizer.step()
+            return
+        for row in self.rows:
+            self._rule(row)
+
+
+class Row:
+    """One group: `data`, `grad` and each `state` hold its parameters one after the other; `steps` counts updates.
+
+    align: each parameter begins at a multiple of so many elements, with zeros before it.
+    """
+
+    def __init__(self, optimizer: Optimizer, group: dict[str, Any], *, align: int) -> None:
+        self.optimizer, self.group, self._given = optimizer, group, list(group["params"])
+        self.parameters = sorted(self._given, key=lambda p: p.ndim < 2)
+        self._spans, self.length = _laid_out([p.numel() for p in self.parameters], align)
+        self._pieces = _pieces(self._spans)
+        self.data = self._row([p.detach() for p in self.parameters])
+        self.grad = torch.zeros_like(self.data)
+        self.datas, self.grads = self._cut(self.data), self._cut(self.grad)
+        self._datas = self._views(self.data)
+        self._places = [_place(view) for view in self._datas]
+        matrices = sum(p.ndim >= 2 for p in self.parameters)
+        self.weights = ([start for start, _ in self._spans] + [self.length])[matrices]  # how many elements come first
+        self._one = torch.ones(())  # a number would be made a tensor at each step, for twice the time of adding it
+        self.rates: dict[str, Tensor] | None = None  # the group's, on the device, where a graph looks for them
+
+    def _views(self, row: Tensor) -> list[Tensor]:
+        """Of each parameter's part of a row, in its shape."""
+        return [row[a:b].view(p.shape) for (a, b), p in zip(self._spans, self.parameters, strict=True)]
+
+    def _cut(self, row: Tensor) -> list[Tensor]:
+        return [row[a:b] for a, b in self._pieces]
+
+    def _row(self, tensors: Sequence[Tensor]) -> Tensor:
+        """One for each parameter, in a new row."""
+        row = torch.zeros(self.length, dtype=tensors[0].dtype, device=tensors[0].device)
+        torch._foreach_copy_(self._views(row), list(tensors))
+        return row
+
+    def is_for(self, parameters: Sequence[Tensor]) -> bool:
+        """Whether it has been made for these parameters, of the size and type that they have now."""
+        return hands.same(list(parameters), self._given) and all(
+            (p.shape, p.dtype, p.device) == (view.shape, view.dtype, view.device)
+            for p, view in zip(self.parameters, self._datas, strict=True)
+        )
+
+    @torch.inference_mode(False)  # what is made here must be of use outside, too
+    def attach(self, *, keeps_state: bool) -> None:
+        self._grads = self._views(self.grad)
+        self._grad_places = [view.data_ptr() for view in self._grads]
+        for p, data, grad in zip(self.parameters, self._datas, self._grads, strict=True):
+            if _place(p) != _place(data):
+                data.copy_(p.detach())
+                p.data = data
+            p.grad = grad
+        self.state: dict[str, Tensor] = {}
+        self._parts: dict[str, list[Tensor]] = {}  # of each state, as fused kernels take them
+        self.steps: Tensor | None = None  # one for each parameter, as the optimizer has them
+        states = [tensors_of(self.optimizer, p) for p in self.parameters]
+        self.uniform = keeps_state and is_uniform(self.optimizer, self.group)  # so one call can update them all
+        if self.uniform:
+            for name, value in states[0].items():
+                if name == "step":
+                    self._count(float(value))
+                else:
+                    self._keep(name, self._row([s[name] for s in states]))
+        self._seen = self._held()
+
+    def intact(self) -> bool:
+        """Whether parameters, gradients and optimizer state are what `attach` has left, or the steps since then."""
+        for p, grad, place, at in zip(self.parameters, self._grads, self._places, self._grad_places, strict=True):
+            if _place(p) != place or p.grad is not grad or grad.data_ptr() != at:
+                return False
+        return not self.uniform or hands.same(self._held(), self._seen)
+
+    def _held(self) -> list[Any]:
+        return [value for p in self.parameters for value in self.optimizer.state.get(p, {}).values()]
+
+    @property
+    def lr(self) -> float | Tensor:
+        return self.group["lr"] if self.rates is None else self.rates["lr"]
+
+    def buffer(self, name: str) -> Tensor:
+        """The state of that name; zeros at first."""
+        if name not in self.state:
+            with torch.inference_mode(False):
+                self._keep(name, torch.zeros_like(self.data))
+        return self.state[name]
+
+    def buffers(self, name: str) -> list[Tensor]:
+        """The same in pieces."""
+        self.buffer(name)
+        return self._parts[name]
+
+    def counters(self) -> Tensor:
+        """The number of updates so far as torch keeps it, once for each parameter: float32 [parameters]."""
+        if self.steps is None:
+            with torch.inference_mode(False):
+                self._count(0.0)
+        return self.steps
+
+    def count(self) -> Tensor:
+        """The number of this update, from 1: a scalar."""
+        self.counters().add_(self._one)
+        return self._first
+
+    def _keep(self, name: str, row: Tensor) -> None:
+        self.state[name], self._parts[name] = row, self._cut(row)
+        for p, view in zip(self.parameters, self._views(row), strict=True):
+            self.optimizer.state[p][name] = view
+        self._seen = self._held()
+
+    def _count(self, value: float) -> None:
+        self.steps = torch.full((len(self.parameters),), value, device=self.data.device)
+        views = self.steps.unbind()
+        self._first = views[0]
+        for p, view in zip(self.parameters, views, strict=True):
+            self.optimizer.state[p]["step"] = view
+        self._seen = self._held()
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies, and how."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def tensors_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
+    """A parameter's state. SGD without momentum keeps a None, which is none."""
+    return {name: value for name, value in optimizer.state.get(parameter, {}).items() if value is not None}
+
+
+def is_uniform(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Whether a group's parameters have no state yet, or all the usual one, after as many steps."""
+    states = [(p, tensors_of(optimizer, p)) for p in group["params"]]
+    usual = set(state_names(optimizer, group)) if any(state for _, state in states) else set()
+    return (
+        all(
+            state.keys() == usual
+            and all(isinstance(value, Tensor) for value in state.values())
+            and all(
+                (s.shape, s.dtype, s.device) == (p.shape, p.dtype, p.device) for n, s in state.items() if n != "step"
+            )
+            for p, state in states
+        )
+        and len({float(state["step"]) for _, state in states if "step" in state}) <= 1
+    )
+
+
+_LINE = 16  # elements; 64 bytes of float32, which vectors and caches hold at a time
+
+
+def _laid_out(sizes: list[int], align: int) -> tuple[list[tuple[int, int]], int]:
+    """Where each parameter begins and ends, and the length of all.
+
+    On some processors a product has other last bits where its result does not begin at a multiple of 16 bytes, as
+    memory of its own does.
+    """
+    spans, end = [], 0
+    for size in sizes:
+        begin = -(-end // align) * align
+        end = begin + size
+        spans.append((begin, end))
+    return spans, -(-end // align) * align
+
+
+def _pieces(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The row in as few pieces as give the bits that one call for each parameter gives.
+
+    A fused kernel works through 64 bytes at a time, and what is left at the end it rounds differently: a piece may go
+    on only where a parameter fills its last 64 bytes.
+    """
+    pieces = [spans[0]]
+    for begin, end in spans[1:]:
+        first, last = pieces[-1]
+        if (last - first) % _LINE:
+            pieces.append((begin, end))
+        else:
+            pieces[-1] = (first, end)
+    return pieces
+
+
+# -- rules -----------------------------------------------------------------------------------------------------
+# g is the gradient (plus weight_decay * w, but for AdamW), lr the learning rate.
+
+
+def _sgd(row: Row) -> None:
+    """w -= lr g; with momentum m: v = m v + g and w -= lr v, or w -= lr (g + m v) for Nesterov."""
+    o, first = row.group, "momentum_buffer" not in row.state
+    torch._fused_sgd_(
+        row.datas,
+        row.grads,
+        row.buffers("momentum_buffer") if o["momentum"] else [],
+        weight_decay=o["weight_decay"],
+        momentum=o["momentum"],
+        lr=row.lr,
+        dampening=o["dampening"],
+        nesterov=o["nesterov"],
+        maximize=False,
+        is_first_step=first,
+        grad_scale=None,
+        found_inf=getattr(row.optimizer, "found_inf", None),
+    )
+
+
+def _adam(row: Row) -> None:
+    """m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, w -= lr m' / (sqrt(v') + eps), ' for unbiased.
+
+    AdamW shrinks w by lr * weight_decay * w instead of adding to g.
+    """
+    o, (beta1, beta2) = row.group, row.group["betas"]
+    step, found_inf = row.count(), getattr(row.optimizer, "found_inf", None)
+    update = torch._fused_adamw_ if o["decoupled_weight_decay"] else torch._fused_adam_
+    update(
+        row.datas,
+        row.grads,
+        row.buffers("exp_avg"),
+        row.buffers("exp_avg_sq"),
+        row.buffers("max_exp_avg_sq") if o["amsgrad"] else [],
+        [step] * len(row.datas),
+        lr=row.lr,
+        beta1=beta1,
+        beta2=beta2,
+        weight_decay=o["weight_decay"],
+        eps=o["eps"],
+        amsgrad=o["amsgrad"],
+        maximize=False,
+        grad_scale=None,
+        found_inf=found_inf,
+    )
+    if found_inf is not None:
+        row.counters().sub_(found_inf)  # the kernel left the update out
+
+
+def _rmsprop(row: Row) -> None:
+    """v = alpha v + (1 - alpha) g^2, w -= lr g / (sqrt(v) + eps); with momentum, u = m u + this, w -= lr u."""
+    o = row.group
+    row.count()
+    g, v = _decayed(row), row.buffer("square_avg")
+    v.mul_(o["alpha"]).addcmul_(g, g, value=1 - o["alpha"])
+    root = v.sqrt().add_(o["eps"])
+    if o["momentum"]:
+        u = row.buffer("momentum_buffer").mul_(o["momentum"]).addcdiv_(g, root)
+        row.data.add_(u, alpha=-o["lr"])
+    else:
+        row.data.addcdiv_(g, root, value=-o["lr"])
+
+
+def _adagrad(row: Row) -> None:
+    """s += g^2, w -= lr g / (sqrt(s) + eps)."""
+    o = row.group
+    rate = o["lr"] / (1 + (row.count().item() - 1) * o["lr_decay"])
+    g, s = _decayed(row), row.buffer("sum")
+    s.addcmul_(g, g, value=1)
+    row.data.addcdiv_(g, s.sqrt().add_(o["eps"]), value=-rate)
+
+
+def _decayed(row: Row) -> Tensor:
+    decay = row.group["weight_decay"]
+    return row.grad.add(row.data, alpha=decay) if decay else row.grad
+
+
+def _adam_names(o: dict[str, Any]) -> list[str]:
+    return ["step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if o["amsgrad"] else [])]
+
+
+_NAMES: dict[type, Callable[[dict[str, Any]], list[str]]] = {
+    SGD: lambda o: ["momentum_buffer"] if o["momentum"] else [],
+    Adam: _adam_names,
+    AdamW: _adam_names,
+    RMSprop: lambda o: ["step", "square_avg", *(["momentum_buffer"] if o["momentum"] else [])],
+    Adagrad: lambda o: ["step", "sum"],
+}
+
+
+def state_names(optimizer: Optimizer, group: dict[str, Any]) -> list[str]:
+    """What the optimizer keeps for each parameter of a group, by torch's names."""
+    return _NAMES[type(optimizer)](group)
+
+
+_RULES: dict[type, Callable[[Row], None]] = {
+    SGD: _sgd,
+    Adam: _adam,
+    AdamW: _adam,
+    RMSprop: _rmsprop,
+    Adagrad: _adagrad,
+}
+
+
+def _rule(optimizer: Optimizer) -> Callable[[Row], None] | None:
+    """The rule of an optimizer as we make it: the fused kernel where there is one, else tensor by tensor."""
+    rule = _RULES.get(type(optimizer))
+    special = ("maximize", "capturable", "differentiable", "centered", "foreach")
+    if hands.step_hooks(optimizer):
+        return None
+    for group in optimizer.param_groups:
+        numbers = group["lr"], group.get("momentum"), *group.get("betas", ())
+        if any(group.get(name) for name in special) or any(isinstance(number, Tensor) for number in numbers):
+            return None
+        if bool(group.get("fused")) != (rule in (_sgd, _adam)):
+            return None
+    return rule

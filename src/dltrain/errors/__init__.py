@@ -1,0 +1,75 @@
+"""What is said to a person. Here the typed errors: each names the process's exit code, and only the command line turns
+one into an exit. Beside them `output`, `streams` and `paths`. This room imports no other.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w.-]*", re.ASCII | re.IGNORECASE)
+_ESCAPED = re.compile(r'(\\*)("|$)')  # in Hydra's quotation marks a backslash counts before one, and at the end
+
+
+def override(key: str, value: str | Sequence[str]) -> str:
+    """`key=value` for an error to advise, as it is typed in a shell: a text, or a list of texts."""
+    words = [value] if isinstance(value, str) else value
+    plain = all(_PLAIN.fullmatch(word) for word in words)
+    if not plain:
+        words = [f'"{_ESCAPED.sub(_escape, word)}"' for word in words]
+    text = f"{key}={words[0]}" if isinstance(value, str) else f"{key}=[{','.join(words)}]"
+    return text if plain else shlex.quote(text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[1] * 2 + found[2].replace('"', '\\"')
+
+
+class DltrainError(Exception):
+    """A problem that the user can act on: shown as one to three lines, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(DltrainError, ValueError):
+    """A key, value, type, name or shape that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(DltrainError, ValueError):
+    """A data file or array that cannot be used as asked."""
+
+    exit_code = 3
+
+
+class CheckpointError(DltrainError):
+    """A checkpoint that is damaged, or that belongs to something else."""
+
+    exit_code = 4
+
+
+class DivergedError(DltrainError):
+    """A loss or gradient that is not finite; the update was not made. `state` holds what one needs to study it."""
+
+    exit_code = 5
+    state: dict[str, object] | None = None
+
+
+class BusyError(DltrainError):
+    """A run folder that another process is using."""
+
+    exit_code = 6
+
+
+class StorageError(DltrainError):
+    """A write that the file system refused."""
+
+    exit_code = 7
+
+
+class SweepError(DltrainError):
+    """A sweep that ended with failed jobs; the others are complete."""
+
+    exit_code = 8

@@ -1,0 +1,97 @@
+"""What a person should read about a picture of a run: words that hold for this run."""
+
+from __future__ import annotations
+
+import math
+from statistics import median, pstdev
+from typing import Any
+
+from dltrain.runs.reading import Run
+from dltrain.training.replay import Way
+
+QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
+    "confusion": (
+        "Which classes are confused",
+        "Test samples by their true class (rows) and the net's answer (columns). The diagonal is right; a dark cell "
+        "beside it is a pair of classes that the net mixes up.",
+    ),
+    "labels": (
+        "How each label is found",
+        "Of the test samples: precision is the share of its answers that are right, recall the share of the true ones "
+        "that it finds.",
+    ),
+    "calibration": (
+        "Does it know when it is right?",
+        "Test answers, grouped by the probability that the net gave them. On the dashed line its confidence is honest; "
+        "bars below the line say that it is too sure of itself.",
+    ),
+    "mistakes": (
+        "The worst answers",
+        "The test samples to whose true class the net gave the least probability. Some can't be told by a person "
+        "either, and some may be labelled wrongly.",
+    ),
+    "regression": (
+        "Truth and prediction",
+        "Each dot is a test sample: on the dashed line the prediction is exact. Below: how the errors are spread; a "
+        "mean away from zero is a bias.",
+    ),
+}
+
+
+_TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
+
+
+def curves(rows: list[dict[str, Any]], *, same: bool, standard: bool, kept: bool) -> list[str]:
+    """What the curves of this run show, sentence by sentence."""
+    told = ["What became of the net, epoch by epoch."]
+    if standard:
+        told.append("The loss is of the targets in standard units.")
+    train, val = ([(r["epoch"], r[k]) for r in rows if _finite(r.get(k))] for k in ("train/loss", "val/loss"))
+    if same:
+        told.append("All rows are for training and validation alike, so that there is one curve.")
+    elif train and val:
+        smooth = _smooth(val)
+        epoch, lowest = min(smooth, key=lambda point: point[1])
+        noise = pstdev(loss - even for (_, loss), (_, even) in zip(val, smooth, strict=True))
+        before = [loss for e, loss in train if e <= epoch]
+        turned = smooth[-1][1] > max(_TURNED * lowest, lowest + 1.5 * noise)
+        if turned and lowest > 0 and before and train[-1][1] < before[-1]:
+            told.append(
+                f"From epoch {epoch:g} on the validation loss rises while the train loss falls: what the net learns "
+                "there are its examples by heart."
+            )
+        else:
+            told.append("The validation loss does not rise while the train loss falls.")
+    if kept:
+        told.append("The dashed line marks the epoch whose weights were kept.")
+    return told
+
+
+def _smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A curve of medians, each over a tenth of the points on either side: its lowest point is no lucky epoch."""
+    reach, losses = len(curve) // 10, [loss for _, loss in curve]
+    return [(epoch, median(losses[max(0, i - reach) : i + reach + 1])) for i, (epoch, _) in enumerate(curve)]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def weights(run: Run) -> str:
+    """Which weights the pictures of the net show."""
+    return "last weights" if run.numbers.get("best/step") in (None, run.steps) else "best weights"
+
+
+def moments(run: Run) -> tuple[str, str]:
+    """The same as a sentence, and what the end of the net's way is called."""
+    kept, last = run.numbers.get("best/step"), run.steps
+    if weights(run) == "last weights":
+        return "These are the last weights.", "the last weights"
+    best = f"These are the best weights by {run.monitor}, those of step {kept:,.0f}."
+    return best, f"the last weights, those of step {last:,} (the best ones are of step {kept:,.0f})"
+
+
+def start(way: Way) -> str:
+    """What a way begins with."""
+    zero = all(not tensor.any() for name, tensor in way.weights[0].items() if name.endswith(("weight", "bias")))
+    return "weights of zero" if zero else "the first weights"

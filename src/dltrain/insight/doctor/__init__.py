@@ -1,0 +1,1 @@
+"""What is wrong with a run, in words: `examine` looks, `verdicts` complain, `causes` explain, `remedies` advise."""

@@ -1,0 +1,270 @@
+"""`dltrain dream RUN --class 3`: an input made to please the net, and a real one changed until it fools it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from dltrain.config.policy import did_you_mean
+from dltrain.data import quality
+from dltrain.data.preprocessing import Facts, decode
+from dltrain.engine import evaluation
+from dltrain.errors import ConfigError
+from dltrain.errors.output import cut
+from dltrain.parts import losses, schedules
+from dltrain.trained.inference import Trained
+
+STEPS = 400
+_RATE = 0.1  # peak of the cycle, in standard deviations of the inputs
+_SHRINK, _SMOOTH = 0.02, 0.3  # weight of the squared input (Simonyan et al. 2014), and of differences between pixels
+_ROUNDS, _OVERSHOOT = 50, 0.02  # of DeepFool
+_CANDIDATES = 256  # real rows looked at
+_STARTS = 16  # of a table: with few inputs a climb may end on the lower of two hills
+
+Score = Callable[[Tensor], Tensor]  # outputs [N, K] -> how much of the wanted answer is in each, [N]
+
+
+@dataclass(frozen=True)
+class Fooled:
+    """A real row, the same row changed, and where it stands in its part; `was` is what the net said of it."""
+
+    index: int
+    before: Tensor
+    after: Tensor
+    was: int
+
+
+@dataclass(frozen=True)
+class Dream:
+    """What the net looks for: from `start` to `made`; `real` is the real row with the highest score."""
+
+    start: Tensor
+    made: Tensor
+    real: Tensor
+    scores: tuple[float, float, float]
+    fooled: Fooled | None
+    mean: Tensor  # of the real rows, and their deviation: one for each feature, one for all pixels
+    spread: Tensor
+
+
+# -- the two descents ------------------------------------------------------------------------------------------
+
+
+def dream(model: nn.Module, start: Tensor, score: Score, *, low: Tensor, high: Tensor, steps: int = STEPS) -> Tensor:
+    """The inputs [N, ...] near `start` that raise the score most: Adam on the input, under one cycle of the rate.
+
+    Between `low` and `high` (numbers or shapes that broadcast); a penalty on its size, and on differences between
+    neighbouring pixels of images, keeps what no class needs at zero (Simonyan et al. 2014; Mahendran & Vedaldi 2015).
+    """
+    x = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=_RATE)
+    schedule = schedules.PureSchedule(optimizer, schedules.onecycle(steps, max_lr=_RATE), total_steps=steps)
+    for step in range(steps):
+        schedule.set(step)
+        loss = -score(model(x)).sum() + _SHRINK * x.square().sum()
+        if x.dim() == 4:
+            loss = loss + _SMOOTH * (x.diff(dim=2).square().sum() + x.diff(dim=3).square().sum()) / 2
+        (x.grad,) = torch.autograd.grad(loss, x)
+        optimizer.step()
+        with torch.no_grad():
+            x.clamp_(low, high)
+    return x.detach()
+
+
+def fool(model: nn.Module, x: Tensor, margin: Score, *, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows [N, ...] moved as little as it takes until `margin` is above zero, and whether it is, bool [N].
+
+    DeepFool (Moosavi-Dezfooli et al. 2016) towards one class: each round goes straight to where the linearised margin
+    is zero, and a little further.
+    """
+    now = x.clone()
+    for _ in range(_ROUNDS):
+        now.requires_grad_()
+        value = margin(model(now))
+        (gradient,) = torch.autograd.grad(value.sum(), now)
+        now = now.detach()
+        todo = value.detach() <= 0
+        if not todo.any():
+            break
+        flat = gradient.flatten(1)
+        length = (-value.detach()).clamp_min(0) * (1 + _OVERSHOOT) + 1e-4
+        step = (length / flat.square().sum(1).clamp_min(1e-12))[:, None] * flat
+        now = torch.where(todo.view(-1, *[1] * (x.dim() - 1)), now + step.view_as(x), now).clamp(low, high)
+    with torch.no_grad():
+        return now, margin(model(now)) > 0
+
+
+# -- of a run --------------------------------------------------------------------------------------------------
+
+
+def of(trained: Trained, wanted: int, rows: Dataset, *, seed: int = 0) -> Dream:
+    """The dream of one class (or of a high target), with the real rows that belong to it."""
+    x, y, index = quality.sample(rows, _CANDIDATES, seed=seed)
+    x = x.to(trained.device)
+    images = x.dim() == 4
+    spread = x.std() if images else x.std(0)
+    low, high = (x.min(), x.max()) if images else (x.amin(0), x.amax(0))
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(1 if images else _STARTS, *x.shape[1:], generator=generator).to(trained.device)
+    starts = (x.mean(0) + (0.3 if images else 1.0) * spread * noise).clamp(low, high)
+    score, margin = _scores(trained.facts, wanted)
+    dreams = dream(trained.model, starts, score, low=low, high=high)
+    with torch.no_grad():
+        best = score(trained.model(dreams)).argmax()
+        start, made = starts[best], dreams[best]
+        outputs = trained.model(x)
+        real = x[score(outputs).argmax()]
+        values = score(trained.model(torch.stack([start, made, real]))).tolist()
+    fooled = None if margin is None else _fooled(trained, x, (y, index), wanted, (low, high))
+    return Dream(start.cpu(), made.cpu(), real.cpu(), tuple(values), fooled, x.mean(0).cpu(), spread.cpu())
+
+
+def _fooled(trained: Trained, x: Tensor, known: tuple[Tensor, Tensor], wanted: int, bounds: Any) -> Fooled | None:
+    """Of the rows of other classes that the net knows well, the one that the smallest change turns.
+
+    `known` is (y, index). Those that it is not sure of, the less certain half, would say little.
+    """
+    (y, index), (_, margin) = known, _scores(trained.facts, wanted)
+    with torch.no_grad():
+        outputs = trained.model(x)
+    guess = evaluation.decide(outputs, trained.facts.task).cpu()
+    right = ((guess == y) & (y != wanted)).nonzero()[:, 0]
+    if not len(right):
+        return None
+    lead = torch.stack([_scores(trained.facts, c)[1](outputs) for c in range(len(trained.facts.names))]).amax(0).cpu()
+    sure = right[lead[right] >= lead[right].median()]
+    before = x[sure.to(x.device)]
+    after, turned = fool(trained.model, before, margin, low=bounds[0], high=bounds[1])
+    if not turned.any():
+        return None
+    best = int((after - before).flatten(1).norm(dim=1).where(turned, torch.inf).argmin())
+    row = int(sure[best])
+    return Fooled(int(index[row]), before[best].cpu(), after[best].cpu(), int(y[row]))
+
+
+def _scores(facts: Facts, wanted: int) -> tuple[Score, Score | None]:
+    """How much of the wanted answer is in outputs, and its margin over every other one (None for numbers)."""
+    if facts.task in ("regression", "multilabel"):
+        return (lambda out: out[:, wanted]), None
+    sign = 1 if wanted else -1
+
+    def margin(out: Tensor) -> Tensor:
+        if out.shape[1] == 1:
+            return sign * out[:, 0]
+        others = out.clone()
+        others[:, wanted] = -torch.inf
+        return out[:, wanted] - others.amax(1)
+
+    return (lambda out: sign * out[:, 0] if out.shape[1] == 1 else out[:, wanted]), margin
+
+
+# -- the command -----------------------------------------------------------------------------------------------
+
+
+def number_of(facts: Facts, name: str | None) -> int:
+    """The number of the class, label or target that was typed."""
+    names = facts.names
+    if name is None and (len(names) == 1 or facts.task == "regression"):
+        return 0
+    if name in names:
+        return names.index(name)
+    if name is not None and name.isdigit() and int(name) < len(names):
+        return int(name)
+    known = ", ".join(map(cut, names[:12])) + ", ..." * (len(names) > 12)
+    asked = "say of which class: --class NAME" if name is None else f"there is no class `{cut(name)}`"
+    raise ConfigError(f"{asked}{did_you_mean(name or '', names)}; there are {known}")
+
+
+def _called(trained: Trained, x: Tensor) -> str:
+    """What the net calls an input, and how sure it is, where its loss speaks of probabilities."""
+    facts, logits = trained.facts, trained.logits(x.unsqueeze(0))
+    if facts.task in ("regression", "multilabel"):
+        row = trained.answers(logits).row(0, named=True)
+        return ", ".join(f"{cut(name)} {row[name]:.4g}" for name in facts.names)
+    guess = int(evaluation.decide(logits, facts.task)[0])
+    chances = losses.probabilities(trained.loss, logits, facts.task)
+    return cut(facts.names[guess]) + ("" if chances is None else f" ({chances[0, guess]:.1%})")
+
+
+def panels(trained: Trained, wanted: int, seen: Dream) -> tuple[Sequence[object], ...]:
+    """What `dltrain.insight.plots.dreams` draws: titles with pixels from 0 to 1, or feature names with values."""
+    name = cut(trained.facts.names[wanted])
+    if len(trained.facts.in_shape) == 3:
+        tiles = [
+            ("noise, where it starts", _pixels(trained, seen.start)),
+            (f"the dream of {name}:\n{_called(trained, seen.made)}", _pixels(trained, seen.made)),
+            (f"the real row most like {name}", _pixels(trained, seen.real)),
+        ]
+        if seen.fooled is None:
+            return tiles, None
+        was, before, after = seen.fooled.was, _pixels(trained, seen.fooled.before), _pixels(trained, seen.fooled.after)
+        return tiles, (
+            (f"a real {cut(trained.facts.names[was])}:\n{_called(trained, seen.fooled.before)}", before),
+            ("the change", after - before),
+            (f"called\n{_called(trained, seen.fooled.after)}", after),
+        )
+    bars = [(f"the dream of {name}", (seen.made - seen.mean) / seen.spread.clamp_min(1e-12))]
+    if seen.fooled is not None:
+        change = (seen.fooled.after - seen.fooled.before) / seen.spread.clamp_min(1e-12)
+        bars.append((f"what turns a {cut(trained.facts.names[seen.fooled.was])} into {name}", change))
+    return _features(trained.facts), [(title, values.flatten().numpy()) for title, values in bars]
+
+
+def _pixels(trained: Trained, x: Tensor) -> Tensor:
+    """An input [C, H, W] as pixels from 0 to 1."""
+    known = trained.facts.preprocessing
+    if "mean" not in known:
+        return (x - x.min()) / (x.max() - x.min()).clamp_min(1e-12)
+    mean, std = (torch.tensor(known[key]).view(-1, 1, 1) for key in ("mean", "std"))
+    return (x * std + mean).clamp(0, 1)
+
+
+def _features(facts: Facts) -> list[str]:
+    """The names of the inputs; a category has one for each of its words."""
+    if facts.kind != "table":
+        return [f"x{i + 1}" for i in range(facts.in_features)]
+    names = []
+    for column in facts.preprocessing["columns"]:
+        words = column.get("categories")
+        names += [column["name"]] if words is None else [f"{column['name']}={word}" for word in words]
+    return [*map(cut, names)]
+
+
+def describe(trained: Trained, wanted: int, seen: Dream) -> str:
+    """The scores (of a regression in the target's own units), what fools the net, and a table's values in theirs."""
+    facts, scores = trained.facts, torch.tensor(seen.scores)
+    if facts.task == "regression" and facts.target_std is not None:
+        scores = evaluation.original(scores, facts.target_mean[wanted], facts.target_std[wanted])
+    first, last, real = scores.tolist()
+    rise = f"rises from {first:.3g} (noise) to {last:.3g}; real rows reach {real:.3g}"
+    lines = [f"dream      the output for {cut(trained.facts.names[wanted])} {rise}"]
+    if (found := seen.fooled) is not None:
+        delta = found.after - found.before
+        size, largest = delta.norm().item(), (delta.abs() / seen.spread.clamp_min(1e-12)).max().item()
+        lines += [
+            f"fooling    test row {found.index}, {_called(trained, found.before)}, becomes "
+            f"{_called(trained, found.after)}",
+            f"           by a change of length {size:.2g}, at most {largest:.2g} standard deviations in one input",
+        ]
+    if trained.facts.kind == "table":
+        lines += _values(trained.facts, seen)
+    return "\n".join(lines)
+
+
+def _values(facts: Facts, seen: Dream) -> list[str]:
+    """A table of features in their own units: the dream, and the fooling row before and after."""
+    parts = {"dream": seen.made, "most alike": seen.real}
+    if seen.fooled is not None:
+        parts |= {"test row": seen.fooled.before, "fooling": seen.fooled.after}
+    frame = decode(torch.stack(list(parts.values())), facts.preprocessing)
+    cells = [["", *parts]]
+    for name in frame.columns:
+        cells.append([cut(name), *(f"{v:.4g}" if isinstance(v, float) else cut(str(v)) for v in frame[name].to_list())])
+    first, *others = (max(len(row[i]) for row in cells) for i in range(len(cells[0])))
+    padded = ((name, [f"{c:>{w}}" for c, w in zip(row, others, strict=True)]) for name, *row in cells)
+    return [f"  {name:<{first}}  {'  '.join(row)}" for name, row in padded]

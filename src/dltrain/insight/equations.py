@@ -1,0 +1,273 @@
+"""Losses and first optimizer steps as equations: their text, and what the text gives, for `dltrain trace`.
+
+In a formula `@` is the product of matrices and `*` works number by number; `batch_` stands before what runs over the
+rows of the batch, `row_` before what runs within a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dltrain.parts import losses
+
+
+@dataclass(frozen=True)
+class Equation:
+    """A quantity, how it is made, and what that gives: `text` is empty and `value` given for what is not made here."""
+
+    name: str
+    text: str
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A loss from the outputs on: the target as it takes it and what it makes of the outputs; L and dL/d outputs.
+
+    `rule` is what a person should know of it. A loss that has no equations here leaves `loss` and `slope` None.
+    """
+
+    before: list[Equation]
+    loss: Equation | None = None
+    slope: Equation | None = None
+    rule: str = ""
+
+
+def number(value: float) -> str:
+    """A number in a formula or a table: six digits that count."""
+    return f"{value:.6g}"
+
+
+def square(name: str) -> str:
+    """The square of what a name stands for, as a formula."""
+    return f"{name}^2" if name.isalnum() else f"({name})^2"
+
+
+def criterion(loss: nn.Module, outputs: Tensor, y: Tensor, symbol: str) -> Criterion:
+    """The equations of a loss for outputs [B, K], called `symbol`, and the targets that it is given.
+
+    They are the textbook's: whoever prints them compares what they give with what the loss gave.
+    """
+    make = _LOSSES.get(type(loss))
+    if make is None or (make is _cross_entropy and outputs.dim() != 2):
+        return Criterion([Equation("y", "", y)])
+    return make(loss, outputs, y, symbol)
+
+
+def _mean(n: int) -> str:
+    return f" / {n}" if n > 1 else ""
+
+
+def _squared(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
+    n = y.numel()
+    value = Equation("L", f"mean(({s} - y)^2)", (a - y).square().mean())
+    return Criterion([Equation("y", "", y)], value, Equation("", f"2 * ({s} - y){_mean(n)}", 2 * (a - y) / n))
+
+
+def _absolute(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
+    n = y.numel()
+    value = Equation("L", f"mean(abs({s} - y))", (a - y).abs().mean())
+    return Criterion([Equation("y", "", y)], value, Equation("", f"sign({s} - y){_mean(n)}", (a - y).sign() / n))
+
+
+def _huber(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
+    n, d, e = y.numel(), loss.delta, a - y
+    clipped = e.clamp(-d, d)
+    return Criterion(
+        [Equation("y", "", y), Equation("e", f"clip({s} - y, {number(-d)}, {number(d)})", clipped)],
+        Equation("L", f"mean(e * ({s} - y) - e^2 / 2)", (clipped * e - clipped.square() / 2).mean()),
+        Equation("", f"e{_mean(n)}", clipped / n),
+        rule=f"e is the error where it is at most {number(d)}, and {number(d)} beyond, with its sign",
+    )
+
+
+def _cross_entropy(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
+    n, classes, smoothing = len(a), a.shape[1], getattr(loss, "label_smoothing", 0.0)
+    soft = y.is_floating_point()
+    if soft:
+        target = torch.stack([1 - y, y], dim=1) if y.dim() == 1 else y
+        before = [Equation("t", "", target)] if smoothing else []
+    else:
+        target = F.one_hot(y, classes).to(a.dtype)
+        before = [Equation("class", "", y)]
+    name = "t" if soft else "onehot(class)"
+    text = f"{name} * {number(1 - smoothing)} + {number(smoothing / classes)}" if smoothing else name * (not soft)
+    target = target * (1 - smoothing) + smoothing / classes
+    p, logp = a.softmax(1), a.log_softmax(1)
+    before += [Equation("y", text, target), Equation("p", f"softmax({s})", p)]
+    weight = loss.weight
+    if weight is None:
+        loss_ = Equation("L", f"-sum(y * log(p)){_mean(n)}", -(target * logp).sum() / n)
+        return Criterion(before, loss_, Equation("", f"(p - y){_mean(n)}", (p - target) / n))
+    total = float(n) if soft else weight[y].sum().item()
+    before += [Equation("w", "", weight)]
+    slope = (p * (weight * target).sum(1, keepdim=True) - weight * target) / total
+    return Criterion(
+        before,
+        Equation("L", f"-sum(w * y * log(p)) / {number(total)}", -(weight * target * logp).sum() / total),
+        Equation("", f"(p * row_sum(w * y) - w * y) / {number(total)}", slope),
+        rule="w has the weight of each class; L is divided by " + ("the rows" if soft else "those of the batch's rows"),
+    )
+
+
+def _logistic(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
+    n, smoothing, weight = y.numel(), getattr(loss, "label_smoothing", 0.0), loss.pos_weight
+    given = y.view(len(y), -1)
+    target = given.to(a.dtype) * (1 - smoothing) + smoothing / 2
+    text = f"t * {number(1 - smoothing)} + {number(smoothing / 2)}" if smoothing else ""
+    before = [Equation("t", "", given)] if smoothing else []
+    p = a.sigmoid()
+    before += [Equation("y", text, target), Equation("p", f"sigmoid({s})", p)]
+    if weight is None:
+        value = F.binary_cross_entropy_with_logits(a, target)
+        return Criterion(
+            before,
+            Equation("L", "-mean(y * log(p) + (1 - y) * log(1 - p))", value),
+            Equation("", f"(p - y){_mean(n)}", (p - target) / n),
+        )
+    value = F.binary_cross_entropy_with_logits(a, target, pos_weight=weight)
+    slope = ((1 - target) * p - weight * target * (1 - p)) / n
+    return Criterion(
+        [*before, Equation("w", "", weight)],
+        Equation("L", "-mean(w * y * log(p) + (1 - y) * log(1 - p))", value),
+        Equation("", f"((1 - y) * p - w * y * (1 - p)){_mean(n)}", slope),
+        rule="w multiplies the loss of positive targets",
+    )
+
+
+def _signs(a: Tensor, y: Tensor) -> tuple[list[Equation], Tensor]:
+    """The classes, and the target +1 or -1 of each output."""
+    if a.shape[1] == 1:
+        target = y[:, None].to(a.dtype) * 2 - 1
+        return [Equation("class", "", y[:, None]), Equation("y", "2 * class - 1", target)], target
+    target = F.one_hot(y, a.shape[1]).to(a.dtype) * 2 - 1
+    return [Equation("class", "", y), Equation("y", "2 * onehot(class) - 1", target)], target
+
+
+def _perceptron(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
+    before, target = _signs(a, y)
+    n, margin = target.numel(), target * a
+    return Criterion(
+        before,
+        Equation("L", f"mean(max(0, -y * {s}))", (-margin).clamp_min(0).mean()),
+        Equation("", f"-y * (y * {s} <= 0){_mean(n)}", -target * (margin <= 0) / n),
+        rule=f"y * {s} <= 0 is a mistake: with < 0 weights of zero would never move, as every {s} is 0 there and L too",
+    )
+
+
+def _hinge(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
+    before, target = _signs(a, y)
+    n, m, slack = target.numel(), number(loss.margin), (loss.margin - target * a).clamp_min(0)
+    if loss.squared:
+        return Criterion(
+            before,
+            Equation("L", f"mean(max(0, {m} - y * {s})^2)", slack.square().mean()),
+            Equation("", f"-2 * y * max(0, {m} - y * {s}){_mean(n)}", -2 * target * slack / n),
+        )
+    return Criterion(
+        before,
+        Equation("L", f"mean(max(0, {m} - y * {s}))", slack.mean()),
+        Equation("", f"-y * (y * {s} < {m}){_mean(n)}", -target * (target * a < loss.margin) / n),
+    )
+
+
+def _one_hot_squared(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
+    if y.is_floating_point():
+        target = torch.stack([1 - y, y], dim=1) if y.dim() == 1 else y
+        before = [Equation("y", "", target)]
+    else:
+        target = F.one_hot(y, a.shape[1]).to(a.dtype)
+        before = [Equation("class", "", y), Equation("y", "onehot(class)", target)]
+    n, p = target.numel(), a.sigmoid()
+    return Criterion(
+        [*before, Equation("p", f"sigmoid({s})", p)],
+        Equation("L", "mean((p - y)^2)", (p - target).square().mean()),
+        Equation("", f"2 * (p - y) * p * (1 - p){_mean(n)}", 2 * (p - target) * p * (1 - p) / n),
+        rule="the factor p * (1 - p) is nearly 0 where the net is sure, also where it is sure and wrong",
+    )
+
+
+_LOSSES: dict[type, Callable[..., Criterion]] = {
+    losses.MSE: _squared,
+    nn.MSELoss: _squared,
+    losses.MAE: _absolute,
+    nn.L1Loss: _absolute,
+    losses.Huber: _huber,
+    nn.HuberLoss: _huber,
+    losses.CrossEntropy: _cross_entropy,
+    nn.CrossEntropyLoss: _cross_entropy,
+    losses.BCE: _logistic,
+    nn.BCEWithLogitsLoss: _logistic,
+    losses.Perceptron: _perceptron,
+    losses.Hinge: _hinge,
+    losses.OneHotMSE: _one_hot_squared,
+}
+
+
+# -- the first step of an optimizer ----------------------------------------------------------------------------
+
+
+def first_step(
+    optimizer: torch.optim.Optimizer, group: dict[str, Any], w: Tensor, g: Tensor
+) -> tuple[str, Tensor] | None:
+    """The change of a weight w by the first step with the gradient g: a text about {w} and {g}, and what it gives.
+
+    At a first step an average over the steps so far is this gradient alone, and its bias correction takes the rest.
+    None for an optimizer whose step is no short equation.
+    """
+    make = _STEPS.get(type(optimizer))
+    if make is None or group.get("maximize"):
+        return None
+    decay, pulled, pull = group.get("weight_decay", 0.0), g, "{g}"
+    if decay and type(optimizer) is not torch.optim.AdamW:
+        pulled, pull = g + decay * w, f"({{g}} + {number(decay)} * {{w}})"
+    text, value = make(group, pull, pulled)
+    if decay and type(optimizer) is torch.optim.AdamW:
+        shrunk = group["lr"] * decay
+        text, value = f"-{number(shrunk)} * {{w}} {text.replace('-', '- ', 1)}", -shrunk * w + value
+    return text, value
+
+
+def _descent(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+    look_ahead = 1 + group["momentum"] if group.get("nesterov") else 1.0
+    factor = f" * {number(look_ahead)}" if look_ahead != 1 else ""
+    return f"-{number(group['lr'])}{factor} * {g}", -group["lr"] * look_ahead * value
+
+
+def _adam(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+    lr, eps = group["lr"], group["eps"]
+    return f"-{number(lr)} * {g} / (abs({g}) + {number(eps)})", -lr * value / (value.abs() + eps)
+
+
+def _rectified(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+    return f"-{number(group['lr'])} * {g}", -group["lr"] * value
+
+
+def _rms(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+    lr, eps, share = group["lr"], group["eps"], 1 - group["alpha"]
+    text = f"-{number(lr)} * {g} / (sqrt({number(share)} * ({g})^2) + {number(eps)})"
+    return text, -lr * value / ((share * value.square()).sqrt() + eps)
+
+
+def _adadelta(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+    lr, eps, share = group["lr"], group["eps"], 1 - group["rho"]
+    text = f"-{number(lr)} * {g} * sqrt({number(eps)}) / sqrt({number(share)} * ({g})^2 + {number(eps)})"
+    return text, -lr * value * eps**0.5 / (share * value.square() + eps).sqrt()
+
+
+_STEPS: dict[type, Callable[..., tuple[str, Tensor]]] = {
+    torch.optim.SGD: _descent,
+    torch.optim.Adam: _adam,
+    torch.optim.AdamW: _adam,
+    torch.optim.Adamax: _adam,
+    torch.optim.Adagrad: _adam,
+    torch.optim.RAdam: _rectified,
+    torch.optim.RMSprop: _rms,
+    torch.optim.Adadelta: _adadelta,
+}

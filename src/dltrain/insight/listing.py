@@ -1,0 +1,284 @@
+"""`dltrain runs` and `dltrain show`: a table of runs, and all about one. Neither torch nor Hydra is needed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dltrain.config.policy import did_you_mean
+from dltrain.errors import ConfigError
+from dltrain.errors.output import cut, one_line
+from dltrain.parts.metrics import MAIN, larger_is_better
+from dltrain.runs import reading
+from dltrain.runs.reading import Run
+
+_LONGEST_VALUE = 1000  # letters that `show` prints of a value
+_REASON = 34  # of why a run failed, at least so many letters stay
+_KEYS = 6  # at most this many of the keys that differ fit beside the metrics
+_FACTS: dict[str, Callable[[Run], Any]] = {  # column -> what it holds
+    "folder": lambda run: str(run.folder),
+    "name": lambda run: (run.sweep or run.folder).parent.name,
+    "status": lambda run: run.status,
+    "reason": lambda run: run.reason or run.fault,
+    "started": lambda run: run.started,
+    "steps": lambda run: run.steps,
+    "seconds": lambda run: None if run.seconds is None else round(run.seconds, 1),
+    "command": lambda run: run.command,
+}
+
+
+def ids_of(found: Sequence[Run]) -> dict[Path, str]:
+    folders = [run.folder for run in found]
+    return dict(zip(folders, reading.short_ids(folders), strict=True))
+
+
+def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) -> str:
+    """The runs for a person: of the keys that differ those that were typed, the main metrics, why a run failed.
+
+    Columns that the terminal has no room for are left out, and named below, unless they were chosen.
+    """
+    keys = differing(found) if chosen is None else []
+    names, left = chosen or [], keys[_KEYS:]
+    if chosen is None:
+        several = len({_FACTS["name"](run) for run in found}) > 1
+        reasons = any(run.reason or run.fault for run in found)
+        metrics = _main_metrics(found)
+        names = ["name"] * several + ["status", *keys[:_KEYS], *metrics, "seconds"] + ["reason"] * reasons
+        spare = [
+            *keys[2:_KEYS][::-1],
+            *(n for n in metrics if n.startswith("last/")),
+            "seconds",
+            "name",
+            *keys[:2][::-1],
+        ]
+        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+        cells = {n: [n, *(cell(n, value(run, n)) for run in found)] for n in names}
+        widths = {n: max(map(len, column)) + 3 for n, column in cells.items()}
+        if reasons:
+            widths["reason"] = min(widths["reason"], _REASON)  # the line's end, which may be cut
+        for name in (n for n in spare if n in widths):
+            if sum(widths.values()) + max(map(len, ids.values())) > room:
+                del widths[name]
+                left = [name, *left]
+        names = [n for n in names if n in widths]
+    rows = [["run", *names], *([ids[run.folder], *(cell(name, value(run, name)) for name in names)] for run in found)]
+    lines = aligned(rows)
+    if left:
+        more = f", and {len(left) - 8} more" * (len(left) > 8)
+        lines += ["", f"not shown: {', '.join(left[:8])}{more}; --columns chooses, --csv has all"]
+    return "\n".join(lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table whose first row is its head; numbers stand to the right.
+
+    Rich needs 1.5 ms a row, which for 1,000 runs is more than all the rest.
+    """
+    right = [all(re.fullmatch(r"-|[-\d.,e+%± to]+", cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
+    rows = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "   ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
+        for row in rows
+    ]
+    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    lines.insert(1, "─" * (sum(widths) + 3 * len(widths) - 3))
+    return [line if len(line) <= wide else f"{line[: wide - 1]}…" for line in lines]
+
+
+def cell(name: str, found: Any) -> str:
+    """A value as a table shows it: shares in per cent, what is not there as -."""
+    if found is None or found == "":
+        return "-"
+    if isinstance(found, float):
+        if name.rpartition("/")[2] in ("accuracy", "exact_match") and "/" in name:
+            return f"{found:.2%}"
+        return f"{found:.1f}" if name == "seconds" else f"{found:.6g}"
+    text = _yaml(found)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+# -- keys --------------------------------------------------------------------------------------------------------
+
+
+def differing(found: Sequence[Run], *, duplicates: bool = False) -> list[str]:
+    """The keys of the configurations that differ, those that somebody typed first.
+
+    A key is left out when only some runs have it and it is the same in those, or when it repeats another one's values
+    (unless `duplicates`).
+    """
+    configs = [run.config for run in found]
+    typed = {o.split("=")[0].lstrip("+") for run in found for o in run.overrides}
+    names = [name for name in dict.fromkeys(name for config in configs for name in config)]
+    names = [name for name in names if name not in ("resume", *reading.HOUSEKEEPING)]
+    kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
+    for name in sorted(names, key=lambda name: name not in typed):
+        values = {i: str(config[name]) for i, config in enumerate(configs) if name in config}
+        repeats = not duplicates and any(values.items() <= other.items() for other in kept.values())
+        if len(set(values.values())) > 1 and not repeats:
+            kept[name] = values
+    return list(kept)
+
+
+def _main_metrics(found: Sequence[Run]) -> list[str]:
+    names = [f"{part}/{metric}" for metric in MAIN for part in ("best", "last", "test")]
+    names = [name for name in names if any(name in run.numbers for run in found)]
+    return names or [n for n in ("best/loss", "last/loss") if any(n in run.numbers for run in found)]
+
+
+def value(run: Run, name: str) -> Any:
+    """What a run has in a column: a fact, a metric, or a key of its configuration; None where it has none."""
+    if name in _FACTS:
+        return _FACTS[name](run)
+    return run.numbers[name] if name in run.numbers else run.config.get(name)
+
+
+def known(name: str, found: Sequence[Run]) -> str:
+    """The name of a column; `val/accuracy` is what the best epoch had. Raises ConfigError for an unknown one."""
+    name = name.strip()
+    known = dict.fromkeys([*_FACTS, *(n for run in found for n in (*run.numbers, *run.config))])
+    if name.startswith("val/") and (best := name.replace("val", "best", 1)) in known:
+        return best
+    if found and name not in known:
+        raise ConfigError(f"no run has `{name}`{did_you_mean(name, known) or '; --json shows what they have'}")
+    return name
+
+
+def where(found: list[Run], condition: str) -> list[Run]:
+    match = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", condition)
+    if not match:
+        raise ConfigError(f"--where {condition}: write KEY=VALUE, or one of != < <= > >= for the =")
+    name, sign, wanted = known(match[1], found), match[2], match[3]
+    return [run for run in found if _holds(run, name, sign, wanted)]
+
+
+def _holds(run: Run, name: str, sign: str, wanted: str) -> bool:
+    """Whether a condition is true of a run. `optimizer=adamw` means the class, or the choice as it was typed."""
+    has = value(run, name)
+    if has is None and name not in run.config:  # which is not the same as null
+        return sign == "!="
+    try:
+        left, right = float(has), float(wanted)
+    except (TypeError, ValueError):
+        left, right = re.sub(r"[\s'\"]", "", str(has)).lower(), re.sub(r"[\s'\"]", "", wanted).lower()
+        right = {"null": "none"}.get(right, right)
+    if sign in ("=", "==", "!="):
+        return (left == right or f"{name}={wanted}" in run.overrides) == (sign != "!=")
+    if isinstance(left, str):
+        return False
+    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[sign]
+
+
+def ranked(found: list[Run], key: str) -> list[Run]:
+    """Best first, equals by their validation loss, those without the value last; names in their order."""
+    name = known(key, found)
+
+    def rank(run: Run) -> tuple[int, tuple[bool, float, float], str]:
+        has, larger = value(run, name), larger_is_better(name)
+        number = reading.rank(has, run.numbers.get("best/loss"), larger=larger)
+        return (0 if not number[0] else 2 if has is None else 1), number, "" if has is None else str(has)
+
+    return sorted(found, key=rank)
+
+
+# -- for programs ------------------------------------------------------------------------------------------------
+
+
+def row(run: Run, chosen: list[str] | None, keys: list[str]) -> dict[str, Any]:
+    """A run as plain data: every fact, the keys that differ, every metric."""
+    if chosen is not None:
+        return {name: value(run, name) for name in chosen}
+    config = {name: run.config.get(name) for name in keys}
+    facts = {name: _FACTS[name](run) for name in _FACTS}
+    return {**facts, "config": config, "metrics": run.numbers}
+
+
+# -- one run -----------------------------------------------------------------------------------------------------
+
+
+def story(run: Run) -> list[str]:
+    """What it is, how it ended, and what can be typed now."""
+    environment = run.environment
+    ended = {"stopped": f"stopped by {run.reason}"}.get(run.status, run.status.replace("_", " "))
+    steps = "" if run.steps is None else f" after {run.steps:,} step{'s' * (run.steps != 1)}"
+    took = "" if run.seconds is None else f", {run.seconds:,.1f} s"
+    commit = environment.get("git")
+    lines = [f"run       {run.folder}", f"status    {ended}{steps}{took}"]
+    if run.reason and run.status != "stopped":
+        lines.append(f"          {run.reason}")
+    if environment:
+        where = f"on {environment.get('host')}, {environment.get('device')}, in {environment.get('folder')}"
+        lines.append(one_line(f"started   {environment.get('started')} {where}"))
+    if isinstance(commit, dict):
+        lines.append(one_line(f"commit    {commit.get('commit')}{', with changes' * bool(commit.get('changed'))}"))
+    if run.command:
+        lines.append(f"again     {one_line(run.command)}")
+    if run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
+        lines.append(f"go on     dltrain resume {run.folder}")
+    return lines
+
+
+def configuration(run: Run) -> list[str]:
+    """Every key, with * where it was typed."""
+    typed = {o.split("=")[0].lstrip("+~") for o in run.overrides}
+    wide = max((len(one_line(key)) for key in run.config), default=0)
+    lines = [
+        f"{'* ' if not typed.isdisjoint({key, *_parents(key)}) else '  '}{one_line(key):<{wide}}   {_yaml(found)}"
+        for key, found in run.config.items()
+    ]
+    return ["configuration (* was typed)", *lines] if lines else ["no configuration was written"]
+
+
+def _yaml(found: Any) -> str:
+    """A value as one would type it."""
+    return cut(found if isinstance(found, str) else json.dumps(found, default=str), _LONGEST_VALUE)
+
+
+def _parents(key: str) -> set[str]:
+    """The nodes that hold a dotted key, without the group: choosing a file is not typing all that is in it."""
+    parts = key.split(".")
+    return {".".join(parts[:n]) for n in range(2, len(parts))}
+
+
+def result(run: Run) -> list[str]:
+    """Metrics by split; those of the best epoch's weights, and of the last validation."""
+    metrics = dict.fromkeys(name.partition("/")[2] for name in run.numbers)
+    parts = [
+        part for part in ("best", "last", "train", "val", "test") if any(n.startswith(f"{part}/") for n in run.numbers)
+    ]
+    if not parts:
+        return ["no metrics yet", ""]
+    rows = [["", *metrics], *([p, *(cell(f"{p}/{m}", run.numbers.get(f"{p}/{m}")) for m in metrics)] for p in parts)]
+    chosen = f" (best by {run.monitor}; train, val and test with its weights)" * bool(run.monitor)
+    return [f"metrics{chosen}", *aligned(rows), ""]
+
+
+def files(folder: Path) -> list[str]:
+    """What is in the folder, with sizes; each checkpoint as one."""
+    found = [
+        *(p for p in sorted(folder.iterdir()) if p.name not in (".lock", "checkpoints")),
+        *reading.checkpoints(folder),
+    ]
+    return [f"  {size(p):>9}  {one_line(str(p.relative_to(folder)))}" for p in found]
+
+
+def size(path: Path) -> str:
+    """What a file or folder takes on the disk, for a person."""
+    inside = path.is_dir() and not path.is_symlink()
+    total, folders = 0 if inside else path.lstat().st_size, [str(path)] * inside
+    while folders:  # a list of its own: folders may be nested more deeply than Python calls
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    total += entry.stat(follow_symlinks=False).st_size
+    return f"{total / 2**20:,.1f} MB" if total >= 2**20 else f"{total / 2**10:,.1f} kB"

@@ -1,0 +1,403 @@
+"""The pictures of a run: what can be drawn from its folder, each with a caption in plain words.
+
+What a picture needs and the folder lacks (its data, a checkpoint) becomes a note; the other pictures are made.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dltrain.config import build, construct, trials
+from dltrain.config.plan import Plan, make_plan
+from dltrain.data import Data
+from dltrain.errors import DltrainError
+from dltrain.insight import captions, plots
+from dltrain.insight.doctor import doctor
+from dltrain.insight.doctor.examine import examine
+from dltrain.insight.plots import evaluation, landscape, regions, training, weights
+from dltrain.parts import losses
+from dltrain.parts.metrics import MAIN
+from dltrain.parts.schedules import PureSchedule
+from dltrain.runs import checkpoint, logs, reading
+from dltrain.runs.reading import Run
+from dltrain.trained import inference, judge
+from dltrain.trained.inference import Trained
+from dltrain.training import overview, replay, resuming
+
+_FEW = 1000  # train samples that stand for all in the loss landscape
+_FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
+_PATIENCE = 12.0  # seconds that one of them may take
+_LARGEST = 1_000_000  # parameters of a net whose weights on the way are kept in memory
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file with what a person should read about it."""
+
+    name: str  # of the file, curves.png
+    title: str
+    caption: str
+    content: bytes
+
+
+@dataclass
+class Gallery:
+    """The pictures made so far, and sentences on what could not be made."""
+
+    pictures: list[Picture] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    about: str = ""  # the plan of the run, as its start printed it
+    verdict: list[str] = field(default_factory=list)  # of the doctor
+    findings: str = ""  # what it looked at
+    graph: Any = None  # of the net, for TensorBoard
+
+    def add(self, name: str, title: str, caption: str, make: Callable[[], Any]) -> None:
+        """Makes a picture: a Figure, the bytes of a file, or None where there is nothing to see."""
+        try:
+            made = make()
+            if made is not None:
+                content = made if isinstance(made, bytes) else plots.png(made)
+                self.pictures.append(Picture(name, title, caption, content))
+        except Exception as error:  # a net or a file of the user's may do anything; the other pictures still help
+            if os.environ.get("DLTRAIN_DEBUG"):
+                raise
+            self.notes.append(f"{title}: not drawn ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+
+
+def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
+    """All pictures of a run. Those of its way are made by training again in memory for at most `seconds`."""
+    gallery, rows = Gallery(), logged(run)
+    try:
+        plan = make_plan(resuming.stored(run.folder), allow, writes=False)
+    except DltrainError as error:
+        plan = None
+        gallery.notes.append(f"the net could not be built again, so only what was logged is shown: {error}")
+    _curves(gallery, rows, run, plan)
+    _schedule(gallery, rows, plan)
+    if plan is None:
+        return gallery
+    gallery.about = overview.describe(plan)
+    try:
+        trained = inference.open_run(run.folder, allow=allow, data=True)
+    except DltrainError as error:
+        gallery.notes.append(f"pictures of the net are left out: {error}")
+        return gallery
+    build.set_threads_and_determinism(plan)
+    model = trained.model
+    sample = _sample(plan)
+    gallery.graph = logs.graph(model, sample[0][:2])
+    way = _way(gallery, plan, run, seconds)
+    _regions(gallery, plan, model, run, way)
+    _judged(gallery, trained)
+    _weights(gallery, plan, model)
+    _landscape(gallery, plan, model, sample, run, way)
+    _examine(gallery, plan, run)
+    return gallery
+
+
+def logged(run: Run) -> list[dict[str, Any]]:
+    """The reports of a run that say where they stand."""
+    rows = reading.read_log(run.folder)
+    return [row for row in rows if isinstance(row.get("epoch"), (int, float)) and math.isfinite(row["epoch"])]
+
+
+def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:
+    """What `dltrain doctor` says."""
+    try:
+        exam = examine(plan, run.folder)
+        gallery.verdict, gallery.findings = doctor.judgement(exam), "\n".join(doctor.findings(exam))
+    except DltrainError as error:
+        gallery.notes.append(f"the doctor could not examine it: {error}")
+
+
+# -- what was logged -------------------------------------------------------------------------------------------
+
+
+def _curves(gallery: Gallery, rows: list[dict[str, Any]], run: Run, plan: Plan | None) -> None:
+    if not rows:
+        file = run.folder / "metrics.jsonl"
+        written = os.path.lexists(file) and file.lstat().st_size
+        why = f"{file} has no report that can be read" if written else "nothing was logged"
+        gallery.notes.append(f"{why}: there are no learning curves")
+        return
+    metric = next((m for m in MAIN if f"val/{m}" in rows[-1]), "loss")
+    if run.monitor.startswith("val/"):
+        metric = run.monitor.removeprefix("val/")
+    step = run.numbers.get("best/step")
+    same = plan is not None and plan.data.val is plan.data.train
+    standard = plan is not None and plan.data.target_std is not None
+    caption = " ".join(captions.curves(rows, same=same, standard=standard, kept=step is not None))
+    gallery.add(
+        "curves.png",
+        "Learning curves",
+        caption,
+        lambda: training.curves(rows, metric=metric, best_step=step, same=same, standard=standard),
+    )
+
+
+def _schedule(gallery: Gallery, rows: list[dict[str, Any]], plan: Plan | None) -> None:
+    caption = "How large a step along the gradient was allowed to be at each moment of the training."
+
+    def draw() -> Any:
+        planned = _planned(plan) if plan else None
+        if planned:
+            return training.schedule(*planned[:3], momentum=planned[3])
+        points = [(r["step"], r["train/lr"]) for r in rows if isinstance(r.get("train/lr"), (int, float))]
+        return training.schedule(*zip(*points, strict=True)) if len(points) > 1 else None
+
+    gallery.add("schedule.png", "Learning rate", caption, draw)
+
+
+def _planned(plan: Plan) -> tuple[list[int], list[float], list[float] | None, str] | None:
+    """Steps, learning rates, momenta and what the optimizer calls these; None where the schedule has a memory."""
+    optimizer = trials.stand_in(plan.parts["optimizer"])
+    schedule = construct.make_schedule(
+        plan.parts["scheduler"],
+        optimizer,
+        total_steps=plan.schedule_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        monitor=plan.monitor,
+    )
+    if not isinstance(schedule, PureSchedule):
+        return None
+    steps, rates, momenta = sorted({*np.linspace(0, plan.total_steps - 1, 400).astype(int).tolist()}), [], []
+    group = optimizer.param_groups[0]
+    for step in steps:
+        schedule.set(step)
+        rates.append(float(group["lr"]))
+        momenta.append(float(group["betas"][0] if "betas" in group else group.get("momentum", 0.0)))
+    return steps, rates, momenta, "beta1" if "betas" in group else "momentum"
+
+
+# -- the net ---------------------------------------------------------------------------------------------------
+
+
+def _with(model: nn.Module, state: dict[str, Tensor], where: str) -> nn.Module:
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise DltrainError(f"{where} does not fit this configuration: {str(error).splitlines()[-1].strip()}") from error
+    return model.eval().requires_grad_(False)
+
+
+def _way(gallery: Gallery, plan: Plan, run: Run, seconds: float) -> replay.Way | None:
+    """The weights that the run had on its way, or None, with a note on why."""
+    steps, took = run.steps, run.seconds
+    if steps is None or not 0 < steps <= plan.total_steps:
+        gallery.notes.append("the run has no end yet, so its way is not shown")
+        return None
+    slow = took is None or took > seconds or plan.settings.compile
+    if slow or sum(row.parameters for row in plan.rows[-1:]) > _LARGEST:
+        gallery.notes.append(
+            f"the way of the training is not shown: it took {took or 0:.1f} s, and it is trained again only "
+            f"up to {seconds:g} s (--replay SECONDS)"
+        )
+        return None
+    try:
+        way = replay.replay(plan, steps=steps, wanted=replay.moments(steps, 30), seconds=3 * seconds)
+        last = checkpoint.latest(run.folder / "checkpoints")
+    except DltrainError as error:
+        gallery.notes.append(f"the way of the training is not shown: {error}")
+        return None
+    if way is None:
+        gallery.notes.append("the way of the training is not shown: training again took too long (--replay SECONDS)")
+    elif last and last[0].name == checkpoint.name("step", steps) and not way.ends_like(last[1]):
+        gallery.notes.append(
+            "the way of the training was computed again and does not end at exactly the same weights: "
+            "another machine, other versions or other data"
+        )
+    return way
+
+
+def _regions(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: replay.Way | None) -> None:
+    scene = _scene(plan)
+    if scene is None:
+        return
+    flat = len(scene.names) == 1
+    title = "The learned function" if flat or plan.data.task == "regression" else "Decision regions"
+    if flat:
+        caption = "The net's answer for every input, through the train data: a straight line cannot follow a bend."
+    elif plan.data.task == "regression":
+        caption = "The net's answer everywhere (colour) and the train data: a dot that can't be seen is fitted well."
+    else:
+        unsure = "pale areas are where it is unsure, " if scene.sure else ""
+        caption = (
+            f"What the net would answer at every place: the black line is the boundary, {unsure}"
+            "crosses are train samples that it has wrong."
+        )
+        if sum(1 for module in model.modules() if isinstance(module, nn.Linear)) == 1:
+            caption += " Without a hidden layer the boundary is straight."
+    kept, ended = captions.moments(run)
+    gallery.add("regions.png", title, f"{caption} {kept}", lambda: regions.regions(model, scene))
+    if way:
+        moving = build.make_model(plan)
+        frames = ((f"step {s:,}", _with(moving, w, "the way")) for s, w in zip(way.steps, way.weights, strict=True))
+        caption = f"The same from {captions.start(way)} to {ended}; early moments are close together."
+        gallery.add("film.gif", f"{title}, while it learned", caption, lambda: regions.film(frames, scene))
+
+
+def _scene(plan: Plan) -> regions.Scene | None:
+    """The train data as a scene, where it has one input, or two, and an answer that can be drawn."""
+    data = plan.data
+    if math.prod(data.in_shape) > 2 or len(data.in_shape) != 1:
+        return None
+    if (data.in_features == 1 and data.task != "regression") or (data.task == "regression" and len(data.targets) != 1):
+        return None
+    batches = list(build.make_loaders(plan)[1]["train"].epoch())
+    names, units = _axes(data)
+    mean, std = (0.0, 1.0) if data.target_std is None else (data.target_mean.item(), data.target_std.item())
+    sure = isinstance(plan.loss, (losses.CrossEntropy, losses.BCE, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss))
+    return regions.Scene(
+        torch.cat([b[0] for b in batches]).cpu(),
+        torch.cat([b[1] for b in batches]).cpu(),
+        data.task,
+        names,
+        units,
+        classes=data.classes,
+        answer=((data.targets or ("y",))[0], mean, std),
+        sure=sure,
+    )
+
+
+def _axes(data: Data) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:
+    """Names of the inputs and, where they were only shifted and scaled, what turns them back."""
+    names = _inputs(data)
+    columns = data.preprocessing.get("columns", [])
+    if len(columns) != data.in_features:
+        return names, ((0.0, 1.0),) * data.in_features
+    scaled = [f"{n} (as quantile)" if "quantiles" in c else n for n, c in zip(names, columns, strict=True)]
+    return tuple(scaled), tuple((c.get("mean", 0.0), c.get("std", 1.0)) for c in columns)
+
+
+def _inputs(data: Data) -> tuple[str, ...]:
+    """What each input of the net is called, categories one by one; x1, x2, ... where nothing is known."""
+    names: list[str] = []
+    for column in data.preprocessing.get("columns", []):
+        name = column["name"]
+        names += [f"{name}={c}" for c in column["categories"]] if column["kind"] == "text" else [name]
+    return tuple(names) if len(names) == data.in_features else tuple(f"x{i + 1}" for i in range(data.in_features))
+
+
+def _judged(gallery: Gallery, trained: Trained) -> None:
+    """What `dltrain eval` finds on the test part."""
+    try:
+        judged = judge.judge(trained, judge.choose_rows(trained, split="test"))
+        figures = evaluation.parts(judged.result, **judge.drawn(judged))
+    except DltrainError as error:
+        gallery.notes.append(f"the answers to the test part are left out: {error}")
+        return
+    for name, fig in figures.items():
+        title, caption = captions.QUESTIONS[name]
+        gallery.add(f"{name}.png", title, caption, lambda fig=fig: fig)
+
+
+def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:
+    weight = weights.first_layer(model)
+    if weight is None:
+        return
+    outputs = plan.data.names if len(weight) == plan.out_features == len(plan.data.names) else ()
+    named = _inputs(plan.data) if "columns" in plan.data.preprocessing else ()
+    caption = "What each unit of the first layer looks for: red inputs excite it, blue ones quiet it."
+    if len(plan.data.in_shape) == 3:
+        caption += " Noise without any shape would mean that training hardly moved them, or that the net overfits."
+    gallery.add(
+        "weights.png",
+        "First-layer weights",
+        caption,
+        lambda: weights.weights(weight, plan.data.in_shape, inputs=named, outputs=outputs),
+    )
+
+
+# -- the loss around the end -----------------------------------------------------------------------------------
+
+
+def _landscape(
+    gallery: Gallery,
+    plan: Plan,
+    model: nn.Module,
+    sample: tuple[Tensor, Tensor],
+    run: Run,
+    way: replay.Way | None,
+) -> None:
+    (x, y), criterion = sample, plan.loss.to(plan.device).eval()
+
+    def loss() -> float:
+        with torch.inference_mode():
+            return float(criterion(model(x), y))
+
+    fine = _fineness(loss)
+    if fine < _COARSE:
+        gallery.notes.append("the loss around the end is not shown: this net is too slow for hundreds of trials")
+        return
+    places = np.linspace(-1, 1, fine)
+    which = captions.weights(run)
+    caption = (
+        f"The loss of {len(x):,} train sample{'s' * (len(x) > 1)} when the weights are moved away from the {which} "
+        "(star) along two random directions, each as long as the net's own weights (Li et al. 2018). A wide, flat "
+        "valley forgives small changes; a narrow one often belongs to a net that generalises less well."
+    )
+
+    def around() -> Any:
+        values = landscape.surface(model, loss, landscape.random_directions(model), places, places)
+        return landscape.landscape(values, places, places, star=which)
+
+    gallery.add("landscape.png", f"The loss around the {which}", caption, around)
+    if way:
+        _walk(gallery, model, run, way, loss, fine)
+
+
+def _fineness(loss: Callable[[], float]) -> int:
+    """How many places along each side there is time for; an odd number, so that the end is one of them."""
+    loss()  # the first call allocates
+    begin = time.perf_counter()
+    loss()
+    affordable = math.isqrt(int(_PATIENCE / max(time.perf_counter() - begin, 1e-6)))
+    return min(_FINE, affordable - 1 + affordable % 2)
+
+
+def _walk(gallery: Gallery, model: nn.Module, run: Run, way: replay.Way, loss: Callable[[], float], fine: int) -> None:
+    """The loss in the plane in which training moved most, with its way."""
+    names = [name for name, _ in model.named_parameters()]
+    path = torch.stack([torch.cat([w[n].float().flatten() for n in names]) for w in way.weights])
+    found = landscape.main_directions(path)
+    if found is None:
+        return
+    first, second, share = found
+    trail = torch.stack([(path - path[-1]) @ first, (path - path[-1]) @ second], dim=1).numpy()
+    low, high = trail.min(0), trail.max(0)
+    edge = 0.15 * max((high - low).max(), 1e-6)
+    sides = [np.linspace(a - edge, b + edge, fine) for a, b in zip(low, high, strict=True)]
+    caption = (
+        f"The way of the weights from {captions.start(way)} to {captions.moments(run)[1]}, in the plane that holds "
+        f"{share:.0%} of it (its two principal components), over the loss in that plane. Dots are moments of the "
+        "training."
+    )
+
+    def draw() -> Any:
+        _with(model, way.weights[-1], "the way")
+        values = landscape.surface(model, loss, (first, second), *sides)
+        labels = ("first principal direction", "second principal direction")
+        return landscape.landscape(values, *sides, way=trail, labels=labels, star="last weights")
+
+    gallery.add("walk.png", "The way of the training", caption, draw)
+
+
+def _sample(plan: Plan) -> tuple[Tensor, Tensor]:
+    """Up to `_FEW` train samples, evenly taken from the first batches, on the device."""
+    xs, ys, have = [], [], 0
+    for x, y, _ in build.make_loaders(plan)[1]["train"].epoch():
+        xs, ys, have = [*xs, x], [*ys, y], have + len(x)
+        if have >= 8 * _FEW:
+            break
+    x, y = torch.cat(xs), torch.cat(ys)
+    every = -(-len(x) // _FEW)
+    return x[::every], y[::every]

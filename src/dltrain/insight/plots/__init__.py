@@ -1,0 +1,118 @@
+"""Figures from what a run left behind: functions of plain numbers that return a matplotlib `Figure`.
+
+matplotlib takes half a second to import, so this package is imported where a picture is wanted and nowhere else. It
+uses no pyplot: no window, no global state, and `@styled` around each function in place of changed defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import chdir
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+with chdir(Path(__file__).parent):  # it takes a matplotlibrc of the folder that one works in, which may start TeX
+    import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.style import context
+
+from dltrain.runs import storage
+
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, SKY = (
+    "#0072b2",  # Okabe & Ito 2008, ordered: told apart with any colour vision
+    "#d55e00",
+    "#009e73",
+    "#c2185b",
+    "#8e5ea2",
+    "#8a6d3b",
+    "#56b4e9",
+)
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, SKY, "#7f7f7f", "#b5a000", "#14505c")
+INK, GREY, PALE = "#222222", "#8c8c8c", "#e3e3e3"
+
+WIDTH = 5.6  # inches: shown 360 pixels wide on a phone, text of 11 points is as large as the page's small print
+
+_STYLE: dict[str, Any] = {
+    "figure.facecolor": "white",
+    "figure.dpi": 160,
+    "savefig.dpi": 160,
+    "font.size": 11,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 11,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.limits": (-3, 5),
+    "axes.formatter.useoffset": False,
+    "axes.formatter.use_mathtext": True,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "grid.color": PALE,
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.8,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "image.cmap": "viridis",
+}
+
+styled = context(_STYLE, after_reset=True)  # the decorator of every function that draws; nobody's settings change it
+
+
+@styled
+def figure(rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float = 3.6) -> tuple[Figure, Any]:
+    """A figure of `width` x `height` inches and its axes: one, or an array [rows, columns]."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(rows, columns, squeeze=rows * columns == 1)
+
+
+def colours(n: int) -> Sequence[Any]:
+    """n colours that differ as much as they can."""
+    if n <= len(COLOURS):
+        return COLOURS[:n]
+    return [mpl.colormaps["turbo"](0.05 + 0.9 * i / (n - 1)) for i in range(n)]
+
+
+def plain(text: object, limit: int = 40) -> str:
+    """Words of the user's for a figure: cut to a length, and a dollar in them starts no formula."""
+    words = str(text)
+    return (words if len(words) <= limit else f"{words[: limit - 1]}…").replace("$", r"\$")
+
+
+def image(ax: Any) -> None:
+    """Prepares axes for a picture: no ticks, no grid, no frame."""
+    ax.set_axis_off()
+    ax.grid(False)
+
+
+@styled
+def png(fig: Figure) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes."""
+    buffer = BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save(fig: Figure, path: Path) -> Path:
+    """Writes the figure as PNG in the place of what is there, with its folder; raises OSError."""
+    return save_bytes(png(fig), path)
+
+
+def save_bytes(content: bytes, path: Path) -> Path:
+    """Writes a finished picture in the place of what is there, with its folder; raises OSError."""
+    if not path.parent.is_dir():
+        storage.disk.mkdir(path.parent)
+    storage.replace(path, content)
+    return path

@@ -1,0 +1,61 @@
+"""What a net looks for, and what fools it: as pictures, or as bars for the columns of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dltrain.insight import plots
+
+_BARS = 20  # features with a bar, those that differ most
+
+Tile = tuple[str, Tensor]  # title, pixels [C, H, W] from 0 to 1
+
+
+@plots.styled
+def images(dream: Sequence[Tile], fooling: Sequence[Tile] | None) -> Figure:
+    """Three tiles: noise, dream, a real one; below them a real one of another class, the change, and the sum."""
+    rows = 1 if fooling is None else 2
+    fig, axes = plots.figure(rows, 3, height=2.3 * rows)
+    for ax, (title, pixels) in zip(np.ravel(axes)[:3], dream, strict=True):
+        _tile(ax, title, pixels)
+    for i, (title, pixels) in enumerate(fooling or ()):
+        _tile(np.ravel(axes)[3 + i], title, pixels, change=i == 1)
+    return fig
+
+
+def _tile(ax: Any, title: str, pixels: Tensor, *, change: bool = False) -> None:
+    values = pixels.permute(1, 2, 0).numpy()
+    plots.image(ax)
+    if change:
+        values = values.mean(-1)
+        limit = max(abs(values).max(), 1e-12)
+        ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        title = f"{title}\n(strongest {limit:.2g} of 1)"
+    else:
+        ax.imshow(values if values.shape[-1] == 3 else values[..., 0], cmap="gray", vmin=0, vmax=1)
+    lines = "\n".join(plots.plain(line, 32) for line in title.split("\n"))
+    ax.set_title(lines, fontsize=9.5, fontweight="normal", loc="center")
+
+
+@plots.styled
+def table(names: Sequence[str], bars: Sequence[tuple[str, np.ndarray]]) -> Figure:
+    """One panel of bars for each title, in deviations of the real rows: where the dream lies, and what was changed."""
+    most = np.argsort(-np.max([np.abs(values) for _, values in bars], axis=0))[:_BARS]
+    chosen = sorted(most)[::-1]  # the first feature on top
+    width, height = plots.WIDTH * (1 + 0.35 * (len(bars) - 1)), 1.2 + 0.26 * len(chosen)
+    fig, axes = plots.figure(1, len(bars), width=width, height=height)
+    for i, (ax, (title, values)) in enumerate(zip(np.ravel(axes), bars, strict=True)):
+        shown = values[chosen]
+        ax.barh(range(len(chosen)), shown, color=[plots.BLUE if v >= 0 else plots.ORANGE for v in shown])
+        ax.axvline(0, color=plots.GREY, linewidth=0.8)
+        ax.set_yticks(range(len(chosen)), [plots.plain(names[c], 24) for c in chosen] if i == 0 else [])
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", visible=False)
+        ax.set_title(plots.plain(title, 60), fontsize=10)
+        ax.set_xlabel("standard deviations" + " from the mean" * (i == 0))
+    return fig

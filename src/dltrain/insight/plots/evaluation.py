@@ -1,0 +1,203 @@
+"""What `dltrain eval` found, as one picture: by class, calibration, truth against prediction, the worst images."""
+
+from __future__ import annotations
+
+import math
+from math import ceil
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, image, plain, styled
+
+_PAIR = 10.0  # inches: two panels side by side
+_NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
+_MATRIX = 100  # classes of a matrix whose cells can be told apart
+_LABELS = 20  # labels that a bar chart can show
+_ACROSS = 8  # worst images in a row
+_TARGETS = 4
+_POINTS = 5_000
+
+
+@styled
+def draw(
+    result: dict[str, Any],
+    *,
+    true: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+    images: list[np.ndarray] | None = None,
+) -> Figure:
+    """The picture of an evaluation; `result` is what eval-<split>.json holds.
+
+    true, predicted: [N, K] of a regression, in original units. images: the worst examples' pixels [C, H, W].
+    """
+    if true is not None:
+        return _regression(result, true, predicted)
+    top, rows = 4.5, ceil(len(images or ()) / _ACROSS)
+    bottom = 1.7 * rows
+    fig = _empty(top + bottom + 0.4 * bool(rows), _PAIR if rows or "calibration" in result else WIDTH)
+    above, below = fig.subfigures(2, 1, height_ratios=[top, bottom + 0.4]) if rows else (fig, None)
+    left, right = above.subfigures(1, 2) if "calibration" in result else (above, None)
+    (_matrix if "confusion" in result else _by_label)(left.subplots(), result)
+    if right is not None:
+        _calibration(right, result["calibration"])
+    if rows:
+        _images(below, result["worst"], images)
+    return fig
+
+
+@styled
+def parts(
+    result: dict[str, Any],
+    *,
+    true: np.ndarray | None = None,
+    predicted: np.ndarray | None = None,
+    images: list[np.ndarray] | None = None,
+) -> dict[str, Figure]:
+    """The same as one narrow figure for each question: confusion or labels, calibration, mistakes, regression."""
+    if true is not None:
+        return {"regression": _regression(result, true, predicted, across=1)}
+    first = "confusion" if "confusion" in result else "labels"
+    figures = {first: _empty(5.2)}
+    (_matrix if first == "confusion" else _by_label)(figures[first].subplots(), result)
+    if "calibration" in result:
+        figures["calibration"] = _empty(4.2)
+        _calibration(figures["calibration"], result["calibration"])
+    if images:
+        figures["mistakes"] = _empty(1.75 * ceil(len(images) / 4) + 0.5)
+        _images(figures["mistakes"], result["worst"], images, across=4)
+    return figures
+
+
+def _empty(height: float, width: float = WIDTH) -> Figure:
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig
+
+
+def _matrix(ax: Any, result: dict[str, Any]) -> None:
+    """Rows are the true classes; a cell is as dark as its share of the row. Of many classes the most confused."""
+    every = result["confusion"]["names"]
+    shown, counts = _confused(np.array(result["confusion"]["true_predicted_count"]), len(every))
+    names, n = [plain(every[i], 16) for i in shown], len(shown)
+    share = counts / np.maximum([[result["classes"][i]["rows"]] for i in shown], 1)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    ax.grid(False)
+    ax.set(xlabel="predicted", ylabel="true")
+    if n <= _NAMED:
+        crowded = n > 10 or max(map(len, names)) > 40 // n
+        small = 10 if n <= 12 else min(7, 190 / n)
+        ax.set_xticks(range(n), names, rotation=90 if crowded else 0, fontsize=small)
+        ax.set_yticks(range(n), names, fontsize=small)
+    ax.tick_params(length=0)
+    if n <= _NUMBERED:
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if share[i, j] > 0.5 else INK
+            ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=10 if n <= 10 else 7)
+    which = f"\nthe {n} most confused of {len(every):,} classes" if n < len(every) else ""
+    ax.set_title(f"{result['split']}: {result['metrics']['accuracy']:.2%} of {result['rows']:,} right{which}")
+
+
+def _confused(pairs: np.ndarray, classes: int) -> tuple[list[int], np.ndarray]:
+    """The classes that a matrix shows, and its counts [n, n]: all, or of many those with the most mistakes."""
+    true, guess, count = pairs.T
+    shown = np.arange(classes)
+    if classes > _MATRIX:
+        wrong = np.bincount(np.r_[true, guess], np.r_[count, count] * np.r_[true != guess, true != guess], classes)
+        shown = np.sort(np.argsort(-wrong, kind="stable")[:_NAMED])
+    place = np.full(classes, -1)
+    place[shown] = np.arange(len(shown))
+    inside = (place[true] >= 0) & (place[guess] >= 0)
+    counts = np.zeros((len(shown), len(shown)))
+    counts[place[true[inside]], place[guess[inside]]] = count[inside]
+    return shown.tolist(), counts
+
+
+def _by_label(ax: Any, result: dict[str, Any]) -> None:
+    """Precision and recall of each label; of many labels the poorest."""
+    labels = sorted(result["labels"], key=lambda p: (p["f1"] != p["f1"], p["f1"]))[:_LABELS]
+    at = np.arange(len(labels))
+    for offset, key, colour in ((-0.2, "precision", BLUE), (0.2, "recall", SKY)):
+        ax.barh(at + offset, [np.nan_to_num(p[key]) for p in labels], 0.4, color=colour, label=key)
+    ax.set_yticks(at, [plain(p["name"], 16) for p in labels])
+    ax.set(xlim=(0, 1.02), ylim=(len(labels) - 0.4, -0.6))
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(axis="y", visible=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2)
+    which = "" if len(labels) == len(result["labels"]) else f" (poorest {_LABELS})"
+    ax.set_title(f"{result['split']}, {result['rows']:,} rows: each label{which}")
+
+
+def _calibration(fig: Any, calibration: dict[str, Any]) -> None:
+    """Share that is right against confidence, bin by bin, over the number of answers in each bin."""
+    ax, below = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    bins = calibration["bins"]
+    left, width, accuracy, confidence, rows = (
+        np.array(values)
+        for values in zip(
+            *((b["from"], b["to"] - b["from"], b["accuracy"], b["confidence"], b["rows"]) for b in bins), strict=True
+        )
+    )
+    ax.bar(left, accuracy, width, align="edge", color=SKY, edgecolor="white", label="share right")
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="well calibrated")
+    ax.plot(confidence, accuracy, "o", color=BLUE, markersize=5, label="mean confidence")
+    ax.set(ylim=(0, 1.03), xlim=(0, 1), ylabel="right")
+    ax.legend(loc="upper left")
+    ax.set_title(f"calibration error (ECE) {calibration['ece']:.3f}")
+    below.bar(left, rows, width, align="edge", color=GREY, edgecolor="white")
+    below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    below.set(xlabel="probability given to the answer", ylabel="answers")
+    for axes in (ax, below):
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray], across: int = _ACROSS) -> None:
+    fig.suptitle("worst answers: true → predicted", x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    axes = fig.subplots(ceil(len(images) / across), across, squeeze=False).flat
+    for ax, pixels, answer in zip(axes, images, worst, strict=False):
+        picture = pixels.transpose(1, 2, 0).astype(float)
+        low, high = picture.min(), picture.max()
+        picture = (picture - low) / (high - low if high > low else 1)
+        ax.imshow(picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray")
+        sure = f"\nby {answer['p_predicted']:.0%}" if "p_predicted" in answer else ""
+        wrong = answer["true"] != answer["predicted"]
+        true, guess = (plain(str(answer[key]), 15) for key in ("true", "predicted"))
+        text = f"{true}{' ' if len(true + guess) < 12 else chr(10)}→ {guess}{sure}"
+        ax.set_title(text, fontsize=9, loc="center", fontweight="normal", color=ORANGE if wrong else GREEN)
+    for ax in fig.axes:
+        image(ax)
+
+
+def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray, across: int = 2) -> Figure:
+    """For each target the predictions over the truth, and how the errors are spread: side by side, or below."""
+    targets = result["targets"][:_TARGETS]
+    rows = len(targets) * 2 // across
+    fig = _empty(4.2 * rows, _PAIR if across == 2 else WIDTH)
+    axes = fig.subplots(rows, across, squeeze=False).reshape(-1, 2)
+    some = np.random.default_rng(0).permutation(len(true))[:_POINTS]
+    for k, (target, (scatter, spread)) in enumerate(zip(targets, axes, strict=True)):
+        both = np.stack([true[:, k], predicted[:, k]])
+        low, high = both.min(), both.max()
+        scatter.plot([low, high], [low, high], color=GREY, linewidth=1, linestyle="--")
+        size = 4 if len(some) > 1_000 else 14
+        scatter.scatter(
+            true[some, k], predicted[some, k], s=size, color=BLUE, alpha=0.3 if len(some) > 1_000 else 0.6, linewidths=0
+        )
+        name = plain(target["name"], 40)
+        scatter.set(xlabel=f"{name}, true", ylabel="predicted")
+        r2 = f": r2 {target['r2']:.3f}" if math.isfinite(target["r2"]) else ""  # one row, or targets that are all equal
+        rows_ = f"{result['rows']:,} row{'s' * (result['rows'] != 1)}"
+        scatter.set_title(f"{result['split']}, {rows_}{r2}")
+        error = predicted[:, k] - true[:, k]
+        spread.hist(error, bins=min(60, max(10, len(error) // 10)), color=SKY, edgecolor="white", linewidth=0.4)
+        spread.axvline(0, color=GREY, linewidth=1, linestyle="--")
+        spread.axvline(error.mean(), color=ORANGE, linewidth=1.5, label=f"mean {error.mean():.3g}")
+        spread.set(xlabel="error: predicted - true", ylabel="rows")
+        spread.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+        spread.legend()
+        spread.set_title(f"RMSE {target['rmse']:.4g}, MAE {target['mae']:.4g}")
+    return fig

@@ -1,0 +1,238 @@
+"""What a net answers everywhere on a line or a plane: decision regions, or the function that it learned.
+
+Also as a moving picture: the same scene with the weights of several moments of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor, nn
+
+from dltrain.insight.plots import BLUE, INK, ORANGE, colours, figure, plain, styled
+
+_FINE = 180  # answers along each side of the plane
+_MOST = 600  # points of the data shown
+_SHADES = 5  # of each colour: sure answers are dark
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The data in whose midst the answers are drawn, one or two inputs for each sample.
+
+    x: float32 [N, 1 or 2] as the net sees it; y: int64 [N], or float32 [N, K] for labels and regression. `names` and
+    `units` (mean, std) of each axis, and `answer` (name, mean, std) of a regression, give original units. `sure`:
+    the outputs are logits, so that a sigmoid or softmax makes probabilities of them.
+    """
+
+    x: Tensor
+    y: Tensor
+    task: str
+    names: tuple[str, ...]
+    units: tuple[tuple[float, float], ...]
+    classes: tuple[str, ...] = ()
+    answer: tuple[str, float, float] = ("y", 0.0, 1.0)
+    sure: bool = True
+
+    def original(self, values: np.ndarray, axis: int) -> np.ndarray:
+        """Values along one axis as they stood in the data."""
+        mean, std = self.units[axis]
+        return values * std + mean
+
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """At most `_MOST` samples, evenly taken: x and y, float64 where it will be unscaled."""
+        every = max(1, -(-len(self.x) // _MOST))
+        y = self.y[::every].numpy()
+        return self.x[::every].numpy(), y.astype(np.float64) if self.task == "regression" else y
+
+
+def _answers(model: nn.Module, x: np.ndarray) -> np.ndarray:
+    """Outputs float64 [N, K] of a model in eval mode."""
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        parts = torch.from_numpy(x.astype(np.float32)).to(device).split(8192)
+        return torch.cat([model(part).float() for part in parts]).cpu().double().numpy()
+
+
+@styled
+def regions(model: nn.Module, scene: Scene) -> Figure:
+    """The answers of a model in eval mode over the scene. In a classification crosses are samples it has wrong."""
+    return _draw(model, scene, title=None)
+
+
+def _draw(model: nn.Module, scene: Scene, *, title: str | None) -> Figure:
+    labels = scene.y.shape[1] if scene.task == "multilabel" else 1
+    fig, axes = figure(labels, 1, height=4.4 if labels == 1 else 3.3 * labels)
+    axes = [axes] if labels == 1 else list(axes.flat)
+    if scene.x.shape[1] == 1:
+        _line(axes[0], model, scene)
+    elif scene.task == "regression":
+        _heights(fig, axes[0], model, scene)
+    else:
+        _areas(axes, model, scene)
+    if title:
+        fig.suptitle(title, fontsize=11.5, fontweight="bold", x=0.02, ha="left")
+    return fig
+
+
+# -- one input -------------------------------------------------------------------------------------------------
+
+
+def _line(ax: Any, model: nn.Module, scene: Scene) -> None:
+    """A regression of one input: the learned function through the data."""
+    x, y = scene.points()
+    low, high = x.min(), x.max()
+    edge = 0.1 * (high - low) or 1.0
+    along = np.linspace(low - edge, high + edge, 400)[:, None]
+    name, mean, std = scene.answer
+    ax.plot(scene.original(x[:, 0], 0), y[:, 0] * std + mean, ".", color=BLUE, alpha=0.5, label="train data")
+    answers = _answers(model, along)[:, 0] * std + mean
+    ax.plot(scene.original(along[:, 0], 0), answers, color=ORANGE, label="the net's answer")
+    seen = y[:, 0] * std + mean
+    room = 0.25 * (seen.max() - seen.min()) or 1.0
+    ax.set(xlabel=plain(scene.names[0]), ylabel=plain(name), ylim=(seen.min() - room, seen.max() + room))
+    ax.legend(loc="upper right", ncols=2)
+
+
+# -- two inputs ------------------------------------------------------------------------------------------------
+
+
+def _plane(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
+    """Grid positions [F, F] in original units, the same as inputs [F * F, 2], and the extent of the picture."""
+    x = scene.x.numpy()
+    low, high = x.min(0), x.max(0)
+    edge = np.where(high > low, 0.12 * (high - low), 1.0)
+    sides = [np.linspace(a, b, _FINE) for a, b in zip(low - edge, high + edge, strict=True)]
+    across, up = np.meshgrid(*sides)
+    first, second = scene.original(across, 0), scene.original(up, 1)
+    extent = [float(v) for v in (first[0, 0], first[0, -1], second[0, 0], second[-1, 0])]
+    return first, second, np.stack([across.ravel(), up.ravel()], axis=1), extent
+
+
+def _heights(fig: Figure, ax: Any, model: nn.Module, scene: Scene) -> None:
+    """A regression of two inputs: the answer as colour, the data in the same colours."""
+    _, _, inputs, extent = _plane(scene)
+    name, mean, std = scene.answer
+    height = (_answers(model, inputs)[:, 0] * std + mean).reshape(_FINE, _FINE)
+    x, y = scene.points()
+    truth = y[:, 0] * std + mean
+    scale = Normalize(float(min(truth.min(), height.min())), float(max(truth.max(), height.max())))
+    ax.imshow(height, extent=extent, origin="lower", aspect="auto", norm=scale, interpolation="bilinear")
+    spots = (scene.original(x[:, 0], 0), scene.original(x[:, 1], 1))
+    drawn = ax.scatter(*spots, c=truth, norm=scale, s=22, edgecolors="white", linewidths=0.7)
+    _frame(ax, scene, extent)
+    fig.colorbar(drawn, ax=ax, label=plain(name))
+
+
+def _areas(axes: list[Any], model: nn.Module, scene: Scene) -> None:
+    """Classes or labels: each area in the colour of its class, pale where the net is unsure, the boundary as a line."""
+    first, second, inputs, extent = _plane(scene)
+    far, (x, y) = _answers(model, inputs), scene.points()
+    near = _answers(model, x)
+    spots = (scene.original(x[:, 0], 0), scene.original(x[:, 1], 1))
+    for label, ax in enumerate(axes):
+        names = scene.classes
+        outputs, truth, guesses = far, y, near
+        if scene.task == "multilabel":
+            outputs, truth, guesses = far[:, [label]], (y[:, label] > 0.5).astype(int), near[:, [label]]
+            names = (f"not {names[label]}", names[label])
+        palette = np.array([to_rgb(c) for c in colours(max(2, outputs.shape[1]))])
+        winner, sureness = _winner(outputs, scene.sure)
+        share = 0.12 + 0.4 * np.ceil(sureness * _SHADES)[:, None] / _SHADES
+        shade = 1 - share * (1 - palette[winner])
+        ax.imshow(shade.reshape(_FINE, _FINE, 3), extent=extent, origin="lower", aspect="auto")
+        for margin in _margins(outputs):
+            if margin.min() < 0 < margin.max():
+                ax.contour(first, second, margin.reshape(_FINE, _FINE), levels=[0], colors=INK, linewidths=1.6)
+        _samples(ax, spots, truth, _winner(guesses, scene.sure)[0] != truth, palette)
+        _frame(ax, scene, extent)
+        _legend(ax, names, palette)
+
+
+def _winner(outputs: np.ndarray, sure: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The class at each place, int [N], and how sure it is, from 0 (as likely as any other) to 1."""
+    if outputs.shape[1] == 1:
+        outputs = np.concatenate([np.zeros_like(outputs), outputs], axis=1)  # softmax of (0, z) is sigmoid(z)
+    winner = outputs.argmax(1)
+    if not sure:
+        return winner, np.full(len(outputs), 0.8)
+    likely = np.exp(outputs - outputs.max(1, keepdims=True))
+    top, chance = 1 / likely.sum(1), 1 / outputs.shape[1]
+    return winner, (top - chance) / (1 - chance)
+
+
+def _margins(outputs: np.ndarray) -> Iterable[np.ndarray]:
+    """For each class by how much it leads; zero is its boundary."""
+    if outputs.shape[1] == 1:
+        return [outputs[:, 0]]
+    if outputs.shape[1] == 2:
+        return [outputs[:, 1] - outputs[:, 0]]
+    return [outputs[:, k] - np.delete(outputs, k, axis=1).max(1) for k in range(outputs.shape[1])]
+
+
+def _samples(ax: Any, spots: tuple[np.ndarray, np.ndarray], truth: Any, wrong: Any, palette: np.ndarray) -> None:
+    across, up = spots
+    ax.scatter(
+        across[~wrong], up[~wrong], color=palette[truth[~wrong]], s=16, edgecolors="white", linewidths=0.6, zorder=3
+    )
+    ax.scatter(
+        across[wrong],
+        up[wrong],
+        color=palette[truth[wrong]],
+        s=34,
+        marker="X",
+        edgecolors=INK,
+        linewidths=0.8,
+        zorder=4,
+    )
+
+
+def _frame(ax: Any, scene: Scene, extent: list[float]) -> None:
+    ax.grid(False)
+    ax.set(xlabel=plain(scene.names[0]), ylabel=plain(scene.names[1]), xlim=extent[:2], ylim=extent[2:])
+
+
+def _legend(ax: Any, names: tuple[str, ...], palette: np.ndarray) -> None:
+    marks = [
+        Line2D([], [], color=c, marker="o", linestyle="", label=plain(n, 16))
+        for n, c in zip(names, palette, strict=False)
+    ]
+    if len(marks) <= 6:
+        one_row = sum(len(m.get_label()) + 4 for m in marks) < 52
+        ax.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(marks) if one_row else 3)
+
+
+# -- over the training -----------------------------------------------------------------------------------------
+
+
+def film(moments: Iterable[tuple[str, nn.Module]], scene: Scene) -> bytes:
+    """The regions with the weights of several moments, as an endless GIF: (title, model in eval mode) each.
+
+    The models may be one object whose weights change while this goes from moment to moment.
+    """
+    from PIL import Image
+
+    frames = []
+    for title, model in moments:
+        pixels = _frame_picture(model, scene, title)
+        frames.append(Image.fromarray(pixels).quantize(96, dither=Image.Dither.NONE))
+    buffer = BytesIO()
+    waits = [140] * (len(frames) - 1) + [2500]  # milliseconds; the end stays to be looked at
+    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=waits, loop=0)
+    return buffer.getvalue()
+
+
+@styled
+def _frame_picture(model: nn.Module, scene: Scene, title: str) -> np.ndarray:
+    fig = _draw(model, scene, title=title)
+    fig.set_dpi(100)
+    fig.canvas.draw()
+    return np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()

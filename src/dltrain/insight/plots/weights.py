@@ -1,0 +1,106 @@
+"""The weights of the first layer, as the pictures or the table of inputs that they look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator
+from torch import Tensor, nn
+
+from dltrain.insight.plots import figure, image, plain, styled
+
+_MOST = 64  # units shown: more would be too small to see on a phone
+_NAMED = 30  # inputs that have room for a name
+
+
+def first_layer(model: nn.Module) -> Tensor | None:
+    """The weights that touch the inputs: [units, inputs] of a Linear or [units, C, H, W] of a Conv2d, on the CPU."""
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            return module.weight.detach().float().cpu()
+    return None
+
+
+@styled
+def weights(
+    weight: Tensor, in_shape: Sequence[int], *, inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+) -> Figure | None:
+    """One picture for each unit where the inputs are images or a square of numbers, else a heat map.
+
+    `inputs` names the columns, `outputs` the units (of a net of one layer they are the classes). None where there
+    is nothing to see: a convolution of 1x1 or over many channels.
+    """
+    if weight.dim() == 4:
+        small = weight.shape[1] not in (1, 3) or weight.shape[-1] < 2
+        return None if small else _tiles(weight, outputs)
+    shape = _picture(in_shape)
+    if weight.shape[1] == math.prod(in_shape) and shape is not None:
+        return _tiles(weight.unflatten(1, shape), outputs)
+    return _table(weight, inputs, outputs)
+
+
+def _picture(in_shape: Sequence[int]) -> tuple[int, int, int] | None:
+    """Inputs as an image [C, H, W] of one or three channels, if they are one, or a square of at least 5 x 5."""
+    if len(in_shape) == 3:
+        return tuple(in_shape) if in_shape[0] in (1, 3) else None  # type: ignore[return-value]
+    side = math.isqrt(math.prod(in_shape))
+    return (1, side, side) if len(in_shape) == 1 and side >= 5 and side * side == in_shape[0] else None
+
+
+def _tiles(weight: Tensor, names: Sequence[str]) -> Figure:
+    """weight: [units, C, H, W]; the units with the largest weights, in their order."""
+    largest = weight.flatten(1).norm(dim=1).argsort(descending=True)[:_MOST].sort().values.tolist()
+    columns = min(8, max(4, math.ceil(math.sqrt(len(largest))))) if len(largest) > 3 else len(largest)
+    rows = math.ceil(len(largest) / columns)
+    fig, axes = figure(rows, columns, height=5.4 / columns * rows + (0.55 if weight.shape[1] == 1 else 0))
+    limit = _limit(weight)
+    cells = list(axes.flat) if rows * columns > 1 else [axes]
+    drawn: Any = None
+    for ax in cells:
+        image(ax)
+    for ax, unit in zip(cells, largest, strict=False):
+        if weight.shape[1] == 3:
+            ax.imshow((weight[unit].permute(1, 2, 0) / (2 * limit) + 0.5).clamp(0, 1).numpy())
+        else:
+            drawn = ax.imshow(weight[unit, 0].numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        if names:
+            ax.set_title(plain(names[unit], 14), fontsize=9, fontweight="normal", loc="center", pad=3)
+    if drawn is not None:
+        fig.colorbar(drawn, ax=axes, location="bottom", shrink=0.7, aspect=40, label="weight", pad=0.02)
+    return fig
+
+
+def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Figure:
+    units, columns = weight.shape
+    fig, ax = figure(height=min(6.0, max(2.6, 1.6 + 0.16 * units)))
+    ax.grid(False)
+    limit = _limit(weight)
+    drawn = ax.imshow(weight.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    if len(inputs) == columns <= _NAMED:
+        ax.set_xticks(range(columns), [plain(n, 18) for n in inputs], rotation=45, ha="right", fontsize=9)
+    else:
+        ax.set_xlabel("input")
+        _number(ax.xaxis, columns)
+    if len(outputs) == units <= _NAMED:
+        ax.set_yticks(range(units), [plain(n, 14) for n in outputs], fontsize=9)
+    else:
+        ax.set_ylabel("unit")
+        _number(ax.yaxis, units)
+    fig.colorbar(drawn, ax=ax, label="weight", pad=0.02)
+    return fig
+
+
+def _number(axis: Any, count: int) -> None:
+    """Whole numbers along an axis of so many cells."""
+    axis.set_major_locator(MaxNLocator(8, integer=True) if count > 8 else FixedLocator(range(count)))
+
+
+def _limit(weight: Tensor) -> float:
+    """The weight that gets the full colour: one in five hundred is larger."""
+    magnitudes = weight.abs().flatten()
+    count = max(1, math.ceil(0.998 * len(magnitudes)))
+    return max(float(torch.kthvalue(magnitudes, count).values), 1e-12)

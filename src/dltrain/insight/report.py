@@ -1,0 +1,173 @@
+"""`dltrain report RUN`: the pictures of a run, in its `plots/`, in TensorBoard and in one page for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dltrain import __version__
+from dltrain.errors import CheckpointError, StorageError
+from dltrain.errors.output import say
+from dltrain.insight import page, pictures, plots, sweep_pictures
+from dltrain.insight.pictures import Gallery
+from dltrain.parts import metrics
+from dltrain.runs import layout, logs, reading, seeds
+from dltrain.runs.reading import Run
+from dltrain.training import overview
+
+
+def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
+    gallery = pictures.of_run(run, allow=allow, seconds=seconds)
+    _leave(run.folder, run.steps or 0, gallery)
+    title, notes = f"{run.folder.parent.name}/{run.folder.name}", _notes(run)
+    return page.page(
+        title,
+        [
+            page.heading(title, 1),
+            page.status(run.status),
+            page.paragraph(_outcome(run)),
+            _metrics(run),
+            page.heading("Do it again"),
+            page.verbatim(run.command or "(its command is not known)"),
+            page.heading("What was trained") if gallery.about else "",
+            page.verbatim(gallery.about) if gallery.about else "",
+            *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
+            page.heading("What the doctor says") if gallery.findings else "",
+            page.bullets([" ".join(line.split()[1:]) for line in gallery.verdict]),
+            page.verbatim(gallery.findings, folded="what it looked at") if gallery.findings else "",
+            page.heading("Notes") if notes or gallery.notes else "",
+            page.bullets([*notes, *gallery.notes]),
+            page.heading("Everything else"),
+            page.verbatim(_text(run.folder / "config.yaml"), folded="configuration"),
+            page.verbatim(_text(run.folder / "environment.json"), folded="machine and versions"),
+            f"<footer>made by dltrain {__version__}</footer>",
+        ],
+    )
+
+
+def _notes(run: Run) -> list[str]:
+    """What was said of the data, and on how much of the train part the best weights were judged."""
+    data = reading.node(reading.read_json(run.folder / "data.json")[0])
+    said = data.get("notes")
+    notes = [str(note) for note in said] if isinstance(said, list) else []
+    have, judged = (reading.node(x).get("train") for x in (data.get("rows"), run.summary.get("rows_judged")))
+    if have != judged is not None:
+        notes.append(f"train is judged on {judged} of its {have} rows")
+    return notes
+
+
+def sweep_page(folder: Path) -> str:
+    jobs = [reading.read(path, sweep) for path, sweep in reading.walk(folder)]
+    gallery = sweep_pictures.of_sweep(jobs)
+    _leave(folder, 0, gallery)
+    title = f"{folder.parent.name}/{folder.name}"
+    ranked = seeds.in_order(jobs)
+    failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in jobs if j.reason]
+    return page.page(
+        title,
+        [
+            page.heading(title, 1),
+            page.paragraph(f"A sweep of {len(jobs)} runs: {_counts(jobs)}."),
+            page.heading(
+                f"All runs, {'the best configuration' if len(seeds.ranked(jobs)) < len(jobs) else 'best'} first"
+            ),
+            _jobs_table(ranked),
+            *([page.heading("Mean and deviation over the seeds"), table] if (table := _seeds_table(ranked)) else []),
+            *([page.heading("The best run again"), page.verbatim(ranked[0].command)] if ranked else []),
+            *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
+            page.heading("Notes") if failed or gallery.notes else "",
+            page.bullets([*gallery.notes, *failed]),
+            f"<footer>made by dltrain {__version__}</footer>",
+        ],
+    )
+
+
+def _counts(jobs: Sequence[Run]) -> str:
+    return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in Counter(j.status for j in jobs).items())
+
+
+def _jobs_table(ranked: Sequence[Run]) -> str:
+    """One row a run: the best validation and the test metrics, what was varied, how it ended."""
+    varied, names = sweep_pictures.keys(ranked), _names(ranked)
+    shown = [column for name in names for column in overview.columns([name])]
+    titles = ["run", *(title for title, _ in shown), *varied, "status", "seconds"]
+    rows = [
+        [
+            j.folder.name,
+            *(metrics.text(key.partition("/")[2], j.numbers.get(key)) for _, key in shown),
+            *(str(sweep_pictures.value(j, key)) for key in varied),
+            j.status.replace("_", " "),
+            "" if j.seconds is None else f"{j.seconds:.1f}",
+        ]
+        for j in ranked
+    ]
+    numbers = 1 + len(shown)
+    return page.table(titles, rows, text=[0, *range(numbers, numbers + len(varied) + 1)])
+
+
+def _names(jobs: Sequence[Run]) -> list[str]:
+    return overview.shown_metrics(jobs, *metrics.MAIN) or ["loss"]
+
+
+def _seeds_table(jobs: Sequence[Run]) -> str:
+    """One row for the runs that differ in the seed alone; nothing where none do."""
+    groups, names = seeds.ranked(jobs), _names(jobs)
+    if max(map(len, groups), default=0) < 2:
+        return ""
+    plain = [key for key in sweep_pictures.keys(jobs) if key != "seed"]
+    shown = [column for name in names for column in overview.columns([name])]
+    titles = [*plain, "runs", *(title for title, _ in shown)]
+    rows = [
+        [
+            *(str(sweep_pictures.value(group[0], key)) for key in plain),
+            str(len(group)),
+            *(overview.mean_and_deviation(k.partition("/")[2], seeds.values(group, k)) for _, k in shown),
+        ]
+        for group in groups
+    ]
+    return page.table(titles, rows, text=range(len(plain)))
+
+
+def _leave(folder: Path, step: int, gallery: Gallery) -> None:
+    """The pictures as files and in TensorBoard; a folder that can't be written has them in the page alone."""
+    try:
+        layout.check(folder)
+        for made in gallery.pictures:
+            plots.save_bytes(made.content, folder / "plots" / made.name)
+        shown = {made.name.partition(".")[0]: made.content for made in gallery.pictures}
+        logs.write_pictures(folder, step, shown, gallery.graph)
+    except (OSError, StorageError, CheckpointError) as error:
+        reason = getattr(error, "strerror", error)
+        say(f"note: the pictures are in the page alone, {folder} can't be written: {reason}", error=True)
+
+
+def _outcome(run: Run) -> str:
+    """How it ended, in a sentence or two."""
+    parts = [f"{run.steps:,} steps"] if run.steps is not None else []
+    parts += [f"in {run.seconds:.1f} seconds"] if run.seconds is not None else []
+    started = str(run.environment.get("started", "at an unknown time"))[:16].replace("T", " ")
+    text = ", ".join([*[" ".join(parts)] * bool(parts), f"started {started}."])
+    if "best/epoch" in run.numbers:
+        text += (
+            f" The weights that count are those of epoch {run.numbers['best/epoch']:.4g}, the best by {run.monitor}."
+        )
+    return f"{text} It ended because: {run.reason}" if run.reason else text
+
+
+def _metrics(run: Run) -> str:
+    """One row for each part of the data; a run that did not end has its best validation."""
+    parts = {"train": "train", "val": "validation", "test": "test", "best": "best validation so far"}
+    if "test/loss" in run.numbers:
+        del parts["best"]
+    names = [n for n in metrics.DIRECTION if any(f"{part}/{n}" in run.numbers for part in parts)]
+    rows = [
+        [title, *(metrics.text(n, run.numbers.get(f"{part}/{n}")) for n in names)]
+        for part, title in parts.items()
+        if f"{part}/loss" in run.numbers
+    ]
+    return page.table(["", *names], rows) if rows else ""
+
+
+def _text(file: Path) -> str:
+    return reading.read_text(file) or f"({file.name} can't be read)"

@@ -1,0 +1,98 @@
+"""The pictures of a sweep: what its runs say together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dltrain.insight.pictures import Gallery, logged
+from dltrain.insight.plots import sweeps
+from dltrain.insight.plots.sweeps import Score, Trial
+from dltrain.parts.metrics import larger_is_better
+from dltrain.runs import seeds
+from dltrain.runs.reading import Run
+
+_SEED = "seed"
+_MOST = 6  # keys shown one below the other
+
+
+def keys(jobs: Sequence[Run]) -> list[str]:
+    """What the sweep varied: the keys and groups whose typed values differ, the seed last."""
+    typed = [_typed(run) for run in jobs]
+    names = dict.fromkeys(name for one in typed for name in one)
+    varied = [name for name in names if len({one.get(name) for one in typed}) > 1]
+    return sorted(varied, key=lambda name: name == _SEED)
+
+
+def value(run: Run, key: str) -> Any:
+    """What a run had there: a number as a number, a choice as it was typed; empty where nothing was."""
+    found = run.config.get(key)
+    return found if isinstance(found, (int, float)) else _typed(run).get(key, "")
+
+
+def _typed(run: Run) -> dict[str, str]:
+    """What was typed, by key; the last of two equal keys counts."""
+    pairs = (o.lstrip("+~").partition("=") for o in run.overrides)
+    return {key: text for key, _, text in pairs}
+
+
+def score(jobs: Sequence[Run]) -> Score | None:
+    """The metric that chose each run's best epoch, where one has it."""
+    metric = seeds.criterion(jobs)
+    return Score(metric.removeprefix("best/"), larger_is_better(metric)) if metric else None
+
+
+def of_sweep(jobs: Sequence[Run]) -> Gallery:
+    """All pictures of a sweep."""
+    gallery, judge = Gallery(), score(jobs)
+    if judge is None:
+        gallery.notes.append("no run has a validation metric yet: there is nothing to compare")
+        return gallery
+    ended = [run for run in jobs if f"best/{judge.name}" in run.numbers]
+    if len(ended) < len(jobs):
+        gallery.notes.append(f"{len(jobs) - len(ended)} of {len(jobs)} runs have no metric and are in no picture")
+    varied = keys(ended)
+    places = {run.folder: place for place, run in enumerate(seeds.in_order(ended))}
+    trials = [
+        Trial({k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], places[run.folder])
+        for run in ended
+    ]
+    if varied:
+        _compare(gallery, trials, varied, judge)
+    _curves(gallery, ended, varied, judge)
+    return gallery
+
+
+def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Score) -> None:
+    plain = [key for key in varied if key != _SEED]
+    better = "higher" if judge.larger else "lower"
+    if len(plain) > 1:
+        caption = (
+            f"Each line is one run, through the values that it was given to the best {judge.title} that it "
+            f"reached ({better} is better). The best run is orange. Where dark lines meet, a value helps."
+        )
+        gallery.add("parallel.png", "All runs at once", caption, lambda: sweeps.parallel(trials, plain, judge))
+    caption = (
+        "Every dot is a run, the best one orange. Dots of one value that spread widely: something else matters more "
+        "there, or it is chance; try several seeds."
+    )
+    shown = varied[:_MOST]
+    gallery.add("against.png", "One key at a time", caption, lambda: sweeps.against(trials, shown, judge))
+    for number, pair in enumerate(sweeps.pairs(trials, plain), start=1):
+        caption = "The mean over the runs of each cell; dark is good. The best cell at an edge: try values beyond it."
+        title, name = f"{pair[0]} and {pair[1]}", f"heat{number}.png"
+        gallery.add(name, title, caption, lambda pair=pair: sweeps.heat(trials, pair, judge))
+
+
+def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Score) -> None:
+    """Their learning curves over each other, the best run last."""
+    logs = [
+        (
+            " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48] or run.folder.name,
+            logged(run),
+        )
+        for run in reversed(seeds.in_order(ended))
+    ]
+    moves = "rises" if judge.larger else "falls"
+    caption = f"How each run came to its result: a curve that still {moves} at the end would gain from more epochs."
+    gallery.add("curves.png", "The learning curves of all runs", caption, lambda: sweeps.curves(logs, judge))

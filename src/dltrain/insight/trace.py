@@ -1,0 +1,267 @@
+"""One training step of a small net, number by number: forward, backward, update (`dltrain trace`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.config import build
+from dltrain.config.plan import Plan
+from dltrain.engine import evaluation
+from dltrain.engine.look import Seen, observe
+from dltrain.engine.state import random_state, set_random_state
+from dltrain.engine.trainer import Trainer, seed_everything
+from dltrain.insight.equations import Criterion, criterion, first_step, number, square
+from dltrain.insight.passes import Line, Masks, Symbols, backward, checked, forward
+from dltrain.parts.models import Sign
+from dltrain.parts.regularisers import MaxNorm
+
+_ROWS, _COLUMNS = 8, 6  # a larger matrix is summarised
+_TERMS = 6  # weights that the formula of a sum over all of them lists
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The quantities of a step in their order, and what one should know to read them."""
+
+    notes: list[str]
+    lines: list[Line]
+
+
+def trace(plan: Plan) -> Trace:
+    """The first training step of a plan: what a look inside shows, and the update that the trainer then makes."""
+    precision = plan.settings.precision
+    plan = replace(plan, step="plain", settings=replace(plan.settings, compile=False, precision="fp32"))
+    build.set_threads_and_determinism(plan)
+    batch = next(build.make_loaders(plan)[0].epoch(0))
+    trainer = _trainer(plan)
+    x, y, index = batch
+    if trainer.transform is not None:
+        x, y = trainer.transform(x, y, index, 0)
+    draws = random_state(plan.device)
+    masks = Masks(trainer.model, plan.device)
+    outputs: list[Tensor] = []
+
+    def objective(output: Tensor) -> Tensor:
+        output.retain_grad()
+        outputs.append(output)
+        return trainer.loss(output, y)
+
+    seen, loss = observe(trainer.model, x, objective)
+    symbols = Symbols(trainer.model, seen, x, outputs[0], masks.found())
+    equations = criterion(trainer.loss, symbols.values[symbols.last], y, symbols.last)
+    lines = [*forward(seen, symbols), *_loss(plan, equations, loss, symbols.last), *_penalty(trainer, symbols, loss)]
+    lines += backward(seen, symbols, equations, outputs[0].grad)
+    gradients = _Gradients(trainer, symbols)
+    lines += gradients.lines
+    after = _trainer(replace(plan, regularisation=replace(plan.regularisation, max_norm=None, ema=None)))
+    after.step([batch])
+    lines += _update(plan, trainer, after, gradients, symbols)
+    set_random_state(draws, plan.device)  # L before and after is one function: the same mode, inputs and dropped units
+    with torch.no_grad():
+        new = after.loss(after.model(x), y)
+    lines.append(Line("update", "new L", "", new, "L with the new weights, all else as above"))
+    if after.penalty is not None:
+        lines += _penalty(after, symbols, new, section="update", new="new ")
+    return Trace(_notes(plan, seen, symbols, equations, precision), lines)
+
+
+def _trainer(plan: Plan) -> Trainer:
+    """A trainer with its first weights, and the random numbers as the first step finds them."""
+    seed_everything(plan.seed)
+    trainer = build.make_trainer(plan)
+    trainer.model.train()
+    trainer.loss.train()
+    return trainer
+
+
+# -- the loss and what is done about it ---------------------------------------------------------------------
+
+
+def _loss(plan: Plan, found: Criterion, loss: Tensor, last: str) -> Iterator[Line]:
+    data, kind = plan.data, type(plan.loss).__name__
+    for made in found.before:
+        if made.name == "y" and data.target_std is not None:
+            mean, std = data.target_mean, data.target_std
+            target = evaluation.original(made.value.cpu(), mean, std).float()
+            yield Line("forward", "target", "", target, "in its own units")
+            yield Line("forward", "t_mean", "", mean, "of the train targets")
+            yield Line("forward", "t_std", "", std)
+            yield Line("forward", "y", "(target - t_mean) / t_std", made.value)
+        else:
+            yield Line("forward", made.name, made.text, made.value)
+    words = f"{kind} of {last} and y"
+    if found.loss is None:
+        yield Line("forward", "L", "", loss, words)
+    else:
+        yield checked("forward", "L", found.loss.text, loss, found.loss.value, words)
+
+
+def _penalty(
+    trainer: Trainer, symbols: Symbols, loss: Tensor, *, section: str = "forward", new: str = ""
+) -> list[Line]:
+    """R, which keeps weights small, and J = L + R, which the step goes down."""
+    if trainer.penalty is None:
+        return []
+    names = _names(trainer, symbols)
+    weights = [f"{new}{names[id(w)]}" for w in trainer.penalty.weights]
+    terms = [" + ".join(f"sum({square(w)})" for w in weights), " + ".join(f"sum(abs({w}))" for w in weights)]
+    if len(weights) > _TERMS:
+        terms = ["sum of all weights' squares", "sum of all weights' sizes"]
+    factors = zip((trainer.penalty.l2, trainer.penalty.l1), terms, strict=True)
+    text = " + ".join(f"{number(factor)} * ({term})" for factor, term in factors if factor)
+    value = trainer.penalty().detach()
+    formula, words = (text, "") if len(weights) <= _TERMS else ("", text)
+    return [
+        Line(section, f"{new}R", formula, value, words),
+        Line(section, f"{new}J", f"{new}L + {new}R", loss + value),
+    ]
+
+
+def _names(trainer: Trainer, symbols: Symbols) -> dict[int, str]:
+    return {id(p): symbols.parameters[name] for name, p in trainer.model.named_parameters()}
+
+
+class _Gradients:
+    """What the optimizer is given for each parameter: dL, with the penalty's, clipped; and the lines that say so."""
+
+    def __init__(self, trainer: Trainer, symbols: Symbols) -> None:
+        self.lines: list[Line] = []
+        names = _names(trainer, symbols)
+        self.of = {
+            names[id(p)]: (f"dL/d{names[id(p)]}", p.grad.detach().clone())
+            for p in trainer.model.parameters()
+            if p.grad is not None
+        }
+        if trainer.penalty is not None:
+            self._pull(trainer, names)
+        if trainer.clip_value is not None:
+            self._clip_values(trainer.clip_value)
+        if trainer.clip_norm is not None:
+            self._clip_norm(trainer.clip_norm)
+
+    def _set(self, symbol: str, name: str, formula: str, value: Tensor) -> None:
+        self.of[symbol] = name, value
+        self.lines.append(Line("backward", name, formula, value))
+
+    def _pull(self, trainer: Trainer, names: dict[int, str]) -> None:
+        l1, l2 = trainer.penalty.l1, trainer.penalty.l2
+        for weight in trainer.penalty.weights:
+            symbol = names[id(weight)]
+            name, value = self.of.get(symbol, ("0", torch.zeros_like(weight)))
+            more = f" + {number(2 * l2)} * {symbol}" * bool(l2) + f" + {number(l1)} * sign({symbol})" * bool(l1)
+            self._set(symbol, f"dJ/d{symbol}", name + more, value + trainer.penalty.gradient(weight.detach()))
+
+    def _clip_values(self, most: float) -> None:
+        for symbol, (name, value) in list(self.of.items()):
+            self._set(symbol, f"v_{symbol}", f"clip({name}, {number(-most)}, {number(most)})", value.clamp(-most, most))
+
+    def _clip_norm(self, most: float) -> None:
+        norm = torch.stack([value.norm() for _, value in self.of.values()]).norm()
+        names = [name for name, _ in self.of.values()]
+        few = len(names) <= 2 * _TERMS
+        formula = f"sqrt({' + '.join(f'sum({square(name)})' for name in names)})" if few else ""
+        self.lines.append(Line("backward", "norm", formula, norm, "" if few else "of all gradients together"))
+        factor = (most / (norm + 1e-6)).clamp_max(1.0)  # as torch.nn.utils.clip_grad_norm_ has it
+        self.lines.append(Line("backward", "c", f"min(1, {number(most)} / (norm + 1e-06))", factor))
+        for symbol, (name, value) in list(self.of.items()):
+            self._set(symbol, f"g_{symbol}", f"c * {name}", value * factor)
+
+
+def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients, symbols: Symbols) -> Iterator[Line]:
+    """The step between two trainers, with its rate, momentum and decay, and the weights that it left."""
+    before = {name: p.detach() for name, p in trainer.model.named_parameters()}
+    groups = {id(p): group for group in after.optimizer.param_groups for p in group["params"]}
+    stepped = {name: p.detach().clone() for name, p in after.model.named_parameters()}
+    limit = plan.regularisation.max_norm
+    if limit is not None:
+        MaxNorm(after.model, limit)()
+    for name, parameter in after.model.named_parameters():
+        symbol = symbols.parameters[name]
+        group = groups.get(id(parameter))
+        if group is None or symbol not in gradients.of:
+            continue
+        g, gradient = gradients.of[symbol]
+        step = stepped[name] - before[name]
+        text, value = first_step(after.optimizer, group, before[name], gradient) or ("", None)
+        words = f"{type(after.optimizer).__name__}, lr {number(group['lr'])}"
+        blur = 2**-23 * float(before[name].abs().max())  # a weight moves by whole units of its own last place
+        yield checked("update", f"step of {symbol}", text.format(w=symbol, g=g), step, value, words, blur=blur)
+        new = f"{symbol} + step of {symbol}"
+        limited = limit is not None and parameter.ndim >= 2 and not torch.equal(parameter, stepped[name])
+        new = f"rows_at_most({new}, {number(limit)})" if limited else new
+        yield Line("update", f"new {symbol}", new, parameter.detach().clone())
+
+
+def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, precision: str) -> list[str]:
+    kinds = {type(item.module) for item in seen}
+    if symbols.layered:
+        names = "a before the non-linearity, z = g(a) after it, delta = dL/da"
+    else:
+        names = "z^k = M^k(z^(k-1), W^k) is what module k makes, delta^k = dL/dz^k"
+    notes = [f"notation   {names}; a row is a sample; @ multiplies matrices, * number by number"]
+    if precision != "fp32":
+        notes.append(f"precision  fp32, which the run has {precision} for")
+    modes = ["dropout is on"] * (nn.Dropout in kinds)
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    modes += ["BatchNorm takes the mean and variance of this batch"] * bool(kinds & {*norms})
+    if modes:
+        notes.append(f"mode       train: {', '.join(modes)}; so it is for new L")
+    if found.rule:
+        notes.append(f"loss       {found.rule}")
+    if plan.data.target_std is not None:
+        notes.append("loss       L is of y, the targets in standard units: as many deviations from their mean")
+    if Sign in kinds:
+        notes.append("sign       its derivative is 0: nothing below it learns")
+    optimizer = plan.parts["optimizer"].arguments
+    if optimizer.get("weight_decay"):
+        notes.append("decay      weight_decay acts on weights, not on biases and norms; torch.optim's own acts on all")
+    if plan.settings.accumulate > 1:
+        notes.append(f"batch      the first of the {plan.settings.accumulate} that a step averages over, as if alone")
+    return notes
+
+
+# -- for the eye -----------------------------------------------------------------------------------------------
+
+
+def show(traced: Trace) -> str:
+    """The lines as aligned text: name, formula, shape, numbers; a large tensor as its mean, deviation and range."""
+    lines = traced.lines
+    heads = [_head(line) for line in lines]
+    width = min(60, max(map(len, heads)))
+    shapes = [str(list(line.values.shape)) if line.values.dim() else "" for line in lines]
+    space = max(map(len, shapes))
+    text, section = list(traced.notes), ""
+    for line, head, shape in zip(lines, heads, shapes, strict=True):
+        if line.section != section:
+            section = line.section
+            text += ["", section]
+        first, *rest = _numbers(line.values)
+        if len(head) > width:
+            text.append(f"  {head}")
+            head = ""
+        text.append(f"  {head:<{width}}  {shape:<{space}}  {first}".rstrip())
+        text += [f"{'':<{width + space + 6}}{row}" for row in rest]
+    return "\n".join(text)
+
+
+def _head(line: Line) -> str:
+    if line.formula:
+        return f"{line.name} = {line.formula}"
+    return f"{line.name}  ({line.words})" if line.words else line.name
+
+
+def _numbers(values: Tensor) -> list[str]:
+    """A row of text for each row of numbers."""
+    flat = values.flatten(1) if values.dim() > 1 else values.reshape(1, -1)
+    whole = not values.is_floating_point()
+    if flat.shape[0] > _ROWS or flat.shape[1] > (2 * _COLUMNS if whole else _COLUMNS):
+        v = values.double()
+        mean, std, low, high = (float(f) for f in (v.mean(), v.std(), v.min(), v.max()))
+        return [f"mean {mean:.4g}, deviation {std:.4g}, from {low:.4g} to {high:.4g}"]
+    cells = [[str(v) if whole else number(v) for v in row] for row in flat.tolist()]
+    width = max(len(c) for row in cells for c in row) + 1
+    return ["".join(f"{c:>{width if whole else max(width, 11)}}" for c in row) for row in cells]

@@ -1,0 +1,253 @@
+"""Checkpoints: a directory of safetensors and JSON with a manifest of hashes, written atomically, read strictly.
+
+    step-00000120/          where a run can go on; best-00000120/ holds the weights that validated best
+        model.safetensors   the model's state_dict
+        state.safetensors   the tensors of everything else
+        state.json          everything else, as a tagged tree that points into state.safetensors
+        MANIFEST.json       format version, step, size and SHA-256 of each file; written last
+
+There is no pickle anywhere. The hashes guard against accidents, not against an attacker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dltrain.engine.state import check
+from dltrain.errors import CheckpointError, StorageError
+from dltrain.runs import foreign, storage
+
+FORMAT = 1
+Kind = Literal["step", "best", "diverged"]
+_FILES = ("model.safetensors", "state.safetensors", "state.json")
+_NAME = re.compile(r"(step|best|diverged)-(\d{8,})")
+_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
+    **{"C64": torch.complex64},
+}
+_MOST_COPIES = 256  # of the weights in a state: L-BFGS keeps 2 vectors for each of 100 steps
+_LARGEST_TREE = 1 << 26  # bytes of state.json
+_LARGEST_HEADER = 1 << 24  # bytes, of a weights file
+_SMALL = 1 << 20  # bytes; no manifest is larger
+
+
+def save(folder: Path, *, step: int, model: dict[str, Tensor], state: dict[str, Any], kind: Kind = "step") -> Path:
+    """Writes `folder`/step-XXXXXXXX (or best-, diverged-) so that a crash at any moment leaves it whole or absent.
+
+    Raises StorageError when the file system refuses a write; what was there before stays.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = json.dumps(_encode(state, tensors)).encode()
+    contents = {
+        "model.safetensors": safetensors.torch.save(plain(model)),
+        "state.safetensors": safetensors.torch.save(plain(tensors)),
+        "state.json": tree,
+    }
+    files = {n: {"size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()}
+    contents["MANIFEST.json"] = json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1).encode()
+    path = folder / name(kind, step)
+    try:
+        if not folder.is_dir():
+            storage.disk.mkdir(folder)
+            try:
+                storage.sync(folder.parent)
+            except OSError:
+                storage.disk.rmdir(folder)  # so that the next save makes it again, and lasting
+                raise
+        storage.write_folder(path, contents)
+    except OSError as error:
+        raise StorageError(f"saving the checkpoint of step {step} in {folder} failed: {error.strerror}") from error
+    return path
+
+
+def name(kind: Kind, step: int) -> str:
+    """What a checkpoint's folder is called."""
+    return f"{kind}-{step:08d}"
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The model's state_dict and the rest of the state, after every size and hash has been checked."""
+    try:
+        manifest = json.loads(_read(path / "MANIFEST.json"))
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {manifest['format']}, and this dltrain reads format {FORMAT}")
+        if path.name.split("-")[-1] != f"{manifest['step']:08d}":
+            raise CheckpointError(f"{path} is damaged: its manifest speaks of step {manifest['step']}")
+        weights = sum(tensor.nbytes for tensor in _header(path / "model.safetensors").values())
+        others = sum(tensor.nbytes for tensor in _header(path / "state.safetensors").values())
+        if others > _MOST_COPIES * weights + _LARGEST_TREE:
+            raise CheckpointError(f"{path} is damaged: {others:,} bytes of state beside {weights:,} of weights")
+        if (size := (path / "state.json").lstat().st_size) > _LARGEST_TREE:
+            raise CheckpointError(f"{path} is damaged: its state.json has {size:,} bytes")
+        content = {name: _read(path / name, manifest["files"][name]) for name in _FILES}
+        model = dict(sorted(safetensors.torch.load(content["model.safetensors"]).items()))  # in no order of its own
+        tensors = safetensors.torch.load(content["state.safetensors"])
+        state = _decode(foreign.parse_json(content["state.json"]), tensors)
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{path} is damaged: its state is no mapping")
+        return model, state
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} can't be read: {error.strerror or error}") from error
+    except Exception as error:  # of the parsers: SafetensorError, ValueError, KeyError, RecursionError, ...
+        raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+
+def find(folder: Path, kind: Kind = "step") -> list[Path]:
+    """The checkpoints of a folder, lowest step first; drafts and other files are passed over."""
+    names = [m for p in folder.iterdir() if (m := _NAME.fullmatch(p.name))] if folder.is_dir() else []
+    return [folder / m[0] for m in sorted(names, key=lambda m: int(m[2])) if m[1] == kind]
+
+
+def latest(
+    folder: Path, faults: list[str] | None = None, *, accept: Callable[[dict[str, Any]], object] = bool
+) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+    """The checkpoint of the highest step that is whole, read; None when the folder holds none.
+
+    `accept(state)` may refuse one by a CheckpointError. What was wrong with those passed over goes to `faults`.
+    Raises CheckpointError when there are some, and none is whole.
+    """
+    faults = [] if faults is None else faults
+    for path in reversed(find(folder)):
+        try:
+            model, state = load(path)
+            accept(state)
+            return path, model, state
+        except CheckpointError as error:
+            faults.append(str(error))
+    if faults:
+        raise CheckpointError("\n".join(["no checkpoint is whole:", *faults]))
+    return None
+
+
+def check_fits(folder: Path, model: dict[str, Tensor], *, least: int = 0) -> None:
+    """Raises CheckpointError where a run's checkpoints hold other weights than this state_dict, by their headers.
+
+    Where both have fewer than `least` numbers nothing is compared.
+    """
+    for path in [*reversed(find(folder)), *reversed(find(folder, "best"))]:
+        try:
+            found = _header(path / "model.safetensors")
+        except (CheckpointError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+            continue  # damaged: who reads it says so
+        if max(sum(tensor.numel() for tensor in tensors.values()) for tensors in (found, model)) < least:
+            continue
+        try:
+            check(found, model, "model")
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} does not fit this configuration: {error}") from error
+
+
+def _header(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, without memory; raises ValueError unless they are as large as the file says."""
+    with _plain_file(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > _LARGEST_HEADER:
+            raise ValueError(f"a header of {size:,} bytes")
+        header, left = json.loads(file.read(size)), os.fstat(file.fileno()).st_size - 8 - size
+    header.pop("__metadata__", None)
+    found = {
+        name: torch.empty(facts["shape"], dtype=_DTYPES[facts["dtype"]], device="meta")
+        for name, facts in header.items()
+    }
+    if (own := sum(tensor.nbytes for tensor in found.values())) != left:
+        raise ValueError(f"{own:,} bytes of tensors, and {left:,} in the file")
+    return found
+
+
+def prune(folder: Path, *, keep: Iterable[Path]) -> None:
+    """Removes all steps and bests but `keep`. What the disk does not let go is left for the next time."""
+    kept = {path.name for path in keep}
+    for path in [*find(folder), *find(folder, "best")]:
+        if path.name not in kept:
+            with suppress(OSError):
+                storage.remove(path)
+
+
+def _read(path: Path, facts: dict[str, Any] | None = None) -> bytes:
+    """The bytes of a regular file, checked; the same bytes are then parsed, with no second look at the disk."""
+    with _plain_file(path) as file:
+        status = os.fstat(file.fileno())
+        if status.st_size != (facts["size"] if facts else min(status.st_size, _SMALL)):
+            raise CheckpointError(f"{path} is damaged: it has {status.st_size:,} bytes")
+        content = file.read()
+    if facts and hashlib.sha256(content).hexdigest() != facts["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
+    return content
+
+
+def _plain_file(path: Path) -> BinaryIO:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise CheckpointError(f"{path} is damaged: it is not a regular file")
+    return os.fdopen(handle, "rb")
+
+
+def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous CPU tensors, each with memory of its own, as safetensors wants them."""
+    seen: set[int] = set()
+    plain = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().to("cpu").contiguous()
+        if value.untyped_storage().nbytes() != value.nbytes or value.data_ptr() in seen:
+            value = value.clone()
+        seen.add(value.data_ptr())
+        plain[name] = value
+    return plain
+
+
+def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """A tree of dicts, lists, tuples, tensors and plain values as JSON, tensors moved to `tensors`."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[_encode(k, tensors), _encode(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [_encode(v, tensors) for v in value]}
+    if isinstance(value, list):
+        return [_encode(v, tensors) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a checkpoint holds tensors and plain values, not {type(value).__name__}: {value!r}")
+
+
+def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_decode(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    ((tag, content),) = value.items()
+    if tag == "tensor":
+        return tensors[content]
+    if tag == "dict":
+        return {_decode(k, tensors): _decode(v, tensors) for k, v in content}
+    if tag == "tuple":
+        return tuple(_decode(v, tensors) for v in content)
+    if tag == "float":
+        return float(content)
+    raise CheckpointError(f"state.json has an unknown tag {tag!r}")
+
+
+def copy_to_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of a state_dict that later steps do not change."""
+    return {name: torch.empty_like(t, device="cpu").copy_(t) for name, t in state.items()}

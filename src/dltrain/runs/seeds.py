@@ -1,0 +1,96 @@
+"""Runs that differ in their seed alone: `seeds=N` makes them, and what they reached is told as mean and deviation."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from dltrain.parts.metrics import larger_is_better
+from dltrain.runs import reading
+from dltrain.runs.reading import Run
+
+_MOST = 10_000
+
+
+def split(overrides: Sequence[str]) -> tuple[list[str], int, list[str]]:
+    """What was typed without `seeds=N`; N, which is 0 where it was not typed; and what is wrong with it.
+
+    Without -m it is the only key that may make several runs.
+    """
+    typed = [o for o in overrides if re.match(r"\+{0,2}seeds=", o)]
+    others = [o for o in overrides if o not in typed]
+    wrong = [o for o in typed if not re.fullmatch(r"[^=]*=[1-9]\d{0,9}", o) or int(o.partition("=")[2]) > _MOST]
+    if wrong:
+        return others, 0, [f"`{wrong[0]}`: seeds must be a whole number of 1 or more (at most {_MOST:,}): seeds=5"]
+    return others, int(typed[-1].partition("=")[2]) if typed else 0, []
+
+
+def axis(first: int, count: int) -> str:
+    """The override that makes `count` runs, from the seed `first` on."""
+    return f"seed={','.join(str(first + i) for i in range(count))}"
+
+
+def groups(found: Sequence[Run]) -> list[list[Run]]:
+    """The runs with those together that have one configuration but for the seed; in the order of the first of each.
+
+    A run that failed before it had one belongs to those that were typed alike.
+    """
+    known = {_typed(run): _configured(run) for run in found if not run.unwritten}
+    together: dict[Any, list[Run]] = {}
+    for run in found:
+        own = known.get(_typed(run), _typed(run)) if run.unwritten else _configured(run)
+        together.setdefault(own, []).append(run)
+    return list(together.values())
+
+
+def _typed(run: Run) -> tuple[str, ...]:
+    return tuple(o for o in run.overrides if not o.startswith("seed="))
+
+
+def _configured(run: Run) -> str:
+    fixed = {k: v for k, v in run.config.items() if k not in ("seed", *reading.HOUSEKEEPING)}
+    return json.dumps(fixed, sort_keys=True, default=str)
+
+
+def differ_in_seed(group: Sequence[Run]) -> bool:
+    """Whether they are several runs, each with a seed of its own: not one twice, as with two numbers of workers."""
+    return len({str(run.config.get("seed")) for run in group}) == len(group) > 1
+
+
+def ranked(found: Sequence[Run]) -> list[list[Run]]:
+    """The one order of results: the groups of one configuration, best first, and in each its runs, best first.
+
+    Groups are ranked by the mean over their seeds of the metric that chose the best epochs (of the first run that has
+    one), equals by that of the validation loss; what has no such number comes last, in its order.
+    """
+    metric = criterion(found)
+
+    def order(group: Sequence[Run]) -> tuple[bool, float, float]:
+        value, loss = (spread(values(group, name))[0] for name in (metric, "best/loss"))
+        return reading.rank(value, loss, larger=larger_is_better(metric))
+
+    return sorted((sorted(group, key=lambda run: order([run])) for group in groups(found)), key=order)
+
+
+def in_order(found: Sequence[Run]) -> list[Run]:
+    """The runs of `ranked`, one after the other."""
+    return [run for group in ranked(found) for run in group]
+
+
+def criterion(found: Sequence[Run]) -> str:
+    """The metric that ranks: that which chose the best epoch of the first run that has it; empty where none has."""
+    return next((run.criterion for run in found if run.criterion in run.numbers), "")
+
+
+def values(group: Sequence[Run], name: str) -> list[float]:
+    """A metric of each run of a group that has it."""
+    return [run.numbers[name] for run in group if name in run.numbers]
+
+
+def spread(numbers: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (n - 1 in the denominator); None where there are too few."""
+    mean = statistics.fmean(numbers) if numbers else None
+    return mean, statistics.stdev(numbers) if len(numbers) > 1 else None

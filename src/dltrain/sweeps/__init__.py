@@ -1,0 +1,1 @@
+"""Many runs from one command: every combination of what was typed, each in a folder of its own."""

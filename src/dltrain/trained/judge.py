@@ -1,0 +1,295 @@
+"""`dltrain eval RUN`: how good the best weights of a run are on a split, in all detail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.config import trials
+from dltrain.config.build import evaluation_size
+from dltrain.config.construct import make_data
+from dltrain.config.mistakes import reason
+from dltrain.config.plan import reduced
+from dltrain.data import Data, place
+from dltrain.data.fingerprint import fingerprint
+from dltrain.data.loaders import make_loader
+from dltrain.data.preprocessing import again, decode, labelled
+from dltrain.data.sources.table import table
+from dltrain.engine import assessment, evaluation
+from dltrain.engine.trainer import seed_everything
+from dltrain.errors import ConfigError, DataError, DltrainError
+from dltrain.errors.paths import permitted
+from dltrain.parts import losses
+from dltrain.runs import run_folder
+from dltrain.trained.inference import Trained
+
+SPLITS = ("train", "val", "test")
+_WORST = 16
+_MATRIX = 100  # classes whose confusions are also written as a whole matrix
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is judged: a part of some data, and how its rows are called."""
+
+    part: Any
+    split: str  # train, val, test, or all
+    same: bool | None  # as the run had them; None where that is not known
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rows, what the model answered, and `result`, which eval-<split>.json holds."""
+
+    trained: Trained
+    rows: Rows
+    y: Tensor
+    answers: Answers
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is kept of the answers to some rows; of classes no more than a few numbers a row, however many they are.
+
+    guess: the decisions [N] or [N, K], of a regression the outputs; bad: see `assessment.badness`. sure, true: the
+    probabilities of the decision and of the true class [N], of labels those of all [N, K]; None without probabilities.
+    """
+
+    guess: Tensor
+    bad: Tensor
+    sure: Tensor | None = None
+    true: Tensor | None = None
+
+
+def _answers(trained: Trained, outputs: Tensor, y: Tensor) -> Answers:
+    task, logits, y = trained.facts.task, outputs.float().cpu(), y.cpu()
+    if task == "regression":
+        return Answers(logits, assessment.badness(logits, y, None, task=task))
+    guess, p = evaluation.decide(logits, task), losses.probabilities(trained.loss, logits, task)
+    if task == "multilabel":
+        return Answers(guess, assessment.badness(logits, y, p, task=task), p)
+    y = y.clamp(0, max(logits.shape[1], 2) - 1)  # a class that there is not is refused by `evaluate`
+    bad = assessment.badness(logits, y, p, task=task)
+    if p is None:
+        return Answers(guess, bad)
+    return Answers(guess, bad, *(p.gather(1, index[:, None])[:, 0] for index in (guess, y)))
+
+
+def judge(trained: Trained, rows: Rows) -> Judged:
+    """The metrics of a run's summary on these rows; then by class, by confidence, and the worst examples."""
+    facts, stored = trained.facts, trained.outline
+    if stored.settings.compile:
+        trained.model.compile()  # as the run did: the bits may differ
+    loader = make_loader(
+        rows.part,
+        batch_size=evaluation_size(
+            rows.part, batch_size=stored.batch_size, values=max(facts.in_features, trained.outputs)
+        ),
+        device=trained.device,
+        workers=stored.workers,
+        seed=stored.seed,
+    )
+    targets = _Targets(loader)
+    watched = _Watched(trained, targets)
+    metrics = evaluation.evaluate(
+        watched,
+        targets,
+        trained.loss,
+        task=facts.task,
+        target_mean=facts.target_mean,
+        target_std=facts.target_std,
+    )
+    y = torch.cat(targets.seen).cpu()
+    kept = zip(*((a.guess, a.bad, a.sure, a.true) for a in watched.answers), strict=True)
+    judged = Judged(trained, rows, y, Answers(*(None if k[0] is None else torch.cat(k) for k in kept)), {})
+    result = {
+        "run": str(trained.folder),
+        "checkpoint": trained.checkpoint.name,
+        "split": rows.split,
+        "rows": len(y),
+        "same_data_as_trained_on": rows.same,
+        "notes": list(rows.notes),
+        "metrics": metrics,
+        **_details(judged),
+        "worst": _worst(judged),
+    }
+    return replace(judged, result=result)
+
+
+class _Watched(nn.Module):
+    """A model of whose outputs is kept what is needed."""
+
+    def __init__(self, trained: Trained, targets: _Targets) -> None:
+        super().__init__()
+        self.model, self._trained, self._targets = trained.model, trained, targets
+        self.answers: list[Answers] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.model(x)
+        if made.dim() == 2:  # else `evaluate` refuses it
+            self.answers.append(_answers(self._trained, made, self._targets.seen[-1]))
+        return made
+
+
+class _Targets:
+    """A loader whose targets are kept."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.seen = loader, []
+
+    def epoch(self) -> Iterator[Any]:
+        for batch in self.loader.epoch():
+            self.seen.append(batch.y)
+            yield batch
+
+
+def _details(judged: Judged) -> dict[str, Any]:
+    """What the metrics are made of, for the task at hand."""
+    facts, y, answers = judged.trained.facts, judged.y, judged.answers
+    names, guess, sure = list(facts.names), answers.guess, answers.sure
+    if facts.task == "regression":
+        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std) for t in (guess, y))
+        return {"targets": assessment.by_target(guess, truth, names)}
+    if facts.task == "multilabel":
+        right = guess == (y > 0.5)
+        detail = {"labels": assessment.by_label(guess, y, names)}
+        sure = None if sure is None else torch.where(guess, sure, 1 - sure).flatten()
+    else:
+        right, pairs = guess == y, assessment.confusion(guess, y, len(names))
+        confusion = {"true_predicted_count": pairs.tolist(), "names": names}
+        if len(names) <= _MATRIX:
+            confusion["true_in_rows_predicted_in_columns"] = assessment.matrix(pairs, len(names)).tolist()
+        detail = {"classes": assessment.by_class(pairs, names), "confusion": confusion}
+    if sure is not None:
+        detail["calibration"] = assessment.calibration(sure, right.flatten())
+    return detail
+
+
+def _worst(judged: Judged) -> list[dict[str, Any]]:
+    """The worst answers with the rows that they belong to."""
+    rows = judged.rows
+    found = []
+    for index in assessment.worst(judged.answers.bad, _WORST):
+        where = place(rows.part, index)
+        key = "file" if judged.trained.facts.kind == "images" else "place"
+        found.append(
+            {"index": index, **({key: where} if where else {}), **_answer(judged, index), **_input(judged, index)}
+        )
+    return found
+
+
+def _answer(judged: Judged, index: int) -> dict[str, Any]:
+    facts, names, answers = judged.trained.facts, judged.trained.facts.names, judged.answers
+    guess, y = answers.guess[index], judged.y[index]
+    if facts.task == "regression":
+        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std).tolist() for t in (guess, y))
+        return {"true": dict(zip(names, truth, strict=True)), "predicted": dict(zip(names, guess, strict=True))}
+    if facts.task == "multilabel":
+        true, predicted = ([n for n, hit in zip(names, hits, strict=True) if hit] for hits in (y > 0.5, guess))
+        p = None if answers.sure is None else dict(zip(names, answers.sure[index].tolist(), strict=True))
+        return {"true": true, "predicted": predicted, **({} if p is None else {"probabilities": p})}
+    chances = {}
+    if answers.sure is not None:
+        chances = {"p_true": float(answers.true[index]), "p_predicted": float(answers.sure[index])}
+    return {"true": names[int(y)], "predicted": names[int(guess)], **chances}
+
+
+def _input(judged: Judged, index: int) -> dict[str, Any]:
+    """The cells of a table's row; images are shown in the picture."""
+    if judged.trained.facts.kind != "table":
+        return {}
+    row = decode(judged.rows.part.x[index : index + 1], judged.trained.facts.preprocessing)
+    return {"input": row.row(0, named=True)}
+
+
+# -- which rows ----------------------------------------------------------------------------------------------------
+
+
+def choose_rows(
+    trained: Trained, *, split: str | None, overrides: Sequence[str] = (), allow_changed_data: bool = False
+) -> Rows:
+    """The split (test unless one is named) as the run had it; other rows where overrides name other data.
+
+    Other rows pass the preprocessing that the run fitted. Of another table all of them count. Raises DataError where
+    the data changed and nobody said so.
+    """
+    keys = [o.partition("=")[0].lstrip("+") for o in overrides]
+    others = [key for key in keys if key.startswith("data.") and key not in ("data.workers", "data.batch_size")]
+    of_table, wanted = trained.outline.parts["data"].function is table, split or "test"
+    if of_table and "data.path" in others and "data.test_path" not in others:
+        trained = _without_test_file(trained)
+    try:
+        data = read_data(trained)
+    except DltrainError:
+        if not (of_table and others):
+            raise
+        data = None  # too few rows to be shared out, say
+    recorded = run_folder.read_json(trained.folder / "data.json").get("sha256")
+    then = recorded.get(wanted) if isinstance(recorded, dict) else None
+    if data is not None and (then == fingerprint(data)[wanted] or (then is None and not others)):
+        return Rows(getattr(data, wanted), wanted, then and True)
+    if of_table and others:
+        if split:
+            raise ConfigError(f"--split {split}: these are other rows than the run had, and all of them count")
+        return _whole_table(trained)
+    if not (others or allow_changed_data):
+        raise DataError(
+            f"the data changed since {trained.folder} was trained: the {wanted} part differs; put the old data back, "
+            "or name others (data.KEY=VALUE), or add --allow-changed-data"
+        )
+    note = f"these are other rows than the {wanted} part that the run had; it may have been trained on some of them"
+    return Rows(again(data, getattr(data, wanted), trained.facts), wanted, False, (note,))
+
+
+def read_data(trained: Trained) -> Data:
+    """The data of the stored configuration, with its overrides."""
+    part, stored = trained.outline.parts["data"], trained.outline
+    seed_everything(stored.seed)
+    try:
+        data = make_data(part, stored=True)
+        trials.contents(data)
+    except DltrainError:
+        raise
+    except Exception as error:
+        raise DataError(f"data: {reason(error)}") from error
+    if stored.settings.overfit_batches > 0:
+        data, _ = reduced(data, stored.settings, stored.batch_size)
+    return data
+
+
+def _without_test_file(trained: Trained) -> Trained:
+    """The run with the one table that was named, in the place of two."""
+    part, stored = trained.outline.parts["data"], trained.outline
+    alone = replace(part, arguments={**part.arguments, "test_path": None})
+    return replace(trained, outline=replace(stored, parts={**stored.parts, "data": alone}))
+
+
+def _whole_table(trained: Trained) -> Rows:
+    given = trained.outline.parts["data"].arguments
+    path = given.get("test_path") or given["path"]
+    with permitted():
+        part, notes = labelled(path, trained.facts, target=given["target"], separator=given.get("separator"))
+    note = f"all rows of {path} were judged; the run may have been trained on some of them"
+    return Rows(part, "all", False, (note, *notes))
+
+
+# -- the command ---------------------------------------------------------------------------------------------------
+
+
+def drawn(judged: Judged) -> dict[str, Any]:
+    """What the picture shows beside the result: values of a regression, the images of the worst examples."""
+    facts = judged.trained.facts
+    if facts.task == "regression":
+        guess, truth = (
+            evaluation.original(t, facts.target_mean, facts.target_std) for t in (judged.answers.guess, judged.y)
+        )
+        return {"true": truth.numpy(), "predicted": guess.numpy()}
+    if facts.kind == "images":
+        return {"images": [judged.rows.part[worst["index"]][0].numpy() for worst in judged.result["worst"]]}
+    return {}

@@ -1,0 +1,161 @@
+"""`dltrain predict RUN INPUT`: what a trained model says of new rows, read and written piece by piece."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from dltrain.data import streaming
+from dltrain.data.tables.encoding import Gaps, gaps
+from dltrain.data.tables.reading import Place, listed
+from dltrain.errors import DataError, StorageError
+from dltrain.errors.output import cell, csv_rows
+from dltrain.errors.paths import permitted
+from dltrain.runs import storage
+from dltrain.trained.inference import Trained
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PARQUET = (".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some raw rows, a frame or pixels, as `Trained.inputs` takes them; where each stands, or the files' names."""
+
+    rows: Any
+    place: Place | None = None
+    files: list[str] | None = None
+
+
+def read(trained: Trained, source: Path | BinaryIO, *, unreadable: list[DataError] | None = None) -> Iterator[Piece]:
+    """The rows of a CSV, TSV or Parquet file, an image file or a folder of them, an IDX file, or an open stream of CSV.
+
+    Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged; those of
+    a folder's files go to `unreadable`, if that is given, and the others are read.
+    """
+    facts = trained.facts
+    with permitted():
+        kind = streaming.kind_of(source) if isinstance(source, Path) else "text"
+        _check_kind(trained, kind, source)
+        if kind == "parquet":
+            yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
+        elif kind == "text":
+            separator = trained.outline.config["data"].get("separator")
+            for piece in streaming.text_table(source, facts.columns, separator=separator):
+                yield Piece(piece.frame, piece.place)
+        elif kind == "idx":
+            yield from map(Piece, streaming.idx(source, facts.in_shape))
+        else:
+            _, height, width = facts.in_shape
+            scale = {key: facts.preprocessing.get(key) for key in ("channels", "deep")}
+            for names, pixels in streaming.pictures(source, size=(height, width), unreadable=unreadable, **scale):
+                yield Piece(pixels, files=names)
+
+
+def predict(
+    trained: Trained,
+    source: Path | BinaryIO,
+    *,
+    allow_unknown: bool = False,
+    found: Gaps | None = None,
+    notes: list[str] | None = None,
+    unreadable: list[DataError] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`.
+
+    source, unreadable: see `read`. What was missing or unknown is counted in `found`; `notes` takes what else a user
+    should know.
+    """
+    import polars as pl
+
+    for number, piece in enumerate(read(trained, source, unreadable=unreadable)):
+        x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
+        if number == 0 and notes is not None and (remark := trained.remark(piece.rows)):
+            notes.append(remark)
+        if trained.facts.kind == "table" and found is not None:
+            for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing, place=piece.place).items():
+                before, seen = found.get(key, (0, ()))
+                found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
+        answers = trained.answers(trained.logits(x))
+        yield answers.insert_column(0, pl.Series("file", piece.files)) if piece.files else answers
+
+
+def _check_kind(trained: Trained, kind: str, source: Any) -> None:
+    """Raises DataError where the input is of another kind than what the run was trained on."""
+    facts = trained.facts
+    if facts.kind == "dataset":
+        shape = ", ".join(map(str, ("N", *facts.in_shape)))
+        raise DataError(
+            f"{trained.folder} was trained on a Dataset, whose preprocessing is code: in Python, "
+            f"dltrain.load(RUN).predict(x) takes inputs [{shape}] as that Dataset gives them"
+        )
+    if facts.kind == "table" and kind not in ("text", "parquet"):
+        raise DataError(f"{source}: the run was trained on a table with the columns {listed(facts.columns)}")
+    if facts.kind == "images" and kind not in ("pictures", "idx"):
+        shape = list(facts.in_shape)
+        raise DataError(f"{source}: the run was trained on images {shape}: give a folder of them, or an IDX file")
+
+
+# -- the answers on their way out ----------------------------------------------------------------------------------
+
+
+def write(pieces: Iterator[pl.DataFrame], path: Path) -> int:
+    """Writes a CSV or Parquet file whole or not at all, in the place of one that may be there; returns its rows.
+
+    Raises StorageError when the file system refuses; what was there before stays.
+    """
+    draft = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    parts = draft.with_name(f"{draft.name}.parts")
+    rows = 0
+    try:
+        if path.suffix in PARQUET:
+            rows = _parquet(pieces, draft, parts)
+        else:
+            log = storage.Log(draft)
+            for piece in pieces:
+                log.write(as_csv(piece, header=not rows).encode())
+                rows += len(piece)
+            log.sync()
+        storage.disk.rename(draft, path)
+        storage.sync(path.parent)
+        return rows
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+    finally:
+        for left in (draft, parts):
+            with suppress(OSError):
+                storage.remove(left)
+
+
+def as_csv(piece: pl.DataFrame, *, header: bool) -> str:
+    """Answers as lines of a CSV file, its texts as `output.cell` writes them."""
+    import polars as pl
+
+    texts = piece.select(pl.selectors.string())
+    words = {word: cell(word) for name in texts.columns for word in texts[name].unique() if word is not None}
+    changed = {word: made for word, made in words.items() if made != word}
+    if changed:
+        piece = piece.with_columns(pl.selectors.string().replace(changed))
+    return csv_rows([piece.columns]) * header + piece.write_csv(include_header=False)
+
+
+def _parquet(pieces: Iterator[pl.DataFrame], draft: Path, parts: Path) -> int:
+    """One Parquet file from many small ones, which are joined without holding them all: polars has no writer that
+    takes pieces.
+    """
+    import polars as pl
+
+    storage.disk.mkdir(parts)
+    rows = 0
+    for number, piece in enumerate(pieces):
+        piece.write_parquet(parts / f"{number:08d}.parquet")
+        rows += len(piece)
+    pl.scan_parquet(parts / "*.parquet").sink_parquet(draft)
+    storage.sync(draft)
+    return rows

@@ -1,0 +1,116 @@
+"""A trained model as one module from raw rows to answers, with no code around it: what an export holds.
+
+A table's rows are float64 [N, columns]: a number as it stands (nan where it is missing), true as 1, and for a text the
+position of its category (-1 where it is none); `encoding.numbers` makes them. Images are uint8 [N, C, H, W].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.data.preprocessing import Facts
+from dltrain.data.tables.encoding import LARGEST
+from dltrain.parts import losses
+
+
+class Serving(nn.Module):
+    """`forward(rows)` gives one row of answers for each: probabilities or scores, float32, or values in original units,
+    float64 where the run standardised them.
+    """
+
+    def __init__(self, model: nn.Module, loss: nn.Module, facts: Facts) -> None:
+        super().__init__()
+        kinds = {"table": _Table, "images": _Images, "dataset": _AsItIs}
+        self.prepare = kinds[facts.kind](facts.preprocessing)
+        self.model, self.loss, self.task = model, loss, facts.task
+        for name in ("target_mean", "target_std"):
+            value = getattr(facts, name)
+            self.register_buffer(name, None if value is None else value.double())
+
+    def forward(self, rows: Tensor) -> Tensor:
+        outputs = self.model(self.prepare(rows))
+        if self.task == "regression":
+            return outputs if self.target_std is None else outputs.double() * self.target_std + self.target_mean
+        chances = losses.probabilities(self.loss, outputs, self.task)
+        return outputs if chances is None else chances
+
+
+class _Table(nn.Module):
+    """The operations of `encoding.encode` on numbers, in float64 as there."""
+
+    def __init__(self, preprocessing: dict[str, Any]) -> None:
+        super().__init__()
+        columns = preprocessing["columns"]
+        numbers = [i for i, c in enumerate(columns) if c["kind"] != "text"]
+        self.register_buffer("numbers", torch.tensor(numbers, dtype=torch.int64))
+        impute = preprocessing["missing"] == "impute"
+        self.fenced = any("low" in column for column in columns)
+        limits = (("low", -torch.inf), ("high", torch.inf)) if self.fenced else ()
+        for name, default in (("median", torch.nan), ("mean", 0.0), ("std", 1.0), *limits):
+            values = [columns[i].get(name, default) if impute or name != "median" else torch.nan for i in numbers]
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float64))
+        self.knots = nn.ParameterDict()  # by position among the numbers
+        for at, i in enumerate(numbers):
+            if "quantiles" in columns[i]:
+                knots = torch.tensor(columns[i]["quantiles"], dtype=torch.float64)
+                self.knots[str(at)] = nn.Parameter(knots, requires_grad=False)
+        self.texts = [(i, len(c["categories"])) for i, c in enumerate(columns) if c["kind"] == "text"]
+        order = [(i, 0) for i in numbers] + [(i, k) for i, size in self.texts for k in range(size)]
+        self.register_buffer("order", torch.tensor(sorted(range(len(order)), key=order.__getitem__)))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        values = rows.index_select(1, self.numbers)
+        values = torch.where(values.abs() < torch.inf, values, self.median)  # nan is not below infinity either
+        if self.fenced:
+            values = torch.minimum(torch.maximum(values, self.low), self.high)
+        scaled = (values - self.mean) / self.std
+        if len(self.knots):
+            parts = list(scaled.unbind(1))
+            for at, knots in self.knots.items():
+                parts[int(at)] = _normal(values[:, int(at)].contiguous(), knots)
+            scaled = torch.stack(parts, dim=1)
+        hot = [rows[:, i : i + 1] == torch.arange(size, dtype=rows.dtype) for i, size in self.texts]
+        return torch.cat([scaled.float(), *(h.float() for h in hot)], dim=1).index_select(1, self.order)
+
+
+def _normal(values: Tensor, knots: Tensor) -> Tensor:
+    """The quantile scale of `encoding`: interpolated from below and from above, their mean put on a normal shape."""
+    ranks = torch.linspace(0, 1, len(knots), dtype=torch.float64)
+    below = _interpolate(values, knots, ranks)
+    above = -_interpolate(-values, -knots.flip(0), -ranks.flip(0))
+    quantile = torch.where(values >= knots[-1], 1.0, (below + above) / 2)
+    quantile = torch.where(values <= knots[0], 0.0, quantile).clamp(1 - LARGEST, LARGEST)
+    return torch.special.ndtri(quantile)
+
+
+def _interpolate(x: Tensor, knots: Tensor, ranks: Tensor) -> Tensor:
+    low = (torch.searchsorted(knots, x, right=True) - 1).clamp(0, len(knots) - 2)
+    slope = (ranks[low + 1] - ranks[low]) / (knots[low + 1] - knots[low])
+    return slope * (x - knots[low]) + ranks[low]
+
+
+class _Images(nn.Module):
+    """The operations of `preprocessing.normalise`: float32 on bytes, float64 on a data set's own levels."""
+
+    def __init__(self, preprocessing: dict[str, Any]) -> None:
+        super().__init__()
+        self.levels = preprocessing.get("levels", 255)
+        dtype = torch.float32 if self.levels == 255 else torch.float64
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(preprocessing[name], dtype=dtype).view(-1, 1, 1))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return ((rows.to(self.mean.dtype) / self.levels - self.mean) / self.std).float()
+
+
+class _AsItIs(nn.Module):
+    """Inputs as the Dataset gave them."""
+
+    def __init__(self, preprocessing: dict[str, Any]) -> None:
+        super().__init__()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return rows

@@ -1,0 +1,1 @@
+"""One run from a plan: the visible loop, what it keeps, how it goes on, and the words before and after it."""

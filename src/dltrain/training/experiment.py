@@ -1,0 +1,258 @@
+"""One run from a plan: the visible loop, its checkpoints, and what it leaves in the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+
+from dltrain.config import build
+from dltrain.config.plan import Plan
+from dltrain.engine.trainer import Stopped, Trainer, seed_everything
+from dltrain.errors import DivergedError, DltrainError, StorageError
+from dltrain.errors.output import say
+from dltrain.parts import metrics
+from dltrain.parts.regularisers import Best
+from dltrain.runs import checkpoint, layout, run_folder, storage
+from dltrain.runs.logs import Tracker
+from dltrain.runs.reading import flat
+from dltrain.training import resuming
+from dltrain.training.keeper import Keeper
+from dltrain.training.stop import Stop
+
+
+@dataclass
+class Session:
+    """What a run works with while it lasts."""
+
+    plan: Plan
+    trainer: Trainer
+    train_loader: Any
+    loaders: dict[str, Any]  # of each split, in order, for evaluation
+    evaluate: Callable[[nn.Module, Any], dict[str, float]]
+    keeper: Keeper
+    tracker: Tracker
+    clock: run_folder.Stopwatch
+    stop: Stop
+    profile: Any = None  # dltrain.training.profile.StepProfile, of a run with trainer.profile
+    watch: Any = None  # dltrain.training.observe.Watch, of a run with diagnose=true
+
+    @property
+    def after_step(self) -> Callable[[], object] | None:
+        """What is called after each step: the progress bar, the profile, both or none."""
+        bar, profile = self.tracker.progress, self.profile
+        return (lambda: (bar(), profile())) if bar and profile else bar or profile
+
+    def save(self) -> None:
+        """A checkpoint, after the log that belongs to it."""
+        self.tracker.sync()
+        self.keeper.save(self.clock.seconds)
+
+    def save_when_due(self) -> None:
+        """A checkpoint, if the last one is old enough."""
+        if self.keeper.due(self.clock.seconds):
+            self.save()
+
+    def judge(self, model: nn.Module, split: str) -> dict[str, float]:
+        """The metrics of a model on a split; raises Stopped between batches when the run is to stop."""
+        return self.evaluate(model, _Watched(self.loaders[split], self.stop))
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A loader that is left between batches when the run is to stop."""
+
+    loader: Any
+    stop: Stop
+
+    def epoch(self) -> Iterator[Any]:
+        for batch in self.loader.epoch():
+            if self.stop():
+                raise Stopped
+            yield batch
+
+
+def train(
+    plan: Plan, folder: Path, *, resume: bool = False, stop: Stop | None = None, allow_changed_data: bool = False
+) -> dict[str, Any]:
+    """Trains in a run folder that is locked by the caller; returns the summary, which is also written there.
+
+    status: done, early_stopped, stopped (`reason`: a signal's name, or max_time), diverged or failed.
+    """
+    stop = stop or Stop()
+    stop.after(plan.settings.max_time)
+    session = _open(plan, folder, stop, resume=resume, allow_changed_data=allow_changed_data)
+    run_folder.write_json(folder / "summary.json", summary := {"status": "running", "seconds": session.clock.seconds})
+    try:
+        _loop(session)
+        summary = {"status": "early_stopped" if session.keeper.exhausted else "done", **_judge(session)}
+    except Stopped:
+        summary = {"status": "stopped", "reason": stop.reason}
+    except KeyboardInterrupt:  # the second Ctrl-C
+        summary = {"status": "stopped", "reason": "SIGINT"}
+        raise
+    except BaseException as error:
+        summary = {"status": "diverged" if isinstance(error, DivergedError) else "failed"}
+        summary["error"] = str(error) if isinstance(error, DltrainError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, DivergedError):
+            session.keeper.keep_diverged(error)
+        raise
+    finally:
+        summary |= {**session.keeper.summary(), "seconds": round(session.clock.seconds, 3)}
+        _close(session, folder, summary)
+    return summary
+
+
+def _close(session: Session, folder: Path, summary: dict[str, Any]) -> None:
+    """Writes the summary; where another error is on its way, a full disk is only said."""
+    session.tracker.hparams(_shown(session.plan.config), summary)
+    session.tracker.close()
+    if session.profile:
+        session.profile.close()
+    try:
+        run_folder.write_json(folder / "summary.json", summary)
+    except StorageError as error:
+        if summary["status"] not in ("diverged", "failed"):
+            raise
+        say(f"warning: {error}", error=True)
+
+
+def _loop(session: Session) -> None:
+    """The training loop: its body is all that happens at a report, in this order. Raises Stopped when left early."""
+    plan, keeper, tracker = session.plan, session.keeper, session.tracker
+    if not keeper.exhausted:  # a run may have been killed after its last step
+        for record in session.trainer.fit(
+            session.train_loader,
+            steps=plan.total_steps,
+            report_every=plan.report_steps,
+            eval_every=plan.eval_steps,
+            validate=lambda model: session.judge(model, "val"),
+            limit_batches=plan.settings.limit_train_batches,
+            progress=session.after_step,
+            save=session.save_when_due,
+            stop=session.stop,
+        ):
+            tracker.write(record)
+            if session.watch:
+                tracker.diagnose(record, *session.watch.look())
+            keeper.see(record)
+            session.save_when_due()
+            if keeper.exhausted:
+                break
+    session.save()
+    if session.stop():
+        raise Stopped
+
+
+def _judge(session: Session) -> dict[str, Any]:
+    """The metrics of the best weights on every split."""
+    model = session.trainer.best_model
+    model.load_state_dict(session.keeper.best_weights)
+    judged: dict[int, dict[str, float]] = {}  # without a test part, val and test are the same rows
+    names, best = metrics.METRICS[session.plan.data.task], session.keeper.best_metrics
+    if {*names} <= {*best}:  # their validation has been done
+        judged[id(session.loaders["val"])] = {name: best[name] for name in names}
+    for split, loader in session.loaders.items():
+        if id(loader) not in judged:
+            judged[id(loader)] = session.judge(model, split)
+    found: dict[str, Any] = {split: judged[id(loader)] for split, loader in session.loaders.items()}
+    return found | {"rows_judged": {split: loader.samples for split, loader in session.loaders.items()}}
+
+
+def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:
+    """Builds everything from the seed; a resumed run then goes back to its newest checkpoint."""
+    layout.check(folder)
+    storage.clean(folder)
+    build.set_threads_and_determinism(plan)
+    seed_everything(plan.seed)
+    if resume and checkpoint.find(folder / "checkpoints"):
+        plan = replace(plan, pretrained="skip")  # the checkpoint has all weights
+    trainer = build.make_trainer(plan)
+    train_loader, loaders = build.make_loaders(plan)
+    stopping = build.make_stopping(plan.regularisation, plan.monitor, plan.mode)
+    keeper = Keeper(folder / "checkpoints", trainer, plan, stopping, Best(plan.mode), fingerprint=plan.fingerprint)
+    if resume:
+        keeper.restore(allow_changed_data=allow_changed_data)
+        _write_config(plan, folder)  # what may change may have changed
+    keeper.check_space()
+    tracker = Tracker(
+        folder,
+        total_steps=plan.total_steps,
+        start=trainer.steps - trainer.pending,  # a pending report is written when it has been made
+        bar=plan.settings.progress,
+        tensorboard=plan.settings.tensorboard,
+    )
+    clock = run_folder.Stopwatch(keeper.seconds)
+    session = Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock, stop)
+    if plan.settings.profile:
+        from dltrain.training.profile import StepProfile
+
+        session.profile = StepProfile(folder, plan.settings.profile, device=plan.device)
+    if plan.diagnose:
+        from dltrain.training.observe import Watch
+
+        session.watch = Watch(plan, trainer)
+    return session
+
+
+def _write_config(plan: Plan, folder: Path) -> None:
+    run_folder.write_text(folder / "config.yaml", plan.text)
+
+
+def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
+    """Writes what is known before the first step: configuration, what was typed, environment, data facts."""
+    data = plan.data
+    _write_config(plan, folder)
+    run_folder.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in plan.overrides))
+    facts = {"device": str(plan.device), "threads": build.threads(plan), "monitor": plan.monitor}
+    facts["config_sha256"] = resuming.digest(plan.config)
+    run_folder.write_json(folder / "environment.json", run_folder.environment(command, **facts))
+    run_folder.write_json(
+        folder / "data.json",
+        {
+            "task": data.task,
+            "in_shape": list(data.in_shape),
+            "classes": list(data.classes),
+            "targets": list(data.targets),
+            "rows": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+            "target_mean": None if data.target_mean is None else data.target_mean.tolist(),
+            "target_std": None if data.target_std is None else data.target_std.tolist(),
+            "preprocessing": data.preprocessing,
+            "sha256": plan.fingerprint,
+            "notes": list(plan.notes),
+        },
+    )
+
+
+_HOUSEKEEPING = (
+    *("runs_dir", "name", "trainer.progress", "trainer.tensorboard", "trainer.profile", "trainer.threads"),
+    "trainer.save_every",
+)
+
+
+def _shown(config: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys with values that TensorBoard can show: `model: MLP`, `model.widths: [64]`, ..."""
+    shown: dict[str, Any] = {}
+    for name, value in flat(config).items():
+        if name.endswith("._target_"):
+            shown[name.removesuffix("._target_")] = str(value).rsplit(".", 1)[-1]
+        elif value not in (None, {}) and name not in _HOUSEKEEPING:
+            shown[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return shown
+
+
+def show_failure(folder: Path, cfg: Any, summary: dict[str, Any]) -> None:
+    """Enters a job that had no plan in TensorBoard's HParams tab."""
+    try:
+        config = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException:  # what was typed can't even be read
+        return
+    trainer = config.get("trainer")
+    wanted = isinstance(trainer, dict) and trainer.get("tensorboard") is True
+    tracker = Tracker(folder, total_steps=0, start=0, bar=False, tensorboard=wanted)
+    tracker.hparams(_shown(config), summary)

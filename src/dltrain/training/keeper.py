@@ -1,0 +1,184 @@
+"""What a run keeps: its best weights, and checkpoints from which it goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from dltrain.config.plan import Plan
+from dltrain.engine.records import Record
+from dltrain.engine.state import check
+from dltrain.engine.trainer import Trainer
+from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
+from dltrain.errors.output import say
+from dltrain.runs import checkpoint, storage
+from dltrain.training import resuming
+
+
+class Keeper:
+    """Decides what is best and when to save; holds the best weights in memory between saves."""
+
+    def __init__(
+        self, folder: Path, trainer: Trainer, plan: Plan, stopping: Any, best: Any, *, fingerprint: dict[str, str]
+    ) -> None:
+        self.folder, self.trainer, self.plan, self.stopping, self.best = folder, trainer, plan, stopping, best
+        self.fingerprint = fingerprint
+        self.best_weights = checkpoint.copy_to_cpu(trainer.best_model.state_dict())
+        self.best_metrics: dict[str, float] = {}
+        self.last_metrics: dict[str, float] = {}
+        self.exhausted = False
+        self.seconds = 0.0
+        self._saved_at = 0.0
+        self._saved: tuple[int, bool] | None = None  # the step, and whether its report was still to come
+        storage.clean(folder)
+
+    def see(self, record: Record) -> None:
+        """Takes a record in."""
+        if any(name.startswith("val/") for name in record.metrics):
+            self.last_metrics = _numbers(record)
+            if self.stopping and self.stopping.monitor in record.metrics:
+                self.exhausted = self.stopping.update(record.metrics[self.stopping.monitor])
+        if self._improved(record.metrics):
+            self.best_metrics = _numbers(record)
+            self.best_weights = checkpoint.copy_to_cpu(self.trainer.best_model.state_dict())
+
+    def _improved(self, metrics: dict[str, float]) -> bool:
+        """By the monitor; among equals (accuracies of a small set often are) by the validation loss."""
+        value = metrics.get(self.plan.monitor)
+        if value is not None and value == self.best.value:
+            return metrics.get("val/loss", math.inf) < self.best_metrics.get("loss", math.inf)
+        return self.best.improved(value)
+
+    def due(self, seconds: float) -> bool:
+        """Whether it is time to save."""
+        return seconds - self._saved_at >= self.plan.settings.save_every
+
+    def save(self, seconds: float) -> None:
+        """Writes the best weights if they are new, then the state to go on from; keeps two of the latter."""
+        trainer = self.trainer
+        if self._saved != (trainer.steps, trainer.pending):
+            state = {"trainer": trainer.state_dict(), **self._state(), "seconds": seconds}
+            if (best := self._best_folder()) and not best.exists():
+                step, metrics = self.best_metrics["step"], {"metrics": self.best_metrics}
+                checkpoint.save(self.folder, step=step, model=self.best_weights, state=metrics, kind="best")
+            checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
+            self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
+        self._prune()  # also where nothing was saved: a run may have been killed between the two
+
+    def _prune(self) -> None:
+        newest = checkpoint.name("step", self.trainer.steps)
+        older = [p for p in checkpoint.find(self.folder) if p.name < newest]
+        keep = [*older[-1:], self.folder / newest]  # later ones were damaged, and passed over
+        checkpoint.prune(self.folder, keep=[*keep, best] if (best := self._best_folder()) else keep)
+
+    def _best_folder(self) -> Path | None:
+        step = self.best_metrics.get("step")
+        return None if step is None else self.folder / checkpoint.name("best", step)
+
+    def _state(self) -> dict[str, Any]:
+        """All but the trainer's state and the clock."""
+        plan, steps = self.plan, self.trainer.steps
+        epoch, batch = divmod(steps, plan.steps_per_epoch)
+        return {
+            "best": self.best.state_dict(),
+            "best_metrics": self.best_metrics,
+            "last_metrics": self.last_metrics,
+            "stopping": self.stopping.state_dict() if self.stopping else None,
+            "exhausted": self.exhausted,
+            "position": {"step": steps, "epoch": epoch, "batch": batch * plan.settings.accumulate},
+            "plan": {"total_steps": plan.total_steps, "schedule_steps": plan.schedule_steps},
+            "config": plan.config,
+            "config_sha256": resuming.digest(plan.config),
+            "data": self.fingerprint,
+            "environment": resuming.facts(plan),
+        }
+
+    def restore(self, *, allow_changed_data: bool = False) -> None:
+        """Goes back to the newest whole checkpoint; without any, the run starts at its beginning.
+
+        Raises CheckpointError when there are some and none is whole, or when it is not one of this run.
+        """
+        faults: list[str] = []
+        best: dict[str, Any] | None = None
+
+        def accept(state: dict[str, Any]) -> None:
+            nonlocal best
+            best = self._best_of(state)
+
+        found = checkpoint.latest(self.folder, faults, accept=accept)
+        if found is None:
+            return
+        path, weights, state = found
+        for fault in faults:
+            say(f"note: {fault}; using {path.name}", error=True)
+        try:
+            resuming.compare(state, self.plan, self.fingerprint, str(path), allow_changed_data=allow_changed_data)
+            self._load(weights, state, best)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} does not fit this configuration: {error}") from error
+        except DltrainError:
+            raise
+        except Exception as error:  # whatever torch and NumPy say to values that no run writes
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"{path} does not fit this configuration: {reason}") from error
+        if not faults:
+            self._saved = (self.trainer.steps, self.trainer.pending)
+
+    def _best_of(self, state: dict[str, Any]) -> dict[str, Any] | None:
+        """The best weights that a state speaks of."""
+        metrics = state.get("best_metrics")
+        if not isinstance(metrics, dict) or not isinstance(metrics.get("step", 0), int):
+            raise CheckpointError("its best metrics are damaged")
+        return checkpoint.load(self.folder / checkpoint.name("best", metrics["step"]))[0] if "step" in metrics else None
+
+    def _load(self, weights: dict[str, Any], state: dict[str, Any], best: dict[str, Any] | None) -> None:
+        check(weights, dict(sorted(self.trainer.model.state_dict().items())), "model")
+        if best is not None:
+            check(best, dict(sorted(self.best_weights.items())), "best")
+        own = self._state()
+        for name in ("best", "stopping", "exhausted", "position"):
+            check(state.get(name), own[name], name)
+        for name in ("best_metrics", "last_metrics"):
+            if not all(isinstance(v, (int, float)) for v in state[name].values()):
+                raise CheckpointError(f"{name}: want numbers")
+        self.trainer.load_state_dict(state["trainer"])
+        self.trainer.model.load_state_dict(weights)
+        self.best.load_state_dict(state["best"])
+        if self.stopping:
+            self.stopping.load_state_dict(state["stopping"])
+        self.best_metrics, self.last_metrics = state["best_metrics"], state["last_metrics"]
+        self.exhausted = state["exhausted"]
+        self.seconds = self._saved_at = float(state["seconds"])
+        self.best_weights = best or self.best_weights
+
+    def keep_diverged(self, error: DivergedError) -> None:
+        """Puts the state before a bad update, with its gradients, beside the good checkpoints, for study."""
+        if error.state is None:
+            return
+        model, step = self.trainer.model.state_dict(), int(error.state["step"])
+        try:
+            checkpoint.save(self.folder, step=step, model=model, state=error.state, kind="diverged")
+        except StorageError as fault:
+            say(f"warning: {fault}", error=True)
+
+    def check_space(self) -> None:
+        """Raises StorageError unless twice the first checkpoint fits: weights, moments, averages and best weights."""
+        size = sum(t.nbytes for t in self.best_weights.values())
+        wanted, free = 2 * 5 * size, shutil.disk_usage(self.folder.parent).free
+        if free < wanted:
+            raise StorageError(
+                f"{self.folder.parent} has {free / 2**20:.1f} MiB free, and checkpoints need about "
+                f"{wanted / 2**20:.1f} MiB; free some, or set runs_dir=..."
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """The best and the last validation, each a map of metric to number, and the steps done."""
+        return {"best": self.best_metrics, "last": self.last_metrics, "steps": self.trainer.steps}
+
+
+def _numbers(record: Record) -> dict[str, float]:
+    """A record's validation metrics under their plain names, its training loss, and where it was taken."""
+    val = {name.removeprefix("val/"): value for name, value in record.metrics.items() if name.startswith("val/")}
+    return {**val, "train_loss": record.metrics["train/loss"], "epoch": record.epoch, "step": record.step}

@@ -1,0 +1,327 @@
+"""What a person reads before and after a run: the plan in a few lines, the result as a short table."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dltrain.errors.output import cut
+from dltrain.parts import metrics
+from dltrain.runs import reading, seeds
+from dltrain.runs.reading import ENDED, Run
+
+if TYPE_CHECKING:
+    from dltrain.config.plan import Plan
+
+_OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
+_SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "T_max", "factor", "patience")
+
+
+def describe(plan: Plan) -> str:
+    """Data, model with output shapes and parameters, loss, optimizer, steps, and what the user should know."""
+    data, parts = plan.data, plan.parts
+    rows = [len(split) for split in (data.train, data.val, data.test)]
+    what = f"{len(data.names)} {'classes' if data.classes else 'target' + 's' * (len(data.names) > 1)}"
+    lines = [
+        f"data       {parts['data'].function.__name__}: {rows[0]:,} train, {rows[1]:,} val, {rows[2]:,} test; "
+        f"inputs {list(data.in_shape)}, {data.task}, {what}",
+    ]
+    if plan.rows:
+        lines += [f"model      {_name(parts['model'])}, {plan.rows[-1].parameters:,} parameters", *_layers(plan)]
+    else:
+        lines.append(f"model      {_name(parts['model'])}")
+    size = min(plan.batch_size or len(data.train), len(data.train))
+    switched = _switched_on(plan)
+    standard = " of targets in standard units" if data.target_std is not None else ""
+    decayed = " (of weights, not of biases and norms)" if parts["optimizer"].arguments.get("weight_decay") else ""
+    lines += [
+        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}{standard}",
+        f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}{decayed}",
+        f"scheduler  {_knobs(parts['scheduler'], _SCHEDULE)}",
+        *([f"also       {switched}"] if switched else []),
+        f"training   {plan.total_steps:,} steps of {size:,} sample{'s' * (size > 1)} "
+        f"({plan.steps_per_epoch:,} an epoch) on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
+        f"step       {_STEPS[plan.step]}{f': {plan.why_plain}' if plan.why_plain else ''}",
+        *(f"note       {note}" for note in plan.notes),
+    ]
+    return "\n".join(lines)
+
+
+_STEPS = {
+    "plain": "plain",
+    "direct": "direct, without autograd",
+    "compiled": "compiled: the first takes 10 to 30 seconds",
+    "graph": "a CUDA graph, replayed",
+}
+
+
+def _layers(plan: Plan) -> list[str]:
+    """One line per layer; of a deep net the first and the last few."""
+    rows = [row for row in plan.rows[:-1] if row.parameters or row.type not in ("Flatten", "Identity")]
+    texts = [
+        f"             {row.type:<14}{'x'.join(map(str, row.output_shape or ())):>10}{row.parameters:>12,}"
+        for row in rows
+    ]
+    return texts if len(texts) <= 16 else [*texts[:8], f"             ... {len(texts) - 12} more", *texts[-4:]]
+
+
+def _name(part: Any) -> str:
+    name = part.function.__name__
+    return str(part.arguments.get("name", name)) if name == "torchvision" else name
+
+
+def _knobs(part: Any, names: Sequence[str]) -> str:
+    """These knobs, and each other one that is not at the constructor's own default."""
+    return ", ".join([part.function.__name__, *_set(part, names), *_moved(part, names)])
+
+
+def _moved(part: Any, told: Sequence[str]) -> Iterator[str]:
+    defaults = {name: p.default for name, p in inspect.signature(part.function).parameters.items()}
+    for name, value in part.arguments.items():
+        plain = [list(v) if isinstance(v, (list, tuple)) else v for v in (value, defaults.get(name, value))]
+        if name not in told and plain[0] != plain[1]:
+            yield f"{name} {value}"
+
+
+def _set(part: Any, names: Sequence[str] | None = None) -> list[str]:
+    """The knobs (all, or these) that are not off."""
+    knobs = part.arguments if names is None else {k: part.arguments.get(k) for k in names}
+    return [f"{k} {v}" for k, v in knobs.items() if v not in (None, False, 0.0)]
+
+
+def _switched_on(plan: Plan) -> str:
+    """The regularisers that act, in words."""
+    regular = plan.regularisation
+    plain = ("l1", "l2", "max_norm", "input_noise", "clip_norm", "clip_value", "ema", "mixup", "cutmix")
+    shown = [
+        f"{name} {value}" for name in ("dropout", "input_dropout") if (value := plan.parts["model"].arguments.get(name))
+    ]
+    shown += [f"{name} {value}" for name in plain if (value := getattr(regular, name))]
+    shown += [name for name, value in regular.augmentation.items() if value and name != "policy"]
+    if policy := regular.augmentation.get("policy"):
+        shown.append(str(policy.get("name", "policy")))
+    if regular.early_stopping:
+        shown.append(f"early stopping (patience {regular.early_stopping.get('patience')})")
+    return ", ".join(shown)
+
+
+def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
+    """Metrics of the best epoch's weights on each split, and where to look further."""
+    names = [n for n in metrics.DIRECTION if n in summary["test"]]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for split in ("train", "val", "test"):
+        table.add_row(split, *(metrics.text(name, summary[split].get(name)) for name in names))
+    best = summary["best"]
+    stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
+    facts = (
+        f"the weights of the best epoch, {best['epoch']:.4g} by {plan.monitor}"
+        if best
+        else f"no epoch had a finite {plan.monitor}"
+    )
+    few, all_of_it = summary["rows_judged"]["train"], len(plan.data.train)
+    lines = [
+        _text(table),
+        *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
+        *_chance(plan, folder, summary),
+        f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
+        f"run folder   {folder}",
+        f"curves       tensorboard --logdir {plan.runs_dir}",
+        *_profile(plan, folder),
+        "what else    dltrain --help, dltrain list optimizer",
+    ]
+    return "\n".join(lines)
+
+
+def _chance(plan: Plan, folder: Path, summary: dict[str, Any]) -> list[str]:
+    if not nothing_learned(plan, summary):
+        return []
+    answer = {"regression": "the mean of the targets", "multilabel": "what most rows have of each label"}
+    run = "last" if plan.runs_dir == Path("runs") else folder
+    what = f"one answer to every row, {answer.get(plan.data.task, 'the most frequent class')}"
+    return [f"no better    on val and test than {what}; dltrain doctor {run} looks into it"]
+
+
+_READ = 2000  # samples at most: the share of a class among them has a standard error of 1 %
+
+
+def nothing_learned(plan: Plan, summary: dict[str, Any]) -> bool:
+    """Whether the best weights are nowhere better than one answer to every row; of a part that streams, by the targets
+    of 2,000 rows.
+    """
+    from torch.utils.data import Dataset
+
+    from dltrain.data import Tensors, quality
+    from dltrain.data.sources.image_folders import ImageFiles
+    from dltrain.engine.assessment import no_better, trivial
+
+    for split, part in (("val", plan.data.val), ("test", plan.data.test)):
+        if isinstance(part, (Tensors, ImageFiles)):
+            y = part.y
+        elif isinstance(part, Dataset):  # whose `y` may be anything: the targets are in its samples
+            y = quality.sample(part, _READ)[1]
+        else:
+            return False
+        if not no_better(summary[split], trivial(y, task=plan.data.task)):
+            return False
+    return True
+
+
+def _profile(plan: Plan, folder: Path) -> list[str]:
+    """The table of `trainer.profile`, and how to open its trace."""
+    if not plan.settings.profile:
+        return []
+    table, traces = folder / "profile" / "operations.txt", sorted((folder / "profile").glob("*.pt.trace.json"))
+    if not (table.is_file() and traces):
+        return ["profile      none: the run ended within its first ten steps"]
+    text = table.read_text(encoding="utf-8").rstrip()
+    return [f"profile      {traces[-1]} opens in ui.perfetto.dev or chrome://tracing", "", text, ""]
+
+
+def _text(table: Table) -> str:
+    # A table takes only the width that it needs; with markup, `[dropout,l2]` would be taken for a style.
+    console = Console(width=200, file=StringIO(), markup=False, emoji=False)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
+
+
+_SHOWN = 12  # classes, labels or targets that the terminal shows, the poorest first where there are more
+
+
+def judged(result: dict[str, Any]) -> str:
+    """What `dltrain eval` found: metrics, each class, calibration, the frequent confusions, the worst examples."""
+    lines = [f"{result['split']}, {result['rows']:,} rows, weights of {result['checkpoint']}"]
+    lines += [f"note         {note}" for note in result["notes"]]
+    names = [n for n in metrics.DIRECTION if n in result["metrics"]]
+    lines.append(_rows(names, [[metrics.text(n, result["metrics"][n]) for n in names]]))
+    for key, what in (("classes", "class"), ("labels", "label"), ("targets", "target")):
+        if key in result and len(result[key]) > (key == "targets"):
+            lines.append(_parts(result[key], what))
+    if calibration := result.get("calibration"):
+        sure, right = (sum(b[k] * b["rows"] for b in calibration["bins"]) for k in ("confidence", "accuracy"))
+        n = sum(b["rows"] for b in calibration["bins"])
+        means = f"sure of its answers by {sure / n:.1%} on average, right in {right / n:.1%}"
+        lines.append(f"calibration  ECE {calibration['ece']:.4f}: {means}")
+    if confusions := _confusions(result):
+        lines.append(f"confused     {confusions}")
+    return "\n".join([*lines, *(f"worst        {_example(worst)}" for worst in result["worst"][:5])])
+
+
+def _parts(parts: list[dict[str, Any]], what: str) -> str:
+    """A row for each class, label or target."""
+    keys = [k for k in parts[0] if k not in ("name", "predicted")]
+    if len(parts) > _SHOWN:
+        by = "f1" if "f1" in keys else "r2"
+        parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
+        what = f"{what} (poorest {_SHOWN})"
+    cells = [[cut(p["name"]), *(f"{p[k]:,}" if k == "rows" else metrics.text(k, p[k]) for k in keys)] for p in parts]
+    return _rows([what, *(k.replace("_", " ") for k in keys)], cells, left=1)
+
+
+def _rows(titles: Sequence[str], cells: list[list[str]], *, left: int = 0) -> str:
+    """A table; its first `left` columns begin at the left."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, title in enumerate(titles):
+        table.add_column(title, justify="left" if i < left else "right")
+    for row in cells:
+        table.add_row(*row)
+    return _text(table)
+
+
+def _confusions(result: dict[str, Any]) -> str:
+    """The most frequent mistakes, in words."""
+    found = result.get("confusion", {"names": [], "true_predicted_count": []})
+    names = found["names"]
+    pairs = [(n, names[i], names[j]) for i, j, n in found["true_predicted_count"] if i != j]  # most frequent first
+    more = f" and {len(pairs) - 5} other pairs" if len(pairs) > 5 else ""
+    return ", ".join(f"{cut(true)} taken for {cut(guess)} ({n}x)" for n, true, guess in pairs[:5]) + more
+
+
+def _example(worst: dict[str, Any]) -> str:
+    where = cut(worst.get("file") or worst.get("place") or f"number {worst['index']}", 200)
+    if isinstance(worst["true"], dict):
+        values = (_apart(cut(name), value, worst["predicted"][name]) for name, value in worst["true"].items())
+        return f"{where}: {'; '.join(values)}"
+    both = (worst["true"], worst["predicted"])
+    true, guess = (cut(", ".join(v) or "none" if isinstance(v, list) else v) for v in both)
+    sure = f", by {worst['p_predicted']:.1%}" if "p_predicted" in worst else ""
+    return f"{where}: {true}, predicted {guess}{sure}"
+
+
+def _apart(name: str, true: float, predicted: float) -> str:
+    """Two values with five digits; where those would hide their difference, as whole numbers or with more."""
+    size, gap = max(abs(true), abs(predicted)), abs(true - predicted)
+    digits = 5
+    if 0 < gap < 1e-3 * size < math.inf:
+        digits = min(17, max(2 + math.ceil(math.log10(size / gap)), math.ceil(math.log10(size))))
+    return f"{name} {true:.{digits}g}, predicted {predicted:.{digits}g}"
+
+
+def sweep(folder: Path) -> list[Run]:
+    """The jobs of a sweep, best first; those without a result come last."""
+    return seeds.in_order([reading.read(job, folder) for job, _ in reading.walk(folder)])
+
+
+def sweep_table(jobs: list[Run]) -> str:
+    """One row a job, or a configuration where each was run with several seeds: what differs, the best validation, the
+    test metrics (mean and standard deviation over the seeds), seconds.
+    """
+    groups = seeds.ranked(jobs)
+    several = bool(groups) and all(map(seeds.differ_in_seed, groups))
+    rows = groups if several else [[job] for job in seeds.in_order(jobs)]
+    typed = [[o for o in row[0].overrides if not (several and o.startswith("seed="))] for row in rows]
+    common = set.intersection(*map(set, typed)) if len(rows) > 1 else set()
+    names = shown_metrics(jobs, "loss", *metrics.MAIN)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("seeds" if several else "job", "overrides", "done" if several else "status"):
+        table.add_column(title, overflow="fold")
+    for title in [*(title for title, _ in columns(names)), "seconds"]:
+        table.add_column(title, justify="right")
+    for row, overrides in zip(rows, typed, strict=True):
+        done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
+        cells = [mean_and_deviation(key.partition("/")[2], seeds.values(row, key)) for _, key in columns(names)]
+        seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
+        which = _seed_range(row) if several else row[0].folder.name
+        table.add_row(which, " ".join(o for o in overrides if o not in common), done, *cells, f"{seconds:.1f}")
+    return _text(table)
+
+
+def shown_metrics(jobs: Sequence[Run], *usual: str) -> list[str]:
+    """Those of the usual metrics that some job has, and the one that ranks them."""
+    names = dict.fromkeys([*usual, seeds.criterion(jobs).removeprefix("best/")])
+    return [n for n in names if any(f"best/{n}" in job.numbers for job in jobs)]
+
+
+def columns(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The titles of a table of runs, and which of their numbers stand below: of the best validation, then of the test.
+
+    The training loss is that of the best validation, too, and is no metric of the test.
+    """
+    best = [("train loss" if n == "train_loss" else f"val {n}", f"best/{n}") for n in names]
+    return best + [(f"test {n}", f"test/{n}") for n in names if n != "train_loss"]
+
+
+def _seed_range(group: Sequence[Run]) -> str:
+    """Seeds in a row as 0-4, others one by one."""
+    found = sorted({seed for run in group if isinstance(seed := run.config.get("seed"), int)})
+    if len(found) > 2 and found == list(range(found[0], found[-1] + 1)):
+        return f"{found[0]}-{found[-1]}"
+    return ",".join(map(str, found))
+
+
+def mean_and_deviation(name: str, numbers: Sequence[float]) -> str:
+    """A metric over several runs, such as `98.10% ± 0.31%`; of one run its value."""
+    mean, deviation = seeds.spread(numbers)
+    if mean is None or deviation is None:
+        return metrics.text(name, mean)
+    return f"{metrics.text(name, mean)} ± {f'{deviation:.2%}' if metrics.in_percent(name) else f'{deviation:.2g}'}"

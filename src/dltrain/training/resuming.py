@@ -1,0 +1,203 @@
+"""Whether a run may go on: its configuration, its data and its machine, compared with those of its checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dltrain import __version__
+from dltrain.config import compose, construct
+from dltrain.config.compose import Composed
+from dltrain.config.nodes import is_relative_path
+from dltrain.config.overrides import quoted
+from dltrain.config.plan import Plan
+from dltrain.config.policy import did_you_mean
+from dltrain.errors import CheckpointError, ConfigError, DataError
+from dltrain.errors.output import say
+from dltrain.errors.paths import joined
+from dltrain.runs import reading, run_folder
+from dltrain.runs.reading import flat
+
+FREE = (  # keys that may change: how long, where, how, and what is shown; `facts` has those that change bits
+    *("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps", "trainer.step", "trainer.flush_denormal"),
+    *("data.root", "data.path", "data.test_path"),
+    *reading.HOUSEKEEPING,
+)
+
+
+def stored(
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    free: Sequence[str] = FREE,
+    why: str = "a run goes on as it began",
+) -> Composed:
+    """The configuration of a run folder with overrides, which may only change the keys of `free`: names, or `data.*`
+    for all below. `why` begins the message about any other key.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    composed, wrong = compose.stored(folder), []
+    for text in map(quoted, overrides):
+        key = text.split("=")[0].lstrip("+")
+        try:
+            override = OverridesParser.create().parse_override(text)
+            plain = not (override.is_delete() or override.is_sweep_override())
+        except HydraException:
+            plain = False
+        if key not in free and not any(key.startswith(name[:-1]) for name in free if name.endswith(".*")):
+            hint = did_you_mean(key, free) or f"; only {', '.join(free)} may change"
+            wrong.append(f"`{text}`: {why}{hint}")
+        elif not plain:
+            wrong.append(f"`{text}`: write key=value")
+        else:
+            value = override.value()
+            if composed.started not in (None, Path.cwd()) and is_relative_path(key, value):
+                value = joined(Path.cwd(), value)  # where it is typed, not where the run was started
+            OmegaConf.update(composed.cfg, key, value)
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    return replace(composed, overrides=tuple(overrides))
+
+
+def digest(settings: dict[str, Any]) -> str:
+    """SHA-256 of a configuration without the keys of `FREE`: equal for runs that compute the same."""
+    fixed = {key: value for key, value in flat(settings).items() if key not in FREE}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def find(plan: Plan) -> list[Path]:
+    """The run folders that `resume=...` may mean: the one that was named; for `auto` those of the same configuration,
+    newest first, and what is passed over is said.
+    """
+    if plan.resume != "auto":
+        return [run_folder.find(plan.resume, plan.runs_dir)]
+    wanted, found, place = digest(plan.config), [], plan.runs_dir / plan.name
+    folders = [p for p in place.iterdir() if p.is_dir() and not p.is_symlink()] if place.is_dir() else []
+    for folder in sorted(folders, key=lambda p: p.name, reverse=True):
+        environment, fault = reading.read_json(folder / "environment.json")
+        if fault or not isinstance(environment, dict | None):
+            passed_over(folder, fault or "environment.json is not that of a run")
+        elif environment and environment.get("config_sha256") == wanted:
+            found.append(folder)
+    return found
+
+
+def passed_over(folder: Path, why: str) -> None:
+    """Says that `resume=auto` leaves a folder alone."""
+    say(f"note: resume=auto passes over {folder}: {why}", error=True)
+
+
+def facts(plan: Plan) -> dict[str, Any]:
+    """What bits depend on beside configuration and data."""
+    on_gpu = plan.device.type == "cuda"
+    return {
+        "dltrain": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": torch.cuda.get_device_name(plan.device) if on_gpu else "cpu",
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "flush_denormal": plan.settings.flush_denormal,
+        "step": "plain or direct" if plan.step in ("plain", "direct") else plan.step,  # those two have the same bits
+        **({"report_every": plan.report_steps} if _reports_count(plan) else {}),
+    }
+
+
+def _reports_count(plan: Plan) -> bool:
+    """Whether results depend on where reports stand: a compiled program runs between two of them, and the training
+    loss that the best epoch, early stopping or the scheduler may go by is the mean since the last one.
+    """
+    stopping, scheduler = plan.regularisation.early_stopping or {}, plan.parts["scheduler"].arguments
+    watched = (plan.monitor, stopping.get("monitor"), scheduler.get("monitor"))
+    return plan.step == "compiled" or "train/loss" in watched
+
+
+def compare(
+    state: dict[str, Any], plan: Plan, fingerprint: dict[str, str], where: str, *, allow_changed_data: bool = False
+) -> None:
+    """Raises ConfigError for another configuration and DataError for other data than the checkpoint's; says on
+    stderr what else differs. Then takes over its number of threads, unless the configuration gives one.
+    """
+    for name in ("config", "data", "environment", "plan", "position"):
+        if not isinstance(state.get(name), dict):
+            raise CheckpointError(f"{where} is damaged: it has no {name}")
+    then, now = flat(state["config"]), flat(plan.config)
+    changed = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k)]
+    refused = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in changed if k not in FREE]
+    if refused:
+        head = f"{where} was made with another configuration; a run goes on as it began, or start a new one"
+        raise ConfigError("\n".join([head, *refused]))
+    _compare_schedules(state["plan"], plan)
+    _say_what_longer_means(state, plan)
+    other = [name for name, value in fingerprint.items() if state["data"].get(name) != value]
+    if other:
+        text = f"the data changed since {where} was written: the {', '.join(other)} part{'s' * (len(other) > 1)} differ"
+        if not allow_changed_data:
+            raise DataError(
+                f"{text}; put the old data back, or add "
+                "--allow-changed-data (another machine may also compute the same data a little differently)"
+            )
+        say(f"note: {text}", error=True)
+    threads = state["environment"].get("threads")
+    if plan.settings.threads is None and type(threads) is int and 0 < threads <= 1024:
+        torch.set_num_threads(threads)
+    before = state["environment"]
+    differs = [f"{k} {before[k]} then, {v} now" for k, v in facts(plan).items() if k in before and before[k] != v]
+    if differs:
+        say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
+
+
+def _say_what_longer_means(state: dict[str, Any], plan: Plan) -> None:
+    """A run validates at its end, also where one of more steps would not."""
+    end = state["plan"].get("total_steps")
+    if isinstance(end, int) and end == state["position"].get("step") < plan.total_steps and end % plan.eval_steps:
+        say(
+            f"note: at step {end:,} it ended with a validation that a longer run would not have made: the best epoch, "
+            "early stopping, a plateau and the log may differ from those of a run that was planned longer",
+            error=True,
+        )
+
+
+def _compare_schedules(before: dict[str, Any], plan: Plan) -> None:
+    """Another length needs a word about a schedule that was planned for the first one."""
+    old, new = before.get("schedule_steps"), plan.schedule_steps
+    if old == new or plan.settings.schedule_steps is not None or not isinstance(old, int) or old < 1:
+        return
+    net = torch.nn.Linear(1, 1)
+
+    def rates(total: int) -> list[float]:
+        optimizer = plan.parts["optimizer"](list(net.parameters()))
+        schedule = construct.make_schedule(
+            plan.parts["scheduler"],
+            optimizer,
+            total_steps=total,
+            steps_per_epoch=plan.steps_per_epoch,
+            monitor=plan.monitor,
+        )
+        found = []
+        for step in np.linspace(0, min(old, new) - 1, 20).astype(int).tolist():
+            schedule.set(step)
+            found.append(optimizer.param_groups[0]["lr"])
+        return found
+
+    if rates(old) != rates(new):
+        name = plan.parts["scheduler"].function.__name__
+        raise ConfigError(
+            f"{name} was planned for {old:,} steps, and now there are {plan.total_steps:,}; choose:\n"
+            f"trainer.schedule_steps={old}: as it was, then its last rate is held\n"
+            f"trainer.schedule_steps={new}: stretched over all steps; the rate jumps where the run goes on"
+        )

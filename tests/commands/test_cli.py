@@ -1,0 +1,129 @@
+"""The command as a user types it: listing, training, sweeping, exit codes."""
+
+import json
+import subprocess
+import sys
+
+from dltrain.config import choices
+
+
+def test_help_names_every_choice(dltrain):
+    code, out, _ = dltrain("--help")
+    assert code == 0
+    words = set(out.split())
+    for group, names in choices.groups().items():
+        assert group in words
+        assert set(names) <= words
+
+
+def test_list_explains_every_choice_and_its_knobs(dltrain):
+    for group, names in choices.groups().items():
+        code, out, _ = dltrain("list", group)
+        assert code == 0
+        for name in names:
+            assert f"{group}={name}\n" in out
+    _, out, _ = dltrain("list", "optimizer", "adamw")
+    assert "betas: [0.9, 0.999]" in out
+    assert "optimizer=sgd" not in out
+
+
+def test_every_yaml_explains_itself_and_its_knobs():
+    for group in choices.groups():
+        for choice in choices.choices(group):
+            assert choice.explanation.endswith((".", ":")), choice.path
+            if group != "experiment":
+                assert all(note for _, value, note in choice.knobs if value), (choice.path, choice.knobs)
+
+
+def test_list_of_something_unknown_suggests(dltrain):
+    code, _, err = dltrain("list", "optimiser")
+    assert (code, "did you mean `optimizer`?" in err) == (2, True)
+    code, _, err = dltrain("list", "data", "digit")
+    assert (code, "did you mean `digits`?" in err) == (2, True)
+
+
+def test_training_prints_the_plan_and_a_short_table(dltrain, tmp_path):
+    code, out, err = dltrain("trainer.epochs=2")
+    assert code == 0, err
+    assert "digits: " in out
+    assert "parameters" in out
+    assert all(
+        word in out for word in ("train", "val", "test", "loss", "accuracy", "best epoch", "tensorboard --logdir")
+    )
+    (folder,) = tmp_path.glob("runs/*/*")
+    assert str(folder.relative_to(tmp_path)) in out
+    assert list(folder.glob("events.out.tfevents.*"))
+
+
+def test_cfg_prints_the_configuration_and_trains_nothing(dltrain, tmp_path):
+    for spelling in (["--cfg"], ["--cfg", "job"]):
+        code, out, _ = dltrain(*spelling, "data=iris", "optimizer.lr=0.5")
+        assert code == 0
+        assert "max_lr: 0.5" in out
+        assert "dltrain.data.sklearn_sets.iris" in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_group_folder_of_ones_own(dltrain, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "small.yaml").write_text(
+        "# @package _global_\n# A small one.\ndefaults:\n  - override /data: iris\ntrainer:\n  epochs: 1\n"
+    )
+    code, out, err = dltrain("--config-dir", "mine", "experiment=small")
+    assert code == 0, err
+    assert "iris" in out
+    assert "small" in dltrain("--config-dir", "mine", "list", "experiment")[1]
+
+
+def test_a_sweep_trains_each_in_its_own_folder_and_ranks_them(dltrain, tmp_path):
+    code, out, err = dltrain("-m", "data=iris", "trainer.epochs=1,30", "model.widths=[4],[32]")
+    assert code == 0, err
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    jobs = sorted(p.name for p in sweep.iterdir() if p.is_dir())
+    assert jobs == ["0", "1", "2", "3"]
+    for job in jobs:
+        summary = json.loads((sweep / job / "summary.json").read_text())
+        assert summary["status"] == "done"
+    rows = [line.split() for line in out.splitlines() if "done" in line]
+    best = [json.loads((sweep / row[0] / "summary.json").read_text())["best"]["accuracy"] for row in rows]
+    assert len(rows) == 4
+    assert best == sorted(best, reverse=True)
+
+
+def test_a_failing_job_does_not_stop_the_others(dltrain, tmp_path):
+    code, _, err = dltrain("-m", "data=iris", "trainer.epochs=1", "optimizer.lr=-1,0.01", "loss=auto,mse")
+    assert code == 8
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    statuses = {p.name: json.loads((p / "summary.json").read_text()) for p in sweep.iterdir() if p.is_dir()}
+    assert [statuses[str(n)]["status"] for n in range(4)] == ["failed", "failed", "done", "failed"]
+    assert "Invalid learning rate: -1" in statuses["0"]["error"]
+    assert "does not fit the task multiclass" in statuses["3"]["error"]
+    assert "3 of 4 jobs failed" in err
+    assert err.count("failed:") == 3
+
+
+def test_a_wrong_key_stops_a_sweep_before_it_starts(dltrain, tmp_path):
+    code, _, err = dltrain("-m", "data=iris", "optimizer.lrr=0.1,0.2", "model=mpl,mlp")
+    assert code == 2
+    assert "did you mean `optimizer.lr`?" in err
+    assert "did you mean `mlp`?" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_interpreter_can_run_it_as_a_module(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "dltrain.commands.cli", "--version"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0
+    assert done.stdout.strip()
+
+
+def test_shell_completion_is_hydras(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "dltrain.commands.cli", "-sc", "install=bash"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hydra_bash_completion" in done.stdout

@@ -1,0 +1,196 @@
+"""What a command must not import, since each costs a person's time at every start."""
+
+import gc
+import importlib
+import json
+import operator
+import subprocess
+import sys
+
+import pytest
+
+from dltrain.commands import cli, startup
+from dltrain.training import experiment
+
+COMPILER = ("torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes", "sympy")  # 1.2 to 1.5 s
+HEAVY = ("sklearn", "scipy", "torchvision", "pandas", "matplotlib", *COMPILER)
+
+_HARNESS = """
+import json, sys
+from dltrain.commands.cli import main
+try: main()
+except SystemExit as stop: code = stop.code
+print(json.dumps([code or 0, sorted(sys.modules)]))
+"""
+
+
+def loaded(folder, *arguments):
+    """Exit code, stderr and the modules of a command that ran to its end."""
+    command = [sys.executable, "-c", _HARNESS, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    code, modules = json.loads(done.stdout.splitlines()[-1])
+    return code, done.stderr, set(modules)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spared"),
+    [
+        ([], {*HEAVY, "polars"}),
+        (["data=iris", "model=perceptron", "optimizer=sgd"], HEAVY),
+        (["optimizer=rmsprop", "scheduler=plateau", "regularisation=[dropout,ema,clip_norm,l2]"], {*HEAVY, "polars"}),
+        (["optimizer=lbfgs", "data=sine", "scheduler=constant", "trainer.deterministic=false"], {*HEAVY, "polars"}),
+    ],
+    ids=lambda a: " ".join(a) if isinstance(a, list) else "",
+)
+def test_a_run_imports_only_what_it_uses(tmp_path, arguments, spared):
+    code, stderr, modules = loaded(tmp_path, "trainer.epochs=1", *arguments)
+    assert code == 0, stderr
+    assert "torch" in modules
+    assert not set(spared) & modules
+
+
+def test_a_resumed_run_imports_no_compiler(tmp_path):
+    assert loaded(tmp_path, "trainer.epochs=1")[0] == 0
+    code, stderr, modules = loaded(tmp_path, "resume", "last", "trainer.epochs=2", "trainer.schedule_steps=78")
+    assert code == 0, stderr
+    assert not set(HEAVY) & modules
+
+
+# -- mistakes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["model.widthz=3"],
+        ["optimizer=adma"],
+        ["optimizer=3"],
+        ["optimizer.lr=fast"],
+        ["scheduler.anneal=cosine"],
+        ["model.widths=64"],
+        ["data.scaling=none_at_all"],
+        ["data=iris", "data.positive=[1]"],
+        ["trainer.epochs=0"],
+        ["trainer.device=gpu"],
+        ["regularisation.l1=-1"],
+        ["regularisation.early_stopping={patience: 0}"],
+        ["regularisation.augmentation.afine={}"],
+        ["data.batch_size=0"],
+        ["seed=-1"],
+        ["name=.."],
+        ["model=module", "model._target_=os.system"],
+        ["data=table", "data.target=y"],
+        ["experiment=nothing"],
+        ["+optimizer.foo=1"],
+        ["optimizer.lr"],
+        ["-m", "optimizer=adam,adma"],
+        ["--alow", "x"],
+        ["lst"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_told_without_torch(tmp_path, arguments):
+    code, stderr, modules = loaded(tmp_path, *arguments)
+    assert code == 2
+    assert stderr.startswith("error: ")
+    assert not {"torch", "numpy", "rich", *HEAVY} & modules
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mistakes_that_need_no_torch_come_together_and_the_others_next(tmp_path):
+    wrong = ["model.widthz=3", "optimizer.lr=fast", "trainer.epochs=0", "regularisation.ema=2", "data.scaling=x"]
+    later = ["model.dropout=2", "optimizer.eps=-1"]
+    code, stderr, modules = loaded(tmp_path, *wrong, *later)
+    assert code == 2
+    assert len(stderr.splitlines()) == 1 + len(wrong)
+    assert "torch" not in modules
+    code, stderr, modules = loaded(tmp_path, *later)
+    assert code == 2
+    assert len(stderr.splitlines()) == 1 + len(later)
+
+
+@pytest.mark.parametrize("arguments", [["--cfg"], ["experiment=mnist_mlp", "--cfg"]])
+def test_the_configuration_is_printed_without_torch(tmp_path, arguments):
+    code, _, modules = loaded(tmp_path, *arguments)
+    assert code == 0
+    assert "torch" not in modules
+
+
+# -- where the time goes ---------------------------------------------------------------------------------------
+
+
+def profiled(folder, *arguments):
+    """The phases of a command, in seconds, and its exit code."""
+    command = [sys.executable, "-c", "from dltrain.commands.cli import main; main()", "--profile-startup", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if line.endswith("%")]
+    return {line[:31].strip(): float(line[31:].split()[0]) for line in lines}, done.returncode
+
+
+def test_the_phases_of_a_run_add_up_to_its_total(tmp_path):
+    phases, code = profiled(tmp_path, "trainer.epochs=2")
+    assert code == 0
+    total = phases.pop("total")
+    assert abs(sum(phases.values()) - total) < 0.0006 * len(phases)
+    functions = {
+        phase for names in (startup._FUNCTIONS, startup._FIRST_CALL) for f in names.values() for phase in f.values()
+    }
+    assert {"interpreter", "import hydra", "import torch", "other", *functions} <= phases.keys()
+    assert phases["import torch"] > 0
+    assert phases["other"] < 0.3 * total
+
+
+def test_the_phases_of_a_mistake_and_of_help(tmp_path):
+    phases, code = profiled(tmp_path, "model.widthz=3")
+    assert code == 2
+    assert "compose" in phases
+    assert "import torch" not in phases
+    phases, code = profiled(tmp_path, "--help")
+    assert code == 0
+    assert {"interpreter", "total"} <= phases.keys()
+
+
+def test_every_phase_times_functions_that_there_are():
+    for names in (startup._FUNCTIONS, startup._FIRST_CALL):
+        for module, functions in names.items():
+            for dotted in functions:
+                assert callable(operator.attrgetter(dotted)(importlib.import_module(module))), dotted
+
+
+def test_nothing_is_timed_unless_asked(tmp_path):
+    code, _, modules = loaded(tmp_path, "--help")
+    assert code == 0
+    assert "dltrain.commands.startup" not in modules
+
+
+def test_garbage_is_collected_again_once_all_is_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def stop(*_args):
+        seen.append(gc.isenabled())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "prepare", stop)
+    for arguments in ([], ["--help"], ["model.widthz=3"]):
+        with pytest.raises(SystemExit):
+            cli.main(arguments)
+        assert gc.isenabled()
+    assert seen == [True]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["seed=0,1", "optimizer.lr=fast"], ["model=mlp,linear", "trainer.epochs=0"], ["seed=1,2", "name=.."]]
+)
+def test_what_is_wrong_in_every_job_of_a_sweep_is_told_before_the_first(tmp_path, arguments):
+    code, stderr, modules = loaded(tmp_path, "-m", *arguments)
+    assert code == 2
+    assert len(stderr.splitlines()) == 1
+    assert "torch" not in modules
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wrong_in_one_job_of_a_sweep_leaves_the_others(tmp_path):
+    code, stderr, _ = loaded(tmp_path, "-m", "optimizer.lr=fast,0.1", "trainer.epochs=1")
+    assert code == 8
+    assert "1 of 2 jobs failed" in stderr

@@ -1,0 +1,158 @@
+"""What is typed to choose and set: Hydra's grammar, the keys that are Hydra's own, and the jobs of a sweep."""
+
+import pytest
+
+from dltrain.config import overrides
+from dltrain.errors import ConfigError
+
+
+def wrong(text, *, sweep=True):
+    good, mistakes = overrides.check_overrides([text], sweep=sweep)
+    return "" if good else mistakes[0]
+
+
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+@pytest.mark.parametrize("sweep", [False, True])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("hydra.run.dir=x", "below runs_dir and name"),
+        ("hydra.sweep.dir=x", "below runs_dir and name"),
+        ("hydra.sweep.subdir=${hydra.job.num}", "below runs_dir and name"),
+        ("hydra.job.chdir=true", "stays in the folder"),
+        ("hydra.job.name=x", "name=..."),
+        ("hydra.output_subdir=null", "the run folder"),
+        ("hydra/launcher=joblib", "one after another"),
+        ("hydra.launcher.n_jobs=2", "one after another"),
+        ("hydra/sweeper=optuna", "every combination"),
+        ("hydra/sweeper/sampler=tpe", "every combination"),
+        ("hydra.sweeper.max_batch_size=2", "every combination"),
+        ("hydra.searchpath=[pkg://os]", "--config-dir"),
+        ("hydra.mode=MULTIRUN", "-m makes a sweep"),
+        ("hydra.verbose=true", "--debug"),
+        ("hydra/job_logging=colorlog", "metrics.jsonl"),
+        ("hydra.callbacks.x={_target_:os.mkdir}", "nothing else of it"),
+        ("hydra={}", "nothing else of it"),
+        ("evil@hydra.callbacks.x=name", "nothing else of it"),
+    ],
+)
+def test_a_key_of_hydras_is_not_ignored(prefix, sweep, text, message):
+    assert message in wrong(prefix + text, sweep=sweep)
+
+
+def test_words_that_only_begin_with_hydra_are_others():
+    assert wrong("+hydration.litres=2") == wrong("name=hydra.run.dir") == wrong("data.path=hydra/t.csv") == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["hydra.sweeper.params.optimizer.lr=0.1,0.2"], ["optimizer.lr=0.1,0.2"]),
+        (["seed=1", "+hydra.sweeper.params.optimizer.lr='0.1,0.2'"], ["optimizer.lr=0.1,0.2", "seed=1"]),
+        (["hydra.sweeper.params={optimizer.lr:'0.1,0.2',seed:3}"], ["optimizer.lr=0.1,0.2", "seed=3"]),
+        (["hydra.sweeper.params={model:{dropout:null}}"], ["model.dropout=null"]),
+        (["++hydra.sweeper.params.seed=range(3)"], ["seed=range(3)"]),
+        (["hydra.sweeper.params=null"], []),
+    ],
+)
+def test_parameters_of_hydras_sweeper_are_values_of_a_sweep(typed, meant):
+    assert overrides.lifted(typed) == meant
+    assert "add -m" in wrong(typed[-1], sweep=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("optimizer.lr=interval(0,1)", "interval() has no end of values"),
+        ("optimizer.lr=tag(a,interval(0,1))", "interval() has no end of values"),
+        ("optimizer.lr=glob(*)", "optimizer.lr is none"),
+        ("optimizer=glob(zzz)", "it gives no value"),
+        ("seed=range(0)", "it gives no value"),
+        ("seed=range(5,1)", "it gives no value"),
+        ("seed=range(0,3,0)", "write range(FIRST,END,STEP)"),
+        ("optimizer.lr=range(0,1,0.)", "write range(FIRST,END,STEP)"),
+        ("seed=range(0,10000000000)", "100,000 jobs"),
+        ("seed=shuffle(range(0,10000000000))", "100,000 jobs"),
+        ("optimizer.lr=range(0,inf)", "100,000 jobs"),
+        ("optimizer.lr=range(nan,1)", "100,000 jobs"),
+        ("optimizer.lr=choice()", "its functions are choice(a,b)"),
+        ("optimizer.lr=log(1,2)", "its functions are choice(a,b)"),
+    ],
+)
+def test_values_that_make_no_sweep(text, message):
+    assert wrong(text).startswith(f"`{text}`")
+    assert message in wrong(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("seed=3,1", ["3", "1"]),
+        ("seed=choice(3,1)", ["3", "1"]),
+        ("seed=range(1,6,2)", ["1", "3", "5"]),
+        ("seed=range(3)", ["0", "1", "2"]),
+        ("optimizer.lr=range(0.25,1,0.25)", ["0.25", "0.5", "0.75"]),
+        ("seed=sort(3,1,2,reverse=true)", ["3", "2", "1"]),
+        ("seed=tag(mine,choice(3,1))", ["3", "1"]),
+        ("model.widths=[1],[2,3],[]", ["[1]", "[2,3]", "[]"]),
+        ("optimizer=glob(ada*,exclude=*w)", ["adadelta", "adagrad", "adam", "adamax"]),
+        ("optimizer=glob([sgd,rad*])", ["radam", "sgd"]),
+        ("name='a,b','c d'", ["'a,b'", "'c d'"]),
+        ("seed=4", ["4"]),
+        ("model.widths=sort([64,32])", ["[32,64]"]),
+    ],
+)
+def test_values_of_a_sweep(text, values):
+    assert wrong(text) == ""
+    key = text.partition("=")[0]
+    assert overrides.jobs([text]) == [(f"{key}={value}",) for value in values]
+    if len(values) > 1:
+        assert overrides.first_of_each([text]) == [f"{key}={values[0]}"]
+
+
+def test_jobs_are_every_combination_and_the_later_word_counts():
+    typed = ["seed=1,2", "optimizer=sgd", "optimizer.lr=0.1,0.2", "seed=7,8", "~name"]
+    assert overrides.jobs(typed) == [
+        (f"seed={seed}", "optimizer=sgd", f"optimizer.lr={lr}", "~name=null") for seed in (7, 8) for lr in (0.1, 0.2)
+    ]
+    with pytest.raises(ConfigError, match=r"1,000,000 jobs: a sweep may have 100,000"):
+        overrides.jobs(["seed=range(1000)", "trainer.epochs=range(1000)"])
+
+
+def test_a_value_that_stands_twice_is_one_job():
+    assert overrides.jobs(["optimizer.lr=0.1,0.1", "seed=2,1,2"]) == [
+        ("optimizer.lr=0.1", "seed=2"),
+        ("optimizer.lr=0.1", "seed=1"),
+    ]
+
+
+def test_what_is_drawn_is_drawn_once():
+    typed = ["seed=shuffle(range(9))", "optimizer=glob(*w)", "model.widths=shuffle([1,2])", "data=iris,wine"]
+    settled = overrides.frozen(typed)
+    assert sorted(settled[0].removeprefix("seed=").split(",")) == list("012345678")
+    assert settled[1] == "optimizer=adamw"
+    assert settled[2] in ("model.widths=[1,2]", "model.widths=[2,1]")
+    assert settled[3] == typed[3]
+    assert overrides.frozen(settled) == settled
+
+
+def test_a_long_text_is_quoted_in_time_and_many_are_refused():
+    assert overrides.quoted(text := "name=" + "=" * 1_000_000) == text
+    assert overrides.quoted(f"a=[é,b~,~c,{'=' * 10_000}]") == f"a=['é',b~,'~c',{'=' * 10_000}]"
+    good, mistakes = overrides.check_overrides([f"+a{i}=1" for i in range(20_000)])
+    assert (good, "20,000 overrides: 1,000 are the most" in mistakes[0]) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"a=[{'1,' * 150_000}1]", "300,008 letters of overrides: 262,144 are the most"),
+        (f"a=[{'1,' * 100_000}1]", "100,000 values in lists: 5,000 are the most"),
+        ("a=" + "[" * 60_000, "60,000 nested brackets: 20 are the most"),
+        ("a=" + "{a:" * 3_000 + "1" + "}" * 3_000, "3,000 nested brackets"),
+        ("a=" + "str(" * 2_000 + "1" + ")" * 2_000, "2,000 nested brackets"),
+    ],
+)
+def test_what_hydra_would_read_for_minutes_is_refused_before(text, message):
+    good, mistakes = overrides.check_overrides(["b=1", text])
+    assert (good, message in mistakes[0]) == ([], True), mistakes[0][:200]

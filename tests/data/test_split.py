@@ -1,0 +1,85 @@
+"""Cuts of the rows in two: the rows of scikit-learn's `train_test_split`, in its order."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import train_test_split
+
+from dltrain.data import split
+from dltrain.data.split import shuffled, stratified
+
+
+def test_plain_cuts_are_scikit_learns():
+    for seed in range(50):
+        n = 2 + 7 * seed
+        count = 1 + (13 * seed) % (n - 1)
+        wanted = train_test_split(np.arange(n), test_size=count, random_state=seed)
+        assert all(np.array_equal(a, b) for a, b in zip(shuffled(n, count, seed=seed), wanted, strict=True))
+
+
+def test_stratified_cuts_are_scikit_learns_and_proportional_where_it_refuses():
+    random, refused = np.random.default_rng(0), 0
+    for seed in range(300):
+        n = int(random.integers(2, 300))
+        classes = random.integers(0, random.integers(1, 12), n) * 3 - 5
+        if seed % 3 == 0:  # classes of equal size: their shares tie
+            classes = np.arange(n) % 4
+        count = int(random.integers(1, n))
+        made = stratified(classes, count, seed=seed)
+        try:
+            wanted = train_test_split(np.arange(n), test_size=count, random_state=seed, stratify=classes)
+        except ValueError:
+            refused += 1
+            if made is not None:
+                check_shares(classes, *made, count)
+        else:
+            assert all(np.array_equal(a, b) for a, b in zip(made, wanted, strict=True))
+    assert 0 < refused < 250
+
+
+def check_shares(classes, kept, cut, count):
+    """Every row once, single rows kept, and of each other class its share to within one row."""
+    assert sorted([*kept, *cut]) == list(range(len(classes)))
+    assert len(cut) == count
+    names, sizes = np.unique(classes, return_counts=True)
+    common = names[sizes > 1]
+    rows = np.isin(classes, common).sum()
+    for name in names:
+        share = (classes[cut] == name).sum()
+        assert abs(share - (count * (classes == name).sum() / rows if name in common else 0)) <= 1
+    assert np.isin(names[sizes == 1], classes[kept]).all()
+
+
+@pytest.mark.parametrize("single", [1, 3])
+@pytest.mark.parametrize(("val", "test"), [(0.15, 0.2), (10, 20), (3, 0.5)])
+def test_classes_of_one_row_do_not_keep_the_others_from_their_shares(single, val, test):
+    classes = np.array([0] * 360 + [1] * 120 + [2] * 20 + list(range(3, 3 + single)))
+    train, in_val, in_test = split(len(classes), val=val, test=test, seed=3, classes=classes)
+    check_shares(classes, np.concatenate([train, in_val]), in_test, len(in_test))
+    rest = np.concatenate([train, in_val])
+    position = {row: i for i, row in enumerate(rest)}
+    check_shares(classes[rest], [position[r] for r in train], [position[r] for r in in_val], len(in_val))
+    again = split(len(classes), val=val, test=test, seed=3, classes=classes)
+    assert all(np.array_equal(a, b) for a, b in zip(again, (train, in_val, in_test), strict=True))
+
+
+def test_rows_that_cannot_be_shared_out_by_class_are_drawn_from_all():
+    classes = np.arange(20)
+    parts = split(20, val=5, test=5, seed=0, classes=classes)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, split(20, val=5, test=5, seed=0), strict=True))
+    assert stratified(np.array([0, 0, *range(1, 9)]), 4, seed=0) is None
+
+
+def scikit_learns(rows, size, seed, classes):
+    return train_test_split(
+        rows, test_size=size, random_state=seed, stratify=classes if classes is None else classes[rows]
+    )
+
+
+@pytest.mark.parametrize("classes", [None, np.arange(500) % 3], ids=["none", "three"])
+@pytest.mark.parametrize(("val", "test"), [(0.15, 0.2), (7, 0.333), (0.5, 4)])
+def test_the_three_parts_are_two_cuts_of_scikit_learns(classes, val, test):
+    rest, wanted_test = scikit_learns(np.arange(500), test, 5, classes)
+    wanted_train, wanted_val = scikit_learns(rest, val, 6, classes)
+    made = split(500, val=val, test=test, seed=5, classes=classes)
+    for a, b in zip(made, (wanted_train, wanted_val, wanted_test), strict=True):
+        assert np.array_equal(a, b)

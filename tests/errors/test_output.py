@@ -1,0 +1,62 @@
+"""What is printed and what stands in CSV files holds no sign that a terminal or a spreadsheet would obey."""
+
+import csv
+import io
+import sys
+import unicodedata
+
+import pytest
+
+from dltrain.errors.output import cell, csv_rows, one_line, plain, say
+
+ORDER = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional controls
+
+
+def test_every_control_and_every_mark_that_reorders_becomes_visible():
+    for code in range(sys.maxunicode + 1):
+        sign = chr(code)
+        kind = unicodedata.category(sign)
+        obeyed = kind in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(sign) in ORDER
+        if sign in "\n\t":
+            assert plain(sign) == sign
+        elif obeyed or sign in "\u200b\u200e\u200f\u061c\ufeff":
+            assert plain(sign) == (f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+        elif kind not in ("Cf", "Cn"):  # letters, marks and signs of every script, private ones too
+            assert plain(sign) == sign
+
+
+@pytest.mark.parametrize("word", ["Größe", "日本語　名", "می‌خواهم", "👩‍🔬", "10 000", "a\tb\nc"])
+def test_words_of_every_script_stay(word):
+    assert plain(word) == word
+
+
+def test_a_foreign_text_stays_on_its_line(capsys):
+    assert one_line("a\nb\tc\x1b[2J\x85d") == "a b c\\u001b[2J\\u0085d"
+    say("\x1b]0;title\x07gone \udcff")
+    say("\x9b31m", error=True)
+    assert capsys.readouterr() == ("\\u001b]0;title\\u0007gone \\udcff\n", "\\u009b31m\n")
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", "=1=2", "-1e", "--1"),
+        *("a;=1", "a\t=1", "a; @x"),
+    ],
+)
+def test_what_a_spreadsheet_would_compute_is_marked_as_text(word):
+    made = cell(word)
+    parts = made.replace("\t", ";").replace("\r", ";").split(";")
+    assert not any(part.lstrip()[:1] in tuple("=+-@\uff1d") for part in parts)
+    assert made[:1] not in "\t\r"
+    assert made.replace("'", "") == plain(word).replace("'", "")
+
+
+@pytest.mark.parametrize("word", ["-1", "+1", "-0.5e-3", "-inf", "-", "+", "a=b", "x-y", "e@mail", "", "'=1"])
+def test_numbers_and_other_words_stay_as_they_are(word):
+    assert cell(word) == word
+
+
+def test_rows_of_a_csv_file_are_read_back_in_other_words_only_where_it_must_be():
+    text = csv_rows([["a,b", "=1"], ["x\ny", -1.5], [None, '"q"']])
+    assert list(csv.reader(io.StringIO(text))) == [["a,b", "'=1"], ["x\ny", "-1.5"], ["", '"q"']]

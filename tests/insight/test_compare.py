@@ -1,0 +1,226 @@
+"""`dltrain compare` on real runs: what differs, how sure one can be, the picture."""
+
+import json
+import math
+import shutil
+import statistics
+
+import pytest
+from scipy import stats
+
+from dltrain.commands import cli
+from dltrain.insight import compare
+from dltrain.insight.compare import Entry, difference, entries, holm, interval
+from dltrain.insight.plots import figure
+from dltrain.insight.plots.comparison import curves
+from dltrain.runs import reading
+from dltrain.runs import run_folder as runs
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Sweeps over seeds on iris: a rate that learns and one that doesn't, twice the same; single runs; wine."""
+    root = tmp_path_factory.mktemp("comparison")
+    quick = ["data=iris", "trainer.tensorboard=false"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for words in (
+            ["-m", *quick, "trainer.epochs=10", "seeds=4", "optimizer.lr=0.03,1e-3", "name=rates"],
+            [*quick, "trainer.epochs=11", "optimizer.lr=0.03", "seeds=3", "seed=2", "name=other"],
+            [*quick, "trainer.epochs=10", "optimizer.lr=0.03", "seed=0", "name=single"],
+            [*quick, "trainer.epochs=2", "optimizer=sgd", "name=single"],
+            ["data=wine", "trainer.epochs=2", "trainer.tensorboard=false", "name=wine"],
+            ["-m", *quick, "trainer.epochs=1", "seeds=2", "optimizer.lr=0.01,-1", "name=bad"],
+        ):
+            with pytest.raises(SystemExit):
+                cli.main(words)
+    return root
+
+
+@pytest.fixture
+def dltrain(dltrain, root, monkeypatch, capsys):
+    """The command where the runs are."""
+    monkeypatch.chdir(root)
+    capsys.readouterr()
+    return dltrain
+
+
+def test_groups_of_seeds_are_told_apart_where_they_differ(dltrain, root, tmp_path):
+    picture = tmp_path / "rates.png"
+    code, out, err = dltrain("compare", "rates", "-o", str(picture))
+    assert code == 0, err
+    lines = out.splitlines()
+    assert any(line.split() == ["optimizer.lr", "0.03", "0.001"] for line in lines)
+    verdict = next(line for line in lines if line.startswith("B is worse than A by"))
+    assert "paired over 4 seeds" in verdict
+    assert "points in test/accuracy" in verdict
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    _, out, _ = dltrain("compare", "rates", "--json")
+    data = json.loads(out)
+    a, b = ([reading.read(root / f).numbers["test/accuracy"] for f in e["runs"]] for e in data["entries"])
+    found = data["entries"][0]["metrics"]["test/accuracy"]
+    assert (found["n"], found["mean"], found["std"]) == (4, statistics.fmean(a), statistics.stdev(a))
+    assert data["differences"][0]["p"] == pytest.approx(stats.ttest_rel(b, a).pvalue)
+    assert data["differences"][0]["mean"] == pytest.approx(statistics.fmean(b) - statistics.fmean(a))
+
+
+def test_noise_is_called_noise_and_other_seeds_are_not_paired(dltrain, tmp_path):
+    code, out, err = dltrain("compare", "rates", "other", "-o", str(tmp_path / "a.png"), "--force")
+    assert code == 0, err
+    verdict = next(line for line in out.splitlines() if "within the noise" in line)
+    assert verdict.startswith("C and A: a difference of")
+    assert "Welch's test" in verdict
+    assert "(p by Holm's method over 2 comparisons)" in out
+
+
+def test_single_runs_can_not_tell(dltrain, root, tmp_path):
+    one, two = (f.name[-4:] for f in sorted(root.glob("runs/single/*")))
+    code, out, _ = dltrain("compare", one, two, "-o", str(tmp_path / "a.png"), "--force")
+    assert code == 0
+    assert "one run each can't tell which is better" in out
+    assert "is better" not in out.replace("which is better", "")
+    (row,) = [line.split()[1:] for line in out.splitlines() if line.startswith("optimizer ")]
+    assert set(row) == {"AdamW", "SGD"}
+
+
+def test_a_single_run_joins_the_seeds_of_its_configuration(dltrain, root, monkeypatch):
+    monkeypatch.chdir(root)
+    found = compare.collect(["rates", "single"])
+    sizes = [len(entry.runs) for entry in entries(found)]
+    assert sizes == [5, 4, 1]
+    assert len(entries(compare.collect(["rates/last", "rates/last", "single"]))) == 3
+    same = [run for run in found if run.config["optimizer.lr"] == 0.03 and run.config["trainer.epochs"] == 10]
+    assert [len(e.runs) for e in entries(same[:2])] == [1, 1]  # one configuration alone: its seeds against each other
+
+
+def test_other_data_are_not_better_or_worse(dltrain, tmp_path):
+    code, out, _ = dltrain("compare", "rates", "wine", "-o", str(tmp_path / "a.png"), "--force")
+    assert code == 0
+    assert "data differs: these are different problems" in out
+    assert "than A" not in out
+
+
+def test_failed_jobs_are_named_and_do_not_count(dltrain, tmp_path):
+    code, out, _ = dltrain("compare", "bad", "rates", "-o", str(tmp_path / "a.png"), "--force")
+    assert code == 0
+    assert out.count(" failed") == 2
+    assert "test/accuracy" in out
+
+
+def test_runs_without_any_number_are_compared_by_their_settings(dltrain, root, tmp_path):
+    for folder in root.glob("runs/single/*"):
+        shutil.copytree(folder, tmp_path / "runs" / folder.name)
+    for folder in (tmp_path / "runs").iterdir():
+        for name in ("summary.json", "metrics.jsonl"):
+            (folder / name).unlink()
+    code, out, _ = dltrain("compare", str(tmp_path / "runs"), "-o", str(tmp_path / "a.png"), "--force")
+    assert code == 0
+    assert "none of them has metrics yet" in out
+    assert "no curves: none of them has reported yet" in out
+    assert "killed" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["wine"], "wine is one run; name two or more, or a sweep"),
+        (["rates", "nonsense"], "no run called `nonsense`"),
+        (["rates", "-o", "."], "-o .: name a PNG file in a folder that exists"),
+        (["rates", "-o", "a.pdf"], "name a PNG file"),
+        (["rates", "-o", "no/such/a.png"], "name a PNG file in a folder that exists"),
+        ([], "the following arguments are required: RUN"),
+    ],
+)
+def test_a_wrong_word_is_a_sentence(dltrain, words, text):
+    code, _, err = dltrain("compare", *words)
+    assert (code, text in err) == (2, True), err
+
+
+def entry(name, values, first_seed=0):
+    """An entry of made-up accuracies."""
+    made = []
+    for i, value in enumerate(values):
+        run = reading.Run(folder=None, status="done", reason="", summary={"test": {"accuracy": value}})
+        run.__dict__["config"] = {"seed": first_seed + i}
+        run.__dict__["numbers"] = {"test/accuracy": value}
+        made.append(run)
+    return Entry(name, made)
+
+
+def test_intervals_and_tests_are_scipys():
+    a, b = [0.91, 0.93, 0.92, 0.95], [0.90, 0.91, 0.92, 0.92]
+    low, high = interval(a)
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 3, loc=statistics.fmean(a), scale=stats.sem(a)))
+    paired = difference(entry("B", b), entry("A", a), "test/accuracy")
+    assert (paired.paired, paired.p) == (True, pytest.approx(stats.ttest_rel(b, a).pvalue))
+    welch = difference(entry("B", b, first_seed=1), entry("A", a), "test/accuracy")
+    assert (welch.paired, welch.p) == (False, pytest.approx(stats.ttest_ind(b, a, equal_var=False).pvalue))
+    assert welch.low < welch.mean < welch.high
+
+
+def test_seeds_are_paired_by_number_not_by_order():
+    a = entry("A", [0.9, 0.8, 0.7])
+    b = entry("B", [0.71, 0.82, 0.93])
+    for run, seed in zip(b.runs, (2, 1, 0), strict=True):
+        run.__dict__["config"] = {"seed": seed}
+    found = difference(b, a, "test/accuracy")
+    assert found.p == pytest.approx(stats.ttest_rel([0.93, 0.82, 0.71], [0.9, 0.8, 0.7]).pvalue)
+
+
+def test_numbers_without_noise_are_no_division_by_zero():
+    same = difference(entry("B", [1.0, 1.0]), entry("A", [1.0, 1.0]), "test/accuracy")
+    assert (same.mean, same.p) == (0.0, 1.0)
+    apart = difference(entry("B", [0.5, 0.5]), entry("A", [1.0, 1.0], first_seed=7), "test/accuracy")
+    assert (apart.mean, apart.p) == (-0.5, 0.0)
+    assert difference(entry("B", [0.5]), entry("A", [1.0, 1.0]), "test/accuracy") is None
+    assert interval([1.0]) is None
+
+
+def test_holm_is_its_published_example():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert math.isclose(holm([0.9, 0.8])[0], 1.0)
+
+
+def test_best_and_compare_agree(dltrain, root, monkeypatch):
+    monkeypatch.chdir(root)
+    best = reading.read(runs.find("rates/best"))
+    assert best.config["optimizer.lr"] == 0.03
+
+
+def test_curves_show_each_run_and_the_mean_of_the_epochs_that_all_have():
+    long = [{"step": e, "epoch": float(e), "train/loss": 1.0, "val/loss": 0.5, "val/accuracy": 0.8} for e in (1, 2, 3)]
+    short = [{**row, "val/accuracy": 0.6} for row in long[:2]]
+    holes = [{"step": 1, "epoch": 1.0, "train/loss": None, "val/loss": None}]
+    top, losses = curves([("A", [long, short]), ("B", [holes]), ("C", [])], metric="accuracy").axes
+    drawn = [(list(line.get_xdata()), [round(y, 6) for y in line.get_ydata()]) for line in top.get_lines()]
+    assert drawn == [([1, 2, 3], [0.8] * 3), ([1, 2], [0.6] * 2), ([1, 2], [0.7] * 2)]
+    assert len(losses.get_lines()) == 6
+    many = curves([(str(i), [long, short]) for i in range(6)], metric="loss")
+    assert len(many.axes[0].get_lines()) == 6
+
+
+def test_different_losses_do_not_stand_on_one_axis(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    short = ["data=digits", "trainer.epochs=2", "trainer.tensorboard=false"]
+    for loss in ("one_hot_mse", "cross_entropy"):
+        with pytest.raises(SystemExit):
+            cli.main([*short, f"loss={loss}", f"name={loss}"])
+    drawn = {}
+    monkeypatch.setattr(
+        "dltrain.insight.plots.comparison.curves", lambda groups, **knobs: drawn.update(knobs) or figure()[0]
+    )
+    capsys.readouterr()
+    runs = sorted(str(folder) for folder in (tmp_path / "runs").glob("*/*"))
+    with pytest.raises(SystemExit):
+        cli.main(["compare", *runs])
+    assert "the losses are different functions" in capsys.readouterr().out
+    assert drawn == {"metric": "accuracy", "losses": False}
+
+
+def test_losses_that_do_not_compare_are_not_drawn():
+    rows = [{"epoch": e, "train/loss": 1 / e, "val/loss": 1 / e, "val/accuracy": 1 - 1 / e} for e in (1, 2, 3)]
+    groups = [("A", [rows]), ("B", [rows])]
+    (only,) = curves(groups, metric="accuracy", losses=False).axes
+    assert only.get_ylabel() == "val accuracy"
+    assert len(curves(groups, metric="accuracy").axes) == 2

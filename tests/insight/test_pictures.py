@@ -1,0 +1,310 @@
+"""Which pictures a run gets, and what stands in their place when something is missing."""
+
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from dltrain.commands import cli
+from dltrain.insight import captions, pictures
+from dltrain.insight.plots import landscape, regions, training, weights
+from dltrain.runs import reading
+
+
+def train(folder, *overrides):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*overrides, f"runs_dir={folder}"])
+    assert stop.value.code == 0
+    (found,) = folder.glob("*/*")
+    return found
+
+
+def made(folder, seconds=20.0):
+    return pictures.of_run(reading.read(folder), allow=[], seconds=seconds)
+
+
+def names(gallery):
+    return {picture.name for picture in gallery.pictures}
+
+
+@pytest.fixture(scope="module")
+def moons(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("moons")
+    return train(folder, "data=moons", "model.widths=[16]", "trainer.epochs=4")
+
+
+CLASSES = {"confusion.png", "calibration.png"}
+EVERY = {"curves.png", "schedule.png", "weights.png", "landscape.png", "walk.png"}
+
+
+def test_a_run_in_the_plane_gets_every_picture(moons):
+    gallery = made(moons)
+    assert gallery.notes == []
+    assert names(gallery) == EVERY | CLASSES | {"regions.png", "film.gif"}
+    for picture in gallery.pictures:
+        image = Image.open(io.BytesIO(picture.content))
+        assert image.width >= 500
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 20  # not an empty page
+        assert picture.caption.endswith(".")
+    film = Image.open(io.BytesIO(next(p.content for p in gallery.pictures if p.name == "film.gif")))
+    assert 25 <= film.n_frames <= 30  # equal moments stand once
+    first = np.asarray(film.convert("RGB")).astype(int)
+    film.seek(film.n_frames - 1)
+    assert np.abs(np.asarray(film.convert("RGB")).astype(int) - first).mean() > 3
+    assert gallery.graph
+
+
+@pytest.mark.parametrize(
+    ("overrides", "also"),
+    [
+        (["data=digits", "trainer.epochs=1"], CLASSES | {"mistakes.png"}),
+        (["data=blobs", "data.classes=12", "trainer.epochs=2"], CLASSES | {"regions.png"}),
+        (["data=linear", "trainer.epochs=2"], {"regions.png", "regression.png"}),
+        (["data=multilabel", "trainer.epochs=2"], {"regions.png", "labels.png", "calibration.png"}),
+        (["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"], {"regions.png", "confusion.png"}),
+        (["data=breast_cancer", "model=linear", "trainer.epochs=2"], CLASSES),
+    ],
+    ids=["images", "many-classes", "surface", "labels", "perceptron", "table"],
+)
+def test_every_kind_of_data_gets_what_fits_it(overrides, also, tmp_path):
+    gallery = made(train(tmp_path, *overrides), seconds=0)
+    assert [note for note in gallery.notes if "--replay" not in note] == []
+    assert names(gallery) == EVERY - {"walk.png"} | also
+
+
+def test_a_learned_function_has_a_film_too(tmp_path):
+    gallery = made(train(tmp_path, "data=sine", "trainer.epochs=2"))
+    assert gallery.notes == []
+    assert names(gallery) == EVERY | {"regions.png", "film.gif", "regression.png"}
+
+
+def test_a_long_run_is_not_trained_again_unasked(moons):
+    gallery = made(moons, seconds=0)
+    assert names(gallery) == EVERY - {"walk.png"} | CLASSES | {"regions.png"}
+    assert "--replay" in gallery.notes[0]
+
+
+@pytest.fixture
+def copy(moons, tmp_path):
+    return shutil.copytree(moons, tmp_path / "copy")
+
+
+def test_without_a_checkpoint_the_logged_pictures_remain(copy):
+    shutil.rmtree(copy / "checkpoints")
+    gallery = made(copy)
+    assert names(gallery) == {"curves.png", "schedule.png"}
+    assert "no checkpoint" in gallery.notes[0]
+
+
+def test_without_a_whole_configuration_the_curves_remain(copy):
+    (copy / "config.yaml").write_text("data: [")
+    gallery = made(copy)
+    assert names(gallery) == {"curves.png", "schedule.png"}
+    assert "config.yaml" in gallery.notes[0]
+
+
+def test_a_checkpoint_of_another_net_is_a_note(copy):
+    text = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(text.replace("- 16", "- 17"))
+    gallery = made(copy)
+    assert names(gallery) == {"curves.png", "schedule.png"}
+    assert "does not fit" in gallery.notes[0]
+
+
+def test_without_any_report_nothing_is_drawn_from_it(copy):
+    (copy / "metrics.jsonl").write_text('{"step": 1')
+    gallery = made(copy)
+    assert "curves.png" not in names(gallery)
+    assert "metrics.jsonl has no report that can be read" in gallery.notes[0]
+    (copy / "metrics.jsonl").unlink()
+    assert "nothing was logged" in made(copy).notes[0]
+
+
+def test_odd_values_in_the_log_harm_no_other_picture(copy):
+    row = {"step": 1, "epoch": 1, "train/loss": "1e999", "val/loss": [1], "train/lr": None, "val/accuracy": 5e300}
+    (copy / "metrics.jsonl").write_text("[]\n3\n" + json.dumps(row) + "\n")
+    assert "regions.png" in names(made(copy, seconds=0))
+
+
+# -- the figures -----------------------------------------------------------------------------------------------
+
+
+def test_curves_mark_the_best_epoch_and_pass_over_what_is_not_finite():
+    rows = [
+        {"step": 10 * i, "epoch": float(i), "train/loss": 2.0**-i, "val/loss": None if i == 2 else 1.5**-i}
+        | {"val/accuracy": i / 10}
+        for i in range(1, 9)
+    ]
+    loss, accuracy = training.curves(rows, metric="accuracy", best_step=60).axes
+    assert [len(line.get_xdata()) for line in loss.get_lines()] == [8, 7, 2, 1]
+    assert loss.get_yscale() == "log"
+    assert list(accuracy.get_lines()[-1].get_xdata()) == [6.0]
+    assert "60.0%" in accuracy.get_legend().get_texts()[-1].get_text()
+    (only,) = training.curves(rows, metric="rmse").axes
+    assert len(only.get_lines()) == 2
+
+
+def test_first_layer_weights_are_images_where_the_inputs_are():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    weight = weights.first_layer(net)
+    tiles = weights.weights(weight, (1, 8, 8), outputs=[str(i) for i in range(10)])
+    assert sum(bool(ax.images) for ax in tiles.axes) == 10
+    assert len(weights.weights(weight, (64,)).axes) >= 10
+    table = weights.weights(torch.randn(3, 4), (4,), inputs=list("abcd"), outputs=list("xyz"))
+    assert [t.get_text() for t in table.axes[0].get_xticklabels()] == list("abcd")
+    one = weights.weights(torch.randn(1, 2), (2,))  # a perceptron's
+    one.canvas.draw()
+    assert one.axes[0].get_yticks().tolist() == [0]
+    assert one.axes[0].get_xticks().tolist() == [0, 1]
+    assert weights.weights(torch.randn(16, 3, 5, 5), (3, 32, 32)) is not None
+    assert weights.weights(torch.randn(16, 64, 3, 3), (64, 8, 8)) is None
+
+
+def test_regions_of_scaled_columns_are_drawn_in_original_units():
+    net = nn.Linear(2, 1)
+    net.weight.data, net.bias.data = torch.tensor([[1.0, 0.0]]), torch.tensor([0.0])  # the boundary: x1 = 0
+    x = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [1.0, -1.0]])
+    scene = regions.Scene(
+        x, torch.tensor([0, 1, 0, 0]), "binary", ("age", "height"), ((40.0, 10.0), (1.7, 0.1)), classes=("no", "yes")
+    )
+    (ax,) = regions.regions(net, scene).axes
+    assert ax.get_xlabel() == "age"
+    low, high = ax.get_xlim()
+    assert low < 30 < 50 < high
+    boundary = next(c for c in ax.collections if len(c.get_paths()) == 1 and len(c.get_paths()[0].vertices) > 50)
+    assert np.allclose(boundary.get_paths()[0].vertices[:, 0], 40.0, atol=0.5)
+    right, wrong = ax.collections[-2:]
+    assert len(right.get_offsets()) == 3
+    assert wrong.get_offsets().tolist() == [[50.0, pytest.approx(1.6)]]
+
+
+def test_random_directions_are_as_long_as_the_rows_of_the_net():
+    net = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Conv1d(5, 2, 3))
+    first, second = landscape.random_directions(net)
+    assert not torch.equal(first, second)
+    start = 0
+    for parameter in net.parameters():
+        part = first[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+        if parameter.dim() > 1:
+            assert torch.allclose(part.flatten(1).norm(dim=1), parameter.flatten(1).norm(dim=1), atol=1e-5)
+        else:
+            assert not part.any()
+
+
+def test_the_surface_is_the_loss_at_each_place_and_leaves_the_net_as_it_was():
+    net = nn.Linear(2, 1, bias=False)
+    before = net.weight.detach().clone()
+    directions = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    values = landscape.surface(net, lambda: float(net.weight[0, 0] + 10 * net.weight[0, 1]), directions, [0, 1], [0, 2])
+    base = float(before[0, 0] + 10 * before[0, 1])
+    assert np.allclose(values - base, [[0, 1], [20, 21]], atol=1e-5)
+    assert torch.equal(net.weight, before)
+
+
+def test_the_main_directions_hold_a_way_that_lies_in_a_plane():
+    torch.manual_seed(1)
+    one, two = torch.randn(2, 50)
+    way = torch.stack([(a - 6) * one + (6 - a) ** 2 * two for a in range(7)])
+    first, second, share = landscape.main_directions(way)
+    assert share == pytest.approx(1)
+    assert float(first @ second) == pytest.approx(0, abs=1e-4)
+    steps = way - way[-1]
+    assert torch.allclose((steps @ first)[:, None] * first + (steps @ second)[:, None] * second, steps, atol=1e-2)
+    assert landscape.main_directions(torch.outer(torch.arange(5.0), one)) is None
+
+
+def test_a_landscape_with_infinite_places_is_drawn():
+    values = np.array([[1.0, 2.0, np.inf], [0.5, 0.1, np.nan], [1.0, 1.0, 1e30]])
+    assert landscape.landscape(values, [0, 1, 2], [0, 1, 2], way=np.zeros((3, 2)))
+    assert landscape.landscape(np.full((3, 3), 0.3), [0, 1, 2], [0, 1, 2])
+
+
+# -- the words under them --------------------------------------------------------------------------------------
+
+
+def rows_of(train, val):
+    """Reports of a run: one loss of each part an epoch."""
+    return [
+        {"epoch": float(i), "step": 10 * i, "train/loss": t, "val/loss": v}
+        for i, (t, v) in enumerate(zip(train, val, strict=True), start=1)
+    ]
+
+
+def told(train, val, *, same=False):
+    return " ".join(captions.curves(rows_of(train, val), same=same, standard=False, kept=True))
+
+
+def test_learning_by_heart_is_told_of_a_run_that_does():
+    healthy = told([1.0, 0.5, 0.3, 0.2], [1.1, 0.6, 0.4, 0.35])
+    assert "by heart" not in healthy
+    sick = told([1.0, 0.5, 0.3, 0.1], [1.1, 0.6, 0.7, 0.9])
+    assert "From epoch 2 on the validation loss rises while the train loss falls" in sick
+    assert "by heart" in sick
+    assert "by heart" not in told([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])  # both rise: it breaks down
+    falling = [1 / (1 + n) for n in range(100)]
+    for seed in range(10):
+        noise = np.random.default_rng(seed).normal(0, 0.1, 100)
+        noisy = [0.5 + float(noise[n]) - (0.3 if n == 57 else 0.0) for n in range(100)]
+        assert "by heart" not in told(falling, noisy)  # one lucky epoch is no turn
+        assert "by heart" in told(falling, [value + 0.01 * max(0, n - 50) for n, value in enumerate(noisy)])
+
+
+def caption(gallery, name):
+    return next(picture.caption for picture in gallery.pictures if picture.name == name)
+
+
+def test_one_row_is_one_curve_and_has_no_r2(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda ax, text, **kw: titles.append(text))
+    gallery = made(train(tmp_path, "experiment=worked_example"))
+    assert "there is one curve" in caption(gallery, "curves.png")
+    assert "test, 1 row" in titles
+    assert not any("nan" in title for title in titles)
+    (loss,) = training.curves(rows_of([0.3, 0.2, 0.1], [0.25, 0.15, 0.1]), metric="loss", same=True).axes
+    assert [line.get_label() for line in loss.get_lines()] == ["all rows"]
+    assert "from the first weights to the last weights" in caption(gallery, "film.gif")
+    assert "random" not in caption(gallery, "walk.png")  # they were typed
+
+
+def test_pictures_say_which_weights_they_show(tmp_path):
+    folder = train(tmp_path, "experiment=perceptron_xor", "trainer.epochs=4", "trainer.monitor=val/accuracy")
+    run = reading.read(folder)
+    gallery = made(folder)
+    best, last = run.numbers["best/step"], run.steps
+    assert "from weights of zero to the last weights" in caption(gallery, "film.gif")
+    assert "from weights of zero" in caption(gallery, "walk.png")
+    assert "pale areas" not in caption(gallery, "regions.png")  # a perceptron has no probabilities
+    titles = {picture.name: picture.title for picture in gallery.pictures}
+    if best == last:
+        assert "These are the last weights." in caption(gallery, "regions.png")
+        assert titles["landscape.png"] == "The loss around the last weights"
+    else:
+        assert f"the best weights by val/accuracy, those of step {best:,.0f}" in caption(gallery, "regions.png")
+        assert f"those of step {last:,}" in caption(gallery, "film.gif")
+        assert titles["landscape.png"] == "The loss around the best weights"
+    values = np.ones((3, 3))
+    (label,) = [
+        text.get_text()
+        for text in landscape.landscape(values, [-1, 0, 1], [-1, 0, 1], star="best weights").axes[0].get_legend().texts
+    ]
+    assert label == "best weights"
+
+
+def test_digits_are_as_bright_in_one_picture_as_in_another():
+    """1 is white everywhere: among the worst answers as in a dream."""
+    pixels = np.zeros((1, 8, 8), dtype=np.float32)
+    pixels[0, 2:6, 3:5] = 1
+    answer = {"true": "1", "predicted": "7"}
+    result = {"split": "test", "rows": 1, "worst": [answer], "labels": []}
+    from dltrain.insight.plots import evaluation
+
+    fig = evaluation.parts({**result, "labels": []}, images=[pixels])["mistakes"]
+    (shown,) = fig.axes[0].images
+    assert shown.cmap(shown.norm(1.0))[:3] == (1.0, 1.0, 1.0)
+    assert shown.cmap(shown.norm(0.0))[:3] == (0.0, 0.0, 0.0)

@@ -1,0 +1,66 @@
+"""The style of all pictures, and how they reach the disk."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+
+from dltrain.insight import plots
+
+
+def test_a_figure_is_saved_as_a_png_that_replaces_the_old_one(tmp_path):
+    fig, ax = plots.figure()
+    ax.plot([1, 2, 3])
+    path = plots.save(fig, tmp_path / "plots" / "line.png")
+    first = path.read_bytes()
+    assert first.startswith(b"\x89PNG\r\n\x1a\n")
+    assert plots.save(fig, path).read_bytes() == first
+    assert [p.name for p in path.parent.iterdir()] == ["line.png"]
+
+
+def test_several_axes_come_as_an_array():
+    _, axes = plots.figure(2, 3)
+    assert axes.shape == (2, 3)
+    _, axes = plots.figure(1, 2)
+    assert axes.shape == (1, 2)
+
+
+def test_the_users_own_style_stays():
+    before = {k: v for k, v in mpl.rcParams.items() if k != "backend"}  # which is chosen at first use
+    fig, ax = plots.figure()
+    ax.plot([1, 2])
+    plots.png(fig)
+    assert {k: mpl.rcParams[k] for k in before} == before
+    code = "import sys, dltrain.insight.plots; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_folder_that_one_works_in_has_no_say(tmp_path):
+    """Its matplotlibrc could have every word of a picture set by TeX, which is a program with files to read."""
+    code = "import sys; from dltrain.insight import plots; plots.save(plots.figure()[0], plots.Path(sys.argv[1]))"
+    pictures = []
+    for name, content in (("a", None), ("b", "text.usetex: True\nfont.size: 30\naxes.facecolor: red\n")):
+        (tmp_path / name).mkdir()
+        if content:
+            (tmp_path / name / "matplotlibrc").write_text(content)
+        out = tmp_path / name / "x.png"
+        subprocess.run([sys.executable, "-c", code, str(out)], check=True, cwd=tmp_path / name)
+        pictures.append(out.read_bytes())
+    assert pictures[0] == pictures[1]
+    with mpl.rc_context({"text.usetex": True}):
+        fig, ax = plots.figure()
+        ax.set_title("_")
+        plots.png(fig)
+
+
+def test_colours_of_many_classes_differ():
+    for n in (2, 10, 30):
+        assert len({str(c) for c in plots.colours(n)}) == n
+
+
+def test_a_dollar_in_the_users_words_starts_no_formula():
+    fig, ax = plots.figure()
+    for text in ("$", "$x$", r"$\bad$", "a_b^c", "{", "é…"):
+        ax.set_title(plots.plain(text))
+        fig.canvas.draw()
+    assert plots.plain("x" * 50, 10) == "x" * 9 + "…"

@@ -1,0 +1,203 @@
+"""`dltrain report`: the page, the files beside it, and folders that are hostile or half written."""
+
+import base64
+import errno
+import io
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from browser import Browser
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dltrain.commands import cli
+from dltrain.insight import page as webpage
+from dltrain.runs import storage
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["data=moons", "model.widths=[8]", "trainer.epochs=2", f"runs_dir={root}"])
+    assert stop.value.code == 0
+    return next(root.glob("*/*"))
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "runs" / "moons" / trained.name)
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and that all are closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def addresses(tags):
+    return [v for _, attributes in tags for k, v in attributes.items() if k in ("src", "href", "srcset", "action")]
+
+
+def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
+    code, out, err = dltrain("report", "last", "-o", "page.html", "--force")
+    assert (code, err) == (0, "")
+    assert "page.html" in out
+    text = (tmp_path / "page.html").read_text()
+    tags = Tags(text).tags
+    sources = addresses(tags)
+    assert len(sources) == len(list((run / "plots").iterdir())) == 9
+    for source in sources:
+        head, _, data = source.partition(";base64,")
+        picture = Image.open(io.BytesIO(base64.b64decode(data)))
+        assert head == f"data:image/{picture.format.lower()}"
+    assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object", "form"}
+    assert "://" not in re.sub(r'"data:[^"]*"', "", text)
+    assert "data=moons" in text
+    assert "AdamW" in text
+    assert "What the doctor says" in text
+    assert str(json.loads((run / "summary.json").read_text())["steps"]) in text
+
+
+def test_the_pictures_and_the_graph_stand_in_tensorboard_once(dltrain, run):
+    for _ in range(2):
+        assert dltrain("report", str(run), "--replay", "0")[0] == 0
+    events = EventAccumulator(str(run), size_guidance={"images": 0})
+    events.Reload()
+    assert set(events.Tags()["images"]) == {
+        f"pictures/{n}" for n in ("curves", "schedule", "regions", "weights", "landscape", "confusion", "calibration")
+    }
+    (image,) = events.Images("pictures/regions")
+    assert image.step == json.loads((run / "summary.json").read_text())["steps"]
+    assert image.encoded_image_string == (run / "plots" / "regions.png").read_bytes()
+    assert {"linear1" in node.name for node in events.Graph().node} == {True, False}
+    assert (run / "report.html").is_file()
+
+
+@pytest.fixture
+def browser():
+    opened = Browser()
+    yield opened
+    opened.close()
+
+
+def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_path):
+    assert dltrain("report", str(run), "-o", "page.html", "--force")[0] == 0
+    page = (tmp_path / "page.html").resolve().as_uri()
+    for width in (390, 1200):
+        browser.resize(width, 800)
+        browser.open(page)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 300)")
+        assert browser.run("Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))") <= width
+        assert browser.run("document.images.length") == 9
+    assert browser.console == []
+    assert {address for address in browser.requests if not address.startswith("data:")} == {page}
+    shot = Image.open(browser.screenshot(tmp_path / "page.png"))
+    assert len(shot.convert("RGB").getcolors(1 << 24)) > 1000
+
+
+NASTY = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+def test_a_strangers_words_are_text(dltrain, run, tmp_path):
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "status": "failed", "error": NASTY}))
+    (run / "data.json").write_text(json.dumps({"notes": [NASTY, {NASTY: NASTY}]}))
+    environment = {"command": NASTY, "started": NASTY, "monitor": NASTY, "folder": NASTY}
+    (run / "environment.json").write_text(json.dumps(environment))
+    with open(run / "config.yaml", "a") as file:
+        file.write(f"# {NASTY}\n")
+    nasty = run.rename(run.with_name("<b>'\"&"))
+    assert dltrain("report", str(nasty), "--replay", "0", "-o", "page.html", "--force")[0] == 0
+    text = (tmp_path / "page.html").read_text()
+    tags = Tags(text).tags
+    assert not {tag for tag, _ in tags} & {"script", "b"}
+    assert not [k for _, attributes in tags for k in attributes if k.startswith("on")]
+    assert all(source.startswith("data:image/") for source in addresses(tags))
+    assert text.count("&lt;script&gt;alert(1)") >= 6
+
+
+def test_no_script_of_a_stranger_runs(browser, dltrain, run, tmp_path):
+    (run / "data.json").write_text(json.dumps({"notes": [NASTY]}))
+    assert dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")[0] == 0
+    page = tmp_path / "page.html"
+    probe = "<script>document.title = 'ran'</script>"
+    page.write_text(page.read_text().replace("</main>", f"{probe}</main>"))  # were the escaping not enough
+    browser.open(page.resolve().as_uri())
+    assert browser.run("document.title") != "ran"
+    assert "script" in browser.run("[...document.querySelectorAll('li')].pop().textContent")
+    assert any("Content Security Policy" in line for line in browser.console)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "{", '{"best": [], "train": {"loss": "x"}, "steps": "many"}'])
+def test_broken_files_of_a_run_leave_a_page(content, dltrain, run):
+    for name in ("summary.json", "environment.json", "data.json"):
+        (run / name).write_text(content)
+    code, _, err = dltrain("report", str(run))
+    assert (code, err) == (0, "")
+    assert "Learning curves" in (run / "report.html").read_text()
+
+
+def test_a_run_without_anything_but_its_configuration_has_a_page(dltrain, run):
+    for path in run.iterdir():
+        if path.name != "config.yaml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert dltrain("report", str(run))[0] == 0
+    text = (run / "report.html").read_text()
+    assert "nothing was logged" in text
+    assert "has no data.json" in text
+
+
+def test_mistakes_are_one_sentence(dltrain, run, tmp_path):
+    (tmp_path / "other").mkdir()
+    for words, code, part in (
+        ([], 2, "the following arguments are required: run"),
+        (["nowhere"], 2, "no run called `nowhere`"),
+        (["other"], 2, "not a run folder"),
+        (["last", "-o", "other"], 2, "is a folder"),
+        (["last", "-o", "missing/page.html"], 2, "there is no folder missing"),
+        (["last", "--replay", "soon"], 2, "--replay"),
+        (["last", "--replay", "nan"], 2, "give seconds"),
+        (["last", "--replay=-1"], 2, "give seconds"),
+    ):
+        found, out, err = dltrain("report", *words)
+        assert (found, out) == (code, "")
+        assert part in err
+        assert len(err.splitlines()) <= 3
+
+
+def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path, monkeypatch):
+    replace = storage.replace
+
+    def refuse(path, content):
+        if path.is_relative_to(run):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        replace(path, content)
+
+    monkeypatch.setattr(storage, "replace", refuse)
+    code, _, err = dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")
+    assert code == 0
+    assert "the pictures are in the page alone" in err
+    assert (tmp_path / "page.html").read_text().count("<img") == 7
+
+
+def test_tables_and_lists_escape_what_they_are_given():
+    text = webpage.table(["<i>"], [["<u>"]]) + webpage.bullets(["<s>"]) + webpage.verbatim("<a>", folded="<q>")
+    assert not {"i", "u", "s", "a", "q"} & {tag for tag, _ in Tags(text).tags}

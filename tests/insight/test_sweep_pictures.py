@@ -1,0 +1,152 @@
+"""What a sweep's pictures show, and its page."""
+
+import io
+import json
+import re
+import statistics
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dltrain.commands import cli
+from dltrain.insight import pictures, sweep_pictures
+from dltrain.insight.plots import sweeps
+from dltrain.insight.plots.sweeps import Score, Trial
+from dltrain.runs import reading, seeds
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    root = tmp_path_factory.mktemp("swept")
+    words = ["-m", "data=diabetes", "optimizer=sgd,adam", "optimizer.lr=1e-3,1e-1,1e9", "seed=0,1"]
+    assert run(*words, "regularisation=none,[dropout]", "trainer.epochs=2", f"runs_dir={root}") == 8  # some diverge
+    return next(root.glob("*/*"))
+
+
+@pytest.fixture(scope="module")
+def jobs(swept):
+    return [reading.read(folder, sweep) for folder, sweep in reading.walk(swept)]
+
+
+def test_what_was_varied_is_what_was_typed_differently(jobs):
+    keys = sweep_pictures.keys(jobs)
+    assert sorted(keys) == ["optimizer", "optimizer.lr", "regularisation", "seed"]
+    assert keys[-1] == "seed"
+    assert {sweep_pictures.value(job, "optimizer") for job in jobs} == {"sgd", "adam"}
+    assert {sweep_pictures.value(job, "optimizer.lr") for job in jobs} == {1e-3, 1e-1, 1e9}
+    assert {sweep_pictures.value(job, "regularisation") for job in jobs} == {"none", "[dropout]"}
+
+
+def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
+    gallery = sweep_pictures.of_sweep(jobs)
+    names = [picture.name for picture in gallery.pictures]
+    assert names == ["parallel.png", "against.png", "heat1.png", "heat2.png", "heat3.png", "curves.png"]
+    for picture in gallery.pictures:
+        assert len(Image.open(io.BytesIO(picture.content)).convert("RGB").getcolors(1 << 20)) > 20
+    without = sum("best/rmse" not in job.numbers for job in jobs)
+    assert gallery.notes == [f"{without} of {len(jobs)} runs have no metric and are in no picture"]
+
+
+def test_its_page_ranks_the_runs_and_names_the_failures(swept, jobs, tmp_path, capsys):
+    assert run("report", str(swept), "-o", str(tmp_path / "page.html")) == 0
+    text = (tmp_path / "page.html").read_text()
+    order = [int(n) for n in re.findall(r"<tr><td class=\"text\">(\d+)</td>", text)]
+    scores = {int(job.folder.name): job.numbers.get("best/rmse", np.inf) for job in jobs}
+    assert sorted(order) == sorted(scores)
+    means = [statistics.fmean(scores[int(job.folder.name)] for job in group) for group in seeds.ranked(jobs)]
+    assert order == [int(job.folder.name) for job in seeds.in_order(jobs)]
+    assert means == sorted(means)
+    assert text.count("<img") == 6
+    assert "Mean and deviation over the seeds" in text
+    assert f"A sweep of {len(jobs)} runs" in text
+    assert "diverged" in text
+    best = next(job for job in jobs if int(job.folder.name) == order[0])
+    assert best.overrides[0] in text
+    assert (swept / "plots" / "parallel.png").is_file()
+
+
+def test_runs_in_two_or_one_dimension_and_none(tmp_path, capsys):
+    assert run("-m", "data=iris", "seed=0,1", "trainer.epochs=1", f"runs_dir={tmp_path}") == 0
+    (folder,) = tmp_path.glob("*/*")
+    found = [reading.read(path, folder) for path, _ in reading.walk(folder)]
+    gallery = sweep_pictures.of_sweep(found)
+    assert [picture.name for picture in gallery.pictures] == ["against.png", "curves.png"]
+    assert [p.name for p in sweep_pictures.of_sweep(found[:1]).pictures] == ["curves.png"]
+    nothing = sweep_pictures.of_sweep([])
+    assert (nothing.pictures, len(nothing.notes)) == ([], 1)
+
+
+def test_runs_that_are_ranked_by_their_training_loss(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "data=diabetes", "trainer.epochs=2", "trainer.monitor=train/loss", "optimizer.lr=1e-3,1e-1"]
+    assert run(*words, "trainer.tensorboard=false", "name=a") == 0
+    (titles,) = [line for line in capsys.readouterr().out.splitlines() if "overrides" in line]
+    assert " train loss " in titles
+    assert "test train" not in titles
+    assert "train_loss" not in titles
+    (folder,) = tmp_path.glob("runs/a/*")
+    found = [reading.read(path, folder) for path, _ in reading.walk(folder)]
+    judge = sweep_pictures.score(found)
+    figure = sweeps.curves([(job.folder.name, pictures.logged(job)) for job in found], judge)
+    assert [len(line.get_ydata()) for line in figure.axes[0].get_lines()] == [2, 2]
+    assert figure.axes[0].get_ylabel() == "train loss"
+    assert run("report", str(folder), "-o", "page.html") == 0
+    text = (tmp_path / "page.html").read_text()
+    assert ">train loss<" in text
+    assert "train_loss" not in text
+    assert run("compare", str(folder), "-o", "c.png") == 0
+
+
+def test_a_sweep_whose_jobs_are_damaged_has_a_page(swept, tmp_path, capsys):
+    for name in ("0", "1", "2"):
+        (tmp_path / "sweep" / name).mkdir(parents=True)
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
+    (tmp_path / "sweep" / "0" / "summary.json").write_text("{")
+    (tmp_path / "sweep" / "1" / "overrides.txt").write_text("=\n<b>x</b>=<script>\nlr=1\n")
+    (tmp_path / "sweep" / "1" / "summary.json").write_text(json.dumps({"status": "failed", "error": "<script>"}))
+    (tmp_path / "sweep" / "2" / "overrides.txt").write_text("lr=2\n")
+    assert run("report", str(tmp_path / "sweep")) == 0
+    text = (tmp_path / "sweep" / "report.html").read_text()
+    assert "<script>" not in text
+    assert "damaged" in text
+
+
+# -- the figures -----------------------------------------------------------------------------------------------
+
+HIGH, LOW = Score("accuracy", True), Score("rmse", False)
+
+
+def test_a_heat_map_holds_the_mean_of_each_cell_and_leaves_out_what_was_not_tried():
+    rows = [("a", 1, 0.2), ("a", 1, 0.4), ("b", 1, 0.5), ("b", 2, 0.6)]
+    trials = [Trial({"kind": kind, "depth": depth}, score, i) for i, (kind, depth, score) in enumerate(rows)]
+    assert sweeps.pairs(trials, ["kind", "depth"]) == [("kind", "depth")]
+    grid = np.asarray(sweeps.heat(trials, ("kind", "depth"), HIGH).axes[0].images[0].get_array().filled(np.nan))
+    assert np.allclose(grid, [[0.3, 0.5], [np.nan, 0.6]], equal_nan=True)
+
+
+def test_values_over_many_sizes_stand_by_their_logarithm():
+    trials = [Trial({"lr": 10.0**-k, "depth": k, "name": n}, 0.1 * k, k) for k, n in enumerate("abcd")]
+    rates, depths, names = (
+        ax.get_lines()[0].get_xdata() for ax in sweeps.against(trials, ["lr", "depth", "name"], HIGH).axes
+    )
+    assert np.allclose(rates, [0, -1, -2, -3])
+    assert list(depths) == list(names) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("values", [[True, False, True], [None, 1, "x"], [0, 0.5, 1e9], [-1, 0, 1], ["$x$", "a_b", ""]])
+def test_any_values_can_be_drawn(values):
+    trials = [Trial({"one": value, "two": i}, 10.0 ** (3 * i), i) for i, value in enumerate(values)]
+    for score in (LOW, Score("loss", False)):
+        assert sweeps.parallel(trials, ["one", "two"], score)
+        assert sweeps.against(trials, ["one", "two"], score)
+        assert sweeps.heat(trials, ("one", "two"), score)
+        logs = [(f"one={value}", [{"epoch": 1.0, f"val/{score.name}": 3.0}]) for value in values]
+        figure = sweeps.curves(logs, score)
+        figure.canvas.draw()

@@ -1,0 +1,28 @@
+"""Names that no configuration may use, whatever the slot."""
+
+OUTSIDE = [
+    "os.system",
+    "builtins.eval",
+    "subprocess.Popen",
+    "torch.load",
+    "torch.hub.load",
+    "torch.nn.functional.torch.load",
+    "torch.nn.modules.torch.serialization.load",
+    "torch.nn.init.normal_",
+    "torch.nn.Module.__init__",
+    "torch.nn.Linear.forward",
+    "torch.nn.modules.linear.math.sqrt",
+    "dltrain.models.torch.load",
+    "dltrain.models.get_close_matches",
+    "dltrain.models._linear",
+    "torchvision.models.get_model_weights",
+    "dltrain.losses.outputs",
+    "torch.nn",
+    "torch.nn.",
+    "..",
+    "",
+    "Net",
+    "torch.nn.Linear()",
+    3,
+    None,
+]

@@ -1,0 +1,196 @@
+"""The benchmark's machinery on its smallest workload: it runs, compares losses, and writes. No time is judged."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """The package beside the script."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    from speed import conduct, contender, workloads
+
+    yield conduct, contender, workloads
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("speed", "benchmark_growth")]:
+        del sys.modules[name]
+
+
+def benchmark(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def test_the_smallest_workload_gives_a_table_numbers_and_a_picture(tmp_path):
+    arguments = (
+        "--quick",
+        "--rounds",
+        "1",
+        "--workloads",
+        "W3",
+        "--only",
+        "in memory",
+        "dltrain, whole",
+        "--out",
+        "out",
+    )
+    done = benchmark(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = json.loads((tmp_path / "out" / "speed.json").read_text())
+    results = written["workloads"]["W3"]["results"]
+    assert [r["name"] for r in results] == ["in memory, fused Adam", "dltrain, whole run"]
+    for result in results:
+        assert result["trouble"] is None
+        assert not result["wrong_loss"]
+        assert result["loss"] < 0.6  # log 2 at the start
+        assert len(result["microseconds"]) == 1
+    assert written["machine"]["packages"]["torch"]
+    table = (tmp_path / "out" / "speed.md").read_text()
+    assert "| **dltrain, whole run** |" in table
+    assert (tmp_path / "out" / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_loss_unlike_the_others_is_marked(speed):
+    conduct, contender, workloads = speed
+    results = [conduct.Result(str(loss), "peer", [1.0], loss) for loss in (0.50, 0.51, 0.6, float("nan"))]
+    entries = [contender.Entry(r.name, "", "") for r in results]
+    conduct.check_losses(results, entries, workloads.WORKLOADS["W3"])
+    assert [r.wrong_loss for r in results] == [False, False, True, True]
+
+
+def test_a_contender_that_fails_is_named_and_the_others_go_on(speed, tmp_path):
+    conduct, contender, workloads = speed
+    workload = workloads.quick(workloads.WORKLOADS["W3"])
+    workloads.prepare(workload, tmp_path)
+    broken = contender.Entry("broken", "handwritten", "no_such_loop")
+    good = contender.Entry("good", "handwritten", "in_memory")
+    bad, fine = conduct.race(workload, [broken, good], tmp_path, rounds=1, say=lambda text: None)
+    assert "no_such_loop" in bad.trouble
+    assert fine.trouble is None
+    assert fine.median > 0
+
+
+def test_what_is_not_installed_is_left_out_and_named(tmp_path, speed):
+    _, contender, _ = speed
+    assert contender.Entry("x", "", "", needs=("torch", "no_such_package")).missing == ["no_such_package"]
+    if not contender.Entry("x", "", "", needs=("jax", "optax")).missing:
+        pytest.skip("jax is installed, so nothing is missing")
+    done = benchmark("--only", "JAX", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "JAX, jitted step is left out: jax" in done.stdout
+    assert done.stderr.strip() == "nothing was left to run"
+
+
+def test_a_smallest_run_is_timed_as_a_process(tmp_path):
+    done = benchmark("--rounds", "1", "--workloads", "startup", "--only", "dltrain", "--out", ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (result,) = json.loads((tmp_path / "speed.json").read_text())["workloads"]["startup"]["results"]
+    assert result["microseconds"][0] > 1e5
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_gpu_it_says_so(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    done = benchmark("--device", "cuda", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("torch finds no CUDA device here")
+
+
+def test_growth_reads_its_times_from_a_run(tmp_path, speed):
+    import benchmark_growth as growth
+
+    long, longer = growth.points(10_000)[:2]
+    assert (long.size, longer.size) == (1_000, 10_000)
+    (tmp_path / "run").mkdir()
+    growth.run(long, tmp_path / "run")
+    assert long.microseconds[0] > 0
+    assert 100 < long.peak_mib[0] < 4_000
+    longer.microseconds, longer.peak_mib = [1.5 * long.microseconds[0]], long.peak_mib
+    assert growth.judge([long, longer]) == (pytest.approx(0.5), 0)
+    assert "flat within 50.0%, memory within 0.0%" in growth.table([long, longer])
+
+
+@pytest.mark.parametrize("arguments", [["--workloads", "W9"], ["--only", "nobody"]])
+def test_wrong_words_are_answered_with_the_right_ones(arguments, tmp_path):
+    done = benchmark(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert ("W1, W2, W3, L1, startup" if "W9" in arguments else "tutorial loop") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_hand_written_loop_learns_the_same(speed, tmp_path):
+    """Same batches in the same order: one full batch, so that nothing is left to chance."""
+    _, _, workloads = speed
+    from dataclasses import replace
+
+    from speed import handwritten, manual
+
+    for name in ("W2", "W3"):
+        small = replace(workloads.WORKLOADS[name], rows=64, val_rows=8, batch=64, epochs=5)
+        workloads.prepare(small, tmp_path)
+        task = workloads.read(tmp_path, tmp_path)
+        losses = []
+        for setup in (handwritten.tutorial, handwritten.in_memory, handwritten.flat_buffers, manual.manual):
+            contender = setup(task)
+            contender.reset()
+            contender.train()
+            losses.append(workloads.loss(task, contender.weights()))
+        assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
+
+
+def peers() -> list:
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        from speed.entries import FLOOR, PEERS
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    return [*PEERS, *FLOOR]
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory) -> dict:
+    """What every framework that is installed did with the smallest workload, and a loop by hand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        from speed import conduct, contender, workloads
+
+        folder = tmp_path_factory.mktemp("race")
+        workload = workloads.quick(workloads.WORKLOADS["W3"])
+        workloads.prepare(workload, folder)
+        installed = [e for e in peers() if not e.missing]
+        reference = contender.Entry("reference", "handwritten", "in_memory")
+        results = conduct.race(workload, [reference, *installed], folder, rounds=1, say=lambda text: None)
+    return {result.name: result for result in results}
+
+
+@pytest.mark.parametrize("entry", peers(), ids=lambda entry: entry.name)
+def test_every_framework_that_is_installed_learns_the_same(entry, raced):
+    if entry.missing:
+        pytest.skip(f"{', '.join(entry.missing)} is not installed")
+    result = raced[entry.name]
+    assert result.trouble is None
+    assert result.median > 0
+    if result.loss is None:  # another rule, or no training at all: only timed
+        assert entry.name.startswith(("floor", "scikit-learn Perceptron"))
+    else:
+        assert result.loss == pytest.approx(raced["reference"].loss, rel=0.05)
+
+
+def test_the_floor_counts_operations_and_bytes(speed):
+    _, _, workloads = speed
+    from speed import floor
+
+    w1, w3 = workloads.WORKLOADS["W1"], workloads.WORKLOADS["W3"]
+    layers = (784 * 512, 512 * 256, 256 * 10)
+    assert floor.operations(w1) == 2 * 128 * (3 * sum(layers) - layers[0])
+    assert floor.traffic(w1) == 7 * 4 * (sum(layers) + 512 + 256 + 10) + 2 * 4 * 128 * 784
+    assert floor.operations(w3) == 2 * 1 * 2 * 2

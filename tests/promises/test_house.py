@@ -1,0 +1,78 @@
+"""Who may import whom: a file knows its own room and those further left; Hydra, matplotlib and exits have one place."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src" / "dltrain"
+ROOMS = ("errors", "data", "parts", "engine", "runs", "config", "training", "trained", "sweeps", "insight", "commands")
+FILES = sorted(SRC.rglob("*.py"))
+HYDRA = ("compose", "overrides", "own_groups", "nodes", "resuming", "experiment", "cli")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names of everything that a file imports, at any depth of the file."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SRC).parts[0]
+
+
+def test_the_house_has_these_rooms():
+    assert {room(path) for path in FILES} == {"__init__.py", *ROOMS}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_a_file_knows_its_own_room_and_those_further_left(path):
+    known = {name.split(".")[1] for name in imports(path) if name.startswith("dltrain.")} & {*ROOMS}
+    if room(path) in ROOMS:
+        assert known <= {*ROOMS[: ROOMS.index(room(path)) + 1]}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Also not where an import stands in a function, or is for type hints alone."""
+    names = {".".join(p.relative_to(SRC.parent).with_suffix("").parts).removesuffix(".__init__"): p for p in FILES}
+    known = {name: imports(path) & names.keys() - {name} for name, path in names.items()}
+    while free := {name for name, others in known.items() if not others}:
+        known = {name: others - free for name, others in known.items() if name not in free}
+    assert not known
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_libraries_that_decide_much_are_known_to_few(path):
+    text, tree = path.read_text(encoding="utf-8"), ast.parse(path.read_text(encoding="utf-8"))
+    libraries = {name.split(".")[0] for name in imports(path)}
+    assert not libraries & {"pickle", "joblib", "dill", "cloudpickle"}
+    assert path.stem in HYDRA or not libraries & {"hydra", "omegaconf"}
+    assert path.stem == "cli" or "sys.exit" not in text
+    assert path.parent.name == "plots" or "matplotlib" not in libraries
+    assert not {name for name in imports(path) if "pyplot" in name}  # it keeps state for the whole process
+    if path.stem not in ("output", "streams"):  # no text from a file reaches a terminal as it stands
+        written = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert "print" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert not written & {"sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer", "sys.__stdout__"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["runs"], ["list", "optimizer"], ["--version"]])
+def test_help_and_listing_need_neither_torch_nor_hydra(arguments):
+    code = (
+        "import sys; sys.argv = ['dltrain', *sys.argv[1:]]\n"
+        "from dltrain.commands.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'torch', 'hydra', 'omegaconf', 'numpy', 'sklearn', 'rich', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout

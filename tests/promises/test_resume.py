@@ -1,0 +1,204 @@
+"""Real training processes are killed and stopped; resumed, they end as if nothing had happened."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from outcomes import outcome
+
+# Large enough to be caught in the act, small enough to test; dropout, BatchNorm, an average and a plateau-free cycle.
+RUN = shlex.split(
+    "data=digits model.widths=[64] model.dropout=0.2 model.norm=batch regularisation=[ema] trainer.epochs=40 "
+    "trainer.save_every=0.05 trainer.threads=1 data.batch_size=16"
+)
+
+
+def dltrain(*arguments, cwd, **options):
+    command = [sys.executable, "-m", "dltrain.commands.cli", *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options
+    )
+
+
+def finished(process):
+    out, err = process.communicate(timeout=180)
+    return process.returncode, out, err
+
+
+def only_run(root: Path) -> Path:
+    (folder,) = root.glob("runs/*/*")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("whole")
+    code, _, err = finished(dltrain(*RUN, cwd=root))
+    assert code == 0, err
+    return outcome(only_run(root))
+
+
+def wait_for_steps(folder_root: Path, process, checkpoints: int):
+    """Waits until the run has saved a few times."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        found = list(folder_root.glob("runs/*/*/metrics.jsonl"))
+        if found and len(found[0].read_text().splitlines()) >= checkpoints:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"the run ended or hung: {process.communicate(timeout=5)}")
+
+
+@pytest.mark.parametrize("lines", [1, 25])
+def test_killed_with_no_warning_it_ends_the_same(tmp_path, undisturbed, lines):
+    process = dltrain(*RUN, cwd=tmp_path)
+    wait_for_steps(tmp_path, process, lines)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    folder = only_run(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "running"
+    code, out, err = finished(dltrain("resume", str(folder), cwd=tmp_path))
+    assert code == 0, err
+    assert "best epoch" in out
+    assert outcome(folder) == undisturbed
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
+def test_stopped_by_a_signal_it_saves_and_ends_the_same(tmp_path, undisturbed, number, code):
+    process = dltrain(*RUN, cwd=tmp_path)
+    wait_for_steps(tmp_path, process, 5)
+    os.killpg(process.pid, number)
+    returned, _, err = finished(process)
+    folder = only_run(tmp_path)
+    assert returned == code, err
+    assert err.splitlines()[-1].startswith("stopped at step ")
+    assert err.splitlines()[-1].endswith(f"resume: dltrain resume {folder.relative_to(tmp_path)}")
+    assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
+    returned, _, err = finished(dltrain("resume", "last", cwd=tmp_path))
+    assert returned == 0, err
+    assert outcome(folder) == undisturbed
+    returned, out, _ = finished(dltrain("resume", folder.name[-4:], cwd=tmp_path))
+    assert returned == 0
+    assert "is complete; nothing to resume" in out
+
+
+def test_streamed_images_with_workers_resume_bit_for_bit(tmp_path):
+    run = shlex.split(
+        "data=digits regularisation=[rand_augment] data.workers=2 trainer.epochs=4 trainer.save_every=0 "
+        "data.batch_size=128 trainer.threads=1"
+    )
+    folders = []
+    for name in ("whole", "killed"):
+        root = tmp_path / name
+        root.mkdir()
+        process = dltrain(*run, cwd=root)
+        if name == "killed":
+            wait_for_steps(root, process, 2)
+            os.killpg(process.pid, signal.SIGKILL)
+        code, _, err = finished(process)
+        if name == "killed":
+            code, _, err = finished(dltrain("resume", "last", cwd=root))
+        assert code == 0, err
+        folders.append(only_run(root))
+    assert outcome(folders[0]) == outcome(folders[1])
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(tmp_path):
+    command = [
+        *shlex.split("-m data=digits trainer.epochs=30 trainer.threads=1 data.batch_size=16 optimizer.lr=0.001,0.01"),
+        "model.widths=[32]",
+        "trainer.save_every=0.05",
+    ]
+    sweeps = []
+    for name in ("whole", "stopped"):
+        root = tmp_path / name
+        root.mkdir()
+        process = dltrain(*command, cwd=root)
+        if name == "stopped":
+            deadline = time.monotonic() + 60
+            while not list(root.glob("runs/sweep/*/0/checkpoints/step-*")) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            os.killpg(process.pid, signal.SIGTERM)
+        code, _, err = finished(process)
+        (sweep,) = root.glob("runs/sweep/*")
+        if name == "stopped":
+            assert code == 143, err
+            assert err.splitlines()[-1] == f"stopped; resume: dltrain resume {sweep.relative_to(root)}"
+            assert json.loads((sweep / "0" / "summary.json").read_text())["status"] == "stopped"
+            code, out, err = finished(dltrain("resume", str(sweep), cwd=root))
+            assert "2 jobs in" in out
+        assert code == 0, err
+        sweeps.append([outcome(sweep / number) for number in ("0", "1")])
+    assert sweeps[0] == sweeps[1]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A finished run of 6 epochs, 15 steps each, and how to go on with it."""
+    root = tmp_path_factory.mktemp("short")
+    assert finished(dltrain(*SHORT, "trainer.epochs=6", cwd=root))[0] == 0
+    return root
+
+
+SHORT = shlex.split("data=iris data.batch_size=8 trainer.threads=1 trainer.tensorboard=false")
+
+
+def test_training_longer_asks_what_the_schedule_should_do(short, tmp_path):
+    code, _, err = finished(dltrain("resume", "last", "trainer.epochs=8", cwd=short))
+    assert code == 2
+    steps = json.loads((only_run(short) / "summary.json").read_text())["steps"]
+    assert f"trainer.schedule_steps={steps}: as it was, then its last rate is held" in err
+    code, _, err = finished(dltrain("resume", "last", "trainer.epochs=8", f"trainer.schedule_steps={steps}", cwd=short))
+    assert code == 0, err
+    command = [*SHORT, "trainer.epochs=8", f"trainer.schedule_steps={steps}"]
+    assert finished(dltrain(*command, cwd=tmp_path))[0] == 0
+    longer, at_once = outcome(only_run(short)), outcome(only_run(tmp_path))
+    assert longer[0] == at_once[0]  # the same bits as if it had been planned so
+    assert longer[2] == at_once[2]
+
+
+def test_resume_refuses_what_would_make_another_run(short):
+    code, _, err = finished(dltrain("resume", "last", "optimizer.lr=0.1", cwd=short))
+    assert code == 2
+    assert "`optimizer.lr=0.1`: a run goes on as it began" in err
+    code, _, err = finished(dltrain(*SHORT, "trainer.epochs=9", "optimizer.lr=0.1", "resume=last", cwd=short))
+    assert code == 2
+    assert "optimizer.lr: 0.003 then, 0.1 now" in err
+
+
+def test_the_same_command_with_resume_auto_goes_on_or_starts(tmp_path):
+    command = [*RUN, "resume=auto", "trainer.max_time=0.2"]
+    codes = []
+    for _ in range(30):
+        code, _, err = finished(dltrain(*command, cwd=tmp_path))
+        codes.append(code)
+        if code == 0:
+            break
+        assert code == 138, err
+        command = [*RUN, "resume=auto", "trainer.max_time=2"]
+    assert codes[0] == 138
+    assert codes[-1] == 0
+    only_run(tmp_path)
+    code, out, _ = finished(dltrain(*command, cwd=tmp_path))
+    assert (code, "is complete; nothing to resume" in out) == (0, True)
+
+
+def test_changed_data_are_refused_unless_allowed(tmp_path):
+    table = tmp_path / "t.csv"
+    rows = [f"{i % 7},{i % 5},{(i * 3) % 11}" for i in range(90)]
+    table.write_text("a,b,y\n" + "\n".join(rows) + "\n")
+    run = ["data=table", "data.path=t.csv", "data.target=y", "trainer.threads=1", "trainer.tensorboard=false"]
+    assert finished(dltrain(*run, "trainer.epochs=200", "trainer.max_time=0.01", cwd=tmp_path))[0] == 138
+    table.write_text(table.read_text().replace("6,4,", "6,5,"))
+    code, _, err = finished(dltrain("resume", "last", "trainer.max_time=null", cwd=tmp_path))
+    assert code == 3
+    assert "the data changed since" in err
+    assert "--allow-changed-data" in err
+    code, _, err = finished(dltrain("resume", "last", "trainer.max_time=null", "--allow-changed-data", cwd=tmp_path))
+    assert code == 0, err

@@ -1,0 +1,35 @@
+"""The check of a run folder before anything there is opened: while the run goes on, and wherever it lies."""
+
+import pytest
+
+from dltrain.errors import CheckpointError, StorageError
+from dltrain.runs import layout
+
+
+def test_what_a_run_in_training_removes_meanwhile_is_no_fault(tmp_path, monkeypatch):
+    drafts = [tmp_path / "checkpoints" / ".tmp-step-00000002", tmp_path / "checkpoints" / "step-00000001"]
+    for draft in drafts:
+        draft.mkdir(parents=True)
+    (tmp_path / "summary.json").write_text("{}")
+    entries = layout._entries
+
+    def and_then_it_goes_on(folder):
+        found = entries(folder)
+        for path in (*drafts, tmp_path / "summary.json"):
+            if path.parent.samefile(folder) and path.exists():
+                path.rmdir() if path.is_dir() else path.unlink()
+        return found
+
+    monkeypatch.setattr(layout, "_entries", and_then_it_goes_on)
+    layout.check(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoints"]
+
+
+@pytest.mark.parametrize(("inside", "error"), [("checkpoints", CheckpointError), ("plots", StorageError)])
+def test_a_link_is_a_fault_of_the_part_that_it_stands_in(tmp_path, inside, error):
+    folder = tmp_path / "checkpoints" / "run"  # as runs_dir=checkpoints makes it
+    (folder / inside).mkdir(parents=True)
+    layout.check(folder)
+    (folder / inside / "x").symlink_to(tmp_path)
+    with pytest.raises(error, match=f"{inside}/x is a link"):
+        layout.check(folder)

@@ -1,0 +1,151 @@
+"""metrics.jsonl is the truth, TensorBoard a view of it; neither stops a run."""
+
+import json
+import struct
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter, masked_crc32c
+
+from dltrain.engine.records import Record
+from dltrain.runs.logs import Tracker
+
+
+def record(step, loss=0.5, steps=100, **metrics):
+    own = {"train/loss": loss, "train/lr": 0.1, "train/samples_per_s": 10.0}
+    return Record(step, step / 100, {**own, **metrics}, torch.linspace(1, 0, steps), torch.full((steps,), 8))
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def events(folder):
+    loaded = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
+    loaded.Reload()
+    return loaded
+
+
+def points(folder, tag):
+    return [(e.step, float(e.tensor_proto.float_val[0])) for e in events(folder).Tensors(tag)]
+
+
+def tracker(folder, start=0, tensorboard=True):
+    return Tracker(folder, total_steps=1000, start=start, bar=True, tensorboard=tensorboard)
+
+
+def test_each_record_is_a_line_and_points(tmp_path):
+    writer = tracker(tmp_path)
+    assert writer.progress is None  # not a terminal: quiet
+    writer.write(record(100, **{"val/accuracy": 0.75}))
+    writer.write(record(200, loss=float("nan")))
+    writer.close()
+    first, second = lines(tmp_path)
+    assert first == {
+        "step": 100,
+        "epoch": 1.0,
+        "train/loss": 0.5,
+        "train/lr": 0.1,
+        "train/samples_per_s": 10.0,
+        "val/accuracy": 0.75,
+    }
+    assert second["train/loss"] is None  # JSON has no NaN
+    assert points(tmp_path, "val/accuracy") == [(100, 0.75)]
+    curve = points(tmp_path, "train/loss_by_step")
+    assert [step for step, _ in curve] == list(range(5, 205, 5))
+    assert curve[0][1] == pytest.approx(torch.linspace(1, 0, 100)[:5].mean().item())
+
+
+def test_going_on_drops_what_comes_again(tmp_path):
+    writer = tracker(tmp_path)
+    for step in (100, 200, 300):
+        writer.write(record(step))
+    writer.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 400, "epo')  # killed while writing
+    writer = tracker(tmp_path, start=200)
+    writer.write(record(300, loss=0.25))
+    writer.close()
+    assert [line["step"] for line in lines(tmp_path)] == [100, 200, 300]
+    assert points(tmp_path, "train/loss") == [(100, 0.5), (200, 0.5), (300, 0.25)]
+    assert [step for step, _ in points(tmp_path, "train/loss_by_step")] == list(range(5, 305, 5))
+
+
+def test_going_on_between_two_reports_makes_no_point_twice(tmp_path):
+    writer = tracker(tmp_path)
+    for step in (100, 200):
+        writer.write(record(step))
+    writer.close()
+    writer = tracker(tmp_path, start=130)  # the last checkpoint; killed after the report of step 200
+    writer.write(record(200))
+    writer.close()
+    assert [step for step, _ in points(tmp_path, "train/loss_by_step")] == list(range(5, 205, 5))
+    assert [step for step, _ in points(tmp_path, "train/loss")] == [100, 200]
+
+
+def test_what_stood_at_a_stop_is_replaced_by_what_stands_at_the_end(tmp_path):
+    for start, status in ((0, "stopped"), (100, "done")):
+        writer = tracker(tmp_path, start=start)
+        writer.write(record(start + 100))
+        summary = {"status": status, "test": {"loss": 0.1}, "best": {"loss": 0.2}, "steps": start + 100}
+        writer.hparams({"optimizer.lr": 0.1}, summary)
+        writer.close()
+    for tag in ("val/best_loss", "test/loss"):
+        assert [step for step, _ in points(tmp_path, tag)] == [200]
+
+
+def test_hparams_stand_in_the_runs_own_event_file_with_real_metrics(tmp_path):
+    writer = tracker(tmp_path)
+    writer.write(record(100))
+    summary = {"status": "done", "test": {"accuracy": 0.9, "f1": float("nan")}, "best": {"loss": 0.2}, "steps": 100}
+    writer.hparams({"optimizer.lr": 0.1, "model": "MLP"}, summary)
+    writer.close()
+    assert len(list(tmp_path.glob("**/events*"))) == 1
+    found = events(tmp_path)
+    contents = found.PluginTagToContent("hparams")
+    start = plugin_data_pb2.HParamsPluginData.FromString(contents["_hparams_/session_start_info"]).session_start_info
+    assert start.hparams["optimizer.lr"].number_value == 0.1
+    assert start.hparams["status"].string_value == "done"
+    assert "_hparams_/experiment" not in contents  # it would hide the columns that only other runs have
+    assert points(tmp_path, "test/accuracy") == [(100, pytest.approx(0.9))]
+
+
+def test_a_run_that_failed_early_is_in_the_hparams_tab_and_one_stopped_early_is_not(tmp_path):
+    for status, files in (("failed", 1), ("stopped", 0)):
+        folder = tmp_path / status
+        folder.mkdir()
+        writer = tracker(folder)
+        writer.hparams({"optimizer.lr": -1}, {"status": status})
+        writer.close()
+        assert len(list(folder.glob("events*"))) == files
+    contents = events(tmp_path / "failed").PluginTagToContent("hparams")
+    start = plugin_data_pb2.HParamsPluginData.FromString(contents["_hparams_/session_start_info"]).session_start_info
+    assert start.hparams["status"].string_value == "failed"
+
+
+def test_a_log_that_cannot_be_written_warns_once_and_goes_on(tmp_path, capsys):
+    writer = tracker(tmp_path, tensorboard=False)
+    (tmp_path / "metrics.jsonl").mkdir()
+    writer.write(record(100))
+    writer.write(record(200))
+    writer.close()
+    assert capsys.readouterr().err.count("training goes on, the log follows later") == 1
+
+
+def test_going_on_beside_what_is_no_event_and_no_log(tmp_path):
+    """Each event has the right checksum."""
+    tracker(tmp_path).write(record(100))
+    (file,) = tmp_path.glob("events.*")
+    good = file.read_bytes()
+    with (tmp_path / "events.out.tfevents.1.garbage").open("wb") as odd:
+        RecordWriter(odd).write(b"\xff\xff\xff garbage")
+    length = struct.pack("<Q", 1 << 62)
+    file.write_bytes(good + length + struct.pack("<I", masked_crc32c(length)) + b"x")
+    with (tmp_path / "metrics.jsonl").open("ab") as log:
+        log.truncate(1 << 40)  # a hole takes no room on the disk
+    tracker(tmp_path, start=100)
+    assert [line["step"] for line in lines(tmp_path)] == [100]
+    assert file.read_bytes() == good
+    assert not (tmp_path / "events.out.tfevents.1.garbage").exists()

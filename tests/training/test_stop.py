@@ -1,0 +1,61 @@
+"""Why a run should end: signals and the clock."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dltrain.training.stop import stop_on_signal
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_the_first_signal_asks_for_a_stop(number, capfd):
+    before = signal.getsignal(number)
+    with stop_on_signal() as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert stop.reason == signal.Signals(number).name
+        os.kill(os.getpid(), signal.SIGTERM)  # once more changes nothing
+        assert stop.reason == signal.Signals(number).name
+    assert signal.getsignal(number) is before
+    assert "saving after this step" in capfd.readouterr().err
+
+
+def test_the_second_interrupt_leaves_at_once(capfd):
+    with stop_on_signal():
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert "Ctrl-C leaves at once" in capfd.readouterr().err
+
+
+def test_the_time_limit_is_a_reason_too():
+    with stop_on_signal() as stop:
+        stop.after(3600)
+        assert not stop()
+        stop.after(0)
+        assert stop()
+        assert stop.reason == "max_time"
+
+
+def test_another_thread_takes_no_signals():
+    found = []
+
+    def work():
+        with stop_on_signal() as stop:
+            found.append(stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_a_signal_is_heard_where_nothing_can_be_said(tmp_path):
+    text = "import os, signal; from dltrain.training.stop import stop_on_signal\nos.close(2)\n"
+    text += "with stop_on_signal() as stop:\n    os.kill(os.getpid(), signal.SIGTERM)\n    os._exit(7 * stop())"
+    assert subprocess.run([sys.executable, "-c", text], cwd=tmp_path).returncode == 7
