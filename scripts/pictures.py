@@ -1,0 +1,63 @@
+"""Makes the README's pictures from one real run: docs/terminal.svg and docs/page.png.
+
+python scripts/pictures.py      needs Chromium: on the path, or as CHROMIUM=PROGRAM
+"""
+
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+
+DOCS = Path(__file__).parents[1] / "docs"
+DLTRAIN = Path(sys.executable).with_name("dltrain")
+COMMANDS = (
+    "dltrain data=moons data.noise=0.2 optimiser.lr=0.03",
+    "dltrain data=moons data.noise=0.2 optimizer.lr=0.03",
+    "dltrain report last",
+)
+WIDTH, HEIGHT = 1160, 1190
+# The page in two columns, as far as the window goes, without the summary that the terminal shows and the learning rate.
+STYLE = f"""
+main {{ max-width: none; width: {WIDTH - 64}px; height: {HEIGHT - 48}px; padding: 24px 32px; }}
+main {{ columns: 2; column-gap: 40px; column-fill: auto; }}
+body {{ height: 100vh; box-shadow: inset 0 0 0 1px #ccc; }}
+h2, figure {{ break-inside: avoid; }} h2 {{ break-after: avoid; }}
+h2:is(:nth-of-type(2), :nth-of-type(4)), h2:is(:nth-of-type(2), :nth-of-type(4)) + * {{ display: none; }}
+"""
+
+
+def draw_terminal(folder: Path) -> None:
+    console = Console(record=True, width=84, file=io.StringIO(), force_terminal=True)
+    for command in COMMANDS:
+        words = [str(DLTRAIN), *shlex.split(command)[1:]]
+        done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
+        console.print(Text(done.stdout))
+    svg = console.export_svg(title="dltrain")
+    svg = re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.DOTALL)  # fonts of the reader's own, none from the network
+    svg = svg.replace("Fira Code, monospace", "DejaVu Sans Mono, Menlo, Consolas, monospace")
+    svg = re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
+    (DOCS / "terminal.svg").write_text(svg, encoding="utf-8")
+
+
+def draw_page(folder: Path) -> None:
+    (report,) = folder.glob("runs/*/*/report.html")
+    page, shot = folder / "page.html", folder / "page.png"
+    page.write_text(report.read_text(encoding="utf-8").replace("</style>", STYLE + "</style>"), encoding="utf-8")
+    chromium = [os.environ.get("CHROMIUM", "chromium"), "--headless", "--no-sandbox", "--hide-scrollbars"]
+    chromium += [f"--screenshot={shot}", f"--window-size={WIDTH},{HEIGHT}", "--force-device-scale-factor=1.5"]
+    subprocess.run([*chromium, page.as_uri()], check=True, capture_output=True)
+    Image.open(shot).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(DOCS / "page.png", optimize=True)
+
+
+with tempfile.TemporaryDirectory() as made:
+    draw_terminal(Path(made))
+    draw_page(Path(made))
