@@ -1,4 +1,4 @@
-"""The picture for the README: time per step of all contenders, one panel a workload."""
+"""The picture for docs/steps.md: time per step of all contenders, one panel a workload."""
 
 from __future__ import annotations
 

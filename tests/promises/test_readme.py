@@ -1,72 +1,134 @@
-"""Every command and program of the README runs as it stands there, shortened to a few steps."""
+"""The README and docs/ tell the truth: each page is followed from top to bottom in a folder of its own.
 
+A block of commands or a program runs as it stands there, shortened to a few steps; a block that follows the name of a
+file becomes that file. A command within a sentence or a table is composed, or has its options looked up.
+"""
+
+import io
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dltrain.commands import cli
 from dltrain.config import choices
-from dltrain.config.command_line import NAMES
+from dltrain.config.command_line import FACES, NAMES
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def commands() -> list[list[str]]:
-    lines = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("dltrain")]
-    return [shlex.split(line, comments=True)[1:] for line in lines]
+ROOT = Path(__file__).parents[2]
+FILES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+PAGES = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in FILES}
+BLOCK = re.compile(r"(?:`([\w/]+\.(?:py|yaml))`[^`\n]*:\n\n)?```(\w+)\n(.*?)```", re.DOTALL)  # file, language, text
 
 
-def local_files_only(command: list[str]) -> bool:
-    return not any(word.startswith(("data.root=", "experiment=mnist", "experiment=california")) for word in command)
+def steps() -> list[tuple[str, str]]:
+    """Page and command or program, in the order in which they are read."""
+    found = []
+    for page, text in PAGES.items():
+        for file, language, block in BLOCK.findall(text):
+            if language == "bash":
+                found += [(page, line) for line in block.splitlines() if line.startswith("dltrain")]
+            elif not file and language == "python":
+                found.append((page, block))
+    return found
+
+
+def mentioned() -> list[str]:
+    """Commands within sentences and tables, each once."""
+    texts = [BLOCK.sub("", text).replace("\n", " ") for text in PAGES.values()]
+    return sorted({command for text in texts for command in re.findall(r"`(dltrain [^`]+)`", text)})
+
+
+def name(step: str) -> str:
+    return step.partition("#")[0].strip() if step.startswith("dltrain") else "program"
+
+
+def succeeds(command: list[str], capsys) -> str:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command)
+    printed = capsys.readouterr()
+    assert stop.value.code == 0, printed.err
+    return printed.out
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """What the README tells a user to have: a table, a net, an experiment and a data set."""
-    root = tmp_path_factory.mktemp("readme")
-    rows = [f"{i},{50 + i % 40},{'north' if i % 3 else 'south'},{1000 + 13 * (i % 40)}" for i in range(80)]
-    (root / "houses.csv").write_text("id,area,side,price\n" + "\n".join(rows) + "\n")
-    net = next(block for block in blocks("python") if "class Net" in block)
-    (root / "my_net.py").write_text(net)
-    (root / "my_data.py").write_text(
-        "import torch\n"
-        "class MySet(torch.utils.data.Dataset):\n"
-        "    def __len__(self): return 60\n"
-        "    def __getitem__(self, i): return torch.tensor([float(i % 7), 1.0]), int(i % 7 > 3)\n"
-    )
-    (root / "mine" / "experiment").mkdir(parents=True)
-    (root / "mine" / "experiment" / "wide.yaml").write_text(blocks("yaml")[0])
-    return root
+def folders(tmp_path_factory):
+    """For each page a folder with what its reader is told to have, and the files that the page itself writes."""
+
+    @cache
+    def folder(page: str) -> Path:
+        root = tmp_path_factory.mktemp("page")
+        rows = [f"{i},{50 + i % 40},{'north' if i % 3 else 'south'},{1000 + 13 * (i % 40)}" for i in range(80)]
+        (root / "houses.csv").write_text("\n".join(["id,area,side,price", *rows]))
+        (root / "new.csv").write_text("\n".join(["id,area,side,price", *rows[:9]]))
+        for i in range(24):
+            image = root / "pictures" / ("cat", "dog")[i % 2] / f"{i}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (10 * i, 99 * (i % 2), 50)).save(image)
+        for file, _, text in BLOCK.findall(PAGES[page]):
+            if file:
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                (root / file).write_text(text)
+        return root
+
+    return folder
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if local_files_only(c)], ids=" ".join)
-def test_command_runs(command, folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
+@pytest.fixture
+def _reader(monkeypatch):
+    """Says yes when asked; what a page imports from its folder is forgotten after it."""
+    answers = io.StringIO("y\n")
+    answers.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", answers)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for module in ("my_net", "my_data", "my_loss"):
+        sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize(("page", "step"), [pytest.param(*s, id=f"{s[0]}: {name(s[1])}") for s in steps()])
+@pytest.mark.usefixtures("_reader")
+def test_each_page_can_be_followed(page, step, folders, monkeypatch, capsys):
+    monkeypatch.chdir(folders(page))
+    if not step.startswith("dltrain"):
+        exec(re.sub(r"epochs=\d+", "epochs=2", step), {})
+        return
+    command = shlex.split(step, comments=True)[1:]
     if not command or command[0] == "lr" or command[0] not in NAMES:  # it trains
         command = [*command, "trainer.max_steps=2"]
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    with pytest.raises(SystemExit) as stop:
-        cli.main(command)
-    for module in ("my_net", "my_data"):
-        sys.modules.pop(module, None)
-    assert stop.value.code == 0, capsys.readouterr().err
+    succeeds(command, capsys)
 
 
-def test_the_notebook_program_runs():
-    program = next(block for block in blocks("python") if "trainer.fit" in block)
-    exec(program.replace("epochs=20", "epochs=2"), {})
+@pytest.mark.parametrize("command", mentioned())
+def test_each_command_in_a_sentence_is_one(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)[1:]
+    if words[0] in FACES:
+        options = re.findall(r"(?<!\w)--?\w+", succeeds([words[0], "--help"], capsys))
+        assert {word for word in words if word.startswith("-")} <= set(options)
+    elif words[0] not in NAMES and "..." not in words:
+        succeeds([*words, "--cfg"], capsys)
+
+
+def test_every_link_leads_somewhere_and_to_every_page():
+    linked = set()
+    for page, text in PAGES.items():
+        for file, anchor in re.findall(r"\]\(([^)#:]+)(?:#([\w-]+))?\)", text):
+            there = (ROOT / page).parent.joinpath(file).resolve()
+            assert there.is_file(), f"{page}: {file}"
+            linked.add(str(there.relative_to(ROOT)))
+            titles = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), flags=re.MULTILINE) if anchor else [""]
+            assert anchor in [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+        assert all((ROOT / script).is_file() for script in re.findall(r"scripts/\w+\.\w+", text))
+    assert set(PAGES) - {"README.md"} <= linked
 
 
 def test_the_tables_name_every_choice_and_no_other():
     for group, names in choices.groups().items():
-        row = re.search(rf"^\| `{group}` \| (.*?) \|$", README, flags=re.MULTILINE)
+        row = re.search(rf"^\| `{group}` \| (.*?) \|$", PAGES["README.md"], flags=re.MULTILINE)
         if group != "trainer":
             assert row, group
             assert {n for n in re.findall(r"`([a-z0-9_]+)`", row[1])} == set(names), group
