@@ -189,8 +189,9 @@ def _profile(plan: Plan, folder: Path) -> list[str]:
 
 
 def _text(table: Table) -> str:
-    # A table takes only the width that it needs; with markup, `[dropout,l2]` would be taken for a style.
-    console = Console(width=200, file=StringIO(), markup=False, emoji=False)
+    # A table takes only the width that it needs; with markup, `[dropout,l2]` would be taken for a style; and where
+    # FORCE_COLOR is set, styles would be written into a text that may go to a file.
+    console = Console(width=200, file=StringIO(), markup=False, emoji=False, color_system=None)
     console.print(table)
     return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
 
