@@ -46,6 +46,7 @@ class Flat:
         for row, group in zip(self.rows, self.optimizer.param_groups, strict=True):
             row.group = group  # load_state_dict makes new ones
             row.attach(keeps_state=self._rule is not None)
+        self._by_rule = self._rule is not None and all(row.uniform for row in self.rows)
 
     def intact(self) -> bool:
         """Whether nobody has put anything in the place of our views."""
@@ -63,12 +64,12 @@ class Flat:
 
     def step(self) -> None:
         """One update of all parameters."""
-        if self._rule is None or not all(row.uniform for row in self.rows):
-            with torch.inference_mode(False):  # the state that it makes must be of use outside, too
-                self.optimizer.step()
+        if self._by_rule:
+            for row in self.rows:
+                self._rule(row)
             return
-        for row in self.rows:
-            self._rule(row)
+        with torch.inference_mode(False):  # the state that it makes must be of use outside, too
+            self.optimizer.step()
 
 
 class Row:
