@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dltrain.engine.steps.step import Batch, Parts
 from dltrain.errors import DivergedError
 
 
@@ -34,89 +34,85 @@ class Guard:
     Under fp16 an overflowing gradient is the scaler's to skip; fifty in a row are an error.
     """
 
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
-        self._scaled = trainer.scaler.is_enabled()
-        fused = all(group.get("fused") for group in trainer.optimizer.param_groups)
-        self._late = trainer._graph is not None or (trainer.device.type == "cuda" and (fused or self._scaled))
+    def __init__(self, parts: Parts, *, late: bool = False) -> None:
+        """late: also where the device could be asked."""
+        self.parts, self._scaled = parts, parts.scaler.is_enabled()
+        fused = all(group.get("fused") for group in parts.optimizer.param_groups)
+        self._late = late or (parts.device.type == "cuda" and (fused or self._scaled))
         if self._late:
             self.hold()
 
     def hold(self) -> None:
         """Switches to asking late; a fused optimizer skips its update while `found_inf`, here `bad`, is 1."""
-        self._late = True
-        self.bad = torch.zeros((), device=self.trainer.device)
-        self._good_steps = torch.zeros((), device=self.trainer.device)
-        self._asked_at = self.trainer.steps
+        self._late, self._asked_at = True, self.parts.steps
+        self.bad, self._good_steps = (torch.zeros((), device=self.parts.device) for _ in range(2))
         if not self._scaled:
-            self.trainer.optimizer.grad_scale, self.trainer.optimizer.found_inf = None, self.bad
+            self.parts.optimizer.grad_scale, self.parts.optimizer.found_inf = None, self.bad
 
-    def check(self, loss: Tensor, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> None:
+    def check(self, loss: Tensor, gradients: Sequence[Tensor], batches: Sequence[Batch], epoch: int) -> None:
         """Raises DivergedError, or holds the update back, if the loss or a gradient is not finite."""
         if self._late:
             self.remember(batches, epoch)
-            self.look(loss)
-        elif not (math.isfinite(loss) and finite(self._gradients())):
-            self.remember(batches, epoch)
-            raise self._error(self.trainer.steps + 1, loss)
+            self.look(loss, gradients)
+        elif not (math.isfinite(loss) and (self._scaled or finite(gradients))):
+            raise diverged(self.parts, loss, gradients, batches, step=self.parts.steps + 1, epoch=epoch)
 
-    def remember(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> None:
-        """What an error is to speak of."""
+    def remember(self, batches: Sequence[Batch], epoch: int) -> None:
+        """What an error is to speak of. Only late: memory that is held on to is not there for the next batch."""
         self._batches, self._epoch = batches, epoch
 
-    def look(self, loss: Tensor) -> None:
+    def look(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
         """Leaves in `bad` whether this step or one before it was bad, without waiting for the device."""
-        largest = nn.utils.get_total_norm([loss, *self._gradients()], norm_type=math.inf)
+        largest = nn.utils.get_total_norm([loss, *([] if self._scaled else gradients)], norm_type=math.inf)
         self.bad.copy_(torch.maximum(self.bad, 1 - largest.isfinite().float()))
         self._good_steps += 1 - self.bad
 
-    def ask(self) -> None:
-        """Raises DivergedError if a step since the last question was bad."""
-        if self._scaled and self.trainer.scaler.get_scale() < 2.0**-34:  # from 2^16, halved at each overflow
+    def ask(self, gradients: Sequence[Tensor]) -> None:
+        """Raises DivergedError if a step since the last question was bad; gradients: for what the error says."""
+        parts = self.parts
+        if self._scaled and parts.scaler.get_scale() < 2.0**-34:  # from 2^16, halved at each overflow
             raise DivergedError(
-                f"step {self.trainer.steps}: the gradients overflowed in fp16 fifty times in a row; "
+                f"step {parts.steps}: the gradients overflowed in fp16 fifty times in a row; "
                 "use trainer.precision=bf16 or fp32"
             )
         if not self._late:
             return
         good, bad = (int(n) for n in torch.stack([self._good_steps, self.bad]).tolist())
         if bad:
-            raise self._error(self._asked_at + good + 1, None)
+            step = self._asked_at + good + 1
+            raise diverged(parts, None, gradients, self._batches, step=step, epoch=self._epoch)
         self._good_steps.zero_()
-        self._asked_at = self.trainer.steps
+        self._asked_at = parts.steps
 
-    def _gradients(self) -> list[Tensor]:
-        if self._scaled:
-            return []
-        if self.trainer._flat is not None:
-            return self.trainer._flat.gradients
-        return [p.grad for p in self.trainer.parameters if p.grad is not None]
 
-    def _error(self, step: int, loss: Tensor | None) -> DivergedError:
-        lr, size = self.trainer.optimizer.param_groups[0]["lr"], norm(self._gradients())
-        where = origin(self.trainer.model, self._batches[0][0])
-        if loss is None:
-            what = "the loss or a gradient is not finite"
-        elif math.isfinite(loss):
-            what = "a gradient is not finite"
-        else:
-            what = f"the loss is {loss.item()}"
-        clip = "" if self.trainer.clip_norm is not None else ", regularisation.clip_norm=1.0"
-        error = DivergedError(
-            f"step {step}: {what}, first in {where} (lr {lr:.3g}, gradient norm {size:.3g}); the update was not made. "
-            f"Try a smaller {self.trainer.rate_key}{clip}, or look for extreme values in the data"
-        )
-        error.state = {  # for `diverged-<step>`: what one needs to study it
-            "step": step,
-            "epoch": self._epoch,
-            "lr": float(lr),
-            "loss": None if loss is None else loss.item(),
-            "gradient_norm": size,
-            "first": where,
-            "samples": [index.clone() for _, _, index in self._batches],
-            "gradients": {n: p.grad for n, p in self.trainer.model.named_parameters() if p.grad is not None},
-        }
-        return error
+def diverged(
+    parts: Parts, loss: Tensor | None, gradients: Sequence[Tensor], batches: Sequence[Batch], *, step: int, epoch: int
+) -> DivergedError:
+    """The error of a bad step: what was not finite, where that came from, and what to try. loss: if it is known."""
+    lr, model = parts.optimizer.param_groups[0]["lr"], parts.model
+    size, where = norm([] if parts.scaler.is_enabled() else gradients), origin(model, batches[0][0])
+    if loss is None:
+        what = "the loss or a gradient is not finite"
+    elif math.isfinite(loss):
+        what = "a gradient is not finite"
+    else:
+        what = f"the loss is {loss.item()}"
+    clip = "" if parts.clip_norm is not None else ", regularisation.clip_norm=1.0"
+    error = DivergedError(
+        f"step {step}: {what}, first in {where} (lr {lr:.3g}, gradient norm {size:.3g}); the update was not made. "
+        f"Try a smaller {parts.rate_key}{clip}, or look for extreme values in the data"
+    )
+    error.state = {  # for `diverged-<step>`: what one needs to study it
+        "step": step,
+        "epoch": epoch,
+        "lr": float(lr),
+        "loss": None if loss is None else loss.item(),
+        "gradient_norm": size,
+        "first": where,
+        "samples": [index.clone() for _, _, index in batches],
+        "gradients": {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
+    }
+    return error
 
 
 def origin(model: nn.Module, x: Tensor) -> str:

@@ -1,14 +1,16 @@
-"""What the loop reports, and the meter that makes it."""
+"""What the loop reports, and the clock by which it does."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from dltrain.engine.guard import norm
+from dltrain.engine.steps.step import Parts
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ class Record:
 
 
 class Meter:
-    """Makes a record of what the trainer gathered since the last one; its clock stops for validation."""
+    """The clock between two records, which stops for validation."""
 
-    def __init__(self, trainer: Any) -> None:
-        self.trainer, self.since = trainer, time.perf_counter()
-        self._unseen = sum(trainer.rows)  # of steps that were made before this clock began
+    def __init__(self, rows_before: Sequence[int] = ()) -> None:
+        """rows_before: of the steps since the last record that were made before this clock began."""
+        self.since, self._unseen = time.perf_counter(), sum(rows_before)
 
     def paused(self, work: Callable[[], dict[str, float]]) -> dict[str, float]:
         begin = time.perf_counter()
@@ -41,24 +43,30 @@ class Meter:
         self.since += time.perf_counter() - begin
         return result
 
-    def record(self, epoch: float, metrics: dict[str, float]) -> Record:
-        trainer = self.trainer
-        losses, rows = torch.stack(trainer.losses).float().cpu(), torch.tensor(trainer.rows)
-        seconds = time.perf_counter() - self.since
-        trainer.guard.ask()
+    def record(
+        self,
+        parts: Parts,
+        losses: Sequence[Tensor],
+        rows: Sequence[int],
+        *,
+        epoch: float,
+        gradient_norm: Callable[[], float],
+        metrics: dict[str, float],
+    ) -> Record:
+        """losses and rows: of each step since the last record."""
+        seen, counts = torch.stack(list(losses)).float().cpu(), torch.tensor(rows)
+        seconds = time.perf_counter() - self.since  # the device is through with them
         own = {
-            "train/loss": mean(losses, rows),
-            "train/lr": float(trainer.optimizer.param_groups[0]["lr"]),
-            "train/grad_norm": trainer.gradient_norm(),
-            "train/weight_norm": float(nn.utils.get_total_norm([p.detach() for p in trainer.parameters])),
-            "train/samples_per_s": (int(rows.sum()) - self._unseen) / max(seconds, 1e-9),
+            "train/loss": mean(seen, counts),
+            "train/lr": float(parts.optimizer.param_groups[0]["lr"]),
+            "train/grad_norm": gradient_norm(),
+            "train/weight_norm": norm([p.detach() for p in parts.parameters]),
+            "train/samples_per_s": (int(counts.sum()) - self._unseen) / max(seconds, 1e-9),
         }
-        if trainer.penalty is not None:
-            own["train/penalty"] = float(trainer.penalty().detach())
-        record = Record(trainer.steps, epoch, {**own, **metrics}, losses, rows)
-        trainer.losses, trainer.rows = [], []
+        if parts.penalty is not None:
+            own["train/penalty"] = float(parts.penalty().detach())
         self._unseen, self.since = 0, time.perf_counter()
-        return record
+        return Record(parts.steps, epoch, {**own, **metrics}, seen, counts)
 
 
 def mean(losses: Tensor, rows: Tensor) -> float:

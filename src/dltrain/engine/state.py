@@ -1,4 +1,4 @@
-"""What a resumed step depends on beyond the model: its generators and its optimizer, taken out, checked, put back.
+"""What a resumed step depends on beyond the model: taken out, checked, put back.
 
 A checkpoint is data from anywhere: whatever it holds is compared with what this run would have written before any
 of it is used.
@@ -48,6 +48,28 @@ def _describe(value: Any) -> str:
     return type(value).__name__ + (f" of {len(value)}" if isinstance(value, (dict, list, tuple)) else "")
 
 
+def check_trainer(state: dict[str, Any], like: dict[str, Any], parameters: Sequence[Tensor]) -> None:
+    """Raises CheckpointError unless `state` is that of a trainer whose own is `like`, over these parameters."""
+    check(list(state), list(like), "trainer")
+    for name in ("steps", "pending", "gradient_norm", "schedule", "scaler", "ema"):
+        check(state[name], like[name], name)
+    if state["loss"]:
+        check(state["loss"], like["loss"], "loss")
+    check_optimizer(state["optimizer"], like["optimizer"], parameters)
+    check_random_state(state["random"], like["random"])
+    losses, rows = state["losses"], state["rows"]
+    if not (isinstance(losses, Tensor) and losses.ndim == 1 and losses.is_floating_point()):
+        raise CheckpointError("losses: want a row of numbers")
+    if not (isinstance(rows, Tensor) and rows.ndim == 1 and rows.dtype == torch.int64):
+        raise CheckpointError("rows: want a row of whole numbers")
+    if len(rows) not in (0, len(losses)) or (rows < 1).any():
+        raise CheckpointError(f"rows: want a number above zero for each of {len(losses)} losses")
+    if state["pending"] and not len(losses):
+        raise CheckpointError("losses: a report is due, and there are none")
+    if state["steps"] < 0:
+        raise CheckpointError(f"steps: {state['steps']}")
+
+
 def check_optimizer(found: Any, like: dict[str, Any], parameters: Sequence[Tensor]) -> None:
     """Raises CheckpointError unless `found` is the state of such an optimizer over these parameters.
 
@@ -83,6 +105,13 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy and torch, every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
 def random_state(device: torch.device) -> dict[str, Any]:
     """The state of every generator that a step may draw from, as tensors and plain values."""
     version, numbers, gauss = random.getstate()
@@ -95,10 +124,9 @@ def random_state(device: torch.device) -> dict[str, Any]:
     }
 
 
-def check_random_state(found: Any, device: torch.device) -> None:
-    """Raises CheckpointError unless `found` can be given to `set_random_state`."""
-    like = random_state(device)
-    like["python"][2] = None
+def check_random_state(found: Any, like: dict[str, Any]) -> None:
+    """Raises CheckpointError unless `found` can be given to `set_random_state` where `random_state` gives `like`."""
+    like = {**like, "python": [*like["python"][:2], None]}
     if isinstance(found, dict) and (found.get("device") is None or like["device"] is None):
         found, like = {**found, "device": None}, {**like, "device": None}  # from a CPU to a GPU, or back
     check(found, like, "random")

@@ -7,29 +7,24 @@ for record in trainer.fit(loader, epochs=10):
 
 from __future__ import annotations
 
-import math
-import random
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import LBFGS, Optimizer
+from torch.optim import Optimizer
 
-from dltrain.engine import guard
+from dltrain.engine.choice import Choice
+from dltrain.engine.guard import Guard, norm
 from dltrain.engine.records import Meter, Record
-from dltrain.engine.state import check, check_optimizer, check_random_state, random_state, set_random_state
-from dltrain.engine.steps import compiled, cuda_graph, direct, hands, lbfgs
-from dltrain.engine.steps.flat import Flat
-from dltrain.errors import CheckpointError
+from dltrain.engine.state import check_trainer, random_state, set_random_state
+from dltrain.engine.state import seed_everything as seed_everything
+from dltrain.engine.steps import hands
+from dltrain.engine.steps.compiled import Compiled
+from dltrain.engine.steps.step import Batch, Kind, Precision, rows
+from dltrain.engine.timetable import Timetable
 from dltrain.parts.regularisers import Penalty
-
-Precision = Literal["fp32", "bf16", "fp16"]
-Step = Literal["auto", "plain", "direct", "compiled", "graph"]
 
 
 class Loader(Protocol):
@@ -41,18 +36,11 @@ class Loader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]: ...
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
     """A validation was left in the middle, because the run is to stop; its report is made when the run goes on."""
-
-
-def seed_everything(seed: int) -> None:
-    """Seeds Python, NumPy and torch, every device."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 class _Fixed:
@@ -61,10 +49,10 @@ class _Fixed:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, trainer: Any, owner: type | None = None) -> Any:
+    def __get__(self, trainer: Trainer | None, owner: type | None = None) -> Any:
         return self if trainer is None else trainer.__dict__[self.name]
 
-    def __set__(self, trainer: Any, value: Any) -> None:
+    def __set__(self, trainer: Trainer, value: Any) -> None:
         if self.name in trainer.__dict__:
             raise AttributeError(f"trainer.{self.name} can't be changed; make a new Trainer with it")
         trainer.__dict__[self.name] = value
@@ -102,7 +90,7 @@ class Trainer:
         penalty: Penalty | None = None,
         constraint: Callable[[], None] | None = None,
         ema: Any = None,
-        step: Step = "auto",
+        step: Kind | Literal["auto"] = "auto",
     ) -> None:
         """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
         it, and gives the same bits; auto is direct where it can; compiled is the whole step as one program, for any
@@ -122,24 +110,7 @@ class Trainer:
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self.rows: list[int] = []  # of each of them
-        self._norm: Tensor | float | None = None  # of the last gradient, where `.grad` does not tell
-        self._wanted = step
-        self._flat: Flat | None = None
-        self._net: direct.Net | None = None
-        self._program: compiled.Program | None = None
-        self._graph: cuda_graph.Graph | None = None
-        self._sizes: list[int] = []  # of the batches that program and graph are for; of the first step if nobody says
-        self._why: str | None = None  # it is not the step that was wanted
-        self._seen: list[Any] = []  # what a quick step rests on
-        self._watchful = self._handed = False  # somebody else's code runs between steps, or is handed to `fit`
-        self._guarded: tuple[Any, ...] = ()
-        self._said = set(hands.strangers(model, optimizer, ema, schedule))  # or known to whoever makes this trainer
-        gradients = [p.grad for p in self.parameters]
-        self._choose()
-        for p, gradient in zip(self.parameters, gradients, strict=True):
-            p.grad = gradient  # until the first step there may be none, which is not the same as zeros
-        if self._why and step in ("direct", "compiled", "graph"):
-            raise ValueError(f"step={step}: {self._why}; use auto or plain")
+        self._choice = Choice(self, step)
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -151,81 +122,87 @@ class Trainer:
         raise AttributeError("trainer.parameters can't be changed; make a new Trainer, or set trainer.optimizer")
 
     @property
-    def step_kind(self) -> Step:
+    def step_kind(self) -> Kind:
         """The step that is taken now: plain, direct, compiled or graph."""
-        made = {"graph": self._graph, "compiled": self._program, "direct": self._net}
-        return next((kind for kind, step in made.items() if step is not None), "plain")
+        return self._choice.step.kind
 
     @property
     def why_plain(self) -> str | None:
         """Why the step is the plain one, in a few words; None where it is not."""
-        return self._why if self.step_kind == "plain" else None
+        return self._choice.why if self.step_kind == "plain" else None
+
+    @property
+    def guard(self) -> Guard:
+        return self._choice.guard
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The model to judge: the averaged one where there is one."""
+        return self.model if self.ema is None else self.ema.model
+
+    def gradient_norm(self) -> float:
+        """Of the last step, before clipping by norm."""
+        known = self._choice.gate.norm
+        return norm([p.grad for p in self.parameters if p.grad is not None]) if known is None else float(known)
 
     def __repr__(self) -> str:
         parts = ", ".join(type(part).__name__ for part in (self.model, self.loss, self.optimizer))
-        return f"Trainer({parts}): {self.step_kind} step{f', since {self._why}' if self._why else ''}"
+        why = self._choice.why
+        return f"Trainer({parts}): {self.step_kind} step{f', since {why}' if why else ''}"
 
     # -- the step ----------------------------------------------------------------------------------------------
 
-    def step(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int = 0) -> Tensor:
+    def step(self, batches: Sequence[Batch], epoch: int = 0) -> Tensor:
         """One update from one batch, or from several whose gradients are averaged.
 
         batches: (x [B, ...], y [B] or [B, K], index [B]) each. Returns the mean loss, a detached scalar.
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
-        self._look()
+        self._choice.look(self)
         loss = self._step(batches, epoch)
-        self._let_go()
+        self._choice.let_go(self)
         return loss
 
-    def _step(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
-        if self._program is not None:
-            if self._watchful:
-                self._look()
-            if self._program is not None and self._fits(batches):
-                return self._steps([batches], epoch)[0]
-        return self._single(batches, epoch)
-
-    def _fits(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> bool:
-        """Whether the program or the graph is for batches of these sizes."""
-        sizes = [len(x) for x, _, _ in batches]
-        self._sizes = self._sizes or sizes
-        return sizes == self._sizes
-
-    def _single(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
+    def _step(self, batches: Sequence[Batch], epoch: int, *, rest: bool = False) -> Tensor:
+        """The step, and what acts around it. rest: what a program has left out is not for a program."""
         if self.schedule is not None:
             self.schedule.set(self.steps)
-        if self._watchful:
-            self._look()
-        with self._mode:
-            if self._graph is not None and self._fits(batches):
-                self.guard.remember(batches, epoch)
-                loss, self._norm = self._graph([self._transformed(*batch, epoch) for batch in batches])
-            else:
-                loss = self._update(batches, epoch)
+        choice, ready = self._choice, batches
+        if choice.watchful:
+            choice.look(self)
+        if self.transform is not None:
+            ready = self._transformed(batches, epoch)
+            if choice.watchful:
+                ready = chain([next(ready)], ready)
+                choice.look(self)  # the transform may have run the model
+        loss = (choice.rest if rest else choice.step)(ready, batches, epoch)
         if self.constraint is not None or self.ema is not None:
             self._after_update()
         self.steps += 1
-        self.losses.append(loss)
-        self.rows.append(_rows(batches))
+        self.losses.append(loss)  # as it is: to read it here would make the host wait for the device at each step
+        self.rows.append(rows(batches))
         return loss
 
-    def _steps(self, groups: Sequence[Sequence[tuple[Tensor, Tensor, Tensor]]], epoch: int) -> Tensor:
-        """As many updates by the compiled program; returns their mean losses [steps]."""
-        steps = [[self._transformed(*batch, epoch) for batch in group] for group in groups]
+    def _steps(self, batches: Sequence[Batch], epoch: int) -> None:
+        """As many updates by one program. What it leaves out is made without it, and then says what was wrong."""
+        groups = [batches[i : i + self.accumulate] for i in range(0, len(batches), self.accumulate)]
+        ready = [list(self._transformed(group, epoch)) for group in groups] if self.transform else groups
         schedule = self.schedule and (lambda k: self.schedule.set(self.steps + k))
-        losses, self._norm, finite = self._program(steps, schedule=schedule)
-        good = len(groups) if finite.all() else int(finite.long().argmin())
+        losses, good = self._choice.step.several(ready, schedule=schedule)
         self.losses.extend(losses[:good])
-        self.rows.extend(map(_rows, groups[:good]))
+        self.rows.extend(map(rows, groups[:good]))
         self.steps += good
         if good:
             self._after_update()
-        if good == len(groups):
-            return losses
-        # What was left out is made once more without the program: the bad step then says what was wrong with it.
-        return torch.stack([*losses[:good], *(self._single(group, epoch) for group in groups[good:])])
+        for group in groups[good:]:
+            self._step(group, epoch, rest=True)
+
+    def _transformed(self, batches: Sequence[Batch], epoch: int) -> Iterator[Batch]:
+        for x, y, index in batches:
+            with torch.inference_mode(False):  # what it keeps must be of use outside, too
+                ready = self.transform(x, y, index, epoch)
+            yield *ready, index
 
     @torch.no_grad()
     def _after_update(self) -> None:
@@ -233,210 +210,6 @@ class Trainer:
             self.constraint()
         if self.ema is not None:
             self.ema.update()
-
-    def _compile(self) -> compiled.Program:
-        clipping = {"clip_value": self.clip_value, "clip_norm": self.clip_norm}
-        return compiled.Program(
-            self.model, self.loss, self._flat, autocast=self._autocast, penalty=self.penalty, **clipping
-        )
-
-    def _update(self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int) -> Tensor:
-        """The new weights; returns the mean loss of the old ones."""
-        if isinstance(self.optimizer, LBFGS):
-            ready = [self._transformed(*batch, epoch) for batch in batches]
-            loss, self._norm = lbfgs.step(self, lambda: self._gradients(batches, epoch, ready=ready))
-            return loss
-        loss = self._gradients(batches, epoch)
-        if self._graph is not None:
-            self._graph.update()
-        elif self._flat is not None:
-            self._flat.step()
-        else:
-            with torch.inference_mode(False):  # where a transform has made the plain step of another
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-        return loss
-
-    def _gradients(
-        self, batches: Sequence[tuple[Tensor, Tensor, Tensor]], epoch: int, *, ready: Sequence[Any] | None = None
-    ) -> Tensor:
-        """Leaves the clipped gradient of the mean loss (plus the penalty) in `.grad`; returns that mean loss.
-
-        ready: the batches after their transform, where that has been done.
-        """
-        mean = self._backward(batches, self._net, epoch) if ready is None else self._backward(ready, self._net)
-        if self.scaler.is_enabled():
-            self.scaler.unscale_(self.optimizer)
-        self.guard.check(mean, batches, epoch)
-        self._clip()
-        return mean
-
-    def _backward(self, batches: Sequence[Any], net: direct.Net | None, epoch: int | None = None) -> Tensor:
-        """Leaves the gradient of the mean loss, plus the penalty's; returns that loss.
-
-        batches: (x, y, index) each, or, without an epoch, (x, y) as the transform has left them.
-        """
-        samples, mean = sum(len(batch[0]) for batch in batches) if len(batches) > 1 else 0, None
-        for i, batch in enumerate(batches):
-            x, y = batch if epoch is None else self._transformed(*batch, epoch)
-            share, first = len(x) / samples if samples else 1.0, i == 0
-            if first and self._watchful and epoch is not None:
-                self._look()  # the transform may have run the model
-                net = net and self._net
-            if net is not None and (why := net.why_not(x, y)):
-                net = self._give_way(why)
-            loss = self._plain(x, y, share, first=first) if net is None else self._direct(net, x, y, share, first=first)
-            mean = loss if mean is None else mean + loss
-        return mean
-
-    def _zero_gradients(self) -> None:
-        if self._flat is None:
-            self.optimizer.zero_grad()
-        else:
-            torch._foreach_zero_(self._flat.gradients)
-
-    def _transformed(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        if self.transform is None:
-            return x, y
-        with torch.inference_mode(False):  # what it keeps must be of use outside, too
-            return self.transform(x, y, index, epoch)
-
-    @torch.inference_mode(False)
-    def _plain(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
-        """Adds the gradient of share * loss by autograd, and with the first batch that of the penalty."""
-        if first:
-            self._zero_gradients()
-        with self._autocast():
-            loss = self.loss(self.model(x), y)
-        if share < 1:
-            loss = loss * share
-        objective = loss + self.penalty() if self.penalty is not None and first else loss
-        self.scaler.scale(objective).backward()
-        return loss.detach()
-
-    def _direct(self, net: direct.Net, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
-        """The same without autograd."""
-        scale = self._ones if share == 1 else self._ones * share
-        loss = net.gradients(x, y, scale, add=not first)
-        if self.penalty is not None and first:
-            for row in self._flat.rows:
-                row.grad[: row.weights] += self.penalty.gradient(row.data[: row.weights])
-        return loss if share == 1 else loss * share
-
-    def _clip(self) -> None:
-        """Clips by value, then by global norm."""
-        if self.clip_value is not None:
-            nn.utils.clip_grad_value_(self.parameters, self.clip_value)
-        self._norm = None if self.clip_norm is None else nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
-
-    def _autocast(self) -> Any:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
-
-    # -- which step it is ------------------------------------------------------------------------------------------
-
-    def _look(self) -> None:
-        """Sees model, loss, optimizer and seams as they are now, and lets model and loss train."""
-        seams = (self.transform, self.constraint, self.schedule, self.penalty, self.ema)
-        self._watchful = self._handed or not (all(map(hands.ours, seams)) and hands.keeps_memory(self.optimizer))
-        if self._flat is None or not hands.same(self._seen, self._footprint()):
-            self.model.train()
-            self.loss.train()
-            if self._flat is None or not hands.same(self._seen, self._footprint()):
-                self._choose()
-                for words in hands.strangers(self.model, self.optimizer, self.ema, self.schedule):
-                    if words not in self._said:
-                        self._said.add(words)
-                        warnings.warn(words, stacklevel=4)
-                return
-        if not self._flat.intact():
-            if hands.scattered(self.parameters) or not self._flat.is_for(self.optimizer, exact=self._flat.exact):
-                self._choose()
-            else:
-                self._attach()
-
-    def _let_go(self) -> None:
-        """To be called where others come next: what the steps themselves have changed in a module is no news."""
-        if self._program is not None or self._graph is not None:
-            self._seen = self._footprint()
-
-    def _footprint(self) -> list[Any]:
-        penalty, moving = self.penalty, getattr(self.schedule, "moves_momentum", None)
-        factors = (getattr(penalty, "l1", None), getattr(penalty, "l2", None))
-        return hands.footprint(
-            self.model, self.loss, self.optimizer, penalty, *factors, self.clip_norm, self.clip_value, moving
-        )
-
-    @torch.inference_mode(False)
-    def _attach(self) -> None:
-        self._flat.attach()
-        if self._graph is not None:
-            self._graph.forget()
-
-    @torch.inference_mode(False)
-    def _choose(self) -> None:
-        """Takes the step that was wanted, or the quickest, where it serves all that there is; else the plain one."""
-        held = {*map(id, self.parameters)}
-        if idle := [name for name, p in self.loss.named_parameters() if p.requires_grad and id(p) not in held]:
-            names = ", ".join(idle[:3])
-            raise ValueError(
-                f"the loss has parameters that the optimizer does not ({names}): give it both, "
-                "[*model.parameters(), *loss.parameters()], or freeze them"
-            )
-        before, reasons = self.step_kind, self._reasons()
-        kinds = {kind for kind, reason in reasons.items() if not reason}
-        self._why = "step=plain" if self._wanted == "plain" else reasons.get(self._wanted, reasons.get("direct"))
-        self._net = self._program = self._graph = None
-        if not kinds:
-            self._flat = None
-        elif self._flat is not None and self._flat.is_for(self.optimizer, exact=kinds == {"direct"}):
-            self._flat.attach()
-        else:
-            self._flat = Flat(self.optimizer, exact=kinds == {"direct"})
-        if "direct" in kinds:
-            self._net = direct.Net(self.model, self.loss, precision=self.precision)
-            self._ones = torch.ones((), dtype=self._flat.rows[0].data.dtype)
-        if "compiled" in kinds:
-            self._program = self._compile()
-        if "graph" in kinds:
-            self._graph = cuda_graph.Graph(self)
-            self._ones = torch.ones((), dtype=self._flat.rows[0].data.dtype, device=self.device)
-        self._mode = torch.inference_mode(self._net is not None)
-        self._seen = self._footprint() if kinds else []
-        if self._guarded != (guarded := (self.optimizer, self._graph is not None)):
-            if self._guarded:
-                self.guard.ask()
-            self.guard, self._guarded = guard.Guard(self), guarded
-        if before not in ("plain", self.step_kind) and self.step_kind != self._wanted:
-            self._say_change(before)
-
-    def _give_way(self, why: str) -> None:
-        """The plain step from here on, in the middle of one: a batch is not for the direct one."""
-        before, self._why, self._net, self._mode = self.step_kind, why, None, torch.inference_mode(False)
-        self._say_change(before)
-
-    def _say_change(self, before: str) -> None:
-        warnings.warn(f"the {before} step gives way to the {self.step_kind} one: {self._why}", stacklevel=4)
-
-    def _reasons(self) -> dict[str, str | None]:
-        """The quick steps, and why not. Beside a program or a graph the direct one makes what is left over."""
-        if self._wanted == "plain":
-            return {}
-        facts = {"precision": self.precision, "device": self.device}
-        why = {"direct": direct.why_not(self.model, self.loss, self.optimizer, **facts)}
-        if self._wanted == "compiled":
-            why["compiled"] = compiled.why_not(self.model, self.optimizer, **facts)
-        if self._wanted == "graph":
-            why = {"graph": cuda_graph.why_not(self.model, self.optimizer, **facts)}
-        common = None
-        if {*map(id, self.parameters)} != {*map(id, self.model.parameters())}:
-            common = "the optimizer has other parameters than the model"
-        elif self.penalty is not None and not hands.is_on_all(self.penalty, self.model):
-            common = "the penalty is not on all weights, or not of dltrain"
-        elif any(map(hands.hooked, self.loss.modules())):
-            common = "the loss has hooks"
-        return {kind: reason or common for kind, reason in why.items()}
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -461,109 +234,71 @@ class Trainer:
         is called after each step, `save()` after each that makes no report: everything about the step is done then.
         `stop()` is asked before each step: if true, the loop ends.
         """
-        batches = min(len(train), limit_batches or len(train))
-        per_epoch = math.ceil(batches / self.accumulate)
-        total = steps if steps is not None else round((epochs or 1) * per_epoch)
-        report_every, eval_every = report_every or per_epoch, eval_every or per_epoch
-        self._handed = not all(map(hands.ours, (train, progress, save, stop)))
-        at_once, whole = 1, min(batches, train.samples // train.batch_size) // self.accumulate
-        self._sizes = [train.batch_size] * self.accumulate
-        self._recall_rows(min(train.samples, batches * train.batch_size), per_epoch)
-        meter = Meter(self)
-        if self._flat is not None and self.step_kind == "plain":  # it was some batch that the direct step did not take
-            self._seen = []
-        if self._graph is not None:
-            self._graph.forget()
-
-        def look() -> None:
-            """Takes in what others have done, and how many steps are one program from here on."""
-            nonlocal at_once
-            self._look()
-            alone = self.constraint is None and self.ema is None and hands.ours(self.transform)
-            if self._program and alone and (size := train.batch_bytes):
-                row = min(whole, report_every, eval_every)
-                at_once = self._program.steps_at_once(row, sizes=self._sizes, batch_bytes=size)
-            else:
-                at_once = 1
-
-        def due() -> bool:
-            n = self.steps
-            return n % per_epoch == 0 or n % report_every == 0 or n % eval_every == 0 or n == total
-
-        def next_steps() -> int:
-            """How many come next: a program's, where no report stands among them; alike in a resumed run."""
-            n, last = self.steps, self.steps + at_once - 1
-            fit_in = n % per_epoch + at_once <= whole and last < total
-            return at_once if fit_in and all(n // k == last // k for k in (report_every, eval_every)) else 1
-
-        def report() -> Iterator[Record]:
-            self._let_go()
-            metrics, last, record = {}, self.steps == total, None
-            if self.steps % eval_every == 0 or last:
-                metrics = meter.paused(lambda: self._validate(validate))
-            if metrics or last or self.steps % report_every == 0:  # before the schedule goes on to the next rate
-                record = meter.record(self.steps / per_epoch, metrics)
-            if self.steps % per_epoch == 0 and self.schedule is not None:
-                self.schedule.end_epoch(record.metrics if record else {})
-            self.pending = False
-            if record is not None:
-                yield record
-            elif save is not None:
-                save()
-
+        size = {"samples": train.samples, "batch_size": train.batch_size, "accumulate": self.accumulate}
+        every = {"report_every": report_every, "eval_every": eval_every}
+        table = Timetable(len(train), limit=limit_batches, epochs=epochs, steps=steps, **size, **every)
+        meter, source = self._begin(train, table, others=(train, progress, save, stop)), iter(())
         try:
-            look()
-            if self.pending:
-                yield from report()
-                look()
-            while self.steps < total and not stop():
-                epoch, done = divmod(self.steps, per_epoch)
-                start = done * self.accumulate
-                source = islice(train.epoch(epoch, start), batches - start)
-                while self.steps < total and not stop():
-                    count = next_steps() if at_once > 1 else 1
-                    if not (group := list(islice(source, count * self.accumulate))):
-                        break
-                    if count > 1:
-                        self._steps(
-                            [group[i : i + self.accumulate] for i in range(0, len(group), self.accumulate)], epoch
-                        )
-                    else:
-                        self._step(group, epoch)
-                    self.pending = due()
-                    del group  # the next batch is gathered into its memory, which is in the cache
-                    if progress is not None:
-                        for _ in range(count):
-                            progress()
-                    if self.pending:
-                        yield from report()
-                        look()
+            at_once = self._look(train, table)
+            while self.pending or (self.steps < table.total and not stop()):
+                if self.pending:
+                    if (record := self._report(meter, table, validate)) is not None:
+                        yield record
                     elif save is not None:
                         save()
+                    at_once, due = self._look(train, table), table.next_due(self.steps)
+                    continue
+                count = table.together(self.steps, at_once) if at_once > 1 else 1
+                if not (group := list(islice(source, count * table.accumulate))):  # the next epoch begins
+                    (epoch, start), due = table.place(self.steps), table.next_due(self.steps)
+                    source = islice(train.epoch(epoch, start), table.batches - start)
+                    continue
+                self._step(group, epoch) if count == 1 else self._steps(group, epoch)
+                self.pending = self.steps == due
+                del group  # the next batch is gathered into its memory, which is in the cache
+                if progress is not None:
+                    for _ in range(count):
+                        progress()
+                if save is not None and not self.pending:
+                    save()
         except Stopped:
             return
 
-    def _recall_rows(self, of_epoch: int, per_epoch: int) -> None:
-        """The rows of the steps since the last report, where a checkpoint does not know them, as older ones don't."""
-        if older := len(self.losses) - len(self.rows):
-            of_step, before = sum(self._sizes), range(self.steps - older, self.steps)
-            self.rows = [min(of_step, of_epoch - n % per_epoch * of_step) for n in before]
+    def _begin(self, train: Loader, table: Timetable, *, others: Sequence[Any]) -> Meter:
+        self._choice.begin(others, sizes=[train.batch_size] * self.accumulate)
+        if older := len(self.losses) - len(self.rows):  # a checkpoint that does not know the rows of its losses
+            self.rows = [table.rows(n) for n in range(self.steps - older, self.steps)]
+        return Meter(self.rows)
+
+    def _look(self, train: Loader, table: Timetable) -> int:
+        """Takes in what others have done; returns how many steps are to be one program from here on."""
+        self._choice.look(self)
+        step, alone = self._choice.step, self.constraint is None and self.ema is None and hands.ours(self.transform)
+        if isinstance(step, Compiled) and alone and (size := train.batch_bytes):
+            return step.program.steps_at_once(table.row, sizes=self._choice.sizes, batch_bytes=size)
+        return 1
+
+    def _report(
+        self, meter: Meter, table: Timetable, validate: Callable[[nn.Module], dict[str, float]] | None
+    ) -> Record | None:
+        self._choice.let_go(self)
+        metrics, record = {}, None
+        if table.is_evaluated(self.steps):
+            metrics = meter.paused(lambda: self._validate(validate))
+        if metrics or table.is_reported(self.steps):  # before the schedule goes on to the next rate
+            self._choice.ask()
+            given = {"epoch": self.steps / table.per_epoch, "gradient_norm": self.gradient_norm, "metrics": metrics}
+            record = meter.record(self, self.losses, self.rows, **given)
+            self.losses, self.rows = [], []
+        if table.ends_epoch(self.steps) and self.schedule is not None:
+            self.schedule.end_epoch(record.metrics if record else {})
+        self.pending = False
+        return record
 
     def _validate(self, validate: Callable[[nn.Module], dict[str, float]] | None) -> dict[str, float]:
         if validate is None:
             return {}
         return {f"val/{name}": value for name, value in validate(self.best_model).items()}
-
-    def gradient_norm(self) -> float:
-        """Of the last step, before clipping by norm."""
-        if self._norm is not None:
-            return float(self._norm)
-        return guard.norm([p.grad for p in self.parameters if p.grad is not None])
-
-    @property
-    def best_model(self) -> nn.Module:
-        """The model to judge: the averaged one where there is one."""
-        return self.model if self.ema is None else self.ema.model
 
     # -- state -------------------------------------------------------------------------------------------------
 
@@ -572,7 +307,7 @@ class Trainer:
 
         Raises DivergedError where a bad step, held back on the device, has not been reported yet.
         """
-        self.guard.ask()
+        self._choice.ask()
         return {
             "steps": self.steps,
             "optimizer": self.optimizer.state_dict(),
@@ -592,7 +327,7 @@ class Trainer:
         if the state is not one of this trainer's.
         """
         state = {"rows": torch.empty(0, dtype=torch.int64), "loss": {}} | state  # what older checkpoints lack
-        self._check(state)
+        check_trainer(state, self.state_dict(), self.parameters)
         self.steps, self.pending = state["steps"], state["pending"]
         if state["loss"]:
             self.loss.load_state_dict(state["loss"])
@@ -601,36 +336,9 @@ class Trainer:
             self.schedule.load_state_dict(state["schedule"])
         self.losses = list(state["losses"].to(self.device))
         self.rows = state["rows"].tolist()
-        self._norm = torch.tensor(state["gradient_norm"], dtype=torch.float64)
+        self._choice.gate.norm = torch.tensor(state["gradient_norm"], dtype=torch.float64)
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         set_random_state(state["random"], self.device)
-
-    def _check(self, state: dict[str, Any]) -> None:
-        mine = self.state_dict()
-        check(list(state), list(mine), "trainer")
-        for name in ("steps", "pending", "gradient_norm", "schedule", "scaler", "ema"):
-            check(state[name], mine[name], name)
-        if state["loss"]:
-            check(state["loss"], mine["loss"], "loss")
-        check_optimizer(state["optimizer"], mine["optimizer"], self.parameters)
-        check_random_state(state["random"], self.device)
-        losses = state["losses"]
-        if not (isinstance(losses, Tensor) and losses.ndim == 1 and losses.is_floating_point()):
-            raise CheckpointError("losses: want a row of numbers")
-        rows = state["rows"]
-        if not (isinstance(rows, Tensor) and rows.ndim == 1 and rows.dtype == torch.int64):
-            raise CheckpointError("rows: want a row of whole numbers")
-        if len(rows) not in (0, len(losses)) or (rows < 1).any():
-            raise CheckpointError(f"rows: want a number above zero for each of {len(losses)} losses")
-        if state["pending"] and not len(losses):
-            raise CheckpointError("losses: a report is due, and there are none")
-        if state["steps"] < 0:
-            raise CheckpointError(f"steps: {state['steps']}")
-
-
-def _rows(batches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> int:
-    """How many rows a step's batches have together."""
-    return len(batches[0][0]) if len(batches) == 1 else sum(len(x) for x, _, _ in batches)

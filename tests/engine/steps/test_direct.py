@@ -38,7 +38,7 @@ def trained(
     torch.set_num_threads(1)
     model = make_model()
     trainer = Trainer(model, loss, make_optimizer(model), step=step, precision=precision, **seams(model))
-    assert (trainer._net is not None) == (step == "direct")
+    assert trainer.step_kind == step
     loader = make_loader(Tensors(x, y), batch_size=batch_size, shuffle=True, seed=0)
     records = list(trainer.fit(loader, epochs=3))
     state = trainer.state_dict()
@@ -256,7 +256,7 @@ REFUSED = {
 def test_other_nets_take_the_plain_step(reason):
     model, parameters = REFUSED[reason], [p for p in REFUSED[reason].parameters() if p.requires_grad]
     trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(parameters, lr=0.1))
-    assert trainer._net is None
+    assert trainer.step_kind == "plain"
     with pytest.raises(ValueError, match=f"step=direct: .*{reason}.*; use auto or plain"):
         Trainer(model, nn.CrossEntropyLoss(), optim.SGD(parameters, lr=0.1), step="direct")
 
@@ -274,7 +274,7 @@ def test_hooks_shared_weights_and_subclasses_are_not_passed_over():
     linear = nn.Linear(13, 13)
     shared = nn.Sequential(nn.Flatten(), linear, nn.Tanh(), linear)
     for model in (hooked, shared, Doubled(nn.Flatten(), nn.Linear(13, 5))):
-        assert Trainer(model, nn.CrossEntropyLoss(), adamw(model))._net is None
+        assert Trainer(model, nn.CrossEntropyLoss(), adamw(model)).step_kind == "plain"
 
 
 def test_a_run_says_which_step_it_takes_and_why(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The kinds of step: without autograd, compiled, as a CUDA graph, of many evaluations; and the memory they work in.
+"""The kinds of step, behind one face (`step`): plain, direct, compiled, a CUDA graph; and the memory they work in.
 
-`trainer` chooses one. They may import `parts`, `data` and `errors`.
+`engine.choice` takes one. They may import `parts`, `data` and `errors`.
 """

@@ -16,7 +16,7 @@ import shutil
 import textwrap
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,8 @@ from torch.utils._pytree import tree_map
 
 from dltrain.engine.steps import updates
 from dltrain.engine.steps.flat import Flat
+from dltrain.engine.steps.gate import Gate
+from dltrain.engine.steps.step import Batch, Parts, autocast
 from dltrain.parts.regularisers import Penalty
 
 _AT_ONCE = 64
@@ -35,6 +37,45 @@ _WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one p
 _FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
 
 Batches = Sequence[tuple[Tensor, Tensor]]
+
+
+class Compiled:
+    """The step by a `Program`, for batches of one size. rest: the step that makes what does not fit it, and what it
+    has left out.
+    """
+
+    kind = "compiled"
+
+    def __init__(
+        self, parts: Parts, gate: Gate, flat: Flat, *, rest: Callable[..., Tensor], fits: Callable[..., bool]
+    ) -> None:
+        self.gate, self._rest, self._fits = gate, rest, fits
+        self.program = Program(
+            parts.model,
+            parts.loss,
+            flat,
+            autocast=autocast(parts.device, parts.precision),
+            clip_value=gate.clip_value,
+            clip_norm=gate.clip_norm,
+            penalty=parts.penalty,
+        )
+
+    def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
+        if not self._fits(given):
+            return self._rest(batches, given, epoch)
+        ready = list(batches)
+        losses, good = self.several([ready])
+        return losses[0] if good else self._rest(ready, given, epoch)  # which says what was wrong
+
+    def several(
+        self, steps: Sequence[Sequence[Batch]], *, schedule: Callable[[int], object] | None = None
+    ) -> tuple[Tensor, int]:
+        """The mean losses of steps in a row, and how many of them were made: one that is bad, and what follows, is
+        left out. schedule(k) sets the rates of the k-th.
+        """
+        pairs = [[(x, y) for x, y, _ in step] for step in steps]
+        losses, self.gate.norm, finite = self.program(pairs, schedule=schedule)
+        return losses, len(steps) if finite.all() else int(finite.long().argmin())
 
 
 class Program:

@@ -12,42 +12,50 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.engine.steps import direct, updates
+from dltrain.engine.steps.flat import Flat
+from dltrain.engine.steps.gate import Gate
+from dltrain.engine.steps.plain import Plain
+from dltrain.engine.steps.step import Batch, Parts
 
 _WARM_UP = 3  # steps without the graph: libraries allocate at their first calls, which can't be captured
 
-Batches = Sequence[tuple[Tensor, Tensor]]
-
 
 class Graph:
-    """A trainer's step, captured at its fourth call and replayed from then on.
+    """The step on the memory of `flat`, captured at its fourth call and replayed from then on.
 
     It never asks the device for a value. What acts on the batch before it and on the weights after it is not in it.
+    moving: whether the schedule moves momentum. fits: whether batches are of the sizes that the graph is for.
     """
 
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
+    kind = "graph"
+
+    def __init__(self, parts: Parts, gate: Gate, flat: Flat, *, moving: bool | None, fits: Callable[..., bool]) -> None:
+        self.flat, self.gate, self._fits = flat, gate, fits
+        self._rest = plain = Plain(parts, gate, flat, update=self.update)
         cpu = torch.device("cpu")  # the direct step is proven to the bit there; its kernels are there on a GPU, too
-        unknown = direct.why_not(
-            trainer.model, trainer.loss, trainer.optimizer, precision=trainer.precision, device=cpu
-        )
-        self._net = None if unknown else direct.Net(trainer.model, trainer.loss, precision=trainer.precision)
-        self._batches: list[tuple[Tensor, Tensor]] = []  # where the graph looks
+        unknown = direct.why_not(parts.model, parts.loss, parts.optimizer, precision=parts.precision, device=cpu)
+        self._backward = plain.backward if unknown else direct.Direct(parts, gate, flat, lambda why: plain).backward
+        self._without_autograd, self._by_kernel = not unknown, flat.fused and not moving  # which takes no momentum
+        self._batches: list[Batch] = []  # where the graph looks
         self._rates: dict[int, dict[str, float]] = {}  # that lie where it looks, by row
         self._left: tuple[Tensor, Tensor | None] | None = None  # loss and norm, where it leaves them
         self._replay: Callable[[], None] | None = None
         self._done = 0
 
-    def __call__(self, batches: Batches) -> tuple[Tensor, Tensor | None]:
-        """One update; returns the mean loss, and the gradient's norm until the next call."""
+    @torch.inference_mode(False)
+    def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
+        """One update; the gate's norm is the gradient's until the next call."""
+        if not self._fits(given):
+            return self._rest(batches, given, epoch)
+        self.gate.guard.remember(given, epoch)
         self._place(batches)
         self._place_rates()
         if self._replay is None and self._done < _WARM_UP:
@@ -57,55 +65,52 @@ class Graph:
         else:
             self._replay = self._replay or self._captured()
             self._replay()
-        loss, norm = self._left
-        return loss.clone(), norm
+        loss, self.gate.norm = self._left
+        return loss.clone()
 
     def forget(self) -> None:
         """To be called when state or batches may be others: the next steps warm up, and capture anew."""
         self._replay, self._done, self._batches = None, 0, []
 
     def update(self) -> None:
-        """The new weights of a step that is made without the graph."""
+        """The new weights of a step whose batches the graph is not for."""
         self._place_rates()
         self._update()
 
-    def _place(self, batches: Batches) -> None:
+    def _place(self, batches: Iterable[Batch]) -> None:
         if not self._batches:
-            self._batches = [(x.clone(), y.clone()) for x, y in batches]
+            self._batches = [(x.clone(), y.clone(), index) for x, y, index in batches]
             return
-        for places, values in zip(self._batches, batches, strict=True):
-            for place, value in zip(places, values, strict=True):
-                place.copy_(value)
+        for (place_x, place_y, _), (x, y, _) in zip(self._batches, batches, strict=True):
+            place_x.copy_(x)
+            place_y.copy_(y)
 
     def _place_rates(self) -> None:
-        for row in self.trainer._flat.rows:
+        for row in self.flat.rows:
             rates = updates.rates(row)
             if row.rates is None:
                 row.rates = {name: torch.empty((), device=row.data.device) for name in rates}
-                self._rates[id(row)] = {}
+            held = self._rates.get(id(row), {})
             for name, value in rates.items():
-                if self._rates[id(row)].get(name) != value:
+                if held.get(name) != value:
                     row.rates[name].fill_(value)
             self._rates[id(row)] = rates
 
     def _run(self) -> None:
-        trainer = self.trainer
-        with torch.inference_mode(self._net is not None):
-            loss = trainer._backward(self._batches, self._net)
-            trainer.guard.look(loss)
-            trainer._clip()
+        with torch.inference_mode(self._without_autograd):
+            loss = self._backward(self._batches, self._batches)
+            self.gate.guard.look(loss, self.gate.gradients)
+            self.gate.clip()
             self._update()
-        self._left = loss, trainer._norm
+        self._left = loss, self.gate.norm
 
     def _update(self) -> None:
-        trainer = self.trainer
-        moving = trainer.schedule is not None and trainer.schedule.moves_momentum
-        if trainer._flat.fused and not moving:  # the kernel takes no momentum from the device
-            trainer._flat.step()
+        if self._by_kernel:
+            self.flat.step()
             return
-        for row in trainer._flat.rows:
+        for row in self.flat.rows:
             state = updates.state(row)
-            new = updates.updated(state, row.rates, row, trainer.guard.bad == 0)
+            new = updates.updated(state, row.rates, row, self.gate.guard.bad == 0)
             torch._foreach_copy_(list(state.values()), list(new.values()))
 
     def _captured(self) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""The direct step's network: loss and gradients of known modules, one after the other, without autograd.
+"""The direct step: loss and gradients of known modules, one after the other, without autograd, and one call to update.
 
 It is back-propagation as one writes it on a board. With the samples of a batch in rows, a layer computes
 
@@ -6,27 +6,69 @@ It is back-propagation as one writes it on a board. With the samples of a batch 
     backward    dL/dW = delta^T a,  dL/db = the sum of delta's rows,  and hands down delta W
 
 where delta is dL/dz, which an activation f makes of the dL/da that it is handed: dL/da * f'(z). (A course, and
-`dltrain trace`, swap the letters: a before the non-linearity, z = g(a) after it.) Each module stands
-here once, its forward and its backward side by side. They call the kernels that autograd would call, on the same
-operands in the same order, so that the gradients are the same bits; what is saved is autograd's bookkeeping, which on
-a small net is most of a step.
+`dltrain trace`, swap the letters: a before the non-linearity, z = g(a) after it.) Layers and losses call the kernels
+that autograd would call, on the same operands in the same order, so that the gradients are the same bits; what is saved
+is autograd's bookkeeping, which on a small net is most of a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
-from dltrain.engine.steps import direct_losses, hands
+from dltrain.engine.steps import direct_layers, direct_losses, hands
+from dltrain.engine.steps.direct_layers import FRESH, Activation
+from dltrain.engine.steps.flat import Flat
+from dltrain.engine.steps.gate import Gate
+from dltrain.engine.steps.plain import Plain
+from dltrain.engine.steps.step import Batch, Parts, rows
 from dltrain.parts import models
 
-_aten = torch.ops.aten
-_F, _Back = Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]
+
+class Direct:
+    """The step by a `Net`, on the memory of `flat`, once `why_not` has nothing against it.
+
+    gives_way: called with the reason in the middle of a step, where a batch is not for it; returns the step that makes
+    the gradients of this batch and of those after it.
+    """
+
+    kind = "direct"
+
+    def __init__(self, parts: Parts, gate: Gate, flat: Flat, gives_way: Callable[[str], Plain]) -> None:
+        self.net = Net(parts.model, parts.loss, precision=parts.precision)
+        self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way
+        row = flat.rows[0].data
+        self._one = torch.ones((), dtype=row.dtype, device=row.device)  # a new one costs as much as a small product
+        self._mode = torch.inference_mode()  # kept: making and entering a new one costs 0.7 us more at each step
+
+    def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
+        with self._mode:  # parameters want gradients: autograd would record each product
+            loss = self.backward(batches, given)
+            self.gate(loss, given, epoch)
+            self.flat.step()
+        return loss
+
+    def backward(self, batches: Iterable[Batch], given: Sequence[Batch]) -> Tensor:
+        """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss."""
+        net, batches, mean = self.net, iter(batches), None
+        samples = rows(given) if len(given) > 1 else 0
+        for x, y, index in batches:
+            if (why := net.why_not(x, y)) is not None:
+                return self._gives_way(why).backward(chain([(x, y, index)], batches), given, mean)
+            share = len(x) / samples if samples else 1.0  # so that the mean is over rows, whatever batches they are in
+            if share == 1:  # as it is for most: no product with 1, which would be a kernel more
+                loss = net.gradients(x, y, self._one, add=mean is not None)
+            else:
+                loss = net.gradients(x, y, self._one * share, add=mean is not None) * share
+            if self._penalty is not None and mean is None:
+                for row in self.flat.rows:
+                    row.grad[: row.weights] += self._penalty.gradient(row.data[: row.weights])
+            mean = loss if mean is None else mean + loss
+        return mean
 
 
 class Net:
@@ -38,10 +80,10 @@ class Net:
     def __init__(self, model: nn.Module, loss: nn.Module, *, precision: str = "fp32") -> None:
         modules = [m for m in _modules(model) if type(m) is not nn.Identity]
         lowest = next(i for i, m in enumerate(modules) if any(True for _ in m.parameters()))
-        self.layers = [(_LAYERS | _IN[precision])[type(m)](m) for m in modules]
+        self.layers = [direct_layers.of(m, precision) for m in modules]
         self.layers[lowest].lowest = True  # below it nothing learns, and no delta is needed
         for below, layer, above in zip(self.layers, self.layers[1:], self.layers[2:], strict=False):
-            if isinstance(layer, Activation) and isinstance(below, _FRESH) and isinstance(above, _FRESH):
+            if isinstance(layer, Activation) and isinstance(below, FRESH) and isinstance(above, FRESH):
                 layer.work_in_place()
         self._forward = [layer.forward for layer in self.layers]
         self._backward = [layer.backward for layer in reversed(self.layers[lowest:])]
@@ -68,228 +110,6 @@ class Net:
         return value
 
 
-# -- layers ----------------------------------------------------------------------------------------------------
-# forward(x) gives the output; backward(delta, add) takes dL/d output, leaves or adds the gradients of its parameters,
-# and gives dL/d input.
-
-
-class Linear:
-    """z = a W^T + b."""
-
-    lowest = False
-
-    def __init__(self, module: nn.Linear) -> None:
-        self.weight, self.bias = module.weight, module.bias
-        self.transposed = module.weight.detach().t()
-        wide, high = self.transposed.shape
-        self.z = self.transposed.new_empty(0, high)  # kept, since a new one costs as much as a product
-        self.below = self.transposed.new_empty(0, wide)
-
-    def forward(self, a: Tensor) -> Tensor:
-        self.a = a
-        if self.z.shape[0] != a.shape[0]:
-            self.z, self.below = (t.new_empty(a.shape[0], t.shape[1]) for t in (self.z, self.below))
-        if self.bias is None:
-            return torch.mm(a, self.transposed, out=self.z)
-        return torch.addmm(self.bias, a, self.transposed, out=self.z)
-
-    def backward(self, delta: Tensor, add: bool) -> Tensor | None:
-        outer = torch.mul if len(delta) == 1 else torch.mm  # of one sample each product stands alone
-        _leave(self.weight, add, outer, delta.t(), self.a)
-        self.a = None  # of the lowest layer it is the batch, and the next one takes its memory
-        if self.bias is not None:
-            _leave(self.bias, add, torch.sum, delta, 0)
-        return None if self.lowest else torch.mm(delta, self.weight, out=self.below)
-
-
-class LowLinear:
-    """The same with products in bf16, as autocast makes them: of copies of the weights, which stay fp32."""
-
-    lowest = False
-
-    def __init__(self, module: nn.Linear) -> None:
-        self.weight, self.bias = module.weight, module.bias
-        self.low, self.gradient = (torch.empty_like(self.weight, dtype=torch.bfloat16).detach() for _ in range(2))
-        self.transposed = self.low.t()
-        wide, high = self.transposed.shape
-        self.z, self.below = self.low.new_empty(0, high), self.low.new_empty(0, wide)
-
-    def forward(self, a: Tensor) -> Tensor:
-        self.a, self.given = a.to(torch.bfloat16), a.dtype
-        if self.z.shape[0] != a.shape[0]:
-            self.z, self.below = (t.new_empty(a.shape[0], t.shape[1]) for t in (self.z, self.below))
-        self.low.copy_(self.weight)
-        if self.bias is None:
-            return torch.mm(self.a, self.transposed, out=self.z)
-        return torch.addmm(self.bias.to(torch.bfloat16), self.a, self.transposed, out=self.z)
-
-    def backward(self, delta: Tensor, add: bool) -> Tensor | None:
-        _put(self.weight, add, torch.mm(delta.t(), self.a, out=self.gradient))
-        self.a = None
-        if self.bias is not None:
-            _put(self.bias, add, torch.sum(delta, 0))
-        return None if self.lowest else torch.mm(delta, self.low, out=self.below).to(self.given)
-
-
-class Flatten:
-    """One row for each sample."""
-
-    def __init__(self, module: nn.Flatten) -> None:
-        pass
-
-    def forward(self, a: Tensor) -> Tensor:
-        self.shape = a.shape
-        return a if a.ndim == 2 else a.flatten(1)
-
-    def backward(self, delta: Tensor, add: bool) -> Tensor:
-        return delta.view(self.shape)
-
-
-class Activation:
-    """a = f(z), and delta = dL/da f'(z). `by` is what the derivative is computed from: z, or f's own output a.
-
-    `in_place`: the two again, over z and dL/da.
-    """
-
-    def __init__(self, f: _F, back: _Back, *, by: str, in_place: tuple[_F, _Back] | None = None) -> None:
-        self.f, self.back, self.by_output, self.in_place = f, back, by == "a", in_place
-
-    def work_in_place(self) -> None:
-        """Where nobody else reads z and dL/da: memory that is in the cache already."""
-        self.f, self.back = self.in_place or (self.f, self.back)
-
-    def forward(self, z: Tensor) -> Tensor:
-        a = self.f(z)
-        self.kept = a if self.by_output else z
-        return a
-
-    def backward(self, delta: Tensor, add: bool) -> Tensor:
-        return self.back(delta, self.kept)
-
-
-def _relu(module: nn.ReLU) -> Activation:
-    back, over = _aten.threshold_backward.default, _aten.threshold_backward.grad_input
-    in_place = torch.relu_, lambda delta, a: over(delta, a, 0, grad_input=delta)
-    return Activation(torch.relu, lambda delta, a: back(delta, a, 0), by="a", in_place=in_place)
-
-
-def _leaky_relu(module: nn.LeakyReLU) -> Activation:
-    slope, back = module.negative_slope, _aten.leaky_relu_backward.default
-    return Activation(lambda z: F.leaky_relu(z, slope), lambda delta, z: back(delta, z, slope, False), by="z")
-
-
-def _gelu(module: nn.GELU) -> Activation:
-    kind, back = module.approximate, _aten.gelu_backward.default
-    return Activation(module.forward, lambda delta, z: back(delta, z, approximate=kind), by="z")
-
-
-def _of(f: _F, back: _Back, *, by: str) -> Any:
-    return lambda module: Activation(f, back, by=by)
-
-
-class Dropout:
-    """a = z times noise, which is 0 with probability p and else 1 / (1 - p)."""
-
-    def __init__(self, module: nn.Dropout) -> None:
-        self.module = module
-
-    def forward(self, z: Tensor) -> Tensor:
-        p, self.noise = self.module.p, None
-        if not p or not self.module.training:
-            return z
-        self.noise = torch.empty_like(z).bernoulli_(1 - p).div_(1 - p)
-        return z * self.noise
-
-    def backward(self, delta: Tensor, add: bool) -> Tensor:
-        return delta if self.noise is None else delta * self.noise
-
-
-class BatchNorm:
-    """Each feature normalised over the batch, then scaled and shifted."""
-
-    def __init__(self, module: nn.BatchNorm1d) -> None:
-        self.module, self.features = module, len(module.weight)
-
-    def forward(self, z: Tensor) -> Tensor:
-        m, self.z = self.module, z
-        if z.shape[1] != self.features:
-            m(z)  # says what does not fit, which the kernel would not notice
-        if m.training:
-            F._verify_batch_size(list(z.shape))  # one sample has no variance
-            m.num_batches_tracked.add_(1)
-        self.fixed = m.weight, m.running_mean, m.running_var
-        out, *self.found = torch.native_batch_norm(
-            z, m.weight, m.bias, m.running_mean, m.running_var, m.training, m.momentum, m.eps
-        )
-        return out
-
-    def backward(self, delta: Tensor, add: bool) -> Tensor:
-        m = self.module
-        below, weight, bias = _aten.native_batch_norm_backward.default(
-            delta, self.z, *self.fixed, *self.found, m.training, m.eps, [True] * 3
-        )
-        _put(m.weight, add, weight)
-        _put(m.bias, add, bias)
-        return below
-
-
-class LayerNorm:
-    """Each sample normalised over its features, then scaled and shifted."""
-
-    def __init__(self, module: nn.LayerNorm) -> None:
-        self.module = module
-
-    def forward(self, z: Tensor) -> Tensor:
-        m, self.z = self.module, z
-        out, *self.found = torch.native_layer_norm(z, m.normalized_shape, m.weight, m.bias, m.eps)
-        return out
-
-    def backward(self, delta: Tensor, add: bool) -> Tensor:
-        m = self.module
-        below, weight, bias = _aten.native_layer_norm_backward.default(
-            delta, self.z, m.normalized_shape, *self.found, m.weight, m.bias, [True] * 3
-        )
-        _put(m.weight, add, weight)
-        _put(m.bias, add, bias)
-        return below
-
-
-def _leave(parameter: Tensor, add: bool, product: Callable[..., Tensor], *operands: Any) -> None:
-    if add:
-        parameter.grad.add_(product(*operands))
-    else:
-        product(*operands, out=parameter.grad)
-
-
-def _put(parameter: Tensor, add: bool, value: Tensor) -> None:
-    (parameter.grad.add_ if add else parameter.grad.copy_)(value)
-
-
-# -- what is known ---------------------------------------------------------------------------------------------
-
-_LAYERS: dict[type, Any] = {
-    nn.Linear: Linear,
-    nn.Flatten: Flatten,
-    nn.ReLU: _relu,
-    nn.LeakyReLU: _leaky_relu,
-    nn.GELU: _gelu,
-    nn.Tanh: _of(torch.tanh, _aten.tanh_backward.default, by="a"),
-    nn.Sigmoid: _of(torch.sigmoid, _aten.sigmoid_backward.default, by="a"),
-    nn.SiLU: _of(F.silu, _aten.silu_backward.default, by="z"),
-    models.Sign: _of(torch.sign, lambda delta, z: torch.zeros_like(delta), by="z"),
-    nn.Dropout: Dropout,
-    nn.BatchNorm1d: BatchNorm,
-    nn.LayerNorm: LayerNorm,
-}
-_TENSORS: dict[type, set[str]] = {
-    nn.Linear: {"weight", "bias"},
-    nn.BatchNorm1d: {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"},
-    nn.LayerNorm: {"weight", "bias"},
-}
-_FRESH = (Linear, LowLinear, BatchNorm, LayerNorm)  # what they hand on, up or down, they do not read again
-_IN: dict[str, dict[type, Any]] = {"fp32": {}, "bf16": {nn.Linear: LowLinear}}  # in place of those above
-
-
 def _modules(model: nn.Module) -> list[nn.Module]:
     """What a batch passes through, in order: sequences opened, also those of our own models."""
     if type(model) in (models.Perceptron, models.Linear, models.MLP):
@@ -312,7 +132,7 @@ def why_not(
 
     in_shape: of one sample, where it is known.
     """
-    if precision not in _IN:
+    if precision not in direct_layers.PRECISIONS:
         return f"the direct step does not know {precision}"
     if device.type != "cpu":
         return f"the direct step is for CPUs, not {device.type}"
@@ -323,24 +143,8 @@ def why_not(
 
 def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
     modules = _modules(model)
-    for m in modules:
-        if type(m) not in _LAYERS and type(m) is not nn.Identity:
-            return f"the direct step does not know {type(m).__name__}"
-        if isinstance(m, nn.Flatten) and (m.start_dim, m.end_dim) != (1, -1):
-            return "a Flatten does not flatten whole samples"
-        if isinstance(m, (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.Dropout)) and m.inplace:
-            return f"{type(m).__name__} works in place"
-        if isinstance(m, nn.Dropout) and m.p == 1:
-            return "Dropout drops everything"
-        if isinstance(m, nn.BatchNorm1d) and not (m.track_running_stats and m.momentum is not None and _whole(m)):
-            return "a BatchNorm1d lacks weights, running statistics or a momentum"
-        if isinstance(m, nn.LayerNorm) and not (len(m.normalized_shape) == 1 and _whole(m)):
-            return "a LayerNorm lacks weight or bias, or has several axes"
-        known = _TENSORS.get(type(m), set())
-        if m._modules or not {n for n, t in (m._parameters | m._buffers).items() if t is not None} <= known:
-            return f"a {type(m).__name__} has been given parts of its own"
-        if isinstance(m, nn.Linear) and not _usual(m):
-            return "a Linear has no weight matrix, or a bias that does not fit it"
+    if why := next(filter(None, map(direct_layers.why_not, modules)), None):
+        return why
     if not _flattens(modules) and in_shape is not None and len(in_shape) != 1:
         return "no Flatten stands before its first Linear"
     parameters = list(model.parameters())
@@ -356,15 +160,3 @@ def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
 def _flattens(modules: list[nn.Module]) -> bool:
     """Whether samples are rows when they come to the first product."""
     return isinstance(next((m for m in modules if isinstance(m, (nn.Linear, nn.Flatten))), None), nn.Flatten)
-
-
-def _whole(m: nn.Module) -> bool:
-    """Whether a norm has all of its tensors, and they fit one another: the kernel of one does not ask."""
-    tensors = {name: t for name, t in (m._parameters | m._buffers).items() if t is not None}
-    counted = {(t.shape, t.dtype, t.device) for name, t in tensors.items() if name != "num_batches_tracked"}
-    return tensors.keys() == _TENSORS[type(m)] and len(counted) == 1
-
-
-def _usual(m: nn.Linear) -> bool:
-    weight, bias = m._parameters.get("weight"), m._parameters.get("bias")
-    return weight is not None and weight.ndim == 2 and (bias is None or bias.shape == weight.shape[:1])

@@ -1,63 +1,72 @@
 """A step of L-BFGS, which evaluates its objective several times: within the step that is one and the same function.
 
-The caller gives the batches as they are after their transform. Random numbers repeat, and buffers, such as running
-statistics, start from the same values at each evaluation. What a step leaves of them is what its first evaluation
-left, as with any other optimizer.
+Random numbers repeat, and buffers, such as running statistics, start from the same values at each evaluation. What a
+step leaves of them is what its first evaluation left, as with any other optimizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from dltrain.engine.guard import norm
 from dltrain.engine.state import random_state, set_random_state
+from dltrain.engine.steps.plain import Plain
+from dltrain.engine.steps.step import Batch
 from dltrain.errors import DivergedError
 
 
-def step(trainer: Any, gradients: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """A trainer's update. `gradients()` leaves those of the objective in `.grad`, and returns the loss: the objective
-    without the penalty.
+class Search:
+    """The plain step for L-BFGS. Where an evaluation is not finite, the old weights come back."""
 
-    Returns the loss of the old weights and the norm of their gradient. Raises DivergedError where an evaluation is
-    not finite; the old weights are then back.
-    """
-    weights, start = [p.detach().clone() for p in trainer.parameters], _Moment(trainer)
-    first: list[Any] = []  # what the first evaluation leaves: the moment, whether it drew, loss and norm
+    kind = "plain"
 
-    def objective() -> Tensor:
-        if first:
-            start.recall(draws=first[1])
-        loss = gradients()
-        if not first:
-            after = _Moment(trainer)
-            first.extend((after, after.drew_since(start), loss, trainer.gradient_norm()))
-        with torch.no_grad():
-            return loss if trainer.penalty is None else loss + trainer.penalty()
+    def __init__(self, plain: Plain, parameters: list[Tensor], device: torch.device) -> None:
+        self.plain, self.parameters, self.device = plain, parameters, device
 
-    try:
-        trainer.optimizer.step(objective)
-    except DivergedError:
-        torch._foreach_copy_([p.detach() for p in trainer.parameters], weights)
-        raise
-    after, drew, loss, norm = first
-    after.recall(draws=drew)
-    return loss, norm
+    @torch.inference_mode(False)
+    def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
+        """Returns the loss of the old weights; the gate's norm is that of their gradient."""
+        plain, gate = self.plain, self.plain.gate
+        batches = list(batches)  # the transform draws once a step: the objective may not change on the way
+        weights, start = [p.detach().clone() for p in self.parameters], _Moment(plain, self.device)
+        first: list[Any] = []  # what the first evaluation leaves: the moment, whether it drew, loss and norm
+
+        def objective() -> Tensor:
+            if first:
+                start.recall(draws=first[1])
+            loss = plain.backward(batches, given)
+            gate(loss, given, epoch)
+            if not first:
+                after = _Moment(plain, self.device)
+                size = float(gate.norm) if gate.norm is not None else norm(gate.gradients)
+                first.extend((after, after.drew_since(start), loss, size))
+            with torch.no_grad():
+                return loss if plain.penalty is None else loss + plain.penalty()
+
+        try:
+            plain.optimizer.step(objective)
+        except DivergedError:
+            torch._foreach_copy_([p.detach() for p in self.parameters], weights)
+            raise
+        after, drew, loss, gate.norm = first
+        after.recall(draws=drew)
+        return loss
 
 
 class _Moment:
-    """The buffers and the generators of a trainer as they are now, to come back to."""
+    """Buffers and generators as they are now, to come back to."""
 
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
-        self.buffers = [b.detach().clone() for b in self._buffers()]
-        self.random = random_state(trainer.device)
+    def __init__(self, plain: Plain, device: torch.device) -> None:
+        self.plain, self.device = plain, device
+        self.buffers, self.random = [b.detach().clone() for b in self._buffers()], random_state(device)
 
     def _buffers(self) -> list[Tensor]:
-        return [*self.trainer.model.buffers(), *self.trainer.loss.buffers()]
+        return [*self.plain.model.buffers(), *self.plain.loss.buffers()]  # a module may put new ones in their place
 
     def drew_since(self, earlier: _Moment) -> bool:
         """Whether any random number was drawn."""
@@ -70,4 +79,4 @@ class _Moment:
         for buffer, value in zip(self._buffers(), self.buffers, strict=True):
             buffer.copy_(value)
         if draws:
-            set_random_state(self.random, self.trainer.device)
+            set_random_state(self.random, self.device)

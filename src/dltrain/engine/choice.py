@@ -1,0 +1,213 @@
+"""Which step is taken: what users have done to its parts is looked at, and a step chosen that serves them all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch.optim import LBFGS, Optimizer
+
+from dltrain.engine.guard import Guard
+from dltrain.engine.steps import compiled, cuda_graph, direct, hands, lbfgs
+from dltrain.engine.steps.flat import Flat
+from dltrain.engine.steps.gate import Gate
+from dltrain.engine.steps.plain import Plain
+from dltrain.engine.steps.step import Batch, Kind, Parts, Step
+
+
+class Choice:
+    """The `step` that is taken, and `rest`, which makes what a program leaves over; else they are the same.
+
+    `why` it is not the step that was wanted, in a few words, or None. `sizes` of the batches that a program or a graph
+    is for: of the first step's, if nobody says. `watchful`: somebody else's code runs between steps, or within them
+    before the gradients, so that one has to look before each.
+    """
+
+    step: Step
+    rest: Step
+    guard: Guard
+    gate: Gate
+
+    def __init__(self, parts: Parts, wanted: str) -> None:
+        """Raises ValueError where the step that is wanted can't be."""
+        self.why: str | None = None
+        self.sizes: list[int] = []
+        self.watchful = self._handed = False
+        self._wanted = wanted
+        self._flat: Flat | None = None
+        self._seen: list[Any] = []  # what a quick step rests on
+        self._guarded: tuple[Any, ...] = ()  # what the guard is for; it counts steps, and so outlives most choices
+        self._said = set(_strangers(parts))  # or known to whoever makes this trainer
+        gradients = [p.grad for p in parts.parameters]
+        self._choose(parts, before="plain")
+        for p, gradient in zip(parts.parameters, gradients, strict=True):
+            p.grad = gradient  # until the first step there may be none, which is not the same as zeros
+        if self.why and wanted in ("direct", "compiled", "graph"):
+            raise ValueError(f"step={wanted}: {self.why}; use auto or plain")
+
+    def begin(self, others: Iterable[Any], sizes: list[int]) -> None:
+        """To be called where other batches come, of these sizes; others: what runs between steps."""
+        self.sizes, self._handed = sizes, not all(map(hands.ours, others))
+        if self._flat is not None and self.step.kind == "plain":  # some batch was not for the direct step; these may be
+            self._seen = []
+        self._forget()
+
+    def look(self, parts: Parts) -> None:
+        """Sees model, loss, optimizer and seams as they are now, and lets model and loss train.
+
+        It costs 20 to 30 microseconds, up to half of a small net's step: where only our code runs, the loop looks at
+        its reports alone.
+        """
+        seams = (parts.transform, parts.constraint, parts.schedule, parts.penalty, parts.ema)
+        self.watchful = self._handed or not (all(map(hands.ours, seams)) and hands.keeps_memory(parts.optimizer))
+        if self._is_news(parts):  # `train` goes through all modules, and mostly there is none to switch
+            parts.model.train()
+            parts.loss.train()
+            if self._is_news(parts):  # it is more than the mode
+                self._choose(parts, before=self.step.kind)
+                self._say_strangers(parts)
+                return
+        flat = self._flat
+        if not flat.intact():
+            if hands.scattered(parts.parameters) or not flat.is_for(parts.optimizer, exact=flat.exact):
+                self._choose(parts, before=self.step.kind)
+            else:
+                with torch.inference_mode(False):
+                    flat.attach()
+                self._forget()
+
+    def ask(self) -> None:
+        """Raises DivergedError where an update has been held back on the device."""
+        self.guard.ask(self.gate.gradients)
+
+    def let_go(self, parts: Parts) -> None:
+        """To be called where others come next: what the steps themselves have changed in a module is no news."""
+        if self.step.kind in ("compiled", "graph"):  # the others run no module, or keep nothing of it
+            self._seen = _footprint(parts)
+
+    def _forget(self) -> None:
+        if isinstance(self.step, cuda_graph.Graph):
+            self.step.forget()
+
+    def _fits(self, batches: Sequence[Batch]) -> bool:
+        sizes = [len(x) for x, _, _ in batches]
+        self.sizes = self.sizes or sizes
+        return sizes == self.sizes
+
+    def _is_news(self, parts: Parts) -> bool:
+        """Without a quick step there is nothing that could be out of date, and the next look may find one."""
+        return self._flat is None or not hands.same(self._seen, _footprint(parts))
+
+    @torch.inference_mode(False)
+    def _choose(self, parts: Parts, *, before: Kind) -> None:
+        """Takes the step that was wanted, or the quickest, where it serves all that there is; else the plain one."""
+        _refuse_idle(parts)
+        reasons = self._reasons(parts)
+        kinds = {kind for kind, reason in reasons.items() if not reason}
+        self.why = "step=plain" if self._wanted == "plain" else reasons.get(self._wanted, reasons.get("direct"))
+        self._lay_out(parts.optimizer, kinds)
+        self._set_guard(parts, late="graph" in kinds)
+        self._make(parts, kinds)
+        self._seen = _footprint(parts) if kinds else []
+        if before not in ("plain", self.step.kind) and self.step.kind != self._wanted:
+            self._say_change(before, self.step.kind)
+
+    def _reasons(self, parts: Parts) -> dict[str, str | None]:
+        """The quick steps, and why not. Beside a program the direct one makes what is left over."""
+        if self._wanted == "plain":
+            return {}
+        facts = {"precision": parts.precision, "device": parts.device}
+        if self._wanted == "graph":
+            why = {"graph": cuda_graph.why_not(parts.model, parts.optimizer, **facts)}
+        else:
+            why = {"direct": direct.why_not(parts.model, parts.loss, parts.optimizer, **facts)}
+        if self._wanted == "compiled":
+            why["compiled"] = compiled.why_not(parts.model, parts.optimizer, **facts)
+        common = None
+        if {*map(id, parts.parameters)} != {*map(id, parts.model.parameters())}:
+            common = "the optimizer has other parameters than the model"
+        elif parts.penalty is not None and not hands.is_on_all(parts.penalty, parts.model):
+            common = "the penalty is not on all weights, or not of dltrain"
+        elif any(map(hands.hooked, parts.loss.modules())):
+            common = "the loss has hooks"
+        return {kind: reason or common for kind, reason in why.items()}
+
+    def _lay_out(self, optimizer: Optimizer, kinds: set[str]) -> None:
+        """The memory of the quick steps; only the direct step alone owes the bits of the optimizer's own update."""
+        exact = kinds == {"direct"}
+        if not kinds:
+            self._flat = None
+        elif self._flat is not None and self._flat.is_for(optimizer, exact=exact):
+            self._flat.attach()
+        else:
+            self._flat = Flat(optimizer, exact=exact)
+
+    def _set_guard(self, parts: Parts, *, late: bool) -> None:
+        norm = None
+        if self._guarded:
+            norm = self.gate.norm
+            if self._guarded != (parts.optimizer, late):
+                self.ask()
+        if self._guarded != (parts.optimizer, late):
+            self.guard, self._guarded = Guard(parts, late=late), (parts.optimizer, late)
+        self.gate = Gate(parts, self.guard, self._flat, norm=norm)
+
+    def _make(self, parts: Parts, kinds: set[str]) -> None:
+        flat, gate = self._flat, self.gate
+        self._plain = self.rest = Plain(parts, gate, flat)
+        if isinstance(parts.optimizer, LBFGS):
+            self.rest = lbfgs.Search(self._plain, parts.parameters, parts.device)
+        elif "direct" in kinds:
+            self.rest = direct.Direct(parts, gate, flat, self._give_way)
+        self.step = self.rest
+        if "compiled" in kinds:
+            rest = lambda *given: self.rest(*given)  # noqa: E731 - it may give way
+            self.step = compiled.Compiled(parts, gate, flat, rest=rest, fits=self._fits)
+        if "graph" in kinds:
+            self.step = cuda_graph.Graph(parts, gate, flat, moving=_moving(parts), fits=self._fits)
+
+    def _give_way(self, why: str) -> Plain:
+        """The plain step in the place of the direct one from here on, in the middle of a step."""
+        before, self.why = self.rest, why
+        self.rest = self._plain
+        if self.step is before:
+            self.step = self.rest
+        self._say_change(before.kind, self.rest.kind)
+        return self._plain
+
+    def _say_change(self, before: Kind, now: Kind) -> None:
+        warnings.warn(f"the {before} step gives way to the {now} one: {self.why}", stacklevel=4)
+
+    def _say_strangers(self, parts: Parts) -> None:
+        for words in _strangers(parts):
+            if words not in self._said:
+                self._said.add(words)
+                warnings.warn(words, stacklevel=4)
+
+
+def _strangers(parts: Parts) -> list[str]:
+    return hands.strangers(parts.model, parts.optimizer, parts.ema, parts.schedule)
+
+
+def _moving(parts: Parts) -> bool | None:
+    """Whether the schedule moves momentum; None where there is none."""
+    return getattr(parts.schedule, "moves_momentum", None)
+
+
+def _footprint(parts: Parts) -> list[Any]:
+    penalty = parts.penalty
+    factors = (getattr(penalty, "l1", None), getattr(penalty, "l2", None))
+    clipping = (parts.clip_norm, parts.clip_value)
+    return hands.footprint(parts.model, parts.loss, parts.optimizer, penalty, *factors, *clipping, _moving(parts))
+
+
+def _refuse_idle(parts: Parts) -> None:
+    held = {*map(id, parts.parameters)}
+    if idle := [name for name, p in parts.loss.named_parameters() if p.requires_grad and id(p) not in held]:
+        names = ", ".join(idle[:3])
+        raise ValueError(
+            f"the loss has parameters that the optimizer does not ({names}): give it both, "
+            "[*model.parameters(), *loss.parameters()], or freeze them"
+        )

@@ -1,0 +1,67 @@
+"""The plain step: autograd and the optimizer's own update, for any module. What the other steps must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from dltrain.engine.steps.flat import Flat
+from dltrain.engine.steps.gate import Gate
+from dltrain.engine.steps.step import Batch, Parts, autocast, rows
+
+
+class Plain:
+    """A step by autograd. With `flat`, it is what a quicker step leaves over: on that one's memory, by its update.
+
+    update: in the place of flat's.
+    """
+
+    kind = "plain"
+
+    def __init__(
+        self, parts: Parts, gate: Gate, flat: Flat | None = None, *, update: Callable[[], object] | None = None
+    ) -> None:
+        self.model, self.loss, self.optimizer, self.penalty = parts.model, parts.loss, parts.optimizer, parts.penalty
+        self.gate, self.flat, self._parameters, self._scaler = gate, flat, parts.parameters, parts.scaler
+        self._autocast = autocast(parts.device, parts.precision)
+        self._update = update or (self._by_optimizer if flat is None else flat.step)
+
+    def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
+        with torch.inference_mode(False):
+            loss = self.backward(batches, given)
+            self.gate(loss, given, epoch)
+            self._update()
+        return loss
+
+    @torch.inference_mode(False)  # it may be called by a step that has none of autograd
+    def backward(self, batches: Iterable[Batch], given: Sequence[Batch], mean: Tensor | None = None) -> Tensor:
+        """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss.
+
+        mean: the part of the loss whose gradient is there already, from batches before these.
+        """
+        samples = rows(given) if len(given) > 1 else 0
+        for x, y, _ in batches:
+            share, first = len(x) / samples if samples else 1.0, mean is None
+            if first:
+                self._zero_gradients()
+            with self._autocast():
+                loss = self.loss(self.model(x), y)
+            if share < 1:
+                loss = loss * share
+            # The penalty is on the weights, not on rows: once a step, however many batches it has.
+            objective = loss + self.penalty() if self.penalty is not None and first else loss
+            self._scaler.scale(objective).backward()
+            mean = loss.detach() if first else mean + loss.detach()
+        return mean
+
+    def _zero_gradients(self) -> None:
+        if self.flat is None:
+            self.optimizer.zero_grad()
+        else:  # they are views of the rows, and must stay such
+            torch._foreach_zero_(self.flat.gradients)
+
+    def _by_optimizer(self) -> None:
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
