@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from dltrain.config import command_line
-from dltrain.errors import StorageError
 from dltrain.errors.output import say
 from dltrain.insight.dream import describe, number_of, of, panels
 from dltrain.runs import run_folder
@@ -35,10 +34,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     from dltrain.insight.plots import dreams, save
 
     draw = dreams.images if len(trained.facts.in_shape) == 3 else dreams.table
-    try:
+    with command_line.writing(picture, "; name another with -o FILE"):
         save(draw(*panels(trained, wanted, seen)), picture)
-    except OSError as error:
-        raise StorageError(f"{picture} can't be written: {error.strerror}; name another with -o FILE") from error
     say(describe(trained, wanted, seen))
     say(f"picture    {picture}")
     return 0

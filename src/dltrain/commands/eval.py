@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from dltrain.config import command_line
-from dltrain.errors import StorageError, streams
+from dltrain.errors import streams
 from dltrain.errors.output import say
 from dltrain.runs import run_folder
 from dltrain.trained import inference
@@ -46,7 +46,5 @@ def _draw(judged: Judged, path: Path) -> None:
     from dltrain.insight import plots
     from dltrain.insight.plots import evaluation as figures
 
-    try:
+    with command_line.writing(path):
         plots.save(figures.draw(judged.result, **drawn(judged)), path)
-    except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror}") from error

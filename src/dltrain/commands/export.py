@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from dltrain.config import command_line
-from dltrain.errors import StorageError
 from dltrain.errors.output import say
 from dltrain.runs import run_folder, storage
 from dltrain.trained import inference
@@ -30,9 +29,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     allow = command_line.allowed(options.allow)
     trained = inference.open_run(folder, overrides=[*given.overrides, "trainer.device=cpu"], allow=allow, data=data)
     content, checked = export(trained, given.format, source=given.samples)
-    try:
+    with command_line.writing(path):
         storage.replace(path, content)
-    except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror}") from error
     say(f"{path} ({len(content):,} bytes), checked on {checked}")
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dltrain.config import command_line, compose
 from dltrain.config.plan import make_plan
-from dltrain.errors import ConfigError, StorageError
+from dltrain.errors import ConfigError
 from dltrain.errors.output import say
 from dltrain.insight.lr_range import describe, measure
 
@@ -27,9 +27,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     from dltrain.insight.plots import save
     from dltrain.insight.plots.lr_range import draw
 
-    try:
+    with command_line.writing(picture, "; name another with -o FILE"):
         save(draw(curve.rates, curve.losses, curve.smooth, curve.start, curve.edge, curve.suggested), picture)
-    except OSError as error:
-        raise StorageError(f"{picture} can't be written: {error.strerror}; name another with -o FILE") from error
     say(describe(plan, curve, picture))
     return 0

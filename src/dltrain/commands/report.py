@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from dltrain.config import command_line
-from dltrain.errors import ConfigError, StorageError
+from dltrain.errors import ConfigError
 from dltrain.errors.output import say
 from dltrain.insight.report import run_page, sweep_page
 from dltrain.runs import reading, run_folder, storage
@@ -34,10 +34,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         text = sweep_page(folder)
     else:
         text = run_page(reading.read(folder), allow=command_line.allowed(options.allow), seconds=given.replay)
-    try:
+    with command_line.writing(output, "; name another file with -o"):
         storage.replace(output, text.encode())
-    except OSError as error:
-        raise StorageError(f"{output} can't be written: {error.strerror}; name another file with -o") from error
     say(f"{output}  ({len(text) / 1e6:.1f} MB; it needs no network)")
     return 0
 

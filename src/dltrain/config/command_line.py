@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
 from dltrain.config.policy import user_allowed
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, StorageError
 from dltrain.errors.paths import local
 
 FACES = (  # commands with options of their own; each is the function `command` of a module of its name
@@ -75,6 +76,15 @@ def output(given: argparse.Namespace, default: Path) -> Path:
     if given.output and given.output.is_file() and not given.force:
         raise ConfigError(f"-o {given.output} is there already; name another file, or add --force to replace it")
     return given.output or default
+
+
+@contextmanager
+def writing(path: Path, remedy: str = "") -> Iterator[None]:
+    """Where a command writes its file: what the file system refuses is a StorageError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror}{remedy}") from error
 
 
 def parser(name: str, about: str) -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ composed and counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,21 +62,26 @@ Plugins.instance().register(Limited)
 
 def _hold(value: Any) -> Any:
     """The same, where a text of several interpolations is none as long as it waits."""
-    if isinstance(value, dict):
-        return {key: _hold(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_hold(part) for part in value]
-    several = isinstance(value, str) and value.replace("\\", "").count("${") > 1
-    return value.replace("${", f"${_WAITS}{{") if several else value
+
+    def held(text: str) -> str:
+        several = text.replace("\\", "").count("${") > 1
+        return text.replace("${", f"${_WAITS}{{") if several else text
+
+    return _with_texts(value, held)
 
 
 def release(value: Any) -> Any:
     """The same with those that waited as interpolations again."""
+    return _with_texts(value, lambda text: text.replace(f"${_WAITS}{{", "${"))
+
+
+def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain values with each text changed; keys stay."""
     if isinstance(value, dict):
-        return {key: release(part) for key, part in value.items()}
+        return {key: _with_texts(part, change) for key, part in value.items()}
     if isinstance(value, list):
-        return [release(part) for part in value]
-    return value.replace(f"${_WAITS}{{", "${") if isinstance(value, str) else value
+        return [_with_texts(part, change) for part in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def released(cfg: DictConfig) -> DictConfig:

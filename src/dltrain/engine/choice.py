@@ -145,13 +145,11 @@ class Choice:
             self._flat = Flat(optimizer, exact=exact)
 
     def _set_guard(self, parts: Parts, *, late: bool) -> None:
-        norm = None
-        if self._guarded:
-            norm = self.gate.norm
-            if self._guarded != (parts.optimizer, late):
+        norm = self.gate.norm if self._guarded else None
+        if self._guarded != (guarded := (parts.optimizer, late)):
+            if self._guarded:
                 self.ask()
-        if self._guarded != (parts.optimizer, late):
-            self.guard, self._guarded = Guard(parts, late=late), (parts.optimizer, late)
+            self.guard, self._guarded = Guard(parts, late=late), guarded
         self.gate = Gate(parts, self.guard, self._flat, norm=norm)
 
     def _make(self, parts: Parts, kinds: set[str]) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dltrain.errors import ConfigError, StorageError
+from dltrain.config import command_line
+from dltrain.errors import ConfigError
 from dltrain.errors.output import one_line
 from dltrain.errors.paths import local
 from dltrain.insight import listing
@@ -268,10 +269,8 @@ def draw(compared: Sequence[Entry], metric: str, output: Path) -> str:
         groups += [] if not logs else [(f"{entry.name}: {settings}{seeds_}", logs)]
     if not groups:
         return "no curves: none of them has reported yet"
-    try:
+    with command_line.writing(output, "; name another with -o FILE"):
         plots.save(curves(groups, metric=metric.partition("/")[2], losses=one_loss(compared)), output)
-    except OSError as error:
-        raise StorageError(f"{output} can't be written: {error.strerror}; name another with -o FILE") from error
     return f"curves   {output}{f' (of the first {_DRAWN})' if len(compared) > _DRAWN else ''}"
 
 
