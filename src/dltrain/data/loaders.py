@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from dltrain.data import Tensors
+from dltrain.data.randomness import mix
 from dltrain.errors import DataError, DltrainError, streams
 
 _GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
@@ -48,17 +49,6 @@ def order(n: int, *, seed: int, epoch: int) -> Tensor:
     """The permutation int64 [n] of one epoch: a pure function of (seed, epoch)."""
     generator = torch.Generator().manual_seed(mix(seed, epoch))
     return torch.randperm(n, generator=generator)
-
-
-def mix(*numbers: int) -> int:
-    """One well-mixed 63-bit seed from several integers (splitmix64's finaliser, Steele et al. 2014)."""
-    mask, z = (1 << 64) - 1, 0
-    for number in numbers:
-        z = (z + 0x9E3779B97F4A7C15 + (number & mask)) & mask
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-        z ^= z >> 31
-    return z >> 1
 
 
 @contextmanager

@@ -9,70 +9,26 @@ Thousands of 28x28 images per second on one thread of a cloud CPU (`scripts/benc
     image by image   auto_augment 6, rand_augment 4, trivial_augment 7 (times the number of workers)
     torchvision v2   RandomAffine 5.5, ElasticTransform 0.9, RandomCrop + flip 11, RandomErasing 18 (image by image)
 
-Randomness is counter-based: `uniform` hashes (seed, epoch, sample, stream, element), so what happens to a sample
-depends neither on its batch nor on workers, device (but for rounding), or what else drew random numbers.
+Randomness is counter-based (`dltrain.data.randomness`): what happens to a sample depends neither on its batch nor on
+workers, device (but for rounding), or what else drew random numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import signature
-from math import ceil, exp, isfinite, prod
-from typing import Any, Literal
+from math import ceil, exp, isfinite
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dltrain.data.randomness import uniform
 from dltrain.errors import ConfigError, DataError
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_MASK = (1 << 64) - 1
+_Change = TypeVar("_Change")
 _CHUNK = 1024  # images at once: a full batch would need gigabytes, and is 3 times slower out of cache
-
-
-def uniform(seed: int, epoch: int, index: Tensor, shape: tuple[int, ...], stream: int) -> Tensor:
-    """Uniform numbers float32 [B, *shape] in [0, 1), multiples of 2^-24, for the samples `index` int64 [B].
-
-    A pure function of (seed, epoch, sample index, position in shape, stream), with the same bits on every device;
-    different streams of one sample are independent. About 3 ns per number on one thread, less than torch.rand.
-    Source: a 64-bit key per sample by splitmix64 (Steele et al. 2014), then 32-bit multiply-xorshift rounds
-    (constants of C. Wellons' hash prospector) over the element's number.
-    """
-    keys = _keys(seed, epoch, index, stream)
-    counter = torch.arange(prod(shape), dtype=torch.int32, device=index.device)
-    bits = counter * _signed(0x9E3779B9, 32) + keys[:, :1]  # int32 arithmetic wraps round
-    bits ^= _shifted(bits, 16)
-    bits *= _signed(0x21F0AAAD, 32)
-    bits += keys[:, 1:]
-    bits ^= _shifted(bits, 15)
-    bits *= _signed(0x735A2D97, 32)
-    bits ^= _shifted(bits, 15)
-    return _shifted(bits, 8).to(torch.float32).mul_(2**-24).view(len(index), *shape)
-
-
-def _keys(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
-    """Two int32 per sample [B, 2]: the halves of a well-mixed 64-bit number."""
-    base = 0
-    for number in (seed, epoch, stream):
-        base = (base + number + _GOLDEN) & _MASK
-        base = ((base ^ (base >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        base = ((base ^ (base >> 27)) * 0x94D049BB133111EB) & _MASK
-        base ^= base >> 31
-    key = index * _signed(_GOLDEN, 64) + _signed(base, 64)
-    key = (key ^ _shifted(key, 30)) * _signed(0xBF58476D1CE4E5B9, 64)
-    key = (key ^ _shifted(key, 27)) * _signed(0x94D049BB133111EB, 64)
-    key = key ^ _shifted(key, 31)
-    return key.view(torch.int32).view(-1, 2)
-
-
-def _signed(value: int, bits: int) -> int:
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def _shifted(bits: Tensor, by: int) -> Tensor:
-    """Logical right shift: torch's own repeats the sign bit."""
-    return (bits >> by) & ((1 << (8 * bits.element_size() - by)) - 1)
 
 
 class Affine:
@@ -235,7 +191,7 @@ def _is_range(value: list[float]) -> bool:
     return len(value) == 2 and all(isfinite(v) for v in value) and value[0] <= value[1]
 
 
-def _check(knob: str, value: Any, good: bool, wanted: str) -> None:
+def _check(knob: str, value: object, good: bool, wanted: str) -> None:
     if not good:
         raise ConfigError(f"regularisation.augmentation.{knob}={value}: write {wanted}")
 
@@ -256,10 +212,10 @@ class Augmentation:
         *,
         in_shape: tuple[int, ...],
         fill: tuple[float, ...],
-        affine: Affine | Mapping[str, Any] | None = None,
-        elastic: Elastic | Mapping[str, Any] | None = None,
-        crop_flip: CropFlip | Mapping[str, Any] | None = None,
-        erasing: Erasing | Mapping[str, Any] | None = None,
+        affine: Affine | Mapping[str, object] | None = None,
+        elastic: Elastic | Mapping[str, object] | None = None,
+        crop_flip: CropFlip | Mapping[str, object] | None = None,
+        erasing: Erasing | Mapping[str, object] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         if len(in_shape) != 3 or in_shape[0] != len(fill):
@@ -274,8 +230,7 @@ class Augmentation:
         self.erasing = _build(Erasing, "erasing", erasing)
         self._fill = torch.tensor(fill, device=device).view(-1, 1, 1)
         self._y, self._x = (torch.arange(n, device=device) - (n - 1) / 2 for n in in_shape[1:])
-        if self.elastic:
-            self._smooth_y, self._smooth_x = (self.elastic.smoothing(n).to(device) for n in in_shape[1:])
+        self._smooth = [self.elastic.smoothing(n).to(device) for n in in_shape[1:]] if self.elastic else []
 
     @torch.no_grad()
     def __call__(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
@@ -299,15 +254,19 @@ class Augmentation:
         else:
             where = torch.stack(torch.meshgrid(self._x, self._y, indexing="xy"))
         if self.elastic:
-            shape = (2, self._smooth_y.shape[1], self._smooth_x.shape[1])
-            u = uniform(self.seed, epoch, index, shape, 1)
-            where = where + self.elastic.displacement(u, self._smooth_y, self._smooth_x)
+            smooth_y, smooth_x = self._smooth
+            u = uniform(self.seed, epoch, index, (2, smooth_y.shape[1], smooth_x.shape[1]), 1)
+            where = where + self.elastic.displacement(u, smooth_y, smooth_x)
         return where
 
 
-def _build(kind: Callable[..., Any], key: str, knobs: Any) -> Any:
+def _build(kind: Callable[..., _Change], key: str, knobs: _Change | Mapping[str, object] | None) -> _Change | None:
     if not isinstance(knobs, Mapping):  # None, or built already
         return knobs
+    return _made(kind, key, knobs)
+
+
+def _made(kind: Callable[..., _Change], key: str, knobs: Mapping[str, object]) -> _Change:
     try:
         return kind(**knobs)
     except TypeError as error:
@@ -360,7 +319,7 @@ def trivial_augment(
     return _torchvision("TrivialAugmentWide", interpolation, operations, num_magnitude_bins=num_magnitude_bins)
 
 
-def _torchvision(name: str, interpolation: str, operations: str = "all", **knobs: Any) -> Any:
+def _torchvision(name: str, interpolation: str, operations: str = "all", **knobs: object) -> Callable[[Tensor], Tensor]:
     from torchvision.transforms import v2
 
     _check("policy.interpolation", interpolation, interpolation in ("nearest", "bilinear"), "nearest or bilinear")
@@ -378,7 +337,7 @@ def _torchvision(name: str, interpolation: str, operations: str = "all", **knobs
 POLICIES = {"auto_augment": auto_augment, "rand_augment": rand_augment, "trivial_augment": trivial_augment}
 
 
-def policy(name: str, **knobs: Any) -> Callable[[Tensor], Tensor]:
+def policy(name: str, **knobs: object) -> Callable[[Tensor], Tensor]:
     """A random change of one image (uint8 [1 or 3, H, W], before normalisation), by the policy's name.
 
     It draws from torch's generator, which the loader seeds by (seed, epoch, sample): give it one image at a time,
@@ -425,8 +384,8 @@ class OnPixels:
 class _Policy:
     """A policy that can be sent to a worker process: torchvision's tables of functions cannot be pickled."""
 
-    def __init__(self, name: str, knobs: dict[str, Any]) -> None:
-        self.recipe, self.transform = (name, knobs), _build(POLICIES[name], f"policy: {name}", knobs)
+    def __init__(self, name: str, knobs: dict[str, object]) -> None:
+        self.recipe, self.transform = (name, knobs), _made(POLICIES[name], f"policy: {name}", knobs)
 
     def __call__(self, image: Tensor) -> Tensor:
         return self.transform(image)
