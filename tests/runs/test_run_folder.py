@@ -121,6 +121,33 @@ def test_best_is_the_best_of_runs_that_can_be_compared(tmp_path):
         run_folder.find("e/best", tmp_path)
 
 
+def test_runs_whose_validation_has_other_rows_are_not_compared(tmp_path):
+    """The rows of overfit_batches are learned by heart; a test file of its own leaves more rows to validate on."""
+
+    best = {"accuracy": 0.9}
+
+    def make(name, test_path="null", batches=0):
+        folder = run_folder.create(tmp_path / name, "a")
+        (folder / "config.yaml").write_text(
+            f"data:\n  _target_: dltrain.data.tables.table\n  path: {name}.csv\n  test_path: {test_path}\n"
+            f"trainer:\n  overfit_batches: {batches}\n"
+        )
+        run_folder.write_json(folder / "environment.json", {"monitor": "val/accuracy"})
+        run_folder.write_json(folder / "summary.json", {"status": "done", "best": best, "last": best})
+
+    make("x")
+    make("x", batches=1)
+    with pytest.raises(ConfigError, match=r"as trainer.overfit_batches differs \(0, 1\)"):
+        run_folder.find("x/best", tmp_path)
+    make("y")
+    make("y", test_path="t.csv")
+    with pytest.raises(ConfigError, match=r"as data.test_path differs \(-, given\)"):
+        run_folder.find("y/best", tmp_path)
+    make("z", test_path="t.csv")
+    make("z", test_path="/moved/t.csv")
+    assert run_folder.find("z/best", tmp_path).parent.parent.name == "z"
+
+
 def test_the_environment_names_versions_and_command():
     found = run_folder.environment(["dltrain", "model=mlp", "name=a b"], device="cpu")
     assert found["command"] == "dltrain model=mlp 'name=a b'"

@@ -22,18 +22,14 @@ from typing import Any
 
 from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
-from dltrain.runs import foreign
+from dltrain.runs import foreign, roles
+from dltrain.runs.roles import Role
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _LONGEST_REASON = 500  # letters of what a run says it failed of
 _MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `run_folder.create` made
-_NOT_THE_PROBLEM = ("data.batch_size", "data.workers", "data.root", "data.path", "data.scaling")
-HOUSEKEEPING = (  # keys that do not change what a run comes to, but for what `resuming.facts` has
-    *("trainer.max_time", "trainer.report_every", "trainer.save_every", "trainer.progress", "trainer.tensorboard"),
-    *("trainer.profile", "trainer.threads", "trainer.device", "data.workers", "name", "runs_dir", "diagnose"),
-)
 ENDED = ("done", "early_stopped")
 HELD: set[str] = set()  # folders that this process has locked: to open and close a lock file would free its own lock
 STATUSES = ("running", "killed", *ENDED, "stopped", "diverged", "failed", "damaged")
@@ -248,7 +244,8 @@ def is_run(folder: Path) -> bool:
 
 def problem(run: Run) -> dict[str, str]:
     """What runs must share for their best metrics to be comparable: monitor, data, and the loss if it is the metric."""
-    own = {k: v for k, v in run.config.items() if k.split(".")[0] == "data" and k not in _NOT_THE_PROBLEM}
+    own = {k: v for k, v in run.config.items() if roles.of(k) is Role.PROBLEM}
+    own |= {k: "given" for k, v in run.config.items() if roles.of(k) is Role.PLACE and v is not None}
     loss = {k: v for k, v in run.config.items() if k.split(".")[0] == "loss" and run.monitor.endswith("loss")}
     return {key: str(value) for key, value in {**own, "trainer.monitor": run.monitor, **loss}.items()}
 

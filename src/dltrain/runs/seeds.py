@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dltrain.parts.metrics import larger_is_better
-from dltrain.runs import reading
+from dltrain.runs import reading, roles
 from dltrain.runs.reading import Run
 
 _MOST = 10_000
@@ -51,7 +51,7 @@ def _typed(run: Run) -> tuple[str, ...]:
 
 
 def _configured(run: Run) -> str:
-    fixed = {k: v for k, v in run.config.items() if k not in ("seed", *reading.HOUSEKEEPING)}
+    fixed = {k: v for k, v in run.config.items() if k not in ("seed", *roles.UNSEEN)}
     return json.dumps(fixed, sort_keys=True, default=str)
 
 

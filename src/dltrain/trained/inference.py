@@ -33,14 +33,15 @@ from dltrain.engine.state import check
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import cut
 from dltrain.parts import losses, pretrained
-from dltrain.runs import checkpoint, layout, run_folder
+from dltrain.runs import checkpoint, layout, roles, run_folder
+from dltrain.runs.roles import Role
 from dltrain.trained import blocks
 from dltrain.training import resuming
 
 if TYPE_CHECKING:
     import polars as pl
 
-FREE = ("data.*", "trainer.device", "trainer.threads")
+_FREE = ("data.*", *roles.keys(Role.MACHINE))
 _WHY = "the weights are what they are, and only the data may be others"
 
 
@@ -211,7 +212,7 @@ def open_run(folder: Path, *, overrides: Sequence[str] = (), allow: Sequence[str
     layout.check(folder)
     known = _facts(folder)
     slots = ("model", "loss", "data") if data else ("model", "loss")
-    composed = resuming.stored(folder, overrides, free=FREE, why=_WHY)
+    composed = resuming.stored(folder, overrides, free=_FREE, why=_WHY)
     found = outline(composed, allow, slots=slots)
     part = found.parts["loss"]
     try:

@@ -24,7 +24,8 @@ from dltrain.engine.trainer import seed_everything
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.errors.paths import permitted
 from dltrain.parts import losses
-from dltrain.runs import run_folder
+from dltrain.runs import roles, run_folder
+from dltrain.runs.roles import Role
 from dltrain.trained.inference import Trained
 
 SPLITS = ("train", "val", "test")
@@ -220,7 +221,7 @@ def choose_rows(
     the data changed and nobody said so.
     """
     keys = [o.partition("=")[0].lstrip("+") for o in overrides]
-    others = [key for key in keys if key.startswith("data.") and key not in ("data.workers", "data.batch_size")]
+    others = [key for key in keys if roles.of(key) in (Role.PROBLEM, Role.PREPARATION, Role.PLACE)]
     of_table, wanted = trained.outline.parts["data"].function is table, split or "test"
     if of_table and "data.path" in others and "data.test_path" not in others:
         trained = _without_test_file(trained)

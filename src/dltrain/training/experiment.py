@@ -18,7 +18,7 @@ from dltrain.errors import DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
 from dltrain.parts import metrics
 from dltrain.parts.regularisers import Best
-from dltrain.runs import checkpoint, layout, run_folder, storage
+from dltrain.runs import checkpoint, layout, roles, run_folder, storage
 from dltrain.runs.logs import Tracker
 from dltrain.runs.reading import flat
 from dltrain.training import resuming
@@ -229,19 +229,13 @@ def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
     )
 
 
-_HOUSEKEEPING = (
-    *("runs_dir", "name", "trainer.progress", "trainer.tensorboard", "trainer.profile", "trainer.threads"),
-    "trainer.save_every",
-)
-
-
 def _shown(config: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys with values that TensorBoard can show: `model: MLP`, `model.widths: [64]`, ..."""
     shown: dict[str, Any] = {}
     for name, value in flat(config).items():
         if name.endswith("._target_"):
             shown[name.removesuffix("._target_")] = str(value).rsplit(".", 1)[-1]
-        elif value not in (None, {}) and name not in _HOUSEKEEPING:
+        elif value not in (None, {}) and name not in roles.UNSEEN:
             shown[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return shown
 

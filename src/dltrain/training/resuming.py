@@ -23,21 +23,15 @@ from dltrain.config.policy import did_you_mean
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
-from dltrain.runs import reading, run_folder
+from dltrain.runs import reading, roles, run_folder
 from dltrain.runs.reading import flat
-
-FREE = (  # keys that may change: how long, where, how, and what is shown; `facts` has those that change bits
-    *("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps", "trainer.step", "trainer.flush_denormal"),
-    *("data.root", "data.path", "data.test_path"),
-    *reading.HOUSEKEEPING,
-)
 
 
 def stored(
     folder: Path,
     overrides: Sequence[str] = (),
     *,
-    free: Sequence[str] = FREE,
+    free: Sequence[str] = roles.MAY_CHANGE,
     why: str = "a run goes on as it began",
 ) -> Composed:
     """The configuration of a run folder with overrides, which may only change the keys of `free`: names, or `data.*`
@@ -71,8 +65,8 @@ def stored(
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """SHA-256 of a configuration without the keys of `FREE`: equal for runs that compute the same."""
-    fixed = {key: value for key, value in flat(settings).items() if key not in FREE}
+    """SHA-256 of a configuration without the keys that may change: equal for runs that compute the same."""
+    fixed = {key: value for key, value in flat(settings).items() if key not in roles.MAY_CHANGE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -137,7 +131,7 @@ def compare(
             raise CheckpointError(f"{where} is damaged: it has no {name}")
     then, now = flat(state["config"]), flat(plan.config)
     changed = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k)]
-    refused = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in changed if k not in FREE]
+    refused = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in changed if k not in roles.MAY_CHANGE]
     if refused:
         head = f"{where} was made with another configuration; a run goes on as it began, or start a new one"
         raise ConfigError("\n".join([head, *refused]))
