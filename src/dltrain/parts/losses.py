@@ -14,14 +14,17 @@ regression, `torch.nn.BCEWithLogitsLoss` fits multilabel data, `torch.nn.CrossEn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Task = Literal["binary", "multiclass", "multilabel", "regression"]
+from dltrain.data import Task
+
+Loss = nn.Module | Callable[..., nn.Module]  # an instance, or what makes one: a class, or `auto`
 
 
 def _one_per_class(task: Task, classes: int) -> int:
@@ -238,8 +241,8 @@ _CHOICES = {
 }  # as configs/loss/ names them
 
 
-def outputs(loss: Any, task: Task, classes: int) -> int:
-    """How many outputs the network needs under `loss` (a class, an instance, or `auto`).
+def outputs(loss: Loss, task: Task, classes: int) -> int:
+    """How many outputs the network needs under a loss.
 
     `classes` is the number of classes, labels or regression targets. A loss that is not ours gets one output
     for each.
@@ -249,11 +252,8 @@ def outputs(loss: Any, task: Task, classes: int) -> int:
     return getattr(loss, "outputs", _one_per_class)(task, classes)
 
 
-def check_task(loss: Any, task: Task) -> None:
-    """Raise ValueError if `loss` (a class, an instance, or `auto`) does not fit the task of the data.
-
-    Losses that are not ours always pass.
-    """
+def check_task(loss: Loss, task: Task) -> None:
+    """Raises ValueError if a loss does not fit the task of the data. Losses that are not ours always pass."""
     if task in getattr(loss, "tasks", (task,)):
         return
     cls = loss if isinstance(loss, type) else type(loss)

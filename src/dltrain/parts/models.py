@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import partial
 from math import ceil
-from typing import Any, Literal, NamedTuple, get_args
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 
 from dltrain.errors import DataError
 from dltrain.parts import pretrained
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 Activation = Literal["relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "identity", "sign"]
 Norm = Literal["none", "batch", "layer"]
@@ -56,7 +60,7 @@ class Perceptron(nn.Module):
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         linear = _linear(in_features, out_features, bias=True, init="zeros")
-        self.layers = nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=linear))
+        self.layers = _sequence(flatten=nn.Flatten(), linear=linear)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -69,7 +73,7 @@ class Linear(nn.Module):
         super().__init__()
         _check_name("model.init", init, get_args(Init))
         linear = _linear(in_features, out_features, bias=True, init=init)
-        self.layers = nn.Sequential(OrderedDict(flatten=nn.Flatten(), linear=linear))
+        self.layers = _sequence(flatten=nn.Flatten(), linear=linear)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
@@ -103,7 +107,7 @@ class MLP(nn.Module):
         init: Init = "torch",
         bias: bool = True,
         output: Activation = "identity",
-        weights: dict[str, Any] | None = None,
+        weights: dict[str, object] | None = None,
     ) -> None:
         super().__init__()
         _check_widths(widths)
@@ -129,7 +133,7 @@ class MLP(nn.Module):
         layers[f"linear{last}"] = _linear(fan_in, out_features, bias=bias, init=init)
         if output != "identity":
             layers[f"activation{last}"] = _ACTIVATIONS[output]()
-        self.layers = nn.Sequential(OrderedDict(layers))
+        self.layers = _sequence(**layers)
         for name, given in (weights or {}).items():
             _set_weights(layers, name, given)
 
@@ -194,10 +198,10 @@ def torchvision(
         _try(network.to(device), (channels, height, width))
     if image_size is None:
         return network
-    return nn.Sequential(OrderedDict(resize=Resize(image_size), network=network))
+    return _sequence(resize=Resize(image_size), network=network)
 
 
-def _options(name: str, height: int, width: int) -> dict[str, Any]:
+def _options(name: str, height: int, width: int) -> dict[str, object]:
     """What a network built without weights is told beside its number of classes."""
     if name in ("googlenet", "inception_v3"):
         return {"aux_logits": False, "init_weights": True}  # the auxiliary heads would return a tuple
@@ -208,12 +212,12 @@ def _options(name: str, height: int, width: int) -> dict[str, Any]:
     return {}
 
 
-def _find_weights(family: Any, name: str) -> Any:
+def _find_weights(family: type[WeightsEnum], name: str) -> WeightsEnum:
     _check_name("model.weights", name, list(family.__members__))
     return family[name]
 
 
-def _as_pretrained(zoo: Any, name: str, chosen: Any) -> nn.Module:
+def _as_pretrained(zoo: ModuleType, name: str, chosen: WeightsEnum) -> nn.Module:
     """A network as torchvision builds it for these weights."""
     options = _options(name, *chosen.meta["min_size"])
     if name in ("googlenet", "inception_v3"):
@@ -224,27 +228,33 @@ def _as_pretrained(zoo: Any, name: str, chosen: Any) -> nn.Module:
 def _replace_head(network: nn.Module, out_features: int) -> None:
     """A new last layer (a 1x1 convolution in squeezenets) for `out_features` classes."""
     name, old = [(n, m) for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
-    bias = old.bias is not None
     if isinstance(old, nn.Linear):
-        network.set_submodule(name, nn.Linear(old.in_features, out_features, bias=bias))
+        new = nn.Linear(old.in_features, out_features, bias=old.bias is not None)
     else:
-        network.set_submodule(name, nn.Conv2d(old.in_channels, out_features, old.kernel_size, bias=bias))
+        new = _like(old, old.in_channels, out_features)
+    network.set_submodule(name, new)
 
 
 @torch.no_grad()
 def _replace_stem(network: nn.Module, channels: int, *, keep_weights: bool) -> None:
     """A first convolution for `channels` channels; kept RGB weights give grey images their old response."""
     name, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d))
-    bias = old.bias is not None
-    new = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=bias)
+    new = _like(old, channels, old.out_channels)
     if keep_weights:
         repeated = old.weight.repeat(1, ceil(channels / 3), 1, 1)[:, :channels] * (3 / channels)
         new.weight.copy_(old.weight.sum(1, keepdim=True) if channels == 1 else repeated)
-        if bias:
+        if new.bias is not None and old.bias is not None:
             new.bias.copy_(old.bias)
         if hasattr(network, "transform_input"):
-            network.transform_input = False  # it renormalises red, green and blue
+            vars(network)["transform_input"] = False  # it renormalises red, green and blue
     network.set_submodule(name, new)
+
+
+def _like(old: nn.Conv2d, in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A new convolution between other numbers of channels."""
+    sizes = {"kernel_size": old.kernel_size, "stride": old.stride, "padding": old.padding}
+    # torch's hints leave open how many numbers each of them has.
+    return nn.Conv2d(in_channels, out_channels, **sizes, bias=old.bias is not None)  # pyrefly: ignore[bad-argument-type]
 
 
 def _try(network: nn.Module, shape: tuple[int, ...]) -> None:
@@ -258,7 +268,7 @@ def _try(network: nn.Module, shape: tuple[int, ...]) -> None:
 
 
 @contextmanager
-def _explain_size(name: str, height: int, width: int, weights: Any) -> Iterator[None]:
+def _explain_size(name: str, height: int, width: int, weights: WeightsEnum | None) -> Iterator[None]:
     try:
         yield
     except DataError:
@@ -290,7 +300,7 @@ def summary(model: nn.Module, in_shape: tuple[int, ...]) -> list[Row]:
     rows: dict[str, Row] = {}
     seen: set[nn.Parameter] = set()
 
-    def record(module: nn.Module, _inputs: Any, output: Any, *, name: str) -> None:
+    def record(module: nn.Module, _inputs: object, output: object, *, name: str) -> None:
         if name not in rows:
             own = set(module.parameters(recurse=False)) - seen
             seen.update(own)
@@ -315,8 +325,12 @@ def summary(model: nn.Module, in_shape: tuple[int, ...]) -> list[Row]:
     return [*rows.values(), Row("total", type(model).__name__, _sample_shape(output), parameters)]
 
 
-def _sample_shape(output: Any) -> tuple[int, ...] | None:
+def _sample_shape(output: object) -> tuple[int, ...] | None:
     return tuple(output.shape[1:]) if isinstance(output, Tensor) else None
+
+
+def _sequence(**layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layers))
 
 
 def _linear(in_features: int, out_features: int, *, bias: bool, init: Init) -> nn.Linear:
@@ -329,7 +343,7 @@ def _linear(in_features: int, out_features: int, *, bias: bool, init: Init) -> n
 
 
 @torch.no_grad()
-def _set_weights(layers: dict[str, nn.Module], name: str, given: Any) -> None:
+def _set_weights(layers: dict[str, nn.Module], name: str, given: object) -> None:
     """Gives a layer the weights that the user typed."""
     layer = layers.get(name)
     own = dict(layer.named_parameters()) if layer is not None else {}

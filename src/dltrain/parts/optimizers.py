@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import overload
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.optimizer import ParamsT
+
+from dltrain.parts import Group, State
 
 
-def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, *, weight_decay: float) -> list[Group]:
     """Weights with decay; biases and norm parameters (1-D) without."""
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
@@ -31,7 +34,7 @@ class Muon(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         momentum: float = 0.95,
@@ -41,7 +44,8 @@ class Muon(Optimizer):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
-        matrices, others = [], []
+        matrices: list[Group] = []
+        others: list[Group] = []
         for group in self.param_groups:
             for parameters, wanted in ((matrices, True), (others, False)):
                 chosen = [p for p in group["params"] if (p.ndim == 2) == wanted]
@@ -68,8 +72,14 @@ class Muon(Optimizer):
         for part in self.parts:
             part.state, part.param_groups = self.state, [next(groups) for _ in part.param_groups]
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Tensor | None:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One update of both parts."""
         loss = None
         if closure is not None:
@@ -79,16 +89,12 @@ class Muon(Optimizer):
             part.step()
         return loss
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: State) -> None:
         super().load_state_dict(state_dict)
         self._share()
 
 
-FUSED = (
-    SGD,
-    Adam,
-    AdamW,
-)  # one kernel for all parameters; on a CPU half the time of the step goes without it
+FUSED = (SGD, Adam, AdamW)  # have one kernel for all parameters; without it a step on a CPU takes twice the time
 
 
 def spare_compiler() -> None:
@@ -104,15 +110,15 @@ def spare_compiler() -> None:
         plain.__dict__.setdefault("__dynamo_disable", plain)  # where torch._compile keeps what it found
     for cls in vars(torch.optim).values():
         step = vars(cls).get("step") if isinstance(cls, type) and issubclass(cls, Optimizer) else None
-        if getattr(getattr(step, "__code__", None), "co_name", None) == "_use_grad":
+        if step is not None and getattr(getattr(step, "__code__", None), "co_name", None) == "_use_grad":
             cls.step = _without_breaks(step.__wrapped__)
 
 
-def _without_breaks(step: Callable[..., Any]) -> Callable[..., Any]:
+def _without_breaks(step: Callable[..., object]) -> Callable[..., object]:
     """What torch's `_use_grad_for_differentiable` makes of a step, less the breaks of the compiler's graph."""
 
     @functools.wraps(step)
-    def plain(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+    def plain(self: Optimizer, *args: object, **kwargs: object) -> object:
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             return step(self, *args, **kwargs)
 

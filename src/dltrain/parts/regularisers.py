@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from functools import reduce
 from math import isfinite, sqrt
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain.data import Task
 from dltrain.errors import ConfigError
+from dltrain.parts import State
 
-Task = Literal["binary", "multiclass", "multilabel", "regression"]
 BatchTransform = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
@@ -35,8 +37,8 @@ def _penalty(weights: list[Tensor], l1: float, l2: float) -> Tensor:
     # dot(w, w) makes no temporary; square().sum() and _foreach_norm()**2 were slower, forward and backward
     squares = [torch.dot(flat, flat) for flat in (w.flatten() for w in weights)] if l2 else []
     absolutes = [w.abs().sum() for w in weights] if l1 else []
-    terms = [factor * sum(part) for factor, part in ((l2, squares), (l1, absolutes)) if part]
-    return sum(terms) if terms else torch.zeros(())
+    terms = [factor * reduce(torch.add, part) for factor, part in ((l2, squares), (l1, absolutes)) if part]
+    return reduce(torch.add, terms) if terms else torch.zeros(())
 
 
 class Penalty:
@@ -81,7 +83,7 @@ class MaxNorm:
 
 
 def _weights(model: nn.Module, knob: str) -> list[Tensor]:
-    weights = [p for p in model.parameters() if p.ndim >= 2 and p.requires_grad]
+    weights: list[Tensor] = [p for p in model.parameters() if p.ndim >= 2 and p.requires_grad]
     if not weights:
         raise ConfigError(
             f"{knob} would do nothing: {type(model).__name__} has no trainable weight matrix; turn it off"
@@ -215,10 +217,10 @@ class EMA:
             copy.copy_(original)
         self.updates += 1
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"updates": self.updates, "model": self.model.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.updates = state["updates"]
         self.model.load_state_dict(state["model"])
 
@@ -252,10 +254,10 @@ class Best:
         self.value = float(value)
         return True
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"value": self.value}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.value = state["value"]
 
 
@@ -278,9 +280,9 @@ class EarlyStopping:
         self.waited = 0 if self.best.improved(value) else self.waited + 1
         return self.waited >= self.patience
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"best": self.best.state_dict(), "waited": self.waited}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.best.load_state_dict(state["best"])
         self.waited = state["waited"]

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, inf, pi
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from dltrain.parts import State
 
 
 class Setting(NamedTuple):
@@ -54,7 +56,7 @@ def constant(base_lr: float) -> Schedule:
 
 def cosine(base_lr: float, total_steps: int, *, min_lr: float = 0.0) -> Schedule:
     """Half a cosine from base_lr down to min_lr (Loshchilov & Hutter 2017, without restarts)."""
-    _positive(min_lr=min_lr, zero=True)
+    _not_negative(min_lr=min_lr)
     return _based(base_lr, lambda step, base: _anneal(base, min_lr, step / max(1, total_steps - 1)))
 
 
@@ -62,7 +64,7 @@ def warmup_cosine(base_lr: float, total_steps: int, *, warmup: float = 0.05, min
     """A linear rise during the fraction `warmup` of all steps, then half a cosine down to min_lr."""
     if not 0 <= warmup < 1:
         raise ValueError(f"warmup={warmup}: give the fraction of all steps that the rise takes, in [0, 1)")
-    _positive(min_lr=min_lr, zero=True)
+    _not_negative(min_lr=min_lr)
     rise = round(warmup * total_steps)
 
     def lr(step: int, base: float) -> float:
@@ -75,8 +77,8 @@ def warmup_cosine(base_lr: float, total_steps: int, *, warmup: float = 0.05, min
 
 def linear(base_lr: float, total_steps: int, *, end_lr: float = 0.0) -> Schedule:
     """A straight line from base_lr to end_lr."""
-    _positive(end_lr=end_lr, zero=True)
-    return _based(base_lr, lambda step, base: base + (end_lr - base) * min(1.0, step / max(1, total_steps - 1)))
+    _not_negative(end_lr=end_lr)
+    return _based(base_lr, lambda step, base: _straight(base, end_lr, step / max(1, total_steps - 1)))
 
 
 def step(base_lr: float, steps_per_epoch: int, *, step_size: float = 10, gamma: float = 0.1) -> Schedule:
@@ -120,13 +122,16 @@ def onecycle(
     _positive(div_factor=div_factor, final_div_factor=final_div_factor)
     if not 0 <= pct_start <= 1:
         raise ValueError(f"pct_start={pct_start}: give the fraction of all steps that the rise takes, in [0, 1]")
+    if isinstance(max_lr, (list, tuple)):
+        _positive(**{f"max_lr[{i}]": lr for i, lr in enumerate(max_lr)})
+    else:
+        _positive(max_lr=max_lr)
     given = {"max_lr": max_lr, "base_momentum": base_momentum, "max_momentum": max_momentum}
     lists = {name: value for name, value in given.items() if isinstance(value, (list, tuple))}
-    _positive(**({f"max_lr[{i}]": lr for i, lr in enumerate(max_lr)} if "max_lr" in lists else {"max_lr": max_lr}))
-    between = _anneal if anneal == "cos" else (lambda a, b, x: a + (b - a) * x)
+    between = _anneal if anneal == "cos" else _straight
 
     def of_group(i: int) -> Schedule:
-        top, low, high = (value[i] if name in lists else value for name, value in given.items())
+        top, low, high = (value[i] if isinstance(value, (list, tuple)) else value for value in given.values())
         start, end = top / div_factor, top / div_factor / final_div_factor
         peak, last = pct_start * total_steps - 1, total_steps - 1
         phases = [(peak, start, top, high, low), (last, top, end, low, high)]
@@ -160,10 +165,21 @@ def _anneal(start: float, end: float, x: float) -> float:
     return end + (start - end) / 2 * (1 + cos(pi * min(1.0, x)))
 
 
-def _positive(zero: bool = False, **knobs: float) -> None:
+def _straight(start: float, end: float, x: float) -> float:
+    """A line from start (x = 0) to end (x = 1)."""
+    return start + (end - start) * min(1.0, x)
+
+
+def _positive(**knobs: float) -> None:
     for name, value in knobs.items():
-        if not (value >= 0 if zero else value > 0):
-            raise ValueError(f"{name}={value}: it must be {'zero or more' if zero else 'above zero'}")
+        if not value > 0:
+            raise ValueError(f"{name}={value}: it must be above zero")
+
+
+def _not_negative(**knobs: float) -> None:
+    for name, value in knobs.items():
+        if not value >= 0:
+            raise ValueError(f"{name}={value}: it must be zero or more")
 
 
 class PureSchedule:
@@ -187,7 +203,7 @@ class PureSchedule:
 
     def set(self, step: int) -> None:
         """Called before update number `step` (from 0)."""
-        step, groups = min(step, self.last), self.optimizer.param_groups
+        step, groups = step if step < self.last else int(self.last), self.optimizer.param_groups
         for schedule, numbers in self._parts:
             lr, momentum = schedule(step)
             for i in numbers:
@@ -207,10 +223,10 @@ class PureSchedule:
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Nothing: the step says it all."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Nothing to restore."""
 
 
@@ -237,7 +253,8 @@ class TorchSchedule:
     ) -> None:
         self.scheduler, self.interval, self.monitor = scheduler, interval, monitor
         self.steps = 0
-        scheduler.optimizer._opt_called = True  # torch warns where `optimizer.step` was not; the direct step needs none
+        # torch warns where `optimizer.step` was not called, which the direct step does without.
+        vars(scheduler.optimizer)["_opt_called"] = True
         if isinstance(scheduler, ReduceLROnPlateau) and interval != "epoch":
             raise ValueError("ReduceLROnPlateau watches a metric, which comes once an epoch: give interval=epoch")
 
@@ -263,9 +280,9 @@ class TorchSchedule:
         else:
             self.scheduler.step()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         return {"steps": self.steps, "scheduler": self.scheduler.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         self.steps = state["steps"]
         self.scheduler.load_state_dict(state["scheduler"])
