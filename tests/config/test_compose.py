@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from dltrain.config import choices
 from dltrain.config import compose as config
 from dltrain.config.compose import compose
+from dltrain.config.hydra import as_yaml
 from dltrain.errors import ConfigError
 
 
@@ -33,9 +33,10 @@ def mine(tmp_path, monkeypatch):
 def test_overrides_reach_the_configuration():
     composed = compose(["optimizer=sgd", "optimizer.lr=0.5", "model.widths=[3]", "seed=7"])
     assert composed.mistakes == ()
-    assert (composed.cfg.optimizer.lr, composed.cfg.model.widths, composed.cfg.seed) == (0.5, [3], 7)
+    values = composed.values
+    assert (values["optimizer"]["lr"], values["model"]["widths"], values["seed"]) == (0.5, [3], 7)
     assert composed.chosen["optimizer"] == "sgd"
-    assert "hydra" not in composed.cfg
+    assert "hydra" not in composed.values
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_own_groups_are_listed_and_chosen(mine):
     assert "tiny" in choices.groups(folder)["model"]
     choice = next(c for c in choices.choices("model", folder) if c.name == "tiny")
     assert (choice.explanation, choice.knobs) == ("A tiny net.", (("hidden", "4", "units"),))
-    assert compose(["model=tiny"], folder).cfg.model.hidden == 4
+    assert compose(["model=tiny"], folder).values["model"]["hidden"] == 4
 
 
 def test_own_files_can_not_hide_packaged_ones(mine):
@@ -228,7 +229,7 @@ def test_a_folder_of_other_things_may_hold_groups(mine):
     mine("train.yaml", "of: another program\n")
     mine("optimizer/odd.yaml", "")
     Path("mine/optimizer/odd.yaml").write_bytes(b"\xff\x00")
-    assert compose(["experiment=exp"], folder).cfg.seed == 7
+    assert compose(["experiment=exp"], folder).values["seed"] == 7
     assert not {"sweep", "runs", ".github", "hydra"} & choices.groups(folder).keys()
     assert "odd" in [choice.name for choice in choices.choices("optimizer", folder)]
     with pytest.raises(ConfigError, match=r"dltrain has a data=mnist already; rename your file"):
@@ -265,11 +266,8 @@ def test_a_stored_configuration_is_only_data(tmp_path, text, message):
 
 @pytest.mark.parametrize("name", ["no", "08", "1e3", "null", "1:30"])
 def test_words_that_look_like_other_values_survive_storing(tmp_path, name):
-    cfg = compose([f"name='{name}'"]).cfg
-    (tmp_path / "config.yaml").write_text(
-        OmegaConf.to_yaml(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
-    )
-    assert config.stored(tmp_path).cfg.name == name
+    (tmp_path / "config.yaml").write_text(as_yaml(compose([f"name='{name}'"]).values))
+    assert config.stored(tmp_path).values["name"] == name
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", ".hidden", "a/b", "a\\b", "a\nb", "-x", "a" * 101])
@@ -286,7 +284,7 @@ def test_a_file_with_a_month_that_is_none_still_has_its_place(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("_target_: dltrain.models.MLP\nwidths: 3\nsince: 2026-13-01\n")
     made = compose(["model=mine"], tmp_path)
-    assert made.cfg.model.since == "2026-13-01"
+    assert made.values["model"]["since"] == "2026-13-01"
     assert "mine.yaml" in made.origin("model.widths")
 
 

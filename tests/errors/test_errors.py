@@ -34,9 +34,9 @@ ODD = [
 def test_an_advised_override_means_in_a_shell_and_for_hydra_what_it_says(name):
     text = errors.override("data.drop", [name, "x"])
     (word,) = shlex.split(text)
-    assert compose(["data=table", word]).cfg.data.drop == [name, "x"]
+    assert compose(["data=table", word]).values["data"]["drop"] == [name, "x"]
     (word,) = shlex.split(errors.override("data.target", name))
-    assert compose(["data=table", word]).cfg.data.target == name
+    assert compose(["data=table", word]).values["data"]["target"] == name
 
 
 def test_plain_names_need_no_quotes():

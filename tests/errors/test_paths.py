@@ -112,14 +112,14 @@ def test_a_config_folder_may_have_any_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name / "experiment").mkdir(parents=True)
     (tmp_path / name / "experiment" / "exp.yaml").write_text("# @package _global_\nseed: 7\n")
-    assert compose(["experiment=exp"], name).cfg.seed == 7
+    assert compose(["experiment=exp"], name).values["seed"] == 7
 
 
 @pytest.mark.parametrize("text", ["Büro/x", "~/Größe", "数据/x", "~"])
 def test_letters_that_hydra_does_not_know_need_no_quotes(text):
-    assert compose([f"runs_dir={text}"]).cfg.runs_dir == text
-    assert compose([f"model.activation={text}", "name=a"]).cfg.model.activation == text
-    assert list(compose([f"model.widths=[{text},{text}]"]).cfg.model.widths) == [text, text]
+    assert compose([f"runs_dir={text}"]).values["runs_dir"] == text
+    assert compose([f"model.activation={text}", "name=a"]).values["model"]["activation"] == text
+    assert list(compose([f"model.widths=[{text},{text}]"]).values["model"]["widths"]) == [text, text]
 
 
 # -- what may not be read --------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dltrain import __version__
-from dltrain.config import choices, command_line, compose
+from dltrain.config import choices, command_line
 from dltrain.config.policy import did_you_mean
 from dltrain.errors import CheckpointError, ConfigError, DltrainError, StorageError, SweepError, streams
 from dltrain.errors.output import cut, say, short_lines
@@ -182,16 +182,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _complete(arguments: list[str]) -> int:
     """Shell completion is Hydra's."""
-    import hydra
+    from dltrain.config import hydra
 
     action = next((a for a in arguments if re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", a)), None)
     if action is None:
         raise ConfigError("shell completion: write -sc install=bash, or uninstall; there are bash, zsh and fish")
-    before, sys.argv = sys.argv, [sys.argv[0], "-sc", action]
-    try:
-        hydra.main(config_path=str(choices.CONFIGS), config_name="train", version_base="1.3")(lambda cfg: None)()
-    finally:
-        sys.argv = before
+    hydra.complete(action)
     return 0
 
 
@@ -233,8 +229,7 @@ def _list(words: list[str], config_dir: str | None) -> None:
 
 def _show(words: list[str], options: argparse.Namespace) -> None:
     """Prints the configuration; of a sweep that of its first job."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from dltrain.config import compose, hydra
 
     words = [w for w in words if w != "job"]  # Hydra writes `--cfg job`
     if word := next((w for w in words if w in ("hydra", "all")), None):
@@ -254,19 +249,19 @@ def _show(words: list[str], options: argparse.Namespace) -> None:
         if composed.mistakes:
             raise ConfigError("\n".join(composed.mistakes))
         if count:
-            say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.cfg.seed, count)}")
-    try:
-        text = OmegaConf.to_yaml(composed.cfg, resolve=True)
-    except OmegaConfBaseException as error:  # what a value refers to is not there
-        raise ConfigError(str(error).splitlines()[0]) from error
-    say(text, end="")
+            say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.values['seed'], count)}")
+    if unresolved := composed.resolved.unresolved:
+        key, why = next(iter(unresolved.items()))
+        raise ConfigError(f"{key}: {why or 'what it refers to is not given'}")
+    say(hydra.as_yaml(composed.values), end="")
     streams.delivered()
 
 
 def _train(overrides: list[str], options: argparse.Namespace) -> int:
-    composed = compose.compose(overrides, options.config_dir)
+    from dltrain.config import compose
     from dltrain.config.nodes import first_look
 
+    composed = compose.compose(overrides, options.config_dir)
     allow = command_line.allowed(options.allow)
     first_look(composed, allow)  # before the second that torch takes to import
     from dltrain.config.plan import make_plan

@@ -16,7 +16,8 @@ from dltrain.runs import foreign
 
 _HERE = Path(__file__).parents[1]
 # In an installed wheel the configs stand inside the package; in a checkout, at the top of the repository.
-CONFIGS = next((p for p in (_HERE / "configs", _HERE.parents[1] / "configs") if (p / "train.yaml").is_file()), None)
+_PLACES = (_HERE / "configs", _HERE.parents[1] / "configs")
+CONFIGS = next((place for place in _PLACES if (place / "train.yaml").is_file()), _PLACES[0])
 _ONE_EACH = ("data", "model", "loss", "optimizer", "scheduler", "trainer")
 GROUPS = (*_ONE_EACH, "regularisation", "experiment")
 _KNOB = re.compile(r"( *)([\w.]+):(.*)")
@@ -35,7 +36,7 @@ class Choice:
 
 def folders(config_dir: str | Path | None = None) -> list[Path]:
     """Folders that hold config groups: the packaged one, then the user's own."""
-    if CONFIGS is None:
+    if not CONFIGS.is_dir():
         raise ConfigError(f"the packaged configs are missing beside {_HERE}; install dltrain again")
     if config_dir is None:
         return [CONFIGS]
@@ -75,7 +76,8 @@ def choices(group: str, config_dir: str | Path | None = None) -> Iterator[Choice
         except OSError as error:
             raise ConfigError(f"{readable(path)} can't be read: {error.strerror}") from error
         comment = next((line for line in lines if line.startswith("#") and "@package" not in line), "#")
-        knobs, parents = [], []
+        knobs: list[tuple[str, str, str]] = []
+        parents: list[tuple[int, str]] = []
         for line in lines:
             match = _KNOB.match(line)
             if not match or line.startswith("#"):

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dltrain.config import hydra, own_groups
 from dltrain.config.choices import CONFIGS, GROUPS, folders, groups, readable
-from dltrain.config.overrides import check_overrides, first_of_each, in_text, instead, jobs
+from dltrain.config.hydra import MISSING, Composition, Resolved, Values
+from dltrain.config.overrides import check_overrides, first_of_each, in_text, jobs
 from dltrain.config.policy import did_you_mean
 from dltrain.errors import ConfigError
 from dltrain.runs import foreign, reading
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 
 @dataclass(frozen=True)
 class Composed:
     """A configuration with where it came from: what was chosen in each group, and what was typed."""
 
-    cfg: DictConfig
-    chosen: dict[str, Any]
+    resolved: Resolved
+    chosen: Mapping[str, str | list[str] | None]
     overrides: tuple[str, ...]
     mistakes: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()  # of config groups
@@ -33,6 +32,11 @@ class Composed:
     stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
     started: Path | None = None  # a stored one: the folder in which its relative paths were typed
     contents: dict[Path, tuple[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def values(self) -> Values:
+        """The configuration itself; what an interpolation could not give is missing."""
+        return self.resolved.values
 
     def origin(self, key: str) -> str:
         """Where the value of a dotted key was written: an override, or a YAML file."""
@@ -60,16 +64,14 @@ class Composed:
 
     def switched_beside(self) -> list[str]:
         """What keys switch on beside the choice that was typed, in words: `regularisation=none regularisation.l2=1`."""
-        from omegaconf import OmegaConf
-
         choice = next((o for o in reversed(self.overrides) if _key(o) == "regularisation"), None)
         files = [file for owner, file in self._files("regularisation") if owner != "experiment" and file.stem != "off"]
         found = {}
         for override in self.overrides if choice else ():
             group, *path = _key(override).split(".")
             knob = ".".join(path[: 1 + (path[:1] == ["augmentation"])])
-            own = group == "regularisation" and knob and OmegaConf.select(self.cfg, f"{group}.{knob}")
-            if own and not any(_sets(*self._content(f), group, f"{group}.{knob}") for f in files):
+            own = group == "regularisation" and knob and _at(self.values, f"{group}.{knob}")
+            if own and own != MISSING and not any(_sets(*self._content(f), group, f"{group}.{knob}") for f in files):
                 found[knob] = f"{choice} and {override.lstrip('+')}: {knob} is on, too"
         return list(found.values())
 
@@ -132,69 +134,30 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, s
 
     sweep: it is one job of several, and the chosen files may set parameters of a sweep.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
-
     good, mistakes = check_overrides(overrides, config_dir)
-    search = []
-    if config_dir:
-        from dltrain.config import own_groups
-
-        search = [f"hydra.searchpath=[{_quoted(f'{own_groups.Limited.scheme()}://{folders(config_dir)[1]}')}]"]
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
-
-        def attempt(typed: Sequence[str]) -> DictConfig:
-            return hydra_compose("train", overrides=[*search, *typed], return_hydra_config=True)
-
+    with hydra.composer(folders(config_dir)[1] if config_dir else None) as attempt:
         try:
             try:
-                cfg = attempt(good)
-            except _refusals():
-                good, cfg = _drop_bad(good, attempt, mistakes, groups(config_dir))
-            chosen = OmegaConf.to_container(cfg.hydra.runtime.choices)
-            own = _hydras(cfg, attempt([])) if config_dir else {}
-        except _refusals() as error:
+                made = attempt(good)
+            except hydra.RefusedError:
+                good, made = _drop_bad(good, attempt, mistakes, groups(config_dir))
+            before = attempt([]).hydras() if config_dir else None
+        except hydra.RefusedError as error:
             files = " ".join(o for o in good if o.startswith("experiment="))
-            line = _in_words(error, config_dir) + (f" ({files})" if files else "")
+            line = hydra.in_words(str(error), groups(config_dir)) + (f" ({files})" if files else "")
             raise ConfigError("\n".join([*mistakes, line])) from error
-    OmegaConf.set_struct(cfg, False)
-    del cfg["hydra"]
-    parameters = own.pop("sweeper.params", None) or {}
-    if config_dir:
-        try:
-            cfg, parameters = own_groups.released(cfg), own_groups.release(parameters)
-        except ValueError as error:
-            raise ConfigError(f"--config-dir {config_dir}: the chosen files have {error}") from error
-    parameters = in_text(parameters)
-    composed = Composed(cfg, chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), tuple(parameters))
+    own = {} if before is None else {k: v for k, v in made.hydras().items() if v != before.get(k)}
+    try:
+        resolved = made.resolved(own=bool(config_dir))
+    except ValueError as error:
+        raise ConfigError(f"--config-dir {config_dir}: the chosen files have {error}") from error
+    parameters = in_text(own_groups.release(own.pop("sweeper.params", None) or {}))
+    composed = Composed(
+        resolved, made.chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), tuple(parameters)
+    )
     if wrong := [*_hidden(composed), *_not_used(composed, own, sweep=sweep)]:
         raise ConfigError("\n".join([*mistakes, *wrong]))
     return composed
-
-
-def _quoted(text: str) -> str:
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text, Quote.single).with_quotes()
-
-
-def _hydras(cfg: DictConfig, untouched: DictConfig) -> dict[str, Any]:
-    """Hydra's own keys that the chosen files set, with their values."""
-    from omegaconf import OmegaConf
-
-    def settings(of: DictConfig) -> dict[str, Any]:
-        node = OmegaConf.to_container(of.hydra, resolve=False)
-        choices = {k: v for k, v in node["runtime"]["choices"].items() if k.startswith("hydra/")}
-        jobs = {f"job.{k}": v for k, v in node["job"].items() if k not in ("name", "override_dirname")}
-        sweepers = {f"sweeper.{k}": v for k, v in node["sweeper"].items()} if node["sweeper"] else {}
-        others = {k: v for k, v in node.items() if k not in ("runtime", "overrides", "searchpath", "job", "sweeper")}
-        return {**choices, **others, **jobs, **sweepers}
-
-    before = settings(untouched)
-    return {key: value for key, value in settings(cfg).items() if value != before.get(key)}
 
 
 def _hidden(composed: Composed) -> Iterator[str]:
@@ -217,7 +180,7 @@ def _not_used(composed: Composed, own: dict[str, Any], *, sweep: bool) -> Iterat
     if (composed.parameters or many) and not sweep:
         yield f"{file} sets a sweep ({', '.join(composed.parameters)}): add -m to train one run for each"
     for key in (key for key in own if not (many and key == "mode")):
-        yield f"{file} sets {key if key.startswith('hydra/') else f'hydra.{key}'}: {instead(key)}"
+        yield f"{file} sets {key if key.startswith('hydra/') else f'hydra.{key}'}: {hydra.instead(key)}"
 
 
 def sweep_parameters(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
@@ -234,60 +197,33 @@ def sweep_parameters(overrides: Sequence[str], config_dir: str | Path | None) ->
     return list(found[0])
 
 
-def _refusals() -> tuple[type[Exception], ...]:
-    """What Hydra raises where an override or a YAML file is wrong; OSError: a name too long for a file."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    return HydraException, OmegaConfBaseException, ValueError, OverflowError, RecursionError, OSError
-
-
-def _in_words(error: Exception, config_dir: str | Path | None) -> str:
-    """What is wrong with the chosen files themselves."""
-    line, known = _first_line(error), groups(config_dir)
-    if missing := re.search(r"Could not (?:find|load) '([\w.-]+)/([\w.-]+)'", line):
-        names = known.get(missing[1], [])
-        return f"{line}{did_you_mean(missing[2], names) or '; there are ' + ', '.join(names or known)}"
-    if own := re.search(r"'hydra/(\w+)/|'(?:Hydra|Basic)?(\w*)Conf'", line):
-        return f"{line}: {instead((own[1] or own[2]).lower())}"
-    if unmatched := re.search(r"Could not override '([\w.-]+)'", line):
-        return f"{line}{did_you_mean(unmatched[1], known)}"
-    if twice := re.search(r"Multiple values for ([\w.-]+)\..*'override [\w.-]+: ([\w.-]+)'", line):
-        return (
-            f"{twice[1]} is chosen twice; in the defaults of an experiment write `- override /{twice[1]}: {twice[2]}`"
-        )
-    return line
-
-
 def _drop_bad(
-    typed: Sequence[str], attempt: Callable[[Sequence[str]], DictConfig], mistakes: list[str], known: Iterable[str]
-) -> tuple[list[str], DictConfig]:
+    typed: Sequence[str], attempt: Callable[[Sequence[str]], Composition], mistakes: list[str], known: Iterable[str]
+) -> tuple[list[str], Composition]:
     """The overrides that compose, found one by one, with the config that they make; says what the others lack."""
     good = [o for o in typed if not o.startswith(("+", "~")) and _key(o) in known]
-    cfg = attempt(good)
+    values = attempt(good).values
     for override in (o for o in typed if o not in good):
         try:
             attempt([*good, override])
             good.append(override)
-        except _refusals() as error:
-            mistakes.append(_explain(override, cfg, error))
+        except hydra.RefusedError as error:
+            mistakes.append(_explain(override, values, str(error)))
     return good, attempt(good)
 
 
-def _explain(override: str, cfg: DictConfig, error: Exception) -> str:
+def _explain(override: str, values: Values, refused: str) -> str:
     """One line on why Hydra refused a `key=value`."""
-    from omegaconf import OmegaConf
-
-    key, known = _key(override), _keys(cfg)
+    key, known = _key(override), list(_keys(values))
     if key in known and override.partition("=")[2].startswith("{"):
         return f"`{override}`: it brings new keys: write +{override}"
     if key in known or override.startswith("+"):
-        return f"`{override}`: {_first_line(error)}"
+        return f"`{override}`: {refused}"
     parent = key.rpartition(".")[0]
     own = [k[len(parent) + 1 :] for k in known if parent and k.startswith(f"{parent}.")]
     if own and (hint := did_you_mean(key.rpartition(".")[2], own)):
         return f"`{override}`: unknown key{hint.replace('`', f'`{parent}.', 1)}"
-    if "_target_" in own and OmegaConf.is_missing(OmegaConf.select(cfg, parent), "_target_"):
+    if "_target_" in own and _at(values, f"{parent}._target_") == MISSING:
         return f"`{override}`: unknown key; to give your class this argument write +{override}"
     if own:
         return f"`{override}`: unknown key; `{parent}` has {', '.join(k for k in own if k != '_target_')}"
@@ -295,68 +231,39 @@ def _explain(override: str, cfg: DictConfig, error: Exception) -> str:
     return f"`{override}`: unknown key{hint or '; `dltrain list` shows what there is'}"
 
 
-def _keys(cfg: Any, prefix: str = "") -> list[str]:
-    """All dotted keys of a config, Hydra's own left out."""
-    from omegaconf import DictConfig
+def _keys(values: Values, prefix: str = "") -> Iterator[str]:
+    """All dotted keys."""
+    for key, value in values.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
 
-    found = []
-    for key in cfg:
-        if not prefix and key == "hydra":
-            continue
-        path = f"{prefix}{key}"
-        found.append(path)
-        node = cfg._get_node(key)
-        if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
-            found += _keys(node, f"{path}.")
+
+def _at(values: Values, key: str) -> object:
+    """The value at a dotted key, None where there is none."""
+    found: object = values
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
     return found
-
-
-def interpolations(node: Any, prefix: str = "") -> Iterator[tuple[Any, Any, str]]:
-    """(container, key, dotted key) of every `${...}`, lists included."""
-    from omegaconf import OmegaConf
-
-    for key in list(node) if OmegaConf.is_dict(node) else range(len(node)):
-        path = f"{prefix}[{key}]" if isinstance(key, int) and prefix else f"{prefix}.{key}".lstrip(".")
-        child = node._get_node(key)
-        if OmegaConf.is_interpolation(node, key):
-            yield node, key, path
-        elif OmegaConf.is_config(child) and not (child._is_none() or child._is_missing()):
-            yield from interpolations(child, path)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0].rstrip(".")
-
-
-def as_yaml(values: dict[str, Any]) -> str:
-    """Plain values as the text of config.yaml."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(OmegaConf.create(values))
 
 
 def stored(folder: Path) -> Composed:
     """The configuration of a run folder. It is data: nothing in it is resolved, and it passes the same checks."""
-    from omegaconf import OmegaConf
-
     path = folder / "config.yaml"
     try:
-        cfg = OmegaConf.create(foreign.parse_yaml(foreign.read(path, foreign.LARGEST_CONFIG).decode()))
+        values = foreign.parse_yaml(foreign.read(path, foreign.LARGEST_CONFIG).decode())
     except OSError as error:
         raise ConfigError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not the configuration of a run: {error}") from error
     except ValueError as error:
         raise ConfigError(f"{path} is not the configuration of a run, which is plain values: it has {error}") from error
-    except Exception as error:  # what OmegaConf does not take, such as a key that is a list
-        raise ConfigError(f"{path} is not the configuration of a run: {_first_line(error)}") from error
-    if not OmegaConf.is_dict(cfg):
+    if not isinstance(values, dict):
         raise ConfigError(f"{path} is not the configuration of a run")
-    if OmegaConf.is_dict(cfg.get("trainer")):  # knobs that came after the run do what was done before
-        defaults = OmegaConf.load(CONFIGS / "trainer" / "default.yaml")
-        cfg.trainer = OmegaConf.merge(defaults, {"flush_denormal": False}, cfg.trainer)
-    return Composed(cfg, {}, (), file=path, stored=True, started=started(folder / "environment.json"))
+    if isinstance(trainer := values.get("trainer"), dict):  # knobs that came after the run do what was done before
+        defaults = foreign.parse_yaml((CONFIGS / "trainer" / "default.yaml").read_text(encoding="utf-8"))
+        values["trainer"] = {**defaults, "flush_denormal": False, **trainer}
+    return Composed(Resolved(values), {}, (), file=path, stored=True, started=started(folder / "environment.json"))
 
 
 def started(file: Path) -> Path | None:

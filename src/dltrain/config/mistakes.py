@@ -22,16 +22,20 @@ class Mistakes:
         self.composed = composed
         self.lines: dict[str, str] = {line: line for line in composed.mistakes}  # by key
         self.known: set[str] = set()  # keys that are wrong because another one is, which has its own line
-        self.copies: dict[str, str] = {}  # key -> the key whose value it takes by ${...}
         self.cause: Exception | None = None  # the last exception of somebody's code, for --debug
+        for key, why in composed.resolved.unresolved.items():
+            if why is not None:  # None: it takes the value of a missing one, which has its own line
+                self.say(key, why)
+            self.known |= {key, key.partition("[")[0]}
 
     def __bool__(self) -> bool:
         return bool(self.lines)
 
     def say(self, key: str, message: str) -> None:
         """Notes what is wrong with a dotted key; the first word on a key counts."""
-        if key not in self.known and self.copies.get(key) not in self.lines:
-            source = self.copies.get(key, key)
+        copies = self.composed.resolved.copies
+        if key not in self.known and copies.get(key) not in self.lines:
+            source = copies.get(key, key)
             own = "" if source == key else f"the value of {source}, "
             self.lines.setdefault(key, f"{key}: {message} ({own}{self.composed.origin(source)})")
 

@@ -14,12 +14,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
-
 from dltrain.config import signatures
 from dltrain.config.choices import GROUPS
-from dltrain.config.compose import Composed, interpolations, name_mistake
+from dltrain.config.compose import Composed, name_mistake
 from dltrain.config.mistakes import Mistakes
 from dltrain.config.policy import Part, check_arguments, did_you_mean, limited, resolve
 from dltrain.config.settings import Regularisation, Settings, loader_knobs
@@ -68,24 +65,7 @@ class Nodes:
         self.composed, self.allow, self.find = composed, allow, find
         self.mistakes = Mistakes(composed)
         self.say = self.mistakes.say
-        self.cfg = self._container()
-
-    def _container(self) -> dict[str, Any]:
-        """The configuration as plain values; what can't be resolved is noted and counts as missing."""
-        cfg = copy.deepcopy(self.composed.cfg)
-        for parent, key, path in interpolations(cfg):
-            raw = str(parent._get_node(key)._value())
-            try:
-                parent[key]
-                if plain := re.fullmatch(r"\$\{([\w.]+)\}", raw):
-                    self.mistakes.copies[path] = plain[1]
-            except OmegaConfBaseException as error:
-                if not isinstance(error, InterpolationToMissingValueError):  # the missing one has its own line
-                    line = str(error).splitlines()[0].replace("Recursive interpolation detected", "it leads to itself")
-                    self.say(path, f"{raw} can't be resolved: {line}")
-                self.mistakes.known |= {path, path.partition("[")[0]}
-                parent[key] = "???"
-        return OmegaConf.to_container(cfg, resolve=True)
+        self.cfg = copy.deepcopy(composed.values)
 
     # -- plain knobs -------------------------------------------------------------------------------------------
 

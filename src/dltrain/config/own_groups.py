@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigLoadError, ConfigResult
-from omegaconf import DictConfig, OmegaConf
+from yaml import MarkedYAMLError
 
 from dltrain.config.choices import readable
 from dltrain.errors.output import cut
@@ -30,34 +27,20 @@ _Path = tuple[str, ...]
 _LONGEST_CHAIN = 20  # interpolations that lead to one another
 
 
-class Limited(FileConfigSource):
-    """Files as Hydra reads them, after a look at each."""
-
-    @staticmethod
-    def scheme() -> str:
-        """What stands before the folder's path in Hydra's search path."""
-        return "limited"
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """Raises ConfigLoadError for a file that would be more than a configuration may be."""
-        path = Path(self.path, self._normalize_file_name(config_path)).resolve()
-        try:
-            text = foreign.read(path, foreign.LARGEST_CONFIG).decode()
-            content = foreign.parse_yaml(text, typed=True)
-        except OSError as error:
-            raise ConfigLoadError(f"{readable(path)} can't be read: {error.strerror}") from error
-        except ValueError as error:
-            if mark := getattr(error.__cause__, "problem_mark", None):
-                what = f"this is not YAML: {error.__cause__.problem}"
-                raise ConfigLoadError(f"{readable(path)}, line {mark.line + 1}: {what}") from error
-            raise ConfigLoadError(f"{readable(path)} has {error}") from error
-        if isinstance(content, dict):
-            content = {key: value if key == "defaults" else _hold(value) for key, value in content.items()}
-        made, place = OmegaConf.create({} if content is None else content), f"{self.scheme()}://{self.path}"
-        return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
-
-
-Plugins.instance().register(Limited)
+def read(path: Path) -> tuple[str, Any]:
+    """The text of a file and what it holds; raises ValueError where that is more than a configuration may be."""
+    try:
+        text = foreign.read(path, foreign.LARGEST_CONFIG).decode()
+        content = foreign.parse_yaml(text, typed=True)
+    except OSError as error:
+        raise ValueError(f"{readable(path)} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        if isinstance(cause := error.__cause__, MarkedYAMLError) and (mark := cause.problem_mark):
+            raise ValueError(f"{readable(path)}, line {mark.line + 1}: this is not YAML: {cause.problem}") from error
+        raise ValueError(f"{readable(path)} has {error}") from error
+    if isinstance(content, dict):
+        content = {key: value if key == "defaults" else _hold(value) for key, value in content.items()}
+    return text, content
 
 
 def _hold(value: Any) -> Any:
@@ -84,13 +67,12 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) else value
 
 
-def released(cfg: DictConfig) -> DictConfig:
+def released(values: dict[str, Any]) -> dict[str, Any]:
     """What was composed, with its interpolations; raises ValueError where they would make too much of it."""
-    waiting = OmegaConf.to_container(cfg, resolve=False)
-    values = release(waiting)
+    values = release(values)
     sizes = _Sizes(values)
     sizes.of((), sizes.root)
-    return cfg if values == waiting else OmegaConf.create(values)
+    return values
 
 
 @dataclass(frozen=True)

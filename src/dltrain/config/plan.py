@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.config import construct, trials
-from dltrain.config.compose import Composed, as_yaml
+from dltrain.config.compose import Composed
+from dltrain.config.hydra import as_yaml
 from dltrain.config.mistakes import reason
 from dltrain.config.nodes import SLOTS, Nodes
 from dltrain.config.policy import Part, did_you_mean
@@ -226,7 +227,7 @@ class _Planner:
         Of a stored configuration, which has numbers alone, equal ones count as said to be.
         """
         peak, lr = parts["scheduler"].arguments.get("max_lr"), parts["optimizer"].arguments.get("lr")
-        linked = self.nodes.mistakes.copies.get("scheduler.max_lr") == "optimizer.lr"
+        linked = self.nodes.composed.resolved.copies.get("scheduler.max_lr") == "optimizer.lr"
         follows = peak == lr if self.nodes.composed.stored else linked
         return "optimizer.lr" if peak is None or follows else "scheduler.max_lr"
 

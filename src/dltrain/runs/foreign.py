@@ -180,7 +180,10 @@ def _loader() -> Any:
                     problem = f"the key {cut(key.value)} twice"
                     raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
                 seen.add(key.value)
-            return super().construct_mapping(node, deep=deep)
+            made = super().construct_mapping(node, deep=deep)
+            if None in made:
+                raise yaml.constructor.ConstructorError(problem="a key that is null", problem_mark=node.start_mark)
+            return made
 
     stamp = "tag:yaml.org,2002:timestamp"
     Loader.yaml_implicit_resolvers = {

@@ -48,7 +48,7 @@ def run(
         if text not in first.overrides and repeats(text, config_dir):
             say(f"note: `{text}`: each value is trained once", error=True)
     if folder is None:
-        folder = run_folder.create(local(first.cfg.runs_dir), _name(first, good))
+        folder = run_folder.create(local(first.values["runs_dir"]), _name(first, good))
         own_groups = [str(local(config_dir).resolve())] if config_dir else []
         record = {"overrides": overrides, "config_dir": own_groups, "folder": str(Path.cwd())}
         run_folder.write_json(folder / "sweep.json", record)
@@ -79,7 +79,7 @@ def _with_parameters(overrides: Sequence[str], config_dir: str | None) -> list[s
 def _name(first: Composed, overrides: Sequence[str]) -> str:
     """Of the folder: the name that all jobs have, else that of their experiment, else `sweep`."""
     several = {o.partition("=")[0].lstrip("+") for o in overrides if o not in first.overrides}
-    given = {"name": first.cfg.get("name"), "experiment": first.chosen.get("experiment")}
+    given = {"name": first.values.get("name"), "experiment": first.chosen.get("experiment")}
     names = [str(name) for key, name in given.items() if name and key not in several]
     return next((name for name in names if not compose.name_mistake(name)), "sweep")
 
@@ -98,7 +98,7 @@ def _checked(
     composed = compose.compose(first, config_dir, sweep=True)
     mistakes += [*wrong, *wrong_seed, *composed.mistakes]
     mistakes += [f"`{o}`: a sweep goes on with dltrain resume FOLDER" for o in good if o.startswith("resume=")]
-    seed = composed.cfg.get("seed")
+    seed = composed.values.get("seed")
     if count and first_of_each(own) != own:
         mistakes.append(f"`{own[-1]}` and `seeds={count}`: give the seeds one by one, or their number")
     elif count and type(seed) is not int:
@@ -182,7 +182,7 @@ class _Sweep:
                 summary = {"status": status, "error": first, "seconds": time.perf_counter() - begin}
                 run_folder.write_json(folder / "summary.json", summary)
                 if composed is not None:
-                    experiment.show_failure(folder, composed.cfg, summary)
+                    experiment.show_failure(folder, composed, summary)
             return f"{status}: {first}"
         best = summary["best"].get(reading.plain_name(plan.monitor), float("nan"))
         end = ", no better than one answer to every row" * (

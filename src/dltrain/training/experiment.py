@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 
 from dltrain.config import build
+from dltrain.config.compose import Composed
 from dltrain.config.plan import Plan
 from dltrain.engine.trainer import Stopped, Trainer, seed_everything
 from dltrain.errors import DivergedError, DltrainError, StorageError
@@ -240,12 +239,11 @@ def _shown(config: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def show_failure(folder: Path, cfg: Any, summary: dict[str, Any]) -> None:
-    """Enters a job that had no plan in TensorBoard's HParams tab."""
-    try:
-        config = OmegaConf.to_container(cfg, resolve=True)
-    except OmegaConfBaseException:  # what was typed can't even be read
+def show_failure(folder: Path, composed: Composed, summary: dict[str, Any]) -> None:
+    """Enters a job that had no plan in TensorBoard's HParams tab, unless what was typed can't even be read."""
+    if composed.resolved.unresolved:
         return
+    config = composed.values
     trainer = config.get("trainer")
     wanted = isinstance(trainer, dict) and trainer.get("tensorboard") is True
     tracker = Tracker(folder, total_steps=0, start=0, bar=False, tensorboard=wanted)

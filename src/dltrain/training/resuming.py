@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dltrain import __version__
-from dltrain.config import compose, construct
+from dltrain.config import compose, construct, hydra
 from dltrain.config.compose import Composed
 from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
@@ -37,31 +37,35 @@ def stored(
     """The configuration of a run folder with overrides, which may only change the keys of `free`: names, or `data.*`
     for all below. `why` begins the message about any other key.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    composed, wrong = compose.stored(folder), []
+    composed, parse = compose.stored(folder), hydra.parser({})
+    wrong: list[str] = []
+    changes: dict[str, object] = {}
     for text in map(quoted, overrides):
         key = text.split("=")[0].lstrip("+")
         try:
-            override = OverridesParser.create().parse_override(text)
-            plain = not (override.is_delete() or override.is_sweep_override())
-        except HydraException:
-            plain = False
+            override = parse(text)
+        except hydra.RefusedError:
+            override = None
         if key not in free and not any(key.startswith(name[:-1]) for name in free if name.endswith(".*")):
             hint = did_you_mean(key, free) or f"; only {', '.join(free)} may change"
             wrong.append(f"`{text}`: {why}{hint}")
-        elif not plain:
+        elif override is None or override.deletes or override.several:
             wrong.append(f"`{text}`: write key=value")
         else:
-            value = override.value()
-            if composed.started not in (None, Path.cwd()) and is_relative_path(key, value):
+            value = override.value
+            away = composed.started not in (None, Path.cwd())
+            if away and isinstance(value, str) and is_relative_path(key, value):
                 value = joined(Path.cwd(), value)  # where it is typed, not where the run was started
-            OmegaConf.update(composed.cfg, key, value)
+            changes[key] = value
     if wrong:
         raise ConfigError("\n".join(wrong))
-    return replace(composed, overrides=tuple(overrides))
+    if not changes:
+        return composed
+    try:
+        resolved = hydra.resolved(composed.values, changes)
+    except hydra.RefusedError as error:
+        raise ConfigError(f"{' '.join(overrides)}: {error}") from error
+    return replace(composed, resolved=resolved, overrides=tuple(overrides))
 
 
 def digest(settings: dict[str, Any]) -> str:

@@ -1,0 +1,309 @@
+"""Hydra and OmegaConf: its grammar of overrides, its composition, its interpolations. No other file imports them.
+
+What comes out is plain values. This is written for Hydra 1.3; what another release does or says differs here alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias, cast
+
+import hydra
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser import types
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+from dltrain.config import own_groups
+from dltrain.config.choices import CONFIGS
+from dltrain.config.policy import did_you_mean
+
+Values: TypeAlias = dict[str, Any]  # a node of a configuration, as YAML has it
+MISSING = "???"  # stands where a value has to be given
+_REFUSALS = (  # what Hydra raises where an override or a YAML file is wrong; OSError: a name too long for a file
+    *(HydraException, OmegaConfBaseException, ValueError, OverflowError, RecursionError, OSError),
+)
+
+
+class RefusedError(ValueError):
+    """What Hydra refuses, in its words, on one line."""
+
+
+def _refuse(error: Exception) -> NoReturn:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    raise RefusedError(" ".join(lines[:2]) if lines[0].endswith(":") else lines[0].rstrip(".")) from error
+
+
+# -- what is typed ---------------------------------------------------------------------------------------------
+
+
+class Override:
+    """One `key=value` or `group=name`, read."""
+
+    def __init__(self, read: types.Override, groups: Mapping[str, list[str]]) -> None:
+        self._read, self._groups = read, groups
+        self.name = read.key_or_group  # the dotted key, or the group
+        self.key = read.get_key_element()  # with a + or ~ before it, and the package after it
+        self.package = read.package or ""
+        self.adds, self.deletes = read.is_add(), read.is_delete()
+        self.several = read.is_sweep_override()  # values, as a sweep has
+
+    @property
+    def value(self) -> object:
+        """The value, plain; of several that of Hydra's own type."""
+        return self._read.value()
+
+    def values(self) -> Iterable[object]:
+        """The value, or each of several."""
+        return self._read.sweep_iterator() if self.several else [self.value]
+
+    def texts(self) -> Iterator[str]:
+        """The same as they would be typed; what is shuffled comes in another order at each call."""
+        return self._read.sweep_string_iterator() if self.several else iter([self._read.get_value_element_as_str()])
+
+    def fault(self, most: int) -> str | None:
+        """Why no sweep over these values can be made, or one of more than `most`, or None."""
+        if not self.several:
+            return None
+        if self._read.value_type == types.ValueType.INTERVAL_SWEEP:
+            return "interval() has no end of values; give them: choice(0.1,0.3) or range(0,1,0.1)"
+        if self._read.value_type == types.ValueType.GLOB_CHOICE_SWEEP and self.name not in self._groups:
+            return f"glob() picks among the files of a group; {self.name} is none"
+        given = self.value
+        try:
+            if isinstance(given, types.RangeSweep) and not _steps(given) <= most:
+                return f"a sweep may have {most:,} jobs; give fewer values"
+            first = next(self.texts(), None)
+        except (ArithmeticError, ValueError, HydraException) as error:
+            return f"{error}; write range(FIRST,END,STEP), as range(1,10,2)"
+        return "it gives no value" if first is None else None
+
+
+def _steps(given: types.RangeSweep) -> float:
+    if given.start is None or given.stop is None:
+        raise ValueError("a range without an end")
+    return abs((given.stop - given.start) / given.step)
+
+
+def parser(groups: Mapping[str, list[str]]) -> Callable[[str], Override]:
+    """Reads one override, or raises RefusedError; its `glob` picks among the names of the groups."""
+    grammar = OverridesParser.create(cast(ConfigLoader, _Names(groups)))
+
+    def read(text: str) -> Override:
+        try:
+            return Override(grammar.parse_overrides([text])[0], groups)
+        except HydraException as error:
+            _refuse(error)
+
+    return read
+
+
+@dataclass(frozen=True)
+class _Names:
+    """All that a parser asks of a ConfigLoader."""
+
+    groups: Mapping[str, list[str]]
+
+    def get_group_options(self, group: str, results_filter: object = None) -> list[str]:
+        return self.groups.get(group, [])
+
+
+def in_quotes(text: str) -> str:
+    """A text as a value that is read as it stands."""
+    return types.QuotedString(text, types.Quote.single).with_quotes()
+
+
+# -- what is composed ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration whose `${...}` are computed; where one can't be, the value counts as missing."""
+
+    values: Values
+    copies: Mapping[str, str] = field(default_factory=dict)  # key -> the key whose value it takes
+    unresolved: Mapping[str, str | None] = field(default_factory=dict)  # key -> why it has none; None: see another
+
+
+class Composition:
+    """One configuration as Hydra composes it."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self._cfg = cfg
+
+    @cached_property
+    def chosen(self) -> dict[str, Any]:
+        """Each group with the name, or the names, that were chosen in it."""
+        return _plain(self._cfg.hydra.runtime.choices)
+
+    @cached_property
+    def values(self) -> Values:
+        """Everything but Hydra's own, with its interpolations as texts."""
+        return {key: value for key, value in _plain(self._cfg).items() if key != "hydra"}
+
+    def hydras(self) -> dict[str, Any]:
+        """Hydra's own keys and what they are set to."""
+        node = _plain(self._cfg.hydra)
+        choices = {k: v for k, v in node["runtime"]["choices"].items() if k.startswith("hydra/")}
+        jobs = {f"job.{k}": v for k, v in node["job"].items() if k not in ("name", "override_dirname")}
+        sweepers = {f"sweeper.{k}": v for k, v in (node["sweeper"] or {}).items()}
+        others = {k: v for k, v in node.items() if k not in ("runtime", "overrides", "searchpath", "job", "sweeper")}
+        return {**choices, **others, **jobs, **sweepers}
+
+    def resolved(self, *, own: bool) -> Resolved:
+        """own: files of the user's had a part in it; raises ValueError where their interpolations make too much."""
+        if own and (values := own_groups.released(self.values)) != self.values:
+            return resolved(values)
+        cfg = self._cfg.copy()
+        OmegaConf.set_struct(cfg, False)
+        del cfg["hydra"]
+        return _resolve(cfg)
+
+
+@contextmanager
+def composer(own: Path | None = None) -> Iterator[Callable[[Sequence[str]], Composition]]:
+    """Gives what composes overrides, or raises RefusedError; `own` is a folder with config groups of the user's."""
+    search = [f"hydra.searchpath=[{in_quotes(f'{_OwnGroups.scheme()}://{own}')}]"] if own else []
+
+    def composed(overrides: Sequence[str]) -> Composition:
+        try:
+            return Composition(hydra.compose("train", overrides=[*search, *overrides], return_hydra_config=True))
+        except _REFUSALS as error:
+            _refuse(error)
+
+    Plugins.instance().register(_OwnGroups)
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
+        yield composed
+
+
+class _OwnGroups(FileConfigSource):
+    """Files as Hydra reads them, after a look at each."""
+
+    @staticmethod
+    def scheme() -> str:
+        """What stands before the folder's path in Hydra's search path."""
+        return "limited"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path, self._normalize_file_name(config_path)).resolve()
+        try:
+            text, content = own_groups.read(path)
+        except ValueError as error:
+            raise ConfigLoadError(str(error)) from error
+        made, place = OmegaConf.create({} if content is None else content), f"{self.scheme()}://{self.path}"
+        return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    return cast(Values, OmegaConf.to_container(node, resolve=False))
+
+
+# -- values ----------------------------------------------------------------------------------------------------
+
+
+def resolved(values: Values, changes: Mapping[str, object] | None = None) -> Resolved:
+    """Plain values, with some set by dotted keys, and what their interpolations are; raises RefusedError."""
+    cfg = OmegaConf.create(values)
+    for key, value in (changes or {}).items():
+        try:
+            OmegaConf.update(cfg, key, value)
+        except _REFUSALS as error:
+            _refuse(error)
+    return _resolve(cfg)
+
+
+def _resolve(cfg: DictConfig) -> Resolved:
+    copies: dict[str, str] = {}
+    unresolved: dict[str, str | None] = {}
+    for parent, key, path in _interpolations(cfg):
+        raw = str(parent._get_node(key)._value())
+        try:
+            parent[key]
+            if plain := re.fullmatch(r"\$\{([\w.]+)\}", raw):
+                copies[path] = plain[1]
+        except InterpolationToMissingValueError:
+            parent[key], unresolved[path] = MISSING, None
+        except OmegaConfBaseException as error:
+            line = str(error).splitlines()[0].replace("Recursive interpolation detected", "it leads to itself")
+            parent[key], unresolved[path] = MISSING, f"{raw} can't be resolved: {line}"
+    return Resolved(cast(Values, OmegaConf.to_container(cfg, resolve=True)), copies, unresolved)
+
+
+def _interpolations(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[Any, Any, str]]:
+    """(container, key, dotted key) of every `${...}`, lists included."""
+    for key in list(node) if OmegaConf.is_dict(node) else range(len(node)):
+        path = f"{prefix}[{key}]" if isinstance(key, int) and prefix else f"{prefix}.{key}".lstrip(".")
+        child = node._get_node(key)
+        if OmegaConf.is_interpolation(node, key):
+            yield node, key, path
+        elif isinstance(child, (DictConfig, ListConfig)) and not (child._is_none() or child._is_missing()):
+            yield from _interpolations(child, path)
+
+
+def complete(action: str) -> None:
+    """Shell completion, which is Hydra's; `action` is one of its own, such as install=bash."""
+    before, sys.argv = sys.argv, [sys.argv[0], "-sc", action]
+    try:
+        hydra.main(config_path=str(CONFIGS), config_name="train", version_base="1.3")(lambda cfg: None)()
+    finally:
+        sys.argv = before
+
+
+def as_yaml(values: Values) -> str:
+    """Plain values as the text of config.yaml."""
+    return OmegaConf.to_yaml(OmegaConf.create(values))
+
+
+# -- in words --------------------------------------------------------------------------------------------------
+
+_INSTEAD = {  # of a key of Hydra's
+    "run": "a run makes a folder of its own below runs_dir and name: set those",
+    "sweep": "a sweep makes a folder of its own below runs_dir and name: set those",
+    "output_subdir": "the run folder holds its configuration",
+    "job.chdir": "a run stays in the folder in which it was typed",
+    "job": "a run has its name by name=...",
+    "launcher": "a sweep trains its jobs one after another; leave the launcher out",
+    "sweeper": "a sweep trains every combination: -m KEY=V1,V2, or hydra.sweeper.params.KEY=V1,V2",
+    "mode": "-m makes a sweep, and without it there is one run",
+    "searchpath": "--config-dir DIR names a folder with config groups of your own",
+    "verbose": "--debug shows tracebacks",
+    "job_logging": "trainer.progress=false is quiet; a run logs to metrics.jsonl and TensorBoard",
+    "hydra_logging": "trainer.progress=false is quiet; a run logs to metrics.jsonl and TensorBoard",
+    "help": "`dltrain --help` and `dltrain list` are the help",
+}
+
+
+def instead(key: str) -> str:
+    """What to write in the place of one of Hydra's own keys, given without its `hydra.`."""
+    key = key.removeprefix("hydra/").replace("/", ".")
+    found = next((text for name, text in _INSTEAD.items() if f"{key}.".startswith(f"{name}.")), None)
+    return found or "dltrain takes its configurations from Hydra, and nothing else of it"
+
+
+def in_words(line: str, known: Mapping[str, list[str]]) -> str:
+    """What Hydra says of the chosen files themselves, with what may be meant; `known`: the names in each group."""
+    if missing := re.search(r"Could not (?:find|load) '([\w.-]+)/([\w.-]+)'", line):
+        names = known.get(missing[1], [])
+        return f"{line}{did_you_mean(missing[2], names) or '; there are ' + ', '.join(names or known)}"
+    if own := re.search(r"'hydra/(\w+)/|'(?:Hydra|Basic)?(\w*)Conf'", line):
+        return f"{line}: {instead((own[1] or own[2]).lower())}"
+    if unmatched := re.search(r"Could not override '([\w.-]+)'", line):
+        return f"{line}{did_you_mean(unmatched[1], known)}"
+    if twice := re.search(r"Multiple values for ([\w.-]+)\..*'override [\w.-]+: ([\w.-]+)'", line):
+        return (
+            f"{twice[1]} is chosen twice; in the defaults of an experiment write `- override /{twice[1]}: {twice[2]}`"
+        )
+    return line
