@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dltrain.data import take
 from dltrain.data.loaders import make_loader
 from dltrain.data.preprocessing import again, facts, normalise
 from dltrain.data.sources import image_folders
@@ -331,6 +332,8 @@ def test_pictures_whose_scale_is_not_known_are_refused_and_a_runs_own_scale_is_k
     scaled = before | {"deep": {"integer": [0, 65535]}}
     part = again(streamed, streamed.train, facts(content | {"preprocessing": scaled}, "data.json"))
     assert part[0][0].max() == 4095 // 257
+    some = again(streamed, take(streamed.train, torch.tensor([1, 0])), facts(content | {"preprocessing": scaled}, "x"))
+    assert torch.equal(some[1][0], part[0][0])
 
 
 def test_a_deep_picture_that_a_worker_meets_is_named(tmp_path):

@@ -695,6 +695,13 @@ def test_half_a_sign_is_no_word_of_a_run(where):
         facts(known, "data.json")
 
 
+def test_a_number_that_float64_cannot_hold_is_no_scale_of_a_run():
+    scale = {"targets": ["y"], "target_mean": [10**400], "target_std": [1.0]}
+    known = {"task": "regression", "in_shape": [2], "classes": [], **scale, "preprocessing": {"kind": "dataset"}}
+    with pytest.raises(DataError, match=r"data.json is not what a run writes: target_mean can't be used"):
+        facts(known, "data.json")
+
+
 def test_a_class_that_is_a_formula_is_a_text_in_the_file_of_predictions():
     answers = pl.DataFrame({"prediction": [FORMULA, "b", None], "=x": [1.0, -2.0, 0.5], "file": ["-1", "+a", "@b"]})
     text = as_csv(answers, header=True) + as_csv(answers, header=False)

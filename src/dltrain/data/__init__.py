@@ -6,11 +6,11 @@ quantiles, imputation) is fitted on the train part alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from math import ceil, prod
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,10 +22,63 @@ from dltrain.data.tables.reading import listed
 from dltrain.errors import DataError
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
+Scaling = Literal["standard", "quantile", "none"]
+Kind = Literal["number", "boolean", "text"]
+Sample = tuple[Tensor, Tensor]  # x [*in_shape], y [] or [K]
+Transform = Callable[[Tensor], Tensor]  # of one x
+
+
+class Column(TypedDict, total=False):
+    """What was fitted on one column of a table; a text has `categories`, anything else a scale or none."""
+
+    name: str
+    kind: Kind
+    categories: list[str]
+    median: float
+    low: float
+    high: float
+    mean: float
+    std: float
+    quantiles: list[float]
+
+
+class Preprocessing(TypedDict, total=False):
+    """What was fitted on the train part, as data.json holds it; which keys there are depends on the kind."""
+
+    kind: Literal["table", "images", "dataset"]
+    # a table
+    scaling: Scaling
+    missing: Literal["impute", "refuse"]
+    missing_marks: list[str]
+    columns: list[Column]
+    # images: mean and std of each channel in units of `levels`, which is 255 where it does not stand
+    channels: Literal["rgb", "gray"]
+    image_size: list[int]
+    levels: int
+    mean: list[float]
+    std: list[float]
+    deep: dict[str, list[float]]
+    # a dataset: x is uint8
+    bytes: bool
+
+
+class Split(Protocol):
+    """A part of the data: any map-style dataset of pairs (x, y)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+
+@runtime_checkable
+class RawImages(Split, Protocol):
+    """A split whose x are uint8 [C, H, W]: so they travel to the device, where `normalise` makes floats of them."""
+
+    def normalise(self, x: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
-class Tensors(Dataset):
+class Tensors(Dataset[Sample]):
     """A split that is held in memory.
 
     x: float32 [N, *in_shape], already preprocessed; or uint8 images [N, C, H, W], which the loader turns into
@@ -52,30 +105,36 @@ class Tensors(Dataset):
 
     def normalise(self, x: Tensor) -> Tensor:
         """Raw uint8 images [..., C, H, W] as normalised float32; anything else as it is."""
-        if self.mean is None:
+        if self.mean is None or self.std is None:
             return x
         mean, std = (t.to(x.device).view(-1, 1, 1) for t in (self.mean, self.std))
         return x.to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
-def place(part: Dataset, index: int) -> str | None:
+class Some(Subset[Sample]):
+    """Some rows of a split that streams; raw images stay what the loader normalises."""
+
+    def __init__(self, split: Split, rows: Sequence[int]) -> None:
+        super().__init__(split, rows)  # pyrefly: ignore[bad-argument-type] - torch asks a Dataset for no more than this
+        self.split = split
+        self.normalise = split.normalise if isinstance(split, RawImages) else None  # None: it has no such method
+
+
+def place(part: object, index: int) -> str | None:
     """Where a user finds a sample of a part: the file of an image, the file and line of a table; None if unknown."""
     if isinstance(part, Subset):
         return place(part.dataset, part.indices[index])
     if isinstance(part, Tensors):
-        return part.origin(int(part.rows[index])) if part.origin else None
+        return part.origin(int(part.rows[index])) if part.origin and part.rows is not None else None
     return str(part.paths[index]) if hasattr(part, "paths") else None
 
 
-def take(split: Dataset, rows: Tensor) -> Dataset:
-    """These rows of a split alone, int64 [m], in their order; raw images stay what the loader normalises."""
+def take(split: Split, rows: Tensor) -> Split:
+    """These rows of a split alone, int64 [m], in their order."""
     if isinstance(split, Tensors):
         numbers = None if split.rows is None else split.rows[rows]
         return replace(split, x=split.x[rows], y=split.y[rows], rows=numbers)
-    part = Subset(split, rows.tolist())
-    if hasattr(split, "normalise"):
-        part.normalise = split.normalise
-    return part
+    return Some(split, rows.tolist())
 
 
 @dataclass(frozen=True)
@@ -91,9 +150,9 @@ class Data:
     that the user should read (values imputed, columns dropped).
     """
 
-    train: Dataset
-    val: Dataset
-    test: Dataset
+    train: Split
+    val: Split
+    test: Split
     task: Task
     in_shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
@@ -101,8 +160,8 @@ class Data:
     target_mean: Tensor | None = None
     target_std: Tensor | None = None
     fill: tuple[float, ...] | None = None
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    transform: Callable[[Tensor], Tensor] | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    transform: Transform | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -132,12 +191,15 @@ def split(
     return train_rows, val_rows, test_rows
 
 
-def fallback(train: Any, val: Any, test: Any) -> tuple[Any, Any, tuple[str, ...]]:
+_Part = TypeVar("_Part", bound=Sized)  # row numbers or a split
+
+
+def fallback(train: _Part, val: _Part, test: _Part) -> tuple[_Part, _Part, tuple[str, ...]]:
     """What stands in for an empty part: the train part for validation, then the validation part for the test.
 
-    Takes row numbers or datasets (anything with a length); returns val, test and the notes that say so.
+    Returns val, test and the notes that say so.
     """
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(val) == 0:
         val = train
         notes += ("no validation rows were set aside: validation is the train set itself and shows no overfitting",)
@@ -154,7 +216,9 @@ def single(labels: np.ndarray, names: Sequence[str]) -> list[str]:
     return [f"with one row, which is left to train on, so not judged: class {listed(found, 10)}"] if found else []
 
 
-def _cut(rows, size, seed, classes, name):
+def _cut(
+    rows: np.ndarray, size: float | int, seed: int, classes: np.ndarray | None, name: str
+) -> tuple[np.ndarray, np.ndarray]:
     count = size if isinstance(size, int) else ceil(size * len(rows))
     if size < 0 or count >= len(rows):
         raise DataError(
@@ -180,7 +244,7 @@ _SOURCES = {  # source -> module, imported at first use
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # a source, each with arguments of its own, or make_loader
     for module, names in _SOURCES.items():
         if name in names:
             return getattr(import_module(f"dltrain.data.{module}"), name)

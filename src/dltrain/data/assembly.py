@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Tensors, fallback, single, take
+from dltrain.data import Data, Preprocessing, Task, Tensors, fallback, single, take
 from dltrain.data.tables.reading import listed
 from dltrain.data.tables.scales import fence, moments
 from dltrain.errors import DataError
@@ -22,7 +21,7 @@ def assemble(
     *,
     classes: tuple[str, ...] = (),
     targets: tuple[str, ...] = (),
-    preprocessing: dict[str, Any],
+    preprocessing: Preprocessing,
     fill: tuple[float, ...] | None = None,
     notes: tuple[str, ...] | list[str] = (),
     origin: Callable[[int], str] | None = None,
@@ -35,7 +34,8 @@ def assemble(
     """
     train, val, test = rows
     val, test, fallback_notes = fallback(train, val, test)
-    mean, std, far = None, None, []
+    mean = std = None
+    far: list[str] = []
     if targets:
         far = _far(y, train, targets, origin or "row {}".format)
         y, mean, std = _standardise(y, train, targets)
@@ -59,7 +59,7 @@ def assemble(
     )
 
 
-def _class_task(y, classes):
+def _class_task(y: np.ndarray, classes: tuple[str, ...]) -> Task:
     if y.ndim == 2:
         return "multilabel"
     return "binary" if len(classes) == 2 else "multiclass"

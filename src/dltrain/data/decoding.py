@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dltrain.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 Channels = Literal["rgb", "gray"]
 Deep = Mapping[str, Sequence[float]]  # integer, float -> the values that become 0 and 255
@@ -50,7 +54,7 @@ class UnscaledError(DataError):
         )
         self.path, self.kind, self.low, self.high = path, kind, low, high
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a loader's worker hands it on
+    def __reduce__(self) -> tuple[type[UnscaledError], tuple[object, ...]]:  # a loader's worker hands it on
         return UnscaledError, (self.path, self.kind, self.low, self.high)
 
 
@@ -81,26 +85,27 @@ def read_image(
     return pixels.unsqueeze(0) if channels == "gray" else pixels.permute(2, 0, 1).contiguous()
 
 
-def _lower_bytes(image: Any, path: str | Path) -> np.ndarray | None:
+def _lower_bytes(image: ImageFile, path: str | Path) -> np.ndarray | None:
     """Of an opened picture of 16-bit colours the lower bytes [H, W, 3], upright; [H, W, 1] of grey beside transparency.
 
     Pillow keeps the upper bytes of such colours; told that they are stored in the other order, it keeps the lower.
     """
     from PIL import Image, ImageOps
 
-    def stored(tile: Any) -> Any:
-        return tile.args if isinstance(tile.args, str) else (tile.args or [""])[0]
-
-    if not image.tile or (as_it_is := stored(image.tile[0])) not in _OTHER_ORDER:
+    args = image.tile[0].args if image.tile else None
+    as_it_is = args if isinstance(args, str) else (args or [""])[0]
+    if as_it_is not in _OTHER_ORDER:
         return None
     with Image.open(path, formats=_FORMATS) as other:
         told = _OTHER_ORDER[as_it_is]
-        other.tile = [t._replace(args=told if isinstance(t.args, str) else (told, *t.args[1:])) for t in other.tile]
+        other.tile = [
+            t._replace(args=told if isinstance(t.args, str) else (told, *(t.args or ())[1:])) for t in other.tile
+        ]
         pixels = np.asarray(ImageOps.exif_transpose(other))
     return pixels[..., 1:2] if as_it_is == _GREY else pixels[..., :3]
 
 
-def _eight_bits(image: Any, lower: np.ndarray | None, path: str | Path, deep: Deep | None) -> Any:
+def _eight_bits(image: Image, lower: np.ndarray | None, path: str | Path, deep: Deep | None) -> Image:
     from PIL import Image
 
     kind = "integer" if lower is not None else {"I": "integer", "F": "float"}.get(image.mode[0])
@@ -127,7 +132,9 @@ def scales(found: Iterable[UnscaledError]) -> tuple[dict[str, list[float]], list
     Whole numbers reach from 0 to the largest that so many bits can hold, from 8 on; where some are negative, and
     floats, from the least to the largest that there is. Raises DataError where all are the same.
     """
-    deep, notes, reach = {}, [], {}
+    deep: dict[str, list[float]] = {}
+    notes: list[str] = []
+    reach: dict[str, tuple[float, float, int]] = {}  # of each kind: least, largest, and how many images
     for one in found:
         low, high, count = reach.get(one.kind, (one.low, one.high, 0))
         reach[one.kind] = min(low, one.low), max(high, one.high), count + 1
@@ -139,7 +146,7 @@ def scales(found: Iterable[UnscaledError]) -> tuple[dict[str, list[float]], list
         ends = [float(low), float(high)]
         if kind == "integer":
             ends = [0, (1 << max(8, int(high).bit_length())) - 1] if low >= 0 else [int(low), int(high)]
-        deep[kind] = ends
+        deep[kind] = list(ends)
         what = "pixels of more than 8 bits" if kind == "integer" else "floating-point pixels"
         notes.append(
             f"{count:,} train images have {what} ({low:g} to {high:g}): {ends[0]:g} is black, {ends[1]:g} white"

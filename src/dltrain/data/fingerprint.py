@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
-from dltrain.data import Data, Tensors
+from dltrain.data import Data, Split, Tensors
 from dltrain.data.loaders import make_loader
 
 _SAMPLED = 64  # samples of a part that streams
+
+
+@runtime_checkable
+class _Fingerprinted(Protocol):
+    def fingerprint(self) -> bytes: ...
 
 
 def fingerprint(data: Data) -> dict[str, str]:
@@ -30,25 +35,26 @@ def fingerprint(data: Data) -> dict[str, str]:
     return {name: found[id(part)] for name, part in parts.items()}
 
 
-def _digest(part: Any, *scale: Tensor | None) -> str:
+def _digest(part: Split, *scale: Tensor | None) -> str:
     digest = hashlib.sha256(f"{len(part)}".encode())
     for tensor in scale:
         _add(digest, tensor)
     if isinstance(part, Tensors):
         for tensor in (part.x, part.y, part.mean, part.std):
             _add(digest, tensor)
-    elif hasattr(part, "fingerprint"):
+    elif isinstance(part, _Fingerprinted):
         digest.update(part.fingerprint())
     else:
         rows = np.linspace(0, len(part) - 1, min(len(part), _SAMPLED)).astype(int).tolist()
-        for x, y, _ in make_loader(Subset(part, rows), batch_size=8).epoch():
+        some = Subset(part, rows)  # pyrefly: ignore[bad-argument-type] - as in `data.Some`; raw images stay raw
+        for x, y, _ in make_loader(some, batch_size=8).epoch():
             _add(digest, x)
             _add(digest, y)
     return digest.hexdigest()
 
 
-def _add(digest: Any, tensor: Tensor | None) -> None:
+def _add(digest: hashlib._Hash, tensor: Tensor | None) -> None:
     if tensor is not None:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(f"{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(flat.view(torch.uint8).numpy())
+        digest.update(flat.view(torch.uint8).numpy().data)

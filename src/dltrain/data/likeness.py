@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dltrain.data import Column, Preprocessing
 from dltrain.data.tables.encoding import numbers
 from dltrain.errors import DataError
 
@@ -18,9 +19,14 @@ _FAR = 6  # deviations: of any train rows at most 1 in 36 lay so far away (Cheby
 _ENOUGH = 10  # rows whose mean and deviation say something
 
 
-def unlike(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> str | None:
+_Moments = tuple[float, float]  # mean and deviation
+_Compared = tuple[str, _Moments, _Moments]  # a column, what its rows have, and what the train rows had
+
+
+def unlike(frame: pl.DataFrame, preprocessing: Preprocessing) -> str | None:
     """A sentence where the rows of a table lie far from the train rows, or have been scaled already; else None."""
-    far, scaled = [], []  # columns far from the train rows', and those that a scale changes
+    far: list[_Compared] = []  # columns far from the train rows'
+    scaled: list[_Compared] = []  # those that a scale changes
     for column, values in zip(preprocessing["columns"], numbers(frame, preprocessing).numpy().T, strict=True):
         values = values[np.isfinite(values)]
         if not len(values) or (fitted := _middle(column)) is None:
@@ -45,7 +51,7 @@ def unlike(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> str | None:
     return None
 
 
-def _middle(column: dict[str, Any]) -> tuple[float, float] | None:
+def _middle(column: Column) -> _Moments | None:
     """Mean and deviation of the train rows' values, or the middle and half the range; None where neither is known."""
     if "std" in column:
         return column["mean"], column["std"]
@@ -59,11 +65,11 @@ def _standard(mean: float, deviation: float) -> bool:
     return abs(mean) < 1 and 0.3 < deviation < 3
 
 
-def _compared(name: str, own: tuple[float, float], fitted: tuple[float, float]) -> str:
+def _compared(name: str, own: _Moments, fitted: _Moments) -> str:
     return f"column '{name}': {own[0]:.3g} ± {own[1]:.2g}, where the train rows had {fitted[0]:.3g} ± {fitted[1]:.2g}"
 
 
-def unlike_pixels(pixels: Tensor, preprocessing: dict[str, Any]) -> str | None:
+def unlike_pixels(pixels: Tensor, preprocessing: Preprocessing) -> str | None:
     """A sentence where raw pixels [N, C, H, W] spread by a sixth, or by six times, of what the train images did."""
     full = 255 if pixels.dtype == torch.uint8 else preprocessing.get("levels", 255)
     shares = pixels.double() / full
@@ -84,7 +90,7 @@ def unlike_pixels(pixels: Tensor, preprocessing: dict[str, Any]) -> str | None:
     )
 
 
-def check_pixels(pixels: Tensor, preprocessing: dict[str, Any]) -> None:
+def check_pixels(pixels: Tensor, preprocessing: Preprocessing) -> None:
     """Raises DataError for pixels that can't be raw ones: below 0, above the full level, or all between 0 and 1.
 
     Bytes can be nothing else.

@@ -16,14 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from dltrain.data import Tensors
+from dltrain.data import RawImages, Split, Tensors, Transform
 from dltrain.data.randomness import mix
 from dltrain.errors import DataError, DltrainError, streams
 
@@ -34,7 +35,8 @@ _TRIAL = 1.0  # seconds of reading and training after which a loader chooses its
 
 _HERE = str(Path(__file__).parents[1])
 
-_with_workers: list[DataLoader] = []  # those whose workers are still to be stopped
+_Read = tuple[Tensor, Tensor, int]  # x, y and the position of a sample
+_with_workers: list[DataLoader[_Read]] = []  # those whose workers are still to be stopped
 
 
 class Batch(NamedTuple):
@@ -43,6 +45,12 @@ class Batch(NamedTuple):
     x: Tensor
     y: Tensor
     index: Tensor
+
+
+class Batches(Protocol):
+    """What evaluation reads: the loaders here, and whatever yields their batches."""
+
+    def epoch(self) -> Iterator[Batch]: ...
 
 
 def order(n: int, *, seed: int, epoch: int) -> Tensor:
@@ -64,15 +72,15 @@ def generators_kept() -> Iterator[None]:
 
 
 def make_loader(
-    dataset: Dataset,
+    dataset: Split,
     *,
     batch_size: int | None,
     shuffle: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
     workers: int | None = 0,
-    transform: Any = None,
-) -> TensorLoader | StreamLoader:
+    transform: Transform | None = None,
+) -> Loader:
     """The loader that suits the split: tensors live on the device, anything else streams through workers.
 
     `batch_size=None` is the whole split at once. `transform` is a per-sample function of an image (uint8
@@ -154,24 +162,24 @@ class StreamLoader:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Split,
         *,
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
         workers: int | None = 0,
-        transform: Any = None,
+        transform: Transform | None = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
         self.device, self.workers, self.batch_bytes = torch.device(device), workers, None
-        self._normalise = getattr(dataset, "normalise", None)
+        self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
         self.target_mean, self.target_std = (getattr(dataset, f"target_{name}", None) for name in ("mean", "std"))
         self._positions, self._dataset = _Positions(), Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known
         self._loader = self._open(workers or 0)
 
-    def _open(self, workers: int) -> DataLoader:
+    def _open(self, workers: int) -> DataLoader[_Read]:
         loader = DataLoader(
             self._dataset,
             batch_sampler=self._positions,
@@ -231,6 +239,9 @@ class StreamLoader:
             yield Batch(self._normalise(x) if self._normalise else x, y, rows)
 
 
+Loader = TensorLoader | StreamLoader
+
+
 def _useful_workers(reading: float, using: float) -> int | None:
     """So many that reading keeps up with what is done with the batches, as far as there are processors; seconds of
     both so far, and None while they are few.
@@ -248,30 +259,30 @@ class _Positions:
 
     batches: list[list[tuple[int, int]]] = []  # noqa: RUF012 - replaced whole at each epoch
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         return iter(self.batches)
 
     def __len__(self) -> int:
         return len(self.batches)
 
 
-class Seeded(Dataset):
+class Seeded(Dataset[_Read]):
     """Reads sample (epoch, i) with the global generators seeded by (seed, epoch, i), and leaves them as they were."""
 
-    def __init__(self, dataset: Dataset, seed: int, transform: Any) -> None:
+    def __init__(self, dataset: Split, seed: int, transform: Transform | None) -> None:
         self.dataset, self.seed, self.transform = dataset, seed, transform
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitems__(self, positions: list[tuple[int, int]]):  # once a batch: saving the states costs 0.1 ms
-        try:
+    def __getitems__(self, positions: list[tuple[int, int]]) -> list[_Read] | DataError:
+        try:  # once a batch: saving the states costs 0.1 ms
             with generators_kept():
                 return [self._read(epoch, i) for epoch, i in positions]
         except DataError as error:
             return error  # raised by the loader: a worker would bury the message in its traceback
 
-    def _read(self, epoch: int, i: int):
+    def _read(self, epoch: int, i: int) -> _Read:
         number = mix(self.seed, epoch, i)
         torch.default_generator.manual_seed(number)  # torch.manual_seed would seed the GPU's generator too, for good
         random.seed(number)
@@ -296,10 +307,10 @@ def _told(error: Exception, when: str) -> str:
     return f"{type(error).__name__} {when}: {text} (at {Path(place.filename).name}:{place.lineno})"
 
 
-def _collate(samples):
+def _collate(samples: list[_Read] | DataError) -> tuple[Tensor, Tensor, Tensor] | DataError:
     if isinstance(samples, DataError):
         return samples
-    x, y, index = zip(*samples, strict=True)
+    x, y, index = map(list, zip(*samples, strict=True))
     target = default_collate(y)
     if target.dtype == torch.float64:  # Python floats collate to float64
         target = target.float()
@@ -314,16 +325,16 @@ def _start_worker(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _abandon(loader: DataLoader) -> None:
+def _abandon(loader: DataLoader[_Read]) -> None:
     # The collector may run on any thread, also on one that carries messages to these very workers and would wait for
     # itself: then they are left for the end of the process. It also runs in a worker, over its copy of everything.
     if threading.current_thread() is threading.main_thread() and get_worker_info() is None:
         _stop_workers(loader)
 
 
-def _stop_workers(loader: DataLoader) -> None:
+def _stop_workers(loader: DataLoader[_Read]) -> None:
     _with_workers.remove(loader)
-    if (iterator := loader._iterator) is not None:
+    if isinstance(iterator := loader._iterator, _MultiProcessingDataLoaderIter):
         iterator._shutdown_workers()
         for worker in iterator._workers:
             worker.kill()  # does nothing to one that ended, as it should have

@@ -7,17 +7,20 @@ checked before anything of it is used.
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import isfinite, prod
+from math import prod
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Task, Tensors
+from dltrain.data import Column, Data, Kind, Preprocessing, Some, Split, Task, Tensors
 from dltrain.data.decoding import UNTOLD
-from dltrain.data.tables.encoding import Kind, encode, remarks
+from dltrain.data.sources.image_folders import ImageFiles
+from dltrain.data.tables.encoding import encode, remarks
 from dltrain.data.tables.reading import read_table, require_columns
 from dltrain.data.tables.targets import known_target
 from dltrain.errors import DataError
@@ -36,7 +39,7 @@ class Facts:
     targets: tuple[str, ...]
     target_mean: Tensor | None
     target_std: Tensor | None
-    preprocessing: dict[str, Any]
+    preprocessing: Preprocessing
 
     @property
     def in_features(self) -> int:
@@ -63,7 +66,7 @@ def facts(content: Any, where: str) -> Facts:
     try:
         task, shape = content["task"], content["in_shape"]
         _want(task in get_args(Task), "task")
-        _want(_all(shape, lambda n: type(n) is int and 0 < n < 1 << 31) and 0 < len(shape) < 8, "in_shape")
+        _want(_all(shape, _size) and 0 < len(shape) < 8, "in_shape")
         names = {key: content[key] for key in ("classes", "targets")}
         for key, value in names.items():
             _want(_all(value, _word), key)
@@ -87,20 +90,24 @@ def _want(good: bool, what: str) -> None:
         raise ValueError(f"{what} can't be used")
 
 
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and isfinite(value)
+def _size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31
 
 
-def _word(value: Any) -> bool:
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _word(value: object) -> bool:
     """Whether it is a text that can be written: JSON can hold half a sign."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 
 
-def _all(values: Any, good: Any) -> bool:
+def _all(values: object, good: Callable[[object], bool]) -> bool:
     return isinstance(values, list) and all(good(v) for v in values)
 
 
-def _check(preprocessing: dict[str, Any], shape: tuple[int, ...]) -> None:
+def _check(preprocessing: Preprocessing, shape: tuple[int, ...]) -> None:
     kind = preprocessing["kind"]
     if kind == "table":
         _want(preprocessing["missing"] in ("impute", "refuse"), "missing")
@@ -120,7 +127,7 @@ def _check(preprocessing: dict[str, Any], shape: tuple[int, ...]) -> None:
         _want(kind == "dataset", "kind")
 
 
-def _check_column(column: dict[str, Any], median: bool) -> int:
+def _check_column(column: Column, median: bool) -> int:
     """How many inputs a column becomes."""
     name, kind = column["name"], column["kind"]
     _want(_word(name) and kind in get_args(Kind), "a column")
@@ -141,39 +148,44 @@ def _check_column(column: dict[str, Any], median: bool) -> int:
 # -- images --------------------------------------------------------------------------------------------------------
 
 
-def normalise(pixels: Tensor, preprocessing: dict[str, Any]) -> Tensor:
+def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Raw pixels [N, C, H, W] as the network's float32 input, as training makes it of the same pixels.
 
     uint8 reaches from 0 to 255; anything else from 0 to the levels of the data set itself (16 for the 8x8 digits).
     """
     levels = preprocessing.get("levels", 255)
     if pixels.dtype == torch.uint8 and levels == 255:
-        mean, std = (torch.tensor(preprocessing[key]) for key in ("mean", "std"))
+        mean, std = _statistics(preprocessing)
         return Tensors(pixels, pixels, mean, std).normalise(pixels)
     mean, std = (torch.tensor(preprocessing[k], dtype=torch.float64).view(-1, 1, 1) for k in ("mean", "std"))
     full = 255 if pixels.dtype == torch.uint8 else levels
     return ((pixels.to(torch.float64) / full - mean) / std).to(torch.float32)
 
 
+def _statistics(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, float32 [C]."""
+    return torch.tensor(preprocessing["mean"]), torch.tensor(preprocessing["std"])
+
+
 # -- tables --------------------------------------------------------------------------------------------------------
 
 
-def decode(x: Tensor, preprocessing: dict[str, Any]) -> pl.DataFrame:
+def decode(x: Tensor, preprocessing: Preprocessing) -> pl.DataFrame:
     """The rows of a table that inputs [N, features] stand for: what was filled in stays filled in.
 
     Undoing a scale leaves an error of rounding; the ends of a quantile scale are cut.
     """
     import polars as pl
 
-    columns, begin, values = {}, 0, x.double().numpy()
+    columns: dict[str, pl.Series] = {}
+    begin, values = 0, x.double().numpy()
     for column in preprocessing["columns"]:
         name = column["name"]
         if column["kind"] == "text":
             end = begin + len(column["categories"])
             part = values[:, begin:end]
-            words = [
-                column["categories"][i] if hot else None for i, hot in zip(part.argmax(1), part.any(1), strict=True)
-            ]
+            hot = np.asarray(part.any(1))
+            words = [column["categories"][i] if one else None for i, one in zip(part.argmax(1), hot, strict=True)]
             columns[name], begin = pl.Series(words, dtype=pl.String), end
         else:
             numbers = _unscale(values[:, begin], column)
@@ -182,7 +194,7 @@ def decode(x: Tensor, preprocessing: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _unscale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+def _unscale(values: np.ndarray, column: Column) -> np.ndarray:
     if "std" in column:
         return values * column["std"] + column["mean"]
     if "quantiles" not in column:
@@ -199,7 +211,7 @@ def labelled(
     names = [target] if isinstance(target, str) else list(target)
     require_columns(names, source.frame.columns, knob="data.target", path=path)
     y = known_target(source, names, classes=known.classes)
-    if known.target_std is not None:
+    if known.target_mean is not None and known.target_std is not None:
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
@@ -207,36 +219,48 @@ def labelled(
     return part, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
 
 
-def again(data: Data, part: Any, known: Facts) -> Any:
+def again(data: Data, part: Split, known: Facts) -> Split:
     """A part of newly loaded data as the run would have it: with the run's preprocessing in place of its own.
 
     Raises DataError where the data are of another kind.
     """
+    if isinstance(part, Some):
+        return Some(again(data, part.split, known), part.indices)
     own, shape = data.preprocessing, data.in_shape
     same = (data.task, data.classes, len(data.targets)) == (known.task, known.classes, len(known.targets))
     same = same and (data.target_std is None) == (known.target_std is None)
     if own.get("kind") != known.kind or not same or (shape != known.in_shape and known.kind != "table"):
         theirs, ours = _described(data), _described(known)
         raise DataError(f"these data are {theirs}\nand the run was trained on {ours}")
-    if known.target_std is not None:
-        y = part.y.double() * data.target_std + data.target_mean
-        y = ((y - known.target_mean) / known.target_std).float()
-        part = replace(part, y=y, target_mean=known.target_mean, target_std=known.target_std)
+    if isinstance(part, Tensors):
+        part = _in_units(part, data, known)
     if own == known.preprocessing or known.kind == "dataset":
         return part
+    if isinstance(part, ImageFiles):
+        mean, std = _statistics(known.preprocessing)
+        return replace(part, mean=mean, std=std, deep=known.preprocessing.get("deep"))
+    if not isinstance(part, Tensors):
+        raise DataError(f"a part that is a {type(part).__name__} can't be put on the scale that the run fitted")
     if known.kind == "table":
         return replace(part, x=encode(decode(part.x, own), known.preprocessing))
-    mean, std = (torch.tensor(known.preprocessing[key]) for key in ("mean", "std"))
-    if hasattr(part, "deep"):
-        return replace(part, mean=mean, std=std, deep=known.preprocessing.get("deep"))
+    mean, std = _statistics(known.preprocessing)
     scale = known.preprocessing.get("deep", UNTOLD)
     if any(tuple(ends) != tuple(scale.get(deep, ())) for deep, ends in own.get("deep", {}).items()):
         raise DataError(f"these images were read on the scale {own['deep']}; the run's own needs data.in_memory=false")
-    if getattr(part, "mean", None) is not None:
+    if part.mean is not None:
         return replace(part, mean=mean, std=std)
     before = {key: torch.tensor(own[key], dtype=torch.float64).view(-1, 1, 1) for key in ("mean", "std")}
     raw = part.x.double() * before["std"] + before["mean"]
     return replace(part, x=((raw - mean.double().view(-1, 1, 1)) / std.double().view(-1, 1, 1)).float())
+
+
+def _in_units(part: Tensors, data: Data, known: Facts) -> Tensors:
+    """A part of the data with its targets in the standard units of the run, where there are such."""
+    if data.target_mean is None or data.target_std is None or known.target_mean is None or known.target_std is None:
+        return part
+    y = part.y.double() * data.target_std + data.target_mean
+    y = ((y - known.target_mean) / known.target_std).float()
+    return replace(part, y=y, target_mean=known.target_mean, target_std=known.target_std)
 
 
 def _described(data: Data | Facts) -> str:

@@ -8,24 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from dltrain.data import Tensors
+from dltrain.data import RawImages, Split, Tensors
 
 _SAMPLE = 2000  # rows whose neighbours are looked for: 2,000 x 2,000 distances take 16 MB
 _NEIGHBOURS = 10
 
 
-def sample(split: Dataset, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def sample(split: Split, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """At most n rows of a split, drawn without repetition: x float32 [m, ...], y, and their positions int64 [m]."""
     generator = torch.Generator().manual_seed(seed)
     index = torch.randperm(len(split), generator=generator)[:n].sort().values
     if isinstance(split, Tensors):
         return split.normalise(split.x[index]).float(), split.y[index], index
     pairs = [split[i] for i in index.tolist()]
-    normalise = getattr(split, "normalise", lambda x: x)
-    x = normalise(torch.stack([torch.as_tensor(x) for x, _ in pairs])).float()
-    return x, torch.stack([torch.as_tensor(y) for _, y in pairs]), index
+    x = torch.stack([torch.as_tensor(x) for x, _ in pairs])
+    x = split.normalise(x) if isinstance(split, RawImages) else x
+    return x.float(), torch.stack([torch.as_tensor(y) for _, y in pairs]), index
 
 
 def sizes(x: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ def sizes(x: Tensor) -> Tensor:
     return flat.double().square().mean(1).sqrt()
 
 
-def repeated(part: Dataset, train: Dataset) -> Tensor:
+def repeated(part: Split, train: Split) -> Tensor:
     """Positions int64 in `part` of the rows whose inputs stand in `train` too, bit by bit; none unless in memory."""
     if part is train or not (isinstance(part, Tensors) and isinstance(train, Tensors)):
         return torch.empty(0, dtype=torch.int64)

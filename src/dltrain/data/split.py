@@ -19,15 +19,21 @@ def stratified(classes: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarra
     one row, and more classes than rows in a part.
     """
     _, number, sizes = np.unique(classes, return_inverse=True, return_counts=True)
-    if sizes.min() < 2:
-        single = sizes[number] < 2
-        rest, alone = np.flatnonzero(~single), np.flatnonzero(single)
-        if count + (sizes > 1).sum() > len(rest):
-            return None
-        kept, cut = stratified(classes[rest], count, seed=seed)
-        return np.append(rest[kept], alone), rest[cut]
+    if sizes.min() > 1:
+        return _shared_out(number, sizes, count, seed=seed)
+    single = sizes[number] < 2
+    rest, alone = np.flatnonzero(~single), np.flatnonzero(single)
+    if count + (sizes > 1).sum() > len(rest):
+        return None
+    _, number, sizes = np.unique(classes[rest], return_inverse=True, return_counts=True)
+    kept, cut = _shared_out(number, sizes, count, seed=seed)
+    return np.append(rest[kept], alone), rest[cut]
+
+
+def _shared_out(number: np.ndarray, sizes: np.ndarray, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same by the number of each row's class [n] and the sizes of the classes."""
     random = np.random.RandomState(seed)
-    first = _shares(sizes, len(classes) - count, random)
+    first = _shares(sizes, len(number) - count, random)
     second = _shares(sizes - first, count, random)
     members = np.split(np.argsort(number, kind="stable"), np.cumsum(sizes)[:-1])
     parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])

@@ -70,7 +70,8 @@ def _header(path: Path, text: str, columns: list[str], separator: str | None) ->
     """
     given = [] if separator is None else [reading.separator_of(path, separator)]
     marks = list(dict.fromkeys([*given, reading.SEPARATORS.get(path.suffix.lower(), ","), ",", ";", "\t", "|"]))
-    found, wrong = [], []
+    found: list[list[str]] = []
+    wrong: list[DataError] = []
     for mark in marks:
         try:
             header, line = reading.read_header(path, text, mark, alone=columns)

@@ -15,10 +15,11 @@ import shlex
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
@@ -102,10 +103,9 @@ class Run:
 
         It may be a stranger's, and nobody should be led to type another command, or a package that he allows.
         """
-        try:
+        words: list[str] = []
+        with suppress(KeyError, ValueError):
             words = shlex.split(str(self.environment["command"]))
-        except (KeyError, ValueError):
-            words = []
         typed = _as_typed(words[1:]) if words[:1] == ["dltrain"] else None
         if typed is None:
             typed = _as_typed([o for o in self.overrides if not o.startswith("-")]) or []
@@ -129,9 +129,11 @@ class Run:
         found = {f"{part}/{name}": value for part, node in parts.items() for name, value in node.items()}
         return {name: float(v) for name, v in found.items() if _is_number(v)}
 
-    def _logged(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _logged(self) -> tuple[Report, Report]:
         """The best and the last validation, as `keeper` would have them."""
-        best, last, lowest = {}, {}, None
+        best: Report = {}
+        last: Report = {}
+        lowest = None
         for line in reports(self.folder):
             named = {plain_name(n): v for n, v in line.items() if n == "train/loss" or not n.startswith("train/")}
             if any(name.startswith("val/") for name in line):
@@ -163,7 +165,8 @@ class Run:
 
 def _as_typed(words: Sequence[str]) -> list[str] | None:
     """The words of a training that make it again; None where they are those of something else."""
-    kept, rest = [], iter(words)
+    kept: list[str] = []
+    rest = iter(words)
     for word in rest:
         option, sign, _ = word.partition("=")
         if option in ("--config-dir", "-cd", "--allow"):
@@ -185,9 +188,9 @@ def read(folder: Path, sweep: Path | None = None) -> Run:
         return Run(folder, "damaged", fault, {}, sweep)
     if summary is not None and not (isinstance(summary, dict) and summary.get("status") in STATUSES):
         return Run(folder, "damaged", "summary.json is not the summary of a run", {}, sweep)
-    status = summary["status"] if summary else "running"
-    if status == "running":  # and nobody holds it
+    if summary is None or summary["status"] == "running":  # and nobody holds it
         return Run(folder, "killed", "", node(summary), sweep)
+    status = summary["status"]
     reason = summary.get("error", summary.get("reason", ""))
     return Run(folder, status, cut(reason, _LONGEST_REASON) if isinstance(reason, str) else "", summary, sweep)
 
@@ -201,7 +204,8 @@ def walk(root: Path) -> Iterator[tuple[Path, Path | None]]:
 
 
 def _below(folder: Path, sweep: Path | None, depth: int) -> Iterator[tuple[Path, Path | None]]:
-    names, inner = set(), []
+    names: set[str] = set()
+    inner: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -309,7 +313,10 @@ def read_json(path: Path) -> tuple[Any, str]:
         return None, f"{path.name} is not JSON"
 
 
-def reports(folder: Path) -> Iterator[dict[str, Any]]:
+Report = dict[str, float | None]  # a line of metrics.jsonl: step, epoch and metrics; None for one that is not finite
+
+
+def reports(folder: Path) -> Iterator[Report]:
     """The reports in metrics.jsonl one by one, without a line that was cut or is not one; however many there are."""
     try:
         for line in foreign.lines(folder / "metrics.jsonl"):
@@ -318,14 +325,15 @@ def reports(folder: Path) -> Iterator[dict[str, Any]]:
             except ValueError:
                 continue
             if isinstance(found, dict) and _is_number(found.get("step")):
-                yield found
+                yield {name: value for name, value in found.items() if value is None or type(value) in (int, float)}
     except OSError:
         return
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path) -> list[Report]:
     """The same as a list, for pictures: of more than 5,000 reports every second, fourth, ... and the last."""
-    kept, every, last, count = [], 1, None, 0
+    kept: list[Report] = []
+    every, last, count = 1, None, 0
     for count, last in enumerate(reports(folder), start=1):
         if (count - 1) % every == 0:
             kept.append(last)
@@ -367,7 +375,7 @@ def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def rank(value: Any, loss: Any, *, larger: bool) -> tuple[bool, float, float]:
+def rank(value: float | None, loss: float | None, *, larger: bool) -> tuple[bool, float, float]:
     """Sorts the better first: by the monitor's value, among equals by the validation loss; no number comes last."""
     known = _is_number(value)
     return not known, (-value if larger else value) if known else 0.0, loss if _is_number(loss) else math.inf
@@ -389,7 +397,7 @@ def node(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from dltrain.data import Data, split
+from dltrain.data import Data, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources import embedded
-from dltrain.data.tables.encoding import Scaling, encode, fit
+from dltrain.data.tables.encoding import encode, fit
 from dltrain.errors import ConfigError
 
 

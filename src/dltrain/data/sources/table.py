@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from dltrain.data import Data, split
+from dltrain.data import Data, Kind, Scaling, split
 from dltrain.data.assembly import assemble
-from dltrain.data.tables.encoding import Kind, Scaling, column_kind, encode, fit, remarks
+from dltrain.data.tables.encoding import column_kind, encode, fit, remarks
 from dltrain.data.tables.reading import Table, append, read_table, require_columns
 from dltrain.data.tables.targets import TableTask, read_target
 from dltrain.errors import ConfigError, DataError

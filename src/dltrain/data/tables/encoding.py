@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dltrain.data import Column, Kind, Preprocessing, Scaling
 from dltrain.data.tables.reading import Place, listed, require_columns
 from dltrain.data.tables.scales import fence, moments, squashed
 from dltrain.errors import ConfigError, DataError, override
 
 if TYPE_CHECKING:
     import polars as pl
-
-Scaling = Literal["standard", "quantile", "none"]
-Kind = Literal["number", "boolean", "text"]
 
 _DATE = r"^(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})([ T]\d{1,2}:\d{2}.*)?$"
 _DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
@@ -44,8 +42,9 @@ def column_kind(cells: pl.Series, place: Place, *, drop: Sequence[str] = ()) -> 
         raise DataError(f"{place(0)}: column '{name}' holds dates or times ({cells.dtype}); {how}")
     if cells.dtype == pl.Boolean:
         return "boolean"
-    numbers = None if cells.dtype.is_nested() else cells.cast(pl.Float64, strict=False)
-    if numbers is not None and numbers.null_count() == cells.null_count():
+    nested = cells.dtype.is_nested()
+    numbers = cells if nested else cells.cast(pl.Float64, strict=False)
+    if not nested and numbers.null_count() == cells.null_count():
         return "number"
     if cells.dtype != pl.String:
         raise DataError(f"{place(0)}: column '{name}' holds {cells.dtype}, not numbers or text; {how}")
@@ -76,7 +75,7 @@ def fit(
     source: str = "the table",
     place: Place | None = None,
     drop: Sequence[str] = (),
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Preprocessing, list[str]]:
     """Learn the preprocessing of the columns in `kinds` from the train rows.
 
     Returns it as plain JSON values, and notes on the columns that were dropped since they are constant there, and on
@@ -85,7 +84,9 @@ def fit(
     """
     if scaling not in ("standard", "quantile", "none"):
         raise ConfigError(f"data.scaling={scaling}: choose standard, quantile or none")
-    columns, notes, marks = [], [], list(missing_marks or [])
+    columns: list[Column] = []
+    notes: list[str] = []
+    marks = list(missing_marks or [])
     for name, kind in kinds.items():
         cells = _cells(train, {"name": name, "kind": kind}, marks)
         if kind == "text":
@@ -101,13 +102,13 @@ def fit(
             columns.append({"name": name, "kind": kind, **column})
     if not columns:
         raise DataError(f"{source}: nothing to learn from; constant in the train rows: {', '.join(kinds)}")
-    facts = {"kind": "table", "scaling": scaling, "missing": missing, "missing_marks": marks}
-    return {**facts, "columns": columns}, notes
+    fitted: Preprocessing = {"kind": "table", "scaling": scaling, "missing": missing, "missing_marks": marks}
+    return {**fitted, "columns": columns}, notes
 
 
 def encode(
     frame: pl.DataFrame,
-    preprocessing: dict[str, Any],
+    preprocessing: Preprocessing,
     *,
     place: Place | None = None,
     strict: bool = False,
@@ -142,7 +143,7 @@ def encode(
     return torch.from_numpy(np.concatenate(parts, axis=1))
 
 
-def numbers(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> Tensor:
+def numbers(frame: pl.DataFrame, preprocessing: Preprocessing) -> Tensor:
     """The rows of a table as float64 [rows, columns], before any scale: a number as it stands, nan where it is
     missing, true as 1, and for a text the position of its category, -1 for a missing or an unknown one.
     """
@@ -154,7 +155,7 @@ def numbers(frame: pl.DataFrame, preprocessing: dict[str, Any]) -> Tensor:
     return torch.from_numpy(np.stack(parts, axis=1))
 
 
-def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None) -> list[str]:
+def remarks(frame: pl.DataFrame, preprocessing: Preprocessing, *, place: Place | None = None) -> list[str]:
     """What `encode` fills in or leaves out for these rows: one counted sentence per column and cause."""
     return sentences(gaps(frame, preprocessing, place=place), preprocessing)
 
@@ -162,7 +163,7 @@ def remarks(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place 
 Gaps = dict[tuple[str, str], tuple[int, tuple[str, ...]]]  # (column, cause) -> how many, and a few of the words
 
 
-def gaps(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | None = None) -> Gaps:
+def gaps(frame: pl.DataFrame, preprocessing: Preprocessing, *, place: Place | None = None) -> Gaps:
     """What is missing, unknown, infinite or absurdly far away in each column; `place` says where a row stands."""
     found: Gaps = {}
     for column in preprocessing["columns"]:
@@ -182,7 +183,7 @@ def gaps(frame: pl.DataFrame, preprocessing: dict[str, Any], *, place: Place | N
     return found
 
 
-def _far(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+def _far(values: np.ndarray, column: Column) -> np.ndarray:
     """The rows whose value lies absurdly far from the train rows'."""
     if "low" in column:
         return np.flatnonzero(np.isfinite(values) & ((values < column["low"]) | (values > column["high"])))
@@ -198,9 +199,10 @@ def _shown(values: np.ndarray, rows: np.ndarray, place: Place | None) -> tuple[s
     return tuple(f"{values[row]:g}" + (f" at {place(int(row))}" if place else "") for row in rows[:3])
 
 
-def sentences(found: Gaps, preprocessing: dict[str, Any]) -> list[str]:
+def sentences(found: Gaps, preprocessing: Preprocessing) -> list[str]:
     """What `encode` does about gaps, in words."""
-    columns, notes = {c["name"]: c for c in preprocessing["columns"]}, []
+    columns = {c["name"]: c for c in preprocessing["columns"]}
+    notes: list[str] = []
     for (name, cause), (count, words) in found.items():
         how = "encoded as no category" if columns[name]["kind"] == "text" else _by_median(columns[name])
         if cause == "far":
@@ -216,25 +218,27 @@ def sentences(found: Gaps, preprocessing: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> dict[str, Any] | None:
+def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> Column | None:
     finite = np.isfinite(values)
     if not finite.any() or values[finite].min() == values[finite].max():
         return None
     median = float(np.median(values[finite]))
     filled = np.where(finite, values, median)
-    column: dict[str, Any] = {"median": median}
+    column: Column = {"median": median}
     if kind == "boolean" or scaling == "none":
         return column
     if around := fence(values[finite]):
         filled = filled.clip(*around)
-        column |= dict(zip(("low", "high"), around, strict=True))
+        column["low"], column["high"] = around
     if scaling == "standard":
-        return column | dict(zip(("mean", "std"), map(float, moments(filled)), strict=True))
-    knots = max(min(len(filled) // 30, 1000), 10)  # as in Gorishniy et al. 2021 (rtdl)
-    return column | {"quantiles": np.quantile(filled, np.linspace(0, 1, knots)).tolist()}
+        column["mean"], column["std"] = map(float, moments(filled))
+    else:
+        knots = max(min(len(filled) // 30, 1000), 10)  # as in Gorishniy et al. 2021 (rtdl)
+        column["quantiles"] = np.quantile(filled, np.linspace(0, 1, knots)).tolist()
+    return column
 
 
-def _fit_text(cells: pl.Series, max_categories: int, source: str, drop: Sequence[str]) -> dict[str, Any] | None:
+def _fit_text(cells: pl.Series, max_categories: int, source: str, drop: Sequence[str]) -> Column | None:
     categories = cells.drop_nulls().unique().sort().to_list()
     if len(categories) > max_categories:
         raise DataError(
@@ -245,7 +249,7 @@ def _fit_text(cells: pl.Series, max_categories: int, source: str, drop: Sequence
     return {"categories": categories} if len(categories) > 1 else None
 
 
-def _scaled(values: np.ndarray, column: dict[str, Any], place: Place) -> np.ndarray:
+def _scaled(values: np.ndarray, column: Column, place: Place) -> np.ndarray:
     """Complete values float64 [rows] as the network's float32."""
     with np.errstate(over="ignore"):
         scaled = _scale(values, column).astype(np.float32)
@@ -258,7 +262,7 @@ def _scaled(values: np.ndarray, column: dict[str, Any], place: Place) -> np.ndar
     return scaled
 
 
-def _scale(values: np.ndarray, column: dict[str, Any]) -> np.ndarray:
+def _scale(values: np.ndarray, column: Column) -> np.ndarray:
     if "low" in column:
         values = values.clip(column["low"], column["high"])
     if "std" in column:
@@ -292,7 +296,7 @@ def _numbers(cells: pl.Series, kind: Kind, place: Place | None = None) -> np.nda
     return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
 
 
-def _codes(cells: pl.Series, column: dict[str, Any]) -> np.ndarray:
+def _codes(cells: pl.Series, column: Column) -> np.ndarray:
     """The position of each cell's category, int64 [rows]; -1 for a missing or an unknown one."""
     import polars as pl
 
@@ -300,7 +304,7 @@ def _codes(cells: pl.Series, column: dict[str, Any]) -> np.ndarray:
     return cells.replace_strict(positions, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
 
 
-def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: dict[str, Any], place: Place) -> None:
+def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: Preprocessing, place: Place) -> None:
     if preprocessing["missing"] == "refuse" and absent.any():
         raise DataError(
             f"{place(int(absent.argmax()))}: column '{cells.name}' has {_values(int(absent.sum()))} missing or not "
@@ -308,7 +312,7 @@ def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: dict[str, Any],
         )
 
 
-def _refuse_unknown(codes: np.ndarray, cells: pl.Series, column: dict[str, Any], place: Place) -> None:
+def _refuse_unknown(codes: np.ndarray, cells: pl.Series, column: Column, place: Place) -> None:
     strange = (codes < 0) & cells.is_not_null().to_numpy()
     if strange.any():
         row, known = int(strange.argmax()), column["categories"]
@@ -327,7 +331,7 @@ def _refuse_infinite(values: np.ndarray, cells: pl.Series, place: Place) -> None
         )
 
 
-def _cells(frame: pl.DataFrame, column: dict[str, Any], marks: list[str]) -> pl.Series:
+def _cells(frame: pl.DataFrame, column: Column, marks: list[str]) -> pl.Series:
     """One column, with null where it holds a mark that means "missing"."""
     import polars as pl
 
@@ -343,13 +347,13 @@ def _first(cells: pl.Series, word: str) -> int:
     return (cells == word).arg_true()[0]
 
 
-def _ordinary(column: dict[str, Any]) -> str:
+def _ordinary(column: Column) -> str:
     if "low" in column:
         return f"all others, cut to {column['low']:g} and {column['high']:g}"
     return f"those of the train rows, which lie around {column['mean']:g} and vary by {column['std']:g}"
 
 
-def _hidden(name: str, values: np.ndarray, column: dict[str, Any], scaling: Scaling, place: Place | None) -> list[str]:
+def _hidden(name: str, values: np.ndarray, column: Column, scaling: Scaling, place: Place | None) -> list[str]:
     """A note where the scale leaves no difference between most of the train rows' values."""
     if scaling == "none" and (around := fence(values)):
         rows = np.flatnonzero((values < around[0]) | (values > around[1]))
@@ -368,7 +372,7 @@ def _without(name: str, drop: Sequence[str]) -> str:
     return override("data.drop", [*drop, name])
 
 
-def _by_median(column: dict[str, Any]) -> str:
+def _by_median(column: Column) -> str:
     return f"replaced by the train rows' median {column['median']:g}"
 
 
