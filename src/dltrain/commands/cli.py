@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import errno
 import gc
 import os
@@ -11,7 +10,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from dltrain import __version__
 from dltrain.config import choices, command_line
@@ -21,9 +20,6 @@ from dltrain.errors.output import cut, say, short_lines
 from dltrain.errors.paths import forbidden
 from dltrain.runs import seeds
 from dltrain.training.stop import EXIT_CODES, Stop, stop_on_signal
-
-if TYPE_CHECKING:
-    from dltrain.commands import startup
 
 _HYDRAS = {  # options that Hydra's own programs have -> what serves here
     **dict.fromkeys(("--hydra-help", "--info", "-i"), "; `dltrain --help` and `dltrain list` tell what there is"),
@@ -62,7 +58,6 @@ options:
   --allow PACKAGE    let `_target_` name things in your package   --debug       show tracebacks
   -m, --multirun     sweep over comma-separated values            --version
   --allow-changed-data                                            resume although the data are not the same
-  --profile-startup  print where the time went, phase by phase
   -sc ACTION         shell completion: eval "$(dltrain -sc install=bash)"
 
 choices (GROUP=NAME):
@@ -75,10 +70,6 @@ Any value of a chosen file can be set: optimizer.lr=0.01 model.widths=[64,32] tr
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if "--profile-startup" in arguments:
-        from dltrain.commands import startup
-
-        atexit.register(_print_profile, startup.Profile())
     with streams.unfailing():
         code = _exit_code(arguments)
     sys.exit(code)
@@ -113,11 +104,6 @@ def _exit_code(arguments: list[str]) -> int:
         return 1
     finally:
         gc.enable()
-
-
-@streams.unfailing()
-def _print_profile(profile: startup.Profile) -> None:
-    say(f"\n{profile.table()}", error=True)
 
 
 def _collect_again() -> None:
@@ -165,7 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--version", action="store_true")
     parser.add_argument("--debug", action="store_true")
-    parser.add_argument("--profile-startup", action="store_true")
     parser.add_argument("--cfg", "-c", action="store_true")
     parser.add_argument("--resolve", action="store_true")  # of Hydra's --cfg, which leaves references as they are
     parser.add_argument("-m", "--multirun", action="store_true")
