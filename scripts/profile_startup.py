@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 _LIBRARIES = {  # whose import is a phase; what others import in passing counts for those
-    *("dltrain", "hydra", "matplotlib", "numpy", "omegaconf", "polars", "rich", "safetensors", "scipy", "sklearn"),
+    *("dltrain", "hydra", "matplotlib", "numpy", "omegaconf", "polars", "safetensors", "scipy", "sklearn"),
     *("sympy", "tensorboard", "torch", "torch._dynamo", "torch._inductor", "torch.utils.tensorboard", "torchvision"),
 }
 _FUNCTIONS = {  # module -> function -> phase

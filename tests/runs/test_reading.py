@@ -13,6 +13,7 @@ import tracemalloc
 import pytest
 
 from dltrain.commands import cli
+from dltrain.errors import tables
 from dltrain.insight import listing
 from dltrain.runs import reading
 from dltrain.runs.reading import read
@@ -187,7 +188,7 @@ def test_a_thousand_ways_to_damage_a_run_are_read_without_a_crash(made, tmp_path
         for file, text in whole.items():
             (tmp_path / file).write_bytes(content[:cut] if file == name else text)
         run = read(tmp_path)
-        listing.aligned([["key"], *([listing.cell(k, listing.value(run, k))] for k in (*run.config, *run.numbers))])
+        tables.table([["key"], *([listing.cell(k, listing.value(run, k))] for k in (*run.config, *run.numbers))])
         assert all(isinstance(part, str) for part in (run.reason, run.fault, run.monitor, run.command, run.started))
         assert run.seconds is None or run.seconds >= 0 or name == "summary.json"
         assert run.steps is None or isinstance(run.steps, int)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dltrain.config import command_line
-from dltrain.errors import BusyError, ConfigError, StorageError
+from dltrain.errors import BusyError, ConfigError, StorageError, tables
 from dltrain.errors.output import one_line, say
 from dltrain.insight import listing
 from dltrain.runs import layout, reading, run_folder, storage
@@ -38,7 +38,7 @@ def remove(folders: Sequence[Path], *, yes: bool) -> int:
     for folder in folders:
         _check_idle(folder)
     rows = [["folder", "status", "size", ""], *([str(f), *_facts(f)] for f in folders)]
-    say("\n".join(listing.aligned(rows)))
+    say("\n".join(tables.table(rows, cut=True)))
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("nothing was removed: there is no terminal to ask at; --yes removes what is listed")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.config import command_line
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import one_line
 from dltrain.errors.paths import local
 from dltrain.insight import listing
@@ -171,7 +171,7 @@ def what_differs(compared: Sequence[Entry]) -> str:
     table = [["", *(entry.name for entry in compared)], *rows]
     if len(compared) > 8:
         table = [list(row) for row in zip(*table[:9], strict=True)]
-    return "\n".join(listing.aligned(table))
+    return "\n".join(tables.table(table, cut=True))
 
 
 def numbers(compared: Sequence[Entry], metric: str) -> str:
@@ -196,7 +196,7 @@ def numbers(compared: Sequence[Entry], metric: str) -> str:
         seconds = f"{statistics.fmean(took):.1f}" if took else "-"
         count = [str(len(entry.values(metric)))] * several
         rows.append([entry.name, *count, cells[0], *[between] * several, *cells[1:], seconds])
-    return "\n".join(listing.aligned([head, *rows]))
+    return "\n".join(tables.table([head, *rows], cut=True))
 
 
 def verdicts(compared: Sequence[Entry], metric: str) -> list[str]:

@@ -14,7 +14,7 @@ from dltrain.config.policy import did_you_mean
 from dltrain.data import quality
 from dltrain.data.preprocessing import Facts, decode
 from dltrain.engine import evaluation
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import cut
 from dltrain.parts import losses, schedules
 from dltrain.trained.inference import Trained
@@ -265,6 +265,4 @@ def _values(facts: Facts, seen: Dream) -> list[str]:
     cells = [["", *parts]]
     for name in frame.columns:
         cells.append([cut(name), *(f"{v:.4g}" if isinstance(v, float) else cut(str(v)) for v in frame[name].to_list())])
-    first, *others = (max(len(row[i]) for row in cells) for i in range(len(cells[0])))
-    padded = ((name, [f"{c:>{w}}" for c, w in zip(row, others, strict=True)]) for name, *row in cells)
-    return [f"  {name:<{first}}  {'  '.join(row)}" for name, row in padded]
+    return tables.table(cells)

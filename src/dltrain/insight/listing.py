@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.config.policy import did_you_mean
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import cut, one_line
 from dltrain.parts.metrics import MAIN, larger_is_better
 from dltrain.runs import reading, roles
@@ -61,7 +61,7 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
         ]
         room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
         cells = {n: [n, *(cell(n, value(run, n)) for run in found)] for n in names}
-        widths = {n: max(map(len, column)) + 3 for n, column in cells.items()}
+        widths = {n: max(map(len, column)) + tables.GAP for n, column in cells.items()}
         if reasons:
             widths["reason"] = min(widths["reason"], _REASON)  # the line's end, which may be cut
         for name in (n for n in spare if n in widths):
@@ -70,28 +70,11 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
                 left = [name, *left]
         names = [n for n in names if n in widths]
     rows = [["run", *names], *([ids[run.folder], *(cell(name, value(run, name)) for name in names)] for run in found)]
-    lines = aligned(rows)
+    lines = tables.table(rows, cut=True)
     if left:
         more = f", and {len(left) - 8} more" * (len(left) > 8)
         lines += ["", f"not shown: {', '.join(left[:8])}{more}; --columns chooses, --csv has all"]
     return "\n".join(lines)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table whose first row is its head; numbers stand to the right.
-
-    Rich needs 1.5 ms a row, which for 1,000 runs is more than all the rest.
-    """
-    right = [all(re.fullmatch(r"-|[-\d.,e+%± to]+", cell) for cell in column[1:]) for column in zip(*rows, strict=True)]
-    rows = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "   ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
-        for row in rows
-    ]
-    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
-    lines.insert(1, "─" * (sum(widths) + 3 * len(widths) - 3))
-    return [line if len(line) <= wide else f"{line[: wide - 1]}…" for line in lines]
 
 
 def cell(name: str, found: Any) -> str:
@@ -229,12 +212,13 @@ def story(run: Run) -> list[str]:
 def configuration(run: Run) -> list[str]:
     """Every key, with * where it was typed."""
     typed = {o.split("=")[0].lstrip("+~") for o in run.overrides}
-    wide = max((len(one_line(key)) for key in run.config), default=0)
-    lines = [
-        f"{'* ' if not typed.isdisjoint({key, *_parents(key)}) else '  '}{one_line(key):<{wide}}   {_yaml(found)}"
+    if not run.config:
+        return ["no configuration was written"]
+    rows = [
+        [f"{'  ' if typed.isdisjoint({key, *_parents(key)}) else '* '}{key}", _yaml(found)]
         for key, found in run.config.items()
     ]
-    return ["configuration (* was typed)", *lines] if lines else ["no configuration was written"]
+    return ["configuration (* was typed)", *tables.columns(rows, right=())]
 
 
 def _yaml(found: Any) -> str:
@@ -258,7 +242,7 @@ def result(run: Run) -> list[str]:
         return ["no metrics yet", ""]
     rows = [["", *metrics], *([p, *(cell(f"{p}/{m}", run.numbers.get(f"{p}/{m}")) for m in metrics)] for p in parts)]
     chosen = f" (best by {run.monitor}; train, val and test with its weights)" * bool(run.monitor)
-    return [f"metrics{chosen}", *aligned(rows), ""]
+    return [f"metrics{chosen}", *tables.table(rows, cut=True), ""]
 
 
 def files(folder: Path) -> list[str]:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
+from dltrain.errors import tables
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds
@@ -66,10 +62,8 @@ _STEPS = {
 def _layers(plan: Plan) -> list[str]:
     """One line per layer; of a deep net the first and the last few."""
     rows = [row for row in plan.rows[:-1] if row.parameters or row.type not in ("Flatten", "Identity")]
-    texts = [
-        f"             {row.type:<14}{'x'.join(map(str, row.output_shape or ())):>10}{row.parameters:>12,}"
-        for row in rows
-    ]
+    cells = [[row.type, "x".join(map(str, row.output_shape or ())), f"{row.parameters:,}"] for row in rows]
+    texts = [f"             {line}" for line in tables.columns(cells, right=(1, 2))]
     return texts if len(texts) <= 16 else [*texts[:8], f"             ... {len(texts) - 12} more", *texts[-4:]]
 
 
@@ -116,12 +110,7 @@ def _switched_on(plan: Plan) -> str:
 def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
     """Metrics of the best epoch's weights on each split, and where to look further."""
     names = [n for n in metrics.DIRECTION if n in summary["test"]]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right")
-    for split in ("train", "val", "test"):
-        table.add_row(split, *(metrics.text(name, summary[split].get(name)) for name in names))
+    rows = [[part, *(metrics.text(n, summary[part].get(n)) for n in names)] for part in ("train", "val", "test")]
     best = summary["best"]
     stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
     facts = (
@@ -131,7 +120,7 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
     )
     few, all_of_it = summary["rows_judged"]["train"], len(plan.data.train)
     lines = [
-        _text(table),
+        *tables.table([["", *names], *rows]),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
         *_chance(plan, folder, summary),
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
@@ -188,14 +177,6 @@ def _profile(plan: Plan, folder: Path) -> list[str]:
     return [f"profile      {traces[-1]} opens in ui.perfetto.dev or chrome://tracing", "", text, ""]
 
 
-def _text(table: Table) -> str:
-    # A table takes only the width that it needs; with markup, `[dropout,l2]` would be taken for a style; and where
-    # FORCE_COLOR is set, styles would be written into a text that may go to a file.
-    console = Console(width=200, file=StringIO(), markup=False, emoji=False, color_system=None)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines() if line.strip())
-
-
 _SHOWN = 12  # classes, labels or targets that the terminal shows, the poorest first where there are more
 
 
@@ -204,10 +185,10 @@ def judged(result: dict[str, Any]) -> str:
     lines = [f"{result['split']}, {result['rows']:,} rows, weights of {result['checkpoint']}"]
     lines += [f"note         {note}" for note in result["notes"]]
     names = [n for n in metrics.DIRECTION if n in result["metrics"]]
-    lines.append(_rows(names, [[metrics.text(n, result["metrics"][n]) for n in names]]))
+    lines += tables.table([names, [metrics.text(n, result["metrics"][n]) for n in names]])
     for key, what in (("classes", "class"), ("labels", "label"), ("targets", "target")):
         if key in result and len(result[key]) > (key == "targets"):
-            lines.append(_parts(result[key], what))
+            lines += _parts(result[key], what)
     if calibration := result.get("calibration"):
         sure, right = (sum(b[k] * b["rows"] for b in calibration["bins"]) for k in ("confidence", "accuracy"))
         n = sum(b["rows"] for b in calibration["bins"])
@@ -218,7 +199,7 @@ def judged(result: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"worst        {_example(worst)}" for worst in result["worst"][:5])])
 
 
-def _parts(parts: list[dict[str, Any]], what: str) -> str:
+def _parts(parts: list[dict[str, Any]], what: str) -> list[str]:
     """A row for each class, label or target."""
     keys = [k for k in parts[0] if k not in ("name", "predicted")]
     if len(parts) > _SHOWN:
@@ -226,17 +207,7 @@ def _parts(parts: list[dict[str, Any]], what: str) -> str:
         parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
         what = f"{what} (poorest {_SHOWN})"
     cells = [[cut(p["name"]), *(f"{p[k]:,}" if k == "rows" else metrics.text(k, p[k]) for k in keys)] for p in parts]
-    return _rows([what, *(k.replace("_", " ") for k in keys)], cells, left=1)
-
-
-def _rows(titles: Sequence[str], cells: list[list[str]], *, left: int = 0) -> str:
-    """A table; its first `left` columns begin at the left."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for i, title in enumerate(titles):
-        table.add_column(title, justify="left" if i < left else "right")
-    for row in cells:
-        table.add_row(*row)
-    return _text(table)
+    return tables.table([[what, *(k.replace("_", " ") for k in keys)], *cells], right=range(1, 1 + len(keys)))
 
 
 def _confusions(result: dict[str, Any]) -> str:
@@ -283,18 +254,15 @@ def sweep_table(jobs: list[Run]) -> str:
     typed = [[o for o in row[0].overrides if not (several and o.startswith("seed="))] for row in rows]
     common = set.intersection(*map(set, typed)) if len(rows) > 1 else set()
     names = shown_metrics(jobs, "loss", *metrics.MAIN)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in ("seeds" if several else "job", "overrides", "done" if several else "status"):
-        table.add_column(title, overflow="fold")
-    for title in [*(title for title, _ in columns(names)), "seconds"]:
-        table.add_column(title, justify="right")
+    head = ["seeds", "overrides", "done"] if several else ["job", "overrides", "status"]
+    table = [[*head, *(title for title, _ in columns(names)), "seconds"]]
     for row, overrides in zip(rows, typed, strict=True):
         done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
         cells = [mean_and_deviation(key.partition("/")[2], seeds.values(row, key)) for _, key in columns(names)]
         seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
         which = _seed_range(row) if several else row[0].folder.name
-        table.add_row(which, " ".join(o for o in overrides if o not in common), done, *cells, f"{seconds:.1f}")
-    return _text(table)
+        table.append([which, " ".join(o for o in overrides if o not in common), done, *cells, f"{seconds:.1f}"])
+    return "\n".join(tables.table(table))
 
 
 def shown_metrics(jobs: Sequence[Run], *usual: str) -> list[str]:

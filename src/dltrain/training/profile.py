@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from dltrain.errors import tables
 from dltrain.errors.output import say
 from dltrain.runs import storage
 
@@ -61,9 +62,10 @@ class StepProfile:
         key = "self_device_time_total" if self._cuda else "self_cpu_time_total"  # microseconds
         rows = sorted(made.key_averages(), key=lambda row: getattr(row, key), reverse=True)
         steps, total = self._done - _WARM_UP, sum(getattr(row, key) for row in rows) or 1.0
-        lines = [f"{'operation':<44}{'calls/step':>11}{'us/step':>10}{'share':>8}"]
+        table = [["operation", "calls/step", "us/step", "share"]]
         for row in rows[:_ROWS]:
             time = getattr(row, key)
             name = row.key if len(row.key) < 43 else f"{row.key[:40]}..."
-            lines.append(f"{name:<44}{row.count / steps:>11.1f}{time / steps:>10.1f}{time / total:>8.1%}")
-        return "\n".join([*lines, f"{'all':<44}{'':>11}{total / steps:>10.1f}{1:>8.1%}", ""])
+            table.append([name, f"{row.count / steps:.1f}", f"{time / steps:.1f}", f"{time / total:.1%}"])
+        table.append(["all", "", f"{total / steps:.1f}", f"{1:.1%}"])
+        return "\n".join([*tables.table(table), ""])

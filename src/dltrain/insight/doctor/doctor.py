@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from dltrain.config.plan import Plan
 from dltrain.data import Tensors
 from dltrain.engine.look import Layer
+from dltrain.errors import tables
 from dltrain.insight.doctor.examine import Examination, examine
 from dltrain.insight.doctor.verdicts import verdicts
 
@@ -98,10 +98,12 @@ def _layers(exam: Examination) -> list[str]:
         rows.append([*row, *(_cells(end, bar=True) if end else ["|", "", "", ""])])
     if len(rows) > _LAYERS:
         rows = [*rows[: _LAYERS - 8], [f"... {len(rows) - _LAYERS} more", *[""] * 10], *rows[-8:]]
-    widths = [max(len(row[i]) for row in [titles, *rows]) for i in range(len(titles))]
-    lines = [_row(titles, widths), *(_row(row, widths) for row in rows)]
     note = "before the first step | at the end; flat: dead ReLU units, or saturated values of sigmoid and tanh;"
-    return ["layers     " + note, "           step: change of the weights by one step at the peak rate", *lines]
+    return [
+        "layers     " + note,
+        "           step: change of the weights by one step at the peak rate",
+        *tables.table([titles, *rows]),
+    ]
 
 
 def _cells(layer: Layer, *, bar: bool = False) -> list[str]:
@@ -117,8 +119,3 @@ def _cells(layer: Layer, *, bar: bool = False) -> list[str]:
 
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.2g}"
-
-
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    pairs = enumerate(zip(cells, widths, strict=True))
-    return "  " + "  ".join(f"{c:<{w}}" if i < 2 or c.startswith("|") else f"{c:>{w}}" for i, (c, w) in pairs).rstrip()
