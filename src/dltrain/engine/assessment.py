@@ -6,12 +6,44 @@ Rows of numbers in, plain values out, so that the result can be written as JSON 
 from __future__ import annotations
 
 from math import nan
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 BINS = 15
+
+
+class Rates(TypedDict):
+    """How good the answers are for one class, or one label, which has an accuracy of its own."""
+
+    name: str
+    rows: int
+    predicted: int
+    precision: float
+    recall: float
+    f1: float
+    accuracy: NotRequired[float]
+
+
+class Errors(TypedDict):
+    """How good the answers are for one target of a regression, in its units."""
+
+    name: str
+    rmse: float
+    mae: float
+    r2: float
+    mean_error: float
+
+
+Bin = TypedDict("Bin", {"from": float, "to": float, "rows": int, "confidence": float, "accuracy": float})
+
+
+class Calibration(TypedDict):
+    """The expected calibration error, and the bins that it is the mean over."""
+
+    ece: float
+    bins: list[Bin]
 
 
 def confusion(guess: Tensor, y: Tensor, classes: int) -> Tensor:
@@ -31,7 +63,7 @@ def matrix(pairs: Tensor, classes: int) -> Tensor:
     return counts
 
 
-def by_class(pairs: Tensor, names: list[str]) -> list[dict[str, Any]]:
+def by_class(pairs: Tensor, names: list[str]) -> list[Rates]:
     """Of each class of a confusion: rows, predicted, precision, recall and f1; nan where nothing is divided."""
     true, guess, count = pairs.unbind(1)
     zeros = torch.zeros(len(names), dtype=torch.int64)
@@ -42,7 +74,7 @@ def by_class(pairs: Tensor, names: list[str]) -> list[dict[str, Any]]:
     return [_rates(name, r, p, n) for name, r, p, n in zip(names, right, predicted, rows, strict=True)]
 
 
-def by_label(guess: Tensor, y: Tensor, names: list[str]) -> list[dict[str, Any]]:
+def by_label(guess: Tensor, y: Tensor, names: list[str]) -> list[Rates]:
     """The same of each label, and its accuracy. guess: bool [N, K]; y: float [N, K] from 0 to 1."""
     truth = y > 0.5
     right, predicted, rows = ((guess & truth).sum(0), guess.sum(0), truth.sum(0))
@@ -51,7 +83,7 @@ def by_label(guess: Tensor, y: Tensor, names: list[str]) -> list[dict[str, Any]]
     return [{**_rates(name, r, p, n), "accuracy": a} for name, r, p, n, a in columns]
 
 
-def _rates(name: str, right: int, predicted: int, rows: int) -> dict[str, Any]:
+def _rates(name: str, right: int, predicted: int, rows: int) -> Rates:
     return {
         "name": name,
         "rows": rows,
@@ -62,17 +94,17 @@ def _rates(name: str, right: int, predicted: int, rows: int) -> dict[str, Any]:
     }
 
 
-def by_target(guess: Tensor, y: Tensor, names: list[str]) -> list[dict[str, Any]]:
+def by_target(guess: Tensor, y: Tensor, names: list[str]) -> list[Errors]:
     """Of each target of a regression: rmse, mae, r2 and the mean error. guess and y: float64 [N, K], original units."""
     error, spread = guess - y, (y - y.mean(0)).square().sum(0)
     squared = error.square().sum(0)
     r2 = torch.where(spread > 0, 1 - squared / spread, nan)
     columns = ((squared / len(y)).sqrt(), error.abs().mean(0), r2, error.mean(0))
-    keys = ("name", "rmse", "mae", "r2", "mean_error")
-    return [dict(zip(keys, row, strict=True)) for row in zip(names, *(c.tolist() for c in columns), strict=True)]
+    rows = zip(names, *(c.tolist() for c in columns), strict=True)
+    return [{"name": name, "rmse": a, "mae": b, "r2": c, "mean_error": d} for name, a, b, c, d in rows]
 
 
-def calibration(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> dict[str, Any]:
+def calibration(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> Calibration:
     """The expected calibration error over bins of equal width, and the bins (Guo et al. 2017).
 
     ECE is the mean over all answers of |share that is right - mean confidence| of their bin. confidence: [N] from 0
@@ -86,7 +118,7 @@ def calibration(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> dict[
     )
     ece = float((hits - sums).abs().sum() / max(len(confidence), 1))
     rows = zip(range(bins), *(t.tolist() for t in (counts, sums, hits)), strict=True)
-    filled = [
+    filled: list[Bin] = [
         {"from": b / bins, "to": (b + 1) / bins, "rows": int(n), "confidence": s / n, "accuracy": h / n}
         for b, n, s, h in rows
         if n

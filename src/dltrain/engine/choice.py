@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from dltrain.engine.guard import Guard
@@ -18,7 +18,8 @@ from dltrain.engine.steps.step import Batch, Kind, Parts, Step
 
 
 class Choice:
-    """The `step` that is taken, and `rest`, which makes what a program leaves over; else they are the same.
+    """The `step` that is taken, and `rest`, which makes what a program leaves over; else they are the same. `program`:
+    the step, where it can make several at once.
 
     `why` it is not the step that was wanted, in a few words, or None. `sizes` of the batches that a program or a graph
     is for: of the first step's, if nobody says. `watchful`: somebody else's code runs between steps, or within them
@@ -27,6 +28,7 @@ class Choice:
 
     step: Step
     rest: Step
+    program: compiled.Compiled | None
     guard: Guard
     gate: Gate
 
@@ -37,8 +39,8 @@ class Choice:
         self.watchful = self._handed = False
         self._wanted = wanted
         self._flat: Flat | None = None
-        self._seen: list[Any] = []  # what a quick step rests on
-        self._guarded: tuple[Any, ...] = ()  # what the guard is for; it counts steps, and so outlives most choices
+        self._seen: list[object] = []  # what a quick step rests on
+        self._guarded: tuple[object, ...] = ()  # what the guard is for; it counts steps, and so outlives most choices
         self._said = set(_strangers(parts))  # or known to whoever makes this trainer
         gradients = [p.grad for p in parts.parameters]
         self._choose(parts, before="plain")
@@ -47,7 +49,7 @@ class Choice:
         if self.why and wanted in ("direct", "compiled", "graph"):
             raise ValueError(f"step={wanted}: {self.why}; use auto or plain")
 
-    def begin(self, others: Iterable[Any], sizes: list[int]) -> None:
+    def begin(self, others: Iterable[object], sizes: list[int]) -> None:
         """To be called where other batches come, of these sizes; others: what runs between steps."""
         self.sizes, self._handed = sizes, not all(map(hands.ours, others))
         if self._flat is not None and self.step.kind == "plain":  # some batch was not for the direct step; these may be
@@ -62,21 +64,21 @@ class Choice:
         """
         seams = (parts.transform, parts.constraint, parts.schedule, parts.penalty, parts.ema)
         self.watchful = self._handed or not (all(map(hands.ours, seams)) and hands.keeps_memory(parts.optimizer))
-        if self._is_news(parts):  # `train` goes through all modules, and mostly there is none to switch
+        flat = self._flat
+        if flat is None or self._is_news(parts):  # `train` goes through all modules, and mostly none is to be switched
             parts.model.train()
             parts.loss.train()
-            if self._is_news(parts):  # it is more than the mode
+            if flat is None or self._is_news(parts):  # it is more than the mode
                 self._choose(parts, before=self.step.kind)
                 self._say_strangers(parts)
                 return
-        flat = self._flat
         if not flat.intact():
             if hands.scattered(parts.parameters) or not flat.is_for(parts.optimizer, exact=flat.exact):
                 self._choose(parts, before=self.step.kind)
             else:
                 with torch.inference_mode(False):
                     flat.attach()
-                self._forget()
+                self._forget()  # a graph has captured where the optimizer's state was
 
     def ask(self) -> None:
         """Raises DivergedError where an update has been held back on the device."""
@@ -97,10 +99,10 @@ class Choice:
         return sizes == self.sizes
 
     def _is_news(self, parts: Parts) -> bool:
-        """Without a quick step there is nothing that could be out of date, and the next look may find one."""
-        return self._flat is None or not hands.same(self._seen, _footprint(parts))
+        """Whether a quick step rests on what is no longer so. Without one the next look may find one."""
+        return not hands.same(self._seen, _footprint(parts))
 
-    @torch.inference_mode(False)
+    @torch.inference_mode(False)  # rows that were made in it could not be trained by autograd later
     def _choose(self, parts: Parts, *, before: Kind) -> None:
         """Takes the step that was wanted, or the quickest, where it serves all that there is; else the plain one."""
         _refuse_idle(parts)
@@ -148,23 +150,28 @@ class Choice:
         norm = self.gate.norm if self._guarded else None
         if self._guarded != (guarded := (parts.optimizer, late)):
             if self._guarded:
-                self.ask()
+                self.ask()  # its count of steps goes with it
             self.guard, self._guarded = Guard(parts, late=late), guarded
         self.gate = Gate(parts, self.guard, self._flat, norm=norm)
 
     def _make(self, parts: Parts, kinds: set[str]) -> None:
         flat, gate = self._flat, self.gate
-        self._plain = self.rest = Plain(parts, gate, flat)
+        self._plain = self.step = self.rest = Plain(parts, gate, flat)
+        self.program = None
         if isinstance(parts.optimizer, LBFGS):
-            self.rest = lbfgs.Search(self._plain, parts.parameters, parts.device)
-        elif "direct" in kinds:
-            self.rest = direct.Direct(parts, gate, flat, self._give_way)
-        self.step = self.rest
+            self.step = self.rest = lbfgs.Search(self._plain, parts.parameters, parts.device)
+        if flat is None:
+            return
+        if "direct" in kinds:
+            self.step = self.rest = direct.Direct(parts, gate, flat, self._give_way)
         if "compiled" in kinds:
-            rest = lambda *given: self.rest(*given)  # noqa: E731 - it may give way
-            self.step = compiled.Compiled(parts, gate, flat, rest=rest, fits=self._fits)
+            self.step = self.program = compiled.Compiled(parts, gate, flat, rest=self._leave, fits=self._fits)
         if "graph" in kinds:
             self.step = cuda_graph.Graph(parts, gate, flat, moving=_moving(parts), fits=self._fits)
+
+    def _leave(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
+        """What a program has left over; asked for anew each time, since the step that makes it may give way."""
+        return self.rest(batches, given, epoch)
 
     def _give_way(self, why: str) -> Plain:
         """The plain step in the place of the direct one from here on, in the middle of a step."""
@@ -194,7 +201,7 @@ def _moving(parts: Parts) -> bool | None:
     return getattr(parts.schedule, "moves_momentum", None)
 
 
-def _footprint(parts: Parts) -> list[Any]:
+def _footprint(parts: Parts) -> list[object]:
     penalty = parts.penalty
     factors = (getattr(penalty, "l1", None), getattr(penalty, "l2", None))
     clipping = (parts.clip_norm, parts.clip_value)

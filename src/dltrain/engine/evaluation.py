@@ -1,7 +1,7 @@
 """What a model answers, and how good the answers are.
 
 Metrics are sums on the device, read once at the end; every sample counts the same, also in a last batch that is
-smaller than the others. A loader is anything with `epoch()` that yields batches (x, y, index).
+smaller than the others.
 
 binary, multiclass   loss, accuracy, f1 (macro: the mean over the classes that occur or are predicted)
 multilabel           loss, accuracy (per label), exact_match (all labels of a sample right), f1 (micro)
@@ -10,22 +10,22 @@ regression           loss (on standardised targets), rmse, mae, r2 (original uni
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import nan
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dltrain.data import Task
+from dltrain.engine.steps.step import Batches
 from dltrain.errors import DataError
+from dltrain.parts.models import evaluating
 
 
-def predict(model: nn.Module, loader: Any, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+def predict(model: nn.Module, loader: Batches, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
     """The outputs float [N, K] of the model in eval mode and the targets, both on the CPU, in the loader's order."""
-    logits, targets = [], []
-    with _evaluating(model), torch.inference_mode():
+    logits: list[Tensor] = []
+    targets: list[Tensor] = []
+    with evaluating(model), torch.inference_mode():
         for x, y, _ in loader.epoch():
             logits.append(model(x.to(device)))
             targets.append(y)
@@ -46,7 +46,7 @@ def decide(logits: Tensor, task: Task) -> Tensor:
 
 def evaluate(
     model: nn.Module,
-    loader: Any,
+    loader: Batches,
     loss: nn.Module,
     *,
     task: Task,
@@ -63,13 +63,15 @@ def evaluate(
     """
     if target_std is None:
         target_mean, target_std = (getattr(loader, f"target_{name}", None) for name in ("mean", "std"))
-    n, totals, bounds, origin = 0, None, [], None
-    with _evaluating(model, loss), torch.inference_mode():
+    n = highest = 0
+    totals = origin = None
+    bounds: list[Tensor] = []  # the lowest and the highest target of each batch
+    with evaluating(model, loss), torch.inference_mode():
         for x, y, _ in loader.epoch():
             logits = model(x)
             if logits.dim() != 2:
                 raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
-            if n == 0 and target_std is not None:  # once: a copy to the device waits for it
+            if n == 0 and target_mean is not None and target_std is not None:  # once: a copy to the device waits for it
                 target_mean, target_std = target_mean.to(y.device), target_std.to(y.device)
             if task == "regression":
                 truth = original(y, target_mean, target_std)
@@ -77,7 +79,8 @@ def evaluate(
                 sums = _regression_sums(original(logits, target_mean, target_std) - origin, truth - origin)
             else:
                 bounds.append(torch.stack(y.aminmax()).double())
-                y = y.clamp(0, _highest(task, logits))  # a kernel that met a wrong class would stop the device
+                highest = _highest(task, logits)
+                y = y.clamp(0, highest)  # a kernel that met a wrong class would stop the device
                 sums = _label_sums(logits, y) if task == "multilabel" else _class_sums(logits, y)
             batch = torch.cat([(loss(logits, y) * len(y)).double().view(1), sums.double().flatten()])
             totals = batch if totals is None else totals.add_(batch)
@@ -86,7 +89,7 @@ def evaluate(
         raise DataError("there is nothing to evaluate: this split has no samples")
     numbers = torch.cat([totals, *bounds]).tolist()  # the only time that the host waits for the device
     loss_sum, *sums = numbers[: len(totals)]
-    _check_targets(task, numbers[len(totals) :], _highest(task, logits))
+    _check_targets(task, numbers[len(totals) :], highest)
     return {"loss": loss_sum / n} | _FINISH[task](sums, n)
 
 
@@ -123,7 +126,10 @@ def _label_metrics(sums: list[float], n: int) -> dict[str, float]:
 def original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
     """Standardised targets [B, K] in original units, as float64."""
     values = values.double()
-    return values if std is None else values * std + mean
+    if std is None:
+        return values
+    assert mean is not None  # they come together
+    return values * std + mean
 
 
 def _regression_sums(guess: Tensor, y: Tensor) -> Tensor:
@@ -167,16 +173,3 @@ def _check_targets(task: Task, seen: list[float], highest: int) -> None:
         f"the targets hold class {wrong:g}, but the model's outputs stand for classes 0 to {highest};"
         " number the classes from 0, and train on data that has them all"
     )
-
-
-@contextmanager
-def _evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards each submodule is in the mode it was in."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        for module in modules:
-            module.eval()
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training

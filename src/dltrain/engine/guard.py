@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class Guard:
         self._late, self._asked_at = True, self.parts.steps
         self.bad, self._good_steps = (torch.zeros((), device=self.parts.device) for _ in range(2))
         if not self._scaled:
-            self.parts.optimizer.grad_scale, self.parts.optimizer.found_inf = None, self.bad
+            vars(self.parts.optimizer).update(grad_scale=None, found_inf=self.bad)  # where torch's own scaler has them
 
     def check(self, loss: Tensor, gradients: Sequence[Tensor], batches: Sequence[Batch], epoch: int) -> None:
         """Raises DivergedError, or holds the update back, if the loss or a gradient is not finite."""
@@ -63,9 +63,10 @@ class Guard:
 
     def look(self, loss: Tensor, gradients: Sequence[Tensor]) -> None:
         """Leaves in `bad` whether this step or one before it was bad, without waiting for the device."""
+        # The norm by infinity is the largest magnitude, and NaN where one is: one number for all, on the device.
         largest = nn.utils.get_total_norm([loss, *([] if self._scaled else gradients)], norm_type=math.inf)
         self.bad.copy_(torch.maximum(self.bad, 1 - largest.isfinite().float()))
-        self._good_steps += 1 - self.bad
+        self._good_steps += 1 - self.bad  # an error then says which step was the first
 
     def ask(self, gradients: Sequence[Tensor]) -> None:
         """Raises DivergedError if a step since the last question was bad; gradients: for what the error says."""
@@ -77,6 +78,7 @@ class Guard:
             )
         if not self._late:
             return
+        # The host waits here for all that the device has been given: once a report or a save, for both numbers.
         good, bad = (int(n) for n in torch.stack([self._good_steps, self.bad]).tolist())
         if bad:
             step = self._asked_at + good + 1
@@ -127,7 +129,7 @@ def origin(model: nn.Module, x: Tensor) -> str:
             return f"the weights {name}"
     bad: list[str] = []
 
-    def look(name: str):
+    def look(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and not output.isfinite().all():
                 bad.append(name)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
+
+from dltrain.parts.models import working
 
 
 @dataclass
@@ -33,17 +34,17 @@ class Seen:
 def observe(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[list[Seen], Tensor]:
     """One forward and backward pass of `objective(model(x))`, in the mode that the model is in.
 
-    Returns the modules without children, and those with parameters of their own, in the order in which they were
-    first called, and the loss; the parameters' gradients stay in `.grad`. Modules that return no tensor are left out.
+    Returns the modules that compute something, in the order in which they were first called, and the loss; the
+    parameters' gradients stay in `.grad`. Modules that return no tensor are left out.
     """
     seen: dict[str, Seen] = {}
     read: dict[str, int] = {}
 
-    def begin(module: nn.Module, inputs: tuple[Any, ...], *, name: str) -> None:
+    def begin(module: nn.Module, inputs: tuple[object, ...], *, name: str) -> None:
         given = _given(inputs)
         read.setdefault(name, 0 if given is None else given._version)
 
-    def record(module: nn.Module, inputs: tuple[Any, ...], output: Any, *, name: str) -> None:
+    def record(module: nn.Module, inputs: tuple[object, ...], output: object, *, name: str) -> None:
         if name in seen or not isinstance(output, Tensor):
             return
         versions = {"read": read[name], "made": output._version}
@@ -53,11 +54,10 @@ def observe(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor]) 
 
     hooks = [
         hook
-        for name, module in model.named_modules()
-        if not list(module.children()) or list(module.parameters(recurse=False))
+        for name, module in working(model)
         for hook in (
-            module.register_forward_pre_hook(partial(begin, name=name or "model")),
-            module.register_forward_hook(partial(record, name=name or "model")),
+            module.register_forward_pre_hook(partial(begin, name=name)),
+            module.register_forward_hook(partial(record, name=name)),
         )
     ]
     model.zero_grad()
@@ -70,7 +70,7 @@ def observe(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor]) 
     return list(seen.values()), loss.detach()
 
 
-def _given(inputs: tuple[Any, ...]) -> Tensor | None:
+def _given(inputs: tuple[object, ...]) -> Tensor | None:
     return next((value for value in inputs if isinstance(value, Tensor)), None)
 
 
@@ -100,19 +100,16 @@ class Layer:
     update: float | None = None  # the next step's change of the weights as a share of their size
 
 
-_FLAT = (
-    0.97  # |tanh| beyond which its slope is below 0.06, as in Karpathy's lecture on activations; sigmoid(2z) likewise
-)
+_FLAT = 0.97  # |tanh| beyond which its slope is below 0.06, as in Karpathy's lecture on activations; sigmoid likewise
 
 
 def layers(seen: list[Seen], updates: dict[str, float] | None = None) -> list[Layer]:
     """The statistics of a pass. `updates`: name of a parameter -> the next step's relative change."""
-    found = []
+    found: list[Layer] = []
     for item in seen:
         module, values = item.module, item.values.double()
         weight = getattr(module, "weight", None)
         weight = weight if isinstance(weight, Tensor) else None
-        kept = getattr(module, "running_mean", None)
         found.append(
             Layer(
                 name=item.name,
@@ -124,8 +121,8 @@ def layers(seen: list[Seen], updates: dict[str, float] | None = None) -> list[La
                 gradient=None if item.gradient is None else _rms(item.gradient),
                 dead=_dead(values) if isinstance(module, nn.ReLU) else None,
                 saturated=_saturated(module, values),
-                running_mean=None if kept is None else kept.double().mean().item(),
-                running_var=None if kept is None else module.running_var.double().mean().item(),
+                running_mean=_kept(module, "running_mean"),
+                running_var=_kept(module, "running_var"),
                 weight=None if weight is None else _rms(weight.detach()),
                 weight_gradient=None if weight is None or weight.grad is None else _rms(weight.grad),
                 update=(updates or {}).get(f"{item.name}.weight"),
@@ -136,6 +133,12 @@ def layers(seen: list[Seen], updates: dict[str, float] | None = None) -> list[La
 
 def _rms(values: Tensor) -> float:
     return values.double().square().mean().sqrt().item()
+
+
+def _kept(module: nn.Module, name: str) -> float | None:
+    """The mean over channels of a running statistic, where a module keeps it."""
+    value = getattr(module, name, None)
+    return value.double().mean().item() if isinstance(value, Tensor) else None
 
 
 def _dead(values: Tensor) -> float:
@@ -154,7 +157,7 @@ def _saturated(module: nn.Module, values: Tensor) -> float | None:
 
 def relative_updates(before: dict[str, Tensor], model: nn.Module) -> dict[str, float]:
     """How far each parameter moved from `before`, as a share of its size there; about 1e-3 is usual (Karpathy)."""
-    found = {}
+    found: dict[str, float] = {}
     for name, parameter in model.named_parameters():
         if size := _rms(before[name]):
             found[name] = _rms(parameter.detach() - before[name]) / size

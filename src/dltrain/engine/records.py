@@ -54,6 +54,7 @@ class Meter:
         metrics: dict[str, float],
     ) -> Record:
         """losses and rows: of each step since the last record."""
+        # The one time that the host waits for the device between two reports: all losses come in one copy.
         seen, counts = torch.stack(list(losses)).float().cpu(), torch.tensor(rows)
         seconds = time.perf_counter() - self.since  # the device is through with them
         own = {

@@ -7,17 +7,19 @@ of it is used.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dltrain.engine.steps.step import Parts
 from dltrain.errors import CheckpointError
+from dltrain.parts import State
 
 
-def check(found: Any, like: Any, where: str) -> None:
+def check(found: object, like: object, where: str) -> None:
     """Raises CheckpointError unless `found` is built as `like` is: keys, types, shapes and dtypes.
 
     An int stands for a float too, and a number for None. `where` names the part for the message.
@@ -42,13 +44,63 @@ def check(found: Any, like: Any, where: str) -> None:
         raise CheckpointError(f"{where}: want {_describe(like)}, found {_describe(found)}")
 
 
-def _describe(value: Any) -> str:
+def _describe(value: object) -> str:
     if isinstance(value, Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}"
     return type(value).__name__ + (f" of {len(value)}" if isinstance(value, (dict, list, tuple)) else "")
 
 
-def check_trainer(state: dict[str, Any], like: dict[str, Any], parameters: Sequence[Tensor]) -> None:
+class Trained(Parts, Protocol):
+    """The Trainer, as far as its state goes."""
+
+    pending: bool
+    losses: list[Tensor]
+    rows: list[int]
+
+    def gradient_norm(self) -> float: ...
+
+
+def state_of(trainer: Trained) -> State:
+    """Everything but the model's own state that the next step depends on."""
+    return {
+        "steps": trainer.steps,
+        "optimizer": trainer.optimizer.state_dict(),
+        "loss": dict(trainer.loss.state_dict()),  # of a loss with parameters or statistics of its own
+        "schedule": trainer.schedule.state_dict() if trainer.schedule is not None else {},
+        "scaler": trainer.scaler.state_dict(),
+        "losses": torch.stack(trainer.losses) if trainer.losses else torch.empty(0),
+        "rows": torch.tensor(trainer.rows, dtype=torch.int64),
+        "pending": trainer.pending,
+        "gradient_norm": trainer.gradient_norm() if trainer.pending else 0.0,  # the report to come shows it
+        "ema": trainer.ema.state_dict() if trainer.ema is not None else {},
+        "random": random_state(trainer.device),
+    }
+
+
+def restore(trainer: Trained, state: State, like: State) -> None:
+    """Restores what `state_of` gave, the random state last. like: the trainer's own state, as it is.
+
+    Raises CheckpointError before anything is changed if the state is not one of this trainer's.
+    """
+    older: State = {"rows": torch.empty(0, dtype=torch.int64), "loss": {}}  # what checkpoints once lacked
+    state = older | state
+    check_trainer(state, like, trainer.parameters)
+    trainer.steps, trainer.pending = state["steps"], state["pending"]
+    if state["loss"]:
+        trainer.loss.load_state_dict(state["loss"])
+    trainer.optimizer.load_state_dict(state["optimizer"])
+    if trainer.schedule is not None:
+        trainer.schedule.load_state_dict(state["schedule"])
+    trainer.losses = list(state["losses"].to(trainer.device))
+    trainer.rows = state["rows"].tolist()
+    if state["scaler"]:
+        trainer.scaler.load_state_dict(state["scaler"])
+    if trainer.ema is not None:
+        trainer.ema.load_state_dict(state["ema"])
+    set_random_state(state["random"], trainer.device)
+
+
+def check_trainer(state: State, like: State, parameters: Sequence[Tensor]) -> None:
     """Raises CheckpointError unless `state` is that of a trainer whose own is `like`, over these parameters."""
     check(list(state), list(like), "trainer")
     for name in ("steps", "pending", "gradient_norm", "schedule", "scaler", "ema"):
@@ -70,7 +122,7 @@ def check_trainer(state: dict[str, Any], like: dict[str, Any], parameters: Seque
         raise CheckpointError(f"steps: {state['steps']}")
 
 
-def check_optimizer(found: Any, like: dict[str, Any], parameters: Sequence[Tensor]) -> None:
+def check_optimizer(found: object, like: State, parameters: Sequence[Tensor]) -> None:
     """Raises CheckpointError unless `found` is the state of such an optimizer over these parameters.
 
     Its groups must be the same but for values that a schedule changes. Its tensors, which a new optimizer does not
@@ -97,7 +149,7 @@ def check_optimizer(found: Any, like: dict[str, Any], parameters: Sequence[Tenso
                 raise CheckpointError(f"optimizer.state.{number}: a tensor of {list(tensor.shape)} for {list(shape)}")
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -112,29 +164,31 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
+def random_state(device: torch.device) -> State:
     """The state of every generator that a step may draw from, as tensors and plain values."""
     version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy = np.random.get_state(legacy=False)
+    keys, position = torch.from_numpy(numpy["state"]["key"].astype(np.int64)), numpy["state"]["pos"]
     return {
         "python": [version, list(numbers), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "numpy": [numpy["bit_generator"], keys, position, numpy["has_gauss"], numpy["gauss"]],
         "torch": torch.get_rng_state(),
         "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
 
 
-def check_random_state(found: Any, like: dict[str, Any]) -> None:
+def check_random_state(found: State, like: State) -> None:
     """Raises CheckpointError unless `found` can be given to `set_random_state` where `random_state` gives `like`."""
     like = {**like, "python": [*like["python"][:2], None]}
     if isinstance(found, dict) and (found.get("device") is None or like["device"] is None):
-        found, like = {**found, "device": None}, {**like, "device": None}  # from a CPU to a GPU, or back
+        neither: State = {"device": None}  # from a CPU to a GPU, or back
+        found, like = found | neither, like | neither
     check(found, like, "random")
     if not (0 <= found["numpy"][2] <= 624 and found["numpy"][3] in (0, 1)):
         raise CheckpointError("random.numpy: its position is out of range")  # NumPy would read beyond its table
 
 
-def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+def set_random_state(state: State, device: torch.device) -> None:
     """Restores what `random_state` gave."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))

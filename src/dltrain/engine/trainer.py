@@ -9,53 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.engine.choice import Choice
+from dltrain.engine.fixed import Fixed
 from dltrain.engine.guard import Guard, norm
 from dltrain.engine.records import Meter, Record
-from dltrain.engine.state import check_trainer, random_state, set_random_state
+from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
 from dltrain.engine.steps import hands
-from dltrain.engine.steps.compiled import Compiled
-from dltrain.engine.steps.step import Batch, Kind, Precision, rows
+from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule, rows
 from dltrain.engine.timetable import Timetable
-from dltrain.parts.regularisers import Penalty
+from dltrain.parts import State
+from dltrain.parts.regularisers import BatchTransform
 
-
-class Loader(Protocol):
-    """What `fit` needs of a loader: batches (x, y, index) of an epoch from a position, and their number."""
-
-    samples: int
-    batch_size: int  # of all batches but the last
-    batch_bytes: int | None  # of such a batch's input; None where it is not held in memory
-
-    def __len__(self) -> int: ...
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
+Validate = Callable[[nn.Module], dict[str, float]]  # from the model to judge to its metrics
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
     """A validation was left in the middle, because the run is to stop; its report is made when the run goes on."""
-
-
-class _Fixed:
-    """An attribute that is set once: a step in the middle of training could not take another."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, trainer: Trainer | None, owner: type | None = None) -> Any:
-        return self if trainer is None else trainer.__dict__[self.name]
-
-    def __set__(self, trainer: Trainer, value: Any) -> None:
-        if self.name in trainer.__dict__:
-            raise AttributeError(f"trainer.{self.name} can't be changed; make a new Trainer with it")
-        trainer.__dict__[self.name] = value
 
 
 class Trainer:
@@ -72,7 +48,7 @@ class Trainer:
     Parameters lie in memory of the trainer's own, unless the step is plain.
     """
 
-    device, precision, accumulate = _Fixed(), _Fixed(), _Fixed()
+    device, precision, accumulate = Fixed[torch.device](), Fixed[Precision](), Fixed[int]()
 
     def __init__(
         self,
@@ -80,16 +56,16 @@ class Trainer:
         loss: nn.Module,
         optimizer: Optimizer,
         *,
-        schedule: Any = None,
+        schedule: Schedule | None = None,
         device: torch.device | str | None = None,
         precision: Precision = "fp32",
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        transform: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]] | None = None,
-        penalty: Penalty | None = None,
-        constraint: Callable[[], None] | None = None,
-        ema: Any = None,
+        transform: BatchTransform | None = None,
+        penalty: Callable[[], Tensor] | None = None,
+        constraint: Callable[[], object] | None = None,
+        ema: Average | None = None,
         step: Kind | Literal["auto"] = "auto",
     ) -> None:
         """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
@@ -166,16 +142,16 @@ class Trainer:
 
     def _step(self, batches: Sequence[Batch], epoch: int, *, rest: bool = False) -> Tensor:
         """The step, and what acts around it. rest: what a program has left out is not for a program."""
-        if self.schedule is not None:
+        if self.schedule is not None:  # the number of steps done decides, which a resumed run knows, too
             self.schedule.set(self.steps)
         choice, ready = self._choice, batches
         if choice.watchful:
             choice.look(self)
         if self.transform is not None:
-            ready = self._transformed(batches, epoch)
-            if choice.watchful:
+            ready = _transformed(self.transform, batches, epoch)
+            if choice.watchful:  # it may run the model, or change it; batches after the first wait for their turn
                 ready = chain([next(ready)], ready)
-                choice.look(self)  # the transform may have run the model
+                choice.look(self)
         loss = (choice.rest if rest else choice.step)(ready, batches, epoch)
         if self.constraint is not None or self.ema is not None:
             self._after_update()
@@ -187,9 +163,15 @@ class Trainer:
     def _steps(self, batches: Sequence[Batch], epoch: int) -> None:
         """As many updates by one program. What it leaves out is made without it, and then says what was wrong."""
         groups = [batches[i : i + self.accumulate] for i in range(0, len(batches), self.accumulate)]
-        ready = [list(self._transformed(group, epoch)) for group in groups] if self.transform else groups
-        schedule = self.schedule and (lambda k: self.schedule.set(self.steps + k))
-        losses, good = self._choice.step.several(ready, schedule=schedule)
+        change, schedule, program, done = self.transform, self.schedule, self._choice.program, self.steps
+        assert program is not None
+        ready = groups if change is None else [list(_transformed(change, group, epoch)) for group in groups]
+
+        def set_rates(k: int) -> None:
+            if schedule is not None:
+                schedule.set(done + k)
+
+        losses, good = program.several(ready, schedule=set_rates)
         self.losses.extend(losses[:good])
         self.rows.extend(map(rows, groups[:good]))
         self.steps += good
@@ -197,12 +179,6 @@ class Trainer:
             self._after_update()
         for group in groups[good:]:
             self._step(group, epoch, rest=True)
-
-    def _transformed(self, batches: Sequence[Batch], epoch: int) -> Iterator[Batch]:
-        for x, y, index in batches:
-            with torch.inference_mode(False):  # what it keeps must be of use outside, too
-                ready = self.transform(x, y, index, epoch)
-            yield *ready, index
 
     @torch.no_grad()
     def _after_update(self) -> None:
@@ -221,7 +197,7 @@ class Trainer:
         steps: int | None = None,
         report_every: int | None = None,
         eval_every: int | None = None,
-        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+        validate: Validate | None = None,
         limit_batches: int | None = None,
         progress: Callable[[], object] | None = None,
         save: Callable[[], object] | None = None,
@@ -237,7 +213,8 @@ class Trainer:
         size = {"samples": train.samples, "batch_size": train.batch_size, "accumulate": self.accumulate}
         every = {"report_every": report_every, "eval_every": eval_every}
         table = Timetable(len(train), limit=limit_batches, epochs=epochs, steps=steps, **size, **every)
-        meter, source = self._begin(train, table, others=(train, progress, save, stop)), iter(())
+        meter = self._begin(train, table, others=(train, progress, save, stop))
+        epoch, due, source = 0, 0, iter(())
         try:
             at_once = self._look(train, table)
             while self.pending or (self.steps < table.total and not stop()):
@@ -249,12 +226,13 @@ class Trainer:
                     at_once, due = self._look(train, table), table.next_due(self.steps)
                     continue
                 count = table.together(self.steps, at_once) if at_once > 1 else 1
+                # An epoch's order is a function of seed and epoch: to go on in its middle two numbers are enough.
                 if not (group := list(islice(source, count * table.accumulate))):  # the next epoch begins
                     (epoch, start), due = table.place(self.steps), table.next_due(self.steps)
                     source = islice(train.epoch(epoch, start), table.batches - start)
                     continue
                 self._step(group, epoch) if count == 1 else self._steps(group, epoch)
-                self.pending = self.steps == due
+                self.pending = self.steps == due  # worked out once for the stretch, since this is done at each step
                 del group  # the next batch is gathered into its memory, which is in the cache
                 if progress is not None:
                     for _ in range(count):
@@ -264,7 +242,7 @@ class Trainer:
         except Stopped:
             return
 
-    def _begin(self, train: Loader, table: Timetable, *, others: Sequence[Any]) -> Meter:
+    def _begin(self, train: Loader, table: Timetable, *, others: Sequence[object]) -> Meter:
         self._choice.begin(others, sizes=[train.batch_size] * self.accumulate)
         if older := len(self.losses) - len(self.rows):  # a checkpoint that does not know the rows of its losses
             self.rows = [table.rows(n) for n in range(self.steps - older, self.steps)]
@@ -273,72 +251,55 @@ class Trainer:
     def _look(self, train: Loader, table: Timetable) -> int:
         """Takes in what others have done; returns how many steps are to be one program from here on."""
         self._choice.look(self)
-        step, alone = self._choice.step, self.constraint is None and self.ema is None and hands.ours(self.transform)
-        if isinstance(step, Compiled) and alone and (size := train.batch_bytes):
+        step, alone = self._choice.program, self.constraint is None and self.ema is None and hands.ours(self.transform)
+        if step is not None and alone and (size := train.batch_bytes):
             return step.program.steps_at_once(table.row, sizes=self._choice.sizes, batch_bytes=size)
         return 1
 
-    def _report(
-        self, meter: Meter, table: Timetable, validate: Callable[[nn.Module], dict[str, float]] | None
-    ) -> Record | None:
+    def _report(self, meter: Meter, table: Timetable, validate: Validate | None) -> Record | None:
         self._choice.let_go(self)
-        metrics, record = {}, None
+        metrics: dict[str, float] = {}
+        record = None
         if table.is_evaluated(self.steps):
             metrics = meter.paused(lambda: self._validate(validate))
         if metrics or table.is_reported(self.steps):  # before the schedule goes on to the next rate
-            self._choice.ask()
-            given = {"epoch": self.steps / table.per_epoch, "gradient_norm": self.gradient_norm, "metrics": metrics}
-            record = meter.record(self, self.losses, self.rows, **given)
-            self.losses, self.rows = [], []
+            self._choice.ask()  # first: losses after a step that was held back are of no use
+            epoch = self.steps / table.per_epoch
+            record = meter.record(
+                self, self.losses, self.rows, epoch=epoch, gradient_norm=self.gradient_norm, metrics=metrics
+            )
+            self.losses = []
+            self.rows = []
         if table.ends_epoch(self.steps) and self.schedule is not None:
             self.schedule.end_epoch(record.metrics if record else {})
         self.pending = False
         return record
 
-    def _validate(self, validate: Callable[[nn.Module], dict[str, float]] | None) -> dict[str, float]:
+    def _validate(self, validate: Validate | None) -> dict[str, float]:
         if validate is None:
             return {}
         return {f"val/{name}": value for name, value in validate(self.best_model).items()}
 
     # -- state -------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Everything but the model's own state that the next step depends on.
 
         Raises DivergedError where a bad step, held back on the device, has not been reported yet.
         """
         self._choice.ask()
-        return {
-            "steps": self.steps,
-            "optimizer": self.optimizer.state_dict(),
-            "loss": dict(self.loss.state_dict()),  # of a loss with parameters or statistics of its own
-            "schedule": self.schedule.state_dict() if self.schedule is not None else {},
-            "scaler": self.scaler.state_dict(),
-            "losses": torch.stack(self.losses) if self.losses else torch.empty(0),
-            "rows": torch.tensor(self.rows, dtype=torch.int64),
-            "pending": self.pending,
-            "gradient_norm": self.gradient_norm() if self.pending else 0.0,  # the report to come shows it
-            "ema": self.ema.state_dict() if self.ema is not None else {},
-            "random": random_state(self.device),
-        }
+        return state_of(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restores what `state_dict` gave; the random state last. Raises CheckpointError before anything is changed
         if the state is not one of this trainer's.
         """
-        state = {"rows": torch.empty(0, dtype=torch.int64), "loss": {}} | state  # what older checkpoints lack
-        check_trainer(state, self.state_dict(), self.parameters)
-        self.steps, self.pending = state["steps"], state["pending"]
-        if state["loss"]:
-            self.loss.load_state_dict(state["loss"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict(state["schedule"])
-        self.losses = list(state["losses"].to(self.device))
-        self.rows = state["rows"].tolist()
+        restore(self, state, like=self.state_dict())
         self._choice.gate.norm = torch.tensor(state["gradient_norm"], dtype=torch.float64)
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
-        set_random_state(state["random"], self.device)
+
+
+def _transformed(transform: BatchTransform, batches: Sequence[Batch], epoch: int) -> Iterator[Batch]:
+    for x, y, index in batches:
+        with torch.inference_mode(False):  # what it keeps must be of use outside, too
+            changed, targets = transform(x, y, index, epoch)
+        yield changed, targets, index

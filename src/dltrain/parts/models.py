@@ -261,10 +261,8 @@ def _try(network: nn.Module, shape: tuple[int, ...]) -> None:
     """Run one image through the network's shapes, on the meta device: no memory, no arithmetic."""
     tensors = [*network.named_parameters(), *network.named_buffers()]
     meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
-    training = network.training
-    with torch.device("meta"), torch.no_grad():
-        torch.func.functional_call(network.eval(), meta, torch.empty(1, *shape))
-    network.train(training)
+    with torch.device("meta"), torch.no_grad(), evaluating(network):
+        torch.func.functional_call(network, meta, torch.empty(1, *shape))
 
 
 @contextmanager
@@ -281,6 +279,29 @@ def _explain_size(name: str, height: int, width: int, weights: WeightsEnum | Non
         ) from error
 
 
+def working(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that compute something of their own: without children, or with parameters that are not a child's.
+
+    Each has its name; the model itself is called `model`.
+    """
+    for name, module in model.named_modules():
+        if not list(module.children()) or list(module.parameters(recurse=False)):
+            yield name or "model", module
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards each submodule is in the mode it was in."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
 class Row(NamedTuple):
     """One module of a summary. `output_shape` has no batch axis; it is None where the output is not a tensor."""
 
@@ -294,8 +315,7 @@ def summary(model: nn.Module, in_shape: tuple[int, ...]) -> list[Row]:
     """The modules that a batch passes through, in that order, and last the total of all parameters.
 
     One sample of zeros goes through the model in eval mode, on the model's own device ("meta" costs nothing).
-    Listed are modules without children and those that hold parameters of their own. Parameters that several
-    modules share count once.
+    Parameters that several modules share count once.
     """
     rows: dict[str, Row] = {}
     seen: set[nn.Parameter] = set()
@@ -306,21 +326,14 @@ def summary(model: nn.Module, in_shape: tuple[int, ...]) -> list[Row]:
             seen.update(own)
             rows[name] = Row(name, type(module).__name__, _sample_shape(output), sum(p.numel() for p in own))
 
-    hooks = [
-        module.register_forward_hook(partial(record, name=name or "model"))
-        for name, module in model.named_modules()
-        if not list(module.children()) or list(module.parameters(recurse=False))
-    ]
-    modes = [(module, module.training) for module in model.modules()]
+    hooks = [module.register_forward_hook(partial(record, name=name)) for name, module in working(model)]
     like = next(model.parameters(), torch.empty(0))
     try:
-        with torch.no_grad():
-            output = model.eval()(torch.zeros(1, *in_shape, device=like.device, dtype=like.dtype))
+        with torch.no_grad(), evaluating(model):
+            output = model(torch.zeros(1, *in_shape, device=like.device, dtype=like.dtype))
     finally:
         for hook in hooks:
             hook.remove()
-        for module, training in modes:
-            module.training = training
     parameters = sum(p.numel() for p in model.parameters())
     return [*rows.values(), Row("total", type(model).__name__, _sample_shape(output), parameters)]
 

@@ -94,7 +94,7 @@ class Muon(Optimizer):
         self._share()
 
 
-FUSED = (SGD, Adam, AdamW)  # have one kernel for all parameters; without it a step on a CPU takes twice the time
+FUSED = (SGD, Adam, AdamW)  # one kernel makes their whole update; without it a step on a CPU takes twice the time
 
 
 def spare_compiler() -> None:

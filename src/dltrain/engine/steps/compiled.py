@@ -17,7 +17,8 @@ import textwrap
 import types
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +30,30 @@ from torch.utils._pytree import tree_map
 from dltrain.engine.steps import updates
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
-from dltrain.engine.steps.step import Batch, Parts, autocast
+from dltrain.engine.steps.step import Batch, Kind, Parts, autocast
 from dltrain.parts.regularisers import Penalty
 
 _AT_ONCE = 64
 _WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one program, and bytes of its batches
 _FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
 
-Batches = Sequence[tuple[Tensor, Tensor]]
+Batches = Sequence[tuple[Tensor, Tensor]]  # x and y
+Rates = list[updates.Values]  # of each row
+Made = tuple[Tensor, Tensor | None, Tensor]  # losses [steps], the last gradient's norm, whether all was finite [steps]
+
+
+class Kept(TypedDict):
+    """What steps start from and leave: of each row weights, gradients and the optimizer's state, and the buffers."""
+
+    rows: list[updates.Values]
+    buffers: dict[str, Tensor]
+
+
+class Moving(Kept):
+    """The same on the way, with whether all steps so far were finite, and the last gradient's norm if it is clipped."""
+
+    finite: Tensor
+    norm: NotRequired[Tensor]
 
 
 class Compiled:
@@ -44,11 +61,18 @@ class Compiled:
     has left out.
     """
 
-    kind = "compiled"
+    kind: Kind = "compiled"
 
     def __init__(
-        self, parts: Parts, gate: Gate, flat: Flat, *, rest: Callable[..., Tensor], fits: Callable[..., bool]
+        self,
+        parts: Parts,
+        gate: Gate,
+        flat: Flat,
+        *,
+        rest: Callable[[Iterable[Batch], Sequence[Batch], int], Tensor],
+        fits: Callable[[Sequence[Batch]], bool],
     ) -> None:
+        assert parts.penalty is None or isinstance(parts.penalty, Penalty)  # with others there is no such step
         self.gate, self._rest, self._fits = gate, rest, fits
         self.program = Program(
             parts.model,
@@ -90,7 +114,7 @@ class Program:
         loss: nn.Module,
         flat: Flat,
         *,
-        autocast: Callable[[], Any],
+        autocast: Callable[[], AbstractContextManager[object]],
         clip_value: float | None = None,
         clip_norm: float | None = None,
         penalty: Penalty | None = None,
@@ -101,14 +125,12 @@ class Program:
         self._layout = [[(names[p], p.shape) for p in row.parameters] for row in flat.rows]
         # Guards, which ask at each call whether the program still fits, would take as long as the program. What it
         # rests on does not change: this object, the number of steps, and the sizes that the Trainer compares.
-        self._programs: dict[int, Callable[..., Any]] = {}  # by the number of steps
-        self._rates: list[dict[str, Tensor]] = []
-        self._values: list[Any] = []  # that the rates hold
+        self._programs: dict[int, Callable[[Kept, Batches, Rates], Made]] = {}  # by the number of steps
+        self._rates: Rates = []
+        self._values: list[list[dict[str, float]]] = []  # that the rates hold: by step, then by row
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
 
-    def __call__(
-        self, steps: Sequence[Batches], *, schedule: Callable[[int], object] | None = None
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    def __call__(self, steps: Sequence[Batches], *, schedule: Callable[[int], object] | None = None) -> Made:
         """One update or several, each from batches (x, y) whose gradients are averaged.
 
         schedule(k) sets the optimizer's rates for the k-th of them. Returns the mean losses [steps], the norm of the
@@ -121,8 +143,12 @@ class Program:
                 schedule(k)
             rates.append([updates.rates(row) for row in self.flat.rows])
         self._set_rates(rates)
-        state = {"rows": [updates.state(row) for row in self.flat.rows], "buffers": dict(self.model.named_buffers())}
-        batches = [tuple(map(torch.stack, zip(*batch, strict=True))) for batch in zip(*steps, strict=True)]
+        rows = [updates.state(row) for row in self.flat.rows]
+        state: Kept = {"rows": rows, "buffers": dict(self.model.named_buffers())}
+        batches = [
+            (torch.stack([x for x, _ in batch]), torch.stack([y for _, y in batch]))
+            for batch in zip(*steps, strict=True)
+        ]
         with torch.no_grad():
             return self._run(len(steps), state, batches, self._rates)
 
@@ -135,7 +161,7 @@ class Program:
         # A call costs about as much as two steps, and one of the plain steps for what is left over as ten.
         return min(range(1, most + 1), key=lambda k: 2 * (steps // k) + 9 * (steps % k))
 
-    def _set_rates(self, values: list[Any]) -> None:
+    def _set_rates(self, values: list[list[dict[str, float]]]) -> None:
         if values != self._values:
             self._values = values
             self._rates = [
@@ -143,23 +169,24 @@ class Program:
                 for i in range(len(self.flat.rows))
             ]
 
-    def _run(self, steps: int, *given: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _run(self, steps: int, state: Kept, batches: Batches, rates: Rates) -> Made:
         if steps not in self._programs:
             self._programs[steps] = self._compiled(Program._one if steps == 1 else Program._several)
             if steps > 1:
-                return self._tried(steps, *given)
-        return self._programs[steps](*given)
+                return self._tried(steps, state, batches, rates)
+        return self._programs[steps](state, batches, rates)
 
-    def _tried(self, steps: int, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _tried(self, steps: int, state: Kept, batches: Batches, rates: Rates) -> Made:
         """The first run of a program of several steps, held against the same steps uncompiled.
 
         Scans are new in torch, and called a prototype: what one can't do is done step by step. 2.14 refuses a body that
         draws random numbers twice in the generator's order.
         """
         random, before = torch.get_rng_state(), tree_map(torch.clone, state)
-        losses, now = [], _start(state, self.clip_norm)
+        losses: list[Tensor] = []
+        now = _start(state, self.clip_norm)
         for k in range(steps):
-            now, (loss, _) = self._step(now, tree_map(lambda t, k=k: t[k], (batches, rates)))
+            now, (loss, _) = self._step(now, tree_map(_at(k), (batches, rates)))
             losses.append(loss)
         torch.set_rng_state(random)
         try:
@@ -178,38 +205,41 @@ class Program:
         self._programs[steps] = self._one_by_one
         return self._one_by_one(state, batches, rates)
 
-    def _compiled(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _compiled(self, method: Callable[..., Made]) -> Callable[..., Made]:
         # A function of its own, since programs are found by their function's code.
         own = types.FunctionType(method.__code__.replace(), globals())
-        options = {"fallback_random": True, "guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+        options: dict[str, str | int | bool | Callable[..., object]] = {
+            "fallback_random": True,  # draws come from torch's generators, whose state is in a checkpoint
+            "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
+        }
         if method is Program._several:
             options["cpp_wrapper"] = True  # the scan's loop is then C++, not Python
         return torch.compile(types.MethodType(own, self), fullgraph=True, dynamic=False, options=options)
 
-    def _one_by_one(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
-        made: list[tuple[Tensor, Tensor | None, Tensor]] = []
+    def _one_by_one(self, state: Kept, batches: Batches, rates: Rates) -> Made:
+        made: list[Made] = []
         for k in range(len(batches[0][0])):
-            made.append(self._run(1, state, *tree_map(lambda t, k=k: t[k : k + 1], (batches, rates))))
+            made.append(self._run(1, state, *tree_map(_at(slice(k, k + 1)), (batches, rates))))
             if not made[-1][2]:
                 break
         return torch.cat([m[0] for m in made]), made[-1][1], torch.cat([m[2] for m in made])
 
-    def _one(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
-        end, (loss, finite) = self._step(_start(state, self.clip_norm), tree_map(lambda t: t[0], (batches, rates)))
+    def _one(self, state: Kept, batches: Batches, rates: Rates) -> Made:
+        end, (loss, finite) = self._step(_start(state, self.clip_norm), tree_map(_at(0), (batches, rates)))
         return self._leave(state, end, loss[None], finite[None])
 
-    def _several(self, state: Any, batches: Any, rates: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _several(self, state: Kept, batches: Batches, rates: Rates) -> Made:
         end, (losses, finite) = scan(self._step, _start(state, self.clip_norm), (batches, rates))
         return self._leave(state, end, losses, finite)
 
-    def _leave(self, state: Any, end: Any, losses: Tensor, finite: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    def _leave(self, state: Kept, end: Moving, losses: Tensor, finite: Tensor) -> Made:
         """Writes the state that the steps have led to where the old one stands."""
         for old, new in zip([*state["rows"], state["buffers"]], [*end["rows"], end["buffers"]], strict=True):
             for name, value in old.items():
                 value.copy_(new[name])
         return losses, end.get("norm"), finite
 
-    def _step(self, state: Any, given: Any) -> tuple[Any, tuple[Tensor, Tensor]]:
+    def _step(self, state: Moving, given: tuple[Batches, Rates]) -> tuple[Moving, tuple[Tensor, Tensor]]:
         """The state after one step, its mean loss, and whether it was finite; changes nothing in place."""
         batches, rates = given
         loss, gradients, buffers = self._gradients(state, batches)
@@ -218,32 +248,35 @@ class Program:
             finite = finite & g.sum().isfinite()
         if self.clip_value is not None:
             gradients = [g.clamp(-self.clip_value, self.clip_value) for g in gradients]
-        more = {}
+        norm = None
         if self.clip_norm is not None:
             norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
-            gradients = [g * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0) for g in gradients]
-            more["norm"] = torch.where(finite, norm, state["norm"])
+            gradients = [g * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0) for g in gradients]  # torch's formula
         rows = [
             updates.updated(old | {"g": g}, r, row, finite)
             for row, old, g, r in zip(self.flat.rows, state["rows"], gradients, rates, strict=True)
         ]
         kept = {name: torch.where(finite, buffers[name], old) for name, old in state["buffers"].items()}
-        return {"rows": rows, "buffers": kept, "finite": finite, **more}, (loss.clone(), finite.clone())
+        new: Moving = {"rows": rows, "buffers": kept, "finite": finite}
+        if norm is not None:
+            new["norm"] = torch.where(finite, norm, state["norm"])
+        return new, (loss.clone(), finite.clone())
 
-    def _gradients(self, state: Any, batches: Batches) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    def _gradients(self, state: Moving, batches: Batches) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """The mean loss, the gradient of it and the penalty for each row, and the buffers after it."""
-        parameters = {}
+        parameters: dict[str, Tensor] = {}
         for layout, row in zip(self._layout, state["rows"], strict=True):
             pieces = row["w"].split([shape.numel() for _, shape in layout])
             parameters |= {name: piece.view(shape) for (name, shape), piece in zip(layout, pieces, strict=True)}
-        buffers, total, loss = state["buffers"], None, torch.zeros(())
+        total: dict[str, Tensor] = {}
+        buffers, loss = state["buffers"], torch.zeros(())
         samples = sum(len(x) for x, _ in batches)
         for x, y in batches:
             derived = grad_and_value(self._objective, has_aux=True)
             found, (part, buffers) = derived(parameters, buffers, x, y, len(x) / samples)
-            total = found if total is None else {name: total[name] + g for name, g in found.items()}
+            total = {name: total[name] + g for name, g in found.items()} if total else found
             loss = loss + part
-        gradients = []
+        gradients: list[Tensor] = []
         for layout, row, held in zip(self._layout, state["rows"], self.flat.rows, strict=True):
             g = torch.cat([total[name].reshape(-1) for name, _ in layout])
             if self.penalty is not None:
@@ -266,10 +299,18 @@ def _same_way(start: Tensor, end: Tensor, right: Tensor) -> bool:
     return bool((end - right).norm() <= 0.3 * (right - start).norm())
 
 
-def _start(state: dict[str, Any], clip_norm: float | None) -> dict[str, Any]:
-    """The state with what is only known on the way: whether all steps were finite, and the gradient's norm."""
-    more = {} if clip_norm is None else {"norm": torch.zeros(())}
-    return {**state, "finite": torch.ones((), dtype=torch.bool), **more}
+def _at(place: int | slice) -> Callable[[Tensor], Tensor]:
+    def at(t: Tensor) -> Tensor:
+        return t[place]
+
+    return at
+
+
+def _start(state: Kept, clip_norm: float | None) -> Moving:
+    begun: Moving = {"rows": state["rows"], "buffers": state["buffers"], "finite": torch.ones((), dtype=torch.bool)}
+    if clip_norm is not None:
+        begun["norm"] = torch.zeros(())
+    return begun
 
 
 def why_not(model: nn.Module, optimizer: Optimizer, *, precision: str, device: torch.device) -> str | None:

@@ -23,7 +23,7 @@ from dltrain.engine.steps import direct, updates
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.plain import Plain
-from dltrain.engine.steps.step import Batch, Parts
+from dltrain.engine.steps.step import Batch, Kind, Parts
 
 _WARM_UP = 3  # steps without the graph: libraries allocate at their first calls, which can't be captured
 
@@ -35,7 +35,7 @@ class Graph:
     moving: whether the schedule moves momentum. fits: whether batches are of the sizes that the graph is for.
     """
 
-    kind = "graph"
+    kind: Kind = "graph"
 
     def __init__(self, parts: Parts, gate: Gate, flat: Flat, *, moving: bool | None, fits: Callable[..., bool]) -> None:
         self.flat, self.gate, self._fits = flat, gate, fits
@@ -46,7 +46,6 @@ class Graph:
         self._without_autograd, self._by_kernel = not unknown, flat.fused and not moving  # which takes no momentum
         self._batches: list[Batch] = []  # where the graph looks
         self._rates: dict[int, dict[str, float]] = {}  # that lie where it looks, by row
-        self._left: tuple[Tensor, Tensor | None] | None = None  # loss and norm, where it leaves them
         self._replay: Callable[[], None] | None = None
         self._done = 0
 
@@ -66,11 +65,12 @@ class Graph:
             self._replay = self._replay or self._captured()
             self._replay()
         loss, self.gate.norm = self._left
-        return loss.clone()
+        return loss.clone()  # the next replay writes over it
 
     def forget(self) -> None:
         """To be called when state or batches may be others: the next steps warm up, and capture anew."""
-        self._replay, self._done, self._batches = None, 0, []
+        self._replay, self._done = None, 0
+        self._batches = []
 
     def update(self) -> None:
         """The new weights of a step whose batches the graph is not for."""
@@ -81,6 +81,7 @@ class Graph:
         if not self._batches:
             self._batches = [(x.clone(), y.clone(), index) for x, y, index in batches]
             return
+        # The index stays what it was: it is for transforms, which have been made.
         for (place_x, place_y, _), (x, y, _) in zip(self._batches, batches, strict=True):
             place_x.copy_(x)
             place_y.copy_(y)
@@ -88,9 +89,9 @@ class Graph:
     def _place_rates(self) -> None:
         for row in self.flat.rows:
             rates = updates.rates(row)
-            if row.rates is None:
+            if not row.rates:
                 row.rates = {name: torch.empty((), device=row.data.device) for name in rates}
-            held = self._rates.get(id(row), {})
+            held = self._rates.get(id(row), dict[str, float]())
             for name, value in rates.items():
                 if held.get(name) != value:
                     row.rates[name].fill_(value)
@@ -102,7 +103,7 @@ class Graph:
             self.gate.guard.look(loss, self.gate.gradients)
             self.gate.clip()
             self._update()
-        self._left = loss, self.gate.norm
+        self._left = loss, self.gate.norm  # a graph leaves the next ones in the same memory
 
     def _update(self) -> None:
         if self._by_kernel:

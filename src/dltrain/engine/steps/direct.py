@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from dltrain.engine.steps import direct_layers, direct_losses, hands
-from dltrain.engine.steps.direct_layers import FRESH, Activation
+from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLinear
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.plain import Plain
-from dltrain.engine.steps.step import Batch, Parts, rows
+from dltrain.engine.steps.step import Batch, Kind, Parts, rows
 from dltrain.parts import models
+from dltrain.parts.regularisers import Penalty
 
 
 class Direct:
@@ -36,9 +37,10 @@ class Direct:
     the gradients of this batch and of those after it.
     """
 
-    kind = "direct"
+    kind: Kind = "direct"
 
     def __init__(self, parts: Parts, gate: Gate, flat: Flat, gives_way: Callable[[str], Plain]) -> None:
+        assert parts.penalty is None or isinstance(parts.penalty, Penalty)  # with others there is no direct step
         self.net = Net(parts.model, parts.loss, precision=parts.precision)
         self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way
         row = flat.rows[0].data
@@ -68,6 +70,7 @@ class Direct:
                 for row in self.flat.rows:
                     row.grad[: row.weights] += self._penalty.gradient(row.data[: row.weights])
             mean = loss if mean is None else mean + loss
+        assert mean is not None  # a step has a batch
         return mean
 
 
@@ -81,7 +84,8 @@ class Net:
         modules = [m for m in _modules(model) if type(m) is not nn.Identity]
         lowest = next(i for i, m in enumerate(modules) if any(True for _ in m.parameters()))
         self.layers = [direct_layers.of(m, precision) for m in modules]
-        self.layers[lowest].lowest = True  # below it nothing learns, and no delta is needed
+        if isinstance(first := self.layers[lowest], (Linear, LowLinear)):
+            first.lowest = True  # below it nothing learns, and no delta is needed
         for below, layer, above in zip(self.layers, self.layers[1:], self.layers[2:], strict=False):
             if isinstance(layer, Activation) and isinstance(below, FRESH) and isinstance(above, FRESH):
                 layer.work_in_place()
@@ -112,7 +116,7 @@ class Net:
 
 def _modules(model: nn.Module) -> list[nn.Module]:
     """What a batch passes through, in order: sequences opened, also those of our own models."""
-    if type(model) in (models.Perceptron, models.Linear, models.MLP):
+    if type(model) is models.Perceptron or type(model) is models.Linear or type(model) is models.MLP:
         return _modules(model.layers)
     if type(model) is nn.Sequential:
         return [part for child in model for part in _modules(child)]

@@ -7,7 +7,7 @@ parameters, and gives dL/d input.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,14 @@ from dltrain.parts import models
 
 _aten = torch.ops.aten
 _F, _Back = Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]
+
+
+class Layer(Protocol):
+    """One module, forward and backward. It may keep what the way back needs: the two are called in turns."""
+
+    def forward(self, x: Tensor, /) -> Tensor: ...
+
+    def backward(self, delta: Tensor, add: bool, /) -> Tensor: ...
 
 
 class Linear:
@@ -29,7 +37,7 @@ class Linear:
 
     def __init__(self, module: nn.Linear) -> None:
         self.weight, self.bias = module.weight, module.bias
-        self.transposed = module.weight.detach().t()
+        self.transposed = module.weight.detach().t()  # a view: parameters do not move while this step is taken
         wide, high = self.transposed.shape
         self.z = self.transposed.new_empty(0, high)  # kept, since a new one costs as much as a product
         self.below = self.transposed.new_empty(0, wide)
@@ -42,13 +50,13 @@ class Linear:
             return torch.mm(a, self.transposed, out=self.z)
         return torch.addmm(self.bias, a, self.transposed, out=self.z)
 
-    def backward(self, delta: Tensor, add: bool) -> Tensor | None:
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
         outer = torch.mul if len(delta) == 1 else torch.mm  # of one sample each product stands alone
         _leave(self.weight, add, outer, delta.t(), self.a)
-        self.a = None  # of the lowest layer it is the batch, and the next one takes its memory
+        del self.a  # of the lowest layer it is the batch, and the next one takes its memory
         if self.bias is not None:
             _leave(self.bias, add, torch.sum, delta, 0)
-        return None if self.lowest else torch.mm(delta, self.weight, out=self.below)
+        return delta if self.lowest else torch.mm(delta, self.weight, out=self.below)
 
 
 class LowLinear:
@@ -67,17 +75,17 @@ class LowLinear:
         self.a, self.given = a.to(torch.bfloat16), a.dtype
         if self.z.shape[0] != a.shape[0]:
             self.z, self.below = (t.new_empty(a.shape[0], t.shape[1]) for t in (self.z, self.below))
-        self.low.copy_(self.weight)
+        self.low.copy_(self.weight)  # which the update has moved
         if self.bias is None:
             return torch.mm(self.a, self.transposed, out=self.z)
         return torch.addmm(self.bias.to(torch.bfloat16), self.a, self.transposed, out=self.z)
 
-    def backward(self, delta: Tensor, add: bool) -> Tensor | None:
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
         _put(self.weight, add, torch.mm(delta.t(), self.a, out=self.gradient))
-        self.a = None
+        del self.a
         if self.bias is not None:
             _put(self.bias, add, torch.sum(delta, 0))
-        return None if self.lowest else torch.mm(delta, self.low, out=self.below).to(self.given)
+        return delta if self.lowest else torch.mm(delta, self.low, out=self.below).to(self.given)
 
 
 class Flatten:
@@ -118,7 +126,7 @@ class Activation:
 
 def _relu(module: nn.ReLU) -> Activation:
     back, over = _aten.threshold_backward.default, _aten.threshold_backward.grad_input
-    in_place = torch.relu_, lambda delta, a: over(delta, a, 0, grad_input=delta)
+    in_place: tuple[_F, _Back] = torch.relu_, lambda delta, a: over(delta, a, 0, grad_input=delta)
     return Activation(torch.relu, lambda delta, a: back(delta, a, 0), by="a", in_place=in_place)
 
 
@@ -132,8 +140,11 @@ def _gelu(module: nn.GELU) -> Activation:
     return Activation(module.forward, lambda delta, z: back(delta, z, approximate=kind), by="z")
 
 
-def _of(f: _F, back: _Back, *, by: str) -> Any:
-    return lambda module: Activation(f, back, by=by)
+def _of(f: _F, back: _Back, *, by: str) -> Callable[[nn.Module], Activation]:
+    def made(module: nn.Module) -> Activation:
+        return Activation(f, back, by=by)
+
+    return made
 
 
 class Dropout:
@@ -146,7 +157,7 @@ class Dropout:
         p, self.noise = self.module.p, None
         if not p or not self.module.training:
             return z
-        self.noise = torch.empty_like(z).bernoulli_(1 - p).div_(1 - p)
+        self.noise = torch.empty_like(z).bernoulli_(1 - p).div_(1 - p)  # torch's own draws, in its order
         return z * self.noise
 
     def backward(self, delta: Tensor, add: bool) -> Tensor:
@@ -157,18 +168,22 @@ class BatchNorm:
     """Each feature normalised over the batch, then scaled and shifted."""
 
     def __init__(self, module: nn.BatchNorm1d) -> None:
+        assert module.momentum is not None  # as `why_not` has seen
+        assert module.num_batches_tracked is not None
         self.module, self.features = module, len(module.weight)
+        self.momentum, self.tracked = module.momentum, module.num_batches_tracked
 
     def forward(self, z: Tensor) -> Tensor:
         m, self.z = self.module, z
         if z.shape[1] != self.features:
             m(z)  # says what does not fit, which the kernel would not notice
         if m.training:
-            F._verify_batch_size(list(z.shape))  # one sample has no variance
-            m.num_batches_tracked.add_(1)
+            # One sample has no variance. torch's hints do not have what its own module calls.
+            F._verify_batch_size(list(z.shape))  # pyrefly: ignore[missing-attribute]
+            self.tracked.add_(1)
         self.fixed = m.weight, m.running_mean, m.running_var
         out, *self.found = torch.native_batch_norm(
-            z, m.weight, m.bias, m.running_mean, m.running_var, m.training, m.momentum, m.eps
+            z, m.weight, m.bias, m.running_mean, m.running_var, m.training, self.momentum, m.eps
         )
         return out
 
@@ -203,20 +218,25 @@ class LayerNorm:
         return below
 
 
-def _leave(parameter: Tensor, add: bool, product: Callable[..., Tensor], *operands: Any) -> None:
+def _leave(parameter: Tensor, add: bool, product: Callable[..., Tensor], *operands: Tensor | int) -> None:
+    gradient = parameter.grad
+    assert gradient is not None
     if add:
-        parameter.grad.add_(product(*operands))
+        gradient.add_(product(*operands))
     else:
-        product(*operands, out=parameter.grad)
+        product(*operands, out=gradient)
 
 
 def _put(parameter: Tensor, add: bool, value: Tensor) -> None:
-    (parameter.grad.add_ if add else parameter.grad.copy_)(value)
+    gradient = parameter.grad
+    assert gradient is not None
+    (gradient.add_ if add else gradient.copy_)(value)
 
 
 # -- what is known ---------------------------------------------------------------------------------------------
 
-_LAYERS: dict[type, Any] = {
+_Known = dict[type[nn.Module], Callable[..., Layer]]  # a module's class -> what makes its layer
+_LAYERS: _Known = {
     nn.Linear: Linear,
     nn.Flatten: Flatten,
     nn.ReLU: _relu,
@@ -230,16 +250,19 @@ _LAYERS: dict[type, Any] = {
     nn.BatchNorm1d: BatchNorm,
     nn.LayerNorm: LayerNorm,
 }
-_TENSORS: dict[type, set[str]] = {
+_TENSORS: dict[type[nn.Module], set[str]] = {
     nn.Linear: {"weight", "bias"},
     nn.BatchNorm1d: {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"},
     nn.LayerNorm: {"weight", "bias"},
 }
 FRESH = (Linear, LowLinear, BatchNorm, LayerNorm)  # what they hand on, up or down, they do not read again
-PRECISIONS: dict[str, dict[type, Any]] = {"fp32": {}, "bf16": {nn.Linear: LowLinear}}  # in place of those above
+PRECISIONS: dict[str, _Known] = {
+    "fp32": {},
+    "bf16": {nn.Linear: LowLinear},
+}  # in place of those above
 
 
-def of(module: nn.Module, precision: str) -> Any:
+def of(module: nn.Module, precision: str) -> Layer:
     """The layer that computes what a module computes, once `why_not` has nothing against it."""
     return (_LAYERS | PRECISIONS[precision])[type(module)](module)
 

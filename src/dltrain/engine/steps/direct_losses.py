@@ -6,8 +6,9 @@ what autograd would call, for the same bits. `hard` ones know only targets that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,16 @@ from dltrain.engine.steps import hands
 from dltrain.parts import losses
 
 _aten = torch.ops.aten
+
+
+class Loss(Protocol):
+    """A loss and its derivative, which are asked for in turns."""
+
+    hard: bool
+
+    def forward(self, logits: Tensor, target: Tensor, /) -> Tensor: ...
+
+    def backward(self, scale: Tensor, /) -> Tensor: ...
 
 
 class Autograd:
@@ -30,6 +41,7 @@ class Autograd:
     @torch.inference_mode(False)
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         with torch.enable_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self.low):
+            # Copies: autograd takes no tensors of inference mode, in which the step makes its own.
             self.logits = logits.clone().requires_grad_()
             self.value = self.module(self.logits, target.clone() if target.is_inference() else target)
         return self.value.detach()
@@ -42,7 +54,7 @@ class Autograd:
 class Low:
     """A loss of bf16 logits, which autocast makes fp32 first; delta goes down in bf16 again."""
 
-    def __init__(self, loss: Any) -> None:
+    def __init__(self, loss: Loss) -> None:
         self.loss, self.hard = loss, loss.hard
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -110,6 +122,7 @@ class CrossEntropy:
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         self.log_p = torch.log_softmax(logits, 1)
+        # 1 is the mean, here and in other kernels; -100 is torch's class that is left out, which no data has.
         loss, total = _aten.nll_loss_forward.default(self.log_p, target, self.weight, 1, -100)
         self.kept = self.log_p, target, self.weight, 1, -100, total
         return loss
@@ -126,7 +139,7 @@ class BCE:
 
     def __init__(self, module: losses.BCE) -> None:
         self.weight, self.smoothing = module.pos_weight, module.label_smoothing
-        self._targets: dict[int, tuple[Tensor, Tensor]] = {}  # y and 1 - y, by the class
+        self._targets: dict[float, tuple[Tensor, Tensor]] = {}  # y and 1 - y, by the class
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if logits.numel() == 1 and self.weight is None and not self.smoothing and not target.is_floating_point():
@@ -155,7 +168,7 @@ class BCE:
         else:
             t = self.weight * y
             delta = t.add(1).sub_(y).mul_(z.sigmoid()).sub_(t)
-        if scale.item() != 1:
+        if scale.item() != 1:  # reading it, on the CPU, takes a fifth of the product
             delta.mul_(scale)
         if self.shape is None:
             return delta
@@ -168,26 +181,29 @@ class Perceptron:
     hard = True
 
     def __init__(self, module: losses.Perceptron) -> None:
-        pass
+        self.kept: int | tuple[Tensor, Tensor] = 0  # -y, or 0 where it is right; of a batch, -y and where it is right
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if logits.numel() == 1 and logits.is_cpu:
             return self._number(logits, target)
-        self.minus_y = _minus_signs(logits, target)
-        loss = self.minus_y * logits
-        self.right = loss < 0
-        return loss.masked_fill_(self.right, 0).mean()
+        minus_y = _minus_signs(logits, target)
+        loss = minus_y * logits
+        right = loss < 0
+        self.kept = minus_y, right
+        return loss.masked_fill_(right, 0).mean()
 
     def _number(self, logits: Tensor, target: Tensor) -> Tensor:
         """Of one sample alone, as the rule was first stated: a plain number takes a tenth of a tensor's time."""
-        self.minus_y, z = (-1 if target.item() else 1), logits.item()
-        self.right = self.minus_y * z < 0
-        return logits.new_zeros(()) if self.right else (logits * self.minus_y).view(())
+        minus_y = -1 if target.item() else 1
+        right = minus_y * logits.item() < 0
+        self.kept = 0 if right else minus_y
+        return logits.new_zeros(()) if right else (logits * minus_y).view(())
 
     def backward(self, scale: Tensor) -> Tensor:
-        if isinstance(self.right, bool):
-            return _push(scale, 0 if self.right else self.minus_y)
-        return self.minus_y.mul_(_each(scale, self.right.numel())).masked_fill_(self.right, 0)
+        if isinstance(self.kept, int):
+            return _push(scale, self.kept)
+        minus_y, right = self.kept
+        return minus_y.mul_(_each(scale, right.numel())).masked_fill_(right, 0)
 
 
 @lru_cache(maxsize=6)
@@ -244,7 +260,7 @@ def _each(scale: Tensor, n: int) -> Tensor:
     return scale / n
 
 
-_LOSSES: dict[type, Any] = {
+_LOSSES: dict[type[nn.Module], Callable[..., Loss]] = {
     losses.MSE: MSE,
     losses.MAE: MAE,
     losses.Huber: Huber,
@@ -259,7 +275,7 @@ _LOSSES: dict[type, Any] = {
 _IN_FP32 = (MSE, CrossEntropy, BCE)  # autocast calculates these in fp32, others partly in bf16
 
 
-def of(module: nn.Module, *, low: bool = False) -> Any:
+def of(module: nn.Module, *, low: bool = False) -> Loss:
     """The loss of the direct step that computes what a module computes; low: from bf16 logits, under autocast."""
     usual = getattr(module, "reduction", "mean") == "mean" and getattr(module, "ignore_index", -100) == -100
     smoothed = getattr(module, "label_smoothing", 0) and type(module) is not losses.BCE

@@ -7,13 +7,14 @@ what is saved and restored is what torch would save. The rules are those of torc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from dltrain.engine.steps import hands
+from dltrain.parts import Group, State
+from dltrain.parts.optimizers import FUSED
 
 
 class Flat:
@@ -26,7 +27,7 @@ class Flat:
     def __init__(self, optimizer: Optimizer, *, exact: bool = True) -> None:
         """exact: only by a rule that gives the bits which the optimizer, set as it is, would give."""
         self.optimizer, self.exact = optimizer, exact
-        self._rule: Callable[[Row], None] | None = None
+        # A program or a graph, which owes no bits, takes a row without gaps: one kernel works through it in one go.
         self.rows = [Row(optimizer, group, align=_LINE if exact else 1) for group in optimizer.param_groups]
         self.attach()
 
@@ -46,7 +47,7 @@ class Flat:
         for row, group in zip(self.rows, self.optimizer.param_groups, strict=True):
             row.group = group  # load_state_dict makes new ones
             row.attach(keeps_state=self._rule is not None)
-        self._by_rule = self._rule is not None and all(row.uniform for row in self.rows)
+        self._by_rule = self._rule if all(row.uniform for row in self.rows) else None
 
     def intact(self) -> bool:
         """Whether nobody has put anything in the place of our views."""
@@ -56,7 +57,7 @@ class Flat:
     @property
     def fused(self) -> bool:
         """Whether one kernel makes the update, which takes the learning rate from the device, too."""
-        return self._rule in (_sgd, _adam)
+        return self._rule is not None and type(self.optimizer) in FUSED
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -64,9 +65,9 @@ class Flat:
 
     def step(self) -> None:
         """One update of all parameters."""
-        if self._by_rule:
+        if (rule := self._by_rule) is not None:
             for row in self.rows:
-                self._rule(row)
+                rule(row)
             return
         with torch.inference_mode(False):  # the state that it makes must be of use outside, too
             self.optimizer.step()
@@ -78,9 +79,9 @@ class Row:
     align: each parameter begins at a multiple of so many elements, with zeros before it.
     """
 
-    def __init__(self, optimizer: Optimizer, group: dict[str, Any], *, align: int) -> None:
+    def __init__(self, optimizer: Optimizer, group: Group, *, align: int) -> None:
         self.optimizer, self.group, self._given = optimizer, group, list(group["params"])
-        self.parameters = sorted(self._given, key=lambda p: p.ndim < 2)
+        self.parameters = sorted(self._given, key=lambda p: p.ndim < 2)  # then a penalty is on one slice: the weights
         self._spans, self.length = _laid_out([p.numel() for p in self.parameters], align)
         self._pieces = _pieces(self._spans)
         self.data = self._row([p.detach() for p in self.parameters])
@@ -91,7 +92,7 @@ class Row:
         matrices = sum(p.ndim >= 2 for p in self.parameters)
         self.weights = ([start for start, _ in self._spans] + [self.length])[matrices]  # how many elements come first
         self._one = torch.ones(())  # a number would be made a tensor at each step, for twice the time of adding it
-        self.rates: dict[str, Tensor] | None = None  # the group's, on the device, where a graph looks for them
+        self.rates: dict[str, Tensor] = {}  # the group's, on the device, where a graph looks for them
 
     def _views(self, row: Tensor) -> list[Tensor]:
         """Of each parameter's part of a row, in its shape."""
@@ -142,12 +143,12 @@ class Row:
                 return False
         return not self.uniform or hands.same(self._held(), self._seen)
 
-    def _held(self) -> list[Any]:
+    def _held(self) -> list[object]:
         return [value for p in self.parameters for value in self.optimizer.state.get(p, {}).values()]
 
     @property
     def lr(self) -> float | Tensor:
-        return self.group["lr"] if self.rates is None else self.rates["lr"]
+        return self.rates["lr"] if self.rates else self.group["lr"]
 
     def buffer(self, name: str) -> Tensor:
         """The state of that name; zeros at first."""
@@ -165,7 +166,7 @@ class Row:
         """The number of updates so far as torch keeps it, once for each parameter: float32 [parameters]."""
         if self.steps is None:
             with torch.inference_mode(False):
-                self._count(0.0)
+                return self._count(0.0)
         return self.steps
 
     def count(self) -> Tensor:
@@ -179,26 +180,27 @@ class Row:
             self.optimizer.state[p][name] = view
         self._seen = self._held()
 
-    def _count(self, value: float) -> None:
-        self.steps = torch.full((len(self.parameters),), value, device=self.data.device)
-        views = self.steps.unbind()
+    def _count(self, value: float) -> Tensor:
+        steps = self.steps = torch.full((len(self.parameters),), value, device=self.data.device)
+        views = steps.unbind()
         self._first = views[0]
         for p, view in zip(self.parameters, views, strict=True):
             self.optimizer.state[p]["step"] = view
         self._seen = self._held()
+        return steps
 
 
-def _place(tensor: Tensor) -> tuple[Any, ...]:
+def _place(tensor: Tensor) -> tuple[object, ...]:
     """Where a tensor lies, and how."""
     return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
-def tensors_of(optimizer: Optimizer, parameter: Tensor) -> dict[str, Any]:
+def tensors_of(optimizer: Optimizer, parameter: Tensor) -> State:
     """A parameter's state. SGD without momentum keeps a None, which is none."""
     return {name: value for name, value in optimizer.state.get(parameter, {}).items() if value is not None}
 
 
-def is_uniform(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+def is_uniform(optimizer: Optimizer, group: Group) -> bool:
     """Whether a group's parameters have no state yet, or all the usual one, after as many steps."""
     states = [(p, tensors_of(optimizer, p)) for p in group["params"]]
     usual = set(state_names(optimizer, group)) if any(state for _, state in states) else set()
@@ -224,7 +226,8 @@ def _laid_out(sizes: list[int], align: int) -> tuple[list[tuple[int, int]], int]
     On some processors a product has other last bits where its result does not begin at a multiple of 16 bytes, as
     memory of its own does.
     """
-    spans, end = [], 0
+    spans: list[tuple[int, int]] = []
+    end = 0
     for size in sizes:
         begin = -(-end // align) * align
         end = begin + size
@@ -328,11 +331,11 @@ def _decayed(row: Row) -> Tensor:
     return row.grad.add(row.data, alpha=decay) if decay else row.grad
 
 
-def _adam_names(o: dict[str, Any]) -> list[str]:
+def _adam_names(o: Group) -> list[str]:
     return ["step", "exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if o["amsgrad"] else [])]
 
 
-_NAMES: dict[type, Callable[[dict[str, Any]], list[str]]] = {
+_NAMES: dict[type, Callable[[Group], list[str]]] = {
     SGD: lambda o: ["momentum_buffer"] if o["momentum"] else [],
     Adam: _adam_names,
     AdamW: _adam_names,
@@ -341,7 +344,7 @@ _NAMES: dict[type, Callable[[dict[str, Any]], list[str]]] = {
 }
 
 
-def state_names(optimizer: Optimizer, group: dict[str, Any]) -> list[str]:
+def state_names(optimizer: Optimizer, group: Group) -> list[str]:
     """What the optimizer keeps for each parameter of a group, by torch's names."""
     return _NAMES[type(optimizer)](group)
 
@@ -365,6 +368,6 @@ def _rule(optimizer: Optimizer) -> Callable[[Row], None] | None:
         numbers = group["lr"], group.get("momentum"), *group.get("betas", ())
         if any(group.get(name) for name in special) or any(isinstance(number, Tensor) for number in numbers):
             return None
-        if bool(group.get("fused")) != (rule in (_sgd, _adam)):
+        if bool(group.get("fused")) != (type(optimizer) in FUSED):  # torch's other kernels round in another order
             return None
     return rule

@@ -46,5 +46,6 @@ class Gate:
     def clip(self) -> None:
         if self.clip_value is not None:
             nn.utils.clip_grad_value_(self._parameters, self.clip_value)
-        clipped = self.clip_norm is not None
-        self.norm = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm) if clipped else None
+        self.norm = None
+        if self.clip_norm is not None:
+            self.norm = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)

@@ -5,10 +5,9 @@ what only autograd and `Optimizer.step` can serve.
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import is_
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,34 +17,38 @@ from torch.optim import optimizer as torch_optimizer
 
 from dltrain.parts.regularisers import EMA, Penalty
 
-_CONTAINERS = (dict, OrderedDict, defaultdict, list, tuple, set)
+_PLAIN = (dict, list, tuple, set)
+_CONTAINERS = (*_PLAIN, OrderedDict, defaultdict)  # and no others: a class of the user's may hold its values elsewhere
 _SCHEDULED = ("params", "lr", "betas", "momentum")  # of a group; what a schedule moves is read at each step
 
 
-def same(one: list[Any], other: list[Any]) -> bool:
+def same(one: Sequence[object], other: Sequence[object]) -> bool:
     """Whether two lists hold the very same objects."""
     return len(one) == len(other) and all(map(is_, one, other))
 
 
-def footprint(model: nn.Module, loss: nn.Module, optimizer: Optimizer, *seams: Any) -> list[Any]:
+def footprint(model: nn.Module, loss: nn.Module, optimizer: Optimizer, *seams: object) -> list[object]:
     """All objects that decide what a step computes, but for the memory of parameters and state.
 
     Of a user's own modules attributes down through dicts, lists, tuples and sets; what lies inside other objects is
     not seen.
     """
-    found: list[Any] = [optimizer, *seams, bool(torch_module._has_any_global_hook()), watched()]
+    # Objects, to be compared by `is`: equality of tensors would compute, and a number by `id` could come again once its
+    # object is gone.
+    found: list[object] = [optimizer, *seams, bool(torch_module._has_any_global_hook()), watched()]
     _add_module(model, found)
     _add_module(loss, found)
     for group in optimizer.param_groups:
         for p in group["params"]:
             found += (p, p.requires_grad, bool(p._backward_hooks or p._post_accumulate_grad_hooks))
         found += [value for name, value in group.items() if name not in _SCHEDULED]
+        # A schedule moves these at each step; what they are, and whether there is momentum at all, decides the rule.
         found += (group["lr"].__class__, bool(group.get("momentum")))
     found.append(step_hooks(optimizer))
     return found
 
 
-def _add_module(module: nn.Module, found: list[Any]) -> None:
+def _add_module(module: nn.Module, found: list[object]) -> None:
     inside = module.__dict__
     found.append(module.__class__)
     found += inside.values()
@@ -59,9 +62,9 @@ def _add_module(module: nn.Module, found: list[Any]) -> None:
             _add_module(child, found)
 
 
-def _add_contents(values: Iterable[Any], found: list[Any], seen: set[int]) -> None:
+def _add_contents(values: Iterable[object], found: list[object], seen: set[int]) -> None:
     for value in values:
-        if value.__class__ in _CONTAINERS and id(value) not in seen:
+        if isinstance(value, _PLAIN) and value.__class__ in _CONTAINERS and id(value) not in seen:
             seen.add(id(value))
             inside = value.values() if isinstance(value, dict) else value
             found += inside
@@ -101,7 +104,7 @@ def why_not(model: nn.Module) -> str | None:
     return scattered(parameters)
 
 
-def scattered(parameters: list[Tensor]) -> str | None:
+def scattered(parameters: Sequence[Tensor]) -> str | None:
     """Why parameters can't be moved into one piece of memory, in a few words; None where they can."""
     if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
         return "parameters are of several types"
@@ -117,14 +120,14 @@ def hooked(m: nn.Module) -> bool:
     return bool(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
 
 
-def _overlap(parameters: list[Tensor]) -> bool:
+def _overlap(parameters: Sequence[Tensor]) -> bool:
     real = [p for p in parameters if p.data_ptr()]  # others are on the meta device
     spans = sorted((p.data_ptr(), p.data_ptr() + p.nbytes) for p in real)
     shared = any(p.is_cpu and p.is_shared() for p in real)  # with other processes
     return shared or any(end > start for (_, end), (start, _) in pairwise(spans))
 
 
-def ours(part: Any) -> bool:
+def ours(part: object) -> bool:
     """Whether a callable is this package's, or nothing: what leaves model and optimizer as they are, or changes values
     in place.
     """
@@ -137,15 +140,16 @@ def keeps_memory(optimizer: Optimizer) -> bool:
     return type(optimizer).__module__.partition(".")[0] in ("torch", "dltrain")
 
 
-def is_on_all(penalty: Any, model: nn.Module) -> bool:
+def is_on_all(penalty: object, model: nn.Module) -> bool:
     """Whether a penalty is ours, and on all weights of a model."""
     weights = {id(p) for p in model.parameters() if p.ndim >= 2}
     return type(penalty) is Penalty and {*map(id, penalty.weights)} == weights
 
 
-def strangers(model: nn.Module, optimizer: Optimizer, ema: Any, schedule: Any) -> list[str]:
+def strangers(model: nn.Module, optimizer: Optimizer, ema: object, schedule: object) -> list[str]:
     """What no longer belongs together, a sentence each."""
-    held, found = {id(p) for group in optimizer.param_groups for p in group["params"]}, []
+    found: list[str] = []
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     left_out = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in held]
     if left_out:
         found.append(

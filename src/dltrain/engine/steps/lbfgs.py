@@ -7,7 +7,7 @@ step leaves of them is what its first evaluation left, as with any other optimiz
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,14 +16,14 @@ from torch.utils._pytree import tree_leaves
 from dltrain.engine.guard import norm
 from dltrain.engine.state import random_state, set_random_state
 from dltrain.engine.steps.plain import Plain
-from dltrain.engine.steps.step import Batch
+from dltrain.engine.steps.step import Batch, Kind
 from dltrain.errors import DivergedError
 
 
 class Search:
     """The plain step for L-BFGS. Where an evaluation is not finite, the old weights come back."""
 
-    kind = "plain"
+    kind: Kind = "plain"
 
     def __init__(self, plain: Plain, parameters: list[Tensor], device: torch.device) -> None:
         self.plain, self.parameters, self.device = plain, parameters, device
@@ -34,28 +34,38 @@ class Search:
         plain, gate = self.plain, self.plain.gate
         batches = list(batches)  # the transform draws once a step: the objective may not change on the way
         weights, start = [p.detach().clone() for p in self.parameters], _Moment(plain, self.device)
-        first: list[Any] = []  # what the first evaluation leaves: the moment, whether it drew, loss and norm
+        first: list[_Evaluation] = []  # when it has been made
 
         def objective() -> Tensor:
             if first:
-                start.recall(draws=first[1])
+                start.recall(draws=first[0].drew)
             loss = plain.backward(batches, given)
             gate(loss, given, epoch)
             if not first:
                 after = _Moment(plain, self.device)
                 size = float(gate.norm) if gate.norm is not None else norm(gate.gradients)
-                first.extend((after, after.drew_since(start), loss, size))
+                first.append(_Evaluation(after, after.drew_since(start), loss, size))
             with torch.no_grad():
                 return loss if plain.penalty is None else loss + plain.penalty()
 
         try:
-            plain.optimizer.step(objective)
+            # torch's hints speak of a float, and its L-BFGS makes one of the scalar.
+            plain.optimizer.step(objective)  # pyrefly: ignore[no-matching-overload]
         except DivergedError:
             torch._foreach_copy_([p.detach() for p in self.parameters], weights)
             raise
-        after, drew, loss, gate.norm = first
+        after, drew, loss, gate.norm = first[0]
         after.recall(draws=drew)
         return loss
+
+
+class _Evaluation(NamedTuple):
+    """What an evaluation of the objective leaves: the moment, whether it drew, its loss, and its gradient's norm."""
+
+    after: _Moment
+    drew: bool
+    loss: Tensor
+    norm: float
 
 
 class _Moment:

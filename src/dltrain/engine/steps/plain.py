@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
-from dltrain.engine.steps.step import Batch, Parts, autocast, rows
+from dltrain.engine.steps.step import Batch, Kind, Parts, autocast, rows
 
 
 class Plain:
@@ -18,7 +18,7 @@ class Plain:
     update: in the place of flat's.
     """
 
-    kind = "plain"
+    kind: Kind = "plain"
 
     def __init__(
         self, parts: Parts, gate: Gate, flat: Flat | None = None, *, update: Callable[[], object] | None = None
@@ -29,7 +29,7 @@ class Plain:
         self._update = update or (self._by_optimizer if flat is None else flat.step)
 
     def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
-        with torch.inference_mode(False):
+        with torch.inference_mode(False):  # in which the caller may be
             loss = self.backward(batches, given)
             self.gate(loss, given, epoch)
             self._update()
@@ -48,12 +48,13 @@ class Plain:
                 self._zero_gradients()
             with self._autocast():
                 loss = self.loss(self.model(x), y)
-            if share < 1:
+            if share < 1:  # of rows, so that a last batch of fewer counts for less
                 loss = loss * share
             # The penalty is on the weights, not on rows: once a step, however many batches it has.
             objective = loss + self.penalty() if self.penalty is not None and first else loss
             self._scaler.scale(objective).backward()
-            mean = loss.detach() if first else mean + loss.detach()
+            mean = loss.detach() if mean is None else mean + loss.detach()
+        assert mean is not None  # a step has a batch
         return mean
 
     def _zero_gradients(self) -> None:

@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dltrain.parts import State
+from dltrain.parts.regularisers import BatchTransform
+
 Precision = Literal["fp32", "bf16", "fp16"]
 Kind = Literal["plain", "direct", "compiled", "graph"]
 Batch = tuple[Tensor, Tensor, Tensor]  # x [B, ...], y [B] or [B, K], index [B]
+
+
+class Batches(Protocol):
+    """A part of the data, as a validation reads it."""
+
+    def epoch(self) -> Iterable[Batch]: ...
+
+
+class Loader(Protocol):
+    """What `fit` needs of a loader: the batches of an epoch from a position, and their number."""
+
+    samples: int
+    batch_size: int  # of all batches but the last
+    batch_bytes: int | None  # of such a batch's input; None where it is not held in memory
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]: ...
+
+
+class Keeps(Protocol):
+    """What a checkpoint asks of a part that has a state."""
+
+    def state_dict(self) -> State: ...
+
+    def load_state_dict(self, state: State, /) -> object: ...
+
+
+class Schedule(Keeps, Protocol):
+    """What sets the rates; a property `moves_momentum`, where it has one, says whether it moves momentum, too."""
+
+    def set(self, step: int, /) -> object:
+        """Called before the update after so many steps."""
+
+    def end_epoch(self, metrics: dict[str, float], /) -> object:
+        """Called after the last update of an epoch, with what its report says, if there is one."""
+
+
+class Average(Keeps, Protocol):
+    """What averages the weights; its `model` stands for the trained one where that is judged."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def update(self) -> object: ...
 
 
 class Parts(Protocol):
@@ -24,19 +72,26 @@ class Parts(Protocol):
     model: nn.Module
     loss: nn.Module
     optimizer: Optimizer
-    device: torch.device
-    precision: Precision
     scaler: torch.amp.GradScaler
     clip_norm: float | None
     clip_value: float | None
-    penalty: Any
-    parameters: list[Tensor]  # the optimizer's
-    schedule: Any  # this and the next three act around the step, and may be replaced between two of them
-    transform: Any
-    constraint: Any
-    ema: Any
+    penalty: Callable[[], Tensor] | None
+    schedule: Schedule | None  # this and the next three act around the step, and may be replaced between two of them
+    transform: BatchTransform | None
+    constraint: Callable[[], object] | None
+    ema: Average | None
     steps: int  # that are done
     rate_key: str
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The optimizer's."""
 
 
 class Step(Protocol):
@@ -57,7 +112,7 @@ def rows(batches: Sequence[Batch]) -> int:
     return len(batches[0][0]) if len(batches) == 1 else sum(len(x) for x, _, _ in batches)
 
 
-def autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[Any]]:
+def autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
     """Makes the context in which model and loss run."""
     if precision == "fp32":
         return nullcontext

@@ -7,7 +7,7 @@ they agree to rounding.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,20 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from dltrain.engine.steps import hands
 from dltrain.engine.steps.flat import Row, is_uniform, state_names
+from dltrain.parts import Group
+
+Values = dict[str, Tensor]  # a row's, by the names of its state, or of its rates
+_Update = Callable[[Values, Values, Group], Values]
 
 
-def state(row: Row) -> dict[str, Tensor]:
+def state(row: Row) -> Values:
     """What an update of a row starts from: weights w, gradient g, and the optimizer's state by its names."""
     names = state_names(row.optimizer, row.group)
     kept = {name: row.counters() if name == "step" else row.buffer(name) for name in names}
     return {"w": row.data, "g": row.grad, **kept}
 
 
-def updated(old: dict[str, Tensor], rates: dict[str, Tensor], row: Row, finite: Tensor) -> dict[str, Tensor]:
+def updated(old: Values, rates: Values, row: Row, finite: Tensor) -> Values:
     """The state after an update, or, where `finite` is false, the old one; nothing is changed in place."""
     new = {"g": old["g"], **_UPDATES[type(row.optimizer)](old, rates, row.group)}
     return {name: torch.where(finite, new[name], value) for name, value in old.items()}
@@ -57,7 +61,7 @@ def why_not(model: nn.Module, optimizer: Optimizer, *, step: str, precision: str
 # -- the new weights and state of a row. s: its state; r: rates; o: the group's options ----------------------------
 
 
-def _sgd(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
+def _sgd(s: Values, r: Values, o: Group) -> Values:
     g = s["g"] + o["weight_decay"] * s["w"]
     if not o["momentum"]:
         return {"w": s["w"] - r["lr"] * g}
@@ -65,7 +69,7 @@ def _sgd(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[
     return {"w": s["w"] - r["lr"] * (g + r["momentum"] * v if o["nesterov"] else v), "momentum_buffer": v}
 
 
-def _adam(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
+def _adam(s: Values, r: Values, o: Group) -> Values:
     shrunk = o["decoupled_weight_decay"]
     g = s["g"] if shrunk else s["g"] + o["weight_decay"] * s["w"]
     w = s["w"] * (1 - r["lr"] * o["weight_decay"]) if shrunk else s["w"]
@@ -79,7 +83,7 @@ def _adam(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict
     return {"w": w - r["lr"] / (1 - r["beta1"] ** step) * m / root, **new}
 
 
-def _rmsprop(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
+def _rmsprop(s: Values, r: Values, o: Group) -> Values:
     g = s["g"] + o["weight_decay"] * s["w"]
     v = o["alpha"] * s["square_avg"] + (1 - o["alpha"]) * g * g
     move = g / (v.sqrt() + o["eps"])
@@ -90,11 +94,17 @@ def _rmsprop(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> d
     return {"w": s["w"] - r["lr"] * u, "momentum_buffer": u, **new}
 
 
-def _adagrad(s: dict[str, Tensor], r: dict[str, Tensor], o: dict[str, Any]) -> dict[str, Tensor]:
+def _adagrad(s: Values, r: Values, o: Group) -> Values:
     g = s["g"] + o["weight_decay"] * s["w"]
     total = s["sum"] + g * g
     rate = r["lr"] / (1 + s["step"][0] * o["lr_decay"])
     return {"w": s["w"] - rate * g / (total.sqrt() + o["eps"]), "step": s["step"] + 1, "sum": total}
 
 
-_UPDATES: dict[type, Any] = {SGD: _sgd, Adam: _adam, AdamW: _adam, RMSprop: _rmsprop, Adagrad: _adagrad}
+_UPDATES: dict[type[Optimizer], _Update] = {
+    SGD: _sgd,
+    Adam: _adam,
+    AdamW: _adam,
+    RMSprop: _rmsprop,
+    Adagrad: _adagrad,
+}
