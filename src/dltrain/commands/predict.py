@@ -34,7 +34,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     if output and output.is_dir():
         raise ConfigError(f"-o {output} is a folder; name a file")
     source = sys.stdin.buffer if given.input == "-" else local(given.input)
-    if output and given.input != "-" and output.exists() and source.exists() and output.samefile(source):
+    if output and isinstance(source, Path) and output.exists() and source.exists() and output.samefile(source):
         raise ConfigError(f"-o {output} is the input itself; name another file")
     command_line.output(given, Path("-"))
     trained = inference.open_run(run_folder.find(given.run), allow=command_line.allowed(options.allow))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +30,7 @@ def rows_of(in_features: int, device: torch.device) -> int:
 
 def apply(function: Callable[[Tensor], Tensor], rows: Tensor, size: int = ROWS) -> Tensor:
     """`function` of rows [N, ...], N > 0, in blocks [size, ...]; what fills up the last one is cut off again."""
-    found = []
+    found: list[Tensor] = []
     for part in rows.split(size):
         block = part.new_empty(size, *part.shape[1:])  # a row of the caller's may begin anywhere
         block[: len(part)], block[len(part) :] = part, part[-1]
@@ -53,7 +52,9 @@ def aligned(model: nn.Module) -> Iterator[None]:
             hook.remove()
 
 
-def _align(_layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _align(
+    _layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]
+) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     if inputs:
         return (_from_a_line(inputs[0]), *inputs[1:]), named
     return inputs, {name: _from_a_line(x) if name == "input" else x for name, x in named.items()}

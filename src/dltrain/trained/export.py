@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.torch
@@ -24,6 +24,9 @@ from dltrain.runs import checkpoint
 from dltrain.trained import judge, predict
 from dltrain.trained.inference import Trained
 from dltrain.trained.serving import Serving
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _SAMPLES = 256
 _CLOSE = 1e-5  # of the answers' own size: other kernels add in another order
@@ -45,14 +48,14 @@ def samples(trained: Trained, source: Path | None = None) -> Samples:
     """
     facts = trained.facts
     raw = _of_test_part(trained) if source is None else next(predict.read(trained, source)).rows[:_SAMPLES]
-    if facts.kind == "table" and facts.preprocessing["missing"] == "impute":
+    if not isinstance(raw, Tensor) and facts.preprocessing["missing"] == "impute":
         raw = raw.vstack(raw.clear(1))  # a row that misses everything
     answers = trained.predict(raw, allow_unknown=True)
     if facts.task == "multilabel":
         answers = answers[:, len(facts.names) :]
     elif facts.classes:
         answers = answers.drop("prediction")
-    if facts.kind == "table":
+    if not isinstance(raw, Tensor):
         rows = numbers(raw, facts.preprocessing)
     elif raw.dtype == torch.uint8 and (levels := facts.preprocessing.get("levels", 255)) != 255:
         rows = raw.float() * levels / 255
@@ -63,7 +66,7 @@ def samples(trained: Trained, source: Path | None = None) -> Samples:
     return Samples(rows, answers.to_numpy(), str(source or "the test part"))
 
 
-def _of_test_part(trained: Trained) -> Any:
+def _of_test_part(trained: Trained) -> Tensor | pl.DataFrame:
     try:
         data = judge.read_data(trained)
     except DltrainError as error:
@@ -81,7 +84,7 @@ def _of_test_part(trained: Trained) -> Any:
     return x
 
 
-def describe(trained: Trained, rows: Tensor) -> dict[str, Any]:
+def describe(trained: Trained, rows: Tensor) -> dict[str, object]:
     """What a reader of the file must know: inputs, answers, classes, and all that the run fitted and was told."""
     facts = trained.facts
     columns = facts.preprocessing.get("columns", [])
@@ -111,7 +114,7 @@ def describe(trained: Trained, rows: Tensor) -> dict[str, Any]:
 Made = tuple[bytes, Callable[[Tensor], np.ndarray]]
 
 
-def _safetensors(trained: Trained, known: dict[str, Any], rows: Tensor) -> Made:
+def _safetensors(trained: Trained, known: dict[str, object], rows: Tensor) -> Made:
     text = {
         "format": "pt",
         **{key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()},
@@ -121,7 +124,7 @@ def _safetensors(trained: Trained, known: dict[str, Any], rows: Tensor) -> Made:
     return content, lambda rows: Serving(model, trained.loss, trained.facts)(rows).numpy()
 
 
-def _pt2(trained: Trained, known: dict[str, Any], rows: Tensor) -> Made:
+def _pt2(trained: Trained, known: dict[str, object], rows: Tensor) -> Made:
     program, buffer = _program(trained, rows), io.BytesIO()
     torch.export.save(program, buffer, extra_files={"dltrain.json": json.dumps(known)})
     content = buffer.getvalue()
@@ -129,7 +132,7 @@ def _pt2(trained: Trained, known: dict[str, Any], rows: Tensor) -> Made:
     return content, lambda rows: module(rows).numpy()
 
 
-def _onnx(trained: Trained, known: dict[str, Any], rows: Tensor) -> Made:
+def _onnx(trained: Trained, known: dict[str, object], rows: Tensor) -> Made:
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -140,10 +143,11 @@ def _onnx(trained: Trained, known: dict[str, Any], rows: Tensor) -> Made:
         raise ConfigError("ONNX has no operation for data.scaling=quantile; use --format pt2, or data.scaling=standard")
     program = _program(trained, rows)
     made = torch.onnx.export(program, input_names=["rows"], output_names=["answers"], dynamo=True, verbose=False)
+    assert made is not None  # without dynamo=True it would be
     made.model.metadata_props["dltrain"] = json.dumps(known)
     content = made.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, lambda rows: session.run(None, {"rows": rows.numpy()})[0]
+    return content, lambda rows: np.asarray(session.run(None, {"rows": rows.numpy()})[0])
 
 
 def _program(trained: Trained, rows: Tensor) -> torch.export.ExportedProgram:
@@ -190,7 +194,7 @@ def export(trained: Trained, form: str, *, source: Path | None = None) -> tuple[
 def _units(trained: Trained, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The middle and the unit [K] in which answers [N, K] are compared: a target's own mean and deviation."""
     facts, columns = trained.facts, answers.shape[1]
-    if facts.target_std is not None:
+    if facts.target_mean is not None and facts.target_std is not None:
         return facts.target_mean.numpy(), facts.target_std.numpy()
     largest = np.nanmax(np.abs(answers), axis=0, initial=0.0)
     values = facts.task == "regression"

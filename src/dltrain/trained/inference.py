@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from dltrain.config.mistakes import reason
 from dltrain.config.plan import Outline, outline, sizes
 from dltrain.config.policy import Part
 from dltrain.config.settings import pick_device
-from dltrain.data import Data
+from dltrain.data import Data, Split
 from dltrain.data.likeness import check_pixels, unlike, unlike_pixels
 from dltrain.data.loaders import make_loader
 from dltrain.data.preprocessing import Facts, facts, normalise
@@ -40,6 +40,8 @@ from dltrain.training import resuming
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from dltrain.data.tables.reading import Place
 
 _FREE = ("data.*", *roles.keys(Role.MACHINE))
 _WHY = "the weights are what they are, and only the data may be others"
@@ -78,7 +80,7 @@ class Trained:
         """The model once more, with these weights, on the CPU."""
         return _network(self.outline.parts["model"], sizes(self.facts, self.outputs), weights, self.checkpoint)
 
-    def predict(self, rows: Any, *, allow_unknown: bool = False) -> pl.DataFrame:
+    def predict(self, rows: object, *, allow_unknown: bool = False) -> pl.DataFrame:
         """What the model says of new rows, as `dltrain predict` writes it: one row for each.
 
         A run on a table takes a data frame, a dict of columns, a list of dicts or of rows, or an array [N, columns]
@@ -95,7 +97,7 @@ class Trained:
             warnings.warn(remark, stacklevel=2)
         return self.answers(self.logits(x))
 
-    def evaluate(self, part: Dataset) -> dict[str, float]:
+    def evaluate(self, part: Split) -> dict[str, float]:
         """The metrics of the run's summary on rows that are prepared: a part of data such as `dltrain.data` makes, or
         any Dataset of (x, y) in the model's units.
         """
@@ -114,7 +116,7 @@ class Trained:
             target_std=self.facts.target_std,
         )
 
-    def inputs(self, rows: Any, *, place: Any = None, allow_unknown: bool = False) -> Tensor:
+    def inputs(self, rows: object, *, place: Place | None = None, allow_unknown: bool = False) -> Tensor:
         """New rows as the float32 [N, ...] that training would have made of them."""
         facts = self.facts
         _check_raw(rows)
@@ -134,7 +136,7 @@ class Trained:
         check_pixels(x, facts.preprocessing)
         return normalise(x, facts.preprocessing)
 
-    def remark(self, rows: Any) -> str | None:
+    def remark(self, rows: object) -> str | None:
         """A sentence where rows or pixels lie far from those that the run was fitted on, or were scaled before."""
         if self.facts.kind == "dataset":
             return None
@@ -157,7 +159,13 @@ class Trained:
         chances = losses.probabilities(self.loss, logits[:1], self.facts.task)
         if chances is None or not len(logits):
             return chances
-        return blocks.apply(lambda block: losses.probabilities(self.loss, block, self.facts.task), logits)
+
+        def of(block: Tensor) -> Tensor:
+            chances = losses.probabilities(self.loss, block, self.facts.task)
+            assert chances is not None  # the loss and the task say so, and those of the first row are there
+            return chances
+
+        return blocks.apply(of, logits)
 
     def answers(self, logits: Tensor) -> pl.DataFrame:
         """Outputs in words: targets in original units; or `prediction` and `p_<class>`; or labels 0/1 and `p_<label>`.
@@ -190,7 +198,7 @@ def _values(outputs: Tensor, facts: Facts) -> list[np.ndarray]:
     return [column.round(most) for column, most in zip(values, digits, strict=True)]
 
 
-def _check_raw(rows: Any) -> None:
+def _check_raw(rows: object) -> None:
     if isinstance(rows, (Dataset, Data)):
         raise DataError(f"{type(rows).__name__} holds rows that are prepared: judge a part by evaluate(part)")
 
@@ -258,7 +266,7 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     return found[:2]
 
 
-def _network(part: Part, known: dict[str, Any], weights: dict[str, Tensor], where: Path) -> nn.Module:
+def _network(part: Part, known: dict[str, object], weights: dict[str, Tensor], where: Path) -> nn.Module:
     """The model with these weights, in eval mode; raises CheckpointError unless they are built as its own are."""
     model = _build(part, known, "cpu")
     try:
@@ -269,7 +277,7 @@ def _network(part: Part, known: dict[str, Any], weights: dict[str, Tensor], wher
     return model.eval().requires_grad_(False)
 
 
-def _build(part: Part, known: dict[str, Any], device: str) -> nn.Module:
+def _build(part: Part, known: dict[str, object], device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]), trials.Bounded(), torch.device(device), pretrained.weights("skip"):
         try:
             model = part(**known)

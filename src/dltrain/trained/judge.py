@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +16,9 @@ from dltrain.config.build import evaluation_size
 from dltrain.config.construct import make_data
 from dltrain.config.mistakes import reason
 from dltrain.config.plan import reduced
-from dltrain.data import Data, place
+from dltrain.data import Data, Split, place
 from dltrain.data.fingerprint import fingerprint
-from dltrain.data.loaders import make_loader
+from dltrain.data.loaders import Batch, Batches, make_loader
 from dltrain.data.preprocessing import again, decode, labelled
 from dltrain.data.sources.table import table
 from dltrain.engine import assessment, evaluation
@@ -32,12 +34,14 @@ SPLITS = ("train", "val", "test")
 _WORST = 16
 _MATRIX = 100  # classes whose confusions are also written as a whole matrix
 
+Result = dict[str, Any]  # what eval-<split>.json holds, or a node of it
+
 
 @dataclass(frozen=True)
 class Rows:
     """What is judged: a part of some data, and how its rows are called."""
 
-    part: Any
+    part: Split
     split: str  # train, val, test, or all
     same: bool | None  # as the run had them; None where that is not known
     notes: tuple[str, ...] = ()
@@ -45,13 +49,28 @@ class Rows:
 
 @dataclass(frozen=True)
 class Judged:
-    """The rows, what the model answered, and `result`, which eval-<split>.json holds."""
+    """The rows with their targets, what the model answered, and the metrics of the run's summary."""
 
     trained: Trained
     rows: Rows
     y: Tensor
     answers: Answers
-    result: dict[str, Any]
+    metrics: dict[str, float]
+
+    @cached_property
+    def result(self) -> Result:
+        """What eval-<split>.json holds: the metrics, then by class, by confidence, and the worst examples."""
+        return {
+            "run": str(self.trained.folder),
+            "checkpoint": self.trained.checkpoint.name,
+            "split": self.rows.split,
+            "rows": len(self.y),
+            "same_data_as_trained_on": self.rows.same,
+            "notes": list(self.rows.notes),
+            "metrics": self.metrics,
+            **_details(self),
+            "worst": _worst(self),
+        }
 
 
 @dataclass(frozen=True)
@@ -82,8 +101,14 @@ def _answers(trained: Trained, outputs: Tensor, y: Tensor) -> Answers:
     return Answers(guess, bad, *(p.gather(1, index[:, None])[:, 0] for index in (guess, y)))
 
 
+def _joined(parts: Sequence[Answers]) -> Answers:
+    guess, bad = torch.cat([part.guess for part in parts]), torch.cat([part.bad for part in parts])
+    sure, true = [p.sure for p in parts if p.sure is not None], [p.true for p in parts if p.true is not None]
+    return Answers(guess, bad, torch.cat(sure) if sure else None, torch.cat(true) if true else None)
+
+
 def judge(trained: Trained, rows: Rows) -> Judged:
-    """The metrics of a run's summary on these rows; then by class, by confidence, and the worst examples."""
+    """What the best weights of a run answer to these rows, and how good that is."""
     facts, stored = trained.facts, trained.outline
     if stored.settings.compile:
         trained.model.compile()  # as the run did: the bits may differ
@@ -106,21 +131,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
         target_mean=facts.target_mean,
         target_std=facts.target_std,
     )
-    y = torch.cat(targets.seen).cpu()
-    kept = zip(*((a.guess, a.bad, a.sure, a.true) for a in watched.answers), strict=True)
-    judged = Judged(trained, rows, y, Answers(*(None if k[0] is None else torch.cat(k) for k in kept)), {})
-    result = {
-        "run": str(trained.folder),
-        "checkpoint": trained.checkpoint.name,
-        "split": rows.split,
-        "rows": len(y),
-        "same_data_as_trained_on": rows.same,
-        "notes": list(rows.notes),
-        "metrics": metrics,
-        **_details(judged),
-        "worst": _worst(judged),
-    }
-    return replace(judged, result=result)
+    return Judged(trained, rows, torch.cat(targets.seen).cpu(), _joined(watched.answers), metrics)
 
 
 class _Watched(nn.Module):
@@ -141,16 +152,17 @@ class _Watched(nn.Module):
 class _Targets:
     """A loader whose targets are kept."""
 
-    def __init__(self, loader: Any) -> None:
-        self.loader, self.seen = loader, []
+    def __init__(self, loader: Batches) -> None:
+        self.loader = loader
+        self.seen: list[Tensor] = []
 
-    def epoch(self) -> Iterator[Any]:
+    def epoch(self) -> Iterator[Batch]:
         for batch in self.loader.epoch():
             self.seen.append(batch.y)
             yield batch
 
 
-def _details(judged: Judged) -> dict[str, Any]:
+def _details(judged: Judged) -> Result:
     """What the metrics are made of, for the task at hand."""
     facts, y, answers = judged.trained.facts, judged.y, judged.answers
     names, guess, sure = list(facts.names), answers.guess, answers.sure
@@ -159,11 +171,11 @@ def _details(judged: Judged) -> dict[str, Any]:
         return {"targets": assessment.by_target(guess, truth, names)}
     if facts.task == "multilabel":
         right = guess == (y > 0.5)
-        detail = {"labels": assessment.by_label(guess, y, names)}
+        detail: Result = {"labels": assessment.by_label(guess, y, names)}
         sure = None if sure is None else torch.where(guess, sure, 1 - sure).flatten()
     else:
         right, pairs = guess == y, assessment.confusion(guess, y, len(names))
-        confusion = {"true_predicted_count": pairs.tolist(), "names": names}
+        confusion: Result = {"true_predicted_count": pairs.tolist(), "names": names}
         if len(names) <= _MATRIX:
             confusion["true_in_rows_predicted_in_columns"] = assessment.matrix(pairs, len(names)).tolist()
         detail = {"classes": assessment.by_class(pairs, names), "confusion": confusion}
@@ -172,12 +184,11 @@ def _details(judged: Judged) -> dict[str, Any]:
     return detail
 
 
-def _worst(judged: Judged) -> list[dict[str, Any]]:
+def _worst(judged: Judged) -> list[Result]:
     """The worst answers with the rows that they belong to."""
-    rows = judged.rows
-    found = []
+    found: list[Result] = []
     for index in assessment.worst(judged.answers.bad, _WORST):
-        where = place(rows.part, index)
+        where = place(judged.rows.part, index)
         key = "file" if judged.trained.facts.kind == "images" else "place"
         found.append(
             {"index": index, **({key: where} if where else {}), **_answer(judged, index), **_input(judged, index)}
@@ -185,7 +196,7 @@ def _worst(judged: Judged) -> list[dict[str, Any]]:
     return found
 
 
-def _answer(judged: Judged, index: int) -> dict[str, Any]:
+def _answer(judged: Judged, index: int) -> Result:
     facts, names, answers = judged.trained.facts, judged.trained.facts.names, judged.answers
     guess, y = answers.guess[index], judged.y[index]
     if facts.task == "regression":
@@ -195,18 +206,18 @@ def _answer(judged: Judged, index: int) -> dict[str, Any]:
         true, predicted = ([n for n, hit in zip(names, hits, strict=True) if hit] for hits in (y > 0.5, guess))
         p = None if answers.sure is None else dict(zip(names, answers.sure[index].tolist(), strict=True))
         return {"true": true, "predicted": predicted, **({} if p is None else {"probabilities": p})}
-    chances = {}
-    if answers.sure is not None:
+    chances: Result = {}
+    if answers.sure is not None and answers.true is not None:
         chances = {"p_true": float(answers.true[index]), "p_predicted": float(answers.sure[index])}
     return {"true": names[int(y)], "predicted": names[int(guess)], **chances}
 
 
-def _input(judged: Judged, index: int) -> dict[str, Any]:
+def _input(judged: Judged, index: int) -> Result:
     """The cells of a table's row; images are shown in the picture."""
     if judged.trained.facts.kind != "table":
         return {}
-    row = decode(judged.rows.part.x[index : index + 1], judged.trained.facts.preprocessing)
-    return {"input": row.row(0, named=True)}
+    x, _ = judged.rows.part[index]
+    return {"input": decode(x.unsqueeze(0), judged.trained.facts.preprocessing).row(0, named=True)}
 
 
 # -- which rows ----------------------------------------------------------------------------------------------------
@@ -227,18 +238,16 @@ def choose_rows(
         trained = _without_test_file(trained)
     try:
         data = read_data(trained)
-    except DltrainError:
+    except DltrainError:  # too few rows to be shared out, say
         if not (of_table and others):
             raise
-        data = None  # too few rows to be shared out, say
+        return _whole_table(trained, split)
     recorded = run_folder.read_json(trained.folder / "data.json").get("sha256")
     then = recorded.get(wanted) if isinstance(recorded, dict) else None
-    if data is not None and (then == fingerprint(data)[wanted] or (then is None and not others)):
+    if then == fingerprint(data)[wanted] or (then is None and not others):
         return Rows(getattr(data, wanted), wanted, then and True)
     if of_table and others:
-        if split:
-            raise ConfigError(f"--split {split}: these are other rows than the run had, and all of them count")
-        return _whole_table(trained)
+        return _whole_table(trained, split)
     if not (others or allow_changed_data):
         raise DataError(
             f"the data changed since {trained.folder} was trained: the {wanted} part differs; put the old data back, "
@@ -271,7 +280,9 @@ def _without_test_file(trained: Trained) -> Trained:
     return replace(trained, outline=replace(stored, parts={**stored.parts, "data": alone}))
 
 
-def _whole_table(trained: Trained) -> Rows:
+def _whole_table(trained: Trained, split: str | None) -> Rows:
+    if split:
+        raise ConfigError(f"--split {split}: these are other rows than the run had, and all of them count")
     given = trained.outline.parts["data"].arguments
     path = given.get("test_path") or given["path"]
     with permitted():
@@ -280,11 +291,19 @@ def _whole_table(trained: Trained) -> Rows:
     return Rows(part, "all", False, (note, *notes))
 
 
-# -- the command ---------------------------------------------------------------------------------------------------
+# -- what is drawn -------------------------------------------------------------------------------------------------
 
 
-def drawn(judged: Judged) -> dict[str, Any]:
-    """What the picture shows beside the result: values of a regression, the images of the worst examples."""
+class Drawn(TypedDict, total=False):
+    """What the picture shows beside the result: values [N, K] of a regression, the images of the worst examples."""
+
+    true: np.ndarray
+    predicted: np.ndarray
+    images: list[np.ndarray]
+
+
+def drawn(judged: Judged) -> Drawn:
+    """What there is to be drawn, by the kind of the data."""
     facts = judged.trained.facts
     if facts.task == "regression":
         guess, truth = (

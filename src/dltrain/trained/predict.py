@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dltrain.data import streaming
 from dltrain.data.tables.encoding import Gaps, gaps
@@ -20,6 +20,7 @@ from dltrain.trained.inference import Trained
 
 if TYPE_CHECKING:
     import polars as pl
+    from torch import Tensor
 
 PARQUET = (".parquet", ".pq")
 
@@ -28,7 +29,7 @@ PARQUET = (".parquet", ".pq")
 class Piece:
     """Some raw rows, a frame or pixels, as `Trained.inputs` takes them; where each stands, or the files' names."""
 
-    rows: Any
+    rows: pl.DataFrame | Tensor
     place: Place | None = None
     files: list[str] | None = None
 
@@ -43,18 +44,19 @@ def read(trained: Trained, source: Path | BinaryIO, *, unreadable: list[DataErro
     with permitted():
         kind = streaming.kind_of(source) if isinstance(source, Path) else "text"
         _check_kind(trained, kind, source)
-        if kind == "parquet":
-            yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
-        elif kind == "text":
+        if kind == "text" or not isinstance(source, Path):
             separator = trained.outline.config["data"].get("separator")
             for piece in streaming.text_table(source, facts.columns, separator=separator):
                 yield Piece(piece.frame, piece.place)
+        elif kind == "parquet":
+            yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
         elif kind == "idx":
             yield from map(Piece, streaming.idx(source, facts.in_shape))
         else:
             _, height, width = facts.in_shape
-            scale = {key: facts.preprocessing.get(key) for key in ("channels", "deep")}
-            for names, pixels in streaming.pictures(source, size=(height, width), unreadable=unreadable, **scale):
+            made, size = facts.preprocessing, (height, width)
+            how = {"channels": made["channels"], "deep": made.get("deep")}
+            for names, pixels in streaming.pictures(source, size=size, unreadable=unreadable, **how):
                 yield Piece(pixels, files=names)
 
 
@@ -78,7 +80,7 @@ def predict(
         x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
         if number == 0 and notes is not None and (remark := trained.remark(piece.rows)):
             notes.append(remark)
-        if trained.facts.kind == "table" and found is not None:
+        if isinstance(piece.rows, pl.DataFrame) and found is not None:
             for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing, place=piece.place).items():
                 before, seen = found.get(key, (0, ()))
                 found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
@@ -86,7 +88,7 @@ def predict(
         yield answers.insert_column(0, pl.Series("file", piece.files)) if piece.files else answers
 
 
-def _check_kind(trained: Trained, kind: str, source: Any) -> None:
+def _check_kind(trained: Trained, kind: str, source: Path | BinaryIO) -> None:
     """Raises DataError where the input is of another kind than what the run was trained on."""
     facts = trained.facts
     if facts.kind == "dataset":

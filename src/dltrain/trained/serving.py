@@ -6,11 +6,12 @@ position of its category (-1 where it is none); `encoding.numbers` makes them. I
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from dltrain.data import Preprocessing
 from dltrain.data.preprocessing import Facts
 from dltrain.data.tables.encoding import LARGEST
 from dltrain.parts import losses
@@ -21,9 +22,16 @@ class Serving(nn.Module):
     float64 where the run standardised them.
     """
 
+    target_mean: Tensor | None
+    target_std: Tensor | None
+
     def __init__(self, model: nn.Module, loss: nn.Module, facts: Facts) -> None:
         super().__init__()
-        kinds = {"table": _Table, "images": _Images, "dataset": _AsItIs}
+        kinds: dict[str, Callable[[Preprocessing], nn.Module]] = {
+            "table": _Table,
+            "images": _Images,
+            "dataset": nn.Identity,  # inputs as the Dataset gave them
+        }
         self.prepare = kinds[facts.kind](facts.preprocessing)
         self.model, self.loss, self.task = model, loss, facts.task
         for name in ("target_mean", "target_std"):
@@ -33,7 +41,9 @@ class Serving(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         outputs = self.model(self.prepare(rows))
         if self.task == "regression":
-            return outputs if self.target_std is None else outputs.double() * self.target_std + self.target_mean
+            if self.target_mean is None or self.target_std is None:
+                return outputs
+            return outputs.double() * self.target_std + self.target_mean
         chances = losses.probabilities(self.loss, outputs, self.task)
         return outputs if chances is None else chances
 
@@ -41,7 +51,15 @@ class Serving(nn.Module):
 class _Table(nn.Module):
     """The operations of `encoding.encode` on numbers, in float64 as there."""
 
-    def __init__(self, preprocessing: dict[str, Any]) -> None:
+    numbers: Tensor
+    median: Tensor
+    mean: Tensor
+    std: Tensor
+    low: Tensor  # this and the next only where `fenced`
+    high: Tensor
+    order: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
         columns = preprocessing["columns"]
         numbers = [i for i, c in enumerate(columns) if c["kind"] != "text"]
@@ -95,7 +113,10 @@ def _interpolate(x: Tensor, knots: Tensor, ranks: Tensor) -> Tensor:
 class _Images(nn.Module):
     """The operations of `preprocessing.normalise`: float32 on bytes, float64 on a data set's own levels."""
 
-    def __init__(self, preprocessing: dict[str, Any]) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.levels = preprocessing.get("levels", 255)
         dtype = torch.float32 if self.levels == 255 else torch.float64
@@ -104,13 +125,3 @@ class _Images(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         return ((rows.to(self.mean.dtype) / self.levels - self.mean) / self.std).float()
-
-
-class _AsItIs(nn.Module):
-    """Inputs as the Dataset gave them."""
-
-    def __init__(self, preprocessing: dict[str, Any]) -> None:
-        super().__init__()
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return rows
