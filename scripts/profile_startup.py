@@ -28,7 +28,9 @@ _LIBRARIES = {  # whose import is a phase; what others import in passing counts 
 _FUNCTIONS = {  # module -> function -> phase
     "dltrain.config.compose": {"compose": "compose"},
     "dltrain.config.nodes": {"first_look": "check"},
-    "dltrain.config.plan": {"make_plan": "check", "_Planner._data": "data", "_Planner._model": "try the model"},
+    "dltrain.config.plan": {"make_plan": "check"},
+    "dltrain.config.checks.data": {"read": "data"},
+    "dltrain.config.checks.net": {"try_model": "try the model"},
     "dltrain.config.build": {"make_trainer": "model", "make_loaders": "data"},
     "dltrain.data.fingerprint": {"fingerprint": "data"},
     "dltrain.engine.trainer": {"Trainer._validate": "validation"},

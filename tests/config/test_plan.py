@@ -1,5 +1,7 @@
 """The plan: what it works out, what it refuses, and that looking costs and changes nothing."""
 
+import functools
+import inspect
 import random
 import re
 import sys
@@ -12,8 +14,10 @@ import pytest
 import torch
 
 from dltrain.config import build, trials
+from dltrain.config import plan as plans
+from dltrain.config.checks import Known
 from dltrain.config.compose import compose, stored
-from dltrain.config.plan import make_plan
+from dltrain.config.plan import CHECKS, REMARKS, Plan, make_plan
 from dltrain.config.policy import Part
 from dltrain.data.sources.own import dataset
 from dltrain.errors import ConfigError, DataError
@@ -798,3 +802,35 @@ def test_what_a_key_switches_on_beside_the_choice_is_told():
     ):
         (note,) = composed(typed).switched_beside()
         assert note == f"{typed[0]} and {typed[1].lstrip('+')}: {name} is on, too"
+
+
+# -- the list of checks ----------------------------------------------------------------------------------------
+
+
+def types_of(function):
+    """The parameters of a check, or the fields of a plan, and their types as they are written."""
+    return {name: parameter.annotation for name, parameter in inspect.signature(function).parameters.items()}
+
+
+def test_a_fact_has_one_type_wherever_it_is_named():
+    """A check is called with facts by their names, which a type checker can't follow."""
+    known = {name: hint.__forward_arg__ for name, hint in Known.__annotations__.items()}
+    for function in (*(check for _, check in CHECKS), *REMARKS, Plan):
+        for name, hint in types_of(function).items():
+            assert hint.removesuffix(" | None") == known[name].removesuffix(" | None"), (function.__name__, name)
+
+
+def test_every_check_runs_where_nothing_is_wrong(monkeypatch):
+    ran = []
+
+    def noted(check):
+        @functools.wraps(check)
+        def call(**needs):
+            ran.append(check)
+            return check(**needs)
+
+        return call
+
+    monkeypatch.setattr(plans, "CHECKS", tuple((node, noted(check)) for node, check in CHECKS))
+    plan("data=iris")
+    assert ran == [check for _, check in CHECKS]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from dltrain.data import Data
+from dltrain.data import Data, take
 from dltrain.data.sources import download
 from dltrain.data.sources.table import table
 from dltrain.errors import DataError
@@ -19,16 +20,52 @@ from dltrain.parts import augmentation, metrics, regularisers, schedules
 if TYPE_CHECKING:
     from dltrain.config.policy import Part
     from dltrain.config.settings import Regularisation, Settings
+    from dltrain.data.preprocessing import Facts
 
 
-def make_data(part: Part, *, stored: bool) -> Any:
+def make_data(part: Part, *, stored: bool) -> Data:
     """The data that a configuration names. For a stored one nothing is downloaded or unpacked."""
     if stored and part.function is table:
         for key in ("path", "test_path"):
             if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
                 raise DataError(f"{path}: no such file; say where it is: data.{key}=...")
     with permitted(), download.unplugged() if stored else download.filtered():
-        return part()
+        data = part()
+    if not isinstance(data, Data):
+        raise TypeError(f"it returned a {type(data).__name__}, not a dltrain.data.Data")
+    return data
+
+
+def reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Data, Settings]:
+    """The data and settings of `fast_dev_run` or `overfit_batches`; without them the same."""
+    if settings.fast_dev_run:
+        return data, replace(settings, epochs=1, max_steps=None, limit_train_batches=2)
+    if settings.overfit_batches == 0:
+        return data, settings
+    n = len(data.train)
+    part = take(data.train, torch.arange(min(n, settings.overfit_batches * (batch_size or n))))
+    return replace(data, train=part, val=part, test=part), settings
+
+
+class Sizes(TypedDict):
+    """What the data decide of a model, under the names that constructors use."""
+
+    in_features: int
+    in_shape: tuple[int, ...]
+    in_channels: int
+    out_features: int
+    num_classes: int
+
+
+def sizes(data: Data | Facts, out_features: int) -> Sizes:
+    """Those of data, or of the facts that a run keeps of them."""
+    return {
+        "in_features": data.in_features,
+        "in_shape": data.in_shape,
+        "in_channels": data.in_shape[0],
+        "out_features": out_features,
+        "num_classes": out_features,
+    }
 
 
 def make_schedule(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dltrain.config import signatures
 from dltrain.config.choices import GROUPS
@@ -36,13 +37,15 @@ _PASSED = {  # names that the border fills in
     "scheduler": ("base_lr", "total_steps", "steps_per_epoch", "optimizer"),
 }
 
+Knobs = TypeVar("Knobs", Settings, Regularisation)
+
 
 def first_look(composed: Composed, allow: Sequence[str] = (), *, but: Collection[str] = ()) -> None:
     """Raises ConfigError with every mistake that shows without importing torch or what a `_target_` names.
 
     Those in the nodes `but` are passed over.
     """
-    nodes = Nodes(composed, allow, find=signatures.find)
+    nodes = Nodes(composed, allow, torch=False)
     nodes.top()
     nodes.knobs("trainer", Settings)
     nodes.knobs("regularisation", Regularisation)
@@ -55,42 +58,68 @@ def first_look(composed: Composed, allow: Sequence[str] = (), *, but: Collection
     nodes.mistakes.stop()
 
 
+@dataclass(frozen=True)
+class Top:
+    """The keys outside the groups."""
+
+    seed: int
+    name: str
+    runs_dir: Path
+    resume: str | None
+    diagnose: bool
+
+
 class Nodes:
     """Reads nodes and collects what is wrong with them; one that can't be used is None.
 
-    `find` gives the class or function that a `_target_` names, as `policy.resolve` does, or None where it can't tell.
+    `torch`: whether it and what a `_target_` names may be imported; else what can't be told without is passed over.
     """
 
-    def __init__(self, composed: Composed, allow: Sequence[str], *, find: Callable[..., Any] = resolve) -> None:
-        self.composed, self.allow, self.find = composed, allow, find
+    def __init__(self, composed: Composed, allow: Sequence[str], *, torch: bool = True) -> None:
+        self.composed, self.allow, self.torch = composed, allow, torch
         self.mistakes = Mistakes(composed)
         self.say = self.mistakes.say
         self.cfg = copy.deepcopy(composed.values)
 
     # -- plain knobs -------------------------------------------------------------------------------------------
 
-    def top(self, *, writes: bool = True) -> tuple[int, str, Path, str | None]:
-        """The keys outside the groups: seed, name, runs_dir, resume. `writes`: a run folder is to be made there."""
+    def what_a_run_is(self) -> dict[str, object]:
+        """The configuration without `resume`, which is no part of it."""
+        return {key: value for key, value in self.cfg.items() if key != "resume"}
+
+    def top(self, *, writes: bool = True) -> Top:
+        """The keys outside the groups, each replaced where it is wrong. `writes`: a run folder is to be made there."""
         given = {key: value for key, value in self.cfg.items() if key not in _NODES}
         if isinstance(given.get("experiment"), dict):
             del given["experiment"]
             self.say("experiment", "the file's first line must be `# @package _global_`, or its keys reach nothing")
-        known = ("seed", "name", "runs_dir", "resume", "diagnose", *_NODES)
+        known = (*signature(_top).parameters, *_NODES)
         for key, message in check_arguments(_top, given, node="").items():
-            hint = did_you_mean(str(key), known) or f"; there are {', '.join(known)}"
+            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
             self.say(key, message if key in known else f"there is no such key{hint}")
-        seed, name, runs_dir = (given.get(key) for key in ("seed", "name", "runs_dir"))
+        return Top(
+            seed=self._seed(given.get("seed")),
+            name=(name := self._name(given.get("name"))),
+            runs_dir=self._root(given.get("runs_dir"), name, writes),
+            resume=resume if isinstance(resume := given.get("resume"), str) else None,
+            diagnose=given.get("diagnose") is True,
+        )
+
+    def _seed(self, seed: object) -> int:
         if isinstance(seed, int) and not 0 <= seed < 2**32:
             self.say("seed", f"{seed} must be from 0 to 4294967295 (2^32 - 1)")
-            seed = 0
-        bad = name_mistake(name) if isinstance(name, str) else None
-        if bad:
-            self.say("name", bad)
-        name = name if isinstance(name, str) and not bad else self._default_name()
-        resume = self.cfg.pop("resume", None)  # which is no part of what a run is
-        return seed, name, self._root(runs_dir, name, writes), resume
+            return 0
+        return seed if isinstance(seed, int) else 0
 
-    def _root(self, runs_dir: Any, name: str, writes: bool) -> Path:
+    def _name(self, name: object) -> str:
+        if isinstance(name, str):
+            if not (bad := name_mistake(name)):
+                return name
+            self.say("name", bad)
+        chosen = self.composed.chosen
+        return f"{chosen.get('experiment') or '{}-{}'.format(chosen.get('data'), chosen.get('model'))}"
+
+    def _root(self, runs_dir: object, name: str, writes: bool) -> Path:
         root = Path("runs")
         if runs_dir == "":
             self.say("runs_dir", "name a folder, such as runs")
@@ -104,26 +133,16 @@ class Nodes:
                     self.say("runs_dir", bad)
         return root
 
-    def _default_name(self) -> str:
-        chosen = self.composed.chosen
-        return f"{chosen.get('experiment') or '{}-{}'.format(chosen.get('data'), chosen.get('model'))}"
-
-    def knobs(self, group: str, cls: type) -> Any:
+    def knobs(self, group: str, cls: type[Knobs]) -> Knobs | None:
         """A node that a dataclass describes."""
         given = self.cfg.get(group)
         if not isinstance(given, dict):
             self.say(group, f"want keys and values, got {given!r}; `dltrain list {group}` shows them")
             return None
-        wrong = check_arguments(cls, given, node=group, called=group)
         made = cls(**{f.name: given.get(f.name) for f in fields(cls)})
-        wrong = made.mistakes() | wrong
-        for key, message in wrong.items():
-            self.say(f"{group}.{key}", message)
-        return None if wrong else made
-
-    def tried(self, group: str, made: Any) -> Any:
-        """The same, or None where torch has something against it."""
-        wrong = made.trial() if made else {}
+        wrong = made.mistakes() | check_arguments(cls, given, node=group, called=group)
+        if not wrong and self.torch:
+            wrong = made.trial()
         for key, message in wrong.items():
             self.say(f"{group}.{key}", message)
         return None if wrong else made
@@ -166,7 +185,8 @@ class Nodes:
         """The node as a Part, its nested nodes too."""
         arguments = {k: self._nested(f"{key}.{k}", slot, v) for k, v in node.items() if k != "_target_"}
         try:
-            function = self.find(node["_target_"], slot, self.allow, nested=key != slot, stored=self.composed.stored)
+            find = resolve if self.torch else signatures.find
+            function = find(node["_target_"], slot, self.allow, nested=key != slot, stored=self.composed.stored)
             arguments = limited(function, arguments, stored=self.composed.stored) if function else arguments
         except ConfigError as error:
             self.say(f"{key}._target_", str(error))

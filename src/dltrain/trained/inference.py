@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 
 from dltrain.config import construct, trials
 from dltrain.config.build import evaluation_size
+from dltrain.config.construct import sizes
 from dltrain.config.mistakes import reason
-from dltrain.config.plan import Outline, outline, sizes
+from dltrain.config.plan import Outline, outline
 from dltrain.config.policy import Part
 from dltrain.config.settings import pick_device
 from dltrain.data import Data, Split

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from dltrain.config import trials
 from dltrain.config.build import evaluation_size
-from dltrain.config.construct import make_data
+from dltrain.config.construct import make_data, reduced
 from dltrain.config.mistakes import reason
-from dltrain.config.plan import reduced
 from dltrain.data import Data, Split, place
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.loaders import Batch, Batches, make_loader

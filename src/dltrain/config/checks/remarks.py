@@ -1,0 +1,61 @@
+"""What to tell of a configuration without mistakes: functions from facts to sentences on settings without effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from dltrain.config import construct
+from dltrain.config.compose import Composed
+from dltrain.config.policy import Part
+from dltrain.config.settings import Regularisation, Settings
+from dltrain.data import Data, Tensors
+
+
+def own_peak(optimizer_part: Part, scheduler_part: Part) -> Iterator[str]:
+    peak, lr = scheduler_part.arguments.get("max_lr"), optimizer_part.arguments.get("lr")
+    if peak is not None and lr is not None and peak != lr:
+        yield f"optimizer.lr={lr} is not used: the scheduler rises to scheduler.max_lr={peak}"
+
+
+def typed_in_vain(overrides: tuple[str, ...], settings: Settings) -> Iterator[str]:
+    typed: dict[str, str] = {}
+    for override in overrides:
+        key = override.split("=")[0]
+        if key in typed:
+            yield f"{typed[key]} is not used: {override} stands after it"
+        typed[key] = override
+    if settings.max_steps and "trainer.epochs" in typed:
+        yield "trainer.epochs is not used: trainer.max_steps decides"
+
+
+def no_hidden_layer(model_part: Part) -> Iterator[str]:
+    if model_part.arguments.get("dropout") and model_part.arguments.get("widths") == []:
+        yield "model.dropout is not used: there is no hidden layer"
+
+
+def lbfgs(optimizer_part: Part, batch_size: int | None, regularisation: Regularisation) -> Iterator[str]:
+    if optimizer_part.function is not torch.optim.LBFGS:
+        return
+    if batch_size is not None:
+        yield "lbfgs is made for full batches: data.batch_size=full scheduler=constant"
+    for knob in ("clip_norm", "clip_value"):
+        if getattr(regularisation, knob) is not None:
+            yield f"lbfgs takes the clipped gradient for the slope of the loss: regularisation.{knob}=null"
+
+
+def batches(
+    settings: Settings, regularisation: Regularisation, data: Data, batch_size: int | None, workers: int | None
+) -> Iterator[str]:
+    if settings.overfit_batches:
+        yield f"overfit_batches: train, validation and test are the same {len(data.train)} samples"
+    if settings.accumulate > 1 and batch_size is None:
+        yield "trainer.accumulate is not used: a full batch is one step"
+    held = isinstance(data.train, Tensors) and not construct.make_sample_transform(regularisation, data)
+    if workers and held:
+        yield "data.workers is not used: this data lives in memory, on the device"
+
+
+def beside_the_choice(composed: Composed) -> list[str]:
+    return composed.switched_beside()
