@@ -278,9 +278,18 @@ def check_arguments(
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     except Exception:  # annotations that name what can't be imported
         return {}
+    return {name: _bare(hint) for name, hint in hints.items()}
+
+
+def _bare(hint: Any) -> Any:
+    """`Dataset | None` for `Dataset[object] | None`: what an object holds shows when it is used."""
+    origin = typing.get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return Union[tuple(map(_bare, typing.get_args(hint)))]  # noqa: UP007 - of objects, not in a source
+    return origin if inspect.isclass(origin) and issubclass(origin, typing.Generic) else hint
 
 
 def _not_finite(value: Any) -> float | None:

@@ -183,6 +183,8 @@ def _subscripted(name: str, node: ast.expr, module: str) -> Any:
         return Literal[tuple(each.value for each in inner)]
     if name == "dict":
         return dict
+    if name in _FOREIGN:  # a Dataset[object]: what it holds shows when it is read
+        return _named(name, module)
     if name == "Callable":
         return Callable[..., Any]
     hints = [_hint(each, module) for each in inner]

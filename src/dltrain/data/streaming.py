@@ -1,4 +1,4 @@
-"""Files in pieces that fit into memory, read as `tables.reading`, `image_folders` and `image_sets` read whole ones."""
+"""Files in pieces that fit into memory, read as `tables.reading` and `image_folders` read whole ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from dltrain.data.decoding import SUFFIXES, Channels, Deep, read_image
+from dltrain.data.idx import read_pieces
 from dltrain.data.sources.folder_layout import image_files
-from dltrain.data.sources.image_sets import idx_pieces
 from dltrain.data.tables import reading
 from dltrain.data.tables.reading import Place
 from dltrain.errors import DataError
@@ -217,7 +217,7 @@ def pictures(
 
 def idx(path: Path, shape: tuple[int, ...]) -> Iterator[Tensor]:
     """The images of an IDX file as uint8 [n, C, H, W], where `shape` = (C, H, W) is what they must have."""
-    for pixels in idx_pieces(path, bytes_each=_BYTES):
+    for pixels in read_pieces(path, bytes_each=_BYTES):
         if pixels.ndim == 3:
             pixels = pixels.unsqueeze(1)
         if pixels.shape[1:] != shape:

@@ -95,11 +95,13 @@ def _fetch() -> tuple[pl.DataFrame, np.ndarray]:
     from sklearn.datasets import fetch_california_housing
 
     try:
+        # pyrefly: ignore[unexpected-keyword] - the stubs are older than n_retries
         fetched = fetch_california_housing(n_retries=0, download_if_missing=may_download())
     except OSError as error:  # URLError and HTTPError are among them
         raise DataError(
             f"scikit-learn could not download California housing ({error})\n"
             "Give data.root=FOLDER, a folder that holds cal_housing.csv"
         ) from None
+    assert not isinstance(fetched, tuple)  # as it is only with return_X_y
     features = pl.DataFrame({name: fetched.data[:, i] for i, name in enumerate(fetched.feature_names)})
     return features, fetched.target

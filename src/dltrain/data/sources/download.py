@@ -45,12 +45,13 @@ def unplugged() -> Iterator[None]:
 @contextmanager
 def filtered() -> Iterator[None]:
     """Within it every tar archive is unpacked by the `data` filter, also by torchvision, which asks for none."""
-    before = tarfile.TarFile.extraction_filter
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)  # the way that PEP 706 gives to applications
+    before = vars(tarfile.TarFile)["extraction_filter"]
+    # The way that PEP 706 gives to applications; that it is an attribute of the class the stubs don't know.
+    setattr(tarfile.TarFile, "extraction_filter", staticmethod(tarfile.data_filter))  # noqa: B010
     try:
         yield
     finally:
-        tarfile.TarFile.extraction_filter = before
+        setattr(tarfile.TarFile, "extraction_filter", before)  # noqa: B010
 
 
 def may_download() -> bool:
@@ -83,7 +84,7 @@ def fetch(what: str, remotes: Sequence[Remote], folder: Path, *, wanted: Sequenc
         ) from error
 
 
-def _fetch(remotes, folder, wanted):
+def _fetch(remotes: Sequence[Remote], folder: Path, wanted: Sequence[str]) -> None:
     partial = folder / ".download"
     shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
     partial.mkdir()
@@ -100,7 +101,7 @@ def _fetch(remotes, folder, wanted):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _obtain(remote, folder, partial):
+def _obtain(remote: Remote, folder: Path, partial: Path) -> Path:
     """The path of a verified copy: the one in `folder`, or a new one in `partial`."""
     path, mine = partial / remote.name, folder / remote.name
     reasons = []

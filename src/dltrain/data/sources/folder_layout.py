@@ -20,7 +20,7 @@ _MORE = {"set", "data", "dataset", "images", "imgs", "split"}  # words that may 
 _SYSTEM = (".", "__MACOSX", "__pycache__", "@eaDir", "$")  # how folders begin that programs leave behind
 
 
-class Passed(Counter):
+class Passed(Counter[str]):
     """How many folders and files were passed over, by what they are; `linked files` are read all the same."""
 
     def notes(self, root: Path) -> list[str]:
@@ -93,7 +93,8 @@ def scan(folder: Path, classes: list[str], passed: Passed) -> tuple[list[str], l
         raise DataError(f"{folder / strangers[0]}: there is no such class among the train images")
     if beside := sum(e.is_file() and e.name.lower().endswith(SUFFIXES) and _shown(e.name) for e in os.scandir(folder)):
         passed["images beside the class folders"] += beside
-    paths, labels = [], []
+    paths: list[str] = []
+    labels: list[int] = []
     for label, name in enumerate(classes):
         if (folder / name).is_dir():
             found = sorted(image_files(folder / name, passed))

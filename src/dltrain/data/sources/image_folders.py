@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dltrain.data import Data, Tensors, single, split
+from dltrain.data import Data, Sample, Split, Tensors, single, split
 from dltrain.data.decoding import UNTOLD, Channels, Deep, UnscaledError, read_image, scales
 from dltrain.data.sources.folder_layout import Passed, class_folders, find_parts, require_all, scan
 from dltrain.data.sources.image_sets import image_data, pixel_statistics
@@ -46,7 +46,7 @@ def image_folder(
     size, top, passed = _height_and_width(image_size), local(root), Passed()
     folders = find_parts(top, passed)
     classes = class_folders(folders["train"])
-    parts = {}
+    parts: dict[str, ImageFiles] = {}
     for name, folder in folders.items():
         paths, labels = scan(folder, classes, passed)
         parts[name] = ImageFiles(paths, torch.tensor(labels, dtype=torch.int64), size, channels, deep={})
@@ -65,19 +65,18 @@ def image_folder(
     require_all((held if hold else parts)["train"].y.tolist(), classes, folders["train"])
     mean, std = pixel_statistics(held["train"].x)
     notes += more
-    if hold:
-        parts = {name: replace(part, mean=mean, std=std) for name, part in held.items()}
-    else:
-        parts = {name: replace(part, mean=mean, std=std, deep=deep) for name, part in parts.items()}
+    made: list[Split] = [replace(part, mean=mean, std=std) for part in held.values()]
+    if not hold:
+        made = [replace(part, mean=mean, std=std, deep=deep) for part in parts.values()]
         notes.append(
             f"{n:,} images ({pixels / 2**30:.1f} GiB of pixels) are decoded while training: "
             f"data.workers says by how many processes; mean and std come from {len(some):,} train images"
         )
-    return image_data(*parts.values(), classes=classes, deep=deep, notes=notes)
+    return image_data(*made, mean=mean, std=std, classes=classes, deep=deep, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
-class ImageFiles(Dataset):
+class ImageFiles(Dataset[Sample]):
     """A split whose images are decoded when they are asked for: (uint8 [C, H, W], int64 label); see `read_image`."""
 
     paths: Sequence[str]
@@ -112,42 +111,49 @@ class ImageFiles(Dataset):
         return replace(self, paths=[self.paths[row] for row in rows], y=self.y[torch.from_numpy(rows)])
 
 
-_Bad = list[tuple[int, DataError]]  # the row of an image, and what is wrong with it
-
-
-def _attempt(files: ImageFiles, rows: Sequence[int], use: Callable[[int, Tensor], None]) -> tuple[_Bad, _Bad]:
-    """Reads these images on threads: Pillow works outside the interpreter lock. Returns those whose scale is not
-    known, and those that can't be read.
+def _attempt(
+    files: ImageFiles, rows: Sequence[int], use: Callable[[int, Tensor], None]
+) -> tuple[dict[int, UnscaledError], dict[int, DataError]]:
+    """Reads these images on threads: Pillow works outside the interpreter lock. Returns what is wrong by row: where
+    the scale is not known, and where the image can't be read.
     """
 
-    def read(row: int) -> tuple[int, DataError] | None:
+    def fault(row: int) -> DataError | None:
         try:
             use(row, files.read(row))
         except DataError as error:
-            return row, error
+            return error
         return None
 
+    unscaled: dict[int, UnscaledError] = {}
+    unread: dict[int, DataError] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        bad = [one for one in pool.map(read, rows) if one]
-    unscaled = [one for one in bad if isinstance(one[1], UnscaledError)]
-    return unscaled, [one for one in bad if not isinstance(one[1], UnscaledError)]
+        for row, error in zip(rows, pool.map(fault, rows), strict=True):
+            if isinstance(error, UnscaledError):
+                unscaled[row] = error
+            elif error is not None:
+                unread[row] = error
+    return unscaled, unread
 
 
 def _decode(
     parts: dict[str, ImageFiles], *, skip: bool
 ) -> tuple[dict[str, Tensors], dict[str, list[float]], list[str]]:
     """Every image decoded, train first; the scale of the deep pictures among the train images, and notes."""
-    held, deep, notes, failed = {}, {}, [], []
+    held: dict[str, Tensors] = {}
+    deep: dict[str, list[float]] = {}
+    notes: list[str] = []
+    failed: list[DataError] = []
     for name, files in parts.items():
         x = torch.empty(len(files), 3 if files.channels == "rgb" else 1, *files.size, dtype=torch.uint8)
         unscaled, unread = _attempt(replace(files, deep=deep), range(len(files)), x.__setitem__)
         if unscaled and name != "train":
-            raise unscaled[0][1]
+            raise next(iter(unscaled.values()))
         if unscaled:
-            deep, notes = scales([one for _, one in unscaled])
-            _attempt(replace(files, deep=deep), [row for row, _ in unscaled], x.__setitem__)
-        failed += [error for _, error in unread]
-        good = np.setdiff1d(np.arange(len(files)), [row for row, _ in unread])
+            deep, notes = scales(unscaled.values())
+            _attempt(replace(files, deep=deep), list(unscaled), x.__setitem__)
+        failed += unread.values()
+        good = np.setdiff1d(np.arange(len(files)), list(unread))
         files = files.take(good)
         x = x[torch.from_numpy(good)] if unread else x
         held[name] = Tensors(x, files.y, rows=torch.arange(len(x)), origin=files.paths.__getitem__)
@@ -158,11 +164,12 @@ def _decode(
 
 def _readable(parts: dict[str, ImageFiles]) -> tuple[dict[str, ImageFiles], list[str]]:
     """The parts without the images that can't be read, each of which was decoded once to know it; and a note."""
-    kept, failed = {}, []
+    kept: dict[str, ImageFiles] = {}
+    failed: list[DataError] = []
     for name, files in parts.items():
         _, unread = _attempt(files, range(len(files)), lambda row, pixels: None)
-        failed += [error for _, error in unread]
-        kept[name] = files.take(np.setdiff1d(np.arange(len(files)), [row for row, _ in unread]))
+        failed += unread.values()
+        kept[name] = files.take(np.setdiff1d(np.arange(len(files)), list(unread)))
     return kept, _unread(failed, skip=True)
 
 
@@ -184,16 +191,25 @@ def _flat(paths: Sequence[str], x: Tensor) -> list[str]:
     return [f"of one colour throughout: {len(rows):,} train images ({names})"] if rows else []
 
 
-def _height_and_width(image_size) -> tuple[int, int]:
+def _height_and_width(image_size: int | list[int]) -> tuple[int, int]:
     sides = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
     if len(sides) != 2 or min(sides) < 1:
         raise ConfigError(f"data.image_size={image_size}: one number of pixels from 1, or [height, width]")
     return sides[0], sides[1]
 
 
-def _share_out(parts, *, val, test, seed, folders, classes):
+def _share_out(
+    parts: dict[str, ImageFiles],
+    *,
+    val: float | int,
+    test: float | int,
+    seed: int,
+    folders: dict[str, Path],
+    classes: list[str],
+) -> tuple[dict[str, ImageFiles], list[str]]:
     """Train, val and test in this order, each from its own folder or cut from the train images; and notes."""
-    sizes, notes = {"val": val, "test": test}, []
+    sizes = {"val": val, "test": test}
+    notes: list[str] = []
     for name in sizes.keys() & parts.keys():
         if sizes[name]:
             notes.append(f"data.{name}={sizes[name]} is not used: {folders[name]} holds these images")

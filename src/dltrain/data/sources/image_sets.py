@@ -5,27 +5,18 @@ Files that stand in `root` are read as they are; otherwise they are downloaded t
 
 from __future__ import annotations
 
-import gzip
 import math
-import os
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Tensors, fallback, single, split
+from dltrain.data import Data, Split, Tensors, fallback, single, split
+from dltrain.data.idx import LARGEST, read_idx
 from dltrain.data.sources.download import Remote, fetch
 from dltrain.errors import ConfigError, DataError
 from dltrain.errors.paths import local
-
-_MAX_BYTES = 4 << 30  # larger than any set of this kind: a header that promises more is damaged or hostile
-_ANY = 1 << 62
-_CHUNK = 1 << 20  # bytes
 
 _IDX_FILES = (
     "train-images-idx3-ubyte",
@@ -53,20 +44,25 @@ def mnist(root: str = "data", *, val: float | int = 10_000, split_seed: int = 0,
     Files are looked for in root/MNIST/raw, root/mnist, root and root/raw, compressed or not. Validation is cut
     from the train files by class (a count or a fraction); `limit` keeps that many of the remaining train images.
     """
-    return _idx_set("MNIST", "mnist", tuple("0123456789"), root, val, split_seed, limit)
+    classes = tuple("0123456789")
+    parts = _idx_parts("MNIST", "mnist", root, len(classes))
+    return _official(*parts, classes, val=val, split_seed=split_seed, limit=limit)
 
 
 def fashion_mnist(
     root: str = "data", *, val: float | int = 10_000, split_seed: int = 0, limit: int | None = None
 ) -> Data:
     """Photographs of clothes in MNIST's format (Xiao, Rasul, Vollgraf 2017); see `mnist` for the arguments."""
-    return _idx_set("FashionMNIST", "fashion_mnist", _FASHION_CLASSES.split(","), root, val, split_seed, limit)
+    classes = _FASHION_CLASSES.split(",")
+    parts = _idx_parts("FashionMNIST", "fashion_mnist", root, len(classes))
+    return _official(*parts, classes, val=val, split_seed=split_seed, limit=limit)
 
 
 def kmnist(root: str = "data", *, val: float | int = 10_000, split_seed: int = 0, limit: int | None = None) -> Data:
     """Cursive Japanese characters in MNIST's format (Clanuwat et al. 2018); see `mnist` for the arguments."""
     classes = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
-    return _idx_set("KMNIST", "kmnist", classes, root, val, split_seed, limit)
+    parts = _idx_parts("KMNIST", "kmnist", root, len(classes))
+    return _official(*parts, classes, val=val, split_seed=split_seed, limit=limit)
 
 
 def cifar10(root: str = "data", *, val: float | int = 5_000, split_seed: int = 0, limit: int | None = None) -> Data:
@@ -79,7 +75,8 @@ def cifar10(root: str = "data", *, val: float | int = 5_000, split_seed: int = 0
     names = "batches.meta.txt"
     folder = _locate(root, "cifar-10-batches-bin", "cifar10", _CIFAR10, [*train, "test_batch.bin"], names)
     classes = _class_names(folder / names, 10) or _CIFAR10_CLASSES.split(",")
-    return _cifar_set(folder, train, "test_batch.bin", 1, classes, val, split_seed, limit)
+    parts = _cifar_parts(folder, train, "test_batch.bin", len(classes), label_bytes=1)
+    return _official(*parts, classes, val=val, split_seed=split_seed, limit=limit, notes=_unusual(folder, *parts))
 
 
 def cifar100(root: str = "data", *, val: float | int = 5_000, split_seed: int = 0, limit: int | None = None) -> Data:
@@ -90,120 +87,48 @@ def cifar100(root: str = "data", *, val: float | int = 5_000, split_seed: int = 
     names = "fine_label_names.txt"
     folder = _locate(root, "cifar-100-binary", "cifar100", _CIFAR100, ["train.bin", "test.bin"], names)
     classes = _class_names(folder / names, 100) or [str(i) for i in range(100)]
-    return _cifar_set(folder, ["train.bin"], "test.bin", 2, classes, val, split_seed, limit)
+    parts = _cifar_parts(folder, ["train.bin"], "test.bin", len(classes), label_bytes=2)
+    return _official(*parts, classes, val=val, split_seed=split_seed, limit=limit, notes=_unusual(folder, *parts))
 
 
-def read_idx(path: str | Path) -> Tensor:
-    """The uint8 array of an IDX file, plain or gzip-compressed, in the shape that its header gives.
-
-    Format: bytes 0, 0, 8 (unsigned bytes) and the number of dimensions, then one big-endian uint32 for each, then
-    the data. A file that holds more or less than its header says is a DataError, found without reading further.
-    """
-    path = Path(path)
-    with _opened(path) as (file, size):
-        shape, begin, body = _idx_header(file, path, size, largest=_MAX_BYTES)
-        return torch.frombuffer(_read_exactly(file, path, begin, body), dtype=torch.uint8).view(shape)
+_Part = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W] and labels int64 [N] of the train files, or of the test files
 
 
-def idx_pieces(path: str | Path, *, bytes_each: int) -> Iterator[Tensor]:
-    """The array of `read_idx` in pieces along its first dimension, of any size altogether."""
-    path = Path(path)
-    with _opened(path) as (file, size):
-        shape, begin, body = _idx_header(file, path, size, largest=_ANY)
-        each = math.prod(shape[1:])
-        step = max(1, bytes_each // each) * each
-        for start in range(0, body, step):
-            last = start + step >= body
-            content = _read_exactly(file, path, begin + start, min(step, body - start), whole=last)
-            yield torch.frombuffer(content, dtype=torch.uint8).view(-1, *shape[1:])
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, int | None]]:
-    """The unpacked content of a file, and its size, where that is known before it is read."""
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"  # by content: browsers unpack a file and keep its name
-            raw.seek(0)
-            yield (gzip.GzipFile(fileobj=raw), None) if packed else (raw, os.fstat(raw.fileno()).st_size)
-    except EOFError:
-        raise DataError(f"{path}: truncated: the compressed data breaks off inside the header") from None
-    except (OSError, zlib.error) as error:  # a damaged gzip stream is an OSError
-        raise DataError(f"{path}: cannot be read: {error}") from error
-
-
-def _idx_header(file: Any, path: Path, size: int | None, *, largest: int) -> tuple[tuple[int, ...], int, int]:
-    """The shape, the bytes before the data, and the bytes of the data."""
-    head = file.read(4)
-    if head.lstrip().startswith(b"<"):
-        raise DataError(f"{path}: this is a web page, not an IDX file; download it again")
-    if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
-        raise DataError(
-            f"{path}: not an IDX file of unsigned bytes: it begins with {head.hex(' ') or 'nothing'} "
-            "instead of 00 00 08 and 01 to 04 (the number of dimensions)"
-        )
-    packed_dims = file.read(4 * head[3])
-    if len(packed_dims) < 4 * head[3]:
-        raise DataError(f"{path}: truncated: the file ends inside its header")
-    shape = struct.unpack(f">{head[3]}I", packed_dims)
-    body, begin = math.prod(shape), 4 + len(packed_dims)
-    if not 0 < body <= largest:
-        raise DataError(f"{path}: the header gives the shape {list(shape)}, {body:,} bytes: the file is damaged")
-    if size is not None and size != begin + body:
-        raise DataError(f"{path}: expected {begin + body:,} bytes, got {size:,}")
-    return shape, begin, body
-
-
-def _read_exactly(file, path, begin, body, *, whole=True):
-    """The next `body` bytes; `whole` if nothing may follow them."""
-    content, end = bytearray(), ""
-    try:  # one byte too many is enough to know; it also makes gzip compare its checksum
-        while chunk := file.read1(min(_CHUNK, body + whole - len(content))):
-            content += chunk
-    except EOFError:
-        end = " before the compressed data broke off"
-    if len(content) != body or end:
-        got = f"{begin + len(content):,}{end}" if len(content) <= body else "more"
-        raise DataError(f"{path}: expected {begin + body:,} bytes, got {got}")
-    return content
-
-
-def _idx_set(title, name, classes, root, val, split_seed, limit):
+def _idx_parts(title: str, name: str, root: str, n_classes: int) -> tuple[_Part, _Part]:
     folder = local(root)
-    folders = [folder / title / "raw", folder / name, folder, folder / "raw"]
-    paths = _find(folders)
-    if paths is None:
+    paths = _find([folder / title / "raw", folder / name, folder, folder / "raw"])
+    if not paths:
         from torchvision import datasets  # 1.5 s; its table of addresses and MD5 sums
 
-        source = getattr(datasets, title)
+        source, raw = getattr(datasets, title), folder / title / "raw"
         remotes = [Remote(f, tuple(m + f for m in source.mirrors), md5) for f, md5 in source.resources]
-        fetch(title, remotes, folders[0], wanted=[remote.name for remote in remotes])
-        paths = _find(folders[:1])
+        fetch(title, remotes, raw, wanted=[remote.name for remote in remotes])
+        paths = _find([raw])
     x, y, test_x, test_y = (read_idx(path) for path in paths)
-    train = _checked(x, y, len(classes), paths[0], paths[1])
-    test = _checked(test_x, test_y, len(classes), paths[2], paths[3])
+    train = _checked(x, y, n_classes, paths[0], paths[1])
+    test = _checked(test_x, test_y, n_classes, paths[2], paths[3])
     if x.shape[1:] != test_x.shape[1:]:
         raise DataError(
             f"train images are {list(x.shape[1:])} pixels, test images {list(test_x.shape[1:])}: "
             f"{paths[0]} and {paths[2]} belong to different sets"
         )
-    return _official(train, test, classes, val=val, split_seed=split_seed, limit=limit)
+    return train, test
 
 
-def _find(folders: list[Path]) -> list[Path] | None:
-    """The four IDX files of the first folder that holds them all, uncompressed ones first."""
+def _find(folders: list[Path]) -> list[Path]:
+    """The four IDX files of the first folder that holds them all, uncompressed ones first; none where none does."""
     for folder in folders:
-        paths = []
+        paths: list[Path] = []
         for name in _IDX_FILES:
             dotted = name.replace("-idx", ".idx")  # as some mirrors call them
             candidates = (folder / f for f in (name, dotted, f"{name}.gz", f"{dotted}.gz"))
             paths += [path for path in candidates if path.is_file()][:1]
         if len(paths) == len(_IDX_FILES):
             return paths
-    return None
+    return []
 
 
-def _checked(x, y, n_classes, x_path, y_path):
+def _checked(x: Tensor, y: Tensor, n_classes: int, x_path: Path, y_path: Path) -> _Part:
     """Images [N, 1, H, W] and labels int64 [N], which fit together."""
     if x.ndim != 3:
         raise DataError(f"{x_path}: images need the shape [count, height, width], this file has {list(x.shape)}")
@@ -214,7 +139,7 @@ def _checked(x, y, n_classes, x_path, y_path):
     return x.unsqueeze(1), _checked_labels(y, n_classes, y_path)
 
 
-def _checked_labels(y, n_classes, path):
+def _checked_labels(y: Tensor, n_classes: int, path: Path) -> Tensor:
     if y.max() >= n_classes:
         row = int((y >= n_classes).nonzero()[0])
         raise DataError(f"{path}: label {int(y[row])} of image {row} is not one of the {n_classes} classes")
@@ -230,7 +155,7 @@ def read_cifar(path: str | Path, *, label_bytes: int = 1) -> tuple[Tensor, Tenso
     record, path = label_bytes + 3072, Path(path)
     try:
         size = path.stat().st_size
-        if size == 0 or size % record or size > _MAX_BYTES:
+        if size == 0 or size % record or size > LARGEST:
             full = f"{size // record:,} records and {size % record:,} bytes"
             raise DataError(f"{path}: expected records of {record:,} bytes, got {size:,} bytes: {full}")
         rows = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8).view(-1, record)
@@ -239,7 +164,7 @@ def read_cifar(path: str | Path, *, label_bytes: int = 1) -> tuple[Tensor, Tenso
     return rows[:, label_bytes:].reshape(-1, 3, 32, 32), rows[:, label_bytes - 1].clone()
 
 
-def _locate(root, unpacked, name, archive, needed, names):
+def _locate(root: str, unpacked: str, name: str, archive: Remote, needed: list[str], names: str) -> Path:
     """The folder that holds the files `needed`; downloaded if there is none."""
     folder = local(root)
     for candidate in (folder / unpacked, folder / name, folder / name / unpacked, folder):
@@ -258,23 +183,36 @@ def _class_names(path: Path, n: int) -> list[str] | None:
     return names
 
 
-def _cifar_set(folder, train_files, test_file, label_bytes, classes, val, split_seed, limit):
-    def read(files):
-        parts = []
-        for path in (folder / file for file in files):
-            x, y = read_cifar(path, label_bytes=label_bytes)
-            parts.append((x, _checked_labels(y, len(classes), path)))
-        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+def _cifar_parts(
+    folder: Path, train_files: list[str], test_file: str, n_classes: int, *, label_bytes: int
+) -> tuple[_Part, _Part]:
+    def read(files: list[str]) -> _Part:
+        paths = [folder / file for file in files]
+        parts = [read_cifar(path, label_bytes=label_bytes) for path in paths]
+        labels = [_checked_labels(y, n_classes, path) for (_, y), path in zip(parts, paths, strict=True)]
+        return torch.cat([x for x, _ in parts]), torch.cat(labels)
 
-    train, test = read(train_files), read([test_file])
+    return read(train_files), read([test_file])
+
+
+def _unusual(folder: Path, train: _Part, test: _Part) -> list[str]:
+    """A note on CIFAR files of another length: the format has no header that could tell."""
     counts = len(train[1]), len(test[1])
-    notes = ()
-    if counts != (50_000, 10_000):  # the format has no header that could tell
-        notes = (f"{folder} holds {counts[0]:,} train and {counts[1]:,} test images, not 50,000 and 10,000",)
-    return _official(train, test, classes, val=val, split_seed=split_seed, limit=limit, notes=notes)
+    if counts == (50_000, 10_000):
+        return []
+    return [f"{folder} holds {counts[0]:,} train and {counts[1]:,} test images, not 50,000 and 10,000"]
 
 
-def _official(train, test, classes, *, val, split_seed, limit, notes=()):
+def _official(
+    train: _Part,
+    test: _Part,
+    classes: Sequence[str],
+    *,
+    val: float | int,
+    split_seed: int,
+    limit: int | None,
+    notes: Sequence[str] = (),
+) -> Data:
     """Data from the train and test files of a published set; validation is cut from the train files."""
     x, y = train
     if limit is not None and limit < 1:
@@ -286,7 +224,8 @@ def _official(train, test, classes, *, val, split_seed, limit, notes=()):
         train_rows = train_rows[split(len(labels), val=0, test=limit, seed=split_seed, classes=labels)[2]]
     parts = [(x[rows], y[rows]) for rows in (train_rows, val_rows)] + [test]
     mean, std = pixel_statistics(parts[0][0])
-    return image_data(*(Tensors(*part, mean, std) for part in parts), classes=classes, notes=notes)
+    made = (Tensors(x, y, mean, std) for x, y in parts)
+    return image_data(*made, mean=mean, std=std, classes=classes, notes=notes)
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -295,7 +234,8 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     Counted in whole numbers, so the bits do not depend on the machine. A channel that never varies has std 1; images
     that vary in none raise DataError.
     """
-    means, stds = [], []
+    means: list[float] = []
+    stds: list[float] = []
     for channel in range(images.shape[1]):
         counts = torch.bincount(images[:, channel].reshape(-1), minlength=256).tolist()
         n, total, squares = (sum(count * level**p for level, count in enumerate(counts)) for p in range(3))
@@ -310,20 +250,21 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def image_data(
-    train: Tensors,
-    val: Tensors,
-    test: Tensors,
+    train: Split,
+    val: Split,
+    test: Split,
     *,
+    mean: Tensor,
+    std: Tensor,
     classes: Sequence[str],
     deep: dict[str, list[float]] | None = None,
     notes: Sequence[str] = (),
 ) -> Data:
-    """`Data` of three image splits that share `mean` and `std`: `Tensors`, or anything with the same fields.
+    """`Data` of three image splits that share mean and std float32 [C].
 
     deep: on which scale files of more than eight bits were read (see `decoding`), where they come from files.
     """
     val, test, more = fallback(train, val, test)
-    mean, std = train.mean, train.std
     shape = tuple(train[0][0].shape)
     return Data(
         train=train,

@@ -5,36 +5,35 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
-from dltrain.data import Data, fallback, single, split
+from dltrain.data import Data, Transform, fallback, single, split
 from dltrain.data.assembly import assemble
 from dltrain.data.decoding import start_no_programs
-from dltrain.data.loaders import Seeded, generators_kept
+from dltrain.data.loaders import generators_kept
+from dltrain.data.sources.samples import Samples, map_style, opened
 from dltrain.data.tables.scales import blurred
 from dltrain.errors import ConfigError, DataError
 
-_BATCH = 256  # samples read at a time
 _FEW = 20  # so many classes are believed without a look at how many samples show them
 _MOST = 1_000_000  # classes that a user may ask for
 _READINGS = 10  # of one sample, to see whether it stays the same: a flip goes unseen once in 500 sets
 _PATIENCE = 2.0  # seconds that these may take
 _SAMPLED = 64  # samples whose targets are looked at where they stream
-_NUMBERS = (Tensor, np.ndarray, np.generic, int, float, list, tuple)  # an image object is none of them
 
 
 @generators_kept()
 def dataset(
-    dataset: Dataset,
+    dataset: Dataset[object],
     *,
-    val_dataset: Dataset | None = None,
-    test_dataset: Dataset | None = None,
+    val_dataset: Dataset[object] | None = None,
+    test_dataset: Dataset[object] | None = None,
     val: float | int = 0.1,
     test: float | int = 0.1,
     split_seed: int = 0,
@@ -58,26 +57,28 @@ def dataset(
     else float32, and returns the same shape and type.
     """
     start_no_programs()
-    extra = {part: each for part, each in (("val", val_dataset), ("test", test_dataset)) if each is not None}
-    for name, each in {"dataset": dataset, **{f"{part}_dataset": each for part, each in extra.items()}}.items():
-        _require_map_style(each, f"data.{name}")
-    whole, notes = _open(dataset, task)
-    for part, each in extra.items():
-        extra[part] = replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
+    source = map_style(dataset, "data.dataset")
+    given = {"val": val_dataset, "test": test_dataset}
+    own = {part: map_style(each, f"data.{part}_dataset") for part, each in given.items() if each is not None}
+    whole, notes = opened(source, task)
+    extra = {
+        part: replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
+        for part, each in own.items()
+    }
     notes += _wavering(whole, extra, in_memory)
-    read = _read(whole, split_seed) if in_memory else None
+    read = whole.read(split_seed) if in_memory else None
     names, labels = _classes(whole, task, classes, read, split_seed)
     if task == "auto" and classes is None and len(names) > _FEW and names == tuple(map(str, range(len(names)))):
         notes.append(f"whole numbers count as {len(names)} classes; if they are amounts: data.task=regression")
     whole = replace(whole, width=len(names) or whole.width)
-    for part, each in extra.items():
-        extra[part] = replace(each, width=whole.width)
-        extra[part][0]  # another shape or type of target shows at once
+    extra = {part: replace(samples, width=whole.width) for part, samples in extra.items()}
+    for samples in extra.values():
+        samples[0]  # another shape or type of target shows at once
 
     sizes = {"val": val, "test": test}
     notes += [f"data.{part}={sizes[part]} is not used: data.{part}_dataset is given" for part in extra if sizes[part]]
-    rows = split(len(whole), **sizes | dict.fromkeys(extra, 0), seed=split_seed, classes=labels)
-    rows = dict(zip(("train", "val", "test"), rows, strict=True))
+    cut = split(len(whole), **sizes | dict.fromkeys(extra, 0), seed=split_seed, classes=labels)
+    rows = dict(zip(("train", "val", "test"), cut, strict=True))
     if read is not None:
         data = _held(whole, read, extra, rows, names, notes, split_seed)
     else:
@@ -94,7 +95,7 @@ def dataset(
 class TrainTransform:
     """A user's change of one x, which is float32 [*in_shape] and reaches it as bytes where the dataset gives those."""
 
-    def __init__(self, change: Callable[[Tensor], Tensor], in_shape: tuple[int, ...], as_bytes: bool) -> None:
+    def __init__(self, change: Transform, in_shape: tuple[int, ...], as_bytes: bool) -> None:
         self.change, self.in_shape, self.dtype = change, in_shape, torch.uint8 if as_bytes else torch.float32
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -136,126 +137,9 @@ def _differs(samples: Samples) -> bool:
     return False
 
 
-@dataclass(frozen=True, eq=False)
-class Samples(Dataset):
-    """Rows of a user's dataset as (float32 x, y), each one checked as it is read.
-
-    y is an int64 class index below `width` (None: any), or float32 [width] labels (0 or 1) or regression targets.
-    """
-
-    source: Any
-    rows: np.ndarray
-    name: str
-    in_shape: tuple[int, ...]
-    kind: Literal["class", "multilabel", "regression"]
-    width: int | None
-    exact: bool = False  # regression targets as float64
-    as_bytes: bool = False  # x of the source is uint8
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        start_no_programs()  # in a worker process, where it was sent
-        self.__dict__.update(state)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        row = int(self.rows[index])
-        place = f"{self.name}[{row}]"
-        try:
-            sample = self.source[row]
-        except Exception as error:
-            error.add_note(f"while reading {place} of {type(self.source).__name__}")
-            raise
-        x, y = _pair(sample, place)
-        if x.shape != self.in_shape:
-            raise DataError(f"{place}: x has the shape {list(x.shape)}, dataset[0] has {list(self.in_shape)}")
-        return x.to(torch.float32), self._index(y, place) if self.kind == "class" else self._vector(y, place)
-
-    def _index(self, y, place):
-        if y.numel() != 1 or not float(y).is_integer():
-            raise DataError(f"{place}: y = {y.tolist()} is not a class index")
-        if not 0 <= int(y) < (self.width or float("inf")):
-            allowed = f"0 to {self.width - 1}" if self.width else "counted from 0"
-            raise DataError(f"{place}: label {int(y)} is out of range: class indices are {allowed}")
-        return y.reshape(()).to(torch.int64)
-
-    def _vector(self, y, place):
-        y = y.reshape(-1).to(torch.float64 if self.exact else torch.float32)
-        if len(y) != self.width:
-            raise DataError(f"{place}: y has {len(y)} values, dataset[0] has {self.width}")
-        if self.kind == "multilabel" and not ((y == 0) | (y == 1)).all():
-            raise DataError(f"{place}: y = {y.tolist()}, but multilabel targets are 0 or 1 for each label")
-        return y
-
-
-def _require_map_style(each, name):
-    if isinstance(each, IterableDataset):
-        raise ConfigError(
-            f"{name} is an IterableDataset ({type(each).__name__}): it has no length and no order that could be "
-            "resumed\nGive a map-style dataset, with __len__ and __getitem__"
-        )
-    if not (hasattr(each, "__len__") and hasattr(each, "__getitem__")) or isinstance(each, (dict, str)):
-        raise ConfigError(f"{name} is a {type(each).__name__}, not a dataset with __len__ and __getitem__")
-    if len(each) == 0:
-        raise DataError(f"{name} ({type(each).__name__}) is empty")
-
-
-def _open(dataset, task) -> tuple[Samples, list[str]]:
-    """All samples of the dataset, in the form that its first one shows, and what the user should know about it."""
-    x, y = _pair(dataset[0], "dataset[0]")
-    if y.ndim > 1 or y.numel() == 0:
-        raise DataError(f"dataset[0]: y has the shape {list(y.shape)}; expected one number or a vector")
-    kind, notes = _kind(y, task), []
-    if not (x.is_floating_point() or x.dtype == torch.bool):
-        notes.append(f"x is {str(x.dtype)[6:]}, taken as float32 as it stands: scale it in the dataset if need be")
-    width = None if kind == "class" else y.numel()
-    as_bytes = x.dtype == torch.uint8
-    whole = Samples(dataset, np.arange(len(dataset)), "dataset", tuple(x.shape), kind, width, as_bytes=as_bytes)
-    whole[0]
-    return whole, notes
-
-
-def _kind(y: Tensor, task: str) -> Literal["class", "multilabel", "regression"]:
-    if task in ("multilabel", "regression"):
-        return task
-    if task != "auto":
-        return "class"
-    if y.is_floating_point():
-        return "regression"
-    if y.numel() == 1:
-        return "class"
-    raise ConfigError(
-        f"dataset[0]: y is a vector of {y.numel()} integers: say what it is with data.task=multilabel (0 or 1 for "
-        "each label) or data.task=regression"
-    )
-
-
-def _pair(sample, place) -> tuple[Tensor, Tensor]:
-    if not (isinstance(sample, (tuple, list)) and len(sample) == 2):
-        size = f" of {len(sample)}" if hasattr(sample, "__len__") else ""
-        raise DataError(f"{place} is a {type(sample).__name__}{size}; expected a pair (x, y)")
-    x, y = _tensor(sample[0], f"{place}: x"), _tensor(sample[1], f"{place}: y")
-    return x.reshape(1) if x.ndim == 0 else x, y
-
-
-def _tensor(value, place) -> Tensor:
-    """Numbers as a plain real tensor without a gradient."""
-    try:
-        if not isinstance(value, _NUMBERS):
-            raise TypeError(f"a {type(value).__module__}.{type(value).__name__}")
-        tensor = value if isinstance(value, Tensor) else torch.tensor(np.asarray(value))
-        if tensor.is_complex():
-            raise TypeError("complex")
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{place} is not made of numbers ({error})\nMake tensors of real numbers in the dataset: images by "
-            "torchvision.transforms.v2.ToImage and ToDtype(torch.float32, scale=True), texts and names as numbers"
-        ) from error
-    return tensor.detach().as_subclass(Tensor)
-
-
-def _classes(whole, task, classes, read, seed) -> tuple[tuple[str, ...], np.ndarray | None]:
+def _classes(
+    whole: Samples, task: str, classes: int | list[str] | None, read: tuple[Tensor, Tensor] | None, seed: int
+) -> tuple[tuple[str, ...], np.ndarray | None]:
     """The names of the classes (or labels) and the class index of every sample, None if it is not known."""
     if whole.kind == "regression":
         if classes is not None:
@@ -268,9 +152,9 @@ def _classes(whole, task, classes, read, seed) -> tuple[tuple[str, ...], np.ndar
             raise ConfigError(f"data.classes names {len(names)} labels, but y has {whole.width} values")
         return names, None
     labels = read[1].numpy() if read else _known_labels(whole)
-    if labels is None and not names:
-        labels = _read(whole, seed)[1].numpy()
-    names = names or _numbered(labels)
+    if not names:
+        labels = whole.read(seed)[1].numpy() if labels is None else labels
+        names = _numbered(labels)
     if len(names) < 2:
         raise DataError(f"at least two classes are needed, there is only '{names[0]}'")
     if task == "binary" and len(names) != 2:
@@ -291,7 +175,7 @@ def _numbered(labels: np.ndarray) -> tuple[str, ...]:
     return tuple(str(i) for i in range(count))
 
 
-def _given_names(classes, whole) -> tuple[str, ...]:
+def _given_names(classes: int | list[str] | None, whole: Samples) -> tuple[str, ...]:
     if isinstance(classes, int):
         if classes > _MOST:
             raise ConfigError(f"data.classes={classes}: at most {_MOST:,}")
@@ -302,8 +186,8 @@ def _given_names(classes, whole) -> tuple[str, ...]:
         return tuple(classes)
     own = getattr(whole.source, "classes", None)
     if classes is None and isinstance(own, (list, tuple)) and (whole.kind == "class" or len(own) == whole.width):
-        classes = own
-    return tuple(str(name) for name in classes or ())
+        return tuple(map(str, own))
+    return tuple(map(str, classes or ()))
 
 
 def _known_labels(whole: Samples) -> np.ndarray | None:
@@ -317,27 +201,11 @@ def _known_labels(whole: Samples) -> np.ndarray | None:
     return labels.astype(np.int64)
 
 
-def _read(samples: Samples, seed: int) -> tuple[Tensor, Tensor]:
-    """Every sample, read once in order, with random numbers that depend on the seed alone; targets as float64."""
-    reader = Seeded(replace(samples, exact=samples.kind == "regression"), seed, None)
-    x, y = torch.empty(len(samples), *samples.in_shape), []
-    for low in range(0, len(samples), _BATCH):
-        read = reader.__getitems__([(0, i) for i in range(low, min(low + _BATCH, len(samples)))])
-        if isinstance(read, DataError):
-            raise read
-        for each, target, i in read:
-            if not (each.isfinite().all() and target.isfinite().all()):
-                raise DataError(f"{samples.name}[{samples.rows[i]}]: x or y holds NaN or infinity")
-            x[i] = each
-            y.append(target)
-    return x, torch.stack(y)
-
-
 def _check_spread(whole: Samples, seed: int) -> None:
     """Raises DataError where float32, in which a stream's targets travel, can't hold how they differ."""
     some = np.linspace(0, len(whole) - 1, min(len(whole), _SAMPLED)).astype(np.int64)
-    y = _read(replace(whole, rows=whole.rows[some]), seed)[1].numpy()
-    for k, name in enumerate(_targets(whole)):
+    y = replace(whole, rows=whole.rows[some]).read(seed)[1].numpy()
+    for k, name in enumerate(whole.targets):
         if blurred(y[:, k]):
             raise DataError(
                 f"the targets of dataset ({name}) lie around {y[:, k].mean():g} and vary by {y[:, k].std():g}, which "
@@ -345,11 +213,19 @@ def _check_spread(whole: Samples, seed: int) -> None:
             )
 
 
-def _held(whole, read, extra, rows, names, notes, seed) -> Data:
+def _held(
+    whole: Samples,
+    read: tuple[Tensor, Tensor],
+    extra: dict[str, Samples],
+    rows: dict[str, np.ndarray],
+    names: tuple[str, ...],
+    notes: list[str],
+    seed: int,
+) -> Data:
     tensors = [read]
     for part, samples in extra.items():
         begin = sum(len(y) for _, y in tensors)
-        tensors.append(_read(samples, seed))
+        tensors.append(samples.read(seed))
         rows[part] = np.arange(begin, begin + len(samples))
     x, y = (torch.cat(each) for each in zip(*tensors, strict=True))
     order = rows["train"], rows["val"], rows["test"]
@@ -358,13 +234,19 @@ def _held(whole, read, extra, rows, names, notes, seed) -> Data:
         y.numpy(),
         order,
         classes=names,
-        targets=_targets(whole),
-        preprocessing={"kind": "dataset", **({"bytes": True} if whole.as_bytes else {})},
+        targets=whole.targets,
+        preprocessing=whole.preprocessing,
         notes=notes,
     )
 
 
-def _streamed(whole, extra, rows, names, notes) -> Data:
+def _streamed(
+    whole: Samples,
+    extra: dict[str, Samples],
+    rows: dict[str, np.ndarray],
+    names: tuple[str, ...],
+    notes: list[str],
+) -> Data:
     parts = {part: replace(whole, rows=each) for part, each in rows.items()} | extra
     val, test, more = fallback(parts["train"], parts["val"], parts["test"])
     if whole.kind == "regression":
@@ -376,13 +258,7 @@ def _streamed(whole, extra, rows, names, notes) -> Data:
         task=whole.kind if whole.kind != "class" else "binary" if len(names) == 2 else "multiclass",
         in_shape=whole.in_shape,
         classes=names,
-        targets=_targets(whole),
-        preprocessing={"kind": "dataset", **({"bytes": True} if whole.as_bytes else {})},
+        targets=whole.targets,
+        preprocessing=whole.preprocessing,
         notes=(*notes, *more),
     )
-
-
-def _targets(whole: Samples) -> tuple[str, ...]:
-    if whole.kind != "regression":
-        return ()
-    return ("target",) if whole.width == 1 else tuple(f"target_{i}" for i in range(whole.width))

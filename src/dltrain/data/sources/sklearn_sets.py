@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from dltrain.data import Data, Scaling, split
+from dltrain.data import Data, Preprocessing, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources import embedded
 from dltrain.data.tables.encoding import encode, fit
@@ -133,7 +133,16 @@ _NUCLEI = [
 _DIABETES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
-def _classification(file, features, scaling, classes, positive, val, test, split_seed) -> Data:
+def _classification(
+    file: str,
+    features: list[str],
+    scaling: Scaling,
+    classes: list[str | int] | None,
+    positive: str | int | None,
+    val: float | int,
+    test: float | int,
+    split_seed: int,
+) -> Data:
     values, target, target_names = embedded.labelled(file)
     kept, y, names = _choose(target, target_names, classes, positive)
     rows = split(len(y), val=val, test=test, seed=split_seed, classes=y)
@@ -141,7 +150,9 @@ def _classification(file, features, scaling, classes, positive, val, test, split
     return assemble(x, y, rows, classes=names, preprocessing=preprocessing, notes=notes)
 
 
-def _encode(features, values, train, scaling):
+def _encode(
+    features: list[str], values: np.ndarray, train: np.ndarray, scaling: Scaling
+) -> tuple[torch.Tensor, Preprocessing, list[str]]:
     import polars as pl
 
     frame = pl.DataFrame({name: values[:, i] for i, name in enumerate(features)})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dltrain.data import Data, Tensors, fallback, split
+from dltrain.data import Column, Data, Preprocessing, Tensors, fallback, split
 from dltrain.data.assembly import assemble
 from dltrain.data.memory import free_memory
 from dltrain.data.tables.scales import blurred
@@ -38,7 +38,7 @@ def xor(
     corner = np.arange(n) % 4
     x = np.stack([corner // 2, corner % 2], axis=1)
     y = x[:, 0] ^ x[:, 1]
-    return _classes(x + _blur(rng, noise, x), y, ("0", "1"), val, test, split_seed)
+    return _shared_out(x + _blur(rng, noise, x), y, val, test, split_seed, classes=("0", "1"))
 
 
 def moons(
@@ -60,7 +60,7 @@ def moons(
         ]
     )
     y = np.repeat([0, 1], [len(upper), len(lower)])
-    return _classes(x + _blur(rng, noise, x), y, ("upper", "lower"), val, test, split_seed)
+    return _shared_out(x + _blur(rng, noise, x), y, val, test, split_seed, classes=("upper", "lower"))
 
 
 def circles(
@@ -80,7 +80,7 @@ def circles(
     y = np.arange(n) % 2
     angle = rng.uniform(0, 2 * np.pi, n)
     x = np.where(y == 1, factor, 1.0)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return _classes(x + _blur(rng, noise, x), y, ("outer", "inner"), val, test, split_seed)
+    return _shared_out(x + _blur(rng, noise, x), y, val, test, split_seed, classes=("outer", "inner"))
 
 
 def spirals(
@@ -104,7 +104,7 @@ def spirals(
     radius = np.sqrt(rng.uniform(0, 1, n))  # evenly dense along the arm
     angle = 2 * np.pi * (turns * radius + y / arms)
     x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return _classes(x + _blur(rng, noise, x), y, tuple(map(str, range(arms))), val, test, split_seed)
+    return _shared_out(x + _blur(rng, noise, x), y, val, test, split_seed, classes=tuple(map(str, range(arms))))
 
 
 def blobs(
@@ -125,7 +125,7 @@ def blobs(
     y = np.arange(n) % classes
     angle = 2 * np.pi * y / classes
     x = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return _classes(x + _blur(rng, noise, x), y, tuple(map(str, range(classes))), val, test, split_seed)
+    return _shared_out(x + _blur(rng, noise, x), y, val, test, split_seed, classes=tuple(map(str, range(classes))))
 
 
 def sine(
@@ -142,7 +142,7 @@ def sine(
     rng = _generator(n, noise, seed)
     x = rng.uniform(-1, 1, (n, 1))
     y = np.sin(2 * np.pi * frequency * x)
-    return _values(x, y + _blur(rng, noise, y), val, test, split_seed)
+    return _shared_out(x, y + _blur(rng, noise, y), val, test, split_seed, targets=("y",))
 
 
 def linear(
@@ -165,7 +165,7 @@ def linear(
         raise ConfigError("data.weights=[]: give one weight per input, at least one")
     x = rng.standard_normal((n, len(weights)))
     y = x @ np.array(weights, dtype=np.float64)[:, None] + bias
-    return _values(x, y + _blur(rng, noise, y), val, test, split_seed)
+    return _shared_out(x, y + _blur(rng, noise, y), val, test, split_seed, targets=("y",))
 
 
 def multilabel(
@@ -185,10 +185,7 @@ def multilabel(
     rng = _generator(n, noise, seed)
     x = rng.standard_normal((n, 2))
     y = np.stack([x[:, 0] > 0, x[:, 1] > 0, np.hypot(x[:, 0], x[:, 1]) > radius], axis=1)
-    rows = split(n, val=val, test=test, seed=split_seed)
-    return assemble(
-        _tensor(x + _blur(rng, noise, x)), y, rows, classes=("right", "above", "far"), preprocessing=_as_drawn(2)
-    )
+    return _shared_out(x + _blur(rng, noise, x), y, val, test, split_seed, classes=("right", "above", "far"))
 
 
 def rows(x: list[list[float]], y: list[Any]) -> Data:
@@ -197,14 +194,7 @@ def rows(x: list[list[float]], y: list[Any]) -> Data:
     y holds whole numbers, which are classes counted from 0, or lists of numbers, which are regression targets; these
     keep their values, where every other source standardises them, unless float32 can't hold how they differ.
     """
-    try:
-        inputs = np.array(x, dtype=np.float64)
-    except (TypeError, ValueError):
-        inputs = np.empty(0)
-    try:
-        targets = np.array(y)
-    except ValueError:  # lists of several lengths
-        targets = np.array("")
+    inputs, targets = _array(x, np.float64), _array(y)
     if inputs.ndim != 2 or 0 in inputs.shape:
         raise ConfigError(f"data.x={x}: want one list of numbers for each row, all as long")
     for i, column in enumerate(inputs.T, start=1):
@@ -219,19 +209,18 @@ def rows(x: list[list[float]], y: list[Any]) -> Data:
         if targets.max() >= _CLASSES:
             raise ConfigError(f"data.y holds class {targets.max()}; number the classes from 0, below {_CLASSES}")
         names = tuple(map(str, range(max(2, targets.max() + 1))))
-        return _classes(inputs, targets, names, 0, 0, 0)
+        return _shared_out(inputs, targets, 0, 0, 0, classes=names)
     if targets.ndim != 2 or targets.dtype.kind not in "if":
         raise ConfigError(
             f"data.y={y}: want classes counted from 0, such as [0, 1], or targets, such as [[0.5], [1.2]]"
         )
     names = tuple(f"y{i + 1}" for i in range(targets.shape[1])) if targets.shape[1] > 1 else ("y",)
     if any(map(blurred, targets.astype(np.float64).T)):
-        all_rows, none = np.arange(len(inputs)), np.arange(0)
         note = "the targets are learned in standard units, as float32 can't hold how they differ"
-        known = {"preprocessing": _as_drawn(inputs.shape[1]), "notes": (note,)}
-        return assemble(_tensor(inputs), targets.astype(np.float64), (all_rows, none, none), targets=names, **known)
+        return _shared_out(inputs, targets.astype(np.float64), 0, 0, 0, targets=names, notes=(note,))
     part = Tensors(_tensor(inputs), torch.from_numpy(targets.astype(np.float32)))
-    val, test, notes = fallback(part, (), ())
+    none = Tensors(part.x[:0], part.y[:0])
+    val, test, notes = fallback(part, none, none)
     return Data(
         train=part,
         val=val,
@@ -260,21 +249,36 @@ def _blur(rng: np.random.Generator, noise: float, like: np.ndarray) -> np.ndarra
     return noise * rng.standard_normal(like.shape)
 
 
-def _classes(x, y, names, val, test, split_seed) -> Data:
-    rows = split(len(x), val=val, test=test, seed=split_seed, classes=y)
-    return assemble(_tensor(x), y, rows, classes=names, preprocessing=_as_drawn(x.shape[1]))
+def _array(values: list[Any], dtype: type[np.float64] | None = None) -> np.ndarray:
+    """The values as an array, whose shape is () where they are no numbers, or lists of several lengths."""
+    try:
+        return np.array(values, dtype)
+    except (TypeError, ValueError):
+        return np.array("")
 
 
-def _values(x, y, val, test, split_seed) -> Data:
-    rows = split(len(x), val=val, test=test, seed=split_seed)
-    return assemble(_tensor(x), y, rows, targets=("y",), preprocessing=_as_drawn(x.shape[1]))
+def _shared_out(
+    x: np.ndarray,
+    y: np.ndarray,
+    val: float | int,
+    test: float | int,
+    split_seed: int,
+    *,
+    classes: tuple[str, ...] = (),
+    targets: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Data:
+    """Three parts of inputs as they were drawn, by class where each has one; see `assemble`."""
+    rows = split(len(x), val=val, test=test, seed=split_seed, classes=y if y.ndim == 1 else None)
+    preprocessing = _as_drawn(x.shape[1])
+    return assemble(_tensor(x), y, rows, classes=classes, targets=targets, preprocessing=preprocessing, notes=notes)
 
 
 def _tensor(x: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(x).to(torch.float32)
 
 
-def _as_drawn(features: int) -> dict:
+def _as_drawn(features: int) -> Preprocessing:
     """The preprocessing that leaves columns x1, x2, ... as they are (see `dltrain.data.tables.encoding`)."""
-    columns = [{"name": f"x{i + 1}", "kind": "number"} for i in range(features)]
+    columns: list[Column] = [{"name": f"x{i + 1}", "kind": "number"} for i in range(features)]
     return {"kind": "table", "scaling": "none", "missing": "refuse", "missing_marks": [], "columns": columns}
