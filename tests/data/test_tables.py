@@ -21,6 +21,7 @@ from dltrain.data.sources.california import california_housing
 from dltrain.data.sources.sklearn_sets import breast_cancer, diabetes, digits, iris, wine
 from dltrain.data.sources.table import table
 from dltrain.data.tables.encoding import encode, fit, remarks
+from dltrain.data.tables.frames import frame_of
 from dltrain.data.tables.reading import _read_plain, read_table
 from dltrain.data.tables.targets import known_target
 from dltrain.errors import ConfigError, DataError
@@ -790,3 +791,14 @@ def test_a_parquet_that_is_a_hole_is_not_read(tmp_path):
             out.write(marks)
         with pytest.raises(DataError, match=r"not a whole Parquet file|cannot be read as Parquet"):
             read_table(file)
+
+
+@pytest.mark.parametrize("kind", ["f8", "i8"])
+def test_a_masked_cell_is_missing(kind):
+    cells, mask = [(1, 2), (3, 4)], [(False, True), (False, False)]
+    plain = np.ma.array(np.array(cells, dtype=kind), mask=mask)
+    record = np.ma.array(np.array(cells, dtype=[("a", kind), ("b", kind)]), mask=mask)
+    for rows in (plain, record, {"a": plain[:, 0], "b": plain[:, 1]}):
+        frame = frame_of(rows, ["a", "b"])
+        assert frame.rows() == [(1, None), (3, 4)]
+        assert frame["b"].dtype.is_numeric()

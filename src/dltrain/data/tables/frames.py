@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def frame_of(rows: Any, columns: list[str]) -> pl.DataFrame:
+def frame_of(rows: object, columns: list[str]) -> pl.DataFrame:
     """The columns that a run was trained on, in its order, as text, numbers and booleans.
 
     rows: a frame of polars (lazy, too), pandas or Arrow; a dict of columns, or of one row's cells; a list of dicts or
@@ -39,14 +39,14 @@ def frame_of(rows: Any, columns: list[str]) -> pl.DataFrame:
     return clean(plain_types(pl.DataFrame(made)))
 
 
-def _plain(rows: Any) -> Any:
+def _plain(rows: Any) -> object:
     """Arrays for tensors, frames for what polars takes as one, dicts of columns for records and pandas frames."""
     import polars as pl
 
     if isinstance(rows, Tensor):
         rows = _array(rows)
-    if isinstance(rows, np.ma.MaskedArray):
-        rows = rows.astype(object).filled(None)
+    if isinstance(rows, np.ma.MaskedArray) and not rows.dtype.names:
+        rows = _unmasked(rows)
     if isinstance(rows, pl.LazyFrame):
         return rows.collect()
     if isinstance(rows, pl.Series):
@@ -62,7 +62,7 @@ def _plain(rows: Any) -> Any:
     return rows
 
 
-def _named(rows: Any, columns: list[str]) -> dict[str, Any]:
+def _named(rows: object, columns: list[str]) -> dict[str, object]:
     """The cells of each column."""
     if isinstance(rows, Mapping):
         if len(columns) == 1 and list(rows) == [None]:
@@ -95,7 +95,7 @@ def _named(rows: Any, columns: list[str]) -> dict[str, Any]:
     return {name: [row[at] for row in rows] for at, name in enumerate(columns)}
 
 
-def _is_column(value: Any) -> bool:
+def _is_column(value: object) -> bool:
     if isinstance(value, (Tensor, np.ndarray)):
         return value.ndim == 1
     return hasattr(value, "__len__") and not isinstance(value, (str, bytes, Mapping))
@@ -107,12 +107,21 @@ def _array(values: Tensor) -> np.ndarray:
     return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
 
 
+def _unmasked(values: np.ma.MaskedArray) -> np.ndarray:
+    """The cells as objects, None where one is masked."""
+    cells = values.data.astype(object)
+    cells[np.ma.getmaskarray(values)] = None
+    return cells
+
+
 def _series(name: str, values: Any) -> pl.Series:
     """A column with null for each missing cell."""
     import polars as pl
 
     if isinstance(values, Tensor):
         values = _array(values)
+    if isinstance(values, np.ma.MaskedArray):
+        values = _unmasked(values)
     if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind in "biuf":
         values = np.asarray(values)  # what polars takes at once; a NaN among numbers counts as missing further on
         return pl.Series(name, values.astype(np.float32) if values.dtype == np.float16 else values)
@@ -145,5 +154,5 @@ def _absent(value: Any) -> bool:
         return type(value).__name__ == "NAType"
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,8 +30,10 @@ def fence(values: np.ndarray) -> tuple[float, float] | None:
     away = np.sort(np.abs(quarter - middle))
     away = away[away > 0]
     first = max(_LEAST, len(away) // 2, len(away) - int(_FEW * len(values)))
+    if first >= len(away):
+        return None
     with np.errstate(over="ignore"):
-        gaps = np.flatnonzero(away[first:] > _GAP * away[first - 1 : -1]) if first < len(away) else []
+        gaps = np.flatnonzero(away[first:] > _GAP * away[first - 1 : -1])
     if len(gaps) == 0:
         return None
     reach = 2 * away[first - 1 + gaps[0]]

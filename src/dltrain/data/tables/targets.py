@@ -40,10 +40,7 @@ def read_target(source: Table, names: list[str], *, task: TableTask) -> Target:
         cells, values = columns[0], numbers[0]
         if task == "classification" or _holds_classes(cells, values, source.place):
             return _classes(cells, values, source)
-    for cells, values in zip(columns, numbers, strict=True):
-        if values is None:
-            raise DataError(_not_a_number(cells, source.place))
-    y = np.stack(numbers, axis=1)
+    y = _complete(columns, numbers, source.place)
     labels = np.isin(y, (0, 1))
     if task == "multilabel" and not labels.all():
         row, column = np.argwhere(~labels)[0]
@@ -53,7 +50,7 @@ def read_target(source: Table, names: list[str], *, task: TableTask) -> Target:
         )
     if task == "multilabel" or (task == "auto" and len(names) > 1 and labels.all()):
         return Target(y, classes=tuple(names))
-    for cells, values in zip(columns, numbers, strict=True):
+    for cells, values in zip(columns, y.T, strict=True):
         if values.min() == values.max():
             what = f"is {values[0]:g} in each of the {len(values)} rows"
             if cells.n_unique() > 1:
@@ -69,10 +66,7 @@ def known_target(source: Table, names: list[str], *, classes: tuple[str, ...]) -
     columns = [_typed(source.frame[name], source) for name in names]
     numbers = [_numbers(cells, source) for cells in columns]
     if not classes or classes == tuple(names):
-        for cells, values in zip(columns, numbers, strict=True):
-            if values is None:
-                raise DataError(_not_a_number(cells, source.place))
-        return np.stack(numbers, axis=1)
+        return _complete(columns, numbers, source.place)
     import polars as pl
 
     words = columns[0].cast(pl.String)
@@ -115,6 +109,16 @@ def _numbers(cells: pl.Series, source: Table) -> np.ndarray | None:
             f"{where}{'; ...' if absent.sum() > 3 else ''}\nComplete or remove those rows"
         )
     return None if words else numbers.to_numpy()
+
+
+def _complete(columns: list[pl.Series], numbers: list[np.ndarray | None], place: Place) -> np.ndarray:
+    """The values of all columns, float64 [N, K]; raises DataError where one holds words."""
+    known: list[np.ndarray] = []
+    for cells, values in zip(columns, numbers, strict=True):
+        if values is None:
+            raise DataError(_not_a_number(cells, place))
+        known.append(values)
+    return np.stack(known, axis=1)
 
 
 def _holds_classes(cells: pl.Series, values: np.ndarray | None, place: Place) -> bool:
