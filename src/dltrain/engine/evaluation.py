@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.data import Task
-from dltrain.engine.steps.step import Batches
+from dltrain.data.loaders import Batches
 from dltrain.errors import DataError
 from dltrain.parts.models import evaluating
 

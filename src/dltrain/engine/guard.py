@@ -38,6 +38,7 @@ class Guard:
         """late: also where the device could be asked."""
         self.parts, self._scaled = parts, parts.scaler.is_enabled()
         fused = all(group.get("fused") for group in parts.optimizer.param_groups)
+        # On the device only a fused kernel, or the scaler, can leave an update out: with others each step is asked.
         self._late = late or (parts.device.type == "cuda" and (fused or self._scaled))
         if self._late:
             self.hold()
@@ -146,7 +147,7 @@ def origin(model: nn.Module, x: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-        for name, value in model.named_buffers():
+        for name, value in model.named_buffers():  # running statistics, which this pass has moved
             value.copy_(buffers[name])
     if bad:
         return f"the output of layer {bad[0]}"

@@ -160,7 +160,7 @@ def _tensors(values: Iterable[object]) -> Iterator[Tensor]:
 def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and torch, every device."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # which takes no larger one
     torch.manual_seed(seed)
 
 

@@ -8,6 +8,7 @@ for record in trainer.fit(loader, epochs=10):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Literal
 
@@ -22,7 +23,7 @@ from dltrain.engine.records import Meter, Record
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
 from dltrain.engine.steps import hands
-from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule, rows
+from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule, rows, transformed
 from dltrain.engine.timetable import Timetable
 from dltrain.parts import State
 from dltrain.parts.regularisers import BatchTransform
@@ -148,7 +149,7 @@ class Trainer:
         if choice.watchful:
             choice.look(self)
         if self.transform is not None:
-            ready = _transformed(self.transform, batches, epoch)
+            ready = transformed(self.transform, batches, epoch)
             if choice.watchful:  # it may run the model, or change it; batches after the first wait for their turn
                 ready = chain([next(ready)], ready)
                 choice.look(self)
@@ -165,7 +166,7 @@ class Trainer:
         groups = [batches[i : i + self.accumulate] for i in range(0, len(batches), self.accumulate)]
         change, schedule, program, done = self.transform, self.schedule, self._choice.program, self.steps
         assert program is not None
-        ready = groups if change is None else [list(_transformed(change, group, epoch)) for group in groups]
+        ready = groups if change is None else [list(transformed(change, group, epoch)) for group in groups]
 
         def set_rates(k: int) -> None:
             if schedule is not None:
@@ -215,7 +216,7 @@ class Trainer:
         table = Timetable(len(train), limit=limit_batches, epochs=epochs, steps=steps, **size, **every)
         meter = self._begin(train, table, others=(train, progress, save, stop))
         epoch, due, source = 0, 0, iter(())
-        try:
+        with suppress(Stopped):
             at_once = self._look(train, table)
             while self.pending or (self.steps < table.total and not stop()):
                 if self.pending:
@@ -226,7 +227,6 @@ class Trainer:
                     at_once, due = self._look(train, table), table.next_due(self.steps)
                     continue
                 count = table.together(self.steps, at_once) if at_once > 1 else 1
-                # An epoch's order is a function of seed and epoch: to go on in its middle two numbers are enough.
                 if not (group := list(islice(source, count * table.accumulate))):  # the next epoch begins
                     (epoch, start), due = table.place(self.steps), table.next_due(self.steps)
                     source = islice(train.epoch(epoch, start), table.batches - start)
@@ -239,8 +239,6 @@ class Trainer:
                         progress()
                 if save is not None and not self.pending:
                     save()
-        except Stopped:
-            return
 
     def _begin(self, train: Loader, table: Timetable, *, others: Sequence[object]) -> Meter:
         self._choice.begin(others, sizes=[train.batch_size] * self.accumulate)
@@ -296,10 +294,3 @@ class Trainer:
         """
         restore(self, state, like=self.state_dict())
         self._choice.gate.norm = torch.tensor(state["gradient_norm"], dtype=torch.float64)
-
-
-def _transformed(transform: BatchTransform, batches: Sequence[Batch], epoch: int) -> Iterator[Batch]:
-    for x, y, index in batches:
-        with torch.inference_mode(False):  # what it keeps must be of use outside, too
-            changed, targets = transform(x, y, index, epoch)
-        yield changed, targets, index

@@ -128,7 +128,6 @@ def onecycle(
         _positive(max_lr=max_lr)
     given = {"max_lr": max_lr, "base_momentum": base_momentum, "max_momentum": max_momentum}
     lists = {name: value for name, value in given.items() if isinstance(value, (list, tuple))}
-    between = _anneal if anneal == "cos" else _straight
 
     def of_group(i: int) -> Schedule:
         top, low, high = (value[i] if isinstance(value, (list, tuple)) else value for value in given.values())
@@ -138,16 +137,7 @@ def onecycle(
         if three_phase:
             phases[1:] = [(2 * peak, top, start, low, high), (last, start, end, high, high)]
 
-        def setting(step: int) -> Setting:
-            begin = 0.0
-            for stop, lr0, lr1, m0, m1 in phases:
-                if step <= stop or stop == last:
-                    x = (step - begin) / (stop - begin) if stop > begin else 1.0
-                    return Setting(between(lr0, lr1, x), between(m0, m1, x) if cycle_momentum else None)
-                begin = stop
-            raise AssertionError("phases end at the last step")
-
-        return setting
+        return _through(phases, _anneal if anneal == "cos" else _straight, momentum=cycle_momentum)
 
     def each(rates: list[float]) -> list[Schedule]:
         for name, values in lists.items():
@@ -158,6 +148,27 @@ def onecycle(
 
     one = of_group(0) if all(lists.values()) else each([0.0])[0]
     return Curve(one, each)
+
+
+def _through(
+    phases: list[tuple[float, float, float, float, float]],
+    between: Callable[[float, float, float], float],
+    *,
+    momentum: bool,
+) -> Schedule:
+    """Phases in a row, each its last step, the rates it goes from and to, and the momenta."""
+    last = phases[-1][0]
+
+    def setting(step: int) -> Setting:
+        begin = 0.0
+        for stop, lr0, lr1, m0, m1 in phases:
+            if step <= stop or stop == last:
+                x = (step - begin) / (stop - begin) if stop > begin else 1.0
+                return Setting(between(lr0, lr1, x), between(m0, m1, x) if momentum else None)
+            begin = stop
+        raise AssertionError("phases end at the last step")
+
+    return setting
 
 
 def _anneal(start: float, end: float, x: float) -> float:

@@ -37,7 +37,7 @@ _AT_ONCE = 64
 _WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one program, and bytes of its batches
 _FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
 
-Batches = Sequence[tuple[Tensor, Tensor]]  # x and y
+Pairs = Sequence[tuple[Tensor, Tensor]]  # x and y
 Rates = list[updates.Values]  # of each row
 Made = tuple[Tensor, Tensor | None, Tensor]  # losses [steps], the last gradient's norm, whether all was finite [steps]
 
@@ -125,12 +125,12 @@ class Program:
         self._layout = [[(names[p], p.shape) for p in row.parameters] for row in flat.rows]
         # Guards, which ask at each call whether the program still fits, would take as long as the program. What it
         # rests on does not change: this object, the number of steps, and the sizes that the Trainer compares.
-        self._programs: dict[int, Callable[[Kept, Batches, Rates], Made]] = {}  # by the number of steps
+        self._programs: dict[int, Callable[[Kept, Pairs, Rates], Made]] = {}  # by the number of steps
         self._rates: Rates = []
         self._values: list[list[dict[str, float]]] = []  # that the rates hold: by step, then by row
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that there is no CUDA
 
-    def __call__(self, steps: Sequence[Batches], *, schedule: Callable[[int], object] | None = None) -> Made:
+    def __call__(self, steps: Sequence[Pairs], *, schedule: Callable[[int], object] | None = None) -> Made:
         """One update or several, each from batches (x, y) whose gradients are averaged.
 
         schedule(k) sets the optimizer's rates for the k-th of them. Returns the mean losses [steps], the norm of the
@@ -169,14 +169,14 @@ class Program:
                 for i in range(len(self.flat.rows))
             ]
 
-    def _run(self, steps: int, state: Kept, batches: Batches, rates: Rates) -> Made:
+    def _run(self, steps: int, state: Kept, batches: Pairs, rates: Rates) -> Made:
         if steps not in self._programs:
             self._programs[steps] = self._compiled(Program._one if steps == 1 else Program._several)
             if steps > 1:
                 return self._tried(steps, state, batches, rates)
         return self._programs[steps](state, batches, rates)
 
-    def _tried(self, steps: int, state: Kept, batches: Batches, rates: Rates) -> Made:
+    def _tried(self, steps: int, state: Kept, batches: Pairs, rates: Rates) -> Made:
         """The first run of a program of several steps, held against the same steps uncompiled.
 
         Scans are new in torch, and called a prototype: what one can't do is done step by step. 2.14 refuses a body that
@@ -216,7 +216,7 @@ class Program:
             options["cpp_wrapper"] = True  # the scan's loop is then C++, not Python
         return torch.compile(types.MethodType(own, self), fullgraph=True, dynamic=False, options=options)
 
-    def _one_by_one(self, state: Kept, batches: Batches, rates: Rates) -> Made:
+    def _one_by_one(self, state: Kept, batches: Pairs, rates: Rates) -> Made:
         made: list[Made] = []
         for k in range(len(batches[0][0])):
             made.append(self._run(1, state, *tree_map(_at(slice(k, k + 1)), (batches, rates))))
@@ -224,11 +224,11 @@ class Program:
                 break
         return torch.cat([m[0] for m in made]), made[-1][1], torch.cat([m[2] for m in made])
 
-    def _one(self, state: Kept, batches: Batches, rates: Rates) -> Made:
+    def _one(self, state: Kept, batches: Pairs, rates: Rates) -> Made:
         end, (loss, finite) = self._step(_start(state, self.clip_norm), tree_map(_at(0), (batches, rates)))
         return self._leave(state, end, loss[None], finite[None])
 
-    def _several(self, state: Kept, batches: Batches, rates: Rates) -> Made:
+    def _several(self, state: Kept, batches: Pairs, rates: Rates) -> Made:
         end, (losses, finite) = scan(self._step, _start(state, self.clip_norm), (batches, rates))
         return self._leave(state, end, losses, finite)
 
@@ -239,7 +239,7 @@ class Program:
                 value.copy_(new[name])
         return losses, end.get("norm"), finite
 
-    def _step(self, state: Moving, given: tuple[Batches, Rates]) -> tuple[Moving, tuple[Tensor, Tensor]]:
+    def _step(self, state: Moving, given: tuple[Pairs, Rates]) -> tuple[Moving, tuple[Tensor, Tensor]]:
         """The state after one step, its mean loss, and whether it was finite; changes nothing in place."""
         batches, rates = given
         loss, gradients, buffers = self._gradients(state, batches)
@@ -260,9 +260,9 @@ class Program:
         new: Moving = {"rows": rows, "buffers": kept, "finite": finite}
         if norm is not None:
             new["norm"] = torch.where(finite, norm, state["norm"])
-        return new, (loss.clone(), finite.clone())
+        return new, (loss.clone(), finite.clone())  # what a scan gives out may not be its state
 
-    def _gradients(self, state: Moving, batches: Batches) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
+    def _gradients(self, state: Moving, batches: Pairs) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
         """The mean loss, the gradient of it and the penalty for each row, and the buffers after it."""
         parameters: dict[str, Tensor] = {}
         for layout, row in zip(self._layout, state["rows"], strict=True):

@@ -111,6 +111,7 @@ class Graph:
             return
         for row in self.flat.rows:
             state = updates.state(row)
+            # No kernel of torch's leaves these updates out where the guard holds them back: they do it themselves.
             new = updates.updated(state, row.rates, row, self.gate.guard.bad == 0)
             torch._foreach_copy_(list(state.values()), list(new.values()))
 

@@ -107,6 +107,7 @@ class Net:
         """
         for forward in self._forward:
             x = forward(x)
+        # Kernels of class indices know no soft targets, which mixup and cutmix make.
         loss = self._soft if self._loss.hard and y.is_floating_point() else self._loss
         value, delta = loss.forward(x, y), loss.backward(scale)
         for backward in self._backward:

@@ -80,7 +80,8 @@ class Row:
     """
 
     def __init__(self, optimizer: Optimizer, group: Group, *, align: int) -> None:
-        self.optimizer, self.group, self._given = optimizer, group, list(group["params"])
+        self.optimizer, self.group = optimizer, group
+        self._given = list(group["params"])  # a copy, so that `is_for` finds out where the group's own list has changed
         self.parameters = sorted(self._given, key=lambda p: p.ndim < 2)  # then a penalty is on one slice: the weights
         self._spans, self.length = _laid_out([p.numel() for p in self.parameters], align)
         self._pieces = _pieces(self._spans)
@@ -119,7 +120,7 @@ class Row:
         self._grads = self._views(self.grad)
         self._grad_places = [view.data_ptr() for view in self._grads]
         for p, data, grad in zip(self.parameters, self._datas, self._grads, strict=True):
-            if _place(p) != _place(data):
+            if _place(p) != _place(data):  # somebody's new values move in
                 data.copy_(p.detach())
                 p.data = data
             p.grad = grad
@@ -257,7 +258,7 @@ def _pieces(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _sgd(row: Row) -> None:
     """w -= lr g; with momentum m: v = m v + g and w -= lr v, or w -= lr (g + m v) for Nesterov."""
-    o, first = row.group, "momentum_buffer" not in row.state
+    o, first = row.group, "momentum_buffer" not in row.state  # then v is g itself, as in torch
     torch._fused_sgd_(
         row.datas,
         row.grads,
@@ -320,6 +321,7 @@ def _rmsprop(row: Row) -> None:
 def _adagrad(row: Row) -> None:
     """s += g^2, w -= lr g / (sqrt(s) + eps)."""
     o = row.group
+    # A Python number, as in torch: a tensor would round it to float32.
     rate = o["lr"] / (1 + (row.count().item() - 1) * o["lr_decay"])
     g, s = _decayed(row), row.buffer("sum")
     s.addcmul_(g, g, value=1)

@@ -37,6 +37,7 @@ class Gate:
         # that accumulating costs no traffic, and before the guard, so that all of them stop at the same step.
         if self._unscale is not None:
             self._unscale()
+        # The guard sums up each tensor that it is given: where gradients lie in rows, those are few.
         self.guard.check(loss, self._flat or self.gradients, given, epoch)
         if self._clips:
             self.clip()

@@ -19,14 +19,11 @@ Kind = Literal["plain", "direct", "compiled", "graph"]
 Batch = tuple[Tensor, Tensor, Tensor]  # x [B, ...], y [B] or [B, K], index [B]
 
 
-class Batches(Protocol):
-    """A part of the data, as a validation reads it."""
-
-    def epoch(self) -> Iterable[Batch]: ...
-
-
 class Loader(Protocol):
-    """What `fit` needs of a loader: the batches of an epoch from a position, and their number."""
+    """What `fit` needs of a loader: the batches of an epoch from a position, and their number.
+
+    The order of an epoch is a function of its number: to go on in its middle, two whole numbers are enough.
+    """
 
     samples: int
     batch_size: int  # of all batches but the last
@@ -110,6 +107,14 @@ class Step(Protocol):
 def rows(batches: Sequence[Batch]) -> int:
     """How many rows a step's batches have together."""
     return len(batches[0][0]) if len(batches) == 1 else sum(len(x) for x, _, _ in batches)
+
+
+def transformed(transform: BatchTransform, batches: Iterable[Batch], epoch: int) -> Iterator[Batch]:
+    """Each batch as a transform makes it, when it is asked for."""
+    for x, y, index in batches:
+        with torch.inference_mode(False):  # what it keeps must be of use outside, too
+            changed, targets = transform(x, y, index, epoch)
+        yield changed, targets, index
 
 
 def autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[object]]:

@@ -76,7 +76,7 @@ def _adam(s: Values, r: Values, o: Group) -> Values:
     m = s["exp_avg"] + (1 - r["beta1"]) * (g - s["exp_avg"])
     v = r["beta2"] * s["exp_avg_sq"] + (1 - r["beta2"]) * g * g
     steps = s["step"] + 1  # once for each parameter
-    new, top, step = {"step": steps, "exp_avg": m, "exp_avg_sq": v}, v, steps[0]
+    new, top, step = {"step": steps, "exp_avg": m, "exp_avg_sq": v}, v, steps[0]  # all alike, as `why_not` has seen
     if o["amsgrad"]:
         new["max_exp_avg_sq"] = top = torch.maximum(s["max_exp_avg_sq"], v)
     root = (top / (1 - r["beta2"] ** step)).sqrt() + o["eps"]
