@@ -60,3 +60,20 @@ def test_updates_are_relative_to_the_weights():
     with torch.no_grad():
         model.weight.mul_(1.001)
     assert abs(relative_updates(before, model)["weight"] - 1e-3) < 1e-6
+
+
+class Centred(nn.Module):
+    """Takes a mean off that it keeps; it keeps no variance."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running_mean", torch.tensor([1.0, 2.0, 3.0]))
+
+    def forward(self, x):
+        return x - self.running_mean
+
+
+def test_a_module_may_keep_one_running_statistic_alone():
+    seen, _ = observe(nn.Sequential(nn.Linear(2, 3), Centred()), torch.randn(5, 2), torch.sum)
+    found = layers(seen)[1]
+    assert (found.running_mean, found.running_var) == (2.0, None)

@@ -27,7 +27,7 @@ class Flat:
     def __init__(self, optimizer: Optimizer, *, exact: bool = True) -> None:
         """exact: only by a rule that gives the bits which the optimizer, set as it is, would give."""
         self.optimizer, self.exact = optimizer, exact
-        # A program or a graph, which owes no bits, takes a row without gaps: one kernel works through it in one go.
+        # A program cuts a row by the sizes of its parameters, and so takes it without gaps: it owes no bits.
         self.rows = [Row(optimizer, group, align=_LINE if exact else 1) for group in optimizer.param_groups]
         self.attach()
 
