@@ -80,6 +80,15 @@ class Choice:
                     flat.attach()
                 self._forget()  # a graph has captured where the optimizer's state was
 
+    def at_once(self, parts: Parts, steps: int, batch_bytes: int | None) -> int:
+        """How many of so many steps in a row, on batches of so many bytes, are to be one program."""
+        alone = parts.constraint is None and parts.ema is None and hands.ours(parts.transform)
+        if (
+            self.program is None or not alone or not batch_bytes
+        ):  # others act between two steps, which a program has not
+            return 1
+        return self.program.program.steps_at_once(steps, sizes=self.sizes, batch_bytes=batch_bytes)
+
     def ask(self) -> None:
         """Raises DivergedError where an update has been held back on the device."""
         self.guard.ask(self.gate.gradients)

@@ -22,7 +22,6 @@ from dltrain.engine.guard import Guard, norm
 from dltrain.engine.records import Meter, Record
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
-from dltrain.engine.steps import hands
 from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule, rows, transformed
 from dltrain.engine.timetable import Timetable
 from dltrain.parts import State
@@ -249,10 +248,7 @@ class Trainer:
     def _look(self, train: Loader, table: Timetable) -> int:
         """Takes in what others have done; returns how many steps are to be one program from here on."""
         self._choice.look(self)
-        step, alone = self._choice.program, self.constraint is None and self.ema is None and hands.ours(self.transform)
-        if step is not None and alone and (size := train.batch_bytes):
-            return step.program.steps_at_once(table.row, sizes=self._choice.sizes, batch_bytes=size)
-        return 1
+        return self._choice.at_once(self, table.row, train.batch_bytes)
 
     def _report(self, meter: Meter, table: Timetable, validate: Validate | None) -> Record | None:
         self._choice.let_go(self)
