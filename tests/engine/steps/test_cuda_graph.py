@@ -176,6 +176,20 @@ def test_nothing_of_it_is_on_the_host(captures, monkeypatch, name, momentum, pre
     assert len(captures) == 1
 
 
+@pytest.mark.parametrize("rows", [16, 1])
+@pytest.mark.parametrize("loss", [losses.BCE, losses.Perceptron, losses.Hinge, losses.MSE, losses.MAE, losses.Huber])
+def test_no_loss_asks_the_device_for_a_value(captures, monkeypatch, loss, rows):
+    """On torch's make-believe GPU, whose tensors have none; BCE of one sample is a case of its own, as on a CPU."""
+    monkeypatch.setattr(torch, "_fused_sgd_", lambda *_, **__: None)
+    with FakeTensorMode(), torch.device("cuda", 0), warnings.catch_warnings(action="ignore"):
+        model = models.MLP(13, 1, widths=[16])
+        trainer = Trainer(model, loss(), optim.SGD(model.parameters(), lr=0.1, fused=True), step="graph")
+        y = torch.zeros(rows, 1) if "regression" in loss.tasks else torch.zeros(rows, dtype=torch.int64)
+        for _ in range(5):
+            trainer.step([(torch.randn(rows, 13), y, torch.arange(rows))])
+    assert len(captures) == 1
+
+
 @pytest.mark.parametrize("name", ["momentum", "adamw", "rmsprop"])
 def test_momentum_that_moves(captures, name):
     _, plain = trained("plain", Own, OPTIMIZERS[name], momentum=True)

@@ -122,7 +122,7 @@ class CrossEntropy:
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         self.log_p = torch.log_softmax(logits, 1)
-        # 1 is the mean, here and in other kernels; -100 is torch's class that is left out, which no data has.
+        # 1 is the mean, here and in other kernels; -100 the class that torch leaves out unless it is told another.
         loss, total = _aten.nll_loss_forward.default(self.log_p, target, self.weight, 1, -100)
         self.kept = self.log_p, target, self.weight, 1, -100, total
         return loss
@@ -139,10 +139,11 @@ class BCE:
 
     def __init__(self, module: losses.BCE) -> None:
         self.weight, self.smoothing = module.pos_weight, module.label_smoothing
+        self._special = self.weight is not None or self.smoothing
         self._targets: dict[float, tuple[Tensor, Tensor]] = {}  # y and 1 - y, by the class
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        if logits.numel() == 1 and self.weight is None and not self.smoothing and not target.is_floating_point():
+        if logits.numel() == 1 and logits.is_cpu and not (self._special or target.is_floating_point()):
             return self._one(logits, target)
         self.shape = logits.shape
         z, y = logits.squeeze(1) if target.dim() == 1 else logits, target.to(logits.dtype)
@@ -168,7 +169,7 @@ class BCE:
         else:
             t = self.weight * y
             delta = t.add(1).sub_(y).mul_(z.sigmoid()).sub_(t)
-        if scale.item() != 1:  # reading it, on the CPU, takes a fifth of the product
+        if not scale.is_cpu or scale.item() != 1:  # reading it takes a fifth of the product; a GPU would be waited for
             delta.mul_(scale)
         if self.shape is None:
             return delta
