@@ -82,10 +82,9 @@ class Choice:
 
     def at_once(self, parts: Parts, steps: int, batch_bytes: int | None) -> int:
         """How many of so many steps in a row, on batches of so many bytes, are to be one program."""
+        # What acts between two steps has no place in a program of several.
         alone = parts.constraint is None and parts.ema is None and hands.ours(parts.transform)
-        if (
-            self.program is None or not alone or not batch_bytes
-        ):  # others act between two steps, which a program has not
+        if self.program is None or not alone or not batch_bytes:
             return 1
         return self.program.program.steps_at_once(steps, sizes=self.sizes, batch_bytes=batch_bytes)
 

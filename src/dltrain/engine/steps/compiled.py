@@ -33,7 +33,7 @@ from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.step import Batch, Kind, Parts, autocast
 from dltrain.parts.regularisers import Penalty
 
-_AT_ONCE = 64
+_AT_ONCE = 64  # a step of 64-64-10 on 32 rows then takes 50 microseconds; by eight it took 98, one by one 144
 _WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one program, and bytes of its batches
 _FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
 
