@@ -9,7 +9,7 @@ from dltrain.insight import plots
 
 
 def test_a_figure_is_saved_as_a_png_that_replaces_the_old_one(tmp_path):
-    fig, ax = plots.figure()
+    fig, (ax,) = plots.figure()
     ax.plot([1, 2, 3])
     path = plots.save(fig, tmp_path / "plots" / "line.png")
     first = path.read_bytes()
@@ -18,16 +18,16 @@ def test_a_figure_is_saved_as_a_png_that_replaces_the_old_one(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["line.png"]
 
 
-def test_several_axes_come_as_an_array():
-    _, axes = plots.figure(2, 3)
-    assert axes.shape == (2, 3)
-    _, axes = plots.figure(1, 2)
-    assert axes.shape == (1, 2)
+def test_several_axes_come_row_by_row():
+    for rows, columns in ((2, 3), (1, 2), (1, 1)):
+        _, axes = plots.figure(rows, columns)
+        places = [(ax.get_subplotspec().rowspan.start, ax.get_subplotspec().colspan.start) for ax in axes]
+        assert places == [(row, column) for row in range(rows) for column in range(columns)]
 
 
 def test_the_users_own_style_stays():
     before = {k: v for k, v in mpl.rcParams.items() if k != "backend"}  # which is chosen at first use
-    fig, ax = plots.figure()
+    fig, (ax,) = plots.figure()
     ax.plot([1, 2])
     plots.png(fig)
     assert {k: mpl.rcParams[k] for k in before} == before
@@ -48,7 +48,7 @@ def test_the_folder_that_one_works_in_has_no_say(tmp_path):
         pictures.append(out.read_bytes())
     assert pictures[0] == pictures[1]
     with mpl.rc_context({"text.usetex": True}):
-        fig, ax = plots.figure()
+        fig, (ax,) = plots.figure()
         ax.set_title("_")
         plots.png(fig)
 
@@ -59,7 +59,7 @@ def test_colours_of_many_classes_differ():
 
 
 def test_a_dollar_in_the_users_words_starts_no_formula():
-    fig, ax = plots.figure()
+    fig, (ax,) = plots.figure()
     for text in ("$", "$x$", r"$\bad$", "a_b^c", "{", "é…"):
         ax.set_title(plots.plain(text))
         fig.canvas.draw()

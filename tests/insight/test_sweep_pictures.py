@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dltrain.commands import cli
-from dltrain.insight import pictures, sweep_pictures
+from dltrain.insight import history, sweep_pictures
 from dltrain.insight.plots import sweeps
 from dltrain.insight.plots.sweeps import Score, Trial
 from dltrain.runs import reading, seeds
@@ -94,7 +94,7 @@ def test_runs_that_are_ranked_by_their_training_loss(tmp_path, monkeypatch, caps
     (folder,) = tmp_path.glob("runs/a/*")
     found = [reading.read(path, folder) for path, _ in reading.walk(folder)]
     judge = sweep_pictures.score(found)
-    figure = sweeps.curves([(job.folder.name, pictures.logged(job)) for job in found], judge)
+    figure = sweeps.curves([(job.folder.name, history.logged(job)) for job in found], judge)
     assert [len(line.get_ydata()) for line in figure.axes[0].get_lines()] == [2, 2]
     assert figure.axes[0].get_ylabel() == "train loss"
     assert run("report", str(folder), "-o", "page.html") == 0

@@ -6,7 +6,7 @@ import argparse
 
 from dltrain.config import command_line
 from dltrain.errors.output import say
-from dltrain.insight.dream import describe, number_of, of, panels
+from dltrain.insight.dream import describe, draw, number_of, of
 from dltrain.runs import run_folder
 from dltrain.trained import inference, judge
 
@@ -31,11 +31,10 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     picture = command_line.output(given, folder / "plots" / f"dream-{wanted}.png")
     rows = judge.choose_rows(trained, split="test", overrides=moved, allow_changed_data=options.allow_changed_data)
     seen = of(trained, wanted, rows.part, seed=given.seed)
-    from dltrain.insight.plots import dreams, save
+    from dltrain.insight.plots import save
 
-    draw = dreams.images if len(trained.facts.in_shape) == 3 else dreams.table
     with command_line.writing(picture, "; name another with -o FILE"):
-        save(draw(*panels(trained, wanted, seen)), picture)
+        save(draw(trained, wanted, seen), picture)
     say(describe(trained, wanted, seen))
     say(f"picture    {picture}")
     return 0

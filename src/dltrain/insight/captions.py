@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from statistics import median, pstdev
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dltrain.runs.reading import Run
-from dltrain.training.replay import Way
+from dltrain.insight import history
+from dltrain.runs.reading import Report, Run
+
+if TYPE_CHECKING:
+    from dltrain.data import Preprocessing
+    from dltrain.training.replay import Way
 
 QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
     "confusion": (
@@ -41,12 +45,12 @@ QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
 _TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
 
 
-def curves(rows: list[dict[str, Any]], *, same: bool, standard: bool, kept: bool) -> list[str]:
+def curves(reports: Sequence[Report], *, same: bool, standard: bool, kept: bool) -> list[str]:
     """What the curves of this run show, sentence by sentence."""
     told = ["What became of the net, epoch by epoch."]
     if standard:
         told.append("The loss is of the targets in standard units.")
-    train, val = ([(r["epoch"], r[k]) for r in rows if _finite(r.get(k))] for k in ("train/loss", "val/loss"))
+    train, val = (history.points(reports, name) for name in ("train/loss", "val/loss"))
     if same:
         told.append("All rows are for training and validation alike, so that there is one curve.")
     elif train and val:
@@ -73,10 +77,6 @@ def _smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(epoch, median(losses[max(0, i - reach) : i + reach + 1])) for i, (epoch, _) in enumerate(curve)]
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
 def weights(run: Run) -> str:
     """Which weights the pictures of the net show."""
     return "last weights" if run.numbers.get("best/step") in (None, run.steps) else "best weights"
@@ -95,3 +95,12 @@ def start(way: Way) -> str:
     """What a way begins with."""
     zero = all(not tensor.any() for name, tensor in way.weights[0].items() if name.endswith(("weight", "bias")))
     return "weights of zero" if zero else "the first weights"
+
+
+def inputs(preprocessing: Preprocessing, count: int) -> list[str]:
+    """What each input of a net is called, categories one by one; x1, x2, ... where nothing is known."""
+    names: list[str] = []
+    for column in preprocessing.get("columns", []):
+        words = column.get("categories")
+        names += [column["name"]] if words is None else [f"{column['name']}={word}" for word in words]
+    return names if len(names) == count else [f"x{i + 1}" for i in range(count)]

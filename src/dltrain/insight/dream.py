@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from dltrain.config.policy import did_you_mean
-from dltrain.data import quality
+from dltrain.data import Split, quality
 from dltrain.data.preprocessing import Facts, decode
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import cut
+from dltrain.insight import captions
 from dltrain.parts import losses, schedules
 from dltrain.trained.inference import Trained
+
+if TYPE_CHECKING:
+    from dltrain.insight.plots import Figure
 
 STEPS = 400
 _RATE = 0.1  # peak of the cycle, in standard deviations of the inputs
@@ -102,7 +105,7 @@ def fool(model: nn.Module, x: Tensor, margin: Score, *, low: Tensor, high: Tenso
 # -- of a run --------------------------------------------------------------------------------------------------
 
 
-def of(trained: Trained, wanted: int, rows: Dataset, *, seed: int = 0) -> Dream:
+def of(trained: Trained, wanted: int, rows: Split, *, seed: int = 0) -> Dream:
     """The dream of one class (or of a high target), with the real rows that belong to it."""
     x, y, index = quality.sample(rows, _CANDIDATES, seed=seed)
     x = x.to(trained.device)
@@ -112,34 +115,37 @@ def of(trained: Trained, wanted: int, rows: Dataset, *, seed: int = 0) -> Dream:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(1 if images else _STARTS, *x.shape[1:], generator=generator).to(trained.device)
     starts = (x.mean(0) + (0.3 if images else 1.0) * spread * noise).clamp(low, high)
-    score, margin = _scores(trained.facts, wanted)
+    score = _score(trained.facts, wanted)
     dreams = dream(trained.model, starts, score, low=low, high=high)
     with torch.no_grad():
         best = score(trained.model(dreams)).argmax()
         start, made = starts[best], dreams[best]
         outputs = trained.model(x)
         real = x[score(outputs).argmax()]
-        values = score(trained.model(torch.stack([start, made, real]))).tolist()
-    fooled = None if margin is None else _fooled(trained, x, (y, index), wanted, (low, high))
-    return Dream(start.cpu(), made.cpu(), real.cpu(), tuple(values), fooled, x.mean(0).cpu(), spread.cpu())
+        first, last, most = score(trained.model(torch.stack([start, made, real]))).tolist()
+    classes = trained.facts.task in ("binary", "multiclass")
+    fooled = _fooled(trained, x, (y, index), wanted, (low, high)) if classes else None
+    return Dream(start.cpu(), made.cpu(), real.cpu(), (first, last, most), fooled, x.mean(0).cpu(), spread.cpu())
 
 
-def _fooled(trained: Trained, x: Tensor, known: tuple[Tensor, Tensor], wanted: int, bounds: Any) -> Fooled | None:
+def _fooled(
+    trained: Trained, x: Tensor, known: tuple[Tensor, Tensor], wanted: int, bounds: tuple[Tensor, Tensor]
+) -> Fooled | None:
     """Of the rows of other classes that the net knows well, the one that the smallest change turns.
 
     `known` is (y, index). Those that it is not sure of, the less certain half, would say little.
     """
-    (y, index), (_, margin) = known, _scores(trained.facts, wanted)
+    y, index = known
     with torch.no_grad():
         outputs = trained.model(x)
     guess = evaluation.decide(outputs, trained.facts.task).cpu()
     right = ((guess == y) & (y != wanted)).nonzero()[:, 0]
     if not len(right):
         return None
-    lead = torch.stack([_scores(trained.facts, c)[1](outputs) for c in range(len(trained.facts.names))]).amax(0).cpu()
+    lead = torch.stack([_margin(c)(outputs) for c in range(len(trained.facts.names))]).amax(0).cpu()
     sure = right[lead[right] >= lead[right].median()]
     before = x[sure.to(x.device)]
-    after, turned = fool(trained.model, before, margin, low=bounds[0], high=bounds[1])
+    after, turned = fool(trained.model, before, _margin(wanted), low=bounds[0], high=bounds[1])
     if not turned.any():
         return None
     best = int((after - before).flatten(1).norm(dim=1).where(turned, torch.inf).argmin())
@@ -147,20 +153,25 @@ def _fooled(trained: Trained, x: Tensor, known: tuple[Tensor, Tensor], wanted: i
     return Fooled(int(index[row]), before[best].cpu(), after[best].cpu(), int(y[row]))
 
 
-def _scores(facts: Facts, wanted: int) -> tuple[Score, Score | None]:
-    """How much of the wanted answer is in outputs, and its margin over every other one (None for numbers)."""
-    if facts.task in ("regression", "multilabel"):
-        return (lambda out: out[:, wanted]), None
-    sign = 1 if wanted else -1
+def _score(facts: Facts, wanted: int) -> Score:
+    """How much of the wanted answer is in outputs: of two classes one output tells by its sign."""
+    if facts.task == "binary":
+        sign = 1 if wanted else -1
+        return lambda out: sign * out[:, 0] if out.shape[1] == 1 else out[:, wanted]
+    return lambda out: out[:, wanted]
+
+
+def _margin(wanted: int) -> Score:
+    """By how much the wanted class is ahead of every other one."""
 
     def margin(out: Tensor) -> Tensor:
         if out.shape[1] == 1:
-            return sign * out[:, 0]
+            return out[:, 0] if wanted else -out[:, 0]
         others = out.clone()
         others[:, wanted] = -torch.inf
         return out[:, wanted] - others.amax(1)
 
-    return (lambda out: sign * out[:, 0] if out.shape[1] == 1 else out[:, wanted]), margin
+    return margin
 
 
 # -- the command -----------------------------------------------------------------------------------------------
@@ -191,28 +202,33 @@ def _called(trained: Trained, x: Tensor) -> str:
     return cut(facts.names[guess]) + ("" if chances is None else f" ({chances[0, guess]:.1%})")
 
 
-def panels(trained: Trained, wanted: int, seen: Dream) -> tuple[Sequence[object], ...]:
-    """What `dltrain.insight.plots.dreams` draws: titles with pixels from 0 to 1, or feature names with values."""
-    name = cut(trained.facts.names[wanted])
+def draw(trained: Trained, wanted: int, seen: Dream) -> Figure:
+    """Its picture: tiles of images, or bars for the columns of a table."""
+    from dltrain.insight.plots import dreams
+
+    name, fooled = cut(trained.facts.names[wanted]), seen.fooled
     if len(trained.facts.in_shape) == 3:
         tiles = [
             ("noise, where it starts", _pixels(trained, seen.start)),
             (f"the dream of {name}:\n{_called(trained, seen.made)}", _pixels(trained, seen.made)),
             (f"the real row most like {name}", _pixels(trained, seen.real)),
         ]
-        if seen.fooled is None:
-            return tiles, None
-        was, before, after = seen.fooled.was, _pixels(trained, seen.fooled.before), _pixels(trained, seen.fooled.after)
-        return tiles, (
-            (f"a real {cut(trained.facts.names[was])}:\n{_called(trained, seen.fooled.before)}", before),
+        if fooled is None:
+            return dreams.images(tiles)
+        before, after = _pixels(trained, fooled.before), _pixels(trained, fooled.after)
+        changed = [
+            (f"a real {cut(trained.facts.names[fooled.was])}:\n{_called(trained, fooled.before)}", before),
             ("the change", after - before),
-            (f"called\n{_called(trained, seen.fooled.after)}", after),
-        )
-    bars = [(f"the dream of {name}", (seen.made - seen.mean) / seen.spread.clamp_min(1e-12))]
-    if seen.fooled is not None:
-        change = (seen.fooled.after - seen.fooled.before) / seen.spread.clamp_min(1e-12)
-        bars.append((f"what turns a {cut(trained.facts.names[seen.fooled.was])} into {name}", change))
-    return _features(trained.facts), [(title, values.flatten().numpy()) for title, values in bars]
+            (f"called\n{_called(trained, fooled.after)}", after),
+        ]
+        return dreams.images(tiles, changed)
+    spread = seen.spread.clamp_min(1e-12)
+    bars = [(f"the dream of {name}", (seen.made - seen.mean) / spread)]
+    if fooled is not None:
+        change = (fooled.after - fooled.before) / spread
+        bars.append((f"what turns a {cut(trained.facts.names[fooled.was])} into {name}", change))
+    names = [*map(cut, captions.inputs(trained.facts.preprocessing, trained.facts.in_features))]
+    return dreams.table(names, [(title, values.flatten().numpy()) for title, values in bars])
 
 
 def _pixels(trained: Trained, x: Tensor) -> Tensor:
@@ -224,21 +240,10 @@ def _pixels(trained: Trained, x: Tensor) -> Tensor:
     return (x * std + mean).clamp(0, 1)
 
 
-def _features(facts: Facts) -> list[str]:
-    """The names of the inputs; a category has one for each of its words."""
-    if facts.kind != "table":
-        return [f"x{i + 1}" for i in range(facts.in_features)]
-    names = []
-    for column in facts.preprocessing["columns"]:
-        words = column.get("categories")
-        names += [column["name"]] if words is None else [f"{column['name']}={word}" for word in words]
-    return [*map(cut, names)]
-
-
 def describe(trained: Trained, wanted: int, seen: Dream) -> str:
     """The scores (of a regression in the target's own units), what fools the net, and a table's values in theirs."""
     facts, scores = trained.facts, torch.tensor(seen.scores)
-    if facts.task == "regression" and facts.target_std is not None:
+    if facts.target_mean is not None and facts.target_std is not None:
         scores = evaluation.original(scores, facts.target_mean[wanted], facts.target_std[wanted])
     first, last, real = scores.tolist()
     rise = f"rises from {first:.3g} (noise) to {last:.3g}; real rows reach {real:.3g}"

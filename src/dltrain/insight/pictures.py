@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,18 +20,21 @@ from dltrain.config import build, construct, trials
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Data
 from dltrain.errors import DltrainError
-from dltrain.insight import captions, plots
+from dltrain.insight import captions, history, plots
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
 from dltrain.insight.plots import evaluation, landscape, regions, training, weights
 from dltrain.parts import losses
 from dltrain.parts.metrics import MAIN
 from dltrain.parts.schedules import PureSchedule
-from dltrain.runs import checkpoint, logs, reading
-from dltrain.runs.reading import Run
+from dltrain.runs import checkpoint, logs
+from dltrain.runs.reading import Report, Run
 from dltrain.trained import inference, judge
 from dltrain.trained.inference import Trained
 from dltrain.training import overview, replay, resuming
+
+if TYPE_CHECKING:
+    from dltrain.insight.plots import Figure
 
 _FEW = 1000  # train samples that stand for all in the loss landscape
 _FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
@@ -58,9 +61,9 @@ class Gallery:
     about: str = ""  # the plan of the run, as its start printed it
     verdict: list[str] = field(default_factory=list)  # of the doctor
     findings: str = ""  # what it looked at
-    graph: Any = None  # of the net, for TensorBoard
+    graph: bytes | None = None  # of the net, for TensorBoard
 
-    def add(self, name: str, title: str, caption: str, make: Callable[[], Any]) -> None:
+    def add(self, name: str, title: str, caption: str, make: Callable[[], Figure | bytes | None]) -> None:
         """Makes a picture: a Figure, the bytes of a file, or None where there is nothing to see."""
         try:
             made = make()
@@ -75,14 +78,14 @@ class Gallery:
 
 def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     """All pictures of a run. Those of its way are made by training again in memory for at most `seconds`."""
-    gallery, rows = Gallery(), logged(run)
+    gallery, reports = Gallery(), history.logged(run)
     try:
         plan = make_plan(resuming.stored(run.folder), allow, writes=False)
     except DltrainError as error:
         plan = None
         gallery.notes.append(f"the net could not be built again, so only what was logged is shown: {error}")
-    _curves(gallery, rows, run, plan)
-    _schedule(gallery, rows, plan)
+    _curves(gallery, reports, run, plan)
+    _schedule(gallery, reports, plan)
     if plan is None:
         return gallery
     gallery.about = overview.describe(plan)
@@ -104,12 +107,6 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     return gallery
 
 
-def logged(run: Run) -> list[dict[str, Any]]:
-    """The reports of a run that say where they stand."""
-    rows = reading.read_log(run.folder)
-    return [row for row in rows if isinstance(row.get("epoch"), (int, float)) and math.isfinite(row["epoch"])]
-
-
 def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:
     """What `dltrain doctor` says."""
     try:
@@ -122,42 +119,42 @@ def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:
 # -- what was logged -------------------------------------------------------------------------------------------
 
 
-def _curves(gallery: Gallery, rows: list[dict[str, Any]], run: Run, plan: Plan | None) -> None:
-    if not rows:
+def _curves(gallery: Gallery, reports: list[Report], run: Run, plan: Plan | None) -> None:
+    if not reports:
         file = run.folder / "metrics.jsonl"
         written = os.path.lexists(file) and file.lstat().st_size
         why = f"{file} has no report that can be read" if written else "nothing was logged"
         gallery.notes.append(f"{why}: there are no learning curves")
         return
-    metric = next((m for m in MAIN if f"val/{m}" in rows[-1]), "loss")
+    metric = next((m for m in MAIN if f"val/{m}" in reports[-1]), "loss")
     if run.monitor.startswith("val/"):
         metric = run.monitor.removeprefix("val/")
     step = run.numbers.get("best/step")
     same = plan is not None and plan.data.val is plan.data.train
     standard = plan is not None and plan.data.target_std is not None
-    caption = " ".join(captions.curves(rows, same=same, standard=standard, kept=step is not None))
+    caption = " ".join(captions.curves(reports, same=same, standard=standard, kept=step is not None))
     gallery.add(
         "curves.png",
         "Learning curves",
         caption,
-        lambda: training.curves(rows, metric=metric, best_step=step, same=same, standard=standard),
+        lambda: training.curves(reports, metric=metric, best_step=step, same=same, standard=standard),
     )
 
 
-def _schedule(gallery: Gallery, rows: list[dict[str, Any]], plan: Plan | None) -> None:
+def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None) -> None:
     caption = "How large a step along the gradient was allowed to be at each moment of the training."
 
-    def draw() -> Any:
-        planned = _planned(plan) if plan else None
-        if planned:
-            return training.schedule(*planned[:3], momentum=planned[3])
-        points = [(r["step"], r["train/lr"]) for r in rows if isinstance(r.get("train/lr"), (int, float))]
+    def draw() -> Figure | None:
+        if plan and (planned := _planned(plan)):
+            steps, rates, momenta, momentum = planned
+            return training.schedule(steps, rates, momenta, momentum=momentum)
+        points = history.points(reports, "train/lr", over="step")
         return training.schedule(*zip(*points, strict=True)) if len(points) > 1 else None
 
     gallery.add("schedule.png", "Learning rate", caption, draw)
 
 
-def _planned(plan: Plan) -> tuple[list[int], list[float], list[float] | None, str] | None:
+def _planned(plan: Plan) -> tuple[list[int], list[float], list[float], str] | None:
     """Steps, learning rates, momenta and what the optimizer calls these; None where the schedule has a memory."""
     optimizer = trials.stand_in(plan.parts["optimizer"])
     schedule = construct.make_schedule(
@@ -169,7 +166,9 @@ def _planned(plan: Plan) -> tuple[list[int], list[float], list[float] | None, st
     )
     if not isinstance(schedule, PureSchedule):
         return None
-    steps, rates, momenta = sorted({*np.linspace(0, plan.total_steps - 1, 400).astype(int).tolist()}), [], []
+    steps = sorted({*np.linspace(0, plan.total_steps - 1, 400).astype(int).tolist()})
+    rates: list[float] = []
+    momenta: list[float] = []
     group = optimizer.param_groups[0]
     for step in steps:
         schedule.set(step)
@@ -254,7 +253,7 @@ def _scene(plan: Plan) -> regions.Scene | None:
         return None
     batches = list(build.make_loaders(plan)[1]["train"].epoch())
     names, units = _axes(data)
-    mean, std = (0.0, 1.0) if data.target_std is None else (data.target_mean.item(), data.target_std.item())
+    mean, std = (t.item() if t is not None else plain for t, plain in ((data.target_mean, 0.0), (data.target_std, 1.0)))
     sure = isinstance(plan.loss, (losses.CrossEntropy, losses.BCE, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss))
     return regions.Scene(
         torch.cat([b[0] for b in batches]).cpu(),
@@ -270,21 +269,12 @@ def _scene(plan: Plan) -> regions.Scene | None:
 
 def _axes(data: Data) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:
     """Names of the inputs and, where they were only shifted and scaled, what turns them back."""
-    names = _inputs(data)
+    names = tuple(captions.inputs(data.preprocessing, data.in_features))
     columns = data.preprocessing.get("columns", [])
     if len(columns) != data.in_features:
         return names, ((0.0, 1.0),) * data.in_features
     scaled = [f"{n} (as quantile)" if "quantiles" in c else n for n, c in zip(names, columns, strict=True)]
     return tuple(scaled), tuple((c.get("mean", 0.0), c.get("std", 1.0)) for c in columns)
-
-
-def _inputs(data: Data) -> tuple[str, ...]:
-    """What each input of the net is called, categories one by one; x1, x2, ... where nothing is known."""
-    names: list[str] = []
-    for column in data.preprocessing.get("columns", []):
-        name = column["name"]
-        names += [f"{name}={c}" for c in column["categories"]] if column["kind"] == "text" else [name]
-    return tuple(names) if len(names) == data.in_features else tuple(f"x{i + 1}" for i in range(data.in_features))
 
 
 def _judged(gallery: Gallery, trained: Trained) -> None:
@@ -304,16 +294,17 @@ def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:
     weight = weights.first_layer(model)
     if weight is None:
         return
-    outputs = plan.data.names if len(weight) == plan.out_features == len(plan.data.names) else ()
-    named = _inputs(plan.data) if "columns" in plan.data.preprocessing else ()
+    data = plan.data
+    outputs = data.names if len(weight) == plan.out_features == len(data.names) else ()
+    named = captions.inputs(data.preprocessing, data.in_features) if "columns" in data.preprocessing else ()
     caption = "What each unit of the first layer looks for: red inputs excite it, blue ones quiet it."
-    if len(plan.data.in_shape) == 3:
+    if len(data.in_shape) == 3:
         caption += " Noise without any shape would mean that training hardly moved them, or that the net overfits."
     gallery.add(
         "weights.png",
         "First-layer weights",
         caption,
-        lambda: weights.weights(weight, plan.data.in_shape, inputs=named, outputs=outputs),
+        lambda: weights.weights(weight, data.in_shape, inputs=named, outputs=outputs),
     )
 
 
@@ -346,7 +337,7 @@ def _landscape(
         "valley forgives small changes; a narrow one often belongs to a net that generalises less well."
     )
 
-    def around() -> Any:
+    def around() -> Figure:
         values = landscape.surface(model, loss, landscape.random_directions(model), places, places)
         return landscape.landscape(values, places, places, star=which)
 
@@ -382,7 +373,7 @@ def _walk(gallery: Gallery, model: nn.Module, run: Run, way: replay.Way, loss: C
         "training."
     )
 
-    def draw() -> Any:
+    def draw() -> Figure:
         _with(model, way.weights[-1], "the way")
         values = landscape.surface(model, loss, (first, second), *sides)
         labels = ("first principal direction", "second principal direction")
@@ -393,11 +384,13 @@ def _walk(gallery: Gallery, model: nn.Module, run: Run, way: replay.Way, loss: C
 
 def _sample(plan: Plan) -> tuple[Tensor, Tensor]:
     """Up to `_FEW` train samples, evenly taken from the first batches, on the device."""
-    xs, ys, have = [], [], 0
+    have = 0
+    batches: list[tuple[Tensor, Tensor]] = []
     for x, y, _ in build.make_loaders(plan)[1]["train"].epoch():
-        xs, ys, have = [*xs, x], [*ys, y], have + len(x)
+        batches.append((x, y))
+        have += len(x)
         if have >= 8 * _FEW:
             break
-    x, y = torch.cat(xs), torch.cat(ys)
+    x, y = (torch.cat(parts) for parts in zip(*batches, strict=True))
     every = -(-len(x) // _FEW)
     return x[::every], y[::every]

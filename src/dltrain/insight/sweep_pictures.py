@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from dltrain.insight.pictures import Gallery, logged
+from dltrain.insight import history
+from dltrain.insight.pictures import Gallery
 from dltrain.insight.plots import sweeps
-from dltrain.insight.plots.sweeps import Score, Trial
+from dltrain.insight.plots.sweeps import Score, Trial, Value
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import seeds
 from dltrain.runs.reading import Run
@@ -24,7 +24,7 @@ def keys(jobs: Sequence[Run]) -> list[str]:
     return sorted(varied, key=lambda name: name == _SEED)
 
 
-def value(run: Run, key: str) -> Any:
+def value(run: Run, key: str) -> Value:
     """What a run had there: a number as a number, a choice as it was typed; empty where nothing was."""
     found = run.config.get(key)
     return found if isinstance(found, (int, float)) else _typed(run).get(key, "")
@@ -89,7 +89,7 @@ def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Sc
     logs = [
         (
             " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48] or run.folder.name,
-            logged(run),
+            history.logged(run),
         )
         for run in reversed(seeds.in_order(ended))
     ]

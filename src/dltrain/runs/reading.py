@@ -127,7 +127,7 @@ class Run:
         if not parts["last"]:
             parts["best"], parts["last"] = self._logged()
         found = {f"{part}/{name}": value for part, node in parts.items() for name, value in node.items()}
-        return {name: float(v) for name, v in found.items() if _is_number(v)}
+        return {name: float(v) for name, v in found.items() if is_number(v)}
 
     def _logged(self) -> tuple[Report, Report]:
         """The best and the last validation, as `keeper` would have them."""
@@ -138,7 +138,7 @@ class Run:
             named = {plain_name(n): v for n, v in line.items() if n == "train/loss" or not n.startswith("train/")}
             if any(name.startswith("val/") for name in line):
                 last = named
-            if _is_number(value := line.get(self.monitor)):
+            if is_number(value := line.get(self.monitor)):
                 found = rank(value, line.get("val/loss"), larger=larger_is_better(self.monitor))
                 if lowest is None or found < lowest:
                     best, lowest = named, found
@@ -155,7 +155,7 @@ class Run:
     def seconds(self) -> float | None:
         """How long it trained; of one that was killed, up to its last report."""
         value = self.summary.get("seconds")
-        if not _is_number(value):
+        if not is_number(value):
             return None
         if self.status in ("running", "killed"):  # the summary has what earlier sessions took, and dates from the start
             times = [_modified(self.folder / name) for name in ("summary.json", "metrics.jsonl")]
@@ -324,7 +324,7 @@ def reports(folder: Path) -> Iterator[Report]:
                 found = foreign.parse_json(line)
             except ValueError:
                 continue
-            if isinstance(found, dict) and _is_number(found.get("step")):
+            if isinstance(found, dict) and is_number(found.get("step")):
                 yield {name: value for name, value in found.items() if value is None or type(value) in (int, float)}
     except OSError:
         return
@@ -377,8 +377,8 @@ def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def rank(value: float | None, loss: float | None, *, larger: bool) -> tuple[bool, float, float]:
     """Sorts the better first: by the monitor's value, among equals by the validation loss; no number comes last."""
-    known = _is_number(value)
-    return not known, (-value if larger else value) if known else 0.0, loss if _is_number(loss) else math.inf
+    known = is_number(value)
+    return not known, (-value if larger else value) if known else 0.0, loss if is_number(loss) else math.inf
 
 
 def plain_name(metric: str) -> str:
@@ -397,7 +397,8 @@ def node(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether what stands in a file is a finite number, and no truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 

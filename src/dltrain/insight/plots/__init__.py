@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 with chdir(Path(__file__).parent):  # it takes a matplotlibrc of the folder that one works in, which may start TeX
     import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.style import context
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.typing import ColorType
 
+from dltrain.parts.metrics import SHARES
 from dltrain.runs import storage
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, SKY = (
@@ -34,7 +38,7 @@ INK, GREY, PALE = "#222222", "#8c8c8c", "#e3e3e3"
 
 WIDTH = 5.6  # inches: shown 360 pixels wide on a phone, text of 11 points is as large as the page's small print
 
-_STYLE: dict[str, Any] = {
+_STYLE = {
     "figure.facecolor": "white",
     "figure.dpi": 160,
     "savefig.dpi": 160,
@@ -53,7 +57,7 @@ _STYLE: dict[str, Any] = {
     "axes.formatter.limits": (-3, 5),
     "axes.formatter.useoffset": False,
     "axes.formatter.use_mathtext": True,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "grid.color": PALE,
     "grid.linewidth": 0.7,
     "lines.linewidth": 1.8,
@@ -70,19 +74,62 @@ _STYLE: dict[str, Any] = {
 styled = context(_STYLE, after_reset=True)  # the decorator of every function that draws; nobody's settings change it
 
 
-@styled
-def figure(rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float = 3.6) -> tuple[Figure, Any]:
-    """A figure of `width` x `height` inches and its axes: one, or an array [rows, columns]."""
+def empty(height: float, *, width: float = WIDTH) -> Figure:
+    """A figure of `width` x `height` inches without axes, for functions that are `styled` themselves."""
     fig = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(fig)
-    return fig, fig.subplots(rows, columns, squeeze=rows * columns == 1)
+    return fig
 
 
-def colours(n: int) -> Sequence[Any]:
+@styled
+def figure(rows: int = 1, columns: int = 1, *, width: float = WIDTH, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure of `width` x `height` inches, and its axes row by row."""
+    fig = empty(height, width=width)
+    return fig, list(fig.subplots(rows, columns, squeeze=False).flat)
+
+
+def colours(n: int) -> Sequence[ColorType]:
     """n colours that differ as much as they can."""
     if n <= len(COLOURS):
         return COLOURS[:n]
     return [mpl.colormaps["turbo"](0.05 + 0.9 * i / (n - 1)) for i in range(n)]
+
+
+# -- metrics ---------------------------------------------------------------------------------------------------
+
+
+def title(metric: str) -> str:
+    """The name of a metric for a person."""
+    return metric.replace("_", " ")
+
+
+def number(metric: str, value: float) -> str:
+    """A value of a metric, as short as a picture wants it."""
+    return f"{value:.1%}" if metric in SHARES else f"{value:.3g}"
+
+
+def wide(low: float, high: float) -> bool:
+    """Whether numbers from `low` to `high` are told apart by their logarithms: equal factors, equal distances."""
+    return low > 0 and high >= 20 * low
+
+
+def metric_axis(ax: Axes, metric: str) -> None:
+    """The vertical axis of a metric that was drawn: shares in per cent, and no higher than 1."""
+    low, high = ax.dataLim.intervaly
+    if metric in SHARES:
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if high <= 1:
+            ax.set_ylim(top=min(ax.get_ylim()[1], 1.01))
+    elif wide(low, high):
+        ax.set_yscale("log")
+
+
+def epoch_axis(ax: Axes) -> None:
+    """The horizontal axis of curves over the epochs."""
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=ax.dataLim.x1 >= 3))
+
+
+# -- words and files -------------------------------------------------------------------------------------------
 
 
 def plain(text: object, limit: int = 40) -> str:
@@ -91,7 +138,7 @@ def plain(text: object, limit: int = 40) -> str:
     return (words if len(words) <= limit else f"{words[: limit - 1]}…").replace("$", r"\$")
 
 
-def image(ax: Any) -> None:
+def image(ax: Axes) -> None:
     """Prepares axes for a picture: no ticks, no grid, no frame."""
     ax.set_axis_off()
     ax.grid(False)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from dltrain.insight import plots
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BARS = 20  # features with a bar, those that differ most
 
@@ -17,18 +20,18 @@ Tile = tuple[str, Tensor]  # title, pixels [C, H, W] from 0 to 1
 
 
 @plots.styled
-def images(dream: Sequence[Tile], fooling: Sequence[Tile] | None) -> Figure:
+def images(dream: Sequence[Tile], fooling: Sequence[Tile] = ()) -> Figure:
     """Three tiles: noise, dream, a real one; below them a real one of another class, the change, and the sum."""
-    rows = 1 if fooling is None else 2
+    rows = 2 if fooling else 1
     fig, axes = plots.figure(rows, 3, height=2.3 * rows)
-    for ax, (title, pixels) in zip(np.ravel(axes)[:3], dream, strict=True):
+    for ax, (title, pixels) in zip(axes[:3], dream, strict=True):
         _tile(ax, title, pixels)
-    for i, (title, pixels) in enumerate(fooling or ()):
-        _tile(np.ravel(axes)[3 + i], title, pixels, change=i == 1)
+    for i, (title, pixels) in enumerate(fooling):
+        _tile(axes[3 + i], title, pixels, change=i == 1)
     return fig
 
 
-def _tile(ax: Any, title: str, pixels: Tensor, *, change: bool = False) -> None:
+def _tile(ax: Axes, title: str, pixels: Tensor, *, change: bool = False) -> None:
     values = pixels.permute(1, 2, 0).numpy()
     plots.image(ax)
     if change:
@@ -49,7 +52,7 @@ def table(names: Sequence[str], bars: Sequence[tuple[str, np.ndarray]]) -> Figur
     chosen = sorted(most)[::-1]  # the first feature on top
     width, height = plots.WIDTH * (1 + 0.35 * (len(bars) - 1)), 1.2 + 0.26 * len(chosen)
     fig, axes = plots.figure(1, len(bars), width=width, height=height)
-    for i, (ax, (title, values)) in enumerate(zip(np.ravel(axes), bars, strict=True)):
+    for i, (ax, (title, values)) in enumerate(zip(axes, bars, strict=True)):
         shown = values[chosen]
         ax.barh(range(len(chosen)), shown, color=[plots.BLUE if v >= 0 else plots.ORANGE for v in shown])
         ax.axvline(0, color=plots.GREY, linewidth=0.8)

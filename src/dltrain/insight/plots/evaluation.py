@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, image, plain, styled
+from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, empty, image, plain, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+Result = Mapping[str, Any]  # what eval-<split>.json holds
 
 _PAIR = 10.0  # inches: two panels side by side
 _NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
@@ -24,7 +29,7 @@ _POINTS = 5_000
 
 @styled
 def draw(
-    result: dict[str, Any],
+    result: Result,
     *,
     true: np.ndarray | None = None,
     predicted: np.ndarray | None = None,
@@ -34,51 +39,44 @@ def draw(
 
     true, predicted: [N, K] of a regression, in original units. images: the worst examples' pixels [C, H, W].
     """
-    if true is not None:
+    if true is not None and predicted is not None:
         return _regression(result, true, predicted)
-    top, rows = 4.5, ceil(len(images or ()) / _ACROSS)
-    bottom = 1.7 * rows
-    fig = _empty(top + bottom + 0.4 * bool(rows), _PAIR if rows or "calibration" in result else WIDTH)
-    above, below = fig.subfigures(2, 1, height_ratios=[top, bottom + 0.4]) if rows else (fig, None)
-    left, right = above.subfigures(1, 2) if "calibration" in result else (above, None)
+    top, bottom = 4.5, 1.7 * ceil(len(images) / _ACROSS) + 0.4 if images else 0.0
+    fig = left = empty(top + bottom, width=_PAIR if images or "calibration" in result else WIDTH)
+    if images:
+        left, below = fig.subfigures(2, 1, squeeze=False, height_ratios=[top, bottom]).flat
+        _images(below, result, images)
+    if "calibration" in result:
+        left, right = left.subfigures(1, 2, squeeze=False).flat
+        _calibration(right, result)
     (_matrix if "confusion" in result else _by_label)(left.subplots(), result)
-    if right is not None:
-        _calibration(right, result["calibration"])
-    if rows:
-        _images(below, result["worst"], images)
     return fig
 
 
 @styled
 def parts(
-    result: dict[str, Any],
+    result: Result,
     *,
     true: np.ndarray | None = None,
     predicted: np.ndarray | None = None,
     images: list[np.ndarray] | None = None,
 ) -> dict[str, Figure]:
     """The same as one narrow figure for each question: confusion or labels, calibration, mistakes, regression."""
-    if true is not None:
+    if true is not None and predicted is not None:
         return {"regression": _regression(result, true, predicted, across=1)}
     first = "confusion" if "confusion" in result else "labels"
-    figures = {first: _empty(5.2)}
+    figures = {first: empty(5.2)}
     (_matrix if first == "confusion" else _by_label)(figures[first].subplots(), result)
     if "calibration" in result:
-        figures["calibration"] = _empty(4.2)
-        _calibration(figures["calibration"], result["calibration"])
+        figures["calibration"] = empty(4.2)
+        _calibration(figures["calibration"], result)
     if images:
-        figures["mistakes"] = _empty(1.75 * ceil(len(images) / 4) + 0.5)
-        _images(figures["mistakes"], result["worst"], images, across=4)
+        figures["mistakes"] = empty(1.75 * ceil(len(images) / 4) + 0.5)
+        _images(figures["mistakes"], result, images, across=4)
     return figures
 
 
-def _empty(height: float, width: float = WIDTH) -> Figure:
-    fig = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(fig)
-    return fig
-
-
-def _matrix(ax: Any, result: dict[str, Any]) -> None:
+def _matrix(ax: Axes, result: Result) -> None:
     """Rows are the true classes; a cell is as dark as its share of the row. Of many classes the most confused."""
     every = result["confusion"]["names"]
     shown, counts = _confused(np.array(result["confusion"]["true_predicted_count"]), len(every))
@@ -116,7 +114,7 @@ def _confused(pairs: np.ndarray, classes: int) -> tuple[list[int], np.ndarray]:
     return shown.tolist(), counts
 
 
-def _by_label(ax: Any, result: dict[str, Any]) -> None:
+def _by_label(ax: Axes, result: Result) -> None:
     """Precision and recall of each label; of many labels the poorest."""
     labels = sorted(result["labels"], key=lambda p: (p["f1"] != p["f1"], p["f1"]))[:_LABELS]
     at = np.arange(len(labels))
@@ -131,10 +129,10 @@ def _by_label(ax: Any, result: dict[str, Any]) -> None:
     ax.set_title(f"{result['split']}, {result['rows']:,} rows: each label{which}")
 
 
-def _calibration(fig: Any, calibration: dict[str, Any]) -> None:
+def _calibration(fig: Figure | SubFigure, result: Result) -> None:
     """Share that is right against confidence, bin by bin, over the number of answers in each bin."""
     ax, below = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    bins = calibration["bins"]
+    ece, bins = result["calibration"]["ece"], result["calibration"]["bins"]
     left, width, accuracy, confidence, rows = (
         np.array(values)
         for values in zip(
@@ -146,7 +144,7 @@ def _calibration(fig: Any, calibration: dict[str, Any]) -> None:
     ax.plot(confidence, accuracy, "o", color=BLUE, markersize=5, label="mean confidence")
     ax.set(ylim=(0, 1.03), xlim=(0, 1), ylabel="right")
     ax.legend(loc="upper left")
-    ax.set_title(f"calibration error (ECE) {calibration['ece']:.3f}")
+    ax.set_title(f"calibration error (ECE) {ece:.3f}")
     below.bar(left, rows, width, align="edge", color=GREY, edgecolor="white")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.set(xlabel="probability given to the answer", ylabel="answers")
@@ -155,10 +153,10 @@ def _calibration(fig: Any, calibration: dict[str, Any]) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray], across: int = _ACROSS) -> None:
+def _images(fig: Figure | SubFigure, result: Result, images: list[np.ndarray], across: int = _ACROSS) -> None:
     fig.suptitle("worst answers: true → predicted", x=0.01, ha="left", fontsize=11.5, fontweight="bold")
     axes = fig.subplots(ceil(len(images) / across), across, squeeze=False).flat
-    for ax, pixels, answer in zip(axes, images, worst, strict=False):
+    for ax, pixels, answer in zip(axes, images, result["worst"], strict=False):
         picture = pixels.transpose(1, 2, 0).astype(float)
         low, high = picture.min(), picture.max()
         picture = (picture - low) / (high - low if high > low else 1)
@@ -172,11 +170,11 @@ def _images(fig: Any, worst: list[dict[str, Any]], images: list[np.ndarray], acr
         image(ax)
 
 
-def _regression(result: dict[str, Any], true: np.ndarray, predicted: np.ndarray, across: int = 2) -> Figure:
+def _regression(result: Result, true: np.ndarray, predicted: np.ndarray, across: int = 2) -> Figure:
     """For each target the predictions over the truth, and how the errors are spread: side by side, or below."""
     targets = result["targets"][:_TARGETS]
     rows = len(targets) * 2 // across
-    fig = _empty(4.2 * rows, _PAIR if across == 2 else WIDTH)
+    fig = empty(4.2 * rows, width=_PAIR if across == 2 else WIDTH)
     axes = fig.subplots(rows, across, squeeze=False).reshape(-1, 2)
     some = np.random.default_rng(0).permutation(len(true))[:_POINTS]
     for k, (target, (scatter, spread)) in enumerate(zip(targets, axes, strict=True)):

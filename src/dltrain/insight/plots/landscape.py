@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dltrain.insight.plots import INK, ORANGE, figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.contour import ContourSet
+    from matplotlib.figure import Figure
 
 
 def random_directions(model: nn.Module, *, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -57,8 +61,8 @@ def surface(
     model: nn.Module,
     loss: Callable[[], float],
     directions: tuple[Tensor, Tensor],
-    across: Sequence[float],
-    up: Sequence[float],
+    across: np.ndarray,
+    up: np.ndarray,
 ) -> np.ndarray:
     """Loss [len(up), len(across)] where the weights are moved by across * first + up * second direction.
 
@@ -82,15 +86,15 @@ def surface(
 @styled
 def landscape(
     values: np.ndarray,
-    across: Sequence[float],
-    up: Sequence[float],
+    across: np.ndarray,
+    up: np.ndarray,
     *,
     way: np.ndarray | None = None,
     labels: tuple[str, str] = ("first direction", "second direction"),
     star: str = "end",
 ) -> Figure:
     """A map of the loss with `star` at (0, 0) and, if given, the way [n, 2] that training took to it."""
-    fig, ax = figure(height=4.4)
+    fig, (ax,) = figure(height=4.4)
     finite = values[np.isfinite(values)]
     low, high = float(max(finite.min(), 1e-8)), float(finite.max())
     high = min(high, low * 1e5)  # beyond it all is far away
@@ -112,7 +116,7 @@ def landscape(
     return fig
 
 
-def _bar(fig: Figure, drawn: Any, ax: Any, levels: np.ndarray) -> None:
+def _bar(fig: Figure, drawn: ContourSet, ax: Axes, levels: np.ndarray) -> None:
     """A colour bar with a few round numbers, whatever the range."""
     ticks = [t for t in LogLocator(subs=(1, 2, 5)).tick_values(levels[0], levels[-1]) if levels[0] <= t <= levels[-1]]
     ticks = ticks[:: max(1, len(ticks) // 6)] if len(ticks) > 1 else [levels[0], levels[-1]]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from dltrain.insight import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @plots.styled
@@ -16,9 +19,9 @@ def draw(
     start: float,
     edge: float | None,
     suggested: float | None,
-) -> Any:
+) -> Figure:
     """The loss of each step against its rate, their running mean, the first loss, the edge and the suggestion."""
-    fig, ax = plots.figure()
+    fig, (ax,) = plots.figure()
     ax.scatter(rates, losses, s=7, color=plots.SKY, alpha=0.5, linewidths=0, label="one step")
     ax.plot(rates, smooth, color=plots.BLUE, label="mean of neighbours")
     ax.axhline(start, color=plots.GREY, linewidth=0.9, linestyle=":")

@@ -8,20 +8,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_rgb
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
 
 from dltrain.insight.plots import BLUE, INK, ORANGE, colours, figure, plain, styled
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _FINE = 180  # answers along each side of the plane
 _MOST = 600  # points of the data shown
 _SHADES = 5  # of each colour: sure answers are dark
+
+Extent = tuple[float, float, float, float]  # of a picture: left, right, bottom, top
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,6 @@ def regions(model: nn.Module, scene: Scene) -> Figure:
 def _draw(model: nn.Module, scene: Scene, *, title: str | None) -> Figure:
     labels = scene.y.shape[1] if scene.task == "multilabel" else 1
     fig, axes = figure(labels, 1, height=4.4 if labels == 1 else 3.3 * labels)
-    axes = [axes] if labels == 1 else list(axes.flat)
     if scene.x.shape[1] == 1:
         _line(axes[0], model, scene)
     elif scene.task == "regression":
@@ -86,7 +91,7 @@ def _draw(model: nn.Module, scene: Scene, *, title: str | None) -> Figure:
 # -- one input -------------------------------------------------------------------------------------------------
 
 
-def _line(ax: Any, model: nn.Module, scene: Scene) -> None:
+def _line(ax: Axes, model: nn.Module, scene: Scene) -> None:
     """A regression of one input: the learned function through the data."""
     x, y = scene.points()
     low, high = x.min(), x.max()
@@ -105,7 +110,7 @@ def _line(ax: Any, model: nn.Module, scene: Scene) -> None:
 # -- two inputs ------------------------------------------------------------------------------------------------
 
 
-def _plane(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
+def _plane(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, Extent]:
     """Grid positions [F, F] in original units, the same as inputs [F * F, 2], and the extent of the picture."""
     x = scene.x.numpy()
     low, high = x.min(0), x.max(0)
@@ -113,11 +118,11 @@ def _plane(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float
     sides = [np.linspace(a, b, _FINE) for a, b in zip(low - edge, high + edge, strict=True)]
     across, up = np.meshgrid(*sides)
     first, second = scene.original(across, 0), scene.original(up, 1)
-    extent = [float(v) for v in (first[0, 0], first[0, -1], second[0, 0], second[-1, 0])]
+    extent = float(first[0, 0]), float(first[0, -1]), float(second[0, 0]), float(second[-1, 0])
     return first, second, np.stack([across.ravel(), up.ravel()], axis=1), extent
 
 
-def _heights(fig: Figure, ax: Any, model: nn.Module, scene: Scene) -> None:
+def _heights(fig: Figure, ax: Axes, model: nn.Module, scene: Scene) -> None:
     """A regression of two inputs: the answer as colour, the data in the same colours."""
     _, _, inputs, extent = _plane(scene)
     name, mean, std = scene.answer
@@ -132,7 +137,7 @@ def _heights(fig: Figure, ax: Any, model: nn.Module, scene: Scene) -> None:
     fig.colorbar(drawn, ax=ax, label=plain(name))
 
 
-def _areas(axes: list[Any], model: nn.Module, scene: Scene) -> None:
+def _areas(axes: list[Axes], model: nn.Module, scene: Scene) -> None:
     """Classes or labels: each area in the colour of its class, pale where the net is unsure, the boundary as a line."""
     first, second, inputs, extent = _plane(scene)
     far, (x, y) = _answers(model, inputs), scene.points()
@@ -178,7 +183,9 @@ def _margins(outputs: np.ndarray) -> Iterable[np.ndarray]:
     return [outputs[:, k] - np.delete(outputs, k, axis=1).max(1) for k in range(outputs.shape[1])]
 
 
-def _samples(ax: Any, spots: tuple[np.ndarray, np.ndarray], truth: Any, wrong: Any, palette: np.ndarray) -> None:
+def _samples(
+    ax: Axes, spots: tuple[np.ndarray, np.ndarray], truth: np.ndarray, wrong: np.ndarray, palette: np.ndarray
+) -> None:
     across, up = spots
     ax.scatter(
         across[~wrong], up[~wrong], color=palette[truth[~wrong]], s=16, edgecolors="white", linewidths=0.6, zorder=3
@@ -195,18 +202,18 @@ def _samples(ax: Any, spots: tuple[np.ndarray, np.ndarray], truth: Any, wrong: A
     )
 
 
-def _frame(ax: Any, scene: Scene, extent: list[float]) -> None:
+def _frame(ax: Axes, scene: Scene, extent: Extent) -> None:
     ax.grid(False)
     ax.set(xlabel=plain(scene.names[0]), ylabel=plain(scene.names[1]), xlim=extent[:2], ylim=extent[2:])
 
 
-def _legend(ax: Any, names: tuple[str, ...], palette: np.ndarray) -> None:
+def _legend(ax: Axes, names: tuple[str, ...], palette: np.ndarray) -> None:
     marks = [
         Line2D([], [], color=c, marker="o", linestyle="", label=plain(n, 16))
         for n, c in zip(names, palette, strict=False)
     ]
     if len(marks) <= 6:
-        one_row = sum(len(m.get_label()) + 4 for m in marks) < 52
+        one_row = sum(len(str(m.get_label())) + 4 for m in marks) < 52
         ax.legend(handles=marks, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(marks) if one_row else 3)
 
 
@@ -234,5 +241,6 @@ def film(moments: Iterable[tuple[str, nn.Module]], scene: Scene) -> bytes:
 def _frame_picture(model: nn.Module, scene: Scene, title: str) -> np.ndarray:
     fig = _draw(model, scene, title=title)
     fig.set_dpi(100)
-    fig.canvas.draw()
-    return np.asarray(fig.canvas.buffer_rgba())[..., :3].copy()
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 from torch import Tensor, nn
 
 from dltrain.insight.plots import figure, image, plain, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _MOST = 64  # units shown: more would be too small to see on a phone
 _NAMED = 30  # inputs that have room for a name
@@ -46,7 +50,8 @@ def weights(
 def _picture(in_shape: Sequence[int]) -> tuple[int, int, int] | None:
     """Inputs as an image [C, H, W] of one or three channels, if they are one, or a square of at least 5 x 5."""
     if len(in_shape) == 3:
-        return tuple(in_shape) if in_shape[0] in (1, 3) else None  # type: ignore[return-value]
+        channels, height, width = in_shape
+        return (channels, height, width) if channels in (1, 3) else None
     side = math.isqrt(math.prod(in_shape))
     return (1, side, side) if len(in_shape) == 1 and side >= 5 and side * side == in_shape[0] else None
 
@@ -58,11 +63,10 @@ def _tiles(weight: Tensor, names: Sequence[str]) -> Figure:
     rows = math.ceil(len(largest) / columns)
     fig, axes = figure(rows, columns, height=5.4 / columns * rows + (0.55 if weight.shape[1] == 1 else 0))
     limit = _limit(weight)
-    cells = list(axes.flat) if rows * columns > 1 else [axes]
-    drawn: Any = None
-    for ax in cells:
+    drawn: AxesImage | None = None
+    for ax in axes:
         image(ax)
-    for ax, unit in zip(cells, largest, strict=False):
+    for ax, unit in zip(axes, largest, strict=False):
         if weight.shape[1] == 3:
             ax.imshow((weight[unit].permute(1, 2, 0) / (2 * limit) + 0.5).clamp(0, 1).numpy())
         else:
@@ -76,7 +80,7 @@ def _tiles(weight: Tensor, names: Sequence[str]) -> Figure:
 
 def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Figure:
     units, columns = weight.shape
-    fig, ax = figure(height=min(6.0, max(2.6, 1.6 + 0.16 * units)))
+    fig, (ax,) = figure(height=min(6.0, max(2.6, 1.6 + 0.16 * units)))
     ax.grid(False)
     limit = _limit(weight)
     drawn = ax.imshow(weight.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
@@ -94,7 +98,7 @@ def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Fig
     return fig
 
 
-def _number(axis: Any, count: int) -> None:
+def _number(axis: Axis, count: int) -> None:
     """Whole numbers along an axis of so many cells."""
     axis.set_major_locator(MaxNLocator(8, integer=True) if count > 8 else FixedLocator(range(count)))
 
