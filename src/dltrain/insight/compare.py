@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dltrain.config import command_line
 from dltrain.errors import ConfigError, tables
@@ -20,7 +19,7 @@ from dltrain.insight import listing
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds
 from dltrain.runs import run_folder as runs
-from dltrain.runs.reading import Run
+from dltrain.runs.reading import Report, Run
 
 _LEVEL = 0.05  # of the tests
 _DRAWN = 10  # more curves than that can't be told apart
@@ -261,12 +260,13 @@ def draw(compared: Sequence[Entry], metric: str, output: Path) -> str:
 
     firsts = [entry.runs[0] for entry in compared]
     keys = [k for k in listing.differing(firsts) if k != "seed"][:3] or ["seed"]
-    groups = []
+    groups: list[tuple[str, list[list[Report]]]] = []
     for entry in compared[:_DRAWN]:
         settings = ", ".join(f"{key} {listing.cell(key, listing.value(entry.runs[0], key))}" for key in keys)
         seeds_ = f" ({len(entry.runs)} seeds)" if len(entry.runs) > 1 else ""
         logs = [rows for run in entry.runs if (rows := reading.read_log(run.folder))]
-        groups += [] if not logs else [(f"{entry.name}: {settings}{seeds_}", logs)]
+        if logs:
+            groups.append((f"{entry.name}: {settings}{seeds_}", logs))
     if not groups:
         return "no curves: none of them has reported yet"
     with command_line.writing(output, "; name another with -o FILE"):
@@ -274,7 +274,7 @@ def draw(compared: Sequence[Entry], metric: str, output: Path) -> str:
     return f"curves   {output}{f' (of the first {_DRAWN})' if len(compared) > _DRAWN else ''}"
 
 
-def as_data(compared: Sequence[Entry], metric: str) -> dict[str, Any]:
+def as_data(compared: Sequence[Entry], metric: str) -> dict[str, object]:
     """All of it as plain data."""
     base, *others = compared
     found = [(entry.name, difference(entry, base, metric)) for entry in others]

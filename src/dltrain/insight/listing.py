@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 import re
 import shutil
@@ -11,19 +12,18 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from dltrain.config.policy import did_you_mean
 from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import cut, one_line
-from dltrain.parts.metrics import MAIN, larger_is_better
+from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
 from dltrain.runs import reading, roles
 from dltrain.runs.reading import Run
 
 _LONGEST_VALUE = 1000  # letters that `show` prints of a value
 _REASON = 34  # of why a run failed, at least so many letters stay
 _KEYS = 6  # at most this many of the keys that differ fit beside the metrics
-_FACTS: dict[str, Callable[[Run], Any]] = {  # column -> what it holds
+_FACTS: dict[str, Callable[[Run], object]] = {  # column -> what it holds
     "folder": lambda run: str(run.folder),
     "name": lambda run: (run.sweep or run.folder).parent.name,
     "status": lambda run: run.status,
@@ -77,12 +77,12 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
     return "\n".join(lines)
 
 
-def cell(name: str, found: Any) -> str:
+def cell(name: str, found: object) -> str:
     """A value as a table shows it: shares in per cent, what is not there as -."""
     if found is None or found == "":
         return "-"
     if isinstance(found, float):
-        if name.rpartition("/")[2] in ("accuracy", "exact_match") and "/" in name:
+        if "/" in name and in_percent(name.rpartition("/")[2]):
             return f"{found:.2%}"
         return f"{found:.1f}" if name == "seconds" else f"{found:.6g}"
     text = _yaml(found)
@@ -117,7 +117,7 @@ def _main_metrics(found: Sequence[Run]) -> list[str]:
     return names or [n for n in ("best/loss", "last/loss") if any(n in run.numbers for run in found)]
 
 
-def value(run: Run, name: str) -> Any:
+def value(run: Run, name: str) -> object:
     """What a run has in a column: a fact, a metric, or a key of its configuration; None where it has none."""
     if name in _FACTS:
         return _FACTS[name](run)
@@ -148,16 +148,27 @@ def _holds(run: Run, name: str, sign: str, wanted: str) -> bool:
     has = value(run, name)
     if has is None and name not in run.config:  # which is not the same as null
         return sign == "!="
-    try:
-        left, right = float(has), float(wanted)
-    except (TypeError, ValueError):
-        left, right = re.sub(r"[\s'\"]", "", str(has)).lower(), re.sub(r"[\s'\"]", "", wanted).lower()
-        right = {"null": "none"}.get(right, right)
+    left, right = _number(has), _number(wanted)
+    numbers = left is not None and right is not None
     if sign in ("=", "==", "!="):
-        return (left == right or f"{name}={wanted}" in run.overrides) == (sign != "!=")
-    if isinstance(left, str):
-        return False
-    return {"<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right}[sign]
+        same = left == right if numbers else _words(str(has)) == _words("None" if wanted == "null" else wanted)
+        return (same or f"{name}={wanted}" in run.overrides) == (sign != "!=")
+    return numbers and _LARGER[sign](left, right)
+
+
+_LARGER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+def _number(found: object) -> float | None:
+    try:
+        return float(found) if isinstance(found, (int, float, str)) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _words(text: str) -> str:
+    """A value without what may be typed in one way or another."""
+    return re.sub(r"[\s'\"]", "", text).lower()
 
 
 def ranked(found: list[Run], key: str) -> list[Run]:
@@ -166,7 +177,7 @@ def ranked(found: list[Run], key: str) -> list[Run]:
 
     def rank(run: Run) -> tuple[int, tuple[bool, float, float], str]:
         has, larger = value(run, name), larger_is_better(name)
-        number = reading.rank(has, run.numbers.get("best/loss"), larger=larger)
+        number = reading.rank(has if reading.is_number(has) else None, run.numbers.get("best/loss"), larger=larger)
         return (0 if not number[0] else 2 if has is None else 1), number, "" if has is None else str(has)
 
     return sorted(found, key=rank)
@@ -175,7 +186,7 @@ def ranked(found: list[Run], key: str) -> list[Run]:
 # -- for programs ------------------------------------------------------------------------------------------------
 
 
-def row(run: Run, chosen: list[str] | None, keys: list[str]) -> dict[str, Any]:
+def row(run: Run, chosen: list[str] | None, keys: list[str]) -> dict[str, object]:
     """A run as plain data: every fact, the keys that differ, every metric."""
     if chosen is not None:
         return {name: value(run, name) for name in chosen}
@@ -221,7 +232,7 @@ def configuration(run: Run) -> list[str]:
     return ["configuration (* was typed)", *tables.columns(rows, right=())]
 
 
-def _yaml(found: Any) -> str:
+def _yaml(found: object) -> str:
     """A value as one would type it."""
     return cut(found if isinstance(found, str) else json.dumps(found, default=str), _LONGEST_VALUE)
 
