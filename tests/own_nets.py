@@ -73,3 +73,15 @@ class Scaled(nn.Module):
 
     def forward(self, x):
         return F.linear(x, self.weight) * self.scale
+
+
+class Rows(nn.Module):
+    """Layers that see each row of pixels for itself, before what they made is laid side by side."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__()
+        self.rows = nn.Sequential(nn.Linear(8, 3), nn.Linear(3, 2))
+        self.flat, self.out = nn.Flatten(), nn.Linear(16, out_features)
+
+    def forward(self, x):
+        return self.out(self.flat(self.rows(x)))

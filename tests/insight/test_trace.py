@@ -242,6 +242,13 @@ def test_the_target_is_printed_as_the_criterion_takes_it():
     assert any("standard units" in note for note in notes)
 
 
+def test_what_is_laid_side_by_side_later_has_its_own_shape_in_the_backward_pass():
+    made = trace.trace(plan("data=digits", "data.batch_size=4", *own("Rows"), allow=["own_nets"]))
+    values = {line.name: line.values for line in made.lines if line.section in ("forward", "backward")}
+    assert values["delta2"].shape == values["a2"].shape == (4, 1, 8, 2)
+    torch.testing.assert_close(values["delta1"], values["delta2"] @ values["W2"])
+
+
 def test_the_notation_is_the_courses_and_says_so():
     notes, _, values = holds(shown(*CLASSES, "model.norm=batch", "model.dropout=0.5"))
     assert notes[0].startswith("notation   a before the non-linearity, z = g(a) after it, delta = dL/da;")

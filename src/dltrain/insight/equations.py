@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dltrain.parts import losses
+from dltrain.parts import Group, losses
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _absolute(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
     return Criterion([Equation("y", "", y)], value, Equation("", f"sign({s} - y){_mean(n)}", (a - y).sign() / n))
 
 
-def _huber(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
+def _huber(loss: losses.Huber | nn.HuberLoss, a: Tensor, y: Tensor, s: str) -> Criterion:
     n, d, e = y.numel(), loss.delta, a - y
     clipped = e.clamp(-d, d)
     return Criterion(
@@ -87,8 +86,8 @@ def _huber(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
     )
 
 
-def _cross_entropy(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
-    n, classes, smoothing = len(a), a.shape[1], getattr(loss, "label_smoothing", 0.0)
+def _cross_entropy(loss: losses.CrossEntropy | nn.CrossEntropyLoss, a: Tensor, y: Tensor, s: str) -> Criterion:
+    n, classes, smoothing = len(a), a.shape[1], loss.label_smoothing
     soft = y.is_floating_point()
     if soft:
         target = torch.stack([1 - y, y], dim=1) if y.dim() == 1 else y
@@ -116,7 +115,7 @@ def _cross_entropy(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
     )
 
 
-def _logistic(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
+def _logistic(loss: losses.BCE | nn.BCEWithLogitsLoss, a: Tensor, y: Tensor, s: str) -> Criterion:
     n, smoothing, weight = y.numel(), getattr(loss, "label_smoothing", 0.0), loss.pos_weight
     given = y.view(len(y), -1)
     target = given.to(a.dtype) * (1 - smoothing) + smoothing / 2
@@ -161,7 +160,7 @@ def _perceptron(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
     )
 
 
-def _hinge(loss: Any, a: Tensor, y: Tensor, s: str) -> Criterion:
+def _hinge(loss: losses.Hinge, a: Tensor, y: Tensor, s: str) -> Criterion:
     before, target = _signs(a, y)
     n, m, slack = target.numel(), number(loss.margin), (loss.margin - target * a).clamp_min(0)
     if loss.squared:
@@ -213,9 +212,7 @@ _LOSSES: dict[type, Callable[..., Criterion]] = {
 # -- the first step of an optimizer ----------------------------------------------------------------------------
 
 
-def first_step(
-    optimizer: torch.optim.Optimizer, group: dict[str, Any], w: Tensor, g: Tensor
-) -> tuple[str, Tensor] | None:
+def first_step(optimizer: torch.optim.Optimizer, group: Group, w: Tensor, g: Tensor) -> tuple[str, Tensor] | None:
     """The change of a weight w by the first step with the gradient g: a text about {w} and {g}, and what it gives.
 
     At a first step an average over the steps so far is this gradient alone, and its bias correction takes the rest.
@@ -234,28 +231,28 @@ def first_step(
     return text, value
 
 
-def _descent(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+def _descent(group: Group, g: str, value: Tensor) -> tuple[str, Tensor]:
     look_ahead = 1 + group["momentum"] if group.get("nesterov") else 1.0
     factor = f" * {number(look_ahead)}" if look_ahead != 1 else ""
     return f"-{number(group['lr'])}{factor} * {g}", -group["lr"] * look_ahead * value
 
 
-def _adam(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+def _adam(group: Group, g: str, value: Tensor) -> tuple[str, Tensor]:
     lr, eps = group["lr"], group["eps"]
     return f"-{number(lr)} * {g} / (abs({g}) + {number(eps)})", -lr * value / (value.abs() + eps)
 
 
-def _rectified(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+def _rectified(group: Group, g: str, value: Tensor) -> tuple[str, Tensor]:
     return f"-{number(group['lr'])} * {g}", -group["lr"] * value
 
 
-def _rms(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+def _rms(group: Group, g: str, value: Tensor) -> tuple[str, Tensor]:
     lr, eps, share = group["lr"], group["eps"], 1 - group["alpha"]
     text = f"-{number(lr)} * {g} / (sqrt({number(share)} * ({g})^2) + {number(eps)})"
     return text, -lr * value / ((share * value.square()).sqrt() + eps)
 
 
-def _adadelta(group: dict[str, Any], g: str, value: Tensor) -> tuple[str, Tensor]:
+def _adadelta(group: Group, g: str, value: Tensor) -> tuple[str, Tensor]:
     lr, eps, share = group["lr"], group["eps"], 1 - group["rho"]
     text = f"-{number(lr)} * {g} * sqrt({number(eps)}) / sqrt({number(share)} * ({g})^2 + {number(eps)})"
     return text, -lr * value * eps**0.5 / (share * value.square() + eps).sqrt()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,12 @@ from torch import Tensor, nn
 from dltrain.engine.look import Seen
 from dltrain.engine.state import random_state, set_random_state
 from dltrain.insight.equations import Criterion, number
+from dltrain.parts import State
 from dltrain.parts.models import Sign
 
-_FUNCTIONS = {  # activation -> its name in a formula, and its derivative in terms of what goes in and what comes out
+_FUNCTIONS: dict[
+    type[nn.Module], tuple[str, str]
+] = {  # activation -> its name in a formula, and its derivative in terms of what goes in and what comes out
     nn.ReLU: ("relu", "({a} > 0)"),
     nn.Tanh: ("tanh", "(1 - {z}^2)"),
     nn.Sigmoid: ("sigmoid", "{z} * (1 - {z})"),
@@ -27,7 +31,8 @@ _FUNCTIONS = {  # activation -> its name in a formula, and its derivative in ter
     nn.LeakyReLU: ("leaky_relu", "leaky_relu'({a})"),
     Sign: ("sign", "0"),
 }
-_NORMS = (nn.BatchNorm1d, nn.LayerNorm)  # those of layers of numbers, which have equations
+Norm = nn.BatchNorm1d | nn.LayerNorm  # those of layers of numbers, which have equations
+_NORMS = (nn.BatchNorm1d, nn.LayerNorm)
 _SCALED = (*_NORMS, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.InstanceNorm2d)
 _PASSING = (nn.Flatten, nn.Identity)  # what comes out is what went in
 _LAYERED = (nn.Linear, nn.Dropout, *_NORMS, *_PASSING, *_FUNCTIONS)  # nets of these alone get a1, z1, delta1
@@ -53,7 +58,7 @@ def checked(
 ) -> Line:
     """A line whose formula stands only if it gives the values, which rounding may blur, by `blur` at least."""
     holds = given is not None and given.shape == values.shape and bool(values.isfinite().all())
-    if holds:
+    if given is not None and holds:
         near = max(blur, 1e-5 * float(values.abs().max())) if values.numel() else 0.0
         holds = torch.allclose(given.to(values.dtype), values, rtol=1e-3, atol=max(near, 1e-7))
     return Line(section, name, formula if holds else "", values, "" if holds and formula else words)
@@ -67,15 +72,15 @@ class Masks:
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.device = device
-        self._starts: dict[str, tuple[nn.Module, Tensor, dict[str, Any]]] = {}
+        self._starts: dict[str, tuple[nn.Module, Tensor, State]] = {}
         self._hooks = [
-            module.register_forward_pre_hook(lambda module, args, name=name: self._begin(name, module, args[0]))
+            module.register_forward_pre_hook(partial(self._begin, name))
             for name, module in model.named_modules()
             if isinstance(module, nn.Dropout)
         ]
 
-    def _begin(self, name: str, module: nn.Module, x: Tensor) -> None:
-        self._starts[name] = module, x, random_state(self.device)
+    def _begin(self, name: str, module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        self._starts[name] = module, given[0], random_state(self.device)
 
     def found(self) -> dict[str, Tensor]:
         """Module -> 0 where a number was dropped, 1 / (1 - p) elsewhere."""
@@ -102,6 +107,7 @@ class Symbols:
         self.parameters = {name: name.removeprefix("layers.") for name, _ in model.named_parameters()}  # -> its symbol
         self.numbers: dict[str, str] = {}  # module -> 1, 2, ... of its layer, or ^1, ^2, ... of the module
         self.values: dict[str, Tensor] = {"x": x}
+        self.slopes: dict[str, Tensor] = {}  # dL by the output that a symbol stands for
         self.masks = masks
         self._names = {id(p): name for name, p in model.named_parameters()}
         made: list[tuple[Tensor, int, str]] = [(x, x._version, "x")]
@@ -114,6 +120,8 @@ class Symbols:
             symbol = self._symbol(item, source)
             self.of[item.name] = symbol
             self.values[symbol] = item.values
+            if item.gradient is not None:
+                self.slopes.setdefault(symbol, item.gradient)  # what passes a value on may give it another shape
             made.append((item.output, item.made, symbol))
             for key, parameter in item.module.named_parameters(recurse=False):
                 name = self._names[id(parameter)]
@@ -129,7 +137,7 @@ class Symbols:
             return f"z{k}"
         if kind in _PASSING:
             return source or item.name.rpartition(".")[2]
-        letter = "z" if kind in _FUNCTIONS else {nn.Linear: "a", nn.Dropout: "d"}.get(kind, "n")
+        letter = "z" if kind in _FUNCTIONS else "a" if kind is nn.Linear else "d" if kind is nn.Dropout else "n"
         symbol = f"{letter}{k}"
         while symbol in self.values:  # a second one after the same layer
             symbol += "'"
@@ -193,12 +201,12 @@ def _output(item: Seen, symbols: Symbols) -> Iterator[Line]:
         yield checked("forward", symbol, f"{source} @ {own[0]}^T{bias}", item.values, value, words)
     elif type(module) in _FUNCTIONS:
         yield Line("forward", symbol, f"{_function(module)[0]}({source})", item.values)
-    elif item.name in symbols.masks:
+    elif isinstance(module, nn.Dropout) and item.name in symbols.masks:
         mask, name = symbols.masks[item.name], f"m{symbol[1:]}"
         yield Line("forward", name, "", mask, f"dropout: 0, or {number(1 / (1 - module.p))} where a number is kept")
         yield checked("forward", symbol, f"{source} * {name}", item.values, given * mask, words)
-    elif type(module) in _NORMS and given.dim() == 2:
-        yield from _norm(item, symbols, given, own)
+    elif _is_norm(module) and given.dim() == 2:
+        yield from _norm(item, module, symbols, given)
     else:
         yield Line("forward", symbol, f"{kind}({', '.join([source, *own])})", item.values)
 
@@ -211,12 +219,11 @@ def _function(module: nn.Module) -> tuple[str, str]:
     return _FUNCTIONS[type(module)]
 
 
-def _norm(item: Seen, symbols: Symbols, x: Tensor, own: list[str]) -> Iterator[Line]:
+def _norm(item: Seen, module: Norm, symbols: Symbols, x: Tensor) -> Iterator[Line]:
     """BatchNorm over the batch (in train mode) or LayerNorm over each row."""
-    module, symbol, source = item.module, symbols.of[item.name], symbols.inputs[item.name]
+    symbol, source, own = symbols.of[item.name], symbols.inputs[item.name], symbols.own(module)
     over, k = _over(module), symbols.numbers[item.name]
-    mean, var = x.mean(over[1], keepdim=True), x.var(over[1], keepdim=True, correction=0)
-    h = (x - mean) / (var + module.eps).sqrt()
+    mean, var, h = _standardised(module, x)
     yield Line("forward", f"mu{k}", f"{over[0]}_mean({source})", mean)
     yield Line("forward", f"var{k}", f"{over[0]}_mean(({source} - mu{k})^2)", var)
     formula = f"({source} - mu{k}) / sqrt(var{k} + {number(module.eps)})"
@@ -229,9 +236,20 @@ def _norm(item: Seen, symbols: Symbols, x: Tensor, own: list[str]) -> Iterator[L
     yield checked("forward", symbol, formula, item.values, value, type(module).__name__)
 
 
-def _over(module: nn.Module) -> tuple[str, int]:
+def _is_norm(module: nn.Module) -> TypeGuard[Norm]:
+    return type(module) in _NORMS
+
+
+def _over(module: Norm) -> tuple[str, int]:
     """What a norm takes its mean over, in a formula's words and as a dimension."""
     return ("batch", 0) if isinstance(module, nn.BatchNorm1d) else ("row", 1)
+
+
+def _standardised(module: Norm, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean and the variance that a norm takes of x [B, K], and what it makes of x with them."""
+    over = _over(module)[1]
+    mean, var = x.mean(over, keepdim=True), x.var(over, keepdim=True, correction=0)
+    return mean, var, (x - mean) / (var + module.eps).sqrt()
 
 
 _AUTOGRAD = "by torch's autograd"
@@ -246,43 +264,44 @@ def backward(seen: list[Seen], symbols: Symbols, found: Criterion, last: Tensor)
     for item in seen:
         if not (symbols.layered and type(item.module) in _PASSING):
             readers.setdefault(symbols.inputs[item.name], []).append(item)
-    gradients = {symbols.of[item.name]: item.gradient for item in seen if item.gradient is not None}
     text, value = (found.slope.text, found.slope.value) if found.slope else ("", None)
     yield checked("backward", symbols.gradient(symbols.last), text, last, value, _AUTOGRAD)
     for item in reversed(seen):
         symbol = symbols.of[item.name]
         if item.gradient is None or (symbols.layered and type(item.module) in _PASSING):
             continue
-        name, after = symbols.gradient(symbol), readers.get(symbol, [])
+        after = readers.get(symbol, [])
         if symbol == symbols.last:
             pass  # stands above
-        elif len(after) == 1 and symbols.of[after[0].name] in gradients:
-            yield from _handed_down(item, after[0], symbols, gradients[symbols.of[after[0].name]])
+        elif len(after) == 1 and symbols.of[after[0].name] in symbols.slopes:
+            yield from _handed_down(symbol, item.values, item.gradient, after[0], symbols)
         else:
-            yield Line("backward", name, "", item.gradient, _AUTOGRAD)
-        yield from _by_parameters(item, symbols)
+            yield Line("backward", symbols.gradient(symbol), "", item.gradient, _AUTOGRAD)
+        yield from _by_parameters(item, item.gradient, symbols)
 
 
-def _handed_down(item: Seen, reader: Seen, symbols: Symbols, above: Tensor) -> Iterator[Line]:
-    """dL by an output that one module reads, from dL by that module's output."""
-    module, symbol, made = reader.module, symbols.of[item.name], symbols.of[reader.name]
-    name, upper = symbols.gradient(symbol), symbols.gradient(made)
+def _handed_down(symbol: str, x: Tensor, gradient: Tensor, reader: Seen, symbols: Symbols) -> Iterator[Line]:
+    """dL by an output x that one module reads, from dL by that module's output."""
+    module, made = reader.module, symbols.of[reader.name]
+    name, upper, above = symbols.gradient(symbol), symbols.gradient(made), symbols.slopes[made]
     if isinstance(module, nn.Linear):
         weight = symbols.parameter(module.weight)
-        value = (above @ module.weight.detach()).view_as(item.gradient) if above.dim() == 2 else None
-        yield checked("backward", name, f"{upper} @ {weight}", item.gradient, value, _AUTOGRAD)
+        value = (above @ module.weight.detach()).view_as(gradient) if above.dim() == 2 else None
+        yield checked("backward", name, f"{upper} @ {weight}", gradient, value, _AUTOGRAD)
     elif type(module) in _FUNCTIONS:
         text = _function(module)[1]
         a, z = (f"({s})" if "^" in s else s for s in (symbol, made))
-        slope = _derivative(module, item.values)
-        yield checked("backward", name, f"{upper} * {text.format(a=a, z=z)}", item.gradient, above * slope, _AUTOGRAD)
+        value = above * _derivative(module, x)
+        yield checked("backward", name, f"{upper} * {text.format(a=a, z=z)}", gradient, value, _AUTOGRAD)
     elif reader.name in symbols.masks:
         value = above * symbols.masks[reader.name]
-        yield checked("backward", name, f"{upper} * m{made[1:]}", item.gradient, value, _AUTOGRAD)
-    elif type(module) in _NORMS and above.dim() == 2:
-        yield from _through_norm(item, reader, symbols, above)
+        yield checked("backward", name, f"{upper} * m{made[1:]}", gradient, value, _AUTOGRAD)
+    elif _is_norm(module) and above.dim() == 2:
+        before, formula, value = _through_norm(module, x, made, symbols.numbers[reader.name], symbols)
+        yield from before
+        yield checked("backward", name, formula, gradient, value, _AUTOGRAD)
     else:
-        yield Line("backward", name, "", item.gradient, _AUTOGRAD)
+        yield Line("backward", name, "", gradient, _AUTOGRAD)
 
 
 def _derivative(module: nn.Module, a: Tensor) -> Tensor:
@@ -292,48 +311,36 @@ def _derivative(module: nn.Module, a: Tensor) -> Tensor:
         return torch.autograd.grad(made.sum(), a)[0]
 
 
-def _through_norm(item: Seen, reader: Seen, symbols: Symbols, above: Tensor) -> Iterator[Line]:
-    module, symbol, k = reader.module, symbols.of[item.name], symbols.numbers[reader.name]
-    made, standard = symbols.of[reader.name], f"h{k}"
-    upper, (word, over), x = symbols.gradient(made), _over(module), item.values
-    var = x.var(over, keepdim=True, correction=0) + module.eps
-    h = (x - x.mean(over, keepdim=True)) / var.sqrt()
-    if module.weight is None:
-        standard = made
-    else:
+def _through_norm(module: Norm, x: Tensor, made: str, k: str, symbols: Symbols) -> tuple[list[Line], str, Tensor]:
+    """dL by what the norm number k reads, x: a formula and its value, and before it dL by what gamma multiplies."""
+    (_, var, h), (word, over) = _standardised(module, x), _over(module)
+    upper, above, standard = symbols.gradient(made), symbols.slopes[made], made
+    lines: list[Line] = []
+    if module.weight is not None:
         above = above * module.weight.detach()
-        gamma = symbols.parameter(module.weight)
-        yield Line("backward", f"dL/dh{k}", f"{upper} * {gamma}", above)
-        upper = f"dL/dh{k}"
-    value = (above - above.mean(over, keepdim=True) - h * (above * h).mean(over, keepdim=True)) / var.sqrt()
+        lines = [Line("backward", f"dL/dh{k}", f"{upper} * {symbols.parameter(module.weight)}", above)]
+        upper, standard = f"dL/dh{k}", f"h{k}"
+    value = above - above.mean(over, keepdim=True) - h * (above * h).mean(over, keepdim=True)
     formula = (
         f"({upper} - {word}_mean({upper}) - {standard} * {word}_mean({upper} * {standard}))"
         f" / sqrt(var{k} + {number(module.eps)})"
     )
-    yield checked("backward", symbols.gradient(symbol), formula, item.gradient, value, _AUTOGRAD)
+    return lines, formula, value / (var + module.eps).sqrt()
 
 
-def _by_parameters(item: Seen, symbols: Symbols) -> Iterator[Line]:
-    module, delta, source = item.module, item.gradient, symbols.inputs[item.name]
+def _by_parameters(item: Seen, delta: Tensor, symbols: Symbols) -> Iterator[Line]:
+    module, source = item.module, symbols.inputs[item.name]
     upper, given = symbols.gradient(symbols.of[item.name]), symbols.values.get(source)
     for key, parameter in module.named_parameters(recurse=False):
         if parameter.grad is None:
             continue
-        values, name = parameter.grad.detach().clone(), symbols.parameter(parameter)
         formula, value = "", None
-        if isinstance(module, nn.Linear) and delta.dim() == 2:
-            if key == "bias":
-                formula, value = f"batch_sum({upper})", delta.sum(0)
-            elif given is not None:
-                formula, value = f"{upper}^T @ {source}", delta.T @ given
-        elif type(module) in _NORMS and delta.dim() == 2 and given is not None:
-            h, k = _standardised(module, given), symbols.numbers[item.name]
+        if delta.dim() == 2 and key == "bias":
+            formula, value = f"batch_sum({upper})", delta.sum(0)
+        elif delta.dim() == 2 and given is not None and isinstance(module, nn.Linear):
+            formula, value = f"{upper}^T @ {source}", delta.T @ given
+        elif delta.dim() == 2 and given is not None and _is_norm(module):
+            h, k = _standardised(module, given)[2], symbols.numbers[item.name]
             formula, value = f"batch_sum({upper} * h{k})", (delta * h).sum(0)
-            if key == "bias":
-                formula, value = f"batch_sum({upper})", delta.sum(0)
+        name, values = symbols.parameter(parameter), parameter.grad.detach().clone()
         yield checked("backward", f"dL/d{name}", formula, values, value, _AUTOGRAD)
-
-
-def _standardised(module: nn.Module, x: Tensor) -> Tensor:
-    over = _over(module)[1]
-    return (x - x.mean(over, keepdim=True)) / (x.var(over, keepdim=True, correction=0) + module.eps).sqrt()

@@ -17,7 +17,7 @@ from dltrain.engine.trainer import Trainer, seed_everything
 from dltrain.insight.equations import Criterion, criterion, first_step, number, square
 from dltrain.insight.passes import Line, Masks, Symbols, backward, checked, forward
 from dltrain.parts.models import Sign
-from dltrain.parts.regularisers import MaxNorm
+from dltrain.parts.regularisers import MaxNorm, Penalty
 
 _ROWS, _COLUMNS = 8, 6  # a larger matrix is summarised
 _TERMS = 6  # weights that the formula of a sum over all of them lists
@@ -54,7 +54,9 @@ def trace(plan: Plan) -> Trace:
     symbols = Symbols(trainer.model, seen, x, outputs[0], masks.found())
     equations = criterion(trainer.loss, symbols.values[symbols.last], y, symbols.last)
     lines = [*forward(seen, symbols), *_loss(plan, equations, loss, symbols.last), *_penalty(trainer, symbols, loss)]
-    lines += backward(seen, symbols, equations, outputs[0].grad)
+    slope = outputs[0].grad
+    assert slope is not None  # `objective` asked for it
+    lines += backward(seen, symbols, equations, slope)
     gradients = _Gradients(trainer, symbols)
     lines += gradients.lines
     after = _trainer(replace(plan, regularisation=replace(plan.regularisation, max_norm=None, ema=None)))
@@ -64,8 +66,7 @@ def trace(plan: Plan) -> Trace:
     with torch.no_grad():
         new = after.loss(after.model(x), y)
     lines.append(Line("update", "new L", "", new, "L with the new weights, all else as above"))
-    if after.penalty is not None:
-        lines += _penalty(after, symbols, new, section="update", new="new ")
+    lines += _penalty(after, symbols, new, section="update", new="new ")
     return Trace(_notes(plan, seen, symbols, equations, precision), lines)
 
 
@@ -84,8 +85,8 @@ def _trainer(plan: Plan) -> Trainer:
 def _loss(plan: Plan, found: Criterion, loss: Tensor, last: str) -> Iterator[Line]:
     data, kind = plan.data, type(plan.loss).__name__
     for made in found.before:
-        if made.name == "y" and data.target_std is not None:
-            mean, std = data.target_mean, data.target_std
+        mean, std = data.target_mean, data.target_std
+        if made.name == "y" and mean is not None and std is not None:
             target = evaluation.original(made.value.cpu(), mean, std).float()
             yield Line("forward", "target", "", target, "in its own units")
             yield Line("forward", "t_mean", "", mean, "of the train targets")
@@ -104,16 +105,17 @@ def _penalty(
     trainer: Trainer, symbols: Symbols, loss: Tensor, *, section: str = "forward", new: str = ""
 ) -> list[Line]:
     """R, which keeps weights small, and J = L + R, which the step goes down."""
-    if trainer.penalty is None:
+    penalty = trainer.penalty
+    if not isinstance(penalty, Penalty):
         return []
     names = _names(trainer, symbols)
-    weights = [f"{new}{names[id(w)]}" for w in trainer.penalty.weights]
+    weights = [f"{new}{names[id(w)]}" for w in penalty.weights]
     terms = [" + ".join(f"sum({square(w)})" for w in weights), " + ".join(f"sum(abs({w}))" for w in weights)]
     if len(weights) > _TERMS:
         terms = ["sum of all weights' squares", "sum of all weights' sizes"]
-    factors = zip((trainer.penalty.l2, trainer.penalty.l1), terms, strict=True)
+    factors = zip((penalty.l2, penalty.l1), terms, strict=True)
     text = " + ".join(f"{number(factor)} * ({term})" for factor, term in factors if factor)
-    value = trainer.penalty().detach()
+    value = penalty().detach()
     formula, words = (text, "") if len(weights) <= _TERMS else ("", text)
     return [
         Line(section, f"{new}R", formula, value, words),
@@ -136,8 +138,8 @@ class _Gradients:
             for p in trainer.model.parameters()
             if p.grad is not None
         }
-        if trainer.penalty is not None:
-            self._pull(trainer, names)
+        if isinstance(trainer.penalty, Penalty):
+            self._pull(trainer.penalty, names)
         if trainer.clip_value is not None:
             self._clip_values(trainer.clip_value)
         if trainer.clip_norm is not None:
@@ -147,13 +149,13 @@ class _Gradients:
         self.of[symbol] = name, value
         self.lines.append(Line("backward", name, formula, value))
 
-    def _pull(self, trainer: Trainer, names: dict[int, str]) -> None:
-        l1, l2 = trainer.penalty.l1, trainer.penalty.l2
-        for weight in trainer.penalty.weights:
+    def _pull(self, penalty: Penalty, names: dict[int, str]) -> None:
+        l1, l2 = penalty.l1, penalty.l2
+        for weight in penalty.weights:
             symbol = names[id(weight)]
             name, value = self.of.get(symbol, ("0", torch.zeros_like(weight)))
             more = f" + {number(2 * l2)} * {symbol}" * bool(l2) + f" + {number(l1)} * sign({symbol})" * bool(l1)
-            self._set(symbol, f"dJ/d{symbol}", name + more, value + trainer.penalty.gradient(weight.detach()))
+            self._set(symbol, f"dJ/d{symbol}", name + more, value + penalty.gradient(weight.detach()))
 
     def _clip_values(self, most: float) -> None:
         for symbol, (name, value) in list(self.of.items()):
@@ -191,8 +193,8 @@ def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients,
         blur = 2**-23 * float(before[name].abs().max())  # a weight moves by whole units of its own last place
         yield checked("update", f"step of {symbol}", text.format(w=symbol, g=g), step, value, words, blur=blur)
         new = f"{symbol} + step of {symbol}"
-        limited = limit is not None and parameter.ndim >= 2 and not torch.equal(parameter, stepped[name])
-        new = f"rows_at_most({new}, {number(limit)})" if limited else new
+        if limit is not None and parameter.ndim >= 2 and not torch.equal(parameter, stepped[name]):
+            new = f"rows_at_most({new}, {number(limit)})"
         yield Line("update", f"new {symbol}", new, parameter.detach().clone())
 
 
