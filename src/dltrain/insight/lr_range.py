@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from dltrain.config import build
+from dltrain.config import build, construct, trials
 from dltrain.config.plan import Plan
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import DivergedError
-from dltrain.parts import schedules
+from dltrain.parts import Group, schedules
 
 LOW, HIGH, STEPS = 1e-5, 10.0, 300  # fifty steps for each power of ten
 _REACH = 5  # the loss of a step is averaged with so many before and after it: batches are noisy, and a causal mean lags
@@ -53,6 +53,19 @@ class Curve:
     def flat(self) -> bool:
         """Whether the loss fell so little that the suggestion is a guess."""
         return self.start - self.lowest < _FLAT * abs(self.start)
+
+
+def scheduled(plan: Plan) -> tuple[schedules.PureSchedule | schedules.TorchSchedule, Group]:
+    """The schedule of a plan, and the parameter group whose rate and momentum it sets."""
+    optimizer = trials.stand_in(plan.parts["optimizer"])
+    schedule = construct.make_schedule(
+        plan.parts["scheduler"],
+        optimizer,
+        total_steps=plan.schedule_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        monitor=plan.monitor,
+    )
+    return schedule, optimizer.param_groups[0]
 
 
 def measure(plan: Plan, *, low: float = LOW, high: float = HIGH, steps: int = STEPS) -> Curve:

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dltrain.config import build, construct, trials
+from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Data
 from dltrain.errors import DltrainError
-from dltrain.insight import captions, history, plots
+from dltrain.insight import captions, history, lr_range, plots
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
 from dltrain.insight.plots import evaluation, landscape, regions, training, weights
@@ -156,20 +156,12 @@ def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None) -> Non
 
 def _planned(plan: Plan) -> tuple[list[int], list[float], list[float], str] | None:
     """Steps, learning rates, momenta and what the optimizer calls these; None where the schedule has a memory."""
-    optimizer = trials.stand_in(plan.parts["optimizer"])
-    schedule = construct.make_schedule(
-        plan.parts["scheduler"],
-        optimizer,
-        total_steps=plan.schedule_steps,
-        steps_per_epoch=plan.steps_per_epoch,
-        monitor=plan.monitor,
-    )
+    schedule, group = lr_range.scheduled(plan)
     if not isinstance(schedule, PureSchedule):
         return None
     steps = sorted({*np.linspace(0, plan.total_steps - 1, 400).astype(int).tolist()})
     rates: list[float] = []
     momenta: list[float] = []
-    group = optimizer.param_groups[0]
     for step in steps:
         schedule.set(step)
         rates.append(float(group["lr"]))

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from dltrain import located
 from dltrain.engine.look import Layer
+from dltrain.insight import history
 from dltrain.insight.doctor.examine import Examination, Look
 from dltrain.insight.doctor.remedies import longer, offer, rate
 
@@ -110,10 +112,11 @@ def vanishing(exam: Examination) -> Verdict | None:
 
 def weighted(exam: Examination) -> Verdict | None:
     """Weights of classes that make one of them all that counts."""
-    loss, counts = exam.plan.loss, exam.counts
-    one, many = getattr(loss, "pos_weight", None), getattr(loss, "weight", None)
-    weights = [1.0, one.item()] if one is not None and one.numel() == 1 else many.tolist() if many is not None else []
-    shares = [weight * count for weight, count in zip(weights, counts, strict=False)]
+    one, many = (getattr(exam.plan.loss, name, None) for name in ("pos_weight", "weight"))
+    weights: list[float] = many.tolist() if isinstance(many, Tensor) else []
+    if isinstance(one, Tensor) and one.numel() == 1:
+        weights = [1.0, one.item()]
+    shares = [weight * count for weight, count in zip(weights, exam.counts, strict=False)]
     if len(shares) < 2 or max(shares) <= _OUTWEIGHS * (sum(shares) - max(shares)):
         return None
     name = exam.plan.data.classes[shares.index(max(shares))]
@@ -137,8 +140,9 @@ def lr_too_high(exam: Examination) -> Verdict | None:
     if curve is None:
         return Verdict("lr_too_high", "the loss breaks down at any learning rate from 1e-5 up", "see dltrain trace")
     if curve.edge is None:  # the test ended where the loss was still low, or it has no scale
-        beyond = peak > curve.rates[-1] and curve.suggested is not None
-        if not (beyond and (exam.status == "diverged" or _rose(exam) or _could(exam))):
+        if peak <= curve.rates[-1] or curve.suggested is None:
+            return None
+        if not (exam.status == "diverged" or _rose(exam) or _could(exam)):
             return None
         what = f"the learning rate is too high: {peak:.2g}, where the loss falls lowest near {curve.down_rate:.2g}"
         return Verdict("lr_too_high", what, f"try {rate(exam.plan, curve.suggested)}")
@@ -261,7 +265,7 @@ def _wider(exam: Examination) -> str:
 
 def _still_falling(exam: Examination) -> bool:
     """Whether the last third of the run took more than a tenth off the loss."""
-    losses = [line["train/loss"] for line in exam.curve if isinstance(line.get("train/loss"), float)]
+    losses = history.values(exam.curve, "train/loss")
     return len(losses) >= 3 and losses[-1] < 0.9 * losses[-1 - max(1, len(losses) // 3)]
 
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +13,22 @@ from torch import Tensor, nn
 from dltrain.config import build
 from dltrain.config.plan import Plan
 from dltrain.data import Tensors, quality
+from dltrain.data.loaders import make_loader
 from dltrain.data.quality import Neighbours
 from dltrain.engine import assessment, evaluation
 from dltrain.engine.look import Layer, layers, observe, relative_updates
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.insight import lr_range
+from dltrain.parts import State
 from dltrain.parts.regularisers import Penalty
 from dltrain.parts.schedules import PureSchedule, Setting
 from dltrain.runs import checkpoint, layout, reading
+from dltrain.runs.reading import Report
 from dltrain.training.observe import probe
 
 _JUDGED = 5000  # samples that a split is judged by
+_AT_ONCE = 1024  # of them
 _FEW, _TRIES = 32, 300  # samples to learn by heart, and steps for it
 _BY_HEART = {"accuracy": 0.97, "r2": 0.9}  # of 32 rows one may be wrong
 _ALL = {"accuracy": 0.995, "r2": 0.99}
@@ -56,9 +59,8 @@ class Examination:
 
     plan: Plan
     status: str = "new"
-    curve: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
-    weights: dict[str, Tensor] | None = None  # at the end, None where nothing was saved
-    summary: dict[str, Any] = field(default_factory=dict)
+    curve: list[Report] = field(default_factory=list)
+    weights: State | None = None  # at the end, None where nothing was saved
 
     @cached_property
     def train(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,13 +138,14 @@ class Examination:
         Outputs that stay within bounds then, come out of an activation that keeps them there.
         """
         name, x = self.at_first.weighted[-1].name, probe(self.plan)[0]
-        model, found = self._fresh().eval(), []
-        last = model.get_submodule(name)
+        model = self._fresh().eval()
+        weight, bias = _own(model.get_submodule(name))
+        found: list[Tensor] = []
         with torch.no_grad():
-            for scale, bias in ((1000.0, 1000.0), (-1.0, -1000.0)):
-                last.weight.mul_(scale)
-                if last.bias is not None:
-                    last.bias.fill_(bias)
+            for scale, shift in ((1000.0, 1000.0), (-1.0, -1000.0)):
+                weight.mul_(scale)
+                if bias is not None:
+                    bias.fill_(shift)
                 found.append(model(x).float().cpu())
         return torch.cat(found)
 
@@ -152,12 +155,10 @@ class Examination:
         if self.weights is None:
             return {}
         evaluate, model = build.make_evaluate(self.plan), self._trained()
-        data = self.plan.data
-        found = {}
-        for name, split in (("train", data.train), ("val", data.val)):
+        found: dict[str, dict[str, float]] = {}
+        for name, split in (("train", self.plan.data.train), ("val", self.plan.data.val)):
             x, y, _ = quality.sample(split, _JUDGED)
-            loader = _Batches(x.to(self.plan.device), y.to(self.plan.device))
-            found[name] = evaluate(model, loader)
+            found[name] = evaluate(model, make_loader(Tensors(x, y), batch_size=_AT_ONCE, device=self.plan.device))
         return found
 
     @cached_property
@@ -200,7 +201,7 @@ class Examination:
         x, _, _ = self.train
         with torch.no_grad():
             model = self._trained().eval()
-            return torch.cat([model(part.to(self.plan.device)).float().cpu() for part in x.split(1024)])
+            return torch.cat([model(part.to(self.plan.device)).float().cpu() for part in x.split(_AT_ONCE)])
 
     @cached_property
     def constant(self) -> str:
@@ -215,7 +216,7 @@ class Examination:
         if (answers != answers[:1]).any():
             return ""
         if data.task != "multilabel":
-            return str(data.classes[int(answers[0])])
+            return data.classes[int(answers[0])]
         return " and ".join(c for c, on in zip(data.classes, answers[0].tolist(), strict=True) if on) or "no label"
 
     @cached_property
@@ -248,14 +249,14 @@ class Examination:
     @cached_property
     def peak(self) -> float:
         """The highest learning rate of the run."""
-        trainer = build.make_trainer(self.plan)
+        schedule, group = lr_range.scheduled(self.plan)
         found, epochs = 0.0, 0
         for step in range(0, self.plan.total_steps, max(1, self.plan.total_steps // 200)):
             for _ in range(step // self.plan.steps_per_epoch - epochs):
-                trainer.schedule.end_epoch({})
+                schedule.end_epoch({})
             epochs = step // self.plan.steps_per_epoch
-            trainer.schedule.set(step)
-            found = max(found, trainer.optimizer.param_groups[0]["lr"])
+            schedule.set(step)
+            found = max(found, group["lr"])
         return found
 
     @cached_property
@@ -278,6 +279,7 @@ class Examination:
         return build.make_model(self.plan)
 
     def _trained(self) -> nn.Module:
+        assert self.weights is not None  # what asks for the trained net has looked
         model = self._fresh()
         try:
             model.load_state_dict(self.weights)
@@ -286,9 +288,17 @@ class Examination:
         return model
 
 
+def _own(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The weight and the bias of a layer with weights."""
+    weight, bias = module.weight, module.bias
+    assert isinstance(weight, Tensor)
+    return weight, bias if isinstance(bias, Tensor) else None
+
+
 def _same_units(module: nn.Module) -> bool:
-    weight, bias = module.weight.detach().flatten(1), module.bias
-    whole = weight if bias is None else torch.cat([weight, bias.detach()[:, None]], dim=1)
+    weight, bias = _own(module)
+    rows = weight.detach().flatten(1)
+    whole = rows if bias is None else torch.cat([rows, bias.detach()[:, None]], dim=1)
     return len(whole) > 1 and torch.allclose(whole, whole[:1].expand_as(whole), rtol=1e-4, atol=1e-7)
 
 
@@ -305,21 +315,8 @@ class _Answers(nn.Module):
 
 def judge(plan: Plan, outputs: Tensor, y: Tensor) -> dict[str, float]:
     """The metrics of outputs [n, K] for targets y."""
-    rows = torch.arange(len(outputs), device=outputs.device)
-    return build.make_evaluate(plan)(_Answers(outputs), _Batches(rows, y.to(outputs.device)))
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """Tensors as a loader of batches that are no larger than training's evaluation."""
-
-    x: Tensor
-    y: Tensor
-
-    def epoch(self) -> Any:
-        for low in range(0, len(self.x), 1024):
-            rows = slice(low, low + 1024)
-            yield self.x[rows], self.y[rows], None
+    rows = make_loader(Tensors(torch.arange(len(outputs)), y), batch_size=_AT_ONCE, device=outputs.device)
+    return build.make_evaluate(plan)(_Answers(outputs), rows)
 
 
 def examine(plan: Plan, folder: Path) -> Examination:
@@ -331,13 +328,14 @@ def examine(plan: Plan, folder: Path) -> Examination:
     build.set_threads_and_determinism(plan)
     summary = reading.node(reading.read_json(folder / "summary.json")[0])
     status = str(summary.get("status", "unfinished"))
-    return Examination(plan, status, reading.read_log(folder), found[1] if found else None, summary)
+    return Examination(plan, status, reading.read_log(folder), found[1] if found else None)
 
 
 def look(plan: Plan, model: nn.Module, updates: dict[str, float] | None = None) -> Look:
     """One forward and backward pass of the probe in training mode; the model's gradients and averages change."""
     x, y = probe(plan)
-    loss, made = plan.loss.to(plan.device).train(), []
+    loss = plan.loss.to(plan.device).train()
+    made: list[Tensor] = []
 
     def objective(output: Tensor) -> Tensor:
         made.append(output.detach().clone())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dltrain.config.plan import Plan
 
 _TARGETS = {  # choices of a group that a remedy names -> what they stand for
@@ -54,7 +52,7 @@ def _has(plan: Plan, key: str, value: str) -> bool:
     return plan.parts[group].function.__name__ == _TARGETS[f"{key}={value}"]
 
 
-def _same(current: Any, typed: str) -> bool:
+def _same(current: object, typed: str) -> bool:
     """Whether a value is what was typed."""
     if isinstance(current, (int, float)) and not isinstance(current, bool):
         try:

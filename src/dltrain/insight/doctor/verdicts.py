@@ -16,6 +16,7 @@ import torch
 from dltrain.data import Tensors
 from dltrain.engine import evaluation
 from dltrain.engine.assessment import no_better, trivial
+from dltrain.insight import history
 from dltrain.insight.doctor.causes import STUCK, Check, Verdict
 from dltrain.insight.doctor.examine import Examination
 from dltrain.insight.doctor.remedies import longer, offer, regularisers
@@ -78,7 +79,7 @@ def wrong_loss(exam: Examination) -> Verdict | None:
             if len(values) <= 4 and (original - original.round()).abs().max() < 1e-3:
                 what = f"the target has only {len(values)} whole values, which are rather classes than numbers"
                 return Verdict("wrong_loss", what, "try data.task=classification loss=auto")
-    elif any(isinstance(v := line.get("train/loss"), float) and v < -1e-3 for line in exam.curve):
+    elif any(value < -1e-3 for value in history.values(exam.curve, "train/loss")):
         what = f"the loss {name} is negative: it wants logarithms of probabilities, and gets values without bounds"
         return Verdict("wrong_loss", what, offer(exam.plan, "loss=auto", otherwise="try another loss"))
     return None
@@ -194,10 +195,10 @@ def label_errors(exam: Examination) -> Verdict | None:
 
 def overfitting(exam: Examination) -> Verdict | None:
     """A val loss that has risen from its lowest, and a gap to train that no chance makes."""
-    history = [line["val/loss"] for line in exam.curve if isinstance(line.get("val/loss"), float)]
-    if not exam.scores or not history or exam.plan.data.val is exam.plan.data.train:
+    losses = history.values(exam.curve, "val/loss")
+    if not exam.scores or not losses or exam.plan.data.val is exam.plan.data.train:
         return None
-    train, val, lowest = exam.scores["train"], exam.scores["val"], min(history)
+    train, val, lowest = exam.scores["train"], exam.scores["val"], min(losses)
     if val["loss"] <= 1.2 * lowest or exam.status == "diverged":
         return None
     doubled = val["loss"] > 1.7 * lowest and val["loss"] > 2 * train["loss"]  # tells more than a few val rows' accuracy

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-Result = Mapping[str, Any]  # what eval-<split>.json holds
+    from dltrain.trained.judge import Drawn, Result
 
 _PAIR = 10.0  # inches: two panels side by side
 _NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
@@ -28,49 +27,35 @@ _POINTS = 5_000
 
 
 @styled
-def draw(
-    result: Result,
-    *,
-    true: np.ndarray | None = None,
-    predicted: np.ndarray | None = None,
-    images: list[np.ndarray] | None = None,
-) -> Figure:
-    """The picture of an evaluation; `result` is what eval-<split>.json holds.
-
-    true, predicted: [N, K] of a regression, in original units. images: the worst examples' pixels [C, H, W].
-    """
-    if true is not None and predicted is not None:
-        return _regression(result, true, predicted)
-    top, bottom = 4.5, 1.7 * ceil(len(images) / _ACROSS) + 0.4 if images else 0.0
-    fig = left = empty(top + bottom, width=_PAIR if images or "calibration" in result else WIDTH)
-    if images:
-        left, below = fig.subfigures(2, 1, squeeze=False, height_ratios=[top, bottom]).flat
-        _images(below, result, images)
-    if "calibration" in result:
-        left, right = left.subfigures(1, 2, squeeze=False).flat
-        _calibration(right, result)
+def draw(result: Result, **shown: Unpack[Drawn]) -> Figure:
+    """The picture of an evaluation, of what eval-<split>.json holds and what is shown beside it."""
+    if "true" in shown and "predicted" in shown:
+        return _regression(result, shown["true"], shown["predicted"])
+    images = shown.get("images", [])
+    heights = [4.5, *[1.7 * ceil(len(images) / _ACROSS) + 0.4] * bool(images)]
+    fig = empty(sum(heights), width=_PAIR if images or "calibration" in result else WIDTH)
+    above, *below = fig.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat
+    left, *right = above.subfigures(1, 1 + ("calibration" in result), squeeze=False).flat
     (_matrix if "confusion" in result else _by_label)(left.subplots(), result)
+    for side in right:
+        _calibration(side, result)
+    for band in below:
+        _images(band, result, images)
     return fig
 
 
 @styled
-def parts(
-    result: Result,
-    *,
-    true: np.ndarray | None = None,
-    predicted: np.ndarray | None = None,
-    images: list[np.ndarray] | None = None,
-) -> dict[str, Figure]:
+def parts(result: Result, **shown: Unpack[Drawn]) -> dict[str, Figure]:
     """The same as one narrow figure for each question: confusion or labels, calibration, mistakes, regression."""
-    if true is not None and predicted is not None:
-        return {"regression": _regression(result, true, predicted, across=1)}
+    if "true" in shown and "predicted" in shown:
+        return {"regression": _regression(result, shown["true"], shown["predicted"], across=1)}
     first = "confusion" if "confusion" in result else "labels"
     figures = {first: empty(5.2)}
     (_matrix if first == "confusion" else _by_label)(figures[first].subplots(), result)
     if "calibration" in result:
         figures["calibration"] = empty(4.2)
         _calibration(figures["calibration"], result)
-    if images:
+    if images := shown.get("images"):
         figures["mistakes"] = empty(1.75 * ceil(len(images) / 4) + 0.5)
         _images(figures["mistakes"], result, images, across=4)
     return figures
