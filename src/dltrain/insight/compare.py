@@ -186,11 +186,11 @@ def numbers(compared: Sequence[Entry], metric: str) -> str:
     head = ["", *["runs"] * several, shown[0], *["95 % interval"] * several, *shown[1:], "seconds"]
     rows = []
     for entry in compared:
-        cells = [mean_and_deviation(m.partition("/")[2], entry.values(m)) for m in shown]
+        cells = [mean_and_deviation(m, entry.values(m)) for m in shown]
         bounds = interval(entry.values(metric))
-        if bounds and metrics.in_percent(name):
+        if bounds and metrics.in_percent(metric):
             bounds = max(0.0, bounds[0]), min(1.0, bounds[1])  # Student's t knows no limits
-        between = "-" if bounds is None else f"{metrics.text(name, bounds[0])} to {metrics.text(name, bounds[1])}"
+        between = "-" if bounds is None else " to ".join(metrics.text(metric, b) for b in bounds)
         took = [run.seconds for run in entry.runs if run.seconds is not None]
         seconds = f"{statistics.fmean(took):.1f}" if took else "-"
         count = [str(len(entry.values(metric)))] * several
@@ -228,13 +228,12 @@ def _same_but_seed(compared: Sequence[Entry]) -> bool:
 
 
 def _verdict(entry: Entry, base: Entry, metric: str, found: Difference, p: float) -> str:
-    name = metric.partition("/")[2]
-    unit = " points" if metrics.in_percent(name) else ""
+    unit = " points" if metrics.in_percent(metric) else ""
     sign = 1 if found.mean >= 0 else -1
     bounds = sorted((sign * found.low, sign * found.high))
     counts = sorted({len(entry.values(metric)), len(base.values(metric))})
     how = f"paired over {counts[0]} seeds" if found.paired else f"Welch's test, {' and '.join(map(str, counts))} runs"
-    low, high, size = (metrics.difference(name, value) for value in (*bounds, abs(found.mean)))
+    low, high, size = (metrics.difference(metric, value) for value in (*bounds, abs(found.mean)))
     facts = f"95 % interval {low} to {high}, {how}, p {_p(p)}"
     what = metric.replace("best/", "val/")
     if p >= _LEVEL:

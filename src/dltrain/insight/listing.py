@@ -82,7 +82,7 @@ def cell(name: str, found: object) -> str:
     if found is None or found == "":
         return "-"
     if isinstance(found, float):
-        if "/" in name and in_percent(name.rpartition("/")[2]):
+        if "/" in name and in_percent(name):
             return f"{found:.2%}"
         return f"{found:.1f}" if name == "seconds" else f"{found:.6g}"
     text = _yaml(found)
@@ -99,7 +99,7 @@ def differing(found: Sequence[Run], *, duplicates: bool = False) -> list[str]:
     (unless `duplicates`).
     """
     configs = [run.config for run in found]
-    typed = {o.split("=")[0].lstrip("+") for run in found for o in run.overrides}
+    typed = {key for run in found for key in run.typed}
     names = [name for name in dict.fromkeys(name for config in configs for name in config)]
     names = [name for name in names if name not in roles.UNSEEN]
     kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
@@ -222,11 +222,10 @@ def story(run: Run) -> list[str]:
 
 def configuration(run: Run) -> list[str]:
     """Every key, with * where it was typed."""
-    typed = {o.split("=")[0].lstrip("+~") for o in run.overrides}
     if not run.config:
         return ["no configuration was written"]
     rows = [
-        [f"{'  ' if typed.isdisjoint({key, *_parents(key)}) else '* '}{key}", _yaml(found)]
+        [f"{'  ' if run.typed.keys().isdisjoint({key, *_parents(key)}) else '* '}{key}", _yaml(found)]
         for key, found in run.config.items()
     ]
     return ["configuration (* was typed)", *tables.columns(rows, right=())]

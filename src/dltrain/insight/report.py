@@ -95,7 +95,7 @@ def _jobs_table(ranked: Sequence[Run]) -> str:
     rows = [
         [
             j.folder.name,
-            *(metrics.text(key.partition("/")[2], j.numbers.get(key)) for _, key in shown),
+            *(metrics.text(key, j.numbers.get(key)) for _, key in shown),
             *(str(sweep_pictures.value(j, key)) for key in varied),
             j.status.replace("_", " "),
             "" if j.seconds is None else f"{j.seconds:.1f}",
@@ -122,7 +122,7 @@ def _seeds_table(jobs: Sequence[Run]) -> str:
         [
             *(str(sweep_pictures.value(group[0], key)) for key in plain),
             str(len(group)),
-            *(overview.mean_and_deviation(k.partition("/")[2], seeds.values(group, k)) for _, k in shown),
+            *(overview.mean_and_deviation(k, seeds.values(group, k)) for _, k in shown),
         ]
         for group in groups
     ]

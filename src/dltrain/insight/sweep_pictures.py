@@ -18,22 +18,15 @@ _MOST = 6  # keys shown one below the other
 
 def keys(jobs: Sequence[Run]) -> list[str]:
     """What the sweep varied: the keys and groups whose typed values differ, the seed last."""
-    typed = [_typed(run) for run in jobs]
-    names = dict.fromkeys(name for one in typed for name in one)
-    varied = [name for name in names if len({one.get(name) for one in typed}) > 1]
+    names = dict.fromkeys(name for run in jobs for name in run.typed)
+    varied = [name for name in names if len({run.typed.get(name) for run in jobs}) > 1]
     return sorted(varied, key=lambda name: name == _SEED)
 
 
 def value(run: Run, key: str) -> Value:
     """What a run had there: a number as a number, a choice as it was typed; empty where nothing was."""
     found = run.config.get(key)
-    return found if isinstance(found, (int, float)) else _typed(run).get(key, "")
-
-
-def _typed(run: Run) -> dict[str, str]:
-    """What was typed, by key; the last of two equal keys counts."""
-    pairs = (o.lstrip("+~").partition("=") for o in run.overrides)
-    return {key: text for key, _, text in pairs}
+    return found if isinstance(found, (int, float)) else run.typed.get(key, "")
 
 
 def score(jobs: Sequence[Run]) -> Score | None:

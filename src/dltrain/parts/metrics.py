@@ -44,8 +44,8 @@ def larger_is_better(metric: str) -> bool:
 
 
 def in_percent(metric: str) -> bool:
-    """Whether a text says it in per cent, and a difference in percentage points."""
-    return metric in ("accuracy", "exact_match")  # shares of rows
+    """Whether a text says it in per cent, and a difference in percentage points; of test/accuracy as of accuracy."""
+    return metric.rsplit("/", 1)[-1] in ("accuracy", "exact_match")  # shares of rows
 
 
 def text(metric: str, value: float | None) -> str:

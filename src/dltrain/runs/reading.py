@@ -61,6 +61,12 @@ class Run:
         return tuple((read_text(self.folder / "overrides.txt") or "").split("\n")[:-1])
 
     @cached_property
+    def typed(self) -> dict[str, str]:
+        """The same by key; the last of two equal keys counts."""
+        pairs = (o.lstrip("+~").partition("=") for o in self.overrides)
+        return {key: text for key, _, text in pairs}
+
+    @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration by dotted keys; empty where it can't be read. `optimizer` is what `optimizer._target_` is.
 

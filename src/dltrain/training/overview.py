@@ -258,7 +258,7 @@ def sweep_table(jobs: list[Run]) -> str:
     table = [[*head, *(title for title, _ in columns(names)), "seconds"]]
     for row, overrides in zip(rows, typed, strict=True):
         done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
-        cells = [mean_and_deviation(key.partition("/")[2], seeds.values(row, key)) for _, key in columns(names)]
+        cells = [mean_and_deviation(key, seeds.values(row, key)) for _, key in columns(names)]
         seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
         which = _seed_range(row) if several else row[0].folder.name
         table.append([which, " ".join(o for o in overrides if o not in common), done, *cells, f"{seconds:.1f}"])

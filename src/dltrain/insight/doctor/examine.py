@@ -166,9 +166,7 @@ class Examination:
         """Of each class, the share of the train and val rows that the last weights find; NaN without a row."""
         rows = [quality.sample(split, _JUDGED) for split in (self.plan.data.train, self.plan.data.val)]
         x, y = torch.cat([r[0] for r in rows]), torch.cat([r[1] for r in rows])
-        with torch.no_grad():
-            outputs = self._trained().eval()(x.to(self.plan.device)).cpu()
-        guess = (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(1)
+        guess = evaluation.decide(self._answers(x), self.plan.data.task)
         return [float((guess[y == c] == c).double().mean()) for c in range(len(self.plan.data.classes))]
 
     @cached_property
@@ -198,10 +196,7 @@ class Examination:
     @cached_property
     def outputs(self) -> Tensor:
         """Outputs [n, K] of the last weights for the rows of `train`, in eval mode."""
-        x, _, _ = self.train
-        with torch.no_grad():
-            model = self._trained().eval()
-            return torch.cat([model(part.to(self.plan.device)).float().cpu() for part in x.split(_AT_ONCE)])
+        return self._answers(self.train[0])
 
     @cached_property
     def constant(self) -> str:
@@ -273,6 +268,12 @@ class Examination:
         except DivergedError:
             return []
         return look(self.plan, trainer.model, relative_updates(before, trainer.model)).layers
+
+    def _answers(self, x: Tensor) -> Tensor:
+        """Outputs [N, K] of the last weights for x, in eval mode."""
+        model = self._trained().eval()
+        with torch.no_grad():
+            return torch.cat([model(part.to(self.plan.device)).float().cpu() for part in x.split(_AT_ONCE)])
 
     def _fresh(self) -> nn.Module:
         seed_everything(self.plan.seed)
