@@ -168,7 +168,7 @@ def against(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figur
 
 def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial], score: Score) -> None:
     places, scores, best = [scale.places[v] for v in values], [t.score for t in trials], _best(trials)
-    ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0)
+    ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0, clip_on=False)
     groups = {v: [t for t, own in zip(scores, values, strict=True) if own == v] for v in scale.places}
     if max(map(len, groups.values())) > 1:
         means = {v: sum(group) / len(group) for v, group in groups.items()}
@@ -184,7 +184,8 @@ def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial],
             label="mean",
         )
     at = places[next(i for i, t in enumerate(trials) if t is best)]
-    ax.plot([at], [best.score], "o", color=ORANGE, markersize=9, label=f"best: {number(score.name, best.score)}")
+    told = f"best: {number(score.name, best.score)}"
+    ax.plot([at], [best.score], "o", color=ORANGE, markersize=9, label=told, clip_on=False)
     texts = {scale.places[v]: _tick(v) for v in scale.ticks(8)}
     ax.set_xticks(list(texts), list(texts.values()), rotation=20 if sum(map(len, texts.values())) > 56 else 0)
     edge = 0.08 * (max(places) - min(places)) or 0.5
