@@ -16,9 +16,8 @@ from dltrain.errors import StorageError
 from dltrain.insight.plots import evaluation as figures
 from dltrain.parts.losses import CrossEntropy
 from dltrain.runs import run_folder
-from dltrain.trained import judge
+from dltrain.trained import findings, judge
 from dltrain.trained.inference import Trained
-from dltrain.training import overview
 
 SHORT = ("trainer.epochs=2", "trainer.tensorboard=false", "trainer.threads=1")
 
@@ -277,7 +276,7 @@ def test_many_classes_cost_as_many_numbers_and_not_their_square(classes):
     figure = figures.draw(judged.result)
     assert figure.axes[0].get_title(loc="left").endswith(f"the 40 most confused of {classes:,} classes")
     assert figure.axes[0].images[0].get_array().shape == (40, 40)
-    assert overview.judged(judged.result).count("\n") < 40
+    assert findings.describe(judged.result).count("\n") < 40
 
 
 def test_worst_answers_show_as_many_digits_as_tell_them_from_the_truth(dltrain):

@@ -10,9 +10,8 @@ from dltrain.config import command_line
 from dltrain.errors import streams
 from dltrain.errors.output import say
 from dltrain.runs import run_folder
-from dltrain.trained import inference
+from dltrain.trained import findings, inference
 from dltrain.trained.judge import SPLITS, Judged, choose_rows, drawn, judge
-from dltrain.training import overview
 
 
 def command(words: list[str], options: argparse.Namespace) -> int:
@@ -31,7 +30,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     rows = choose_rows(trained, split=given.split, overrides=given.overrides, allow_changed_data=changed)
     judged = judge(trained, rows)
     file, picture = folder / f"eval-{rows.split}.json", folder / "plots" / f"eval-{rows.split}.png"
-    say(overview.judged(judged.result))
+    say(findings.describe(judged.result))
     if not os.access(folder, os.W_OK):
         say(f"note: {folder} is not writable: {file.name} and its picture were not kept", error=True)
         streams.delivered()  # the only place where the answer stands
@@ -47,4 +46,6 @@ def _draw(judged: Judged, path: Path) -> None:
     from dltrain.insight.plots import evaluation as figures
 
     with command_line.writing(path):
-        plots.save(figures.draw(judged.result, **drawn(judged)), path)
+        shown = drawn(judged)
+        figure = figures.draw(judged.result, true=shown.true, predicted=shown.predicted, images=shown.images)
+        plots.save(figure, path)

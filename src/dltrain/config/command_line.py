@@ -42,7 +42,7 @@ def refuse_several_processes() -> None:
 
 
 def find(name: str) -> Command:
-    """The function of a command of `FACES`."""
+    """The function of a command that has a module of its name."""
     return import_module(f"dltrain.commands.{name}").command
 
 
@@ -87,12 +87,13 @@ def writing(path: Path, remedy: str = "") -> Iterator[None]:
         raise StorageError(f"{path} can't be written: {error.strerror}{remedy}") from error
 
 
+class Parser(argparse.ArgumentParser):
+    """One for which a mistake in what was typed is a ConfigError."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{self.prog}: {message}; `{self.prog} --help` shows its options")
+
+
 def parser(name: str, about: str) -> argparse.ArgumentParser:
-    """A parser for the words of a command that has options of its own; a mistake in them is a ConfigError."""
-    made = argparse.ArgumentParser(prog=f"dltrain {name}", description=about, allow_abbrev=False)
-
-    def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"dltrain {name}: {message}; `dltrain {name} --help` shows its options")
-
-    made.error = refuse
-    return made
+    """A parser for the words of a command that has options of its own."""
+    return Parser(prog=f"dltrain {name}", description=about, allow_abbrev=False)

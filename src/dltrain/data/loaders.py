@@ -120,7 +120,7 @@ class TensorLoader:
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
         self.target_mean, self.target_std = split.target_mean, split.target_std
-        self.batch_bytes = 4 * batch_size * max(1, x[:1].numel())
+        self.batch_bytes: int | None = 4 * batch_size * max(1, x[:1].numel())
         batches = max(1, min(64, _GATHERED // self.batch_bytes))
         self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
 
@@ -172,7 +172,8 @@ class StreamLoader:
         transform: Transform | None = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
-        self.device, self.workers, self.batch_bytes = torch.device(device), workers, None
+        self.device, self.workers = torch.device(device), workers
+        self.batch_bytes: int | None = None
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
         self.target_mean, self.target_std = (getattr(dataset, f"target_{name}", None) for name in ("mean", "std"))
         self._positions, self._dataset = _Positions(), Seeded(dataset, seed, transform)

@@ -273,7 +273,8 @@ def _judged(gallery: Gallery, trained: Trained) -> None:
     """What `dltrain eval` finds on the test part."""
     try:
         judged = judge.judge(trained, judge.choose_rows(trained, split="test"))
-        figures = evaluation.parts(judged.result, **judge.drawn(judged))
+        shown = judge.drawn(judged)
+        figures = evaluation.parts(judged.result, true=shown.true, predicted=shown.predicted, images=shown.images)
     except DltrainError as error:
         gallery.notes.append(f"the answers to the test part are left out: {error}")
         return

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Tracker:
             points = [(record.step, _histogram(n, v)) for n, v in histograms.items() if v.isfinite().all()]
             self._try(lambda: self._events.add(points))
 
-    def hparams(self, config: dict[str, Any], summary: dict[str, Any]) -> None:
+    def hparams(self, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
         """Fills TensorBoard's HParams tab from this run's own event file: the status, every key, the final metrics.
 
         `SummaryWriter.add_hparams` would open a second run in a sub-folder for it, and its list of columns would stand

@@ -18,6 +18,7 @@ import shlex
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -211,7 +212,7 @@ def complete(folder: Path, steps: int = 0) -> bool:
     return status == "early_stopped" or (status == "done" and isinstance(done, int) and done >= steps)
 
 
-def environment(command: list[str], **facts: Any) -> dict[str, Any]:
+def environment(command: Sequence[str], **facts: Any) -> dict[str, Any]:
     """What a person needs to know to make the run again: command, versions, machine, git commit."""
     packages = ("dltrain", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "polars")
     return {

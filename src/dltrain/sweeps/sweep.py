@@ -108,7 +108,7 @@ def _checked(
     varied = {o.split("=")[0].lstrip("+").split(".")[0] for o in [*good, *own] if o not in first}
     if not varied & {"experiment", "regularisation"}:  # whose choices set keys of other nodes
         first_look(replace(composed, stored=stored), allow, but=varied)
-    return ([*good, seeds.axis(seed, count)] if count else good), composed
+    return ([*good, seeds.axis(seed, count)] if count and isinstance(seed, int) else good), composed
 
 
 def stored(folder: Path, typed: Sequence[str], config_dir: str | None) -> list[str]:

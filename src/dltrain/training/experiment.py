@@ -1,19 +1,24 @@
-"""One run from a plan: the visible loop, its checkpoints, and what it leaves in the run folder."""
+"""One run from a plan: the visible loop, its checkpoints, and what it leaves in the run folder.
+
+`run(plan)` is all of it, and needs no command line. What must be told on the way goes to stderr; a stop on a signal is
+for who wants one, `stop.stop_on_signal`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 from torch import nn
 
 from dltrain.config import build
 from dltrain.config.compose import Composed
 from dltrain.config.plan import Plan
+from dltrain.data.loaders import Batch, Batches, StreamLoader, TensorLoader
 from dltrain.engine.trainer import Stopped, Trainer, seed_everything
-from dltrain.errors import DivergedError, DltrainError, StorageError
+from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
 from dltrain.parts import metrics
 from dltrain.parts.regularisers import Best
@@ -24,6 +29,35 @@ from dltrain.training import resuming
 from dltrain.training.keeper import Keeper
 from dltrain.training.stop import Stop
 
+if TYPE_CHECKING:
+    from dltrain.training.observe import Watch
+    from dltrain.training.profile import StepProfile
+
+
+class Summary(TypedDict, total=False):
+    """What summary.json holds. status: running, done, early_stopped, stopped, diverged or failed."""
+
+    status: str
+    reason: str | None  # of one that was stopped: a signal's name, or max_time
+    error: str  # of one that diverged or failed
+    train: dict[str, float]  # metrics of the best weights, as val and test
+    val: dict[str, float]
+    test: dict[str, float]
+    rows_judged: dict[str, int]  # of each of these parts
+    best: dict[str, float]  # the best validation and the last one: metrics, epoch and step
+    last: dict[str, float]
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that came to its end, or was stopped. summary: None where there was nothing left to do."""
+
+    plan: Plan
+    folder: Path
+    summary: Summary | None
+
 
 @dataclass
 class Session:
@@ -31,21 +65,28 @@ class Session:
 
     plan: Plan
     trainer: Trainer
-    train_loader: Any
-    loaders: dict[str, Any]  # of each split, in order, for evaluation
-    evaluate: Callable[[nn.Module, Any], dict[str, float]]
+    train_loader: TensorLoader | StreamLoader
+    loaders: dict[str, TensorLoader | StreamLoader]  # of each split, in order, for evaluation
+    evaluate: Callable[[nn.Module, Batches], dict[str, float]]
     keeper: Keeper
     tracker: Tracker
     clock: run_folder.Stopwatch
     stop: Stop
-    profile: Any = None  # dltrain.training.profile.StepProfile, of a run with trainer.profile
-    watch: Any = None  # dltrain.training.observe.Watch, of a run with diagnose=true
+    profile: StepProfile | None = None  # of a run with trainer.profile
+    watch: Watch | None = None  # of a run with diagnose=true
 
     @property
     def after_step(self) -> Callable[[], object] | None:
         """What is called after each step: the progress bar, the profile, both or none."""
         bar, profile = self.tracker.progress, self.profile
-        return (lambda: (bar(), profile())) if bar and profile else bar or profile
+        if bar is None or profile is None:
+            return bar or profile
+
+        def both() -> None:
+            bar()
+            profile()
+
+        return both
 
     def save(self) -> None:
         """A checkpoint, after the log that belongs to it."""
@@ -66,27 +107,54 @@ class Session:
 class _Watched:
     """A loader that is left between batches when the run is to stop."""
 
-    loader: Any
+    loader: Batches
     stop: Stop
 
-    def epoch(self) -> Iterator[Any]:
+    def epoch(self) -> Iterator[Batch]:
         for batch in self.loader.epoch():
             if self.stop():
                 raise Stopped
             yield batch
 
 
+def run(
+    plan: Plan, *, command: Sequence[str] = (), stop: Stop | None = None, allow_changed_data: bool = False
+) -> Ended:
+    """Trains what a plan describes: in a new run folder, or where the plan resumes a run in the one of that.
+
+    command: what was typed, for who wants to make it again. Raises DltrainError for what a user can mend, as
+    DivergedError, StorageError or BusyError; whatever is raised in training, the run folder says what happened.
+    """
+    for folder in resuming.find(plan):
+        try:
+            return go_on(plan, folder, stop=stop, allow_changed_data=allow_changed_data)
+        except CheckpointError as error:
+            if plan.resume != "auto":
+                raise
+            resuming.passed_over(folder, str(error))
+    folder = run_folder.create(plan.runs_dir, plan.name)
+    with run_folder.Lock(folder):
+        prepare(plan, folder, command)
+        return Ended(plan, folder, train(plan, folder, stop=stop))
+
+
+def go_on(plan: Plan, folder: Path, *, stop: Stop | None = None, allow_changed_data: bool = False) -> Ended:
+    """Resumes the run of a folder, unless it has all the steps that it should have."""
+    with run_folder.Lock(folder):
+        if run_folder.complete(folder, plan.total_steps):
+            return Ended(plan, folder, None)
+        return Ended(plan, folder, train(plan, folder, resume=True, stop=stop, allow_changed_data=allow_changed_data))
+
+
 def train(
     plan: Plan, folder: Path, *, resume: bool = False, stop: Stop | None = None, allow_changed_data: bool = False
-) -> dict[str, Any]:
-    """Trains in a run folder that is locked by the caller; returns the summary, which is also written there.
-
-    status: done, early_stopped, stopped (`reason`: a signal's name, or max_time), diverged or failed.
-    """
+) -> Summary:
+    """Trains in a run folder that is locked by the caller; returns the summary, which is also written there."""
     stop = stop or Stop()
     stop.after(plan.settings.max_time)
     session = _open(plan, folder, stop, resume=resume, allow_changed_data=allow_changed_data)
-    run_folder.write_json(folder / "summary.json", summary := {"status": "running", "seconds": session.clock.seconds})
+    summary: Summary = {"status": "running", "seconds": session.clock.seconds}
+    run_folder.write_json(folder / "summary.json", summary)
     try:
         _loop(session)
         summary = {"status": "early_stopped" if session.keeper.exhausted else "done", **_judge(session)}
@@ -102,12 +170,14 @@ def train(
             session.keeper.keep_diverged(error)
         raise
     finally:
-        summary |= {**session.keeper.summary(), "seconds": round(session.clock.seconds, 3)}
+        keeper = session.keeper
+        summary |= {"best": keeper.best_metrics, "last": keeper.last_metrics, "steps": keeper.trainer.steps}
+        summary |= {"seconds": round(session.clock.seconds, 3)}
         _close(session, folder, summary)
     return summary
 
 
-def _close(session: Session, folder: Path, summary: dict[str, Any]) -> None:
+def _close(session: Session, folder: Path, summary: Summary) -> None:
     """Writes the summary; where another error is on its way, a full disk is only said."""
     session.tracker.hparams(_shown(session.plan.config), summary)
     session.tracker.close()
@@ -148,7 +218,7 @@ def _loop(session: Session) -> None:
         raise Stopped
 
 
-def _judge(session: Session) -> dict[str, Any]:
+def _judge(session: Session) -> Summary:
     """The metrics of the best weights on every split."""
     model = session.trainer.best_model
     model.load_state_dict(session.keeper.best_weights)
@@ -159,8 +229,9 @@ def _judge(session: Session) -> dict[str, Any]:
     for split, loader in session.loaders.items():
         if id(loader) not in judged:
             judged[id(loader)] = session.judge(model, split)
-    found: dict[str, Any] = {split: judged[id(loader)] for split, loader in session.loaders.items()}
-    return found | {"rows_judged": {split: loader.samples for split, loader in session.loaders.items()}}
+    train, val, test = (judged[id(session.loaders[split])] for split in ("train", "val", "test"))
+    rows = {split: loader.samples for split, loader in session.loaders.items()}
+    return {"train": train, "val": val, "test": test, "rows_judged": rows}
 
 
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:
@@ -174,7 +245,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     trainer = build.make_trainer(plan)
     train_loader, loaders = build.make_loaders(plan)
     stopping = build.make_stopping(plan.regularisation, plan.monitor, plan.mode)
-    keeper = Keeper(folder / "checkpoints", trainer, plan, stopping, Best(plan.mode), fingerprint=plan.fingerprint)
+    keeper = Keeper(folder / "checkpoints", trainer, plan, stopping, Best(plan.mode))
     if resume:
         keeper.restore(allow_changed_data=allow_changed_data)
         _write_config(plan, folder)  # what may change may have changed
@@ -203,7 +274,7 @@ def _write_config(plan: Plan, folder: Path) -> None:
     run_folder.write_text(folder / "config.yaml", plan.text)
 
 
-def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
+def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     """Writes what is known before the first step: configuration, what was typed, environment, data facts."""
     data = plan.data
     _write_config(plan, folder)
@@ -228,9 +299,9 @@ def prepare(plan: Plan, folder: Path, command: list[str]) -> None:
     )
 
 
-def _shown(config: dict[str, Any]) -> dict[str, Any]:
+def _shown(config: dict[str, object]) -> dict[str, object]:
     """Dotted keys with values that TensorBoard can show: `model: MLP`, `model.widths: [64]`, ..."""
-    shown: dict[str, Any] = {}
+    shown: dict[str, object] = {}
     for name, value in flat(config).items():
         if name.endswith("._target_"):
             shown[name.removesuffix("._target_")] = str(value).rsplit(".", 1)[-1]
@@ -239,7 +310,7 @@ def _shown(config: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-def show_failure(folder: Path, composed: Composed, summary: dict[str, Any]) -> None:
+def show_failure(folder: Path, composed: Composed, summary: Summary) -> None:
     """Enters a job that had no plan in TensorBoard's HParams tab, unless what was typed can't even be read."""
     if composed.resolved.unresolved:
         return

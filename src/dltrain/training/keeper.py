@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor
 
 from dltrain.config.plan import Plan
 from dltrain.engine.records import Record
@@ -13,6 +14,8 @@ from dltrain.engine.state import check
 from dltrain.engine.trainer import Trainer
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
+from dltrain.parts import State
+from dltrain.parts.regularisers import Best, EarlyStopping
 from dltrain.runs import checkpoint, storage
 from dltrain.training import resuming
 
@@ -20,11 +23,8 @@ from dltrain.training import resuming
 class Keeper:
     """Decides what is best and when to save; holds the best weights in memory between saves."""
 
-    def __init__(
-        self, folder: Path, trainer: Trainer, plan: Plan, stopping: Any, best: Any, *, fingerprint: dict[str, str]
-    ) -> None:
+    def __init__(self, folder: Path, trainer: Trainer, plan: Plan, stopping: EarlyStopping | None, best: Best) -> None:
         self.folder, self.trainer, self.plan, self.stopping, self.best = folder, trainer, plan, stopping, best
-        self.fingerprint = fingerprint
         self.best_weights = checkpoint.copy_to_cpu(trainer.best_model.state_dict())
         self.best_metrics: dict[str, float] = {}
         self.last_metrics: dict[str, float] = {}
@@ -60,8 +60,8 @@ class Keeper:
         trainer = self.trainer
         if self._saved != (trainer.steps, trainer.pending):
             state = {"trainer": trainer.state_dict(), **self._state(), "seconds": seconds}
-            if (best := self._best_folder()) and not best.exists():
-                step, metrics = self.best_metrics["step"], {"metrics": self.best_metrics}
+            if (step := self._best_step) is not None and not self._best_folder(step).exists():
+                metrics = {"metrics": self.best_metrics}
                 checkpoint.save(self.folder, step=step, model=self.best_weights, state=metrics, kind="best")
             checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
             self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
@@ -70,14 +70,18 @@ class Keeper:
     def _prune(self) -> None:
         newest = checkpoint.name("step", self.trainer.steps)
         older = [p for p in checkpoint.find(self.folder) if p.name < newest]
-        keep = [*older[-1:], self.folder / newest]  # later ones were damaged, and passed over
-        checkpoint.prune(self.folder, keep=[*keep, best] if (best := self._best_folder()) else keep)
+        best = [] if self._best_step is None else [self._best_folder(self._best_step)]
+        keep = [*older[-1:], self.folder / newest, *best]  # later ones were damaged, and passed over
+        checkpoint.prune(self.folder, keep=keep)
 
-    def _best_folder(self) -> Path | None:
-        step = self.best_metrics.get("step")
-        return None if step is None else self.folder / checkpoint.name("best", step)
+    @property
+    def _best_step(self) -> int | None:
+        return int(self.best_metrics["step"]) if self.best_metrics else None
 
-    def _state(self) -> dict[str, Any]:
+    def _best_folder(self, step: int) -> Path:
+        return self.folder / checkpoint.name("best", step)
+
+    def _state(self) -> State:
         """All but the trainer's state and the clock."""
         plan, steps = self.plan, self.trainer.steps
         epoch, batch = divmod(steps, plan.steps_per_epoch)
@@ -91,7 +95,7 @@ class Keeper:
             "plan": {"total_steps": plan.total_steps, "schedule_steps": plan.schedule_steps},
             "config": plan.config,
             "config_sha256": resuming.digest(plan.config),
-            "data": self.fingerprint,
+            "data": self.plan.fingerprint,
             "environment": resuming.facts(plan),
         }
 
@@ -101,9 +105,9 @@ class Keeper:
         Raises CheckpointError when there are some and none is whole, or when it is not one of this run.
         """
         faults: list[str] = []
-        best: dict[str, Any] | None = None
+        best: dict[str, Tensor] | None = None
 
-        def accept(state: dict[str, Any]) -> None:
+        def accept(state: State) -> None:
             nonlocal best
             best = self._best_of(state)
 
@@ -114,7 +118,7 @@ class Keeper:
         for fault in faults:
             say(f"note: {fault}; using {path.name}", error=True)
         try:
-            resuming.compare(state, self.plan, self.fingerprint, str(path), allow_changed_data=allow_changed_data)
+            resuming.compare(state, self.plan, str(path), allow_changed_data=allow_changed_data)
             self._load(weights, state, best)
         except CheckpointError as error:
             raise CheckpointError(f"{path} does not fit this configuration: {error}") from error
@@ -126,14 +130,14 @@ class Keeper:
         if not faults:
             self._saved = (self.trainer.steps, self.trainer.pending)
 
-    def _best_of(self, state: dict[str, Any]) -> dict[str, Any] | None:
+    def _best_of(self, state: State) -> dict[str, Tensor] | None:
         """The best weights that a state speaks of."""
         metrics = state.get("best_metrics")
         if not isinstance(metrics, dict) or not isinstance(metrics.get("step", 0), int):
             raise CheckpointError("its best metrics are damaged")
-        return checkpoint.load(self.folder / checkpoint.name("best", metrics["step"]))[0] if "step" in metrics else None
+        return checkpoint.load(self._best_folder(metrics["step"]))[0] if "step" in metrics else None
 
-    def _load(self, weights: dict[str, Any], state: dict[str, Any], best: dict[str, Any] | None) -> None:
+    def _load(self, weights: dict[str, Tensor], state: State, best: dict[str, Tensor] | None) -> None:
         check(weights, dict(sorted(self.trainer.model.state_dict().items())), "model")
         if best is not None:
             check(best, dict(sorted(self.best_weights.items())), "best")
@@ -157,7 +161,8 @@ class Keeper:
         """Puts the state before a bad update, with its gradients, beside the good checkpoints, for study."""
         if error.state is None:
             return
-        model, step = self.trainer.model.state_dict(), int(error.state["step"])
+        model, step = self.trainer.model.state_dict(), error.state["step"]
+        assert isinstance(step, int)  # as the guard has it
         try:
             checkpoint.save(self.folder, step=step, model=model, state=error.state, kind="diverged")
         except StorageError as fault:
@@ -172,10 +177,6 @@ class Keeper:
                 f"{self.folder.parent} has {free / 2**20:.1f} MiB free, and checkpoints need about "
                 f"{wanted / 2**20:.1f} MiB; free some, or set runs_dir=..."
             )
-
-    def summary(self) -> dict[str, Any]:
-        """The best and the last validation, each a map of metric to number, and the steps done."""
-        return {"best": self.best_metrics, "last": self.last_metrics, "steps": self.trainer.steps}
 
 
 def _numbers(record: Record) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import asdict, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +46,7 @@ class Watch:
         set_random_state(state, trainer.device)
         self._batch = min(plan.batch_size or len(self._x), len(self._x))
 
-    def look(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def look(self) -> tuple[dict[str, object], dict[str, Tensor]]:
         """The loss of the probe and each layer's statistics as plain values, and what histograms are drawn of, by tag.
 
         What does not apply to a layer is left out; what is no finite number is None.
@@ -67,7 +66,8 @@ class Watch:
             ]
             return {"loss": _number(loss.item()), "layers": rows}, values
         finally:
-            twin.losses, twin.rows = [], []
+            twin.losses.clear()
+            twin.rows.clear()
             set_random_state(state, self._trainer.device)
 
     def _updates(self) -> dict[str, float]:
@@ -81,5 +81,5 @@ class Watch:
         return relative_updates(before, self._twin.model)
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value

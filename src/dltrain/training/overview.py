@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dltrain.errors import tables
-from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds
 from dltrain.runs.reading import ENDED, Run
 
 if TYPE_CHECKING:
     from dltrain.config.plan import Plan
+    from dltrain.config.policy import Part
+    from dltrain.training.experiment import Summary
 
 _OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
 _SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "T_max", "factor", "patience")
@@ -67,17 +67,17 @@ def _layers(plan: Plan) -> list[str]:
     return texts if len(texts) <= 16 else [*texts[:8], f"             ... {len(texts) - 12} more", *texts[-4:]]
 
 
-def _name(part: Any) -> str:
+def _name(part: Part) -> str:
     name = part.function.__name__
     return str(part.arguments.get("name", name)) if name == "torchvision" else name
 
 
-def _knobs(part: Any, names: Sequence[str]) -> str:
+def _knobs(part: Part, names: Sequence[str]) -> str:
     """These knobs, and each other one that is not at the constructor's own default."""
     return ", ".join([part.function.__name__, *_set(part, names), *_moved(part, names)])
 
 
-def _moved(part: Any, told: Sequence[str]) -> Iterator[str]:
+def _moved(part: Part, told: Sequence[str]) -> Iterator[str]:
     defaults = {name: p.default for name, p in inspect.signature(part.function).parameters.items()}
     for name, value in part.arguments.items():
         plain = [list(v) if isinstance(v, (list, tuple)) else v for v in (value, defaults.get(name, value))]
@@ -85,7 +85,7 @@ def _moved(part: Any, told: Sequence[str]) -> Iterator[str]:
             yield f"{name} {value}"
 
 
-def _set(part: Any, names: Sequence[str] | None = None) -> list[str]:
+def _set(part: Part, names: Sequence[str] | None = None) -> list[str]:
     """The knobs (all, or these) that are not off."""
     knobs = part.arguments if names is None else {k: part.arguments.get(k) for k in names}
     return [f"{k} {v}" for k, v in knobs.items() if v not in (None, False, 0.0)]
@@ -107,7 +107,7 @@ def _switched_on(plan: Plan) -> str:
     return ", ".join(shown)
 
 
-def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
+def result(plan: Plan, folder: Path, summary: Summary) -> str:
     """Metrics of the best epoch's weights on each split, and where to look further."""
     names = [n for n in metrics.DIRECTION if n in summary["test"]]
     rows = [[part, *(metrics.text(n, summary[part].get(n)) for n in names)] for part in ("train", "val", "test")]
@@ -132,7 +132,7 @@ def result(plan: Plan, folder: Path, summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _chance(plan: Plan, folder: Path, summary: dict[str, Any]) -> list[str]:
+def _chance(plan: Plan, folder: Path, summary: Summary) -> list[str]:
     if not nothing_learned(plan, summary):
         return []
     answer = {"regression": "the mean of the targets", "multilabel": "what most rows have of each label"}
@@ -144,7 +144,7 @@ def _chance(plan: Plan, folder: Path, summary: dict[str, Any]) -> list[str]:
 _READ = 2000  # samples at most: the share of a class among them has a standard error of 1 %
 
 
-def nothing_learned(plan: Plan, summary: dict[str, Any]) -> bool:
+def nothing_learned(plan: Plan, summary: Summary) -> bool:
     """Whether the best weights are nowhere better than one answer to every row; of a part that streams, by the targets
     of 2,000 rows.
     """
@@ -175,68 +175,6 @@ def _profile(plan: Plan, folder: Path) -> list[str]:
         return ["profile      none: the run ended within its first ten steps"]
     text = table.read_text(encoding="utf-8").rstrip()
     return [f"profile      {traces[-1]} opens in ui.perfetto.dev or chrome://tracing", "", text, ""]
-
-
-_SHOWN = 12  # classes, labels or targets that the terminal shows, the poorest first where there are more
-
-
-def judged(result: dict[str, Any]) -> str:
-    """What `dltrain eval` found: metrics, each class, calibration, the frequent confusions, the worst examples."""
-    lines = [f"{result['split']}, {result['rows']:,} rows, weights of {result['checkpoint']}"]
-    lines += [f"note         {note}" for note in result["notes"]]
-    names = [n for n in metrics.DIRECTION if n in result["metrics"]]
-    lines += tables.table([names, [metrics.text(n, result["metrics"][n]) for n in names]])
-    for key, what in (("classes", "class"), ("labels", "label"), ("targets", "target")):
-        if key in result and len(result[key]) > (key == "targets"):
-            lines += _parts(result[key], what)
-    if calibration := result.get("calibration"):
-        sure, right = (sum(b[k] * b["rows"] for b in calibration["bins"]) for k in ("confidence", "accuracy"))
-        n = sum(b["rows"] for b in calibration["bins"])
-        means = f"sure of its answers by {sure / n:.1%} on average, right in {right / n:.1%}"
-        lines.append(f"calibration  ECE {calibration['ece']:.4f}: {means}")
-    if confusions := _confusions(result):
-        lines.append(f"confused     {confusions}")
-    return "\n".join([*lines, *(f"worst        {_example(worst)}" for worst in result["worst"][:5])])
-
-
-def _parts(parts: list[dict[str, Any]], what: str) -> list[str]:
-    """A row for each class, label or target."""
-    keys = [k for k in parts[0] if k not in ("name", "predicted")]
-    if len(parts) > _SHOWN:
-        by = "f1" if "f1" in keys else "r2"
-        parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
-        what = f"{what} (poorest {_SHOWN})"
-    cells = [[cut(p["name"]), *(f"{p[k]:,}" if k == "rows" else metrics.text(k, p[k]) for k in keys)] for p in parts]
-    return tables.table([[what, *(k.replace("_", " ") for k in keys)], *cells], right=range(1, 1 + len(keys)))
-
-
-def _confusions(result: dict[str, Any]) -> str:
-    """The most frequent mistakes, in words."""
-    found = result.get("confusion", {"names": [], "true_predicted_count": []})
-    names = found["names"]
-    pairs = [(n, names[i], names[j]) for i, j, n in found["true_predicted_count"] if i != j]  # most frequent first
-    more = f" and {len(pairs) - 5} other pairs" if len(pairs) > 5 else ""
-    return ", ".join(f"{cut(true)} taken for {cut(guess)} ({n}x)" for n, true, guess in pairs[:5]) + more
-
-
-def _example(worst: dict[str, Any]) -> str:
-    where = cut(worst.get("file") or worst.get("place") or f"number {worst['index']}", 200)
-    if isinstance(worst["true"], dict):
-        values = (_apart(cut(name), value, worst["predicted"][name]) for name, value in worst["true"].items())
-        return f"{where}: {'; '.join(values)}"
-    both = (worst["true"], worst["predicted"])
-    true, guess = (cut(", ".join(v) or "none" if isinstance(v, list) else v) for v in both)
-    sure = f", by {worst['p_predicted']:.1%}" if "p_predicted" in worst else ""
-    return f"{where}: {true}, predicted {guess}{sure}"
-
-
-def _apart(name: str, true: float, predicted: float) -> str:
-    """Two values with five digits; where those would hide their difference, as whole numbers or with more."""
-    size, gap = max(abs(true), abs(predicted)), abs(true - predicted)
-    digits = 5
-    if 0 < gap < 1e-3 * size < math.inf:
-        digits = min(17, max(2 + math.ceil(math.log10(size / gap)), math.ceil(math.log10(size))))
-    return f"{name} {true:.{digits}g}, predicted {predicted:.{digits}g}"
 
 
 def sweep(folder: Path) -> list[Run]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -29,7 +28,7 @@ class StepProfile:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else its library reports every start, and each missing GPU
         self._folder, self._steps, self._done = folder / "profile", steps, 0
         self._cuda = torch.device(device).type == "cuda"
-        self._profile: Any = None
+        self._profile: profile | None = None
 
     def __call__(self) -> None:
         """A step has been made."""
@@ -57,7 +56,7 @@ class StepProfile:
         except OSError as error:
             say(f"warning: {self._folder} can't be written: {error.strerror}", error=True)
 
-    def _table(self, made: Any) -> str:
+    def _table(self, made: profile) -> str:
         """The operations that took longest, without the time of those that they called."""
         key = "self_device_time_total" if self._cuda else "self_cpu_time_total"  # microseconds
         rows = sorted(made.key_averages(), key=lambda row: getattr(row, key), reverse=True)

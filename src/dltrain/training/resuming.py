@@ -8,7 +8,6 @@ import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from dltrain.config.policy import did_you_mean
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
+from dltrain.parts import State
 from dltrain.runs import reading, roles, run_folder
 from dltrain.runs.reading import flat
 
@@ -68,23 +68,26 @@ def stored(
     return replace(composed, resolved=resolved, overrides=tuple(overrides))
 
 
-def digest(settings: dict[str, Any]) -> str:
+def digest(settings: dict[str, object]) -> str:
     """SHA-256 of a configuration without the keys that may change: equal for runs that compute the same."""
     fixed = {key: value for key, value in flat(settings).items() if key not in roles.MAY_CHANGE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def find(plan: Plan) -> list[Path]:
-    """The run folders that `resume=...` may mean: the one that was named; for `auto` those of the same configuration,
-    newest first, and what is passed over is said.
+    """The run folders that `resume=...` may mean, none without it: the one that was named; for `auto` those of the same
+    configuration, newest first, and what is passed over is said.
     """
+    if plan.resume is None:
+        return []
     if plan.resume != "auto":
         return [run_folder.find(plan.resume, plan.runs_dir)]
-    wanted, found, place = digest(plan.config), [], plan.runs_dir / plan.name
+    found: list[Path] = []
+    wanted, place = digest(plan.config), plan.runs_dir / plan.name
     folders = [p for p in place.iterdir() if p.is_dir() and not p.is_symlink()] if place.is_dir() else []
     for folder in sorted(folders, key=lambda p: p.name, reverse=True):
         environment, fault = reading.read_json(folder / "environment.json")
-        if fault or not isinstance(environment, dict | None):
+        if fault or not (environment is None or isinstance(environment, dict)):
             passed_over(folder, fault or "environment.json is not that of a run")
         elif environment and environment.get("config_sha256") == wanted:
             found.append(folder)
@@ -96,7 +99,7 @@ def passed_over(folder: Path, why: str) -> None:
     say(f"note: resume=auto passes over {folder}: {why}", error=True)
 
 
-def facts(plan: Plan) -> dict[str, Any]:
+def facts(plan: Plan) -> dict[str, object]:
     """What bits depend on beside configuration and data."""
     on_gpu = plan.device.type == "cuda"
     return {
@@ -124,9 +127,7 @@ def _reports_count(plan: Plan) -> bool:
     return plan.step == "compiled" or "train/loss" in watched
 
 
-def compare(
-    state: dict[str, Any], plan: Plan, fingerprint: dict[str, str], where: str, *, allow_changed_data: bool = False
-) -> None:
+def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = False) -> None:
     """Raises ConfigError for another configuration and DataError for other data than the checkpoint's; says on
     stderr what else differs. Then takes over its number of threads, unless the configuration gives one.
     """
@@ -141,7 +142,7 @@ def compare(
         raise ConfigError("\n".join([head, *refused]))
     _compare_schedules(state["plan"], plan)
     _say_what_longer_means(state, plan)
-    other = [name for name, value in fingerprint.items() if state["data"].get(name) != value]
+    other = [name for name, value in plan.fingerprint.items() if state["data"].get(name) != value]
     if other:
         text = f"the data changed since {where} was written: the {', '.join(other)} part{'s' * (len(other) > 1)} differ"
         if not allow_changed_data:
@@ -159,7 +160,7 @@ def compare(
         say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
 
 
-def _say_what_longer_means(state: dict[str, Any], plan: Plan) -> None:
+def _say_what_longer_means(state: State, plan: Plan) -> None:
     """A run validates at its end, also where one of more steps would not."""
     end = state["plan"].get("total_steps")
     if isinstance(end, int) and end == state["position"].get("step") < plan.total_steps and end % plan.eval_steps:
@@ -170,7 +171,7 @@ def _say_what_longer_means(state: dict[str, Any], plan: Plan) -> None:
         )
 
 
-def _compare_schedules(before: dict[str, Any], plan: Plan) -> None:
+def _compare_schedules(before: State, plan: Plan) -> None:
     """Another length needs a word about a schedule that was planned for the first one."""
     old, new = before.get("schedule_steps"), plan.schedule_steps
     if old == new or plan.settings.schedule_steps is not None or not isinstance(old, int) or old < 1:

@@ -8,9 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
-
-EXIT_CODES = {"SIGINT": 130, "SIGUSR1": 138, "SIGTERM": 143, "max_time": 138}
+from types import FrameType
 
 
 class Stop:
@@ -41,7 +39,7 @@ def stop_on_signal() -> Iterator[Stop]:
         yield stop
         return
 
-    def handle(number: int, _frame: Any) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         if stop.reason is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         if stop.reason is None:

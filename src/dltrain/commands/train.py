@@ -1,0 +1,147 @@
+"""`dltrain KEY=VALUE ...`, `dltrain -m ...`, `dltrain resume RUN` and `--cfg`: all that trains, or shows what would be.
+
+What takes long to import is imported where it is needed, after what can be told without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dltrain.commands.garbage import collect_again
+from dltrain.config import command_line
+from dltrain.errors import ConfigError, SweepError, streams
+from dltrain.errors.output import say
+from dltrain.runs import seeds
+from dltrain.training.stop import stop_on_signal
+
+if TYPE_CHECKING:
+    from dltrain.training.experiment import Ended
+
+_EXIT_CODES = {"SIGINT": 130, "SIGUSR1": 138, "SIGTERM": 143, "max_time": 138}  # why a run was stopped -> the command's
+
+
+def show(words: list[str], options: argparse.Namespace) -> int:
+    """`--cfg`: prints the configuration; of a sweep that of its first job."""
+    from dltrain.config import compose, hydra
+
+    words = [w for w in words if w != "job"]  # Hydra writes `--cfg job`
+    if word := next((w for w in words if w in ("hydra", "all")), None):
+        raise ConfigError(f"--cfg {word}: no setting of Hydra's own is used; --cfg prints the configuration")
+    if options.multirun:
+        from dltrain.sweeps import sweep as sweeps
+
+        composed, jobs = sweeps.first_job(
+            words, config_dir=options.config_dir, allow=command_line.allowed(options.allow)
+        )
+        say(f"# {jobs} job{'s' * (jobs != 1)}, of which this is the first: {' '.join(composed.overrides)}")
+    else:
+        others, count, mistakes = seeds.split(words)
+        if mistakes:
+            raise ConfigError(mistakes[0])
+        composed = compose.compose(others, options.config_dir)
+        if composed.mistakes:
+            raise ConfigError("\n".join(composed.mistakes))
+        if count:
+            say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.values['seed'], count)}")
+    if unresolved := composed.resolved.unresolved:
+        key, why = next(iter(unresolved.items()))
+        raise ConfigError(f"{key}: {why or 'what it refers to is not given'}")
+    say(hydra.as_yaml(composed.values), end="")
+    streams.delivered()
+    return 0
+
+
+def train(overrides: list[str], options: argparse.Namespace) -> int:
+    """One run."""
+    from dltrain.config import compose
+    from dltrain.config.nodes import first_look
+
+    composed = compose.compose(overrides, options.config_dir)
+    allow = command_line.allowed(options.allow)
+    first_look(composed, allow)  # before the second that torch takes to import
+    from dltrain.config.plan import make_plan
+    from dltrain.training import experiment, overview
+
+    collect_again()
+    plan = make_plan(composed, allow)
+    say(overview.describe(plan), flush=True)
+    command, changed = ["dltrain", *options.typed], options.allow_changed_data
+    with stop_on_signal() as stop:
+        ended = experiment.run(plan, command=command, stop=stop, allow_changed_data=changed)
+    return _told(ended)
+
+
+def resume(words: list[str], options: argparse.Namespace) -> int:
+    """`dltrain resume RUN`: goes on with a run, or with the rest of a sweep."""
+    if not words:
+        raise ConfigError("say which run: dltrain resume RUN (its folder, its short id, last or best)")
+    from dltrain.runs import run_folder
+
+    folder = run_folder.find(words[0], sweeps=True)
+    if (folder / "sweep.json").is_file():
+        return sweep(words[1:], options, folder)
+    if len(words) == 1 and run_folder.complete(folder):
+        return _nothing_left(folder)
+    from dltrain.config.plan import make_plan
+    from dltrain.training import experiment, overview, resuming
+
+    collect_again()
+    plan = make_plan(resuming.stored(folder, words[1:]), command_line.allowed(options.allow))
+    say(overview.describe(plan), flush=True)
+    with stop_on_signal() as stop:
+        ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=options.allow_changed_data)
+    return _told(ended)
+
+
+def _nothing_left(folder: Path) -> int:
+    say(f"{folder} is complete; nothing to resume")
+    return 0
+
+
+def _told(ended: Ended) -> int:
+    """What came of a run in words; the exit code."""
+    from dltrain.training import overview
+
+    plan, folder, summary = ended.plan, ended.folder, ended.summary
+    if summary is None:
+        return _nothing_left(folder)
+    if summary["status"] == "stopped":
+        say(f"stopped at step {summary['steps']}; resume: dltrain resume {folder}", error=True)
+        assert summary["reason"] is not None  # it was a signal or the time
+        return _EXIT_CODES[summary["reason"]]
+    say(overview.result(plan, folder, summary))
+    if plan.diagnose:
+        from dltrain.insight.doctor import doctor
+
+        say(doctor.after_training(plan, folder))
+    return 0
+
+
+def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None = None) -> int:
+    """A new sweep, or the rest of the one in a folder."""
+    from dltrain.sweeps import sweep as sweeps
+
+    collect_again()
+    if folder is not None:
+        overrides = sweeps.stored(folder, overrides, options.config_dir)
+    folder, stopped = sweeps.run(
+        overrides,
+        config_dir=options.config_dir,
+        allow=command_line.allowed(options.allow),
+        allow_changed_data=options.allow_changed_data,
+        many=options.multirun or folder is not None,
+        folder=folder,
+    )
+    from dltrain.training import overview
+
+    done = overview.sweep(folder)
+    say(f"\n{overview.sweep_table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {folder}")
+    if stopped:
+        say(f"stopped; resume: dltrain resume {folder}", error=True)
+        return _EXIT_CODES[stopped]
+    failed = [j for j in done if j.status not in ("done", "early_stopped")]
+    if failed:
+        raise SweepError(f"{len(failed)} of {len(done)} jobs failed")
+    return 0
