@@ -71,6 +71,31 @@ def plan_loader(plan, split):
     return make_loaders(plan)[1][split]
 
 
+def test_a_program_trains_a_plan_and_gets_what_came_out(tmp_path, capsys):
+    """Without a command line: nothing is printed, and nothing exits."""
+    words = ["data=iris", "trainer.tensorboard=false", "model.widths=[4]", f"runs_dir={tmp_path}", "name=a"]
+
+    def ended(*more, **options):
+        return experiment.run(make_plan(compose.compose([*words, *more])), **options)
+
+    whole = ended("trainer.epochs=2")
+    assert whole.folder.parent == tmp_path / "a"
+    assert whole.summary["status"] == "done"
+    assert json.loads((whole.folder / "summary.json").read_text()) == json.loads(json.dumps(whole.summary))
+    assert reading.read(whole.folder).steps == 2 * whole.plan.steps_per_epoch
+    again = ended("trainer.epochs=2", "resume=auto")
+    assert (again.folder, again.summary) == (whole.folder, None)  # it has all its steps
+    longer = ended("trainer.epochs=3", "trainer.schedule_steps=4", "resume=auto")
+    assert (longer.folder, longer.summary["steps"]) == (whole.folder, 3 * whole.plan.steps_per_epoch)
+    stopped = ended("trainer.max_time=1e-9", "seed=1")
+    assert (stopped.summary["status"], stopped.summary["reason"]) == ("stopped", "max_time")
+    assert experiment.go_on(stopped.plan, stopped.folder).folder == stopped.folder
+    with pytest.raises(DivergedError):
+        ended("optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant")
+    assert {reading.read(folder).status for folder in (tmp_path / "a").iterdir()} == {"done", "stopped", "diverged"}
+    assert capsys.readouterr().out == ""
+
+
 def test_the_same_command_gives_the_same_bits_and_another_seed_does_not(tmp_path):
     def weights(*overrides):
         _, folder, _ = run(tmp_path, "data=wine", "trainer.epochs=3", "model.dropout=0.3", *overrides)

@@ -21,7 +21,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where to look (runs)")
     parser.add_argument("--yes", action="store_true", help="without being asked, for scripts")
     given = parser.parse_args(words)
-    place = run_folder.place(given.folder) if given.folder != "runs" else Path("runs")
+    place = run_folder.place(given.folder)
     known = [reading.read(folder, sweep) for folder, sweep in reading.walk(place)]
     busy = {sweep for sweep in {run.sweep for run in known} if sweep and reading.is_alive(sweep)}
     useless = [run for run in known if _is_useless(run) and run.sweep not in busy and not fault(run.folder)]

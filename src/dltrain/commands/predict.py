@@ -29,10 +29,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     output = given.output
     if output and output.suffix not in (".csv", *PARQUET):
         raise ConfigError(f"-o {output}: name a .csv or a .parquet file")
-    if output and not output.parent.is_dir():
-        raise ConfigError(f"-o {output}: there is no folder {output.parent}")
-    if output and output.is_dir():
-        raise ConfigError(f"-o {output} is a folder; name a file")
+    if output:
+        command_line.check_output(output)
     source = sys.stdin.buffer if given.input == "-" else local(given.input)
     if output and isinstance(source, Path) and output.exists() and source.exists() and output.samefile(source):
         raise ConfigError(f"-o {output} is the input itself; name another file")

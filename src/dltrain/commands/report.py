@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from dltrain.config import command_line
 from dltrain.errors import ConfigError
@@ -27,7 +26,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     given = parser.parse_args(words)
     folder = run_folder.find(given.run, sweeps=True)
     output = command_line.output(given, folder / "report.html")
-    _check(output)
+    command_line.check_output(output)
     if not given.replay >= 0:
         raise ConfigError(f"--replay {given.replay:g}: give seconds, 0 or more")
     if (folder / "sweep.json").is_file():
@@ -38,11 +37,3 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         storage.replace(output, text.encode())
     say(f"{output}  ({len(text) / 1e6:.1f} MB; it needs no network)")
     return 0
-
-
-def _check(output: Path) -> None:
-    """Before any work: can the page be written where it is to go?"""
-    if output.is_dir():
-        raise ConfigError(f"-o {output} is a folder; name a file, {output / 'report.html'}")
-    if not output.parent.is_dir():
-        raise ConfigError(f"-o {output}: there is no folder {output.parent}")

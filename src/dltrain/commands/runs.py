@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
-from typing import Any
 
 from dltrain.config import command_line
 from dltrain.errors import output, streams
@@ -26,17 +24,15 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     parser.add_argument("--csv", action="store_true", help="comma-separated values, every metric and the command")
     parser.add_argument("--json", action="store_true", help="a list of objects, with the same")
     given = parser.parse_args(words)
-    place = run_folder.place(given.folder) if given.folder != "runs" else Path("runs")
+    place = run_folder.place(given.folder)
     found = [reading.read(folder, sweep) for folder, sweep in reading.walk(place)]
     ids = ids_of(found)
     for condition in given.where:
         found = where(found, condition)
     if given.sort:
         found = ranked(found, given.sort)
-    wanted = [
-        name for name in (given.columns or "").split(",") if name.strip() not in ("", "run")
-    ]  # which is always there
-    chosen = [known(name, found) for name in wanted] or None
+    wanted = [name.strip() for name in (given.columns or "").split(",")]
+    chosen = [known(name, found) for name in wanted if name not in ("", "run")] or None  # `run` is always there
     if given.json or given.csv:
         keys = differing(found)
         rows = [{"run": ids[run.folder], **row(run, chosen, keys)} for run in found]
@@ -49,11 +45,17 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_data(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def _print_data(rows: list[dict[str, object]], *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(rows, indent=1, default=str))
         return
-    lines = [{k: v for k, v in row.items() if k not in ("config", "metrics")} for row in rows]
-    lines = [{**line, **row.get("config", {}), **row.get("metrics", {})} for line, row in zip(lines, rows, strict=True)]
+    lines = [_one_line(row) for row in rows]
     names = list(dict.fromkeys(name for line in lines for name in line))
     say(output.csv_rows([names, *([line.get(name) for name in names] for line in lines)]), end="")
+
+
+def _one_line(row: dict[str, object]) -> dict[str, object]:
+    """A row whose configuration and metrics have columns of their own, after the others."""
+    nodes = [node for key in ("config", "metrics") if isinstance(node := row.get(key), dict)]
+    line = {key: value for key, value in row.items() if key not in ("config", "metrics")}
+    return line | {name: value for node in nodes for name, value in node.items()}

@@ -78,6 +78,14 @@ def output(given: argparse.Namespace, default: Path) -> Path:
     return given.output or default
 
 
+def check_output(path: Path) -> None:
+    """Raises ConfigError, before any work, where no file can be written under that name."""
+    if path.is_dir():
+        raise ConfigError(f"-o {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"-o {path}: there is no folder {path.parent}")
+
+
 @contextmanager
 def writing(path: Path, remedy: str = "") -> Iterator[None]:
     """Where a command writes its file: what the file system refuses is a StorageError that names it."""

@@ -170,8 +170,13 @@ def _called(reference: str, root: Path) -> list[Path]:
 
 
 def place(where: str, root: Path = Path("runs")) -> Path:
-    """A folder with runs, as a user names it: its path, its name below `root`, or the short id of a sweep or run."""
+    """A folder with runs, as a user names it: its path, its name below `root`, or the short id of a sweep or run.
+
+    `root` itself need not be there yet.
+    """
     typed = local(where)
+    if typed == root:
+        return root
     named = [path for path in (typed, root / typed) if os.path.isdir(path)] or _called(where, root)
     if len(named) != 1 and not (named and os.path.isdir(typed)):
         raise ConfigError(f"there is no folder or sweep called `{where}`, here or in {root}; `dltrain runs` lists them")
