@@ -295,9 +295,7 @@ def set_threads(trained: Trained) -> None:
     """
     file, settings = trained.folder / "environment.json", trained.outline.settings
     recorded = run_folder.read_json(file) if file.is_file() else {}
-    threads = recorded.get("threads") if isinstance(recorded, dict) else None
-    threads = settings.threads or threads
-    if type(threads) is int and 0 < threads <= 1024:
+    if threads := settings.threads or resuming.threads_of(recorded):
         torch.set_num_threads(threads)
     construct.flush_denormals(settings)
     torch.use_deterministic_algorithms(settings.deterministic)

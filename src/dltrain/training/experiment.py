@@ -100,11 +100,11 @@ class Session:
 
     def judge(self, model: nn.Module, split: str) -> dict[str, float]:
         """The metrics of a model on a split; raises Stopped between batches when the run is to stop."""
-        return self.evaluate(model, _Watched(self.loaders[split], self.stop))
+        return self.evaluate(model, _Stoppable(self.loaders[split], self.stop))
 
 
 @dataclass(frozen=True)
-class _Watched:
+class _Stoppable:
     """A loader that is left between batches when the run is to stop."""
 
     loader: Batches

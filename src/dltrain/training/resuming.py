@@ -142,7 +142,23 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
         raise ConfigError("\n".join([head, *refused]))
     _compare_schedules(state["plan"], plan)
     _say_what_longer_means(state, plan)
-    other = [name for name, value in plan.fingerprint.items() if state["data"].get(name) != value]
+    _compare_data(state["data"], plan, where, allow_changed_data=allow_changed_data)
+    before = state["environment"]
+    if plan.settings.threads is None and (threads := threads_of(before)):
+        torch.set_num_threads(threads)
+    differs = [f"{k} {before[k]} then, {v} now" for k, v in facts(plan).items() if k in before and before[k] != v]
+    if differs:
+        say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
+
+
+def threads_of(environment: object) -> int | None:
+    """The CPU threads that a run had, by what it wrote of its environment; None where that can't be true."""
+    threads = environment.get("threads") if isinstance(environment, dict) else None
+    return threads if type(threads) is int and 0 < threads <= 1024 else None
+
+
+def _compare_data(before: State, plan: Plan, where: str, *, allow_changed_data: bool) -> None:
+    other = [name for name, value in plan.fingerprint.items() if before.get(name) != value]
     if other:
         text = f"the data changed since {where} was written: the {', '.join(other)} part{'s' * (len(other) > 1)} differ"
         if not allow_changed_data:
@@ -151,13 +167,6 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
                 "--allow-changed-data (another machine may also compute the same data a little differently)"
             )
         say(f"note: {text}", error=True)
-    threads = state["environment"].get("threads")
-    if plan.settings.threads is None and type(threads) is int and 0 < threads <= 1024:
-        torch.set_num_threads(threads)
-    before = state["environment"]
-    differs = [f"{k} {before[k]} then, {v} now" for k, v in facts(plan).items() if k in before and before[k] != v]
-    if differs:
-        say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
 
 
 def _say_what_longer_means(state: State, plan: Plan) -> None:
