@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from dltrain.config import construct, trials
 from dltrain.config.build import evaluation_size
-from dltrain.config.construct import sizes
+from dltrain.config.construct import Sizes, sizes
 from dltrain.config.mistakes import reason
 from dltrain.config.plan import Outline, outline
 from dltrain.config.policy import Part
@@ -267,7 +267,7 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     return found[:2]
 
 
-def _network(part: Part, known: dict[str, object], weights: dict[str, Tensor], where: Path) -> nn.Module:
+def _network(part: Part, known: Sizes, weights: dict[str, Tensor], where: Path) -> nn.Module:
     """The model with these weights, in eval mode; raises CheckpointError unless they are built as its own are."""
     model = _build(part, known, "cpu")
     try:
@@ -278,7 +278,7 @@ def _network(part: Part, known: dict[str, object], weights: dict[str, Tensor], w
     return model.eval().requires_grad_(False)
 
 
-def _build(part: Part, known: dict[str, object], device: str) -> nn.Module:
+def _build(part: Part, known: Sizes, device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]), trials.Bounded(), torch.device(device), pretrained.weights("skip"):
         try:
             model = part(**known)

@@ -16,6 +16,7 @@ from dltrain.errors import DataError, StorageError
 from dltrain.errors.output import cell, csv_rows
 from dltrain.errors.paths import permitted
 from dltrain.runs import storage
+from dltrain.runs.reading import flat
 from dltrain.trained.inference import Trained
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def read(trained: Trained, source: Path | BinaryIO, *, unreadable: list[DataErro
         kind = streaming.kind_of(source) if isinstance(source, Path) else "text"
         _check_kind(trained, kind, source)
         if kind == "text" or not isinstance(source, Path):
-            separator = trained.outline.config["data"].get("separator")
+            separator = flat(trained.outline.config).get("data.separator")
             for piece in streaming.text_table(source, facts.columns, separator=separator):
                 yield Piece(piece.frame, piece.place)
         elif kind == "parquet":
