@@ -9,7 +9,6 @@ torchvision only what `allowlist` has, and what it names downloads nothing.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import math
@@ -24,7 +23,7 @@ from typing import Any, Literal, Union
 
 from dltrain import located
 from dltrain.config import allowlist
-from dltrain.errors import ConfigError, override
+from dltrain.errors import ConfigError, nearest, override
 from dltrain.errors.paths import local
 
 _MODULES = {  # slot -> modules whose own classes and functions it may name
@@ -62,12 +61,8 @@ _DENIED = (
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """`; did you mean `x`?`, or nothing when nothing is close."""
-    options = [str(o) for o in options]
-    swapped = [o for o in options if sorted(o) == sorted(word)]  # letters in another order: adma, rleu
-    close = swapped or difflib.get_close_matches(word, options, n=1, cutoff=0.6)
-    if not close and word:
-        close = [o for o in options if o.split(".")[-1] == word]
-    return f"; did you mean `{close[0]}`?" if close else ""
+    near = nearest(word, map(str, options))
+    return f"; did you mean `{near}`?" if near else ""
 
 
 # -- names -----------------------------------------------------------------------------------------------------

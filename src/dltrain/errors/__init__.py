@@ -6,10 +6,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w.-]*", re.ASCII | re.IGNORECASE)
 _ESCAPED = re.compile(r'(\\*)("|$)')  # in Hydra's quotation marks a backslash counts before one, and at the end
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """The option that was probably meant, for an error to name; empty where none is close."""
+    import difflib
+
+    options = list(options)
+    swapped = [o for o in options if sorted(o) == sorted(word)]  # letters in another order: adma, rleu
+    close = swapped or difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    if not close and word:
+        close = [o for o in options if o.split(".")[-1] == word]
+    return close[0] if close else ""
 
 
 def override(key: str, value: str | Sequence[str]) -> str:

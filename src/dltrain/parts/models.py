@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from math import ceil
 from types import ModuleType
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dltrain.errors import DataError
+from dltrain.errors import DataError, nearest
 from dltrain.parts import pretrained
 
 if TYPE_CHECKING:
@@ -391,6 +390,6 @@ def _check_dropout(knob: str, value: float) -> None:
 def _check_name(key: str, name: str, known: list[str] | tuple[str, ...]) -> None:
     if name in known:
         return
-    close = get_close_matches(name, known)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"choose one of {', '.join(known)}"
+    near = nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"choose one of {', '.join(known)}"
     raise ValueError(f"{key}={name} is unknown; {hint}")

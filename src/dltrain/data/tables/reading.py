@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dltrain.data.memory import free_memory
-from dltrain.errors import ConfigError, DataError, override
+from dltrain.errors import ConfigError, DataError, nearest, override
 from dltrain.errors.paths import local
 
 if TYPE_CHECKING:
@@ -96,8 +95,8 @@ def require_columns(wanted: list[str], columns: list[str], *, knob: str, path: P
     """Raise a `DataError` that suggests the nearest names when `wanted` are not all among `columns`."""
     for name in wanted:
         if name not in columns:
-            near = get_close_matches(name, columns, n=1, cutoff=0.6)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            near = nearest(name, columns)
+            hint = f"; did you mean '{near}'?" if near else ""
             raise DataError(f"{path}: no column '{name}' ({knob}){hint}\nIts columns: {listed(columns)}")
 
 
