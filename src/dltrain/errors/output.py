@@ -12,7 +12,6 @@ import io
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any
 
 _OBEYED = re.compile(  # all controls but the tab and the end of a line; marks that hide or reorder what is beside them
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -62,7 +61,7 @@ def cell(text: str) -> str:
     return plain(text if _NUMBER.fullmatch(text) else _COMPUTED.sub(r"\1'", text))
 
 
-def csv_rows(rows: Iterable[Iterable[Any]]) -> str:
+def csv_rows(rows: Iterable[Iterable[object]]) -> str:
     """Lines of a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -9,9 +9,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from dltrain.errors import StorageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _SPELLED = {"─": "-", "±": "+-", "→": "->", "…": "..."}  # what tables are drawn with
 
@@ -70,20 +73,21 @@ class _Raw(io.FileIO):
 
     fault: OSError | None = None
 
-    def write(self, data: memoryview) -> int:  # type: ignore[override]
+    def write(self, data: ReadableBuffer, /) -> int:
         try:
             while (written := super().write(data)) is None:  # it was made non-blocking by another program
                 _wait_for_room(self.fileno())
             return written
         except OSError as error:
             self.fault = self.fault or error
-            return len(data)
+            return memoryview(data).nbytes
 
 
 def _wait_for_room(number: int) -> None:
     import select
 
-    select.select([], [number], [])
+    none: list[int] = []
+    select.select(none, [number], none)
 
 
 def _unfailing(stream: TextIO | None, number: int, fault: OSError | None) -> TextIO:
