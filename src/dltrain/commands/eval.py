@@ -46,6 +46,5 @@ def _draw(judged: Judged, path: Path) -> None:
     from dltrain.insight.plots import evaluation as figures
 
     with command_line.writing(path):
-        shown = drawn(judged)
-        figure = figures.draw(judged.result, true=shown.true, predicted=shown.predicted, images=shown.images)
+        figure = figures.draw(judged.result, **drawn(judged))
         plots.save(figure, path)

@@ -273,8 +273,7 @@ def _judged(gallery: Gallery, trained: Trained) -> None:
     """What `dltrain eval` finds on the test part."""
     try:
         judged = judge.judge(trained, judge.choose_rows(trained, split="test"))
-        shown = judge.drawn(judged)
-        figures = evaluation.parts(judged.result, true=shown.true, predicted=shown.predicted, images=shown.images)
+        figures = evaluation.parts(judged.result, **judge.drawn(judged))
     except DltrainError as error:
         gallery.notes.append(f"the answers to the test part are left out: {error}")
         return

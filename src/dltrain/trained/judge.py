@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -293,13 +293,12 @@ def _whole_table(trained: Trained, split: str | None) -> Rows:
 # -- what is drawn -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Drawn:
+class Drawn(TypedDict, total=False):
     """What the picture shows beside the result: values [N, K] of a regression, or the images of the worst examples."""
 
-    true: np.ndarray | None = None
-    predicted: np.ndarray | None = None
-    images: list[np.ndarray] | None = None
+    true: np.ndarray
+    predicted: np.ndarray
+    images: list[np.ndarray]
 
 
 def drawn(judged: Judged) -> Drawn:
@@ -309,7 +308,7 @@ def drawn(judged: Judged) -> Drawn:
         guess, truth = (
             evaluation.original(t, facts.target_mean, facts.target_std) for t in (judged.answers.guess, judged.y)
         )
-        return Drawn(true=truth.numpy(), predicted=guess.numpy())
+        return {"true": truth.numpy(), "predicted": guess.numpy()}
     if facts.kind == "images":
-        return Drawn(images=[judged.rows.part[worst["index"]][0].numpy() for worst in judged.result["worst"]])
-    return Drawn()
+        return {"images": [judged.rows.part[worst["index"]][0].numpy() for worst in judged.result["worst"]]}
+    return {}
