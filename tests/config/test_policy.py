@@ -13,7 +13,8 @@ from outside import OUTSIDE
 from torch import nn
 
 from dltrain.config import allowlist
-from dltrain.config.policy import Part, check_arguments, did_you_mean, limited, matches, resolve, user_allowed, wanted
+from dltrain.config.arguments import check_arguments, matches, wanted
+from dltrain.config.policy import Part, did_you_mean, limited, resolve, user_allowed
 from dltrain.errors import ConfigError
 
 

@@ -7,8 +7,9 @@ import torch
 import yaml
 
 from dltrain.config import signatures
+from dltrain.config.arguments import check_arguments, matches, wanted
 from dltrain.config.choices import CONFIGS
-from dltrain.config.policy import _hints, _import, check_arguments, matches, wanted
+from dltrain.config.policy import _import, type_hints
 from dltrain.errors import ConfigError
 
 SHIPPED = sorted(
@@ -39,8 +40,8 @@ def compare(target):
     assert [(p.name, p.kind) for p in mine.values()] == [(p.name, p.kind) for p in theirs.values()]
     empty = inspect.Parameter.empty
     assert [p.default is empty for p in mine.values()] == [p.default is empty for p in theirs.values()]
-    hints = _hints(real)
-    for name, hint in _hints(made).items():
+    hints = type_hints(real)
+    for name, hint in type_hints(made).items():
         if name in hints:
             assert [matches(v, hint) for v in VALUES] == [matches(v, hints[name]) for v in VALUES], name
             if not (isinstance(hint, type) and hint.__name__ in signatures._FOREIGN):
@@ -55,7 +56,7 @@ def test_shipped_targets_are_read_whole(target):
         assert signatures.stand_in(target) is None  # its constructor is torch's
         return
     assert compare(target) == len(inspect.signature(real).parameters)
-    assert set(_hints(signatures.stand_in(target))) >= set(_hints(_import(target))) - {"return", "params"}
+    assert set(type_hints(signatures.stand_in(target))) >= set(type_hints(_import(target))) - {"return", "params"}
 
 
 def test_torchs_own_optimizers_and_schedulers_are_read():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from dltrain.config import construct
-from dltrain.data import Tensors, take
-from dltrain.data.loaders import make_loader, order
+from dltrain.data import Split, Tensors, take
+from dltrain.data.loaders import Batches, Loader, make_loader, order
 from dltrain.engine import evaluation
 from dltrain.engine.trainer import Trainer
 from dltrain.parts import metrics, optimizers, pretrained, regularisers
@@ -36,13 +37,14 @@ def make_optimizer(plan: Plan, model: nn.Module) -> Optimizer:
     """The optimizer; weight decay acts on weights, not on biases and norms."""
     part = plan.parts["optimizer"]
     fused = {"fused": True} if part.function in optimizers.FUSED and plan.device.type in ("cpu", "cuda") else {}
-    params: Any = [p for p in model.parameters() if p.requires_grad]
     if decay := part.arguments.get("weight_decay"):
-        params = optimizers.parameter_groups(model, weight_decay=decay)
-    return part(params, **fused)
+        return part(optimizers.parameter_groups(model, weight_decay=decay), **fused)
+    return part([p for p in model.parameters() if p.requires_grad], **fused)
 
 
-def make_stopping(regular: Regularisation, monitor: str, mode: Any) -> regularisers.EarlyStopping | None:
+def make_stopping(
+    regular: Regularisation, monitor: str, mode: Literal["min", "max"]
+) -> regularisers.EarlyStopping | None:
     """Early stopping on `monitor`, unless the configuration names another metric."""
     knobs = dict(regular.early_stopping or {})
     if not knobs:
@@ -88,7 +90,7 @@ def make_trainer(plan: Plan) -> Trainer:
     return trainer
 
 
-def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
+def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
     """The training loader, and one for each split in order and in large batches, for evaluation."""
     common = {"device": plan.device, "workers": plan.workers, "seed": plan.seed}
     train = make_loader(
@@ -99,14 +101,14 @@ def make_loaders(plan: Plan) -> tuple[Any, dict[str, Any]]:
         **common,
     )
     splits = {"train": _judged_train(plan), "val": plan.data.val, "test": plan.data.test}
-    made: dict[int, Any] = {}  # splits that are the same object share one copy on the device
+    made: dict[int, Loader] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
         size = evaluation_size(split, batch_size=plan.batch_size, values=max(plan.data.in_features, plan.out_features))
         made.setdefault(id(split), make_loader(split, batch_size=size, **common))
     return train, {name: made[id(split)] for name, split in splits.items()}
 
 
-def _judged_train(plan: Plan) -> Any:
+def _judged_train(plan: Plan) -> Split:
     """What of the train part the best weights are judged on: all of it, or of a large one rows that the seed draws.
 
     A pass over all rows would take a third of an epoch, and of images that are decoded on the way a whole one.
@@ -117,7 +119,7 @@ def _judged_train(plan: Plan) -> Any:
     return take(data.train, order(len(data.train), seed=plan.seed, epoch=-1)[:_JUDGED])
 
 
-def evaluation_size(split: Any, *, batch_size: int | None, values: int) -> int:
+def evaluation_size(split: Split, *, batch_size: int | None, values: int) -> int:
     """Samples of a batch where nothing is learned: large ones from memory; a stream's batches stay as they are.
 
     values: numbers of a sample, of its input or its output, whichever are more.
@@ -127,10 +129,10 @@ def evaluation_size(split: Any, *, batch_size: int | None, values: int) -> int:
     return batch_size or 256
 
 
-def make_evaluate(plan: Plan) -> Any:
+def make_evaluate(plan: Plan) -> Callable[[nn.Module, Batches], dict[str, float]]:
     """A function (model, loader) -> metrics."""
 
-    def evaluate(model: nn.Module, loader: Any) -> dict[str, float]:
+    def evaluate(model: nn.Module, loader: Batches) -> dict[str, float]:
         return evaluation.evaluate(
             model,
             loader,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from dltrain.data import Data, take
+from dltrain.data import Data, Transform, take
 from dltrain.data.sources import download
 from dltrain.data.sources.table import table
 from dltrain.errors import DataError
@@ -88,7 +88,7 @@ def make_transform(
 ) -> regularisers.Compose | None:
     """What is done to each training batch: augmentation, input noise, mixup and cutmix, in this order."""
     wanted = {k: v for k, v in regular.augmentation.items() if v is not None and k != "policy"}
-    transforms: list[Any] = []
+    transforms: list[regularisers.BatchTransform] = []
     if wanted:
         fill = data.fill or (0.0,) * data.in_shape[0]
         transforms.append(augmentation.Augmentation(seed, in_shape=data.in_shape, fill=fill, device=device, **wanted))
@@ -120,7 +120,7 @@ def make_sample_transform(regular: Regularisation, data: Data) -> _Chain | None:
 class _Chain:
     """Changes of one sample, one after another; it travels to worker processes."""
 
-    def __init__(self, changes: list[Any]) -> None:
+    def __init__(self, changes: list[Transform]) -> None:
         self.changes = changes
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -136,4 +136,4 @@ def flush_denormals(settings: Settings) -> None:
     800 steps, and the processor takes many times as long for each. Threads inherit the switch of the one that starts
     them and keep it: it is set before the data are read, ahead of the first work for several threads.
     """
-    torch.set_flush_denormal(bool(settings.flush_denormal))
+    torch.set_flush_denormal(settings.flush_denormal)

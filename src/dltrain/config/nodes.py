@@ -13,13 +13,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from inspect import signature
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dltrain.config import signatures
+from dltrain.config.arguments import check_arguments
 from dltrain.config.choices import GROUPS
 from dltrain.config.compose import Composed, name_mistake
 from dltrain.config.mistakes import Mistakes
-from dltrain.config.policy import Part, check_arguments, did_you_mean, limited, resolve
+from dltrain.config.policy import Arguments, Part, did_you_mean, limited, resolve
 from dltrain.config.settings import Regularisation, Settings, loader_knobs
 from dltrain.errors import ConfigError
 from dltrain.errors.paths import is_url, joined, local
@@ -95,7 +96,7 @@ class Nodes:
             self.say("experiment", "the file's first line must be `# @package _global_`, or its keys reach nothing")
         known = (*signature(_top).parameters, *_NODES)
         for key, message in check_arguments(_top, given, node="").items():
-            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
+            hint = did_you_mean(f"{key}", known) or f"; there are {', '.join(known)}"
             self.say(key, message if key in known else f"there is no such key{hint}")
         return Top(
             seed=self._seed(given.get("seed")),
@@ -164,8 +165,8 @@ class Nodes:
             self.say(slot, f"choose one: {slot}=NAME (`dltrain list {slot}` explains them)")
             return None
         ignored, before = _LOADER_KEYS if slot == "data" else (), len(self.mistakes.lines)
-        node = {k: v for k, v in node.items() if k not in ignored}
-        part = self._resolve(slot, slot, self._located(slot, node) if slot == "data" else node)
+        node = {k: v if slot != "data" else self._located(f"data.{k}", v) for k, v in node.items() if k not in ignored}
+        part = self._resolve(slot, slot, node)
         if part is None:
             return None
         special: Sequence[str] = ()
@@ -181,7 +182,7 @@ class Nodes:
             self.say(f"{slot}.{key}", message)
         return None if wrong or len(self.mistakes.lines) > before else part
 
-    def _resolve(self, key: str, slot: str, node: dict[str, Any]) -> Part | None:
+    def _resolve(self, key: str, slot: str, node: Arguments) -> Part | None:
         """The node as a Part, its nested nodes too."""
         arguments = {k: self._nested(f"{key}.{k}", slot, v) for k, v in node.items() if k != "_target_"}
         try:
@@ -193,14 +194,14 @@ class Nodes:
             return None
         return Part(function, arguments) if function else None
 
-    def _located(self, key: str, value: Any) -> Any:
+    def _located(self, key: str, value: object) -> object:
         """The same, where a relative path of a stored configuration names what it named where the run was started."""
         home = self.composed.started
         if home is None or home == Path.cwd():
             return value
         if isinstance(value, dict):
             return {k: self._located(f"{key}.{k}", v) for k, v in value.items()}
-        if not is_relative_path(key, value):
+        if not (isinstance(value, str) and is_relative_path(key, value)):
             return value
         if os.path.exists(home / value):  # not Path.exists: the folder may be one that only its owner may enter
             return joined(home, value)
@@ -213,7 +214,7 @@ class Nodes:
         """Whether a key is the root of pictures, which nobody downloads."""
         return key == "data.root" and str(self.cfg["data"]["_target_"]).endswith(".image_folder")
 
-    def _nested(self, key: str, slot: str, value: Any) -> Any:
+    def _nested(self, key: str, slot: str, value: object) -> object:
         if isinstance(value, list):
             return [self._nested(f"{key}[{i}]", slot, v) for i, v in enumerate(value)]
         if not isinstance(value, dict):
@@ -228,10 +229,11 @@ class Nodes:
         return part
 
 
-def is_relative_path(key: str, value: Any) -> bool:
+def is_relative_path(key: str, value: object) -> bool:
     """Whether a key holds a path, and this one begins in the current folder."""
-    known = isinstance(value, str) and _PATH.fullmatch(key)
-    return bool(known) and not (value.startswith("~") or is_url(value) or Path(value).is_absolute())
+    if not (isinstance(value, str) and _PATH.fullmatch(key)):
+        return False
+    return not (value.startswith("~") or is_url(value) or Path(value).is_absolute())
 
 
 def _is_plateau(cls: type) -> bool:

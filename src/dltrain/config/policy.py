@@ -1,4 +1,4 @@
-"""What a `_target_` may name, and whether its arguments fit: default deny, checked before anything is imported.
+"""What a `_target_` may name: default deny, checked before anything is imported. What it names is a Part.
 
 A slot (model, optimizer, ...) accepts objects of its own kind that live in torch, torchvision or dltrain, or in
 a package that the user allowed outside any YAML file (`--allow my_pkg`, or `[tool.dltrain] allow` in
@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
-import re
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Any, TypeAlias
 
 from dltrain import located
 from dltrain.config import allowlist
-from dltrain.errors import ConfigError, nearest, override
+from dltrain.errors import ConfigError, nearest
 from dltrain.errors.paths import local
 
+Arguments: TypeAlias = dict[str, Any]  # of a node: plain values, and Parts of nodes that have a `_target_`, too
 _MODULES = {  # slot -> modules whose own classes and functions it may name
     "data": ("dltrain.data",),
     "dataset": ("torchvision.datasets",),
@@ -69,9 +70,9 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 
 
 def check_name(
-    target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
-) -> None:
-    """Raises ConfigError for a name that this slot may not use whatever it stands for; nothing is imported.
+    target: object, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
+) -> str:
+    """The name; raises ConfigError for one that this slot may not use whatever it stands for. Nothing is imported.
 
     `nested` is for a `_target_` among the arguments of a slot's own, `stored` for a configuration out of a file.
     """
@@ -85,6 +86,7 @@ def check_name(
         raise ConfigError(f"`{target}` is not allowed here: {_remedy(target, slot, modules, stored=stored)}")
     if stored and target not in allow:
         _check_stored(target, *target.rpartition(".")[::2])
+    return target
 
 
 def _check_stored(target: str, home: str, name: str) -> None:
@@ -105,10 +107,10 @@ def _slots(slot: str, nested: bool) -> Sequence[str]:
 
 
 def resolve(
-    target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
+    target: object, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
 ) -> Callable[..., Any]:
     """The class or function that `target` names, if this slot may use it; else ConfigError."""
-    check_name(target, slot, allow, nested=nested, stored=stored)
+    target = check_name(target, slot, allow, nested=nested, stored=stored)
     slots = _slots(slot, nested)
     modules = [located(m) for m in _modules(slots)]
     found = _import(target)
@@ -125,9 +127,9 @@ def resolve(
     return found
 
 
-def _check_kind(target: str, found: Any, slots: Sequence[str]) -> None:
+def _check_kind(target: str, found: Callable[..., object], slots: Sequence[str]) -> None:
     """Whether it is, or is annotated to return, what the slot holds."""
-    made = found if inspect.isclass(found) else _hints(found).get("return")
+    made = found if inspect.isclass(found) else type_hints(found).get("return")
     if slots == ("scheduler",) and not inspect.isclass(found) and found.__module__ == located("dltrain.schedules"):
         return  # returns a function of the step
     kinds = tuple(_import(_KINDS[s]) for s in slots)
@@ -137,6 +139,22 @@ def _check_kind(target: str, found: Any, slots: Sequence[str]) -> None:
         raise ConfigError(f"`{target}` is a Dataset: write data=dataset data.dataset._target_={target}")
     article = "an" if slots[0][0] in "aeiou" else "a"
     raise ConfigError(f"`{target}` is not {article} {slots[0]}: it is no {' or '.join(k.__name__ for k in kinds)}")
+
+
+def type_hints(function: Callable[..., object]) -> dict[str, object]:
+    try:
+        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    except Exception:  # annotations that name what can't be imported
+        return {}
+    return {name: _bare(hint) for name, hint in hints.items()}
+
+
+def _bare(hint: object) -> object:
+    """`Dataset | None` for `Dataset[object] | None`: what an object holds shows when it is used."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return reduce(or_, map(_bare, typing.get_args(hint)))
+    return origin if inspect.isclass(origin) and issubclass(origin, typing.Generic) else hint
 
 
 def _within(name: str, modules: Iterable[str]) -> bool:
@@ -179,7 +197,7 @@ def _import(target: str) -> Any:
     raise ConfigError(f"there is no module `{parts[0]}`, neither in {Path.cwd()} nor among the installed packages")
 
 
-def limited(function: Callable[..., Any], given: dict[str, Any], *, stored: bool) -> dict[str, Any]:
+def limited(function: Callable[..., object], given: Arguments, *, stored: bool) -> Arguments:
     """The arguments of one of torchvision's: a root on this machine, and no leave to download where they were stored.
 
     Raises ConfigError for pretrained weights, which torchvision would unpickle; those of `models.torchvision` are
@@ -203,9 +221,9 @@ class Part:
     """A resolved `_target_` and its arguments, which may hold further Parts."""
 
     function: Callable[..., Any]
-    arguments: dict[str, Any]
+    arguments: Arguments
 
-    def __call__(self, *args: Any, **sizes: Any) -> Any:
+    def __call__(self, *args: object, **sizes: object) -> Any:
         """Builds it; of `sizes` only what the signature names and the configuration does not set is passed."""
         chosen = {n: v for n, v in sizes.items() if n in self.names and n not in self.arguments}
         return self.function(*args, **chosen, **{k: _build(v) for k, v in self.arguments.items()})
@@ -219,168 +237,12 @@ class Part:
             return set()
 
 
-def _build(value: Any) -> Any:
+def _build(value: object) -> object:
     if isinstance(value, Part):
         return value()
     if isinstance(value, list):
         return [_build(v) for v in value]
     return {k: _build(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-# -- arguments -------------------------------------------------------------------------------------------------
-
-
-def check_arguments(
-    function: Callable[..., Any],
-    given: dict[str, Any],
-    *,
-    node: str,
-    called: str | None = None,
-    passed: Iterable[str] = (),
-) -> dict[str, str]:
-    """What is wrong with keyword arguments, by key: unknown, missing, of another type, not finite.
-
-    The signature is the schema. `node` is the dotted key where they stand, `called` what messages call the
-    function, `passed` are the names that the caller fills in.
-    """
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):  # a class in C without a signature
-        return {}
-    hints, passed, name = _hints(function), set(passed), called or getattr(function, "__name__", str(function))
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    named = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    mistakes = {}
-    for key, value in given.items():
-        if key not in named and not takes_any:
-            knobs = [n for n in named if n not in passed]
-            has = f"; it has {', '.join(knobs)}" if knobs else "; it has no knobs"
-            mistakes[key] = f"{name} has no `{key}`{did_you_mean(str(key), knobs) or has}"
-        elif isinstance(value, str) and value == "???":
-            mistakes[key] = f"give a value: {node}.{key}=..." + (f", {wanted(hints[key])}" if key in hints else "")
-        elif bad := _not_finite(value):
-            mistakes[key] = f"{bad} is not a finite number"
-        elif key in hints and not matches(value, hints[key]):
-            mistakes[key] = (
-                f"want {wanted(hints[key])}, got {_show(value)}{_rewrite(value, hints[key], f'{node}.{key}')}"
-            )
-    for n in named:
-        if parameters[n].default is inspect.Parameter.empty and n not in given and n not in passed:
-            what = f" ({wanted(hints[n])})" if n in hints else ""
-            mistakes[n] = f"{name} needs it{what}: add +{node}.{n}=..." if node else f"it is needed{what}: set {n}=..."
-    return mistakes
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except Exception:  # annotations that name what can't be imported
-        return {}
-    return {name: _bare(hint) for name, hint in hints.items()}
-
-
-def _bare(hint: Any) -> Any:
-    """`Dataset | None` for `Dataset[object] | None`: what an object holds shows when it is used."""
-    origin = typing.get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return Union[tuple(map(_bare, typing.get_args(hint)))]  # noqa: UP007 - of objects, not in a source
-    return origin if inspect.isclass(origin) and issubclass(origin, typing.Generic) else hint
-
-
-def _not_finite(value: Any) -> float | None:
-    if isinstance(value, (list, tuple)):
-        return next((b for v in value if (b := _not_finite(v)) is not None), None)
-    return value if isinstance(value, float) and not math.isfinite(value) else None
-
-
-def matches(value: Any, hint: Any) -> bool:
-    """Whether a plain YAML value fits a type hint; hints that YAML can't express fit everything but text."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint in (Any, inspect.Parameter.empty) or isinstance(hint, typing.TypeVar):
-        return True
-    if isinstance(value, Part):
-        made = value.function
-        return not (inspect.isclass(made) and inspect.isclass(hint)) or issubclass(made, hint)
-    if origin is Literal:
-        return value in args and type(value) in {type(a) for a in args}
-    if origin in (Union, types.UnionType):
-        return any(matches(value, a) for a in args)
-    if hint in (None, type(None)):
-        return value is None
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if origin is dict or hint is dict:
-        return isinstance(value, dict)
-    if hint in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Iterable)):
-        return isinstance(value, (list, tuple)) and _match_items(value, origin, args)
-    return isinstance(value, hint) if inspect.isclass(hint) else not isinstance(value, str)
-
-
-def _match_items(value: Sequence[Any], origin: Any, args: Sequence[Any]) -> bool:
-    if origin is tuple and args and args[-1] is not Ellipsis:
-        return len(value) == len(args) and all(matches(v, a) for v, a in zip(value, args, strict=True))
-    return all(matches(v, args[0]) for v in value) if args else True
-
-
-def wanted(hint: Any) -> str:
-    """A type hint in words."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return ("one of " if len(args) > 1 else "") + ", ".join(str(a) for a in args)
-    if origin in (Union, types.UnionType):
-        plain = [a for a in args if not inspect.isclass(a) or a in (*_WORDS, list, dict)]
-        return " or ".join(dict.fromkeys(wanted(a) for a in plain or args))
-    if origin is dict or hint is dict:
-        return "keys and values"
-    if origin is Callable:
-        return "something to call (a node with _target_)"
-    if origin is not None or hint in (list, tuple):
-        inner = {"a whole number": "whole numbers", "a number": "numbers", "text": "texts"}
-        count = f"{len(args)} " if origin is tuple and args and args[-1] is not Ellipsis else ""
-        return f"a list of {count}{inner.get(wanted(args[0]), 'values') if args else 'values'}"
-    return _WORDS.get(hint) or f"{getattr(hint, '__name__', hint)} (a node with _target_)"
-
-
-_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, str):
-        return f"the text {value!r}" if value else "an empty text"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Part):
-        return f"a {value.function.__name__}"
-    return str(value)
-
-
-def _plain(value: Any) -> str | None:
-    """A word or a whole number as it was typed, which YAML may have taken for something else."""
-    return _show(value) if value is None or isinstance(value, int) else value if isinstance(value, str) else None
-
-
-def _rewrite(value: Any, hint: Any, key: str) -> str:
-    """What to write instead, where that can be told."""
-    if typing.get_origin(hint) is Literal:
-        return did_you_mean(str(value), map(str, typing.get_args(hint)))
-    if isinstance(value, bool) and matches("", hint):
-        return f"; to mean the word, quote it, twice in the shell: \"'{_show(value)}'\""
-    words = [_plain(v) for v in value] if isinstance(value, list) else _plain(value)
-    words = [words] if isinstance(value, int) and not matches("", hint) else words
-    if isinstance(value, (int, list)) and matches(words, hint):
-        return f"; to mean texts, write {override(key, words)}"
-    if matches([value], hint):
-        return f"; write [{value}]"
-    number = value if isinstance(value, float) else None
-    if isinstance(value, str) and re.fullmatch(r"0+\d+", value):  # YAML reads 08 as text
-        number = int(value)
-    if number is not None and int(number) == number and matches(int(number), hint):
-        return f"; write {int(number)}"
-    return ""
 
 
 # -- what the user allowed -------------------------------------------------------------------------------------
@@ -394,12 +256,12 @@ def user_allowed(start: Path) -> list[str]:
     if file is None:
         return []
     try:
-        found: Any = tomllib.loads(file.read_text(encoding="utf-8"))
+        found: object = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} can't be read: {error}") from error
-    for key, missing in (("tool", {}), ("dltrain", {}), ("allow", [])):
+    levels: tuple[tuple[str, object], ...] = (("tool", {}), ("dltrain", {}), ("allow", []))
+    for key, missing in levels:
         found = found.get(key, missing) if isinstance(found, dict) else None
-    allow = found
-    if not (isinstance(allow, list) and all(isinstance(name, str) for name in allow)):
+    if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
         raise ConfigError(f'{file}: [tool.dltrain] allow is a list of package names, such as ["my_pkg"]')
-    return allow
+    return found

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
-from dltrain.config.policy import check_arguments, did_you_mean
+from dltrain.config.arguments import check_arguments
+from dltrain.config.policy import Arguments, did_you_mean
+from dltrain.parts.ranges import outside
 
 if TYPE_CHECKING:
     import torch
@@ -43,17 +45,17 @@ class Settings:
     def mistakes(self) -> dict[str, str]:
         """Values out of range, by key; a value of another type is passed over."""
         above_zero = ("epochs", "max_steps", "schedule_steps", "max_time", "accumulate", "threads", "report_every")
-        found = {}
+        found: dict[str, str] = {}
         for name in (*above_zero, "eval_every", "limit_train_batches", "profile"):
             if _is_number(value := getattr(self, name)) and value <= 0:
                 found[name] = f"{value} must be above zero"
         for name in ("save_every", "overfit_batches"):
             if _is_number(value := getattr(self, name)) and value < 0:
                 found[name] = f"{value} must not be below zero"
-        if _is_number(self.threads) and self.threads > _MOST_THREADS:
-            found["threads"] = f"{self.threads:,}: {_MOST_THREADS:,} are the most"
-        if _is_number(self.profile) and self.profile > _MOST_PROFILED:
-            found["profile"] = f"{self.profile:,}: {_MOST_PROFILED} steps are the most; more fill the memory"
+        if _is_number(threads := self.threads) and threads > _MOST_THREADS:
+            found["threads"] = f"{threads:,}: {_MOST_THREADS:,} are the most"
+        if _is_number(profile := self.profile) and profile > _MOST_PROFILED:
+            found["profile"] = f"{profile:,}: {_MOST_PROFILED} steps are the most; more fill the memory"
         if isinstance(self.device, str) and not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", self.device):
             found["device"] = _no_device(self.device)
         return found
@@ -69,8 +71,12 @@ _MOST_THREADS = 1024  # more than a machine gives ends the process, with no word
 _MOST_WORKERS = 1024
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _no_device(name: str) -> str:
@@ -95,7 +101,7 @@ def _device_mistake(name: str) -> str | None:
     return None
 
 
-def device_or_auto(name: Any) -> Any:
+def device_or_auto(name: object) -> object:
     """A stored device, or auto in the place of a CUDA device that this machine does not have."""
     return "auto" if isinstance(name, str) and name.startswith("cuda") and _device_mistake(name) else name
 
@@ -109,18 +115,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def loader_knobs(data: dict[str, Any]) -> tuple[int | None, int | None, dict[str, str]]:
+def loader_knobs(data: Arguments) -> tuple[int | None, int | None, dict[str, str]]:
     """Batch size (None is the whole train part) and workers (None is auto) of a data node, and what is wrong there."""
-    size, workers, wrong = data.get("batch_size"), data.get("workers", 0), {}
-    if size != "full" and (not _is_number(size) or isinstance(size, float) or size < 1):
+    size, workers = data.get("batch_size"), data.get("workers", 0)
+    wrong: dict[str, str] = {}
+    if size != "full" and not (_is_whole(size) and size >= 1):
         whole = f"; write {int(size)}" if isinstance(size, float) and size >= 1 and size.is_integer() else ""
         wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}{whole}"
-    if workers != "auto" and (not _is_number(workers) or isinstance(workers, float) or workers < 0):
+    if workers != "auto" and not (_is_whole(workers) and workers >= 0):
         wrong["workers"] = f"want a whole number, 0 or more, or auto; got {workers!r}"
     elif workers != "auto" and workers > _MOST_WORKERS:
         wrong["workers"] = f"{workers:,}: {_MOST_WORKERS:,} are the most"
-    workers = None if workers == "auto" else workers
-    return (size if "batch_size" not in wrong and size != "full" else None), workers, wrong
+    return None if "batch_size" in wrong or size == "full" else size, None if workers == "auto" else workers, wrong
 
 
 @dataclass(frozen=True)
@@ -136,15 +142,15 @@ class Regularisation:
     ema: float | None
     mixup: float | None
     cutmix: float | None
-    early_stopping: dict[str, Any] | None
-    augmentation: dict[str, Any]
+    early_stopping: Arguments | None
+    augmentation: Arguments
 
     def mistakes(self) -> dict[str, str]:
         """Unknown keys and values out of range, by key; a value of another type is passed over."""
-        found = {}
-        for name, (within, wanted) in _RANGES.items():
-            if _is_number(value := getattr(self, name)) and not within(value):
-                found[name] = f"{value}: {wanted}"
+        found: dict[str, str] = {}
+        for name in ("l1", "l2", "max_norm", "input_noise", "ema", "mixup", "cutmix"):
+            if _is_number(value := getattr(self, name)) and (bad := outside(f"regularisation.{name}", value)):
+                found[name] = bad
         for name in ("clip_norm", "clip_value"):
             if _is_number(value := getattr(self, name)) and value <= 0:
                 found[name] = f"{value} must be above zero; null switches it off"
@@ -156,59 +162,48 @@ class Regularisation:
 
     def trial(self) -> dict[str, str]:
         """What the classes of an augmentation have against its knobs, where `mistakes` found nothing."""
-        found = {}
+        found: dict[str, str] = {}
         for name, knobs in self.augmentation.items():
             if knobs is not None:
                 found |= _policy(knobs) if name == "policy" else _augmentation(name, knobs)
         return found
 
 
-_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {  # those of the classes in `regularisation`, without torch
-    "l1": (lambda v: v >= 0, "write a number >= 0"),
-    "l2": (lambda v: v >= 0, "write a number >= 0"),
-    "max_norm": (lambda v: v > 0, "write a number > 0, or null for no limit"),
-    "input_noise": (lambda v: v >= 0, "write a standard deviation > 0, or 0 for none"),
-    "ema": (lambda v: 0 <= v < 1, "write a decay from 0 to below 1 (0.999), or null for none"),
-    "mixup": (lambda v: v > 0, "write alpha > 0 of Beta(alpha, alpha), or null for none"),
-    "cutmix": (lambda v: v > 0, "write alpha > 0 of Beta(alpha, alpha), or null for none"),
-}
-
-
 def early_stopping(*, monitor: str = "auto", patience: int = 10, min_delta: float = 0.0) -> None:
     """The knobs of the node, as a signature to check against."""
 
 
-def _early_stopping(given: dict[str, Any]) -> dict[str, str]:
+def _early_stopping(given: Arguments) -> dict[str, str]:
     wrong = check_arguments(early_stopping, given, node="regularisation.early_stopping")
-    if not wrong and given.get("patience", 1) < 1:
-        wrong["patience"] = f"{given['patience']}: write a number of evaluations >= 1"
-    if not wrong and given.get("min_delta", 0) < 0:
-        wrong["min_delta"] = f"{given['min_delta']}: write a number >= 0"
+    for knob, name in (("patience", "early_stopping.patience"), ("min_delta", "min_delta")):
+        if not wrong and knob in given and (bad := outside(name, given[knob])):
+            wrong[knob] = bad
     return {f"early_stopping.{key}": message for key, message in wrong.items()}
 
 
 _AUGMENTATIONS = {"affine": "Affine", "elastic": "Elastic", "crop_flip": "CropFlip", "erasing": "Erasing"}
 
 
-def _augmentations(given: dict[str, Any]) -> dict[str, str]:
+def _augmentations(given: Arguments) -> dict[str, str]:
     """Augmentations that do not exist, or are given something else than knobs."""
-    found, kinds = {}, [*_AUGMENTATIONS, "policy"]
+    found: dict[str, str] = {}
+    kinds = [*_AUGMENTATIONS, "policy"]
     for name, knobs in given.items():
         if name not in kinds:
-            hint = did_you_mean(str(name), kinds) or "; it has " + ", ".join(kinds)
+            hint = did_you_mean(f"{name}", kinds) or "; it has " + ", ".join(kinds)
             found[f"augmentation.{name}"] = f"augmentation has no `{name}`{hint}"
         elif knobs is not None and not isinstance(knobs, dict):
             found[f"augmentation.{name}"] = f"want keys and values, or null; got {knobs!r}"
     return found
 
 
-def _augmentation(name: str, given: dict[str, Any]) -> dict[str, str]:
+def _augmentation(name: str, given: Arguments) -> dict[str, str]:
     from dltrain.parts import augmentation
 
     return _knobs(f"augmentation.{name}", getattr(augmentation, _AUGMENTATIONS[name]), given)
 
 
-def _policy(given: dict[str, Any]) -> dict[str, str]:
+def _policy(given: Arguments) -> dict[str, str]:
     from dltrain.parts.augmentation import POLICIES
 
     name = given.get("name")
@@ -219,7 +214,7 @@ def _policy(given: dict[str, Any]) -> dict[str, str]:
     return _knobs("augmentation.policy", POLICIES[name], knobs)
 
 
-def _knobs(key: str, kind: Callable[..., Any], knobs: dict[str, Any]) -> dict[str, str]:
+def _knobs(key: str, kind: Callable[..., object], knobs: Arguments) -> dict[str, str]:
     """What is wrong with the knobs of an augmentation: first by its signature, then by what it says itself."""
     if wrong := check_arguments(kind, knobs, node=f"regularisation.{key}", called=key.split(".")[-1]):
         return {f"{key}.{k}": m for k, m in wrong.items()}

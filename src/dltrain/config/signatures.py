@@ -1,6 +1,6 @@
 """Signatures of classes and functions, read from their sources: neither they nor torch are imported.
 
-A stand-in has the parameters and type hints of the real thing, so that `policy.check_arguments` says the same about
+A stand-in has the parameters and type hints of the real thing, so that `check_arguments` says the same about
 it. Where the source alone does not tell (a decorator, an inherited constructor, a name from elsewhere) nothing is said.
 """
 
@@ -13,13 +13,14 @@ from functools import cache, reduce
 from importlib.util import find_spec
 from operator import or_
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from types import GenericAlias
+from typing import Any, Literal
 
 from dltrain import located
 from dltrain.config.policy import check_name
 
 _PACKAGES = ("dltrain", "torch", "torchvision")
-_PLAIN = {t.__name__: t for t in (int, float, bool, str, list, tuple, dict)} | {"Any": Any}
+_PLAIN: dict[str, object] = {t.__name__: t for t in (int, float, bool, str, list, tuple, dict)} | {"Any": Any}
 _GENERIC = {"list": list, "tuple": tuple, "Sequence": Sequence, "Iterable": Iterable}
 _FOREIGN = ("Tensor", "Module", "Dataset", "Optimizer")  # classes of torch's that no plain value is one of
 _HOPS = 5  # imports to follow from where a name is public to where it is defined
@@ -27,14 +28,13 @@ _Function = ast.FunctionDef | ast.ClassDef
 
 
 def find(
-    target: Any, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
-) -> Callable[..., Any] | None:
+    target: object, slot: str, allow: Sequence[str] = (), *, nested: bool = False, stored: bool = False
+) -> Callable[..., object] | None:
     """A stand-in for what `target` names, None where the source does not tell; ConfigError as `policy.resolve`."""
-    check_name(target, slot, allow, nested=nested, stored=stored)
-    return stand_in(target)
+    return stand_in(check_name(target, slot, allow, nested=nested, stored=stored))
 
 
-def stand_in(target: str) -> Callable[..., Any] | None:
+def stand_in(target: str) -> Callable[..., object] | None:
     """A class or function with the signature of the one at a dotted name of ours or torch's, or None."""
     module, _, name = located(target).rpartition(".")
     found = _definition(module, name)
@@ -80,7 +80,9 @@ def _source(node: ast.ImportFrom, module: str, name: str) -> tuple[str, str]:
     original = next(a.name for a in node.names if (a.asname or a.name) == name)
     if not node.level:
         return node.module or "", original
-    package = module.split(".") if _file(module).name == "__init__.py" else module.split(".")[:-1]
+    file, package = _file(module), module.split(".")
+    if file is None or file.name != "__init__.py":
+        package.pop()
     base = package[: len(package) - node.level + 1]
     return ".".join([*base, node.module] if node.module else base), original
 
@@ -100,7 +102,7 @@ def _file(module: str) -> Path | None:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _function(node: ast.FunctionDef, module: str) -> Callable[..., Any]:
+def _function(node: ast.FunctionDef, module: str) -> Callable[..., object]:
     def stands_in() -> None:
         """Is only looked at."""
 
@@ -116,7 +118,7 @@ def _function(node: ast.FunctionDef, module: str) -> Callable[..., Any]:
         *((arg, kinds.VAR_KEYWORD) for arg in (a.kwarg,) if arg),
     ]
     stands_in.__name__ = node.name
-    stands_in.__signature__ = inspect.Signature(
+    vars(stands_in)["__signature__"] = inspect.Signature(
         [kinds(arg.arg, kind, default=... if arg.arg in optional else kinds.empty) for arg, kind in parameters]
     )
     stands_in.__annotations__ = {}
@@ -142,7 +144,7 @@ class _Foreign(type):
         return True
 
 
-def _hint(node: ast.expr | None, module: str) -> Any:
+def _hint(node: ast.expr | None, module: str) -> object:
     """A type hint as the object that it means."""
     if isinstance(node, ast.Constant):
         if isinstance(node.value, str):  # a quoted one
@@ -150,7 +152,7 @@ def _hint(node: ast.expr | None, module: str) -> Any:
         if node.value is None or node.value is ...:
             return node.value
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return Union[_hint(node.left, module), _hint(node.right, module)]  # noqa: UP007 - of objects, not in a source
+        return or_(_hint(node.left, module), _hint(node.right, module))
     if isinstance(node, ast.Attribute) and node.attr in _FOREIGN:
         return _Foreign(node.attr, (), {})
     if isinstance(node, ast.Name):
@@ -160,7 +162,7 @@ def _hint(node: ast.expr | None, module: str) -> Any:
     raise _UnknownError
 
 
-def _named(name: str, module: str) -> Any:
+def _named(name: str, module: str) -> object:
     if name in _PLAIN:
         return _PLAIN[name]
     if name in _FOREIGN:
@@ -175,23 +177,24 @@ def _named(name: str, module: str) -> Any:
     raise _UnknownError
 
 
-def _subscripted(name: str, node: ast.expr, module: str) -> Any:
+def _subscripted(name: str, node: ast.expr, module: str) -> object:
     inner = node.elts if isinstance(node, ast.Tuple) else [node]
     if name == "Literal":
-        if not all(isinstance(each, ast.Constant) for each in inner):
+        values = [each.value for each in inner if isinstance(each, ast.Constant)]
+        if len(values) < len(inner):
             raise _UnknownError
-        return Literal[tuple(each.value for each in inner)]
+        return Literal[tuple(values)]  # pyrefly: ignore - made at run time
     if name == "dict":
         return dict
     if name in _FOREIGN:  # a Dataset[object]: what it holds shows when it is read
         return _named(name, module)
     if name == "Callable":
-        return Callable[..., Any]
+        return Callable[..., object]
     hints = [_hint(each, module) for each in inner]
     if name == "Union":
         return reduce(or_, hints)
     if name == "Optional":
-        return Optional[hints[0]]  # noqa: UP045 - of an object, not in a source
+        return or_(hints[0], None)
     if name in _GENERIC:
-        return _GENERIC[name][tuple(hints)]
+        return GenericAlias(_GENERIC[name], tuple(hints))
     raise _UnknownError

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import ceil
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.overrides import TorchFunctionMode
 
+from dltrain.config.construct import Sizes
 from dltrain.config.mistakes import reason
 from dltrain.config.policy import Part
 from dltrain.data import Data, Tensors, take
@@ -41,7 +41,7 @@ def schedule(made: PureSchedule | TorchSchedule, name: str, *, steps: int, per_e
     Goes through the run with it, up to `_MANY` steps. Raises ValueError where it would fail on the way.
     """
     if isinstance(made, PureSchedule):
-        rates = {made.schedule(min(step, made.last))[0] for step in (0, steps // 2, steps - 1)}
+        rates = {made.schedule(int(min(step, made.last)))[0] for step in (0, steps // 2, steps - 1)}
         idle = len(rates) == 1 and steps > 1 and name != "constant"
         return [f"{name} changes nothing in the {steps:,} steps of this run"] if idle else []
     scheduler, by_step = made.scheduler, made.interval == "step"
@@ -49,14 +49,17 @@ def schedule(made: PureSchedule | TorchSchedule, name: str, *, steps: int, per_e
         ("step", steps - 1, steps) if by_step else ("epoch", steps // per_epoch, ceil(steps / per_epoch))
     )
     run = f"the run takes {used:,} {unit}{'s' * (used != 1)}"
-    notes, rates = [], {_rate(scheduler)}
+    notes: list[str] = []
     for knob, least in (("total_steps", used), ("T_max", used - 1), ("total_iters", 0)):
         length = getattr(scheduler, knob, None)
+        if not isinstance(length, (int, float)):
+            continue
         if isinstance(scheduler, OneCycleLR) and knob == "total_steps" and length < calls:
             raise ValueError(f"{knob}={length}: {run}; write {used}")
-        if isinstance(length, (int, float)) and not least <= length <= used:
+        if not least <= length <= used:
             instead = "" if by_step or length < used else ", or scheduler.interval=step"
             notes.append(f"scheduler.{knob}={length}, and {run}; write {used}{instead}")
+    rates = {_rate(scheduler)}
     with warnings.catch_warnings(action="ignore"):  # torch's, where no optimizer steps between a scheduler's
         for n in range(1, min(calls, _MANY) + 1):
             try:
@@ -141,9 +144,16 @@ class Bounded(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls, self.left, self.counted = 0, free_memory(), set()
+        self.calls, self.left = 0, free_memory()
+        self.counted: set[int] = set()  # addresses
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Iterable[type],
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         self.calls += 1
         if self.calls > _MOST_CALLS:
             raise TooMuchError(f"to build it takes more than {_MOST_CALLS:,} calls of torch; make it smaller")
@@ -169,9 +179,7 @@ def is_large(net: nn.Module) -> bool:
     return sum(p.numel() for p in net.parameters()) > LARGE
 
 
-def model(
-    part: Part, sizes: dict[str, Any], device: str
-) -> tuple[nn.Module | None, list[models.Row], Exception | None]:
+def model(part: Part, sizes: Sizes, device: str) -> tuple[nn.Module | None, list[models.Row], Exception | None]:
     """The model on a device, its summary, and what went wrong: without a model its constructor, else its forward.
 
     On the meta device only a large one is tried: torch's shape arithmetic for it takes 1.5 s to import.
@@ -192,7 +200,7 @@ def model(
         return built, [], ValueError(text).with_traceback(None)
 
 
-def _module(made: Any) -> nn.Module:
+def _module(made: object) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise TypeError(f"it made a {type(made).__name__}, not an nn.Module")
     return made

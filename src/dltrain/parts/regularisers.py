@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dltrain.data import Task
 from dltrain.errors import ConfigError
 from dltrain.parts import State
+from dltrain.parts.ranges import check_range
 
 BatchTransform = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
@@ -48,9 +49,8 @@ class Penalty:
     """
 
     def __init__(self, model: nn.Module, *, l1: float = 0.0, l2: float = 0.0) -> None:
-        for name, value in (("l1", l1), ("l2", l2)):
-            if not 0 <= value < float("inf"):
-                raise ConfigError(f"regularisation.{name}={value}: write a number >= 0")
+        check_range("regularisation.l1", l1)
+        check_range("regularisation.l2", l2)
         self.l1, self.l2, self.weights = l1, l2, _weights(model, "l1 and l2")
 
     def __call__(self) -> Tensor:
@@ -72,8 +72,7 @@ class MaxNorm:
     """
 
     def __init__(self, model: nn.Module, c: float) -> None:
-        if not 0 < c < float("inf"):
-            raise ConfigError(f"regularisation.max_norm={c}: write a number > 0, or null for no limit")
+        check_range("regularisation.max_norm", c)
         self.c, self.weights = c, _weights(model, "max_norm")
 
     @torch.no_grad()
@@ -111,8 +110,7 @@ class InputNoise:
     """
 
     def __init__(self, std: float) -> None:
-        if not 0 < std < float("inf"):
-            raise ConfigError(f"regularisation.input_noise={std}: write a standard deviation > 0, or 0 for none")
+        check_range("regularisation.input_noise", std)
         self.std = std
 
     def __call__(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
@@ -162,8 +160,7 @@ class CutMix:
 
 
 def _beta(knob: str, alpha: float) -> torch.distributions.Beta:
-    if not 0 < alpha < float("inf"):
-        raise ConfigError(f"regularisation.{knob}={alpha}: write alpha > 0 of Beta(alpha, alpha), or null for none")
+    check_range(f"regularisation.{knob}", alpha)
     return torch.distributions.Beta(torch.tensor(float(alpha)), torch.tensor(float(alpha)))
 
 
@@ -195,8 +192,7 @@ class EMA:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ConfigError(f"regularisation.ema={decay}: write a decay from 0 to below 1 (0.999), or null for none")
+        check_range("regularisation.ema", decay)
         self.decay, self.updates = decay, 0
         self.model = deepcopy(model).eval().requires_grad_(False)
         pairs = list(zip(_state(self.model), _state(model), strict=True))
@@ -238,8 +234,7 @@ class Best:
     def __init__(self, mode: Literal["min", "max"], *, min_delta: float = 0.0) -> None:
         if mode not in ("min", "max"):
             raise ConfigError(f"mode={mode!r}: write min or max")
-        if not 0 <= min_delta < float("inf"):
-            raise ConfigError(f"min_delta={min_delta}: write a number >= 0")
+        check_range("min_delta", min_delta)
         self.mode, self.min_delta = mode, min_delta
         self.value: float | None = None
 
@@ -270,8 +265,7 @@ class EarlyStopping:
     def __init__(
         self, monitor: str, mode: Literal["min", "max"], *, patience: int = 10, min_delta: float = 0.0
     ) -> None:
-        if patience < 1:
-            raise ConfigError(f"early_stopping.patience={patience}: write a number of evaluations >= 1")
+        check_range("early_stopping.patience", patience)
         self.monitor, self.patience, self.waited = monitor, patience, 0
         self.best = Best(mode, min_delta=min_delta)
 
