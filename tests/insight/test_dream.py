@@ -121,10 +121,10 @@ def test_a_dream_of_data_that_moved_says_where_to_look_and_looks_there(trained, 
     folder = trained("data=table", "data.path=t.csv", "data.target=y", "trainer.epochs=1")
     (old / "t.csv").rename(new / "t.csv")
     monkeypatch.chdir(new.parent)
-    assert dltrain("dream", folder, "--class", "big") == 2
+    assert dltrain("dream", folder, "--class", "big") == 3
     assert "say where it is: data.path=..." in capsys.readouterr().err
     assert dltrain("dream", folder, "data.path=new/t.csv", "--class", "big") == 0
-    assert dltrain("export", folder, "--format", "safetensors") == 2
+    assert dltrain("export", folder, "--format", "safetensors") == 3
     assert "say where it is: data.path=..." in capsys.readouterr().err
     assert dltrain("export", folder, "data.path=new/t.csv", "--format", "safetensors") == 0
 

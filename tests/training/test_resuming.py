@@ -66,7 +66,7 @@ def test_data_that_moved_are_asked_for_with_both_folders_and_the_override(at_hom
     where = f"there is no t.csv in {tmp_path}, nor in {tmp_path / 'home'}, where the run was started"
     for command in (["eval"], ["doctor"], ["resume", *LONGER]):
         code, _, err = dltrain(*command[:1], str(folder), *command[1:])
-        assert (code, f"data.path: {where}; say where it is: data.path=" in err) == (2, True), err
+        assert (code, f"data.path: {where}; say where it is: data.path=" in err) == (3, True), err
     shutil.copy(tmp_path / "moved.csv", tmp_path / "t.csv")  # the folder as a whole may have moved
     assert dltrain("eval", str(folder))[0] == 0
     assert dltrain("resume", str(folder), *LONGER, "data.path=moved.csv")[0] == 0
@@ -88,6 +88,21 @@ def test_an_absolute_path_that_is_gone_comes_with_the_override_that_helps(at_hom
             wanted = f"{tmp_path}/home/{name}: no such file; say where it is: data.{key}=..."
             assert (code, wanted in err) == (3, True), err
     code, _, err = dltrain("eval", str(folder), "data.path=t.csv", "data.test_path=test.csv")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_pictures_that_are_gone_are_asked_for_as_a_table_is(at_home, dltrain, tmp_path, absolute):
+    root = f"{tmp_path}/home/pictures" if absolute else "pictures"
+    words = [f"data.root={root}" if word.startswith("data.root=") else word for word in NEEDS["data=image_folder"]]
+    assert at_home("data=image_folder", *words, *QUICK)[0] == 0
+    (folder,) = tmp_path.glob("home/runs/*/*")
+    (tmp_path / "home" / "pictures").rename(tmp_path / "moved")
+    where = f"{root}: no such folder" if absolute else f"data.root: there is no pictures in {tmp_path}, nor in "
+    for command in (["eval"], ["resume", *LONGER]):
+        code, _, err = dltrain(*command[:1], str(folder), *command[1:])
+        assert (code, where in err, "say where it is: data.root=..." in err) == (3, True, True), err
+    code, _, err = dltrain("eval", str(folder), "data.root=moved")
     assert code == 0, err
 
 

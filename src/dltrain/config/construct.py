@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
@@ -12,7 +13,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dltrain.data import Data, Transform, take
 from dltrain.data.sources import download
-from dltrain.data.sources.table import table
 from dltrain.errors import DataError
 from dltrain.errors.paths import local, permitted
 from dltrain.parts import augmentation, metrics, regularisers, schedules
@@ -22,18 +22,33 @@ if TYPE_CHECKING:
     from dltrain.config.settings import Regularisation, Settings
     from dltrain.data.preprocessing import Facts
 
+_PLACES = {  # of data that nobody downloads: keys that say where they are
+    "dltrain.data.sources.table.table": ("path", "test_path"),
+    "dltrain.data.sources.image_folders.image_folder": ("root",),
+}
 
-def make_data(part: Part, *, stored: bool) -> Data:
-    """The data that a configuration names. For a stored one nothing is downloaded or unpacked."""
-    if stored and part.function is table:
-        for key in ("path", "test_path"):
-            if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
-                raise DataError(f"{path}: no such file; say where it is: data.{key}=...")
+
+def make_data(part: Part, *, stored: bool, started: Path | None = None) -> Data:
+    """The data that a configuration names.
+
+    For a stored one nothing is downloaded or unpacked; `started` is the folder in which its relative paths were typed.
+    """
+    source = f"{part.function.__module__}.{part.function.__name__}"
+    for key in _PLACES.get(source, ()) if stored else ():
+        if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
+            raise DataError(f"{_gone(key, path, started)}; say where it is: data.{key}=...")
     with permitted(), download.unplugged() if stored else download.filtered():
         data = part()
     if not isinstance(data, Data):
         raise TypeError(f"it returned a {type(data).__name__}, not a dltrain.data.Data")
     return data
+
+
+def _gone(key: str, path: str, started: Path | None) -> str:
+    here = Path.cwd()
+    if started in (None, here) or local(path).is_absolute():
+        return f"{path}: no such {'folder' if key == 'root' else 'file'}"
+    return f"data.{key}: there is no {path} in {here}, nor in {started}, where the run was started"
 
 
 def reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Data, Settings]:

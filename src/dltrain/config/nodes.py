@@ -203,16 +203,8 @@ class Nodes:
             return {k: self._located(f"{key}.{k}", v) for k, v in value.items()}
         if not (isinstance(value, str) and is_relative_path(key, value)):
             return value
-        if os.path.exists(home / value):  # not Path.exists: the folder may be one that only its owner may enter
-            return joined(home, value)
-        if not os.path.exists(value) and (key == "data.path" or self._is_of_pictures(key)):
-            where = f"there is no {value} in {Path.cwd()}, nor in {home}, where the run was started"
-            self.say(key, f"{where}; say where it is: {key}=...")
-        return value
-
-    def _is_of_pictures(self, key: str) -> bool:
-        """Whether a key is the root of pictures, which nobody downloads."""
-        return key == "data.root" and str(self.cfg["data"]["_target_"]).endswith(".image_folder")
+        there = os.path.exists(home / value)  # not Path.exists: the folder may be one that only its owner may enter
+        return joined(home, value) if there else value
 
     def _nested(self, key: str, slot: str, value: object) -> object:
         if isinstance(value, list):

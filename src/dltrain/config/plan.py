@@ -20,7 +20,7 @@ from dltrain.config import construct
 from dltrain.config.checks import data, net, nodes, parts, remarks
 from dltrain.config.compose import Composed
 from dltrain.config.construct import Sizes, sizes
-from dltrain.config.hydra import as_yaml
+from dltrain.config.hydra import Values, as_yaml
 from dltrain.config.nodes import SLOTS, Nodes
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings, device_or_auto
@@ -86,7 +86,7 @@ REMARKS: tuple[Callable[..., Iterable[str]], ...] = (
 class Plan:
     """Everything that a run needs, checked, with nothing written yet."""
 
-    config: dict[str, object]
+    config: Values
     seed: int
     name: str
     runs_dir: Path
@@ -160,12 +160,13 @@ def make_plan(composed: Composed, allow: Sequence[str] = (), *, writes: bool = T
 class Outline:
     """What a stored configuration says, checked, before any data are read."""
 
-    config: dict[str, object]
+    config: Values
     seed: int
     settings: Settings
     parts: dict[str, Part]
     batch_size: int | None
     workers: int | None
+    started: Path | None  # the folder in which its relative paths were typed
 
 
 def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[str]) -> Outline:
@@ -184,7 +185,8 @@ def _facts(checks: Iterable[Check], found: Nodes, **given: object) -> dict[str, 
     """The facts that the checks find; raises ConfigError with all mistakes, once each has run whose needs are known."""
     composed, mistakes = found.composed, found.mistakes
     known = given | {"nodes": found, "composed": composed, "mistakes": mistakes, "notes": []}
-    known |= {"overrides": composed.overrides, "pretrained": "cached" if composed.stored else "fetch"}
+    known |= {"overrides": composed.overrides, "started": composed.started}
+    known["pretrained"] = "cached" if composed.stored else "fetch"
     for to_blame, check in checks:
         needs = signature(check).parameters.values()
         if any(need.name not in known and need.default is Parameter.empty for need in needs):

@@ -261,7 +261,7 @@ def read_data(trained: Trained) -> Data:
     part, stored = trained.outline.parts["data"], trained.outline
     seed_everything(stored.seed)
     try:
-        data = make_data(part, stored=True)
+        data = make_data(part, stored=True, started=stored.started)
         trials.contents(data)
     except DltrainError:
         raise

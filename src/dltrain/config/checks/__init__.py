@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from dltrain.config.compose import Composed
+    from dltrain.config.hydra import Values
     from dltrain.config.mistakes import Mistakes
     from dltrain.config.nodes import Nodes
     from dltrain.config.policy import Part
@@ -36,13 +37,14 @@ class Known(TypedDict, total=False):
     composed: Composed
     slots: Sequence[str]  # the parts that are asked for
     writes: bool  # whether a run folder is to be made
+    started: Path | None  # the folder in which a stored run's relative paths were typed
     pretrained: How
     overrides: tuple[str, ...]
     mistakes: Mistakes
     notes: list[str]  # what the user should know of a run that can start
 
     # what the nodes of the configuration say
-    config: dict[str, object]
+    config: Values
     seed: int
     name: str
     runs_dir: Path

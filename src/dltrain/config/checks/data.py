@@ -7,6 +7,7 @@ import math
 from dltrain.config import construct, trials
 from dltrain.config.checks import Known
 from dltrain.config.compose import Composed
+from dltrain.config.hydra import Values
 from dltrain.config.mistakes import Mistakes, reason
 from dltrain.config.policy import Part, did_you_mean
 from dltrain.config.settings import Regularisation, Settings
@@ -22,12 +23,12 @@ def read(mistakes: Mistakes, composed: Composed, data_part: Part, seed: int, not
         return {}
     seed_everything(seed)  # a user's data may draw random numbers
     try:
-        data = construct.make_data(data_part, stored=composed.stored)
+        data = construct.make_data(data_part, stored=composed.stored, started=composed.started)
         trials.contents(data)
         few = trials.few(data)
     except DataError as error:
         if mistakes:
-            mistakes.lines["data"] = f"data: {error}"
+            mistakes.lines["data"] = f"{error}" if str(error).startswith("data.") else f"data: {error}"
             mistakes.stop()
         raise
     except Exception as error:
@@ -68,7 +69,7 @@ def span_schedule(settings: Settings, total_steps: int = 1000) -> Known:
 # -- metrics ---------------------------------------------------------------------------------------------------
 
 
-def choose_monitor(mistakes: Mistakes, config: dict[str, object], data: Data) -> Known:
+def choose_monitor(mistakes: Mistakes, config: Values, data: Data) -> Known:
     """The metric that chooses the best epoch; it is looked at also where another knob of `trainer` is wrong."""
     trainer = config.get("trainer")
     chosen = trainer.get("monitor", "auto") if isinstance(trainer, dict) else "auto"
