@@ -41,7 +41,7 @@ class Composed:
     def origin(self, key: str) -> str:
         """Where the value of a dotted key was written: an override, or a YAML file."""
         for override in reversed(self.overrides):
-            name = _key(override)
+            name = key_of(override)
             if name == key or (name not in GROUPS and key.startswith((f"{name}.", f"{name}["))):
                 return f"override {override}"
         if self.file:
@@ -50,7 +50,7 @@ class Composed:
         files = list(self._files(group))
         own = next((file for owner, file in files if owner == group), None)
         file = next((file for owner, file in files if _sets(*self._content(file), owner, key)), own)
-        below = next((o for o in self.overrides if _key(o).startswith(f"{key}.")), None)
+        below = next((o for o in self.overrides if key_of(o).startswith(f"{key}.")), None)
         return readable(file) if file else f"override {below}" if below else "configs/train.yaml"
 
     def _content(self, file: Path) -> tuple[str, Any]:
@@ -64,11 +64,11 @@ class Composed:
 
     def switched_beside(self) -> list[str]:
         """What keys switch on beside the choice that was typed, in words: `regularisation=none regularisation.l2=1`."""
-        choice = next((o for o in reversed(self.overrides) if _key(o) == "regularisation"), None)
+        choice = next((o for o in reversed(self.overrides) if key_of(o) == "regularisation"), None)
         files = [file for owner, file in self._files("regularisation") if owner != "experiment" and file.stem != "off"]
         found = {}
         for override in self.overrides if choice else ():
-            group, *path = _key(override).split(".")
+            group, *path = key_of(override).split(".")
             knob = ".".join(path[: 1 + (path[:1] == ["augmentation"])])
             own = group == "regularisation" and knob and _at(self.values, f"{group}.{knob}")
             if own and own != MISSING and not any(_sets(*self._content(f), group, f"{group}.{knob}") for f in files):
@@ -96,7 +96,7 @@ class Composed:
         return re.findall(r"[\w.-]+", " ".join(texts))
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
     """What an override sets: its dotted key, or its group."""
     return override.split("=")[0].lstrip("+~").split("@")[0]
 
@@ -201,7 +201,7 @@ def _drop_bad(
     typed: Sequence[str], attempt: Callable[[Sequence[str]], Composition], mistakes: list[str], known: Iterable[str]
 ) -> tuple[list[str], Composition]:
     """The overrides that compose, found one by one, with the config that they make; says what the others lack."""
-    good = [o for o in typed if not o.startswith(("+", "~")) and _key(o) in known]
+    good = [o for o in typed if not o.startswith(("+", "~")) and key_of(o) in known]
     values = attempt(good).values
     for override in (o for o in typed if o not in good):
         try:
@@ -214,7 +214,7 @@ def _drop_bad(
 
 def _explain(override: str, values: Values, refused: str) -> str:
     """One line on why Hydra refused a `key=value`."""
-    key, known = _key(override), list(_keys(values))
+    key, known = key_of(override), list(_keys(values))
     if key in known and override.partition("=")[2].startswith("{"):
         return f"`{override}`: it brings new keys: write +{override}"
     if key in known or override.startswith("+"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from dltrain.config import build, construct, trials
+from dltrain.config.compose import key_of
 from dltrain.config.plan import Plan
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import DivergedError
@@ -130,7 +131,7 @@ def describe(plan: Plan, curve: Curve, picture: Path) -> str:
         return "\n".join([*lines, "suggested  nothing: the loss fell at no rate"])
     if curve.flat:
         lines.append(f"note       the loss fell by less than {_FLAT:.0%}: the suggestion is a guess")
-    typed = [o for o in plan.overrides if o.split("=")[0].lstrip("+") not in ("optimizer.lr", "scheduler.max_lr")]
+    typed = [o for o in plan.overrides if key_of(o) not in ("optimizer.lr", "scheduler.max_lr")]
     added = "+" * any(o.startswith(f"+{plan.rate_key}=") for o in plan.overrides)
     override = f"{added}{plan.rate_key}={curve.suggested:g}"
     peak = " (the peak of the cycle, max_lr)" if "max_lr" in plan.parts["scheduler"].arguments else ""

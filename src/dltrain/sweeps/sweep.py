@@ -78,7 +78,7 @@ def _with_parameters(overrides: Sequence[str], config_dir: str | None) -> list[s
 
 def _name(first: Composed, overrides: Sequence[str]) -> str:
     """Of the folder: the name that all jobs have, else that of their experiment, else `sweep`."""
-    several = {o.partition("=")[0].lstrip("+") for o in overrides if o not in first.overrides}
+    several = {compose.key_of(o) for o in overrides if o not in first.overrides}
     given = {"name": first.values.get("name"), "experiment": first.chosen.get("experiment")}
     names = [str(name) for key, name in given.items() if name and key not in several]
     return next((name for name in names if not compose.name_mistake(name)), "sweep")
@@ -91,7 +91,7 @@ def _checked(
     in every job, as far as the first one shows it without torch.
     """
     others, count, mistakes = seeds.split(overrides)
-    own = [o for o in others if count and o.lstrip("+").startswith("seed=")]
+    own = [o for o in others if count and compose.key_of(o) == "seed"]
     good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=many)
     own, wrong_seed = check_overrides(own, config_dir, sweep=True)
     first = first_of_each([*good, *own], config_dir)
@@ -105,7 +105,7 @@ def _checked(
         mistakes.append(f"seed: {seed!r} is not a whole number, from which seeds={count} could count")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    varied = {o.split("=")[0].lstrip("+").split(".")[0] for o in [*good, *own] if o not in first}
+    varied = {compose.key_of(o).split(".")[0] for o in [*good, *own] if o not in first}
     if not varied & {"experiment", "regularisation"}:  # whose choices set keys of other nodes
         first_look(replace(composed, stored=stored), allow, but=varied)
     return ([*good, seeds.axis(seed, count)] if count and isinstance(seed, int) else good), composed

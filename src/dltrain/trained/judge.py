@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dltrain.config import trials
 from dltrain.config.build import evaluation_size
+from dltrain.config.compose import key_of
 from dltrain.config.construct import make_data, reduced
 from dltrain.config.mistakes import reason
 from dltrain.data import Data, Split, place
@@ -230,8 +231,7 @@ def choose_rows(
     Other rows pass the preprocessing that the run fitted. Of another table all of them count. Raises DataError where
     the data changed and nobody said so.
     """
-    keys = [o.partition("=")[0].lstrip("+") for o in overrides]
-    others = [key for key in keys if roles.of(key) in (Role.PROBLEM, Role.PREPARATION, Role.PLACE)]
+    others = [key for key in map(key_of, overrides) if roles.of(key) in (Role.PROBLEM, Role.PREPARATION, Role.PLACE)]
     of_table, wanted = trained.outline.parts["data"].function is table, split or "test"
     if of_table and "data.path" in others and "data.test_path" not in others:
         trained = _without_test_file(trained)
