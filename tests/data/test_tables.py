@@ -22,8 +22,9 @@ from dltrain.data.sources.sklearn_sets import breast_cancer, diabetes, digits, i
 from dltrain.data.sources.table import table
 from dltrain.data.tables.encoding import encode, fit, remarks
 from dltrain.data.tables.frames import frame_of
-from dltrain.data.tables.reading import _read_plain, read_table
+from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.targets import known_target
+from dltrain.data.tables.text import _read_plain
 from dltrain.errors import ConfigError, DataError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"

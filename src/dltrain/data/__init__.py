@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from dltrain.data.split import shuffled, stratified
-from dltrain.data.tables.reading import listed
+from dltrain.data.tables.table import listed
 from dltrain.errors import DataError
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Data, Preprocessing, Task, Tensors, fallback, single, take
-from dltrain.data.tables.reading import listed
 from dltrain.data.tables.scales import fence, moments
+from dltrain.data.tables.table import listed
 from dltrain.errors import DataError
 
 

@@ -21,7 +21,8 @@ from dltrain.data import Column, Data, Kind, Preprocessing, Some, Split, Task, T
 from dltrain.data.decoding import UNTOLD
 from dltrain.data.sources.image_folders import ImageFiles
 from dltrain.data.tables.encoding import encode, remarks
-from dltrain.data.tables.reading import read_table, require_columns
+from dltrain.data.tables.reading import read_table
+from dltrain.data.tables.table import require_columns
 from dltrain.data.tables.targets import known_target
 from dltrain.errors import DataError
 
@@ -215,7 +216,9 @@ def labelled(
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    part = Tensors(x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.places())
+    part = Tensors(
+        x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.where.place
+    )
     return part, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
 
 

@@ -2,79 +2,62 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dltrain.data.decoding import SUFFIXES, Channels, Deep, read_image
 from dltrain.data.idx import read_pieces
 from dltrain.data.sources.folder_layout import image_files
-from dltrain.data.tables import reading
-from dltrain.data.tables.reading import Place
+from dltrain.data.tables.reading import opened_parquet
+from dltrain.data.tables.table import Lines, Table, clean, plain_types, require_columns
+from dltrain.data.tables.text import SEPARATORS, encoding_of, pieces, read_header, separator_of
 from dltrain.errors import DataError
 
-if TYPE_CHECKING:
-    import polars as pl
-
 _CHARACTERS = 1 << 22  # of a text table at a time
-_LONGEST = 1 << 27  # characters of a row, at most
 _ROWS = 1 << 17  # of a Parquet file at a time
 _BYTES = 1 << 26  # of images at a time
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Some rows of a table in the columns that were asked for, and where each stands."""
-
-    frame: pl.DataFrame
-    place: Place
-
-
-# -- text tables ---------------------------------------------------------------------------------------------------
+# -- tables --------------------------------------------------------------------------------------------------------
 
 
 def text_table(
     source: Path | BinaryIO, columns: Sequence[str], *, separator: str | None = None, characters: int = _CHARACTERS
-) -> Iterator[Piece]:
+) -> Iterator[Table]:
     """A CSV or TSV file, or an open stream of one, piece by piece. Raises DataError as `read_table` does.
 
     A stream is UTF-8; of a file that is not, every byte is a Latin-1 letter. The separator is the first of `separator`
     (see `read_table`), the one of the ending, and the usual ones, by which the header has the columns.
     """
-    path = source if isinstance(source, Path) else Path("standard input")
-    raw = path.open("rb") if isinstance(source, Path) else source
-    with io.TextIOWrapper(raw, encoding=_encoding(source), newline="") as text:
-        blocks = _blocks(text, path, characters)
-        try:
-            first = next(blocks, "")
-            if not first.strip():
-                raise DataError(f"{path}: the file is empty")
-            mark, header, line = _header(path, first, list(columns), separator)
-            yield from _pieces(path, first, blocks, mark, header, line, list(columns))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 ({error.reason}); convert it: iconv -f latin1 -t utf-8") from None
+    if isinstance(source, Path):
+        path, encoding, raw = source, encoding_of(source)[0], source.open("rb")
+    else:
+        path, encoding, raw = Path("standard input"), "utf-8-sig", source
+    with io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
+        yield from pieces(text, path, partial(_header, path, list(columns), separator), columns, characters)
 
 
-def _header(path: Path, text: str, columns: list[str], separator: str | None) -> tuple[str, list[str], int]:
+def _header(path: Path, columns: list[str], separator: str | None, text: str) -> tuple[str, list[str], int]:
     """The separator by which the header has the columns, its names, and the number of the last line it takes.
 
     Raises DataError about what the likeliest separator makes of it where none does.
     """
-    given = [] if separator is None else [reading.separator_of(path, separator)]
-    marks = list(dict.fromkeys([*given, reading.SEPARATORS.get(path.suffix.lower(), ","), ",", ";", "\t", "|"]))
+    given = [] if separator is None else [separator_of(path, separator)]
+    marks = list(dict.fromkeys([*given, SEPARATORS.get(path.suffix.lower(), ","), ",", ";", "\t", "|"]))
     found: list[list[str]] = []
     wrong: list[DataError] = []
     for mark in marks:
         try:
-            header, line = reading.read_header(path, text, mark, alone=columns)
+            header, line = read_header(path, text, mark, alone=columns)
         except DataError as error:
             wrong.append(error)
             continue
@@ -83,94 +66,19 @@ def _header(path: Path, text: str, columns: list[str], separator: str | None) ->
         found.append(header)
     if not found:
         raise wrong[0]
-    reading.require_columns(columns, max(found, key=len), knob="the run was trained on it", path=path)
+    require_columns(columns, max(found, key=len), knob="the run was trained on it", path=path)
     raise AssertionError("one of the columns is missing")
 
 
-def _pieces(
-    path: Path, first: str, blocks: Iterator[str], mark: str, header: list[str], line: int, columns: list[str]
-) -> Iterator[Piece]:
-    reader = io.StringIO(first, newline="")
-    head = "".join(reader.readline() for _ in range(line))
-    body, seen, rows = first[len(head) :], line, 0
-    while True:
-        if body.strip("\r\n"):
-            frame, lines = reading.parse(path, head + body, mark, header, line, skipped=seen - line)
-            rows += len(frame)
-            kept = reading.clean(frame.select(columns))
-            yield Piece(kept, lambda row, lines=lines: f"{path}, line {lines[row]}")
-        seen += body.count("\n") + body.count("\r") - body.count("\r\n")
-        if (body := next(blocks, None)) is None:
-            break
-    if not rows:
-        raise DataError(f"{path}: has a header ({reading.listed(header)}) and no rows under it")
-
-
-def _blocks(text: io.TextIOBase, path: Path, characters: int) -> Iterator[str]:
-    """The text in parts that end with a whole row: at a line's end that stands outside of quotation marks."""
-    rest = ""
-    while block := text.read(characters):
-        if "\0" in block:
-            raise DataError(f"{path}: holds NUL bytes, so it is not a text file (save a spreadsheet as CSV, UTF-8)")
-        rest += block
-        end = rest.rfind("\n") + 1
-        while end and rest.count('"', 0, end) % 2:
-            end = rest.rfind("\n", 0, end - 1) + 1
-        if end:
-            yield rest[:end]
-            rest = rest[end:]
-        elif len(rest) > _LONGEST:
-            raise DataError(f"{path}: a row of more than {_LONGEST:,} characters; is a quotation mark left open?")
-    if rest:
-        yield rest
-
-
-def _encoding(source: Path | BinaryIO) -> str:
-    """utf-16 where its mark stands, latin-1 for a file that is not UTF-8, else utf-8."""
-    if not isinstance(source, Path):
-        return "utf-8-sig"
-    check = codecs.getincrementaldecoder("utf-8")()
-    with source.open("rb") as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return "utf-16"
-        file.seek(0)
-        try:
-            while block := file.read(_CHARACTERS):
-                check.decode(block)
-            check.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "latin-1"
-    return "utf-8-sig"
-
-
-# -- Parquet -------------------------------------------------------------------------------------------------------
-
-
-def parquet(path: Path, columns: Sequence[str], *, rows: int = _ROWS) -> Iterator[Piece]:
+def parquet(path: Path, columns: Sequence[str], *, rows: int = _ROWS) -> Iterator[Table]:
     """A Parquet file piece by piece; of its columns only those that are asked for are read."""
-    import polars as pl
-
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        head = file.read(4)
-        file.seek(max(0, size - 4))
-        reading.check_parquet(path, head, file.read(4), size)
-    try:
-        lazy = pl.scan_parquet(path, glob=False)
-        reading.require_columns(
-            list(columns), lazy.collect_schema().names(), knob="the run was trained on it", path=path
-        )
-        count = lazy.select(pl.len()).collect().item()
-        if not count:
-            raise DataError(f"{path}: has columns ({reading.listed(list(columns))}) and no rows")
+    with opened_parquet(path) as (lazy, count):
+        names = lazy.collect_schema().names()
+        require_columns(list(columns), names, knob="the run was trained on it", path=path)
         for start in range(0, count, rows):
-            frame = lazy.select(columns).slice(start, rows).collect()
-            yield Piece(
-                reading.clean(reading.plain_types(frame)), lambda row, start=start: f"{path}, row {start + row + 1}"
-            )
-    except reading.parquet_errors() as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())[:120]}") from None
+            frame = plain_types(lazy.select(columns).slice(start, rows).collect())
+            lines = np.arange(start + 1, start + len(frame) + 1)
+            yield Table(clean(frame), Lines(path, lines, "row"))
 
 
 # -- images --------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ from dltrain.training import resuming
 if TYPE_CHECKING:
     import polars as pl
 
-    from dltrain.data.tables.reading import Place
+    from dltrain.data.tables.table import Place
 
 _FREE = ("data.*", *roles.keys(Role.MACHINE))
 _WHY = "the weights are what they are, and only the data may be others"

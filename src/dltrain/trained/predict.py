@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dltrain.data import streaming
 from dltrain.data.tables.encoding import Gaps, gaps
-from dltrain.data.tables.reading import Place, listed
+from dltrain.data.tables.table import Place, listed
 from dltrain.errors import DataError, StorageError
 from dltrain.errors.output import cell, csv_rows
 from dltrain.errors.paths import permitted

@@ -11,7 +11,8 @@ from dltrain.data import Data, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources.download import may_download
 from dltrain.data.tables.encoding import encode, fit
-from dltrain.data.tables.reading import read_table, require_columns
+from dltrain.data.tables.reading import read_table
+from dltrain.data.tables.table import require_columns
 from dltrain.errors import DataError
 from dltrain.errors.paths import local
 

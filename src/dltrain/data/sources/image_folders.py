@@ -17,7 +17,7 @@ from dltrain.data import Data, Sample, Split, Tensors, single, split
 from dltrain.data.decoding import UNTOLD, Channels, Deep, UnscaledError, read_image, scales
 from dltrain.data.sources.folder_layout import Passed, class_folders, find_parts, require_all, scan
 from dltrain.data.sources.image_sets import image_data, pixel_statistics
-from dltrain.data.tables.reading import listed
+from dltrain.data.tables.table import listed
 from dltrain.errors import ConfigError, DataError
 from dltrain.errors.paths import local
 

@@ -9,7 +9,8 @@ import numpy as np
 from dltrain.data import Data, Kind, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.tables.encoding import column_kind, encode, fit, remarks
-from dltrain.data.tables.reading import Table, append, read_table, require_columns
+from dltrain.data.tables.reading import read_table
+from dltrain.data.tables.table import Table, append, require_columns
 from dltrain.data.tables.targets import TableTask, read_target
 from dltrain.errors import ConfigError, DataError
 
@@ -82,7 +83,7 @@ def table(
         targets=answer.targets,
         preprocessing=preprocessing,
         notes=notes,
-        origin=source.places(),
+        origin=source.where.place,
     )
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Column, Kind, Preprocessing, Scaling
-from dltrain.data.tables.reading import Place, listed, require_columns
 from dltrain.data.tables.scales import fence, moments, squashed
+from dltrain.data.tables.table import Place, listed, require_columns
 from dltrain.errors import ConfigError, DataError, override
 
 if TYPE_CHECKING:

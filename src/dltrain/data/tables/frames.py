@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data.tables.reading import clean, listed, plain_types, require_columns
+from dltrain.data.tables.table import clean, listed, plain_types, require_columns
 from dltrain.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from dltrain.data.tables.reading import Place, Table
+from dltrain.data.tables.table import Place, Table
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
