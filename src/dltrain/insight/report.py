@@ -89,8 +89,7 @@ def _counts(jobs: Sequence[Run]) -> str:
 
 def _jobs_table(ranked: Sequence[Run]) -> str:
     """One row a run: the best validation and the test metrics, what was varied, how it ended."""
-    varied, names = sweep_pictures.keys(ranked), _names(ranked)
-    shown = [column for name in names for column in overview.columns([name])]
+    varied, shown = sweep_pictures.keys(ranked), _shown(ranked)
     titles = ["run", *(title for title, _ in shown), *varied, "status", "seconds"]
     rows = [
         [
@@ -106,17 +105,18 @@ def _jobs_table(ranked: Sequence[Run]) -> str:
     return page.table(titles, rows, text=[0, *range(numbers, numbers + len(varied) + 1)])
 
 
-def _names(jobs: Sequence[Run]) -> list[str]:
-    return overview.shown_metrics(jobs, *metrics.MAIN) or ["loss"]
+def _shown(jobs: Sequence[Run]) -> list[tuple[str, str]]:
+    """The titles of the metrics' columns and what stands below: of each metric the validation's and the test's."""
+    names = overview.shown_metrics(jobs, *metrics.MAIN) or ["loss"]
+    return [column for name in names for column in overview.columns([name])]
 
 
 def _seeds_table(jobs: Sequence[Run]) -> str:
     """One row for the runs that differ in the seed alone; nothing where none do."""
-    groups, names = seeds.ranked(jobs), _names(jobs)
+    groups, shown = seeds.ranked(jobs), _shown(jobs)
     if max(map(len, groups), default=0) < 2:
         return ""
     plain = [key for key in sweep_pictures.keys(jobs) if key != "seed"]
-    shown = [column for name in names for column in overview.columns([name])]
     titles = [*plain, "runs", *(title for title, _ in shown)]
     rows = [
         [

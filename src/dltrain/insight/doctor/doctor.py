@@ -88,33 +88,25 @@ def _layers(exam: Examination) -> list[str]:
     titles = ["layer", "", "mean", "deviation", "gradient", "step", "flat", "| mean", "deviation", "gradient", "flat"]
     steps = {layer.name: layer.update for layer in exam.first_update}
     last = {layer.name: layer for layer in (exam.at_last.layers if exam.at_last else [])}
-    rows = []
+    rows: list[list[str]] = []
     for layer in exam.at_first.layers:
-        if layer.kind in ("Flatten", "Dropout"):
-            continue
-        end = last.get(layer.name)
-        row = [layer.name.removeprefix("layers."), layer.kind, *_cells(layer)]
-        row.insert(5, _short(steps.get(layer.name)))
-        rows.append([*row, *(_cells(end, bar=True) if end else ["|", "", "", ""])])
+        if layer.kind not in ("Flatten", "Dropout"):
+            *first, flat = _cells(layer)
+            mean, *end = _cells(last.get(layer.name))
+            name = layer.name.removeprefix("layers.")
+            rows.append([name, layer.kind, *first, _short(steps.get(layer.name)), flat, f"| {mean}", *end])
     if len(rows) > _LAYERS:
         rows = [*rows[: _LAYERS - 8], [f"... {len(rows) - _LAYERS} more", *[""] * 10], *rows[-8:]]
     note = "before the first step | at the end; flat: dead ReLU units, or saturated values of sigmoid and tanh;"
-    return [
-        "layers     " + note,
-        "           step: change of the weights by one step at the peak rate",
-        *tables.table([titles, *rows]),
-    ]
+    more = "step: change of the weights by one step at the peak rate"
+    return [f"layers     {note}", f"           {more}", *tables.table([titles, *rows])]
 
 
-def _cells(layer: Layer, *, bar: bool = False) -> list[str]:
+def _cells(layer: Layer | None) -> list[str]:
+    if layer is None:
+        return [""] * 4
     flat = layer.dead if layer.dead is not None else layer.saturated
-    mean = _short(layer.mean)
-    return [
-        f"| {mean}" if bar else mean,
-        _short(layer.std),
-        _short(layer.gradient),
-        "" if flat is None else f"{flat:.0%}",
-    ]
+    return [*map(_short, (layer.mean, layer.std, layer.gradient)), "" if flat is None else f"{flat:.0%}"]
 
 
 def _short(value: float | None) -> str:

@@ -186,20 +186,10 @@ def _margins(outputs: np.ndarray) -> Iterable[np.ndarray]:
 def _samples(
     ax: Axes, spots: tuple[np.ndarray, np.ndarray], truth: np.ndarray, wrong: np.ndarray, palette: np.ndarray
 ) -> None:
-    across, up = spots
-    ax.scatter(
-        across[~wrong], up[~wrong], color=palette[truth[~wrong]], s=16, edgecolors="white", linewidths=0.6, zorder=3
-    )
-    ax.scatter(
-        across[wrong],
-        up[wrong],
-        color=palette[truth[wrong]],
-        s=34,
-        marker="X",
-        edgecolors=INK,
-        linewidths=0.8,
-        zorder=4,
-    )
+    for which, mark, size, edge, width, layer in ((~wrong, "o", 16, "white", 0.6, 3), (wrong, "X", 34, INK, 0.8, 4)):
+        across, up = (values[which] for values in spots)
+        look = palette[truth[which]]
+        ax.scatter(across, up, color=look, s=size, marker=mark, edgecolors=edge, linewidths=width, zorder=layer)
 
 
 def _frame(ax: Axes, scene: Scene, extent: Extent) -> None:
