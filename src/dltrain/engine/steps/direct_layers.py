@@ -41,6 +41,7 @@ class Linear:
         wide, high = self.transposed.shape
         self.z = self.transposed.new_empty(0, high)  # kept, since a new one costs as much as a product
         self.below = self.transposed.new_empty(0, wide)
+        self.a: Tensor | None = None
 
     def forward(self, a: Tensor) -> Tensor:
         self.a = a
@@ -51,9 +52,11 @@ class Linear:
         return torch.addmm(self.bias, a, self.transposed, out=self.z)
 
     def backward(self, delta: Tensor, add: bool) -> Tensor:
+        a = self.a
+        assert a is not None  # it goes forward first
         outer = torch.mul if len(delta) == 1 else torch.mm  # of one sample each product stands alone
-        _leave(self.weight, add, outer, delta.t(), self.a)
-        del self.a  # of the lowest layer it is the batch, and the next one takes its memory
+        _leave(self.weight, add, outer, delta.t(), a)
+        self.a = None  # of the lowest layer it is the batch, and the next one takes its memory
         if self.bias is not None:
             _leave(self.bias, add, torch.sum, delta, 0)
         return delta if self.lowest else torch.mm(delta, self.weight, out=self.below)
@@ -70,19 +73,23 @@ class LowLinear:
         self.transposed = self.low.t()
         wide, high = self.transposed.shape
         self.z, self.below = self.low.new_empty(0, high), self.low.new_empty(0, wide)
+        self.a: Tensor | None = None
 
     def forward(self, a: Tensor) -> Tensor:
-        self.a, self.given = a.to(torch.bfloat16), a.dtype
+        self.a = low = a.to(torch.bfloat16)
+        self.given = a.dtype
         if self.z.shape[0] != a.shape[0]:
             self.z, self.below = (t.new_empty(a.shape[0], t.shape[1]) for t in (self.z, self.below))
         self.low.copy_(self.weight)  # which the update has moved
         if self.bias is None:
-            return torch.mm(self.a, self.transposed, out=self.z)
-        return torch.addmm(self.bias.to(torch.bfloat16), self.a, self.transposed, out=self.z)
+            return torch.mm(low, self.transposed, out=self.z)
+        return torch.addmm(self.bias.to(torch.bfloat16), low, self.transposed, out=self.z)
 
     def backward(self, delta: Tensor, add: bool) -> Tensor:
-        _put(self.weight, add, torch.mm(delta.t(), self.a, out=self.gradient))
-        del self.a
+        a = self.a
+        assert a is not None  # it goes forward first
+        _put(self.weight, add, torch.mm(delta.t(), a, out=self.gradient))
+        self.a = None
         if self.bias is not None:
             _put(self.bias, add, torch.sum(delta, 0))
         return delta if self.lowest else torch.mm(delta, self.low, out=self.below).to(self.given)
