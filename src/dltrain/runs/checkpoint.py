@@ -20,7 +20,7 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal, TypedDict
 
 import safetensors.torch
 import torch
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from dltrain.engine.state import check
 from dltrain.errors import CheckpointError, StorageError
+from dltrain.parts import State
 from dltrain.runs import foreign, storage
 
 FORMAT = 1
@@ -45,7 +46,14 @@ _LARGEST_HEADER = 1 << 24  # bytes, of a weights file
 _SMALL = 1 << 20  # bytes; no manifest is larger
 
 
-def save(folder: Path, *, step: int, model: dict[str, Tensor], state: dict[str, Any], kind: Kind = "step") -> Path:
+class _Facts(TypedDict):
+    """What a manifest says of a file."""
+
+    size: int
+    sha256: str
+
+
+def save(folder: Path, *, step: int, model: dict[str, Tensor], state: State, kind: Kind = "step") -> Path:
     """Writes `folder`/step-XXXXXXXX (or best-, diverged-) so that a crash at any moment leaves it whole or absent.
 
     Raises StorageError when the file system refuses a write; what was there before stays.
@@ -79,7 +87,7 @@ def name(kind: Kind, step: int) -> str:
     return f"{kind}-{step:08d}"
 
 
-def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(path: Path) -> tuple[dict[str, Tensor], State]:
     """The model's state_dict and the rest of the state, after every size and hash has been checked."""
     try:
         manifest = json.loads(_read(path / "MANIFEST.json"))
@@ -115,8 +123,8 @@ def find(folder: Path, kind: Kind = "step") -> list[Path]:
 
 
 def latest(
-    folder: Path, faults: list[str] | None = None, *, accept: Callable[[dict[str, Any]], object] = bool
-) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+    folder: Path, faults: list[str] | None = None, *, accept: Callable[[State], object] = bool
+) -> tuple[Path, dict[str, Tensor], State] | None:
     """The checkpoint of the highest step that is whole, read; None when the folder holds none.
 
     `accept(state)` may refuse one by a CheckpointError. What was wrong with those passed over goes to `faults`.
@@ -179,7 +187,7 @@ def prune(folder: Path, *, keep: Iterable[Path]) -> None:
                 storage.remove(path)
 
 
-def _read(path: Path, facts: dict[str, Any] | None = None) -> bytes:
+def _read(path: Path, facts: _Facts | None = None) -> bytes:
     """The bytes of a regular file, checked; the same bytes are then parsed, with no second look at the disk."""
     with _plain_file(path) as file:
         status = os.fstat(file.fileno())
@@ -212,7 +220,7 @@ def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return plain
 
 
-def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _encode(value: object, tensors: dict[str, Tensor]) -> object:
     """A tree of dicts, lists, tuples, tensors and plain values as JSON, tensors moved to `tensors`."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
@@ -231,7 +239,7 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
     raise TypeError(f"a checkpoint holds tensors and plain values, not {type(value).__name__}: {value!r}")
 
 
-def _decode(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _decode(value: object, tensors: dict[str, Tensor]) -> object:
     if isinstance(value, list):
         return [_decode(v, tensors) for v in value]
     if not isinstance(value, dict):

@@ -12,12 +12,18 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
 
 from dltrain.errors.output import cut
+
+if TYPE_CHECKING:
+    from yaml import MappingNode, SafeLoader
+
+Values = dict[str, Any]  # a mapping of a stored file: plain values, each of which may be anything
 
 LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
 LARGEST_CONFIG = 1 << 22  # bytes of a configuration; a run that would have more does not start
@@ -25,6 +31,8 @@ _LONGEST = 1 << 24  # bytes of a line: a look into a net of many layers takes me
 _DEEPEST = 20  # nested nodes of a configuration
 _MOST_NODES = 50_000  # keys and values of a configuration: OmegaConf takes a tenth of a millisecond for each
 MOST_KEYS = 10_000  # of one node: for each unknown one a similar name is looked up
+_TOO_MANY, _TOO_DEEP = f"more than {_MOST_NODES:,} nodes", f"more than {_DEEPEST} nested nodes"
+_TOO_WIDE = f"more than {MOST_KEYS:,} keys in one node"
 _MOST_PARTS = 1 << 20  # lists and objects of a JSON file: each takes a hundred times its place in the file
 _LONGEST_NUMBER = 100  # letters: to read one of base 60 takes the square of them, and a float ends at 1e308
 _NUMBER = re.compile(
@@ -82,13 +90,13 @@ def parse_yaml(text: str, *, typed: bool = False) -> Any:
             f"what is not YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
         ) from error
     except RecursionError as error:
-        raise ValueError(f"more than {_DEEPEST} nested nodes") from error
+        raise ValueError(_TOO_DEEP) from error
     if not typed and has_interpolation(value):
         raise ValueError("an interpolation")
     return value
 
 
-def has_interpolation(value: Any) -> bool:
+def has_interpolation(value: object) -> bool:
     """Whether OmegaConf would compute a part of these plain values, or of their keys."""
     if isinstance(value, dict):
         return any(has_interpolation(part) for pair in value.items() for part in pair)
@@ -97,19 +105,30 @@ def has_interpolation(value: Any) -> bool:
     return isinstance(value, str) and "${" in value.replace("\\", "")
 
 
-def fault(values: Any) -> tuple[str, str] | None:
+def node(value: object) -> Values:
+    """A mapping as it is; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether what stands in a file is a finite number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def fault(values: object) -> tuple[str, str] | None:
     """What no stored configuration holds among plain values, and its dotted key before it; None where all is well."""
-    nodes, left = 0, [("", values, 1)]
+    nodes = 0
+    left: list[tuple[str, object, int]] = [("", values, 1)]
     while left:
         key, value, depth = left.pop()
         nodes += 1 + (len(value) if isinstance(value, dict) else 0)
         if nodes > _MOST_NODES:
-            return "", f"more than {_MOST_NODES:,} nodes"
+            return "", _TOO_MANY
         if isinstance(value, (dict, list)):
             if depth > _DEEPEST:
-                return key, f"more than {_DEEPEST} nested nodes"
+                return key, _TOO_DEEP
             if isinstance(value, dict) and len(value) > MOST_KEYS:
-                return key, f"more than {MOST_KEYS:,} keys in one node"
+                return key, _TOO_WIDE
             if has_interpolation([*value] if isinstance(value, dict) else None):
                 return key, "an interpolation as a key"
             parts = value.items() if isinstance(value, dict) else ((None, part) for part in value)
@@ -121,59 +140,76 @@ def fault(values: Any) -> tuple[str, str] | None:
     return None
 
 
+@dataclass
+class _Open:
+    """A node that has not ended: its anchor, the nodes and letters before it, and its parts so far."""
+
+    anchor: str | None
+    nodes: int
+    letters: int
+    parts: int = 0
+
+
 def _check_events(text: str, *, typed: bool) -> None:
     """Refuses what makes a small file large, deep, slow to read, or an object. An alias counts what it stands for."""
     import yaml
 
     nodes = letters = 0
-    opened: list[list[Any]] = []  # anchor, nodes and letters before, parts, of each node that has not ended
+    opened: list[_Open] = []
     whole: dict[str, tuple[int, int]] = {}  # anchor -> the nodes and letters of what has it
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        if isinstance(event, yaml.NodeEvent):
-            if opened:
-                opened[-1][3] += 1
-            if isinstance(event, yaml.AliasEvent):
-                if not typed:
-                    raise ValueError("a YAML alias")
-                if event.anchor not in whole:
-                    raise ValueError("a YAML alias of what it stands in, or of nothing")
-                nodes, letters = nodes + whole[event.anchor][0], letters + whole[event.anchor][1]
-                check_size(nodes, letters)
-                continue
+        if isinstance(event, yaml.NodeEvent) and opened:
+            opened[-1].parts += 1
+        if isinstance(event, yaml.AliasEvent):
+            if not typed:
+                raise ValueError("a YAML alias")
+            if event.anchor not in whole:
+                raise ValueError("a YAML alias of what it stands in, or of nothing")
+            nodes, letters = nodes + whole[event.anchor][0], letters + whole[event.anchor][1]
+        elif isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent)):
             if event.tag is not None and not typed:
                 raise ValueError(f"the YAML tag {cut(event.tag)}")
-            opened.append([event.anchor, nodes, letters, 0])
+            opened.append(_Open(event.anchor, nodes, letters))
             nodes += 1
         if isinstance(event, yaml.ScalarEvent):
             letters += len(event.value)
             if len(event.value) > _LONGEST_NUMBER and (event.tag or (event.implicit[0] and _NUMBER.match(event.value))):
                 raise ValueError(f"a number of {len(event.value):,} letters")
         if isinstance(event, yaml.CollectionStartEvent) and len(opened) > _DEEPEST:
-            raise ValueError(f"more than {_DEEPEST} nested nodes")
+            raise ValueError(_TOO_DEEP)
         check_size(nodes, letters)
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionEndEvent)):
-            anchor, nodes_before, letters_before, parts = opened.pop()
-            if anchor:
-                whole[anchor] = nodes - nodes_before, letters - letters_before
-            if isinstance(event, yaml.MappingEndEvent) and parts > 2 * MOST_KEYS:
-                raise ValueError(f"more than {MOST_KEYS:,} keys in one node")
+            ended = opened.pop()
+            if ended.anchor:
+                whole[ended.anchor] = nodes - ended.nodes, letters - ended.letters
+            if isinstance(event, yaml.MappingEndEvent) and ended.parts > 2 * MOST_KEYS:
+                raise ValueError(_TOO_WIDE)
 
 
 def check_size(nodes: int, letters: int) -> None:
     """Raises ValueError where a configuration has more than that many keys and values, or letters in them."""
     if nodes > _MOST_NODES:
-        raise ValueError(f"more than {_MOST_NODES:,} nodes")
+        raise ValueError(_TOO_MANY)
     if letters > LARGEST_CONFIG:
         raise ValueError(f"more than {LARGEST_CONFIG:,} letters")
 
 
 @cache
-def _loader() -> Any:
+def _loader() -> type[SafeLoader]:
     """PyYAML's safe loader, but 1e-3 is a number and 2001-01-01 a text, as for OmegaConf; no key stands twice."""
     import yaml
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+    base: type[SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    stamp = "tag:yaml.org,2002:timestamp"
+    without = {
+        first: [(tag, found) for tag, found in resolvers if tag != stamp]
+        for first, resolvers in base.yaml_implicit_resolvers.items()
+    }
+
+    class Loader(base):
+        yaml_implicit_resolvers = without
+
+        def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, object]:
             seen: set[str] = set()
             for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
                 if key.value in seen:
@@ -185,11 +221,6 @@ def _loader() -> Any:
                 raise yaml.constructor.ConstructorError(problem="a key that is null", problem_mark=node.start_mark)
             return made
 
-    stamp = "tag:yaml.org,2002:timestamp"
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, found) for tag, found in resolvers if tag != stamp]
-        for first, resolvers in Loader.yaml_implicit_resolvers.items()
-    }
     number = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
     return Loader

@@ -12,8 +12,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from torch import Tensor, nn
 
@@ -21,9 +23,15 @@ from dltrain.engine.records import Record, mean
 from dltrain.errors.output import say
 from dltrain.runs import foreign, storage
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 _AT_THE_END = ("test/", "val/best_")  # what the tags of the final numbers begin with
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: their writing costs 30 microseconds each
+
+
+_Made = TypeVar("_Made")
 
 
 class Tracker:
@@ -42,7 +50,7 @@ class Tracker:
         self._bar = _bar(total_steps, start) if bar and sys.stderr.isatty() else None
 
     @property
-    def progress(self) -> Any:
+    def progress(self) -> Callable[[], object] | None:
         """What the loop calls after each step, or None."""
         return self._bar.update if self._bar else None
 
@@ -56,7 +64,7 @@ class Tracker:
         if self._bar:
             self._bar.set_postfix_str(_short(record.metrics), refresh=False)
 
-    def diagnose(self, record: Record, look: dict[str, Any], histograms: dict[str, Tensor]) -> None:
+    def diagnose(self, record: Record, look: Mapping[str, object], histograms: dict[str, Tensor]) -> None:
         """Adds a look into the net to diagnosis.jsonl, and its histograms to TensorBoard."""
         line = json.dumps({"step": record.step, "epoch": round(record.epoch, 4), **look})
         self._try(lambda: self._layers.write(line.encode() + b"\n"))
@@ -64,7 +72,7 @@ class Tracker:
             points = [(record.step, _histogram(n, v)) for n, v in histograms.items() if v.isfinite().all()]
             self._try(lambda: self._events.add(points))
 
-    def hparams(self, config: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    def hparams(self, config: Mapping[str, object], summary: Mapping[str, Any]) -> None:
         """Fills TensorBoard's HParams tab from this run's own event file: the status, every key, the final metrics.
 
         `SummaryWriter.add_hparams` would open a second run in a sub-folder for it, and its list of columns would stand
@@ -97,7 +105,7 @@ class Tracker:
         if self._bar:
             self._bar.close()
 
-    def _try(self, work: Callable[[], Any]) -> Any:
+    def _try(self, work: Callable[[], _Made]) -> _Made | None:
         try:
             return work()
         except OSError as error:
@@ -112,7 +120,8 @@ def _rewind(path: Path, start: int) -> int:
     """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again. Returns the last's step."""
     if not path.is_file():
         return 0
-    kept, last = [], 0
+    kept: list[bytes] = []
+    last = 0
     for line in foreign.lines(path):
         if (step := _step(line)) is not None and step <= start:
             kept.append(line)
@@ -149,18 +158,22 @@ class _Events:
         """Whether nothing has been added."""
         return self._start is not None
 
-    def add(self, points: list[tuple[int, Any]], graph: bytes | None = None) -> None:
+    def add(self, points: list[tuple[int, object]], graph: bytes | None = None) -> None:
         """Appends (step, Summary) pairs, and a graph."""
         first, self._start = [self._start] if self._start else [], None
         first += [_event(graph_def=graph)] if graph else []
         self.log.write(_framed([*first, *(_event(step=step, summary=summary) for step, summary in points)]))
 
 
-def _event(**fields: Any) -> bytes:
-    with warnings.catch_warnings(action="ignore"):  # of tensorboard's own dependencies
-        from tensorboard.compat.proto.event_pb2 import Event
+def _event(**fields: object) -> bytes:
+    return _message("event", "Event")(wall_time=time.time(), **fields).SerializeToString()
 
-    return Event(wall_time=time.time(), **fields).SerializeToString()
+
+@cache
+def _message(file: str, name: str) -> Any:
+    """A class of TensorBoard's, which protobuf makes when its module is imported."""
+    with warnings.catch_warnings(action="ignore"):  # of tensorboard's own dependencies
+        return getattr(import_module(f"tensorboard.compat.proto.{file}_pb2"), name)
 
 
 def _framed(events: list[bytes]) -> bytes:
@@ -174,22 +187,22 @@ def _framed(events: list[bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _scalar(name: str, value: float) -> Any:
+def _scalar(name: str, value: float) -> object:
     with warnings.catch_warnings(action="ignore"):
         from torch.utils.tensorboard.summary import scalar
 
     return scalar(name, value, new_style=True)
 
 
-def _histogram(name: str, values: Tensor) -> Any:
+def _histogram(name: str, values: Tensor) -> object:
     with warnings.catch_warnings(action="ignore"):
         from torch.utils.tensorboard.summary import histogram
 
     return histogram(name, values.float().cpu().numpy().reshape(-1), bins=40)
 
 
-def _curves(record: Record) -> list[tuple[int, Any]]:
-    points = [(record.step, _scalar(name, value)) for name, value in record.metrics.items()]
+def _curves(record: Record) -> list[tuple[int, object]]:
+    points: list[tuple[int, object]] = [(record.step, _scalar(name, value)) for name, value in record.metrics.items()]
     first = record.step - len(record.losses)
     for part in range(0, len(record.losses), width := math.ceil(len(record.losses) / _POINTS)):
         losses, rows = record.losses[part : part + width], record.rows[part : part + width]
@@ -210,14 +223,15 @@ def _rewind_events(folder: Path, start: int, last: int) -> None:
     with warnings.catch_warnings(action="ignore"):
         from google.protobuf.message import DecodeError
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-        from tensorboard.compat.proto.event_pb2 import Event
+    read = _message("event", "Event").FromString
     for file in old:
-        until, kept = start if file.name.endswith(_PICTURES) else last, []
+        until = start if file.name.endswith(_PICTURES) else last
+        kept: list[tuple[bytes, bool]] = []  # and whether it has a summary
         with suppress(DecodeError, MemoryError, OverflowError):  # up to what is damaged: no event, or of no length
             for record in RawEventFileLoader(str(file)).Load():
-                if _belongs(event := Event.FromString(record), until):
-                    kept.append((record, event))
-        if not any(event.HasField("summary") for _, event in kept):
+                if _belongs(event := read(record), until):
+                    kept.append((record, event.HasField("summary")))
+        if not any(shows for _, shows in kept):
             storage.disk.unlink(file)
         elif (content := _framed([record for record, _ in kept])) != file.read_bytes():
             storage.replace(file, content)
@@ -236,15 +250,14 @@ def write_pictures(folder: Path, step: int, pictures: dict[str, bytes], graph: b
         storage.disk.unlink(file)
 
 
-def _image(name: str, content: bytes) -> Any:
+def _image(name: str, content: bytes) -> object:
     """TensorBoard shows the file as it is, moving ones too."""
-    with warnings.catch_warnings(action="ignore"):
-        from tensorboard.compat.proto.summary_pb2 import Summary
     from PIL import Image
 
+    summary = _message("summary", "Summary")
     width, height = Image.open(io.BytesIO(content)).size
-    picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
-    return Summary(value=[Summary.Value(tag=name, image=picture)])
+    picture = summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+    return summary(value=[summary.Value(tag=name, image=picture)])
 
 
 def graph(model: nn.Module, x: Tensor) -> bytes | None:
@@ -268,7 +281,7 @@ def _belongs(event: Any, until: int) -> bool:
 # -- the bar -----------------------------------------------------------------------------------------------------
 
 
-def _bar(total: int, start: int) -> Any:
+def _bar(total: int, start: int) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
     return tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, smoothing=0.1)

@@ -19,11 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeGuard
 
 from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import foreign, roles
+from dltrain.runs.foreign import Values, is_number, node
 from dltrain.runs.roles import Role
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
@@ -47,11 +47,11 @@ class Run:
     folder: Path
     status: str
     reason: str
-    summary: dict[str, Any]
+    summary: Values
     sweep: Path | None = None
 
     @cached_property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Values:
         """What environment.json holds; empty where there is none."""
         return node(read_json(self.folder / "environment.json")[0])
 
@@ -67,7 +67,7 @@ class Run:
         return {key: text for key, _, text in pairs}
 
     @cached_property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Values:
         """The configuration by dotted keys; empty where it can't be read. `optimizer` is what `optimizer._target_` is.
 
         Of a run that failed before it had one, what was typed.
@@ -89,8 +89,7 @@ class Run:
     @property
     def fault(self) -> str:
         """What is wrong with the stored configuration, or nothing."""
-        wrong = not self.config and not self.unwritten
-        return "config.yaml is not the configuration of a run" if wrong else ""
+        return "" if self.config or self.unwritten else "config.yaml is not the configuration of a run"
 
     @property
     def monitor(self) -> str:
@@ -132,8 +131,8 @@ class Run:
         parts = {part: node(self.summary.get(part)) for part in ("best", "last", "train", "val", "test")}
         if not parts["last"]:
             parts["best"], parts["last"] = self._logged()
-        found = {f"{part}/{name}": value for part, node in parts.items() for name, value in node.items()}
-        return {name: float(v) for name, v in found.items() if is_number(v)}
+        each = ((f"{part}/{name}", v) for part, metrics in parts.items() for name, v in metrics.items())
+        return {name: float(v) for name, v in each if is_number(v)}
 
     def _logged(self) -> tuple[Report, Report]:
         """The best and the last validation, as `keeper` would have them."""
@@ -164,8 +163,9 @@ class Run:
         if not is_number(value):
             return None
         if self.status in ("running", "killed"):  # the summary has what earlier sessions took, and dates from the start
-            times = [_modified(self.folder / name) for name in ("summary.json", "metrics.jsonl")]
-            value += max(0.0, times[1] - times[0]) if all(times) else 0.0
+            with suppress(OSError):
+                begun, last = ((self.folder / name).stat().st_mtime for name in ("summary.json", "metrics.jsonl"))
+                value += max(0.0, last - begun)
         return float(value)
 
 
@@ -308,7 +308,7 @@ def read_text(path: Path, largest: int = foreign.LARGEST) -> str | None:
         return None
 
 
-def read_json(path: Path) -> tuple[Any, str]:
+def read_json(path: Path) -> tuple[object, str]:
     """The content of a JSON file, None where there is none; and what is wrong with it."""
     text = read_text(path)
     if text is None:
@@ -348,7 +348,7 @@ def read_log(folder: Path) -> list[Report]:
     return kept if last is None or (count - 1) % every == 0 else [*kept, last]
 
 
-def parse_config(text: str) -> dict[str, Any] | None:
+def parse_config(text: str) -> Values | None:
     """A stored configuration; None where it is not one.
 
     1,000 runs have much in common: the text is cut at the keys of its top level, and each part that occurs is parsed
@@ -364,7 +364,7 @@ def parse_config(text: str) -> dict[str, Any] | None:
 
 
 @lru_cache(maxsize=1 << 14)
-def _parse(text: str) -> dict[str, Any] | None:
+def _parse(text: str) -> Values | None:
     try:
         found = foreign.parse_yaml(text)
     except ValueError:
@@ -372,9 +372,9 @@ def _parse(text: str) -> dict[str, Any] | None:
     return {} if found is None else found if isinstance(found, dict) else None
 
 
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(node: Values, prefix: str = "") -> Values:
     """A configuration with dotted keys; an empty node stays as it is."""
-    found: dict[str, Any] = {}
+    found: Values = {}
     for key, value in node.items():
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
@@ -392,24 +392,8 @@ def plain_name(metric: str) -> str:
     return metric.removeprefix("val/").replace("/", "_")
 
 
-def _scalar(text: str) -> Any:
+def _scalar(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
-
-
-def node(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether what stands in a file is a finite number, and no truth value."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

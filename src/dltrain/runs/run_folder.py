@@ -23,12 +23,12 @@ from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from dltrain.errors import BusyError, ConfigError, StorageError
 from dltrain.errors.paths import local
 from dltrain.runs import foreign, reading, seeds, storage
 from dltrain.runs.commit import commit
+from dltrain.runs.foreign import Values
 
 
 def create(root: Path, name: str) -> Path:
@@ -96,7 +96,7 @@ class Lock:
         self.release()
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Writes JSON so that a reader sees the old file or the new one, never a part; NaN becomes null."""
     write_text(path, json.dumps(_finite(content), indent=2) + "\n")
 
@@ -109,7 +109,7 @@ def write_text(path: Path, text: str) -> None:
         raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -119,7 +119,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) else value
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """The content of a JSON file of a run folder."""
     try:
         return foreign.parse_json(foreign.read(path))
@@ -217,7 +217,7 @@ def complete(folder: Path, steps: int = 0) -> bool:
     return status == "early_stopped" or (status == "done" and isinstance(done, int) and done >= steps)
 
 
-def environment(command: Sequence[str], **facts: Any) -> dict[str, Any]:
+def environment(command: Sequence[str], **facts: object) -> Values:
     """What a person needs to know to make the run again: command, versions, machine, git commit."""
     packages = ("dltrain", "torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "polars")
     return {

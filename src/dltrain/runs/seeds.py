@@ -6,7 +6,6 @@ import json
 import re
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import reading, roles
@@ -39,7 +38,7 @@ def groups(found: Sequence[Run]) -> list[list[Run]]:
     A run that failed before it had one belongs to those that were typed alike.
     """
     known = {_typed(run): _configured(run) for run in found if not run.unwritten}
-    together: dict[Any, list[Run]] = {}
+    together: dict[str | tuple[str, ...], list[Run]] = {}
     for run in found:
         own = known.get(_typed(run), _typed(run)) if run.unwritten else _configured(run)
         together.setdefault(own, []).append(run)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-disk: Any = os  # the system calls that change the disk, by the names that they have in `os`
+disk = os  # the system calls that change the disk, by the names that they have in `os`
 
 _DRAFT, _DOOMED, _OLD = ".tmp-", ".del-", ".old-"  # half written, half removed, about to be replaced
 

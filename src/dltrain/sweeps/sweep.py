@@ -114,8 +114,8 @@ def _checked(
 def stored(folder: Path, typed: Sequence[str], config_dir: str | None) -> list[str]:
     """What was typed for an earlier sweep. It is data: it may not speak to Hydra or the environment."""
     layout.check(folder)
-    record = run_folder.read_json(folder / "sweep.json")
-    overrides = record.get("overrides") if isinstance(record, dict) else None
+    record = reading.node(run_folder.read_json(folder / "sweep.json"))
+    overrides = record.get("overrides")
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise ConfigError(f"{folder / 'sweep.json'} is not the record of a sweep")
     bad = [o for o in overrides if o.startswith("-") or has_interpolation(o) or plain(o) != o]

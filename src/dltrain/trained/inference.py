@@ -294,7 +294,7 @@ def set_threads(trained: Trained) -> None:
     other numbers of them differ in their last bits. A notebook keeps its own.
     """
     file, settings = trained.folder / "environment.json", trained.outline.settings
-    recorded = run_folder.read_json(file) if file.is_file() else {}
+    recorded = run_folder.read_json(file) if file.is_file() else None
     if threads := settings.threads or resuming.threads_of(recorded):
         torch.set_num_threads(threads)
     construct.flush_denormals(settings)

@@ -26,7 +26,7 @@ from dltrain.engine.trainer import seed_everything
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.errors.paths import permitted
 from dltrain.parts import losses
-from dltrain.runs import roles, run_folder
+from dltrain.runs import reading, roles, run_folder
 from dltrain.runs.roles import Role
 from dltrain.trained.inference import Trained
 
@@ -241,7 +241,7 @@ def choose_rows(
         if not (of_table and others):
             raise
         return _whole_table(trained, split)
-    recorded = run_folder.read_json(trained.folder / "data.json").get("sha256")
+    recorded = reading.node(run_folder.read_json(trained.folder / "data.json")).get("sha256")
     then = recorded.get(wanted) if isinstance(recorded, dict) else None
     if then == fingerprint(data)[wanted] or (then is None and not others):
         return Rows(getattr(data, wanted), wanted, then and True)

@@ -249,7 +249,7 @@ def _blur(rng: np.random.Generator, noise: float, like: np.ndarray) -> np.ndarra
     return noise * rng.standard_normal(like.shape)
 
 
-def _array(values: list[Any], dtype: type[np.float64] | None = None) -> np.ndarray:
+def _array(values: object, dtype: type[np.float64] | None = None) -> np.ndarray:
     """The values as an array, whose shape is () where they are no numbers, or lists of several lengths."""
     try:
         return np.array(values, dtype)

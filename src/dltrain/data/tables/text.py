@@ -211,7 +211,7 @@ def _read_plain(text: str, mark: str, header: list[str], line: int) -> tuple[pl.
 
 
 def _read_quoted(path: Path, text: str, mark: str, header: list[str], skipped: int) -> tuple[pl.DataFrame, np.ndarray]:
-    """Any well-formed file, by Python's csv module, which knows the line it is on."""
+    """Every well-formed file, by Python's csv module, which knows the line it is on."""
     import polars as pl
 
     chunks: list[pl.DataFrame] = []
