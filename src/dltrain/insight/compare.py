@@ -273,6 +273,11 @@ def draw(compared: Sequence[Entry], metric: str, output: Path) -> str:
     return f"curves   {output}{f' (of the first {_DRAWN})' if len(compared) > _DRAWN else ''}"
 
 
+def _statistics(values: Sequence[float]) -> dict[str, object]:
+    mean, deviation = seeds.spread(values)
+    return {"n": len(values), "mean": mean, "std": deviation, "interval": interval(values)}
+
+
 def as_data(compared: Sequence[Entry], metric: str) -> dict[str, object]:
     """All of it as plain data."""
     base, *others = compared
@@ -282,15 +287,7 @@ def as_data(compared: Sequence[Entry], metric: str) -> dict[str, object]:
     rows = []
     for entry in compared:
         names = dict.fromkeys(name for run in entry.runs for name in run.numbers)
-        numbers = {}
-        for name in names:
-            mean, deviation = seeds.spread(entry.values(name))
-            numbers[name] = {
-                "n": len(entry.values(name)),
-                "mean": mean,
-                "std": deviation,
-                "interval": interval(entry.values(name)),
-            }
+        numbers = {name: _statistics(entry.values(name)) for name in names}
         config = {key: listing.value(entry.runs[0], key) for key in keys if key != "seed"}
         rows.append(
             {"name": entry.name, "runs": [str(r.folder) for r in entry.runs], "config": config, "metrics": numbers}

@@ -55,6 +55,12 @@ def heading(text: str, level: int = 2) -> str:
     return f"<h{level}>{escape(text)}</h{level}>"
 
 
+def section(title: str, *parts: str) -> str:
+    """A heading and what stands below it; nothing where that is nothing."""
+    there = [part for part in parts if part]
+    return "\n".join([heading(title), *there]) if there else ""
+
+
 def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
@@ -66,7 +72,9 @@ def status(word: str) -> str:
 
 
 def verbatim(text: str, *, folded: str | None = None) -> str:
-    """Text as it stands, in a box that scrolls; `folded` under a title that opens it."""
+    """Text as it stands, in a box that scrolls; `folded` under a title that opens it; nothing without a text."""
+    if not text:
+        return ""
     box = f"<pre>{escape(text)}</pre>"
     return f"<details><summary>{escape(folded)}</summary>{box}</details>" if folded else box
 

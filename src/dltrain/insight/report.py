@@ -20,7 +20,7 @@ from dltrain.training import overview
 def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
     gallery = pictures.of_run(run, allow=allow, seconds=seconds)
     _leave(run.folder, run.steps or 0, gallery)
-    title, notes = f"{run.folder.parent.name}/{run.folder.name}", _notes(run)
+    title = f"{run.folder.parent.name}/{run.folder.name}"
     return page.page(
         title,
         [
@@ -28,19 +28,20 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
             page.status(run.status),
             page.paragraph(_outcome(run)),
             _metrics(run),
-            page.heading("Do it again"),
-            page.verbatim(run.command or "(its command is not known)"),
-            page.heading("What was trained") if gallery.about else "",
-            page.verbatim(gallery.about) if gallery.about else "",
+            page.section("Do it again", page.verbatim(run.command or "(its command is not known)")),
+            page.section("What was trained", page.verbatim(gallery.about)),
             *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
-            page.heading("What the doctor says") if gallery.findings else "",
-            page.bullets([" ".join(line.split()[1:]) for line in gallery.verdict]),
-            page.verbatim(gallery.findings, folded="what it looked at") if gallery.findings else "",
-            page.heading("Notes") if notes or gallery.notes else "",
-            page.bullets([*notes, *gallery.notes]),
-            page.heading("Everything else"),
-            page.verbatim(_text(run.folder / "config.yaml"), folded="configuration"),
-            page.verbatim(_text(run.folder / "environment.json"), folded="machine and versions"),
+            page.section(
+                "What the doctor says",
+                page.bullets([" ".join(line.split()[1:]) for line in gallery.verdict]),
+                page.verbatim(gallery.findings, folded="what it looked at"),
+            ),
+            page.section("Notes", page.bullets([*_notes(run), *gallery.notes])),
+            page.section(
+                "Everything else",
+                page.verbatim(_text(run.folder / "config.yaml"), folded="configuration"),
+                page.verbatim(_text(run.folder / "environment.json"), folded="machine and versions"),
+            ),
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
@@ -63,21 +64,18 @@ def sweep_page(folder: Path) -> str:
     _leave(folder, 0, gallery)
     title = f"{folder.parent.name}/{folder.name}"
     ranked = seeds.in_order(jobs)
+    best = "the best configuration" if len(seeds.ranked(jobs)) < len(jobs) else "best"
     failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in jobs if j.reason]
     return page.page(
         title,
         [
             page.heading(title, 1),
             page.paragraph(f"A sweep of {len(jobs)} runs: {_counts(jobs)}."),
-            page.heading(
-                f"All runs, {'the best configuration' if len(seeds.ranked(jobs)) < len(jobs) else 'best'} first"
-            ),
-            _jobs_table(ranked),
-            *([page.heading("Mean and deviation over the seeds"), table] if (table := _seeds_table(ranked)) else []),
-            *([page.heading("The best run again"), page.verbatim(ranked[0].command)] if ranked else []),
+            page.section(f"All runs, {best} first", _jobs_table(ranked)),
+            page.section("Mean and deviation over the seeds", _seeds_table(ranked)),
+            page.section("The best run again", page.verbatim(ranked[0].command if ranked else "")),
             *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
-            page.heading("Notes") if failed or gallery.notes else "",
-            page.bullets([*gallery.notes, *failed]),
+            page.section("Notes", page.bullets([*gallery.notes, *failed])),
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )

@@ -79,13 +79,10 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
 
 def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Score) -> None:
     """Their learning curves over each other, the best run last."""
-    logs = [
-        (
-            " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48] or run.folder.name,
-            history.logged(run),
-        )
-        for run in reversed(seeds.in_order(ended))
-    ]
+    logs = []
+    for run in reversed(seeds.in_order(ended)):
+        told = " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48]
+        logs.append((told or run.folder.name, history.logged(run)))
     moves = "rises" if judge.larger else "falls"
     caption = f"How each run came to its result: a curve that still {moves} at the end would gain from more epochs."
     gallery.add("curves.png", "The learning curves of all runs", caption, lambda: sweeps.curves(logs, judge))

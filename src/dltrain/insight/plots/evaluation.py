@@ -118,19 +118,15 @@ def _calibration(fig: Figure | SubFigure, result: Result) -> None:
     """Share that is right against confidence, bin by bin, over the number of answers in each bin."""
     ax, below = fig.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     ece, bins = result["calibration"]["ece"], result["calibration"]["bins"]
-    left, width, accuracy, confidence, rows = (
-        np.array(values)
-        for values in zip(
-            *((b["from"], b["to"] - b["from"], b["accuracy"], b["confidence"], b["rows"]) for b in bins), strict=True
-        )
-    )
-    ax.bar(left, accuracy, width, align="edge", color=SKY, edgecolor="white", label="share right")
+    keys = ("from", "to", "accuracy", "confidence", "rows")
+    left, right, accuracy, confidence, rows = (np.array([b[key] for b in bins]) for key in keys)
+    ax.bar(left, accuracy, right - left, align="edge", color=SKY, edgecolor="white", label="share right")
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="well calibrated")
     ax.plot(confidence, accuracy, "o", color=BLUE, markersize=5, label="mean confidence")
     ax.set(ylim=(0, 1.03), xlim=(0, 1), ylabel="right")
     ax.legend(loc="upper left")
     ax.set_title(f"calibration error (ECE) {ece:.3f}")
-    below.bar(left, rows, width, align="edge", color=GREY, edgecolor="white")
+    below.bar(left, rows, right - left, align="edge", color=GREY, edgecolor="white")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.set(xlabel="probability given to the answer", ylabel="answers")
     for axes in (ax, below):
