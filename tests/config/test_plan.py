@@ -804,6 +804,14 @@ def test_what_a_key_switches_on_beside_the_choice_is_told():
         assert note == f"{typed[0]} and {typed[1].lstrip('+')}: {name} is on, too"
 
 
+def test_a_function_that_makes_no_data_is_told(module, tmp_path):
+    name = module("from dltrain.data import Data\ndef make() -> Data:\n    return [1, 2]\n")
+    (tmp_path / "mine" / "data").mkdir(parents=True)
+    (tmp_path / "mine" / "data" / "made.yaml").write_text(f"# Mine.\n_target_: {name}.make\nbatch_size: 4\n")
+    (line,) = lines("data=made", allow=[name], config_dir="mine")
+    assert line.startswith("data: TypeError: it returned a list, not a dltrain.data.Data")
+
+
 # -- the list of checks ----------------------------------------------------------------------------------------
 
 
@@ -815,7 +823,7 @@ def types_of(function):
 def test_a_fact_has_one_type_wherever_it_is_named():
     """A check is called with facts by their names, which a type checker can't follow."""
     known = {name: hint.__forward_arg__ for name, hint in Known.__annotations__.items()}
-    for function in (*(check for _, check in CHECKS), *REMARKS, Plan):
+    for function in (*CHECKS, *REMARKS, Plan):
         for name, hint in types_of(function).items():
             assert hint.removesuffix(" | None") == known[name].removesuffix(" | None"), (function.__name__, name)
 
@@ -831,6 +839,6 @@ def test_every_check_runs_where_nothing_is_wrong(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(plans, "CHECKS", tuple((node, noted(check)) for node, check in CHECKS))
+    monkeypatch.setattr(plans, "CHECKS", tuple(map(noted, CHECKS)))
     plan("data=iris")
-    assert ran == [check for _, check in CHECKS]
+    assert ran == [*CHECKS]

@@ -84,7 +84,7 @@ class Nodes:
 
     # -- plain knobs -------------------------------------------------------------------------------------------
 
-    def what_a_run_is(self) -> dict[str, object]:
+    def config(self) -> dict[str, object]:
         """The configuration without `resume`, which is no part of it."""
         return {key: value for key, value in self.cfg.items() if key != "resume"}
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from dltrain.config import construct
-from dltrain.config.checks import data, net, nodes, parts, remarks
+from dltrain.config.checks import data, net, nodes, optimization, remarks
 from dltrain.config.compose import Composed
 from dltrain.config.construct import Sizes, sizes
 from dltrain.config.hydra import Values, as_yaml
@@ -38,41 +38,48 @@ from dltrain.runs.reading import flat
 
 T = TypeVar("T")
 
-Check = tuple[str | None, Callable[..., Mapping[str, object] | None]]  # the node to blame for what it raises, if one is
+Check = Callable[..., Mapping[str, object] | None]  # from facts, which its parameters name, to new ones
 OUTLINE: tuple[Check, ...] = (
-    (None, nodes.read_top),
-    (None, nodes.read_trainer),
-    (None, nodes.read_parts),
-    (None, nodes.read_loader),
+    nodes.read_top,
+    nodes.read_trainer,
+    nodes.read_parts,
+    nodes.read_loader,
 )
 CHECKS: tuple[Check, ...] = (
-    (None, nodes.read_top),
-    (None, nodes.read_trainer),
-    (None, construct.flush_denormals),
-    (None, nodes.read_regularisation),
-    (None, nodes.read_parts),
-    (None, nodes.read_loader),
-    ("optimizer", parts.try_optimizer),
-    (None, parts.suit_precision),
-    (None, data.read),
-    (None, data.try_transform),
-    (None, data.shorten),
-    ("loss", net.try_loss),
-    ("regularisation", net.try_augmentation),
-    (None, data.choose_monitor),
-    (None, data.name_stopping),
-    (None, data.name_plateau),
-    (None, net.try_model),
-    (None, net.compare_outputs),
-    (None, net.size_batches),
-    (None, net.choose_step),
-    (None, data.count_steps),
-    (None, data.span_schedule),
-    ("scheduler", parts.try_schedule),
-    ("scheduler", parts.run_through),
-    (None, parts.name_rate),
+    nodes.read_top,
+    nodes.read_trainer,
+    construct.flush_denormals,
+    nodes.read_regularisation,
+    nodes.read_parts,
+    nodes.read_loader,
+    optimization.try_optimizer,
+    optimization.check_precision,
+    data.read,
+    data.try_transform,
+    data.shorten,
+    net.try_loss,
+    net.try_augmentation,
+    data.choose_monitor,
+    data.check_stopping_metric,
+    data.check_schedule_metric,
+    net.try_model,
+    net.check_outputs,
+    net.check_batch_size,
+    net.choose_step,
+    data.count_steps,
+    data.count_schedule_steps,
+    optimization.try_schedule,
+    optimization.run_through_schedule,
+    optimization.find_rate_key,
 )
-REMARKS: tuple[Callable[..., Iterable[str]], ...] = (
+BLAMED: dict[Check, str] = {  # checks that call what a node names: it is to blame for what they raise
+    optimization.try_optimizer: "optimizer",
+    net.try_loss: "loss",
+    net.try_augmentation: "regularisation",
+    optimization.try_schedule: "scheduler",
+    optimization.run_through_schedule: "scheduler",
+}
+REMARKS: tuple[Callable[..., Iterable[str]], ...] = (  # from facts to sentences, where nothing is wrong
     remarks.own_peak,
     remarks.typed_in_vain,
     remarks.no_hidden_layer,
@@ -182,28 +189,29 @@ def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[st
 
 
 def _facts(checks: Iterable[Check], found: Nodes, **given: object) -> dict[str, object]:
-    """The facts that the checks find; raises ConfigError with all mistakes, once each has run whose needs are known."""
+    """The facts that checks find, each called where those are known that it needs; raises ConfigError at the end."""
     composed, mistakes = found.composed, found.mistakes
     known = given | {"nodes": found, "composed": composed, "mistakes": mistakes, "notes": []}
     known |= {"overrides": composed.overrides, "started": composed.started}
     known["pretrained"] = "cached" if composed.stored else "fetch"
-    for to_blame, check in checks:
+    for check in checks:
         needs = signature(check).parameters.values()
         if any(need.name not in known and need.default is Parameter.empty for need in needs):
             continue
         try:
             known.update(_call(check, known) or {})
         except Exception as error:
-            if to_blame is None:
+            if check not in BLAMED:
                 raise
-            part = known.get(f"{to_blame}_part")
-            mistakes.blame(to_blame, error, part.arguments if isinstance(part, Part) else ())
+            node = BLAMED[check]
+            part = known.get(f"{node}_part")
+            mistakes.blame(node, error, part.arguments if isinstance(part, Part) else ())
     mistakes.stop()
     return known
 
 
 def _call(function: Callable[..., T], known: Mapping[str, object]) -> T:
-    """Calls it with the facts that its parameters name."""
+    """A function of facts, which its parameters name; one with a default may be missing."""
     return function(**{name: known[name] for name in signature(function).parameters if name in known})
 
 

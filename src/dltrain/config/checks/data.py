@@ -61,7 +61,7 @@ def count_steps(data: Data, settings: Settings, batch_size: int | None) -> Known
     return {"steps_per_epoch": per_epoch, "total_steps": total}
 
 
-def span_schedule(settings: Settings, total_steps: int = 1000) -> Known:
+def count_schedule_steps(settings: Settings, total_steps: int = 1000) -> Known:
     """The steps that the schedule is made for; a round number of them while there are no data to count."""
     return {"schedule_steps": settings.schedule_steps or total_steps}
 
@@ -77,12 +77,12 @@ def choose_monitor(mistakes: Mistakes, config: Values, data: Data) -> Known:
     return {"monitor": chosen if chosen in _watchable(data) else f"val/{metrics.default_monitor(data.task)}"}
 
 
-def name_stopping(mistakes: Mistakes, regularisation: Regularisation, data: Data) -> None:
+def check_stopping_metric(mistakes: Mistakes, regularisation: Regularisation, data: Data) -> None:
     watched = (regularisation.early_stopping or {}).get("monitor", "auto")
     _check_metric(mistakes, "regularisation.early_stopping.monitor", watched, data)
 
 
-def name_plateau(mistakes: Mistakes, scheduler_part: Part, data: Data) -> None:
+def check_schedule_metric(mistakes: Mistakes, scheduler_part: Part, data: Data) -> None:
     _check_metric(mistakes, "scheduler.monitor", scheduler_part.arguments.get("monitor", "auto"), data)
 
 

@@ -90,7 +90,7 @@ def try_model(
     return {"model": model, "rows": rows}
 
 
-def compare_outputs(
+def check_outputs(
     mistakes: Mistakes, model: nn.Module, rows: list[Row], data: Data, out_features: int, notes: list[str]
 ) -> None:
     made = rows[-1].output_shape
@@ -106,7 +106,7 @@ def compare_outputs(
         notes.append("activation=sign has a gradient of zero everywhere: the layers below it cannot learn")
 
 
-def size_batches(mistakes: Mistakes, model: nn.Module, data: Data, batch_size: int | None) -> None:
+def check_batch_size(mistakes: Mistakes, model: nn.Module, data: Data, batch_size: int | None) -> None:
     if bad := trials.lonely_sample(model, data, batch_size or len(data.train)):
         mistakes.say("data.batch_size", bad)
 

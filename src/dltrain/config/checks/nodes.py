@@ -10,7 +10,7 @@ from dltrain.config.settings import Regularisation, Settings, pick_device
 
 
 def read_top(nodes: Nodes, writes: bool) -> Mapping[str, object]:
-    return vars(nodes.top(writes=writes)) | {"config": nodes.what_a_run_is()}
+    return vars(nodes.top(writes=writes)) | {"config": nodes.config()}
 
 
 def read_trainer(nodes: Nodes) -> Known:

@@ -19,7 +19,7 @@ def try_optimizer(optimizer_part: Part) -> Known:
     return {"optimizer": trials.stand_in(optimizer_part)}
 
 
-def suit_precision(mistakes: Mistakes, optimizer: Optimizer, settings: Settings) -> None:
+def check_precision(mistakes: Mistakes, optimizer: Optimizer, settings: Settings) -> None:
     if isinstance(optimizer, torch.optim.LBFGS) and settings.precision == "fp16":
         why = "lbfgs takes many gradients a step, and fp16 scales one; use fp32 or bf16"
         mistakes.say("trainer.precision", why)
@@ -43,7 +43,7 @@ def try_schedule(
     return {"schedule": made}
 
 
-def run_through(
+def run_through_schedule(
     scheduler_part: Part,
     schedule: PureSchedule | TorchSchedule,
     settings: Settings,
@@ -63,7 +63,7 @@ def run_through(
             notes.append(f"scheduler.mode={set_to}: of {schedule.monitor} the {better} is better; mode=auto knows it")
 
 
-def name_rate(composed: Composed, optimizer_part: Part, scheduler_part: Part) -> Known:
+def find_rate_key(composed: Composed, optimizer_part: Part, scheduler_part: Part) -> Known:
     """The key that decides the highest learning rate.
 
     A schedule with a peak of its own does not ask the optimizer's rate, unless its peak is said to be that. Of a stored
