@@ -11,11 +11,12 @@ from typing import Any
 
 from dltrain.config import hydra, own_groups
 from dltrain.config.choices import CONFIGS, GROUPS, folders, groups, readable
-from dltrain.config.hydra import MISSING, Composition, Resolved, Values
+from dltrain.config.hydra import MISSING, Composition, Resolved
 from dltrain.config.overrides import check_overrides, first_of_each, in_text, jobs
 from dltrain.config.policy import did_you_mean
 from dltrain.errors import ConfigError
 from dltrain.runs import foreign, reading
+from dltrain.runs.foreign import Values
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -29,8 +29,8 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from dltrain.config import own_groups
 from dltrain.config.choices import CONFIGS
 from dltrain.config.policy import did_you_mean
+from dltrain.runs.foreign import Values
 
-Values: TypeAlias = dict[str, Any]  # a node of a configuration, as YAML has it
 MISSING = "???"  # stands where a value has to be given
 _REFUSALS = (  # what Hydra raises where an override or a YAML file is wrong; OSError: a name too long for a file
     *(HydraException, OmegaConfBaseException, ValueError, OverflowError, RecursionError, OSError),
@@ -144,7 +144,7 @@ class Composition:
         self._cfg = cfg
 
     @cached_property
-    def chosen(self) -> dict[str, Any]:
+    def chosen(self) -> Values:
         """Each group with the name, or the names, that were chosen in it."""
         return _plain(self._cfg.hydra.runtime.choices)
 
@@ -153,7 +153,7 @@ class Composition:
         """Everything but Hydra's own, with its interpolations as texts."""
         return {key: value for key, value in _plain(self._cfg).items() if key != "hydra"}
 
-    def hydras(self) -> dict[str, Any]:
+    def hydras(self) -> Values:
         """Hydra's own keys and what they are set to."""
         node = _plain(self._cfg.hydra)
         choices = {k: v for k, v in node["runtime"]["choices"].items() if k.startswith("hydra/")}
@@ -207,7 +207,7 @@ class _OwnGroups(FileConfigSource):
         return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
 
 
-def _plain(node: DictConfig) -> dict[str, Any]:
+def _plain(node: DictConfig) -> Values:
     return cast(Values, OmegaConf.to_container(node, resolve=False))
 
 

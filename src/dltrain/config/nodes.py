@@ -25,6 +25,7 @@ from dltrain.config.settings import Regularisation, Settings, loader_knobs
 from dltrain.errors import ConfigError
 from dltrain.errors.paths import is_url, joined, local
 from dltrain.runs import run_folder
+from dltrain.runs.foreign import Values
 
 SLOTS = ("data", "model", "loss", "optimizer", "scheduler")
 _NODES = tuple(group for group in GROUPS if group != "experiment")  # an experiment is a choice of the others
@@ -84,7 +85,7 @@ class Nodes:
 
     # -- plain knobs -------------------------------------------------------------------------------------------
 
-    def config(self) -> dict[str, object]:
+    def config(self) -> Values:
         """The configuration without `resume`, which is no part of it."""
         return {key: value for key, value in self.cfg.items() if key != "resume"}
 

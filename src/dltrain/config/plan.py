@@ -20,7 +20,7 @@ from dltrain.config import construct
 from dltrain.config.checks import data, net, nodes, optimization, remarks
 from dltrain.config.compose import Composed
 from dltrain.config.construct import Sizes, sizes
-from dltrain.config.hydra import Values, as_yaml
+from dltrain.config.hydra import as_yaml
 from dltrain.config.nodes import SLOTS, Nodes
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings, device_or_auto
@@ -33,7 +33,7 @@ from dltrain.parts import metrics
 from dltrain.parts.models import Row
 from dltrain.parts.pretrained import How
 from dltrain.runs import foreign
-from dltrain.runs.foreign import LARGEST_CONFIG
+from dltrain.runs.foreign import LARGEST_CONFIG, Values
 from dltrain.runs.reading import flat
 
 T = TypeVar("T")

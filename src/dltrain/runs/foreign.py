@@ -23,7 +23,7 @@ from dltrain.errors.output import cut
 if TYPE_CHECKING:
     from yaml import MappingNode, SafeLoader
 
-Values = dict[str, Any]  # a mapping of a stored file: plain values, each of which may be anything
+Values = dict[str, Any]  # a mapping of a stored file, a node of a configuration: plain values, which may be anything
 
 LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
 LARGEST_CONFIG = 1 << 22  # bytes of a configuration; a run that would have more does not start

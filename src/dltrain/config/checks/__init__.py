@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from dltrain.config.compose import Composed
-    from dltrain.config.hydra import Values
     from dltrain.config.mistakes import Mistakes
     from dltrain.config.nodes import Nodes
     from dltrain.config.policy import Part
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from dltrain.parts.models import Row
     from dltrain.parts.pretrained import How
     from dltrain.parts.schedules import PureSchedule, TorchSchedule
+    from dltrain.runs.foreign import Values
 
 
 class Known(TypedDict, total=False):

@@ -7,7 +7,6 @@ import math
 from dltrain.config import construct, trials
 from dltrain.config.checks import Known
 from dltrain.config.compose import Composed
-from dltrain.config.hydra import Values
 from dltrain.config.mistakes import Mistakes, reason
 from dltrain.config.policy import Part, did_you_mean
 from dltrain.config.settings import Regularisation, Settings
@@ -15,6 +14,7 @@ from dltrain.data import Data
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import DataError
 from dltrain.parts import metrics
+from dltrain.runs.foreign import Values
 
 
 def read(mistakes: Mistakes, composed: Composed, data_part: Part, seed: int, notes: list[str]) -> Known:
