@@ -120,6 +120,12 @@ def test_what_is_wrong_with_a_stream_is_said(text):
     assert re.search(WRONG[text], str(error.value).replace("\n", " "))
 
 
+def test_a_header_alone_gives_no_piece():
+    made = streaming.text_table(io.BytesIO(b"a,b\n"), ["a"])
+    with pytest.raises(DataError, match="no rows"):
+        next(made)
+
+
 def test_the_line_of_a_ragged_row_in_a_late_piece(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "1,2\n" * 100 + "1,2,3\n" + "1,2\n" * 10)

@@ -103,7 +103,8 @@ def pieces(
             if part.lstrip("\r\n"):
                 frame, lines = parse(path, top + part, mark, header, line, skipped=skipped)
                 rows += len(frame)
-                yield Table(clean(frame if columns is None else frame.select(columns)), Lines(path, lines))
+                if len(frame):
+                    yield Table(clean(frame if columns is None else frame.select(columns)), Lines(path, lines))
             if (following := next(blocks, None)) is not None:
                 skipped += part.count("\n") + part.count("\r") - part.count("\r\n") - (0 if top else line)
                 top = top or "".join(islice(_first_lines(first), line))
