@@ -535,6 +535,8 @@ def test_a_data_error_stands_beside_other_mistakes(tmp_path):
     found = lines("data=table", "data.path=x.csv", "data.target=y", "trainer.epochs=0")
     assert found[0].startswith("trainer.epochs: 0 must be above zero")
     assert found[1] == "data: x.csv: no such file"
+    found = lines("data=iris", "data.val=1000", "trainer.epochs=0")
+    assert found[1].startswith("data: data.val=1000 leaves no training rows of the 120")
 
 
 # -- a user's own code -----------------------------------------------------------------------------------------

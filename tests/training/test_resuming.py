@@ -66,7 +66,7 @@ def test_data_that_moved_are_asked_for_with_both_folders_and_the_override(at_hom
     where = f"there is no t.csv in {tmp_path}, nor in {tmp_path / 'home'}, where the run was started"
     for command in (["eval"], ["doctor"], ["resume", *LONGER]):
         code, _, err = dltrain(*command[:1], str(folder), *command[1:])
-        assert (code, f"data.path: {where}; say where it is: data.path=" in err) == (3, True), err
+        assert (code, err.startswith(f"error: {where}; say where it is: data.path=")) == (3, True), err
     shutil.copy(tmp_path / "moved.csv", tmp_path / "t.csv")  # the folder as a whole may have moved
     assert dltrain("eval", str(folder))[0] == 0
     assert dltrain("resume", str(folder), *LONGER, "data.path=moved.csv")[0] == 0
@@ -98,7 +98,7 @@ def test_pictures_that_are_gone_are_asked_for_as_a_table_is(at_home, dltrain, tm
     assert at_home("data=image_folder", *words, *QUICK)[0] == 0
     (folder,) = tmp_path.glob("home/runs/*/*")
     (tmp_path / "home" / "pictures").rename(tmp_path / "moved")
-    where = f"{root}: no such folder" if absolute else f"data.root: there is no pictures in {tmp_path}, nor in "
+    where = f"{root}: no such folder" if absolute else f"there is no pictures in {tmp_path}, nor in "
     for command in (["eval"], ["resume", *LONGER]):
         code, _, err = dltrain(*command[:1], str(folder), *command[1:])
         assert (code, where in err, "say where it is: data.root=..." in err) == (3, True, True), err

@@ -48,7 +48,7 @@ def _gone(key: str, path: str, started: Path | None) -> str:
     here = Path.cwd()
     if started in (None, here) or local(path).is_absolute():
         return f"{path}: no such {'folder' if key == 'root' else 'file'}"
-    return f"data.{key}: there is no {path} in {here}, nor in {started}, where the run was started"
+    return f"there is no {path} in {here}, nor in {started}, where the run was started"
 
 
 def reduced(data: Data, settings: Settings, batch_size: int | None) -> tuple[Data, Settings]:

@@ -28,7 +28,7 @@ def read(mistakes: Mistakes, composed: Composed, data_part: Part, seed: int, not
         few = trials.few(data)
     except DataError as error:
         if mistakes:
-            mistakes.lines["data"] = f"{error}" if str(error).startswith("data.") else f"data: {error}"
+            mistakes.lines["data"] = f"data: {error}"
             mistakes.stop()
         raise
     except Exception as error:
