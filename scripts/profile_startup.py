@@ -35,7 +35,7 @@ _FUNCTIONS = {  # module -> function -> phase
     "dltrain.data.fingerprint": {"fingerprint": "data"},
     "dltrain.engine.trainer": {"Trainer._validate": "validation"},
     "dltrain.training.experiment": {"prepare": "run folder", "_loop": "training", "_judge": "test"},
-    "dltrain.runs.logs": {"Tracker.__init__": "logging", "Tracker.write": "logging", "Tracker.hparams": "logging"},
+    "dltrain.runs.tracker": {"Tracker.__init__": "logging", "Tracker.write": "logging", "Tracker.hparams": "logging"},
     "dltrain.training.keeper": {"Keeper.save": "saving"},
     "dltrain.training.overview": {"describe": "report", "result": "report"},
 }

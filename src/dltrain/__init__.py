@@ -1,6 +1,9 @@
 """dltrain: train PyTorch models from the command line; every experiment is a Hydra YAML file.
 
-In a notebook the same pieces compose without YAML: `from dltrain import Trainer, data, evaluate, models`.
+In a notebook the same pieces compose without YAML: `from dltrain import Trainer, data, evaluate, models`. The rooms,
+each of which may import itself and those before it:
+
+    errors | data, parts | engine | runs | config | training | trained | sweeps | insight | commands
 """
 
 from importlib import import_module

@@ -11,7 +11,7 @@ import torch
 from outside import OUTSIDE
 from torch import nn
 
-from dltrain.config import allowlist
+from dltrain.config import torchvision_allowlist
 from dltrain.config.policy import Part, did_you_mean, limited, resolve, user_allowed
 from dltrain.errors import ConfigError
 
@@ -208,17 +208,17 @@ def test_a_stored_file_may_name_what_computes_and_reads_and_nothing_else():
     for found, name in passed.items():
         package = ".".join(found.__module__.split(".")[:2])
         if package.startswith("torchvision"):
-            assert found.__name__ in allowlist.NAMES[package], name
+            assert found.__name__ in torchvision_allowlist.NAMES[package], name
         else:
             assert isinstance(found, type), name
             assert issubclass(found, kinds), name
     reached = {found.__name__ for found in passed}
-    missing = [name for names in allowlist.NAMES.values() for name in names if name not in reached]
+    missing = [name for names in torchvision_allowlist.NAMES.values() for name in names if name not in reached]
     assert not missing, "names that this torchvision does not have"
     assert len(passed) > 300
 
 
-@pytest.mark.parametrize("name", sorted(allowlist.DATASETS))
+@pytest.mark.parametrize("name", sorted(torchvision_allowlist.DATASETS))
 def test_no_data_set_of_the_list_fetches_unpacks_or_unpickles_unasked(name, tmp_path, monkeypatch):
     """Beside an archive of every data set that torchvision would look for."""
 

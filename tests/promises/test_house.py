@@ -1,6 +1,7 @@
 """Who may import whom: a file knows its own room and those further left; Hydra, matplotlib and exits have one place."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,23 @@ def test_libraries_that_decide_much_are_known_to_few(path):
         written = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         assert "print" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         assert not written & {"sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer", "sys.__stdout__"}
+
+
+def test_files_and_functions_are_no_longer_than_a_reader_takes_in():
+    long = []
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+        begins = {f: f.body[ast.get_docstring(f) is not None :] for f in functions}  # below signature and docstring
+        long += [f"{path.name}: {f.name}" for f, body in begins.items() if body and f.end_lineno - body[0].lineno >= 50]
+        long += [path.name] * (text.count("\n") > 400)
+    assert not long
+
+
+def test_what_is_known_is_said():
+    """`Any` stays where torch, a parser or Python's own protocols leave nothing better."""
+    words = sum(len(re.findall(r"\bAny\b", path.read_text(encoding="utf-8"))) for path in FILES)
+    assert words < 80
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["runs"], ["list", "optimizer"], ["--version"]])

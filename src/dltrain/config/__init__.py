@@ -1,4 +1,4 @@
-"""From what is typed to a checked plan, and from a plan to objects: choices, compose, policy, plan, build.
+"""From what is typed to a checked plan, and from a plan to objects: choices, compose, policy, checks, plan, build.
 
-Hydra is known here alone, but for two files of `training` and the command line.
+Hydra and OmegaConf are known to `hydra` alone. This room may import `runs` and what stands before it.
 """

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from dltrain import located
-from dltrain.config import allowlist
+from dltrain.config import torchvision_allowlist
 from dltrain.errors import ConfigError, nearest
 from dltrain.errors.paths import local
 
@@ -91,7 +91,7 @@ def check_name(
 
 def _check_stored(target: str, home: str, name: str) -> None:
     """A stranger's file may name what computes and reads, nothing that downloads, unpacks or calls another function."""
-    if not allowlist.permits(home, name):
+    if not torchvision_allowlist.permits(home, name):
         raise ConfigError(
             f"`{target}` is not allowed here: a stored configuration may name fewer of torchvision's classes than you "
             "(docs: SECURITY.md); if you trust it, allow this one yourself, by --allow and its full name"

@@ -1,7 +1,8 @@
-"""What every data source returns, how it is split, and how it is scaled.
+"""Data as tensors: what every source returns, and how it is split and scaled. sources/ has a file for each, tables/
+makes numbers of rows; loaders, preprocessing, fingerprint and quality work on any of them.
 
-A source is a function that returns a `Data`. Whatever is fitted (mean, standard deviation, categories,
-quantiles, imputation) is fitted on the train part alone.
+A source is a function that returns a `Data`. Whatever is fitted (mean, standard deviation, categories, quantiles,
+imputation) is fitted on the train part alone. This room may import `errors`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from dltrain.config.policy import did_you_mean
 from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import cut, one_line
 from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
-from dltrain.runs import reading, roles
+from dltrain.runs import key_roles, reading
 from dltrain.runs.reading import Run
 
 _LONGEST_VALUE = 1000  # letters that `show` prints of a value
@@ -101,7 +101,7 @@ def differing(found: Sequence[Run], *, duplicates: bool = False) -> list[str]:
     configs = [run.config for run in found]
     typed = {key for run in found for key in run.typed}
     names = [name for name in dict.fromkeys(name for config in configs for name in config)]
-    names = [name for name in names if name not in roles.UNSEEN]
+    names = [name for name in names if name not in key_roles.UNSEEN]
     kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
     for name in sorted(names, key=lambda name: name not in typed):
         values = {i: str(config[name]) for i, config in enumerate(configs) if name in config}

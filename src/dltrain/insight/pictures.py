@@ -27,7 +27,7 @@ from dltrain.insight.plots import evaluation, landscape, regions, training, weig
 from dltrain.parts import losses
 from dltrain.parts.metrics import MAIN
 from dltrain.parts.schedules import PureSchedule
-from dltrain.runs import checkpoint, logs
+from dltrain.runs import checkpoint, tensorboard
 from dltrain.runs.reading import Report, Run
 from dltrain.trained import inference, judge
 from dltrain.trained.inference import Trained
@@ -97,7 +97,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     build.set_threads_and_determinism(plan)
     model = trained.model
     sample = _sample(plan)
-    gallery.graph = logs.graph(model, sample[0][:2])
+    gallery.graph = tensorboard.graph(model, sample[0][:2])
     way = _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, run, way)
     _judged(gallery, trained)

@@ -12,7 +12,7 @@ from dltrain.errors.output import say
 from dltrain.insight import page, pictures, plots, sweep_pictures
 from dltrain.insight.pictures import Gallery
 from dltrain.parts import metrics
-from dltrain.runs import layout, logs, reading, seeds
+from dltrain.runs import layout, reading, seeds, tensorboard
 from dltrain.runs.reading import Run
 from dltrain.training import overview
 
@@ -134,7 +134,7 @@ def _leave(folder: Path, step: int, gallery: Gallery) -> None:
         for made in gallery.pictures:
             plots.save_bytes(made.content, folder / "plots" / made.name)
         shown = {made.name.partition(".")[0]: made.content for made in gallery.pictures}
-        logs.write_pictures(folder, step, shown, gallery.graph)
+        tensorboard.write_pictures(folder, step, shown, gallery.graph)
     except (OSError, StorageError, CheckpointError) as error:
         reason = getattr(error, "strerror", error)
         say(f"note: the pictures are in the page alone, {folder} can't be written: {reason}", error=True)

@@ -22,9 +22,9 @@ from pathlib import Path
 
 from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
-from dltrain.runs import foreign, roles
+from dltrain.runs import foreign, key_roles
 from dltrain.runs.foreign import Values, is_number, node
-from dltrain.runs.roles import Role
+from dltrain.runs.key_roles import Role
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _LONGEST_REASON = 500  # letters of what a run says it failed of
@@ -254,8 +254,8 @@ def is_run(folder: Path) -> bool:
 
 def problem(run: Run) -> dict[str, str]:
     """What runs must share for their best metrics to be comparable: monitor, data, and the loss if it is the metric."""
-    own = {k: v for k, v in run.config.items() if roles.of(k) is Role.PROBLEM}
-    own |= {k: "given" for k, v in run.config.items() if roles.of(k) is Role.PLACE and v is not None}
+    own = {k: v for k, v in run.config.items() if key_roles.of(k) is Role.PROBLEM}
+    own |= {k: "given" for k, v in run.config.items() if key_roles.of(k) is Role.PLACE and v is not None}
     loss = {k: v for k, v in run.config.items() if k.split(".")[0] == "loss" and run.monitor.endswith("loss")}
     return {key: str(value) for key, value in {**own, "trainer.monitor": run.monitor, **loss}.items()}
 

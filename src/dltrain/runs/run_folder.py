@@ -27,8 +27,8 @@ from pathlib import Path
 from dltrain.errors import BusyError, ConfigError, StorageError
 from dltrain.errors.paths import local
 from dltrain.runs import foreign, reading, seeds, storage
-from dltrain.runs.commit import commit
 from dltrain.runs.foreign import Values
+from dltrain.runs.git_commit import commit
 
 
 def create(root: Path, name: str) -> Path:

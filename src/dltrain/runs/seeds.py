@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 
 from dltrain.parts.metrics import larger_is_better
-from dltrain.runs import reading, roles
+from dltrain.runs import key_roles, reading
 from dltrain.runs.reading import Run
 
 _MOST = 10_000
@@ -50,7 +50,7 @@ def _typed(run: Run) -> tuple[str, ...]:
 
 
 def _configured(run: Run) -> str:
-    fixed = {k: v for k, v in run.config.items() if k not in ("seed", *roles.UNSEEN)}
+    fixed = {k: v for k, v in run.config.items() if k not in ("seed", *key_roles.UNSEEN)}
     return json.dumps(fixed, sort_keys=True, default=str)
 
 

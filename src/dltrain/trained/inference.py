@@ -34,8 +34,8 @@ from dltrain.engine.state import check
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import cut
 from dltrain.parts import losses, pretrained
-from dltrain.runs import checkpoint, layout, roles, run_folder
-from dltrain.runs.roles import Role
+from dltrain.runs import checkpoint, key_roles, layout, run_folder
+from dltrain.runs.key_roles import Role
 from dltrain.trained import blocks
 from dltrain.training import resuming
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from dltrain.data.tables.table import Place
 
-_FREE = ("data.*", *roles.keys(Role.MACHINE))
+_FREE = ("data.*", *key_roles.keys(Role.MACHINE))
 _WHY = "the weights are what they are, and only the data may be others"
 
 

@@ -26,8 +26,8 @@ from dltrain.engine.trainer import seed_everything
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.errors.paths import permitted
 from dltrain.parts import losses
-from dltrain.runs import reading, roles, run_folder
-from dltrain.runs.roles import Role
+from dltrain.runs import key_roles, reading, run_folder
+from dltrain.runs.key_roles import Role
 from dltrain.trained.inference import Trained
 
 SPLITS = ("train", "val", "test")
@@ -231,7 +231,9 @@ def choose_rows(
     Other rows pass the preprocessing that the run fitted. Of another table all of them count. Raises DataError where
     the data changed and nobody said so.
     """
-    others = [key for key in map(key_of, overrides) if roles.of(key) in (Role.PROBLEM, Role.PREPARATION, Role.PLACE)]
+    others = [
+        key for key in map(key_of, overrides) if key_roles.of(key) in (Role.PROBLEM, Role.PREPARATION, Role.PLACE)
+    ]
     of_table, wanted = trained.outline.parts["data"].function is table, split or "test"
     if of_table and "data.path" in others and "data.test_path" not in others:
         trained = _without_test_file(trained)

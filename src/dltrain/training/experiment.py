@@ -22,15 +22,15 @@ from dltrain.errors import CheckpointError, DivergedError, DltrainError, Storage
 from dltrain.errors.output import say
 from dltrain.parts import metrics
 from dltrain.parts.regularisers import Best
-from dltrain.runs import checkpoint, layout, roles, run_folder, storage
-from dltrain.runs.logs import Tracker
+from dltrain.runs import checkpoint, key_roles, layout, run_folder, storage
 from dltrain.runs.reading import flat
+from dltrain.runs.tracker import Tracker
 from dltrain.training import resuming
 from dltrain.training.keeper import Keeper
 from dltrain.training.stop import Stop
 
 if TYPE_CHECKING:
-    from dltrain.training.observe import Watch
+    from dltrain.training.diagnose import Watch
     from dltrain.training.profile import StepProfile
 
 
@@ -255,7 +255,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
         total_steps=plan.total_steps,
         start=trainer.steps - trainer.pending,  # a pending report is written when it has been made
         bar=plan.settings.progress,
-        tensorboard=plan.settings.tensorboard,
+        events=plan.settings.tensorboard,
     )
     clock = run_folder.Stopwatch(keeper.seconds)
     session = Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock, stop)
@@ -264,7 +264,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
 
         session.profile = StepProfile(folder, plan.settings.profile, device=plan.device)
     if plan.diagnose:
-        from dltrain.training.observe import Watch
+        from dltrain.training.diagnose import Watch
 
         session.watch = Watch(plan, trainer)
     return session
@@ -305,7 +305,7 @@ def _shown(config: dict[str, object]) -> dict[str, object]:
     for name, value in flat(config).items():
         if name.endswith("._target_"):
             shown[name.removesuffix("._target_")] = str(value).rsplit(".", 1)[-1]
-        elif value not in (None, {}) and name not in roles.UNSEEN:
+        elif value not in (None, {}) and name not in key_roles.UNSEEN:
             shown[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
     return shown
 
@@ -317,5 +317,5 @@ def show_failure(folder: Path, composed: Composed, summary: Summary) -> None:
     config = composed.values
     trainer = config.get("trainer")
     wanted = isinstance(trainer, dict) and trainer.get("tensorboard") is True
-    tracker = Tracker(folder, total_steps=0, start=0, bar=False, tensorboard=wanted)
+    tracker = Tracker(folder, total_steps=0, start=0, bar=False, events=wanted)
     tracker.hparams(_shown(config), summary)

@@ -23,7 +23,7 @@ from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
 from dltrain.parts import State
-from dltrain.runs import reading, roles, run_folder
+from dltrain.runs import key_roles, reading, run_folder
 from dltrain.runs.reading import flat
 
 
@@ -31,7 +31,7 @@ def stored(
     folder: Path,
     overrides: Sequence[str] = (),
     *,
-    free: Sequence[str] = roles.MAY_CHANGE,
+    free: Sequence[str] = key_roles.MAY_CHANGE,
     why: str = "a run goes on as it began",
 ) -> Composed:
     """The configuration of a run folder with overrides, which may only change the keys of `free`: names, or `data.*`
@@ -70,7 +70,7 @@ def stored(
 
 def digest(settings: dict[str, object]) -> str:
     """SHA-256 of a configuration without the keys that may change: equal for runs that compute the same."""
-    fixed = {key: value for key, value in flat(settings).items() if key not in roles.MAY_CHANGE}
+    fixed = {key: value for key, value in flat(settings).items() if key not in key_roles.MAY_CHANGE}
     return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -136,7 +136,7 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
             raise CheckpointError(f"{where} is damaged: it has no {name}")
     then, now = flat(state["config"]), flat(plan.config)
     changed = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k)]
-    refused = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in changed if k not in roles.MAY_CHANGE]
+    refused = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in changed if k not in key_roles.MAY_CHANGE]
     if refused:
         head = f"{where} was made with another configuration; a run goes on as it began, or start a new one"
         raise ConfigError("\n".join([head, *refused]))

@@ -2,6 +2,7 @@
 
 Each is a function from facts, which its parameters name, to new ones. It runs where all of them are known; one that it
 can do without has a default. What is wrong it says to `mistakes` by its key, or raises. `plan` lists them in order.
+They import what `config` may.
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ def table(
     as a class stays a class. With `test_path` the test rows are those of that file and `test` is not used.
     Raises `DataError` with the file and line for whatever cannot be used.
     """
-    names = [target] if isinstance(target, str) else list(target)
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f"data.target={target}: name at least one column, and none twice")
+    names = _targets(target)
     for knob, value, choices in (("task", task, get_args(TableTask)), ("missing", missing, ("impute", "refuse"))):
         if value not in choices:
             raise ConfigError(f"data.{knob}={value}: choose {', '.join(choices)}")
@@ -54,13 +52,11 @@ def table(
         source = append(source, read_table(test_path, separator=separator))
     frame, kinds = _features(source, names, features, drop or [], missing_marks or [])
     answer = read_target(source, names, task=task)
-    y = answer.y if answer.classes and answer.y.ndim == 1 else None
-    own = len(source.lines)
-    if test_path is None:
-        rows = split(own, val=val, test=test, seed=split_seed, classes=y)
-    else:
-        train, rest, _ = split(own, val=val, test=0, seed=split_seed, classes=None if y is None else y[:own])
-        rows = train, rest, np.arange(own, len(frame))
+    own = len(source.lines)  # rows of `path`; those of `test_path` follow
+    classes = answer.y[:own] if answer.classes and answer.y.ndim == 1 else None
+    rows = split(own, val=val, test=test if test_path is None else 0, seed=split_seed, classes=classes)
+    if test_path is not None:
+        rows = *rows[:2], np.arange(own, len(frame))
     preprocessing, dropped = fit(
         frame[rows[0]],
         kinds,
@@ -85,6 +81,13 @@ def table(
         notes=notes,
         origin=source.where.place,
     )
+
+
+def _targets(target: str | list[str]) -> list[str]:
+    names = [target] if isinstance(target, str) else list(target)
+    if not names or len(set(names)) != len(names):
+        raise ConfigError(f"data.target={target}: name at least one column, and none twice")
+    return names
 
 
 def _features(

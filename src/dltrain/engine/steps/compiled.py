@@ -27,7 +27,7 @@ from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
-from dltrain.engine.steps import updates
+from dltrain.engine.steps import program_updates
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.step import Batch, Kind, Parts, autocast
@@ -38,14 +38,14 @@ _WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one p
 _FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
 
 Pairs = Sequence[tuple[Tensor, Tensor]]  # x and y
-Rates = list[updates.Values]  # of each row
+Rates = list[program_updates.Values]  # of each row
 Made = tuple[Tensor, Tensor | None, Tensor]  # losses [steps], the last gradient's norm, whether all was finite [steps]
 
 
 class Kept(TypedDict):
     """What steps start from and leave: of each row weights, gradients and the optimizer's state, and the buffers."""
 
-    rows: list[updates.Values]
+    rows: list[program_updates.Values]
     buffers: dict[str, Tensor]
 
 
@@ -141,9 +141,9 @@ class Program:
         for k in range(len(steps)):
             if schedule is not None:
                 schedule(k)
-            rates.append([updates.rates(row) for row in self.flat.rows])
+            rates.append([program_updates.rates(row) for row in self.flat.rows])
         self._set_rates(rates)
-        rows = [updates.state(row) for row in self.flat.rows]
+        rows = [program_updates.state(row) for row in self.flat.rows]
         state: Kept = {"rows": rows, "buffers": dict(self.model.named_buffers())}
         batches = [
             (torch.stack([x for x, _ in batch]), torch.stack([y for _, y in batch]))
@@ -253,7 +253,7 @@ class Program:
             norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
             gradients = [g * (self.clip_norm / (norm + 1e-6)).clamp(max=1.0) for g in gradients]  # torch's formula
         rows = [
-            updates.updated(old | {"g": g}, r, row, finite)
+            program_updates.updated(old | {"g": g}, r, row, finite)
             for row, old, g, r in zip(self.flat.rows, state["rows"], gradients, rates, strict=True)
         ]
         kept = {name: torch.where(finite, buffers[name], old) for name, old in state["buffers"].items()}
@@ -317,7 +317,7 @@ def why_not(model: nn.Module, optimizer: Optimizer, *, precision: str, device: t
     """Why there is no compiled step, in a few words; None where there is."""
     if device.type != "cpu":
         return f"the compiled step is for CPUs, not {device.type}"
-    return updates.why_not(model, optimizer, step="compiled", precision=precision)
+    return program_updates.why_not(model, optimizer, step="compiled", precision=precision)
 
 
 def has_compiler() -> bool:

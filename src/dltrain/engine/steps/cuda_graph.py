@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dltrain.engine.steps import direct, updates
+from dltrain.engine.steps import direct, program_updates
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.plain import Plain
@@ -88,7 +88,7 @@ class Graph:
 
     def _place_rates(self) -> None:
         for row in self.flat.rows:
-            rates = updates.rates(row)
+            rates = program_updates.rates(row)
             if not row.rates:
                 row.rates = {name: torch.empty((), device=row.data.device) for name in rates}
             held = self._rates.get(id(row), dict[str, float]())
@@ -110,9 +110,9 @@ class Graph:
             self.flat.step()
             return
         for row in self.flat.rows:
-            state = updates.state(row)
+            state = program_updates.state(row)
             # No kernel of torch's leaves these updates out where the guard holds them back: they do it themselves.
-            new = updates.updated(state, row.rates, row, self.gate.guard.bad == 0)
+            new = program_updates.updated(state, row.rates, row, self.gate.guard.bad == 0)
             torch._foreach_copy_(list(state.values()), list(new.values()))
 
     def _captured(self) -> Callable[[], None]:
@@ -146,4 +146,4 @@ def why_not(model: nn.Module, optimizer: Optimizer, *, precision: str, device: t
     """Why the step can't be a CUDA graph, in a few words; None where it can."""
     if device.type != "cuda":
         return f"a CUDA graph needs a GPU, not {device.type}"
-    return updates.why_not(model, optimizer, step="graph", precision=precision)
+    return program_updates.why_not(model, optimizer, step="graph", precision=precision)

@@ -6,8 +6,7 @@ tests/test_doctor.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -17,21 +16,7 @@ from dltrain.engine.look import Layer
 from dltrain.insight import history
 from dltrain.insight.doctor.examine import Examination, Look
 from dltrain.insight.doctor.remedies import longer, offer, rate
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A complaint: its name, what is wrong, and what to try."""
-
-    name: str
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.remedy}"
-
-
-Check = Callable[[Examination], Verdict | None]
+from dltrain.insight.doctor.verdict import Check, Verdict
 
 # Glorot & Bengio 2010 want gradients of the same size in all layers. A thousandth means a thousand times slower
 # learning under SGD; healthy nets here have between a thirtieth and a few times the last layer's.

@@ -25,7 +25,7 @@ from dltrain.parts.regularisers import Penalty
 from dltrain.parts.schedules import PureSchedule, Setting
 from dltrain.runs import checkpoint, layout, reading
 from dltrain.runs.reading import Report
-from dltrain.training.observe import probe
+from dltrain.training.diagnose import probe
 
 _JUDGED = 5000  # samples that a split is judged by
 _AT_ONCE = 1024  # of them

@@ -17,9 +17,10 @@ from dltrain.data import Tensors
 from dltrain.engine import evaluation
 from dltrain.engine.assessment import no_better, trivial
 from dltrain.insight import history
-from dltrain.insight.doctor.causes import STUCK, Check, Verdict
+from dltrain.insight.doctor.causes import STUCK
 from dltrain.insight.doctor.examine import Examination
 from dltrain.insight.doctor.remedies import longer, offer, regularisers
+from dltrain.insight.doctor.verdict import Check, Verdict
 
 # LeCun et al. 1998 ("Efficient BackProp") want inputs of mean 0 and size 1. First weights are drawn for that; pixels
 # from 0 to 16 and lengths in cm still train, sums of money do not.

@@ -11,12 +11,12 @@ from choices import OF_THE_USER, make_files
 from dltrain.config import compose
 from dltrain.config.choices import CONFIGS
 from dltrain.config.plan import make_plan
-from dltrain.runs import checkpoint, reading, roles, run_folder
-from dltrain.runs.roles import Role
+from dltrain.runs import checkpoint, key_roles, reading, run_folder
+from dltrain.runs.key_roles import Role
 from dltrain.training import experiment, resuming
 
 GROUPS = ("data", "model", "loss", "optimizer", "scheduler", "trainer", "regularisation")
-NAMED = [key for keys in roles.KEYS.values() for key in keys]
+NAMED = [key for keys in key_roles.KEYS.values() for key in keys]
 OTHER = {  # a key without a result -> another value than the default
     "trainer.max_time": "1000",
     "trainer.save_every": "0",
@@ -49,18 +49,19 @@ def test_each_key_has_one_role():
     for key in known:
         by_name, by_node = key in NAMED, f"{key.split('.')[0]}.*" in NAMED
         assert by_name or by_node, f"{key} has no role"
-        assert roles.of(key) in Role
+        assert key_roles.of(key) in Role
     trainer = {key for key in known if key.startswith("trainer.")}
     assert trainer == {key for key in NAMED if key.startswith("trainer.")}  # no node stands for those: each is named
     stale = {key for key in NAMED if not key.endswith(".*")} - known
     assert stale == set()
-    assert roles.of("trainer.of_another_version") is roles.of("anything.else") is Role.RESULT
-    assert (roles.of("data"), roles.of("model")) == (Role.PROBLEM, Role.RESULT)  # as a run's configuration has targets
+    assert key_roles.of("trainer.of_another_version") is key_roles.of("anything.else") is Role.RESULT
+    targets = key_roles.of("data"), key_roles.of("model")  # as a run's configuration has them
+    assert targets == (Role.PROBLEM, Role.RESULT)
 
 
 def test_what_may_change_is_what_it_was():
     """`resume=auto` finds runs of older versions by a digest without these."""
-    assert {*roles.MAY_CHANGE} == {
+    assert {*key_roles.MAY_CHANGE} == {
         *("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps", "trainer.step", "trainer.flush_denormal"),
         *("data.root", "data.path", "data.test_path", "data.workers", "name", "runs_dir", "diagnose"),
         *("trainer.max_time", "trainer.report_every", "trainer.save_every", "trainer.progress", "trainer.tensorboard"),
@@ -71,7 +72,7 @@ def test_what_may_change_is_what_it_was():
 def test_what_may_change_the_bits_of_a_resumed_run_is_held_against_its_checkpoint():
     plan = make_plan(compose.compose(["data=iris", "trainer.monitor=train/loss"]))
     facts = resuming.facts(replace(plan, step="compiled"))
-    for key in roles.keys(Role.METHOD, Role.MACHINE, Role.REPORTS):
+    for key in key_roles.keys(Role.METHOD, Role.MACHINE, Role.REPORTS):
         assert key.removeprefix("trainer.") in facts
 
 
@@ -94,7 +95,7 @@ def weights(tmp_path, monkeypatch):
 
 
 def test_housekeeping_changes_no_bit(weights):
-    assert {*OTHER} == {*roles.KEYS[Role.HOUSEKEEPING]}
+    assert {*OTHER} == {*key_roles.KEYS[Role.HOUSEKEEPING]}
     before = weights()
     for key, value in OTHER.items():
         after = weights(f"{key}={value}")

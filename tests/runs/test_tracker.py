@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter, masked_crc32c
 
 from dltrain.engine.records import Record
-from dltrain.runs.logs import Tracker
+from dltrain.runs.tracker import Tracker
 
 
 def record(step, loss=0.5, steps=100, **metrics):
@@ -33,7 +33,7 @@ def points(folder, tag):
 
 
 def tracker(folder, start=0, tensorboard=True):
-    return Tracker(folder, total_steps=1000, start=start, bar=True, tensorboard=tensorboard)
+    return Tracker(folder, total_steps=1000, start=start, bar=True, events=tensorboard)
 
 
 def test_each_record_is_a_line_and_points(tmp_path):

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from dltrain.runs import run_folder
-from dltrain.runs.commit import commit
+from dltrain.runs.git_commit import commit
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="the reference is git itself")
 

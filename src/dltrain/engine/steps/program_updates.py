@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from dltrain.engine.steps import hands
-from dltrain.engine.steps.flat import Row, is_uniform, state_names
+from dltrain.engine.steps.rows import Row, is_uniform, state_names
 from dltrain.parts import Group
 
 Values = dict[str, Tensor]  # a row's, by the names of its state, or of its rates
