@@ -17,7 +17,7 @@ from dltrain.config import build, trials
 from dltrain.config import plan as plans
 from dltrain.config.checks import Known
 from dltrain.config.compose import compose, stored
-from dltrain.config.plan import CHECKS, REMARKS, Plan, make_plan
+from dltrain.config.plan import CHECKS, REMARKS, Plan, make_plan, outline
 from dltrain.config.policy import Part
 from dltrain.data.sources.own import dataset
 from dltrain.errors import ConfigError, DataError
@@ -117,6 +117,7 @@ def test_durations_become_steps(overrides, per_epoch, total):
         (["model.activation=sign"], "gradient of zero"),
         (["scheduler.max_lr=0.1"], "optimizer.lr=0.003 is not used"),
         (["trainer.max_steps=5", "trainer.epochs=3"], "trainer.epochs is not used"),
+        (["trainer.max_steps=5", "++trainer.epochs=3"], "trainer.epochs is not used"),
         (["data.workers=2"], "data.workers is not used"),
         (["optimizer=lbfgs", "regularisation.clip_norm=1"], "for the slope of the loss: regularisation.clip_norm=null"),
         (["data.batch_size=full", "trainer.accumulate=2"], "trainer.accumulate is not used"),
@@ -844,3 +845,10 @@ def test_every_check_runs_where_nothing_is_wrong(monkeypatch):
     monkeypatch.setattr(plans, "CHECKS", tuple(map(noted, CHECKS)))
     plan("data=iris")
     assert ran == [*CHECKS]
+
+
+@pytest.mark.parametrize("sign", ["", "++"])
+def test_a_device_that_is_typed_gives_way_to_no_other(monkeypatch, sign):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="torch finds no CUDA device"):
+        outline(compose([f"{sign}trainer.device=cuda"]), slots=())

@@ -12,8 +12,8 @@ from outside import OUTSIDE
 from torch import nn
 
 from dltrain.config import torchvision_allowlist
-from dltrain.config.policy import Part, did_you_mean, limited, resolve, user_allowed
-from dltrain.errors import ConfigError
+from dltrain.config.policy import Part, limited, resolve, user_allowed
+from dltrain.errors import ConfigError, did_you_mean
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,12 @@ def test_numbers_are_plain_floats():
     found = score(torch.randn(20, 3), torch.randint(3, (20,)), CrossEntropy(), "multiclass")
     assert all(type(value) is float for value in found.values())
     assert np.isfinite(list(found.values())).all()
+
+
+@pytest.mark.parametrize("given", ["target_mean", "target_std"])
+def test_a_scale_of_targets_is_given_whole(given):
+    part = Tensors(torch.ones(3, 2), torch.ones(3, 1))
+    with pytest.raises(ValueError, match="target_mean and target_std come together"):
+        evaluate(
+            nn.Linear(2, 1), make_loader(part, batch_size=3), nn.MSELoss(), task="regression", **{given: torch.ones(1)}
+        )

@@ -89,3 +89,7 @@ def test_held_back_on_the_device_no_later_update_is_made_either():
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     with pytest.raises(DivergedError, match="step 5: the loss or a gradient is not finite"):
         trainer.state_dict()
+
+
+def test_a_bad_value_in_inputs_of_one_number_each_is_named():
+    assert origin(nn.Identity(), torch.tensor([0.0, 1.0, float("nan")])) == "the batch itself, sample 2 of it"

@@ -29,6 +29,14 @@ def test_a_run_ends_where_it_should():
     assert of(epochs=3, limit=1000).total == 21
     assert of(epochs=3, steps=5).total == 5
     assert of(epochs=0).total == of(steps=0).total == of(0, samples=0).total == 0
+    assert of(1, epochs=0.1).total == of(epochs=1e-9).total == 1
+
+
+@pytest.mark.parametrize("name", ["limit", "report_every", "eval_every"])
+@pytest.mark.parametrize("number", [0, -3])
+def test_a_number_below_one_is_refused(name, number):
+    with pytest.raises(ValueError, match=f"{name}.*={number}: give 1 or more"):
+        of(**{name: number})
 
 
 def test_steps_lie_where_a_run_that_is_not_stopped_has_them():

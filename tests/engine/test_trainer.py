@@ -287,3 +287,25 @@ def test_reduced_precision_trains_with_full_precision_weights(precision):
     first, *_, last = trainer.fit(make_loader(split, batch_size=50, shuffle=True), epochs=80)
     assert last.metrics["train/loss"] < 0.7 * first.metrics["train/loss"]
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precision": "float32"}, "precision='float32': choose one of fp32, bf16, fp16"),
+        ({"step": "fast"}, "step='fast': choose one of auto, plain, direct, compiled, graph"),
+        ({"accumulate": 0}, "accumulate=0: a step takes one batch at least"),
+    ],
+)
+def test_what_there_is_not_is_refused_before_a_step(wrong, message):
+    model = net()
+    with pytest.raises(ValueError, match=message):
+        Trainer(model, nn.CrossEntropyLoss(), SGD(model.parameters(), lr=0.1), **wrong)
+
+
+def test_a_step_of_no_batch_is_refused():
+    model = net()
+    trainer = Trainer(model, nn.CrossEntropyLoss(), SGD(model.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match="a step takes one batch at least, and there is none"):
+        trainer.step([])
+    assert trainer.steps == 0

@@ -222,3 +222,10 @@ def test_a_folder_in_a_sweep_that_only_looks_like_a_number_is_no_job(made, tmp_p
         shutil.copytree(made, sweep / name)
     (sweep / "sweep.json").write_text("{}")
     assert [path.name for path, _ in reading.walk(tmp_path)] == ["0"]
+
+
+def test_checkpoints_are_in_the_order_of_their_steps(tmp_path):
+    steps = [5, 99_999_990, 100_000_010, 2_000_000_000]
+    for step in steps[::-1]:
+        (tmp_path / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
+    assert [int(p.name[5:]) for p in reading.checkpoints(tmp_path)] == steps

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dltrain import __version__
 from dltrain.commands import garbage
 from dltrain.config import command_line
-from dltrain.config.policy import did_you_mean
-from dltrain.errors import ConfigError, DltrainError, StorageError, streams
+from dltrain.errors import ConfigError, DltrainError, StorageError, did_you_mean, streams
 from dltrain.errors.output import cut, say, short_lines
 from dltrain.errors.paths import forbidden
 from dltrain.runs import seeds

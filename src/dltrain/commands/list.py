@@ -6,8 +6,7 @@ import argparse
 import textwrap
 
 from dltrain.config import choices
-from dltrain.config.policy import did_you_mean
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.output import cut, say
 
 

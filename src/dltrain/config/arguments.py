@@ -13,8 +13,8 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union
 
-from dltrain.config.policy import Part, did_you_mean, type_hints
-from dltrain.errors import override
+from dltrain.config.policy import Part, type_hints
+from dltrain.errors import did_you_mean, override
 
 _WORDS: dict[object, str] = {
     float: "a number",

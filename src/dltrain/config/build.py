@@ -75,7 +75,7 @@ def make_trainer(plan: Plan) -> Trainer:
         schedule=schedule,
         device=plan.device,
         precision=settings.precision,
-        step=plan.step,
+        step="auto" if settings.step == "auto" else plan.step,  # which is what a look at the plan found
         accumulate=settings.accumulate,
         clip_norm=regular.clip_norm,
         clip_value=regular.clip_value,

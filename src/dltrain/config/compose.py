@@ -13,8 +13,7 @@ from dltrain.config import hydra, own_groups
 from dltrain.config.choices import CONFIGS, GROUPS, folders, groups, readable
 from dltrain.config.hydra import MISSING, Composition, Resolved
 from dltrain.config.overrides import check_overrides, first_of_each, in_text, jobs
-from dltrain.config.policy import did_you_mean
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, did_you_mean, key_of
 from dltrain.runs import foreign, reading
 from dltrain.runs.foreign import Values
 
@@ -89,17 +88,13 @@ class Composed:
 
     def _listed(self, group: str) -> list[str]:
         """The choices of a group that was given a list, which Hydra does not report."""
-        texts = [o.partition("=")[2] for o in self.overrides if o.startswith(f"{group}=[")]
+        texts = [o.partition("=")[2] for o in self.overrides if key_of(o) == group and "=[" in o]
         if not texts and group != "experiment":
             for file in self._paths("experiment", self.chosen.get("experiment")):
-                defaults = (self._content(file)[1] or {}).get("defaults", [])
-                texts += [str(d[k]) for d in defaults if isinstance(d, dict) for k in d if k.endswith(f"/{group}")]
+                defaults = foreign.node(self._content(file)[1]).get("defaults")
+                chosen = [d for d in defaults if isinstance(d, dict)] if isinstance(defaults, list) else []
+                texts += [str(value) for d in chosen for key, value in d.items() if f"{key}".endswith(f"/{group}")]
         return re.findall(r"[\w.-]+", " ".join(texts))
-
-
-def key_of(override: str) -> str:
-    """What an override sets: its dotted key, or its group."""
-    return override.split("=")[0].lstrip("+~").split("@")[0]
 
 
 def _sets(text: str, node: Any, owner: str, key: str) -> bool:
@@ -144,7 +139,7 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, s
                 good, made = _drop_bad(good, attempt, mistakes, groups(config_dir))
             before = attempt([]).hydras() if config_dir else None
         except hydra.RefusedError as error:
-            files = " ".join(o for o in good if o.startswith("experiment="))
+            files = " ".join(o for o in good if key_of(o) == "experiment")
             line = hydra.in_words(str(error), groups(config_dir)) + (f" ({files})" if files else "")
             raise ConfigError("\n".join([*mistakes, line])) from error
     own = {} if before is None else {k: v for k, v in made.hydras().items() if v != before.get(k)}
@@ -190,7 +185,7 @@ def sweep_parameters(overrides: Sequence[str], config_dir: str | Path | None) ->
         return []
     good, _ = check_overrides(overrides, config_dir, sweep=True)
     first = first_of_each(good, config_dir)
-    several = [o for o in good if o.startswith("experiment=") and o not in first]
+    several = [o for o in good if key_of(o) == "experiment" and o not in first]
     each = jobs(several, config_dir)
     found = [compose([*first, *job], config_dir, sweep=True).parameters for job in each]
     if several and any(found):

@@ -28,7 +28,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from dltrain.config import own_groups
 from dltrain.config.choices import CONFIGS
-from dltrain.config.policy import did_you_mean
+from dltrain.errors import did_you_mean
 from dltrain.runs.foreign import Values
 
 MISSING = "???"  # stands where a value has to be given

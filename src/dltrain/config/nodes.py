@@ -20,9 +20,9 @@ from dltrain.config.arguments import check_arguments
 from dltrain.config.choices import GROUPS
 from dltrain.config.compose import Composed, name_mistake
 from dltrain.config.mistakes import Mistakes
-from dltrain.config.policy import Arguments, Part, did_you_mean, limited, resolve
+from dltrain.config.policy import Arguments, Part, limited, resolve
 from dltrain.config.settings import Regularisation, Settings, loader_knobs
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.paths import is_url, joined, local
 from dltrain.runs import run_folder
 from dltrain.runs.foreign import Values

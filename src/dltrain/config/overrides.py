@@ -11,8 +11,7 @@ from pathlib import Path
 from dltrain.config import hydra
 from dltrain.config.choices import CONFIGS, GROUPS, groups
 from dltrain.config.command_line import NAMES
-from dltrain.config.policy import did_you_mean
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, did_you_mean
 
 _MOST_JOBS = 100_000
 _MOST = 1_000  # overrides

@@ -27,7 +27,7 @@ from dltrain.config.settings import Regularisation, Settings, device_or_auto
 from dltrain.data import Data
 from dltrain.data.fingerprint import fingerprint
 from dltrain.engine.steps.step import Kind
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.parts.models import Row
@@ -183,7 +183,7 @@ def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[st
     """
     found = Nodes(composed, allow)
     trainer = found.cfg.get("trainer")
-    if isinstance(trainer, dict) and not any(o.startswith("trainer.device=") for o in composed.overrides):
+    if isinstance(trainer, dict) and not any(key_of(o) == "trainer.device" for o in composed.overrides):
         trainer["device"] = device_or_auto(trainer.get("device"))
     return _call(Outline, _facts(OUTLINE, found, slots=slots, writes=False))
 

@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from dltrain import located
 from dltrain.config import torchvision_allowlist
-from dltrain.errors import ConfigError, nearest
+from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.paths import local
 
 Arguments: TypeAlias = dict[str, Any]  # of a node: plain values, and Parts of nodes that have a `_target_`, too
@@ -58,12 +58,6 @@ _DENIED = (
     "torchvision.models.detection",  # fetch weights of their own accord
     "torchvision.models.segmentation",
 )
-
-
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """`; did you mean `x`?`, or nothing when nothing is close."""
-    near = nearest(word, map(str, options))
-    return f"; did you mean `{near}`?" if near else ""
 
 
 # -- names -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeGuard
 
 from dltrain.config.arguments import check_arguments
-from dltrain.config.policy import Arguments, did_you_mean
+from dltrain.config.policy import Arguments
+from dltrain.errors import did_you_mean
 from dltrain.parts.ranges import outside
 
 if TYPE_CHECKING:

@@ -176,7 +176,8 @@ class StreamLoader:
         self.batch_bytes: int | None = None
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
         self.target_mean, self.target_std = (getattr(dataset, f"target_{name}", None) for name in ("mean", "std"))
-        self._positions, self._dataset = _Positions(), Seeded(dataset, seed, transform)
+        self._positions: list[list[tuple[int, int]]] = []  # of an epoch's batches; the sampler of the DataLoader
+        self._dataset = Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known
         self._loader = self._open(workers or 0)
 
@@ -231,7 +232,7 @@ class StreamLoader:
         return done
 
     def _read(self, positions: list[list[tuple[int, int]]]) -> Iterator[Batch]:
-        self._positions.batches = positions
+        self._positions[:] = positions
         for batch in self._loader if positions else ():
             if isinstance(batch, DataError):
                 raise batch
@@ -253,18 +254,6 @@ def _useful_workers(reading: float, using: float) -> int | None:
         return 0
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(ceil(reading / max(using, 1e-9)), processors)
-
-
-class _Positions:
-    """A batch sampler over positions that were worked out beforehand."""
-
-    batches: list[list[tuple[int, int]]] = []  # noqa: RUF012 - replaced whole at each epoch
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches)
-
-    def __len__(self) -> int:
-        return len(self.batches)
 
 
 class Seeded(Dataset[_Read]):

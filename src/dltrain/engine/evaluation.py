@@ -61,6 +61,8 @@ def evaluate(
     targets are taken as they are. r2 is nan if a target is constant; f1 of labels is nan if no label is set or
     predicted. A target outside its classes raises DataError (labels must lie between 0 and 1).
     """
+    if (target_mean is None) != (target_std is None):
+        raise ValueError("target_mean and target_std come together: give both, or neither")
     if target_std is None:
         target_mean, target_std = (getattr(loader, f"target_{name}", None) for name in ("mean", "std"))
     n = highest = 0

@@ -123,7 +123,7 @@ def origin(model: nn.Module, x: Tensor) -> str:
     layer nearest to the loss with a bad gradient. Runs the model forward once; draws no lasting random numbers.
     """
     if x.is_floating_point() and not x.isfinite().all():
-        rows = (~x.flatten(1).isfinite()).any(1).nonzero().flatten().tolist()
+        rows = (~x.reshape(len(x), -1).isfinite()).any(1).nonzero().flatten().tolist()
         return f"the batch itself, sample {rows[0]} of it"
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():

@@ -12,7 +12,8 @@ class Timetable:
     """A run over epochs of `batches` batches; a step takes `accumulate` of them, the last of an epoch what is left.
 
     samples: of an epoch, batch_size: of all batches but the last; limit: of an epoch's batches; epochs, or steps, that
-    are to be done in all. report_every and eval_every are in steps, an epoch if not given.
+    are to be done in all: a part of an epoch is one step at least. report_every and eval_every are in steps, an epoch
+    if not given. Raises ValueError for one of these that is below 1.
     """
 
     def __init__(
@@ -28,13 +29,19 @@ class Timetable:
         report_every: int | None = None,
         eval_every: int | None = None,
     ) -> None:
+        for name, number in (("limit_batches", limit), ("report_every", report_every), ("eval_every", eval_every)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name}={number}: give 1 or more, or None")
         self.batches, self.accumulate = min(batches, limit or batches), accumulate
         self.per_epoch = math.ceil(self.batches / accumulate)
-        self.total = steps if steps is not None else round((1 if epochs is None else epochs) * self.per_epoch)
+        self.total = steps if steps is not None else self._steps(1.0 if epochs is None else epochs)
         self.report_every, self.eval_every = report_every or self.per_epoch, eval_every or self.per_epoch
         self.whole = min(self.batches, samples // batch_size) // accumulate  # steps of an epoch that lack no row
         self.row = min(self.whole, self.report_every, self.eval_every)  # at most so many steps in a row are alike
         self._of_step, self._of_epoch = batch_size * accumulate, min(samples, self.batches * batch_size)
+
+    def _steps(self, epochs: float) -> int:
+        return max(min(1, self.per_epoch), round(epochs * self.per_epoch)) if epochs > 0 else 0
 
     def place(self, n: int) -> tuple[int, int]:
         """The epoch after n steps, and the batch of it with which the next step begins."""

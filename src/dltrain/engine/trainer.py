@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -71,9 +71,15 @@ class Trainer:
         """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
         it, and gives the same bits; auto is direct where it can; compiled is the whole step as one program, for any
         module, equal to rounding; graph is the step as a CUDA graph, equal to rounding, with other random numbers.
-        Parameters of the loss are trained where the optimizer has them. Raises ValueError for a step that can't be, and
-        for a loss whose parameters would not be trained.
+        Parameters of the loss are trained where the optimizer has them. Raises ValueError for a step that can't be, a
+        precision that there is none of, and a loss whose parameters would not be trained.
         """
+        kinds = ("auto", *get_args(Kind))
+        for name, value, known in (("precision", precision, get_args(Precision)), ("step", step, kinds)):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
+        if accumulate < 1:
+            raise ValueError(f"accumulate={accumulate}: a step takes one batch at least")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
         self.clip_norm, self.clip_value = clip_norm, clip_value
@@ -135,6 +141,8 @@ class Trainer:
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
+        if not batches:
+            raise ValueError("a step takes one batch at least, and there is none")
         self._choice.look(self)
         loss = self._step(batches, epoch)
         self._choice.let_go(self)

@@ -24,6 +24,17 @@ def nearest(word: str, options: Iterable[str]) -> str:
     return close[0] if close else ""
 
 
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`; did you mean `x`?`, or nothing when nothing is close."""
+    near = nearest(word, map(str, options))
+    return f"; did you mean `{near}`?" if near else ""
+
+
+def key_of(override: str) -> str:
+    """What an override sets, whatever stands before its key: a dotted key, or a group."""
+    return override.split("=")[0].lstrip("+~").split("@")[0]
+
+
 def override(key: str, value: str | Sequence[str]) -> str:
     """`key=value` for an error to advise, as it is typed in a shell: a text, or a list of texts."""
     words = [value] if isinstance(value, str) else value

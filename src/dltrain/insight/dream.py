@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dltrain.config.policy import did_you_mean
 from dltrain.data import Split, quality
 from dltrain.data.preprocessing import Facts, decode
 from dltrain.engine import evaluation
-from dltrain.errors import ConfigError, tables
+from dltrain.errors import ConfigError, did_you_mean, tables
 from dltrain.errors.output import cut
 from dltrain.insight import captions
 from dltrain.parts import losses, schedules

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dltrain.config.policy import did_you_mean
-from dltrain.errors import ConfigError, tables
+from dltrain.errors import ConfigError, did_you_mean, tables
 from dltrain.errors.output import cut, one_line
 from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
 from dltrain.runs import key_roles, reading

@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import fmean
 
 from dltrain.config import build, construct, trials
-from dltrain.config.compose import key_of
 from dltrain.config.plan import Plan
 from dltrain.engine.trainer import seed_everything
-from dltrain.errors import DivergedError
+from dltrain.errors import DivergedError, key_of
 from dltrain.parts import Group, schedules
 
 LOW, HIGH, STEPS = 1e-5, 10.0, 300  # fifty steps for each power of ten

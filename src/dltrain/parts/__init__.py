@@ -1,7 +1,7 @@
 """What a configuration can name, a file a kind: models, losses, optimizers, schedules, regularisers, augmentation; and
 metrics, by name.
 
-Each knows torch and its own subject, and no other part. It may import `data` and `errors`.
+Each knows torch and its own subject. It may import `data` and `errors`.
 """
 
 from typing import Any

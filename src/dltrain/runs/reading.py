@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from dltrain.errors import key_of
 from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import foreign, key_roles
@@ -63,8 +64,7 @@ class Run:
     @cached_property
     def typed(self) -> dict[str, str]:
         """The same by key; the last of two equal keys counts."""
-        pairs = (o.lstrip("+~").partition("=") for o in self.overrides)
-        return {key: text for key, _, text in pairs}
+        return {key_of(override): override.partition("=")[2] for override in self.overrides}
 
     @cached_property
     def config(self) -> Values:
@@ -74,8 +74,7 @@ class Run:
         """
         text = read_text(self.folder / "config.yaml", foreign.LARGEST_CONFIG)
         if text is None:
-            pairs = (o.lstrip("+").partition("=") for o in self.overrides if "=" in o)
-            return {key: _scalar(value) for key, _, value in pairs}
+            return {key_of(o): _scalar(o.partition("=")[2]) for o in self.overrides if "=" in o}
         return {
             key.removesuffix("._target_"): str(value).rsplit(".", 1)[-1] if key.endswith("._target_") else value
             for key, value in flat(parse_config(text) or {}).items()
@@ -276,7 +275,8 @@ def checkpoints(folder: Path) -> list[Path]:
     parent = folder / "checkpoints"
     if parent.is_symlink() or not parent.is_dir():
         return []
-    return sorted(p for p in parent.iterdir() if re.fullmatch(r"(step|best|diverged)-\d{8,20}", p.name))
+    found = [p for p in parent.iterdir() if re.fullmatch(r"(step|best|diverged)-\d{8,20}", p.name)]
+    return sorted(found, key=lambda p: (p.name.partition("-")[0], len(p.name), p.name))  # by number: 8 digits, or more
 
 
 def is_alive(folder: Path) -> bool:

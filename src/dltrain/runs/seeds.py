@@ -7,6 +7,7 @@ import re
 import statistics
 from collections.abc import Sequence
 
+from dltrain.errors import key_of
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import key_roles, reading
 from dltrain.runs.reading import Run
@@ -46,7 +47,7 @@ def groups(found: Sequence[Run]) -> list[list[Run]]:
 
 
 def _typed(run: Run) -> tuple[str, ...]:
-    return tuple(o for o in run.overrides if not o.startswith("seed="))
+    return tuple(o for o in run.overrides if key_of(o) != "seed")
 
 
 def _configured(run: Run) -> str:

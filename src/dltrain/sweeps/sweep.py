@@ -12,7 +12,7 @@ from dltrain.config import compose
 from dltrain.config.compose import Composed
 from dltrain.config.nodes import first_look
 from dltrain.config.overrides import check_overrides, first_of_each, frozen, jobs, lifted, repeats
-from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError
+from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError, key_of
 from dltrain.errors.output import plain, say
 from dltrain.errors.paths import local
 from dltrain.runs import layout, reading, run_folder, seeds
@@ -78,7 +78,7 @@ def _with_parameters(overrides: Sequence[str], config_dir: str | None) -> list[s
 
 def _name(first: Composed, overrides: Sequence[str]) -> str:
     """Of the folder: the name that all jobs have, else that of their experiment, else `sweep`."""
-    several = {compose.key_of(o) for o in overrides if o not in first.overrides}
+    several = {key_of(o) for o in overrides if o not in first.overrides}
     given = {"name": first.values.get("name"), "experiment": first.chosen.get("experiment")}
     names = [str(name) for key, name in given.items() if name and key not in several]
     return next((name for name in names if not compose.name_mistake(name)), "sweep")
@@ -91,13 +91,13 @@ def _checked(
     in every job, as far as the first one shows it without torch.
     """
     others, count, mistakes = seeds.split(overrides)
-    own = [o for o in others if count and compose.key_of(o) == "seed"]
+    own = [o for o in others if count and key_of(o) == "seed"]
     good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=many)
     own, wrong_seed = check_overrides(own, config_dir, sweep=True)
     first = first_of_each([*good, *own], config_dir)
     composed = compose.compose(first, config_dir, sweep=True)
     mistakes += [*wrong, *wrong_seed, *composed.mistakes]
-    mistakes += [f"`{o}`: a sweep goes on with dltrain resume FOLDER" for o in good if o.startswith("resume=")]
+    mistakes += [f"`{o}`: a sweep goes on with dltrain resume FOLDER" for o in good if key_of(o) == "resume"]
     seed = composed.values.get("seed")
     if count and first_of_each(own) != own:
         mistakes.append(f"`{own[-1]}` and `seeds={count}`: give the seeds one by one, or their number")
@@ -105,7 +105,7 @@ def _checked(
         mistakes.append(f"seed: {seed!r} is not a whole number, from which seeds={count} could count")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    varied = {compose.key_of(o).split(".")[0] for o in [*good, *own] if o not in first}
+    varied = {key_of(o).split(".")[0] for o in [*good, *own] if o not in first}
     if not varied & {"experiment", "regularisation"}:  # whose choices set keys of other nodes
         first_look(replace(composed, stored=stored), allow, but=varied)
     return ([*good, seeds.axis(seed, count)] if count and isinstance(seed, int) else good), composed

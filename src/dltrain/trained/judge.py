@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from dltrain.config import trials
 from dltrain.config.build import evaluation_size
-from dltrain.config.compose import key_of
 from dltrain.config.construct import make_data, reduced
 from dltrain.config.mistakes import reason
 from dltrain.data import Data, Split, place
@@ -23,7 +22,7 @@ from dltrain.data.preprocessing import again, decode, labelled
 from dltrain.data.sources.table import table
 from dltrain.engine import assessment, evaluation
 from dltrain.engine.trainer import seed_everything
-from dltrain.errors import ConfigError, DataError, DltrainError
+from dltrain.errors import ConfigError, DataError, DltrainError, key_of
 from dltrain.errors.paths import permitted
 from dltrain.parts import losses
 from dltrain.runs import key_roles, reading, run_folder

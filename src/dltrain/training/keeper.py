@@ -69,7 +69,7 @@ class Keeper:
 
     def _prune(self) -> None:
         newest = checkpoint.name("step", self.trainer.steps)
-        older = [p for p in checkpoint.find(self.folder) if p.name < newest]
+        older = [p for p in checkpoint.find(self.folder) if int(p.name.rpartition("-")[2]) < self.trainer.steps]
         best = [] if self._best_step is None else [self._best_folder(self._best_step)]
         keep = [*older[-1:], self.folder / newest, *best]  # later ones were damaged, and passed over
         checkpoint.prune(self.folder, keep=keep)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dltrain.errors import tables
+from dltrain.errors import key_of, tables
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds
 from dltrain.runs.reading import ENDED, Run
@@ -189,7 +189,7 @@ def sweep_table(jobs: list[Run]) -> str:
     groups = seeds.ranked(jobs)
     several = bool(groups) and all(map(seeds.differ_in_seed, groups))
     rows = groups if several else [[job] for job in seeds.in_order(jobs)]
-    typed = [[o for o in row[0].overrides if not (several and o.startswith("seed="))] for row in rows]
+    typed = [[o for o in row[0].overrides if not (several and key_of(o) == "seed")] for row in rows]
     common = set.intersection(*map(set, typed)) if len(rows) > 1 else set()
     names = shown_metrics(jobs, "loss", *metrics.MAIN)
     head = ["seeds", "overrides", "done"] if several else ["job", "overrides", "status"]

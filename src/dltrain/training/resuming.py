@@ -18,8 +18,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
 from dltrain.config.plan import Plan
-from dltrain.config.policy import did_you_mean
-from dltrain.errors import CheckpointError, ConfigError, DataError
+from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean, key_of
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
 from dltrain.parts import State
@@ -41,7 +40,7 @@ def stored(
     wrong: list[str] = []
     changes: dict[str, object] = {}
     for text in map(quoted, overrides):
-        key = text.split("=")[0].lstrip("+")
+        key = key_of(text)
         try:
             override = parse(text)
         except hydra.RefusedError:

@@ -8,11 +8,12 @@ from dltrain.config import construct, trials
 from dltrain.config.checks import Known
 from dltrain.config.compose import Composed
 from dltrain.config.mistakes import Mistakes, reason
-from dltrain.config.policy import Part, did_you_mean
+from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data
+from dltrain.engine.timetable import Timetable
 from dltrain.engine.trainer import seed_everything
-from dltrain.errors import DataError
+from dltrain.errors import DataError, did_you_mean
 from dltrain.parts import metrics
 from dltrain.runs.foreign import Values
 
@@ -56,9 +57,16 @@ def shorten(data: Data, settings: Settings, batch_size: int | None) -> Known:
 def count_steps(data: Data, settings: Settings, batch_size: int | None) -> Known:
     """Optimizer steps of an epoch and of the whole run."""
     batches = math.ceil(len(data.train) / (batch_size or len(data.train)))
-    per_epoch = math.ceil(min(batches, settings.limit_train_batches or batches) / settings.accumulate)
-    total = settings.max_steps or max(1, round(settings.epochs * per_epoch))
-    return {"steps_per_epoch": per_epoch, "total_steps": total}
+    table = Timetable(
+        batches,
+        samples=len(data.train),
+        batch_size=batch_size or len(data.train),
+        accumulate=settings.accumulate,
+        limit=settings.limit_train_batches,
+        epochs=settings.epochs,
+        steps=settings.max_steps,
+    )
+    return {"steps_per_epoch": table.per_epoch, "total_steps": table.total}
 
 
 def count_schedule_steps(settings: Settings, total_steps: int = 1000) -> Known:

@@ -11,6 +11,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data, Tensors
+from dltrain.errors import key_of
 
 
 def own_peak(optimizer_part: Part, scheduler_part: Part) -> Iterator[str]:
@@ -22,7 +23,7 @@ def own_peak(optimizer_part: Part, scheduler_part: Part) -> Iterator[str]:
 def typed_in_vain(overrides: tuple[str, ...], settings: Settings) -> Iterator[str]:
     typed: dict[str, str] = {}
     for override in overrides:
-        key = override.split("=")[0]
+        key = key_of(override)
         if key in typed:
             yield f"{typed[key]} is not used: {override} stands after it"
         typed[key] = override

@@ -1,7 +1,7 @@
 """Why a net does not learn, causes before their effects: one function for each, asked only where it does not.
 
 Thresholds come from the literature where it has them; the others lie between the healthy and the sick runs of
-tests/test_doctor.py.
+tests/insight/test_doctor.py.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A check names a cause only where the run shows its effect: half of the ReLU units may be dead in a net that learns
 well, and a rate may be far from the best one. Thresholds come from the literature where it has them; the others lie
-between the healthy and the sick runs of tests/test_doctor.py.
+between the healthy and the sick runs of tests/insight/test_doctor.py.
 """
 
 from __future__ import annotations
