@@ -15,6 +15,7 @@ from dltrain.data.loaders import Batches, Loader, make_loader, order
 from dltrain.engine import evaluation
 from dltrain.engine.trainer import Trainer
 from dltrain.parts import metrics, optimizers, pretrained, regularisers
+from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 if TYPE_CHECKING:
     from dltrain.config.plan import Plan
@@ -55,24 +56,28 @@ def make_stopping(
     return regularisers.EarlyStopping(monitor, mode, **knobs)
 
 
+def make_schedule(plan: Plan, optimizer: Optimizer, *, total_steps: int | None = None) -> PureSchedule | TorchSchedule:
+    """The schedule of a plan, as it is or would be in a run of so many steps, which sets the rates of an optimizer."""
+    return construct.make_schedule(
+        plan.parts["scheduler"],
+        optimizer,
+        total_steps=total_steps or plan.schedule_steps,
+        steps_per_epoch=plan.steps_per_epoch,
+        monitor=plan.monitor,
+    )
+
+
 def make_trainer(plan: Plan) -> Trainer:
     """Model, optimizer, schedule and the seams of the step, composed."""
     regular, settings = plan.regularisation, plan.settings
     model = make_model(plan)
     optimizer = make_optimizer(plan, model)
-    schedule = construct.make_schedule(
-        plan.parts["scheduler"],
-        optimizer,
-        total_steps=plan.schedule_steps,
-        steps_per_epoch=plan.steps_per_epoch,
-        monitor=plan.monitor,
-    )
     penalised = regular.l1 or regular.l2
     trainer = Trainer(
         model,
         plan.loss.to(plan.device),
         optimizer,
-        schedule=schedule,
+        schedule=make_schedule(plan, optimizer),
         device=plan.device,
         precision=settings.precision,
         step="auto" if settings.step == "auto" else plan.step,  # which is what a look at the plan found

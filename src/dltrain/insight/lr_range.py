@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from dltrain.config import build, construct, trials
+from dltrain.config import build, trials
 from dltrain.config.plan import Plan
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import DivergedError, key_of
@@ -58,14 +58,7 @@ class Curve:
 def scheduled(plan: Plan) -> tuple[schedules.PureSchedule | schedules.TorchSchedule, Group]:
     """The schedule of a plan, and the parameter group whose rate and momentum it sets."""
     optimizer = trials.stand_in(plan.parts["optimizer"])
-    schedule = construct.make_schedule(
-        plan.parts["scheduler"],
-        optimizer,
-        total_steps=plan.schedule_steps,
-        steps_per_epoch=plan.steps_per_epoch,
-        monitor=plan.monitor,
-    )
-    return schedule, optimizer.param_groups[0]
+    return build.make_schedule(plan, optimizer), optimizer.param_groups[0]
 
 
 def measure(plan: Plan, *, low: float = LOW, high: float = HIGH, steps: int = STEPS) -> Curve:

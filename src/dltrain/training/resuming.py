@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dltrain import __version__
-from dltrain.config import compose, construct, hydra
+from dltrain.config import build, compose, hydra, trials
 from dltrain.config.compose import Composed
 from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
@@ -184,17 +184,10 @@ def _compare_schedules(before: State, plan: Plan) -> None:
     old, new = before.get("schedule_steps"), plan.schedule_steps
     if old == new or plan.settings.schedule_steps is not None or not isinstance(old, int) or old < 1:
         return
-    net = torch.nn.Linear(1, 1)
 
     def rates(total: int) -> list[float]:
-        optimizer = plan.parts["optimizer"](list(net.parameters()))
-        schedule = construct.make_schedule(
-            plan.parts["scheduler"],
-            optimizer,
-            total_steps=total,
-            steps_per_epoch=plan.steps_per_epoch,
-            monitor=plan.monitor,
-        )
+        optimizer = trials.stand_in(plan.parts["optimizer"])
+        schedule = build.make_schedule(plan, optimizer, total_steps=total)
         found = []
         for step in np.linspace(0, min(old, new) - 1, 20).astype(int).tolist():
             schedule.set(step)
