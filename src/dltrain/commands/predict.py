@@ -8,12 +8,13 @@ from pathlib import Path
 
 from dltrain.config import command_line
 from dltrain.data.tables.encoding import Gaps, sentences
+from dltrain.data.tables.text import PARQUET
 from dltrain.errors import ConfigError, DataError, streams
 from dltrain.errors.output import say
 from dltrain.errors.paths import local
 from dltrain.runs import run_folder
 from dltrain.trained import inference
-from dltrain.trained.predict import PARQUET, as_csv, predict, write
+from dltrain.trained.predict import as_csv, predict, write
 
 
 def command(words: list[str], options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from dltrain.data.idx import read_pieces
 from dltrain.data.sources.folder_layout import image_files
 from dltrain.data.tables.reading import opened_parquet
 from dltrain.data.tables.table import Lines, Table, clean, plain_types, require_columns
-from dltrain.data.tables.text import SEPARATORS, encoding_of, pieces, read_header, separator_of
+from dltrain.data.tables.text import PARQUET, SEPARATORS, encoding_of, pieces, read_header, separator_of
 from dltrain.errors import DataError
 
 _CHARACTERS = 1 << 22  # of a text table at a time
@@ -143,7 +143,7 @@ def kind_of(path: Path) -> Literal["pictures", "parquet", "idx", "text"]:
         raise DataError(f"{path}: no such file")
     with path.open("rb") as file:
         head = file.read(4)
-    if head == b"PAR1" or path.suffix in (".parquet", ".pq"):
+    if head == b"PAR1" or path.suffix in PARQUET:
         return "parquet"
     if head[:3] == b"\0\0\x08" or (head[:2] == b"\x1f\x8b" and not path.name.endswith((".csv.gz", ".tsv.gz"))):
         return "idx"

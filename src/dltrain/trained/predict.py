@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from dltrain.data import streaming
 from dltrain.data.tables.encoding import Gaps, gaps
 from dltrain.data.tables.table import Place, listed
+from dltrain.data.tables.text import PARQUET
 from dltrain.errors import DataError, StorageError
 from dltrain.errors.output import cell, csv_rows
 from dltrain.errors.paths import permitted
@@ -22,8 +23,6 @@ from dltrain.trained.inference import Trained
 if TYPE_CHECKING:
     import polars as pl
     from torch import Tensor
-
-PARQUET = (".parquet", ".pq")
 
 
 @dataclass(frozen=True)
