@@ -21,7 +21,7 @@ import torch
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.runs import checkpoint, storage
 
-OPERATIONS = {"open", "write", "fsync", "mkdir", "rename", "unlink", "rmdir", "close", "lseek"}
+OPERATIONS = {"open", "write", "fsync", "mkdir", "replace", "unlink", "rmdir", "close", "lseek"}
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EACCES)
 MOST = 4 if os.environ.get("DLTRAIN_SOAK") else 3  # pending changes of a folder of which any set is tried
 LEFTOVERS = (".tmp-", ".del-", ".old-")
@@ -358,7 +358,7 @@ class Recorder:
     def on_mkdir(self, _, path):
         self.find(path.parent).change(None, path.name, Node({}))
 
-    def on_rename(self, _, old, new):
+    def on_replace(self, _, old, new):
         assert old.parent == new.parent
         self.find(old.parent).change(old.name, new.name, self.find(old))
 

@@ -130,7 +130,7 @@ def test_bad_words_and_runs_get_one_clear_sentence(command, houses, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-@pytest.mark.parametrize("call", ["rename", "fsync", "write"])
+@pytest.mark.parametrize("call", ["replace", "fsync", "write"])
 def test_a_full_disk_leaves_the_old_answers_whole(command, houses, monkeypatch, name, call):
     Path(name).write_text("the old ones")
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dltrain.config import command_line
-from dltrain.errors import BusyError, ConfigError, StorageError, tables
+from dltrain.errors import BusyError, ConfigError, StorageError, system, tables
 from dltrain.errors.output import one_line, say
 from dltrain.insight import listing
 from dltrain.runs import layout, reading, run_folder, storage
@@ -53,7 +53,7 @@ def remove(folders: Sequence[Path], *, yes: bool) -> int:
 
 def fault(folder: Path) -> str:
     """Why a folder may not be removed, or nothing: it must be one that dltrain made, and no link."""
-    if folder.is_symlink():
+    if system.leads_elsewhere(folder):
         return "it is a link"
     is_sweep = (folder / "sweep.json").is_file()
     if not is_sweep and not reading.is_run(folder):
@@ -84,7 +84,9 @@ def _facts(folder: Path) -> list[str]:
 def _remove_one(folder: Path) -> None:
     path = folder.resolve()
     try:
-        with run_folder.Lock(path):
+        with run_folder.Lock(path) as lock:
+            if not system.POSIX:
+                lock.release()  # a folder is not moved there while a file in it is open: so no other has it either
             storage.remove(path)
     except OSError as error:
         raise StorageError(f"{folder} can't be removed: {error.strerror}") from error

@@ -19,7 +19,13 @@ from dltrain.training.stop import stop_on_signal
 if TYPE_CHECKING:
     from dltrain.training.experiment import Ended
 
-_EXIT_CODES = {"SIGINT": 130, "SIGUSR1": 138, "SIGTERM": 143, "max_time": 138}  # why a run was stopped -> the command's
+_EXIT_CODES = {
+    "SIGINT": 130,
+    "SIGBREAK": 130,
+    "SIGUSR1": 138,
+    "SIGTERM": 143,
+    "max_time": 138,
+}  # why a run was stopped -> the command's
 
 
 def show(words: list[str], options: argparse.Namespace) -> int:

@@ -5,7 +5,6 @@ function of (seed, epoch). A position in a run is therefore two integers, whatev
 from __future__ import annotations
 
 import atexit
-import os
 import random
 import signal
 import threading
@@ -26,7 +25,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from dltrain.data import RawImages, Split, Tensors, Transform
 from dltrain.data.randomness import mix
-from dltrain.errors import DataError, DltrainError, streams
+from dltrain.errors import DataError, DltrainError, streams, system
 
 _GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
 _FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch
@@ -252,8 +251,7 @@ def _useful_workers(reading: float, using: float) -> int | None:
         return None
     if reading < 0.1 * using:  # a tenth is then all that could be won
         return 0
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(ceil(reading / max(using, 1e-9)), processors)
+    return min(ceil(reading / max(using, 1e-9)), system.processors())
 
 
 class Seeded(Dataset[_Read]):
@@ -311,7 +309,7 @@ def _start_worker(_worker: int) -> None:
     streams.make_unfailing()
     # The main process decides when to stop: Ctrl-C and SIGTERM reach the whole group, and workers that died
     # first would make it fail before it could save.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in system.STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
-from dltrain.errors import StorageError
+from dltrain.errors import StorageError, system
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -76,18 +76,11 @@ class _Raw(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             while (written := super().write(data)) is None:  # it was made non-blocking by another program
-                _wait_for_room(self.fileno())
+                system.wait_for_room(self.fileno())
             return written
         except OSError as error:
             self.fault = self.fault or error
             return memoryview(data).nbytes
-
-
-def _wait_for_room(number: int) -> None:
-    import select
-
-    none: list[int] = []
-    select.select(none, [number], none)
 
 
 def _unfailing(stream: TextIO | None, number: int, fault: OSError | None) -> TextIO:
@@ -98,7 +91,7 @@ def _unfailing(stream: TextIO | None, number: int, fault: OSError | None) -> Tex
     raw.fault = fault
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=getattr(stream, "encoding", "utf-8"),
+        encoding=system.encoding(stream, number),
         errors="dltrain.spell",
         line_buffering=number == 2 or raw.isatty(),
         write_through=getattr(stream, "write_through", False),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dltrain.errors import ConfigError, did_you_mean, tables
+from dltrain.errors import ConfigError, did_you_mean, system, tables
 from dltrain.errors.output import cut, one_line
 from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
 from dltrain.runs import key_roles, reading
@@ -265,7 +265,7 @@ def files(folder: Path) -> list[str]:
 
 def size(path: Path) -> str:
     """What a file or folder takes on the disk, for a person."""
-    inside = path.is_dir() and not path.is_symlink()
+    inside = path.is_dir() and not system.leads_elsewhere(path)
     total, folders = 0 if inside else path.lstat().st_size, [str(path)] * inside
     while folders:  # a list of its own: folders may be nested more deeply than Python calls
         with suppress(OSError), os.scandir(folders.pop()) as entries:

@@ -16,18 +16,17 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from dltrain.engine.state import check
-from dltrain.errors import CheckpointError, StorageError
+from dltrain.errors import CheckpointError, StorageError, system
 from dltrain.parts import State
 from dltrain.runs import foreign, storage
 
@@ -163,7 +162,7 @@ def check_fits(folder: Path, model: dict[str, Tensor], *, least: int = 0) -> Non
 
 def _header(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, without memory; raises ValueError unless they are as large as the file says."""
-    with _plain_file(path) as file:
+    with system.plain_file(path) as file:
         size = int.from_bytes(file.read(8), "little")
         if size > _LARGEST_HEADER:
             raise ValueError(f"a header of {size:,} bytes")
@@ -189,7 +188,7 @@ def prune(folder: Path, *, keep: Iterable[Path]) -> None:
 
 def _read(path: Path, facts: _Facts | None = None) -> bytes:
     """The bytes of a regular file, checked; the same bytes are then parsed, with no second look at the disk."""
-    with _plain_file(path) as file:
+    with system.plain_file(path) as file:
         status = os.fstat(file.fileno())
         if status.st_size != (facts["size"] if facts else min(status.st_size, _SMALL)):
             raise CheckpointError(f"{path} is damaged: it has {status.st_size:,} bytes")
@@ -197,14 +196,6 @@ def _read(path: Path, facts: _Facts | None = None) -> bytes:
     if facts and hashlib.sha256(content).hexdigest() != facts["sha256"]:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
     return content
-
-
-def _plain_file(path: Path) -> BinaryIO:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise CheckpointError(f"{path} is damaged: it is not a regular file")
-    return os.fdopen(handle, "rb")
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

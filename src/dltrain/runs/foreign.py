@@ -11,13 +11,13 @@ import errno
 import json
 import os
 import re
-import stat
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+from dltrain.errors import system
 from dltrain.errors.output import cut
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _NUMBER = re.compile(
 
 def read(path: Path, largest: int = LARGEST) -> bytes:
     """The content of a plain file; raises OSError for anything else, also for a link, and never waits."""
-    with _plain_file(path) as file:
+    with system.plain_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
             raise OSError(errno.EFBIG, f"it has {size:,} bytes, and {largest:,} are the most", str(path))
@@ -51,17 +51,9 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
 
 def lines(path: Path) -> Iterator[bytes]:
     """The whole lines of a plain file of any length, one at a time; none after one above 16 MiB, which no log has."""
-    with _plain_file(path) as file:
+    with system.plain_file(path) as file:
         while (line := file.readline(_LONGEST)).endswith(b"\n"):
             yield line
-
-
-def _plain_file(path: Path) -> BinaryIO:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
-    return os.fdopen(handle, "rb")
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from dltrain.errors import CheckpointError, StorageError
+from dltrain.errors import CheckpointError, StorageError, system
 
 OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep; an exported model is its user's
     r"\.lock|\.(tmp|del|old)-.*|[0-9]+|checkpoints|plots|profile|config\.yaml|overrides\.txt|error\.txt|multirun\.yaml"
@@ -35,9 +35,10 @@ def check(folder: Path) -> None:
 
 def _check(entry: os.DirEntry[str], kind: type[Exception], *, as_folder: bool, depth: int = 1) -> None:
     with suppress(FileNotFoundError):  # a run that is being trained has replaced or removed it meanwhile
-        mode = entry.stat(follow_symlinks=False).st_mode
+        status = entry.stat(follow_symlinks=False)
+        mode = 0 if system.is_link(status) else status.st_mode
         if depth > _DEEPEST or not (stat.S_ISDIR(mode) if as_folder else stat.S_ISREG(mode)):
-            found = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
+            found = "a link" if system.is_link(status) else "a folder" if stat.S_ISDIR(mode) else "no plain file"
             found = "nested too deeply" if depth > _DEEPEST else found
             raise kind(f"{entry.path} is {found}; a run folder holds its own files, and dltrain touches no others")
         if as_folder and not (depth == 1 and entry.name.isdecimal()):

@@ -5,14 +5,12 @@ A run folder is one that holds config.yaml, summary.json or overrides.txt; a swe
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import math
 import os
 import re
 import shlex
-import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from dltrain.errors import key_of
+from dltrain.errors import key_of, system
 from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import foreign, key_roles
@@ -273,28 +271,15 @@ def short_ids(folders: Sequence[Path]) -> list[str]:
 def checkpoints(folder: Path) -> list[Path]:
     """The folders of a run's checkpoints."""
     parent = folder / "checkpoints"
-    if parent.is_symlink() or not parent.is_dir():
+    if system.leads_elsewhere(parent) or not parent.is_dir():
         return []
     found = [p for p in parent.iterdir() if re.fullmatch(r"(step|best|diverged)-\d{8,20}", p.name)]
     return sorted(found, key=lambda p: (p.name.partition("-")[0], len(p.name), p.name))  # by number: 8 digits, or more
 
 
 def is_alive(folder: Path) -> bool:
-    """Whether a process holds the folder's lock. This only asks: nobody is kept from taking it."""
-    if os.path.realpath(folder) in HELD:
-        return True
-    try:
-        handle = os.open(folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    layout = "hhqqi"  # Linux's struct flock: type, whence, start, length, process
-    try:
-        asked = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        return struct.unpack(layout, fcntl.fcntl(handle, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
+    """Whether a process holds the folder's lock."""
+    return os.path.realpath(folder) in HELD or system.is_locked(folder / ".lock")
 
 
 # -- files ------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ runs/<name>/<time>-<4 hex>/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -24,7 +23,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dltrain.errors import BusyError, ConfigError, StorageError
+from dltrain.errors import BusyError, ConfigError, StorageError, system
 from dltrain.errors.paths import local
 from dltrain.runs import foreign, reading, seeds, storage
 from dltrain.runs.foreign import Values
@@ -59,30 +58,23 @@ def check_writable(root: Path) -> str | None:
 
 
 class Lock:
-    """Holds a run folder for this process; a second process gets BusyError.
-
-    `lockf` rather than `flock`: the kernel frees it when the process dies, even with orphaned children.
-    """
+    """Holds a run folder for this process, until it ends at the latest; a second process gets BusyError."""
 
     def __init__(self, folder: Path) -> None:
         try:
-            handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-            self._file = os.fdopen(handle, "r+", encoding="utf-8")
+            self._file = os.fdopen(system.open_lock(folder / ".lock"), "r+", encoding="utf-8")
         except OSError as error:
             raise StorageError(f"{folder} can't be locked: {error.strerror}") from error
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.seek(0)
+        if not system.lock(self._file.fileno()):
             holder = self._file.read().strip() or "another process"
             self._file.close()
-            raise BusyError(f"{folder} is in use by {holder}") from error
+            raise BusyError(f"{folder} is in use by {holder}")
         self._held = os.path.realpath(folder)
         reading.HELD.add(self._held)
         with suppress(OSError):  # who holds it is a courtesy to the others
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%F %T}\n")
-            self._file.flush()
+            since = datetime.now().isoformat(" ", "seconds")
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}\n")
+            self._file.truncate()
 
     def release(self) -> None:
         """Lets other processes have the folder."""

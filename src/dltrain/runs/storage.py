@@ -9,6 +9,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from dltrain.errors import system
+
 disk = os  # the system calls that change the disk, by the names that they have in `os`
 
 _DRAFT, _DOOMED, _OLD = ".tmp-", ".del-", ".old-"  # half written, half removed, about to be replaced
@@ -16,7 +18,7 @@ _DRAFT, _DOOMED, _OLD = ".tmp-", ".del-", ".old-"  # half written, half removed,
 
 def write(path: Path, content: bytes) -> None:
     """A new file, on the disk when this returns."""
-    handle = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    handle = disk.open(path, system.CREATE, 0o666)
     try:
         _write(handle, content)
         disk.fsync(handle)
@@ -30,7 +32,7 @@ def replace(path: Path, content: bytes) -> None:
     try:
         _unlink(draft)  # left by a dead process of the same number
         write(draft, content)
-        disk.rename(draft, path)
+        system.patiently(disk.replace, draft, path)
         sync(path.parent)
     except OSError:
         with suppress(OSError):
@@ -49,8 +51,8 @@ def write_folder(path: Path, contents: dict[str, bytes]) -> None:
         sync(draft)
         if path.exists():  # two folders can't change places in one operation: `clean` mends what a crash leaves
             remove(old)
-            disk.rename(path, old)
-        disk.rename(draft, path)
+            system.patiently(disk.replace, path, old)
+        system.patiently(disk.replace, draft, path)
         sync(path.parent)
         remove(old)
     except OSError:
@@ -69,7 +71,7 @@ def remove(path: Path) -> None:
     if not path.name.startswith((_DRAFT, _DOOMED)):
         doomed = path.with_name(f"{_DOOMED}{path.name}-{os.getpid()}")
         remove(doomed)
-        disk.rename(path, doomed)
+        system.patiently(disk.replace, path, doomed)
     _remove(doomed)
 
 
@@ -78,8 +80,8 @@ def _remove(path: Path) -> None:
     while waiting:
         path, emptied = waiting.pop()
         if emptied:
-            disk.rmdir(path)
-        elif path.is_symlink() or not path.is_dir():
+            system.patiently(disk.rmdir, path)
+        elif system.leads_elsewhere(path) or not path.is_dir():
             _unlink(path)
         else:
             waiting += [(path, True), *((path / name, False) for name in reversed(os.listdir(path)))]
@@ -90,7 +92,7 @@ def clean(folder: Path) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         with suppress(OSError):
             if path.name.startswith(_OLD) and not (whole := path.with_name(path.name.removeprefix(_OLD))).exists():
-                disk.rename(path, whole)
+                system.patiently(disk.replace, path, whole)
             elif path.name.startswith((_DRAFT, _DOOMED, _OLD)):
                 if path.name.startswith(_OLD):
                     sync(folder)  # its successor's name must last before it may go
@@ -99,7 +101,9 @@ def clean(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Makes a file's contents last, or the names in a folder: what was created, renamed or removed in it."""
-    handle = disk.open(path, os.O_RDONLY)
+    if not system.POSIX and path.is_dir():
+        return  # no program can
+    handle = disk.open(path, system.FLUSH)
     try:
         disk.fsync(handle)
     finally:
@@ -108,7 +112,7 @@ def sync(path: Path) -> None:
 
 def _unlink(path: Path) -> None:
     with suppress(FileNotFoundError):
-        disk.unlink(path)
+        system.patiently(disk.unlink, path)
 
 
 def _write(handle: int, content: bytes) -> None:
@@ -130,7 +134,8 @@ class Log:
     def write(self, content: bytes) -> None:
         """Adds bytes; they reach the operating system here, and the disk with `sync`."""
         self._waiting += content
-        handle = disk.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        system.refuse_link(self.path)
+        handle = disk.open(self.path, system.WRITE, 0o666)
         try:
             disk.lseek(handle, self._size, os.SEEK_SET)  # over the part that a failed attempt left
             _write(handle, self._waiting)

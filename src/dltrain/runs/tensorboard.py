@@ -17,6 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dltrain.engine.records import Record, mean
+from dltrain.errors import system
 from dltrain.runs import storage
 
 AT_THE_END = ("test/", "val/best_")  # what the tags of the final numbers begin with
@@ -114,7 +115,7 @@ def rewind(folder: Path, start: int, last: int) -> None:
                 if _belongs(event := read(record), until):
                     kept.append((record, event.HasField("summary")))
         if not any(shows for _, shows in kept):
-            storage.disk.unlink(file)
+            system.patiently(storage.disk.unlink, file)
         elif (content := _framed([record for record, _ in kept])) != file.read_bytes():
             storage.replace(file, content)
 
@@ -129,7 +130,7 @@ def write_pictures(folder: Path, step: int, pictures: dict[str, bytes], graph: b
     events.add([(step, _image(f"pictures/{name}", content)) for name, content in pictures.items()], graph)
     events.log.sync()
     for file in old:
-        storage.disk.unlink(file)
+        system.patiently(storage.disk.unlink, file)
 
 
 def _image(name: str, content: bytes) -> object:

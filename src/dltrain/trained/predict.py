@@ -13,7 +13,7 @@ from dltrain.data import streaming
 from dltrain.data.tables.encoding import Gaps, gaps
 from dltrain.data.tables.table import Place, listed
 from dltrain.data.tables.text import PARQUET
-from dltrain.errors import DataError, StorageError
+from dltrain.errors import DataError, StorageError, system
 from dltrain.errors.output import cell, csv_rows
 from dltrain.errors.paths import permitted
 from dltrain.runs import storage
@@ -124,7 +124,7 @@ def write(pieces: Iterator[pl.DataFrame], path: Path) -> int:
                 log.write(as_csv(piece, header=not rows).encode())
                 rows += len(piece)
             log.sync()
-        storage.disk.rename(draft, path)
+        system.patiently(storage.disk.replace, draft, path)
         storage.sync(path.parent)
         return rows
     except OSError as error:

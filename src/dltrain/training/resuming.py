@@ -18,7 +18,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
 from dltrain.config.plan import Plan
-from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean, key_of
+from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean, key_of, system
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
 from dltrain.parts import State
@@ -83,7 +83,7 @@ def find(plan: Plan) -> list[Path]:
         return [run_folder.find(plan.resume, plan.runs_dir)]
     found: list[Path] = []
     wanted, place = digest(plan.config), plan.runs_dir / plan.name
-    folders = [p for p in place.iterdir() if p.is_dir() and not p.is_symlink()] if place.is_dir() else []
+    folders = [p for p in place.iterdir() if p.is_dir() and not system.leads_elsewhere(p)] if place.is_dir() else []
     for folder in sorted(folders, key=lambda p: p.name, reverse=True):
         environment, fault = reading.read_json(folder / "environment.json")
         if fault or not (environment is None or isinstance(environment, dict)):

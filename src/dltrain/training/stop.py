@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from dltrain.errors import system
+
 
 class Stop:
     """Asked between steps: `stop()` is true once the run should save and end; `reason` then says why."""
@@ -30,7 +32,7 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """The first SIGINT, SIGTERM or SIGUSR1 asks for a stop; a second SIGINT leaves at once, by KeyboardInterrupt.
+    """The first of `system.STOPS` asks for a stop; a second SIGINT leaves at once, by KeyboardInterrupt.
 
     Only the main thread may take signals: elsewhere nothing changes.
     """
@@ -47,8 +49,7 @@ def stop_on_signal() -> Iterator[Stop]:
             with suppress(OSError):  # not print: the signal may have come in the middle of one
                 os.write(2, f"\n{stop.reason}: saving after this step; Ctrl-C leaves at once\n".encode())
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in system.STOPS}
     try:
         yield stop
     finally:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from dltrain.errors import DataError
+from dltrain.errors import DataError, system
 
 _TIMEOUT = 30  # seconds without a byte
 _CHUNK = 1 << 18  # bytes
@@ -96,7 +96,7 @@ def _fetch(remotes: Sequence[Remote], folder: Path, wanted: Sequence[str]) -> No
                     archive.extractall(partial, filter="data")
         found = {path.name: path for path in partial.rglob("*") if path.is_file()}
         for name in found.keys() & set(wanted):
-            os.replace(found[name], folder / name)
+            system.patiently(os.replace, found[name], folder / name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -145,8 +145,6 @@ def _md5():
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    import fcntl  # POSIX alone; files that are already there can be read on any system
-
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with path.open("w", encoding="utf-8") as file:
+        system.wait_for_lock(file.fileno())
         yield

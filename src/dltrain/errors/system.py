@@ -1,0 +1,201 @@
+"""What differs between Linux, macOS and Windows: no other module knows a name that one of them lacks.
+
+It was tried on Linux. The ways of the others are tested there with what they lack hidden, and what they have imitated.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def _module(name: str) -> Any:
+    """A module that some systems lack."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+_fcntl, _msvcrt = _module("fcntl"), _module("msvcrt")
+POSIX = _fcntl is not None  # else a folder can't be opened, and what anybody has open is not moved, replaced or removed
+
+# -- files ------------------------------------------------------------------------------------------------------
+
+# Bytes as they are, for this process alone; a link is not followed, and a pipe not waited for.
+_ALWAYS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOINHERIT", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_PLAIN = _ALWAYS | _NO_LINK | getattr(os, "O_NONBLOCK", 0)
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _ALWAYS
+WRITE = os.O_WRONLY | os.O_CREAT | _PLAIN
+_NOT_PLAIN = "it is not a plain file"
+FLUSH = _ALWAYS | (os.O_RDONLY if POSIX else os.O_RDWR)  # what was not opened for writing can't be flushed there
+
+
+def plain_file(path: Path) -> BinaryIO:
+    """A plain file, open for reading. Raises OSError for anything else, also for a link, and never waits."""
+    before = None if _NO_LINK else _lstat_no_link(path)
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        raise OSError(errno.EINVAL, _NOT_PLAIN, str(path))
+    handle = os.open(path, os.O_RDONLY | _PLAIN)
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or not (before is None or os.path.samestat(before, status)):
+        os.close(handle)
+        raise OSError(errno.EINVAL, _NOT_PLAIN, str(path))
+    return os.fdopen(handle, "rb")
+
+
+def refuse_link(path: Path) -> None:
+    """Raises OSError for a link, where opening itself would not."""
+    if not _NO_LINK and os.path.lexists(path):
+        _lstat_no_link(path)
+
+
+def _lstat_no_link(path: Path) -> os.stat_result:
+    status = os.lstat(path)
+    if is_link(status):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return status
+
+
+def is_link(status: os.stat_result) -> bool:
+    """Whether what `lstat` told of leads elsewhere: a symbolic link, or a junction of Windows."""
+    return stat.S_ISLNK(status.st_mode) or getattr(status, "st_reparse_tag", 0) == _JUNCTION
+
+
+_JUNCTION = 0xA0000003  # stat.IO_REPARSE_TAG_MOUNT_POINT, where stat has it
+
+
+def leads_elsewhere(path: Path) -> bool:
+    """The same of a path; of one that is not there, no."""
+    try:
+        return is_link(os.lstat(path))
+    except OSError:
+        return False
+
+
+def patiently(change: Callable[..., object], *paths: Path) -> None:
+    """Moves or removes. Where what is open can't be, it may soon be closed: a reader, or a scanner, had it."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            change(*paths)
+            return
+        except PermissionError:
+            if POSIX or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+_PATIENCE = 1.0  # seconds
+
+# -- locks ------------------------------------------------------------------------------------------------------
+# All vanish with their process. `lockf` rather than `flock`, on which the library filelock rests: it is freed even
+# where a forked child lives on. Elsewhere a byte is locked that no file has, since what is locked can't be read.
+
+_FAR = 1 << 30  # the byte
+_ASKED = "hhqqi" if sys.platform == "linux" else "qqihhi"  # struct flock: there type first, elsewhere fourth
+_TYPE = 0 if sys.platform == "linux" else 3
+
+
+def open_lock(path: Path) -> int:
+    """The handle of a lock file, which is made where there is none; raises OSError for a link, and never waits."""
+    refuse_link(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, 0o666)
+
+
+def lock(handle: int) -> bool:
+    """Takes a lock; False where another process has it. It lasts until the handle is closed."""
+    if POSIX:
+        try:
+            _fcntl.lockf(handle, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+            return True
+        except OSError:
+            return False
+    end = time.monotonic() + _PATIENCE / 4  # who only asks has it for a moment
+    while not _lock_far(handle):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def wait_for_lock(handle: int) -> None:
+    """Takes a lock as soon as nobody else has it, also no other thread."""
+    if POSIX:
+        _fcntl.flock(handle, _fcntl.LOCK_EX)
+        return
+    while not _lock_far(handle):
+        time.sleep(0.1)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the lock; on POSIX this only asks, and nobody is kept from taking it."""
+    try:
+        with plain_file(path) as file:
+            if POSIX:
+                asked = [0] * len(_ASKED)
+                asked[_TYPE] = _fcntl.F_WRLCK
+                told = _fcntl.fcntl(file.fileno(), _fcntl.F_GETLK, struct.pack(_ASKED, *asked))
+                return struct.unpack(_ASKED, told)[_TYPE] != _fcntl.F_UNLCK
+            return not _lock_far(file.fileno())  # let go as it is closed
+    except OSError:
+        return False
+
+
+def _lock_far(handle: int) -> bool:
+    place = os.lseek(handle, 0, os.SEEK_CUR)
+    try:
+        os.lseek(handle, _FAR, os.SEEK_SET)
+        _msvcrt.locking(handle, _msvcrt.LK_NBLCK, 1)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.lseek(handle, place, os.SEEK_SET)
+
+
+# -- processes --------------------------------------------------------------------------------------------------
+
+STOPS: tuple[signal.Signals, ...] = (
+    tuple(  # signals that ask for a stop; the last is Ctrl-Break of Windows, which has no SIGUSR1
+        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK") if hasattr(signal, name)
+    )
+)
+
+
+def processors() -> int:
+    """How many of them this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# -- terminals --------------------------------------------------------------------------------------------------
+
+
+def wait_for_room(handle: int) -> None:
+    """Waits until a stream, which somebody made non-blocking, takes more. Windows has no such streams."""
+    import select
+
+    none: list[int] = []
+    select.select(none, [handle], none)
+
+
+def encoding(stream: object, number: int) -> str:
+    """How letters are written to a standard stream as bytes. Python writes to a console of Windows in letters, and so
+    has no say about its bytes.
+    """
+    if _msvcrt is not None and os.isatty(number):
+        import ctypes
+
+        kernel: Any = getattr(ctypes, "windll").kernel32  # noqa: B009 - of Windows alone
+        return f"cp{kernel.GetConsoleOutputCP()}"
+    return getattr(stream, "encoding", None) or "utf-8"

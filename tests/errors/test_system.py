@@ -1,0 +1,190 @@
+"""Locks, plain files and flushing, as this system has them; again under `other_system`."""
+
+import os
+import threading
+import time
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import pytest
+from other_system import holding
+
+from dltrain.errors import system
+
+FORKS = pytest.mark.skipif(not system.POSIX, reason="nothing forks there")
+
+
+@pytest.fixture
+def holder():
+    """Another process that takes the lock; says whether it got it."""
+    with ExitStack() as stack:
+        yield lambda path: stack.enter_context(holding(path))
+
+
+def ask(path):
+    """Whether this process gets the lock."""
+    handle = system.open_lock(path)
+    try:
+        return system.lock(handle)
+    finally:
+        os.close(handle)
+
+
+def test_one_process_has_a_lock_until_it_dies(tmp_path, holder):
+    path = tmp_path / ".lock"
+    assert not system.is_locked(path)
+    process, got = holder(path)
+    assert got
+    assert system.is_locked(path)
+    assert not ask(path)
+    process.kill()
+    process.wait()
+    assert not system.is_locked(path)
+    assert ask(path)
+
+
+def test_who_asks_whether_a_run_is_alive_keeps_nobody_from_it(tmp_path, holder):
+    path, end = tmp_path / ".lock", threading.Event()
+    path.touch()
+
+    def keep_asking():
+        while not end.is_set():
+            system.is_locked(path)
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        for _ in range(3):
+            process, got = holder(path)
+            assert got
+            process.kill()
+            process.wait()
+    finally:
+        end.set()
+        asking.join()
+
+
+@FORKS
+def test_a_lock_of_an_older_version_is_understood(tmp_path):
+    import fcntl
+
+    path = tmp_path / ".lock"
+    child = os.fork()
+    if not child:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(600)
+    try:
+        while not system.is_locked(path):
+            time.sleep(0.01)
+        assert not ask(path)
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    assert not system.is_locked(path)
+
+
+def test_a_text_in_a_lock_file_is_read_while_it_is_locked(tmp_path, holder):
+    path = tmp_path / ".lock"
+    path.write_text("process 1\n", "utf-8")
+    holder(path)
+    assert path.read_text("utf-8") == "process 1\n"
+
+
+def test_threads_wait_for_each_other(tmp_path):
+    order = []
+
+    def work(number):
+        with (tmp_path / "lock").open("w", encoding="utf-8") as file:
+            system.wait_for_lock(file.fileno())
+            order.append(number)
+            time.sleep(0.05)
+            order.append(number)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert order[::2] == order[1::2]
+
+
+def test_only_a_plain_file_is_opened(tmp_path):
+    (tmp_path / "file").write_bytes(b"a\r\nb\n\x1a")
+    with system.plain_file(tmp_path / "file") as file:
+        assert file.read() == b"a\r\nb\n\x1a"
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "lost").symlink_to(tmp_path / "none")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "lost", "pipe", ".", "none"):
+        with pytest.raises(OSError):
+            system.plain_file(tmp_path / name)
+        if name in ("link", "lost"):
+            with pytest.raises(OSError, match=name):
+                os.close(system.open_lock(tmp_path / name))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_file_that_a_link_takes_the_place_of_meanwhile_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"own")
+    (tmp_path / "other").write_bytes(b"secret")
+    real = system.os.open
+
+    def swap(path, *rest):
+        (tmp_path / "file").unlink()
+        (tmp_path / "file").symlink_to(tmp_path / "other")
+        return real(path, *rest)
+
+    monkeypatch.setattr(system, "os", SimpleNamespace(**{n: getattr(system.os, n) for n in NEEDED}, open=swap))
+    with pytest.raises(OSError, match="file"):
+        system.plain_file(tmp_path / "file")
+
+
+NEEDED = ("O_RDONLY", "fstat", "lstat", "close", "fdopen", "path", "strerror")
+
+
+def test_a_junction_of_windows_leads_elsewhere(tmp_path):
+    junction = SimpleNamespace(st_mode=0o040777, st_reparse_tag=0xA0000003)
+    cloud_file = SimpleNamespace(st_mode=0o100666, st_reparse_tag=0x9000001A)
+    assert system.is_link(junction)
+    assert not system.is_link(cloud_file)
+    assert not system.leads_elsewhere(tmp_path / "none")
+
+
+def test_what_is_open_is_moved_once_it_is_closed(tmp_path, monkeypatch):
+    calls = []
+
+    def change(path):
+        calls.append(path)
+        if len(calls) < 3:
+            raise PermissionError(13, "it is used by another process", str(path))
+
+    monkeypatch.setattr(system, "POSIX", False)
+    system.patiently(change, tmp_path)
+    assert len(calls) == 3
+    monkeypatch.setattr(system, "_PATIENCE", 0.05)
+    calls.clear()
+    monkeypatch.setattr(system.time, "sleep", lambda _: calls.clear())
+    with pytest.raises(PermissionError):
+        system.patiently(change, tmp_path)
+
+
+def test_a_run_stops_on_the_signals_that_there_are():
+    names = [number.name for number in system.STOPS]
+    assert names == ["SIGINT", "SIGTERM", *(["SIGUSR1"] if system.POSIX else [])]
+
+
+def test_letters_for_a_console_of_windows_are_in_its_code_page(monkeypatch):
+    import ctypes
+
+    console = SimpleNamespace(kernel32=SimpleNamespace(GetConsoleOutputCP=lambda: 850))
+    stream = SimpleNamespace(encoding="utf-8")
+    monkeypatch.setattr(ctypes, "windll", console, raising=False)
+    assert system.encoding(stream, 1) == "utf-8"
+    monkeypatch.setattr(system, "_msvcrt", object())
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    assert system.encoding(stream, 1) == "cp850"
+    assert "─±".encode(system.encoding(stream, 1), "replace") == b"\xc4\xf1"
+    assert system.encoding(None, 1) == "cp850"
+    monkeypatch.setattr(os, "isatty", lambda _: False)
+    assert system.encoding(None, 1) == "utf-8"
