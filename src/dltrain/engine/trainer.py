@@ -255,7 +255,7 @@ class Trainer:
 
     def _look(self, train: Loader, table: Timetable) -> int:
         """Takes in what others have done; returns how many steps are to be one program from here on."""
-        self._choice.look(self)
+        self._choice.look(self, closely=True)
         return self._choice.at_once(self, table.row, train.batch_bytes)
 
     def _report(self, meter: Meter, table: Timetable, validate: Validate | None) -> Record | None:

@@ -294,3 +294,51 @@ def test_a_run_says_which_step_it_takes_and_why(tmp_path, capsys):
     assert "know fp16" in make_plan(compose.compose([*common, "trainer.precision=fp16"])).why_plain
     assert "L-BFGS" in make_plan(compose.compose([*common, "optimizer=lbfgs"])).why_plain
     assert make_plan(compose.compose([*common, "trainer.step=plain"])).why_plain == "trainer.step=plain"
+
+
+@pytest.mark.parametrize("wide", [16, 17, 33])
+def test_one_number_of_one_sample_is_a_row_and_a_column(wide):
+    """Autograd takes it for a column, and then multiplies the other way round."""
+
+    def make():
+        return nn.Sequential(nn.Linear(13, 1), nn.GELU(), nn.Linear(1, wide), nn.Tanh(), nn.Linear(wide, 5))
+
+    assert_same(make, losses.CrossEntropy(), CLASS, batch_size=1)
+
+
+def test_adagrad_begins_anew_with_its_first_value():
+    ends = []
+    for step in ("plain", "direct"):
+        seed_everything(0)
+        model = mlp()()
+        trainer = Trainer(model, losses.CrossEntropy(), _adagrad(model), step=step)
+        for _ in range(3):
+            trainer.step([(X[:32], CLASS[:32], torch.arange(32))])
+            if step == "plain":
+                trainer.optimizer = _adagrad(model)
+            else:
+                trainer.optimizer.state.clear()
+        ends.append(plain(dict(model.state_dict())))
+    assert ends[0] == ends[1]
+
+
+def _adagrad(model):
+    return optim.Adagrad(model.parameters(), initial_accumulator_value=0.1)
+
+
+@pytest.mark.parametrize("made", [optim.RMSprop, optim.Adagrad, optim.Adam])
+def test_counts_have_torchs_type_whatever_the_default(made):
+    ends = []
+    torch.set_default_dtype(torch.float64)
+    try:
+        for step in ("plain", "direct"):
+            seed_everything(0)
+            model = nn.Sequential(nn.Linear(13, 5)).float()
+            options = {"fused": True} if made is optim.Adam else {}
+            optimizer = made(model.parameters(), **options)
+            trainer = Trainer(model, losses.CrossEntropy(), optimizer, step=step)
+            trainer.step([(X[:32], CLASS[:32], torch.arange(32))])
+            ends.append([s["step"].dtype for s in optimizer.state.values()])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert ends[0] == ends[1]

@@ -143,6 +143,8 @@ def why_not(
         return f"the direct step is for CPUs, not {device.type}"
     if isinstance(optimizer, LBFGS):
         return "L-BFGS takes many gradients a step"
+    if hands.replaced(model, loss):
+        return "a function of torch has been replaced by another"
     return direct_losses.why_not(loss) or _unknown(model, in_shape) or hands.why_not(model)
 
 

@@ -39,6 +39,7 @@ class Linear:
         self.weight, self.bias = module.weight, module.bias
         self.transposed = module.weight.detach().t()  # a view: parameters do not move while this step is taken
         wide, high = self.transposed.shape
+        self.narrow = wide == 1
         self.z = self.transposed.new_empty(0, high)  # kept, since a new one costs as much as a product
         self.below = self.transposed.new_empty(0, wide)
         self.a: Tensor | None = None
@@ -54,12 +55,17 @@ class Linear:
     def backward(self, delta: Tensor, add: bool) -> Tensor:
         a = self.a
         assert a is not None  # it goes forward first
-        outer = torch.mul if len(delta) == 1 else torch.mm  # of one sample each product stands alone
+        one = len(delta) == 1
+        outer = torch.mul if one else torch.mm  # of one sample each product stands alone
         _leave(self.weight, add, outer, delta.t(), a)
         self.a = None  # of the lowest layer it is the batch, and the next one takes its memory
         if self.bias is not None:
             _leave(self.bias, add, torch.sum, delta, 0)
-        return delta if self.lowest else torch.mm(delta, self.weight, out=self.below)
+        if self.lowest:
+            return delta
+        if one and self.narrow:  # a single number is a column, too, and then autograd swaps the factors
+            return torch.mm(self.transposed, delta.t(), out=self.below)
+        return torch.mm(delta, self.weight, out=self.below)
 
 
 class LowLinear:
@@ -185,9 +191,9 @@ class BatchNorm:
         if z.shape[1] != self.features:
             m(z)  # says what does not fit, which the kernel would not notice
         if m.training:
-            # One sample has no variance. torch's hints do not have what its own module calls.
-            F._verify_batch_size(list(z.shape))  # pyrefly: ignore[missing-attribute]
             self.tracked.add_(1)
+            # One sample has no variance. torch's hints do not have what its own module calls.
+            F._verify_batch_size(z.shape)  # pyrefly: ignore[missing-attribute]
         self.fixed = m.weight, m.running_mean, m.running_var
         out, *self.found = torch.native_batch_norm(
             z, m.weight, m.bias, m.running_mean, m.running_var, m.training, self.momentum, m.eps

@@ -83,7 +83,7 @@ def _adagrad(row: Row) -> None:
     o = row.group
     # A Python number, as in torch: a tensor would round it to float32.
     rate = o["lr"] / (1 + (row.count().item() - 1) * o["lr_decay"])
-    g, s = _decayed(row), row.buffer("sum")
+    g, s = _decayed(row), row.buffer("sum", first=row.optimizer.defaults["initial_accumulator_value"])
     s.addcmul_(g, g, value=1)
     row.data.addcdiv_(g, s.sqrt().add_(o["eps"]), value=-rate)
 
@@ -106,7 +106,7 @@ def rule(optimizer: Optimizer) -> Callable[[Row], None] | None:
     """The rule of an optimizer as we make it: the fused kernel where there is one, else tensor by tensor."""
     rule = RULES.get(type(optimizer))
     special = ("maximize", "capturable", "differentiable", "centered", "foreach")
-    if hands.step_hooks(optimizer):
+    if hands.step_hooks(optimizer) or not hands.is_original(type(optimizer).step):
         return None
     for group in optimizer.param_groups:
         numbers = group["lr"], group.get("momentum"), *group.get("betas", ())

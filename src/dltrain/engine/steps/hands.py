@@ -4,22 +4,43 @@ what only autograd and `Optimizer.step` can serve.
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
-from operator import is_
+from operator import is_, itemgetter
+from types import BuiltinFunctionType
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from dltrain.parts.regularisers import EMA, Penalty
 
 _PLAIN = (dict, list, tuple, set)
 _CONTAINERS = (*_PLAIN, OrderedDict, defaultdict)  # and no others: a class of the user's may hold its values elsewhere
 _SCHEDULED = ("params", "lr", "betas", "momentum")  # of a group; what a schedule moves is read at each step
+_HOOKS = itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+# What known modules and losses call by name, so that others see their own function in its place.
+_FUNCTIONS = itemgetter(
+    *("linear", "relu", "leaky_relu", "gelu", "silu", "dropout", "batch_norm", "layer_norm", "cross_entropy"),
+    *("mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits"),
+)
+_OF_TORCH, _OF_MODULES = itemgetter("relu", "tanh", "sigmoid", "sign"), itemgetter("__call__", "_call_impl")
+
+
+def _called() -> tuple[object, ...]:
+    return _FUNCTIONS(F.__dict__) + _OF_TORCH(torch.__dict__) + _OF_MODULES(nn.Module.__dict__)
+
+
+_AT_FIRST = _called()
 
 
 def same(one: Sequence[object], other: Sequence[object]) -> bool:
@@ -35,7 +56,8 @@ def footprint(model: nn.Module, loss: nn.Module, optimizer: Optimizer, *seams: o
     """
     # Objects, to be compared by `is`: equality of tensors would compute, and a number by `id` could come again once its
     # object is gone.
-    found: list[object] = [optimizer, *seams, bool(torch_module._has_any_global_hook()), watched()]
+    found: list[object] = [optimizer, optimizer.__class__.step, *seams, _called() == _AT_FIRST]
+    found += (bool(torch_module._has_any_global_hook()), watched())
     _add_module(model, found)
     _add_module(loss, found)
     for group in optimizer.param_groups:
@@ -50,16 +72,21 @@ def footprint(model: nn.Module, loss: nn.Module, optimizer: Optimizer, *seams: o
 
 def _add_module(module: nn.Module, found: list[object]) -> None:
     inside = module.__dict__
-    found.append(module.__class__)
+    found += (module.__class__, module.__class__.forward)
     found += inside.values()
     found += inside["_parameters"].values()
     found += inside["_buffers"].values()
-    found.append(hooked(module))
-    if module.__class__.__module__.partition(".")[0] not in ("torch", "dltrain"):
+    found.append(any(_HOOKS(inside)))
+    if _is_foreign(module.__class__):
         _add_contents(inside.values(), found, set())
     for child in inside["_modules"].values():
         if child is not None:
             _add_module(child, found)
+
+
+@lru_cache(maxsize=256)
+def _is_foreign(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] not in ("torch", "dltrain")
 
 
 def _add_contents(values: Iterable[object], found: list[object], seen: set[int]) -> None:
@@ -72,8 +99,50 @@ def _add_contents(values: Iterable[object], found: list[object], seen: set[int])
 
 
 def watched() -> bool:
-    """Whether torch has been told to look on at autograd, or to change what it computes."""
-    return torch.is_autocast_enabled("cpu") or torch.is_anomaly_enabled()
+    """Whether torch has been told to look on at what it computes, or to change it."""
+    return bool(
+        torch.is_autocast_enabled("cpu")
+        or torch.is_anomaly_enabled()
+        or torch._C._len_torch_dispatch_stack()
+        or (torch._C._len_torch_function_stack() and not _only_sets_devices())
+        or torch._C._autograd._top_saved_tensors_default_hooks(False)
+    )
+
+
+def _only_sets_devices() -> bool:
+    return all(isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())
+
+
+def replaced(model: nn.Module, loss: nn.Module) -> bool:
+    """Whether somebody has put his own in the place of a function that known modules call, or of their `forward`."""
+    classes = {type(m) for m in (*model.modules(), *loss.modules())}
+    known = [c.forward for c in classes if not _is_foreign(c)]
+    return not all(map(is_original, (*_called(), *known)))
+
+
+def is_original(function: Any) -> bool:
+    """Whether a function is torch's or this package's."""
+    # By where it was written: name and module of the one that it wraps, a wrapper takes over.
+    home = getattr(function, "__globals__", {}).get("__name__", "")
+    return isinstance(function, BuiltinFunctionType) or home.partition(".")[0] in ("torch", "dltrain")
+
+
+class _Leaves(torch.autograd.Function):
+    """A node on all parameters: what lies below it in the graph are those that accumulate their gradients."""
+
+    @staticmethod
+    def forward(ctx: object, *parameters: Tensor) -> Tensor:  # pyrefly: ignore[bad-override]
+        return torch.empty(0)
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def hooked_nodes(parameters: Sequence[Tensor]) -> bool:
+    """Whether a node of autograd that accumulates a gradient has a hook. It costs 15 microseconds."""
+    if not any(p.requires_grad for p in parameters):
+        return False
+    nodes = _Leaves.apply(*parameters).grad_fn.next_functions
+    return any(gc.get_referents(*(node for node, _ in nodes)))  # dicts of hooks, which may be empty again
 
 
 def step_hooks(optimizer: Optimizer) -> bool:
@@ -99,8 +168,10 @@ def why_not(model: nn.Module) -> str | None:
         return "the model has hooks"
     if any(type(p).__module__.partition(".")[0] != "torch" for p in parameters):
         return "a parameter is of a type of its own"
+    if hooked_nodes(parameters):
+        return "a node of autograd has a hook"
     if watched():
-        return "autocast or anomaly detection is on around the trainer"
+        return "autocast, anomaly detection or a mode of torch is on around the trainer"
     return scattered(parameters)
 
 
@@ -117,7 +188,7 @@ def scattered(parameters: Sequence[Tensor]) -> str | None:
 
 def hooked(m: nn.Module) -> bool:
     """Whether a module has a hook on its way forward or back."""
-    return bool(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks)
+    return any(_HOOKS(m.__dict__))
 
 
 def _overlap(parameters: Sequence[Tensor]) -> bool:
@@ -131,13 +202,15 @@ def ours(part: object) -> bool:
     """Whether a callable is this package's, or nothing: what leaves model and optimizer as they are, or changes values
     in place.
     """
+    if part is None:  # as most are, at each look
+        return True
     home = str(getattr(part, "__module__", None)).partition(".")[0]
-    return part is None or (home == "dltrain" and all(map(ours, getattr(part, "transforms", ()))))
+    return home == "dltrain" and all(map(ours, getattr(part, "transforms", ())))
 
 
 def keeps_memory(optimizer: Optimizer) -> bool:
     """Whether an optimizer is sure to change parameters where they lie, and nothing else of a model."""
-    return type(optimizer).__module__.partition(".")[0] in ("torch", "dltrain")
+    return not _is_foreign(type(optimizer))
 
 
 def is_on_all(penalty: object, model: nn.Module) -> bool:

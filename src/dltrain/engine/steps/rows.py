@@ -7,14 +7,18 @@ what is saved and restored is what torch would save.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter, is_
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from torch.optim.optimizer import _get_scalar_dtype
 
 from dltrain.engine.steps import hands
 from dltrain.parts import Group, State
+from dltrain.parts.optimizers import FUSED
 
+_gradient = attrgetter("grad")
 LINE = 16  # elements; 64 bytes of float32, which vectors and caches hold at a time
 
 
@@ -34,7 +38,6 @@ class Row:
         self.grad = torch.zeros_like(self.data)
         self.datas, self.grads = self._cut(self.data), self._cut(self.grad)
         self._datas = self._views(self.data)
-        self._places = [_place(view) for view in self._datas]
         matrices = sum(p.ndim >= 2 for p in self.parameters)
         self.weights = ([start for start, _ in self._spans] + [self.length])[matrices]  # how many elements come first
         self._one = torch.ones(())  # a number would be made a tensor at each step, for twice the time of adding it
@@ -63,9 +66,8 @@ class Row:
     @torch.inference_mode(False)  # what is made here must be of use outside, too
     def attach(self, *, keeps_state: bool) -> None:
         self._grads = self._views(self.grad)
-        self._grad_places = [view.data_ptr() for view in self._grads]
         for p, data, grad in zip(self.parameters, self._datas, self._grads, strict=True):
-            if _place(p) != _place(data):  # somebody's new values move in
+            if not p.is_set_to(data):  # somebody's new values move in
                 data.copy_(p.detach())
                 p.data = data
             p.grad = grad
@@ -77,30 +79,38 @@ class Row:
         if self.uniform:
             for name, value in states[0].items():
                 if name == "step":
-                    self._count(float(value))
+                    self._count(value)
                 else:
                     self._keep(name, self._row([s[name] for s in states]))
-        self._seen = self._held()
+        self._see()
 
     def intact(self) -> bool:
         """Whether parameters, gradients and optimizer state are what `attach` has left, or the steps since then."""
-        for p, grad, place, at in zip(self.parameters, self._grads, self._places, self._grad_places, strict=True):
-            if _place(p) != place or p.grad is not grad or grad.data_ptr() != at:
-                return False
-        return not self.uniform or hands.same(self._held(), self._seen)
+        return (
+            all(map(Tensor.is_set_to, self.parameters, self._datas))
+            and all(map(is_, map(_gradient, self.parameters), self._grads))
+            and (not self.uniform or hands.same(self._held(), self._seen))
+            and [*map(Tensor.data_ptr, self._others)] == self._places
+        )
 
     def _held(self) -> list[object]:
         return [value for p in self.parameters for value in self.optimizer.state.get(p, {}).values()]
+
+    def _see(self) -> None:
+        self._seen = self._held()
+        states = [value for value in self._seen if isinstance(value, Tensor)] if self.uniform else []
+        self._others = [*self._grads, *states]
+        self._places = [*map(Tensor.data_ptr, self._others)]
 
     @property
     def lr(self) -> float | Tensor:
         return self.rates["lr"] if self.rates else self.group["lr"]
 
-    def buffer(self, name: str) -> Tensor:
-        """The state of that name; zeros at first."""
+    def buffer(self, name: str, *, first: float = 0.0) -> Tensor:
+        """The state of that name, which begins as this number."""
         if name not in self.state:
             with torch.inference_mode(False):
-                self._keep(name, torch.zeros_like(self.data))
+                self._keep(name, torch.full_like(self.data, first))
         return self.state[name]
 
     def buffers(self, name: str) -> list[Tensor]:
@@ -109,10 +119,12 @@ class Row:
         return self._parts[name]
 
     def counters(self) -> Tensor:
-        """The number of updates so far as torch keeps it, once for each parameter: float32 [parameters]."""
+        """The number of updates so far as torch keeps it, once for each parameter: a float type, [parameters]."""
         if self.steps is None:
             with torch.inference_mode(False):
-                return self._count(0.0)
+                # Fused kernels count in float32; else it is float64 where that is torch's default.
+                fused = type(self.optimizer) in FUSED
+                return self._count(torch.zeros((), dtype=_get_scalar_dtype(is_fused=fused)))
         return self.steps
 
     def count(self) -> Tensor:
@@ -124,21 +136,16 @@ class Row:
         self.state[name], self._parts[name] = row, self._cut(row)
         for p, view in zip(self.parameters, self._views(row), strict=True):
             self.optimizer.state[p][name] = view
-        self._seen = self._held()
+        self._see()
 
-    def _count(self, value: float) -> Tensor:
-        steps = self.steps = torch.full((len(self.parameters),), value, device=self.data.device)
+    def _count(self, first: Tensor) -> Tensor:
+        steps = self.steps = first.detach().to(self.data.device).repeat(len(self.parameters))
         views = steps.unbind()
         self._first = views[0]
         for p, view in zip(self.parameters, views, strict=True):
             self.optimizer.state[p]["step"] = view
-        self._seen = self._held()
+        self._see()
         return steps
-
-
-def _place(tensor: Tensor) -> tuple[object, ...]:
-    """Where a tensor lies, and how."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 def tensors_of(optimizer: Optimizer, parameter: Tensor) -> State:
