@@ -107,6 +107,21 @@ def test_a_file_may_be_a_link_and_a_hole_is_not_read(chosen, tmp_path, capsys):
         assert "bytes" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "text", ["a word", "- 1", "3", "defaults: 3", "defaults: [1, {2: a}, [b]]", "defaults: {a: b}"]
+)
+def test_a_file_that_is_no_mapping_or_has_odd_defaults_is_told_in_words(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "own" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    for first in ("", GLOBAL):
+        path.write_text(f"{first}{text}\n")
+        with pytest.raises(SystemExit) as end:
+            cli.main(["--config-dir", "own", "experiment=mine", "trainer.epochs=x"])
+        said = capsys.readouterr().err
+        assert (end.value.code, "--debug" in said) == (2, False), said
+
+
 def test_a_listing_of_long_lines_is_short(chosen, capsys):
     chosen(f"# {'e' * 100_000}\nx: a{' ' * 100_000}b # {'n' * 100_000}\n{'k' * 900}: 1\n")
     with pytest.raises(SystemExit) as end:

@@ -252,6 +252,15 @@ def test_what_is_stored_downloads_nothing_and_what_is_typed_may():
     assert limited(found, {"root": "x", "download": True}, stored=False) == {"root": "x", "download": True}
 
 
+def test_what_is_stored_makes_up_no_images_that_fill_the_memory():
+    found = resolve("torchvision.datasets.FakeData", "data", nested=True, stored=True)
+    large = {"image_size": [3, 20_000, 20_000]}
+    with pytest.raises(ConfigError, match=r"a stored configuration may make up images of 16,777,216 numbers at most"):
+        limited(found, large, stored=True)
+    assert limited(found, large, stored=False) == large
+    assert limited(found, {"image_size": [3, 224, 224]}, stored=True)
+
+
 @pytest.mark.parametrize("stored", [False, True])
 def test_pretrained_weights_come_by_one_way(stored):
     found = resolve("torchvision.models.resnet18", "model", stored=stored)

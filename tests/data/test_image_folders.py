@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zlib
 
@@ -162,6 +163,23 @@ def test_unreadable_files_are_all_named_or_left_out_when_asked(tmp_path, in_memo
         (tmp_path / "cat" / f"{i:03d}.png").write_bytes(b"x")
     with pytest.raises(DataError, match=r"/cat holds no image files that can be read"):
         image_folder(str(tmp_path), **knobs, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_is_no_file_is_an_image_that_cannot_be_read(tmp_path, in_memory):
+    """A pipe, which would wait for ever, a device, which never ends, and a link that leads to itself."""
+    write_images(tmp_path)
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    for place, target in (("dog/device.png", "/dev/zero"), ("eel/loop.png", tmp_path / "eel" / "loop.png")):
+        (tmp_path / place).symlink_to(target)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    knobs = {"image_size": 8, "val": 0, "test": 0, "in_memory": in_memory}
+    with pytest.raises(DataError, match=r"cat/pipe\.png: cannot be read as an image: it is not a plain file"):
+        image_folder(str(tmp_path), **knobs)
+    data = image_folder(str(tmp_path), **knobs, skip_unreadable=True)
+    assert len(data.train) == 30
+    (note,) = (note for note in data.notes if note.startswith("left out"))
+    assert "3 files" in note
 
 
 def test_streaming_gives_the_same_bits_as_memory_in_any_number_of_workers(tmp_path):

@@ -657,6 +657,14 @@ def test_damaged_or_unsuitable_parquet_is_refused(write, tmp_path):
         table(path, target="when", features=["a"])
 
 
+def test_parquet_of_more_rows_than_a_file_can_tell_is_refused(tmp_path):
+    """Two million equal rows take 15 kB there; and 96 MB of memory, or as many times more as the file says."""
+    same = pl.DataFrame({"a": pl.zeros(2_000_000, eager=True), "y": pl.zeros(2_000_000, eager=True)})
+    same.write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t.parquet: says that it holds 2,000,000 rows, in [\d,]+ bytes"):
+        table(str(tmp_path / "t.parquet"), target="y")
+
+
 # --- absurd values --------------------------------------------------------------------------------------------------
 
 ABSURD = [[1e30], [1e200], [-1e30, 1e30], [1.7e308, -1.7e308], [-999999.0], [300.0, 1e5, 1e12], [3.4e38]]

@@ -91,17 +91,21 @@ class Composed:
         texts = [o.partition("=")[2] for o in self.overrides if key_of(o) == group and "=[" in o]
         if not texts and group != "experiment":
             for file in self._paths("experiment", self.chosen.get("experiment")):
-                defaults = foreign.node(self._content(file)[1]).get("defaults")
-                chosen = [d for d in defaults if isinstance(d, dict)] if isinstance(defaults, list) else []
-                texts += [str(value) for d in chosen for key, value in d.items() if f"{key}".endswith(f"/{group}")]
+                defaults = _defaults(self._content(file)[1])
+                texts += [str(d[k]) for d in defaults for k in d if f"{k}".endswith(f"/{group}")]
         return re.findall(r"[\w.-]+", " ".join(texts))
+
+
+def _defaults(content: Any) -> list[Values]:
+    """The mappings in the `defaults` of a YAML file, whatever else it holds."""
+    defaults = foreign.node(content).get("defaults")
+    return [part for part in defaults if isinstance(part, dict)] if isinstance(defaults, list) else []
 
 
 def _sets(text: str, node: Any, owner: str, key: str) -> bool:
     """Whether a YAML file of the group `owner`, which holds `node`, sets a dotted key, or chooses for a group."""
-    for default in (node.get("defaults") or []) if isinstance(node, dict) else []:
-        if isinstance(default, dict) and any(str(k).split("/")[-1] == key for k in default):
-            return True
+    if any(str(k).split("/")[-1] == key for default in _defaults(node) for k in default):
+        return True
     path = key.split(".")
     if "@package _global_" not in text:
         if path.pop(0) != owner:

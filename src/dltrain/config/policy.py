@@ -17,6 +17,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 from operator import or_
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ from dltrain import located
 from dltrain.config import torchvision_allowlist
 from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.paths import local
+from dltrain.runs import foreign
 
 Arguments: TypeAlias = dict[str, Any]  # of a node: plain values, and Parts of nodes that have a `_target_`, too
 _MODULES = {  # slot -> modules whose own classes and functions it may name
@@ -58,6 +60,7 @@ _DENIED = (
     "torchvision.models.detection",  # fetch weights of their own accord
     "torchvision.models.segmentation",
 )
+_LARGEST = 1 << 24  # numbers in an image
 
 
 # -- names -----------------------------------------------------------------------------------------------------
@@ -206,6 +209,10 @@ def limited(function: Callable[..., object], given: Arguments, *, stored: bool) 
         given = given | {"root": str(local(root))}
     if not stored:
         return given
+    if isinstance(sides := given.get("image_size"), list) and prod(n for n in sides if foreign.is_number(n)) > _LARGEST:
+        raise ConfigError(
+            f"image_size={sides}: a stored configuration may make up images of {_LARGEST:,} numbers at most"
+        )
     asked = "download" in given or "download" in inspect.signature(function).parameters
     return given | ({"download": False} if asked else {})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -71,6 +73,8 @@ def read_image(
 
     height, width = size
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe waits for ever, a device never ends
+            raise ValueError("it is not a plain file")
         with Image.open(path, formats=_FORMATS) as image:
             image.draft(None, (2 * max(size), 2 * max(size)))  # large JPEGs: decoded at 1/2 to 1/8, much faster
             lower = _lower_bytes(image, path)

@@ -22,7 +22,7 @@ from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
 from dltrain.parts import State
-from dltrain.runs import key_roles, reading, run_folder
+from dltrain.runs import key_roles, layout, reading, run_folder
 from dltrain.runs.reading import flat
 
 
@@ -34,8 +34,10 @@ def stored(
     why: str = "a run goes on as it began",
 ) -> Composed:
     """The configuration of a run folder with overrides, which may only change the keys of `free`: names, or `data.*`
-    for all below. `why` begins the message about any other key.
+    for all below. `why` begins the message about any other key. Nothing of a folder that is not what it should be is
+    opened.
     """
+    layout.check(folder)
     composed, parse = compose.stored(folder), hydra.parser({})
     wrong: list[str] = []
     changes: dict[str, object] = {}

@@ -68,7 +68,14 @@ def _part(name: str) -> str | None:
 
 def _folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, in order, but for those that a system hides or leaves behind."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _shown(entry.name))
+    return sorted(entry.name for entry in os.scandir(folder) if _is_folder(entry) and _shown(entry.name))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _shown(name: str) -> bool:
@@ -91,8 +98,9 @@ def scan(folder: Path, classes: list[str], passed: Passed) -> tuple[list[str], l
     """The image files below folder/<class>, in the order of their names, and their labels."""
     if strangers := sorted(set(_folders(folder)) - set(classes)):
         raise DataError(f"{folder / strangers[0]}: there is no such class among the train images")
-    if beside := sum(e.is_file() and e.name.lower().endswith(SUFFIXES) and _shown(e.name) for e in os.scandir(folder)):
-        passed["images beside the class folders"] += beside
+    beside = [e for e in os.scandir(folder) if e.name.lower().endswith(SUFFIXES) and _shown(e.name)]
+    if count := sum(os.path.isfile(entry.path) for entry in beside):
+        passed["images beside the class folders"] += count
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
@@ -121,7 +129,7 @@ def image_files(folder: Path | str, passed: Passed | None = None) -> Iterator[st
         for entry in entries:
             if not _shown(entry.name):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 if entry.is_symlink():
                     passed["linked folders"] += 1
                 else:

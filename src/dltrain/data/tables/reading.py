@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _PARQUET_BYTES = 32  # of memory for a value, as it is read, filled, scaled and made a tensor
+_MOST_ROWS = 64  # in a byte of a Parquet file: it can say in a few bytes that one row stands there a billion times
 
 
 def read_table(path: str | Path, *, separator: str | None = None) -> Table:
@@ -71,6 +72,8 @@ def opened_parquet(path: Path) -> Iterator[tuple[pl.LazyFrame, int]]:
         rows = lazy.select(pl.len()).collect().item()
         if not rows:
             raise DataError(f"{path}: has columns ({listed(lazy.collect_schema().names())}) and no rows")
+        if rows > max(1 << 20, _MOST_ROWS * size):
+            raise DataError(f"{path}: says that it holds {rows:,} rows, in {size:,} bytes: nothing in them can differ")
         yield lazy, rows
     except _damage() as error:
         raise DataError(f"{path}: cannot be read as Parquet: {short(str(error))}") from None

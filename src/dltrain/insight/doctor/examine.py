@@ -23,7 +23,7 @@ from dltrain.insight import lr_range
 from dltrain.parts import State
 from dltrain.parts.regularisers import Penalty
 from dltrain.parts.schedules import PureSchedule, Setting
-from dltrain.runs import checkpoint, layout, reading
+from dltrain.runs import checkpoint, reading
 from dltrain.runs.reading import Report
 from dltrain.training.diagnose import probe
 
@@ -322,7 +322,6 @@ def judge(plan: Plan, outputs: Tensor, y: Tensor) -> dict[str, float]:
 
 def examine(plan: Plan, folder: Path) -> Examination:
     """The examination of a run folder, read without running anything that it holds."""
-    layout.check(folder)
     found = checkpoint.latest(folder / "checkpoints")
     weights = "present" if found and plan.pretrained == "cached" else plan.pretrained
     plan = replace(plan, settings=replace(plan.settings, compile=False), pretrained=weights)
