@@ -430,7 +430,7 @@ def test_a_value_that_is_copied_is_told_once():
         ("name=..", "name: '..' can't name a folder"),
         ("runs_dir=", "runs_dir: name a folder, such as runs"),
         ("trainer.monitor=val/acc", "there is no metric `val/acc`; did you mean `val/accuracy`?"),
-        ("trainer.device=gpu", "there is no device `gpu`; use auto, cpu, cuda or cuda:N"),
+        ("trainer.device=gpu", "there is no device `gpu`; use auto, cpu, cuda, mps or xpu, or cuda:N"),
         ("trainer.device=meta", "there is no device `meta`"),
         ("data.batch_size=0", "want a whole number above zero, or full; got 0"),
         ("data.batch_size=2.5", "want a whole number above zero, or full; got 2.5"),

@@ -57,8 +57,8 @@ class Settings:
             found["threads"] = f"{threads:,}: {_MOST_THREADS:,} are the most"
         if _is_number(profile := self.profile) and profile > _MOST_PROFILED:
             found["profile"] = f"{profile:,}: {_MOST_PROFILED} steps are the most; more fill the memory"
-        if isinstance(self.device, str) and not re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", self.device):
-            found["device"] = _no_device(self.device)
+        if isinstance(self.device, str) and not re.fullmatch(r"auto|(cpu|cuda|mps|xpu)(:\d{1,3})?", self.device):
+            found["device"] = f"there is no device `{self.device}`; use auto, cpu, cuda, mps or xpu, or cuda:N"
         return found
 
     def trial(self) -> dict[str, str]:
@@ -80,35 +80,22 @@ def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _no_device(name: str) -> str:
-    return f"there is no device `{name}`; use auto, cpu, cuda or cuda:N"
-
-
 def _device_mistake(name: str) -> str | None:
     if name == "auto":
         return None
-    import torch
+    from dltrain.engine import devices
 
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda"):
-        return _no_device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        return "torch finds no CUDA device on this machine; use trainer.device=cpu or auto"
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        return f"there is no `{name}`: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0"
-    return None
+    return devices.mistake(name)
 
 
 def device_or_auto(name: object) -> object:
-    """A stored device, or auto in the place of a CUDA device that this machine does not have."""
-    return "auto" if isinstance(name, str) and name.startswith("cuda") and _device_mistake(name) else name
+    """A stored device, or auto in the place of one that this machine does not have."""
+    named = isinstance(name, str) and name.startswith(("cuda", "mps", "xpu"))
+    return "auto" if named and _device_mistake(name) else name
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that a checked `trainer.device` names; auto is CUDA where there is one."""
+    """The device that a checked `trainer.device` names; auto is CUDA where there is one, the CPU elsewhere."""
     import torch
 
     if name == "auto":

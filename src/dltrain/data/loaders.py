@@ -187,7 +187,7 @@ class StreamLoader:
             num_workers=workers,
             collate_fn=_collate,
             persistent_workers=workers > 0,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self.device.type in ("cuda", "xpu"),
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # otherwise each epoch would draw a seed from the global generator
         )

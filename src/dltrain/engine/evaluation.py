@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dltrain.data import Task
 from dltrain.data.loaders import Batches
+from dltrain.engine import devices
 from dltrain.errors import DataError
 from dltrain.parts.models import evaluating
 
@@ -74,17 +75,17 @@ def evaluate(
             if logits.dim() != 2:
                 raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
             if n == 0 and target_mean is not None and target_std is not None:  # once: a copy to the device waits for it
-                target_mean, target_std = target_mean.to(y.device), target_std.to(y.device)
+                target_mean, target_std = (devices.float64(t.to(y.device)) for t in (target_mean, target_std))
             if task == "regression":
                 truth = original(y, target_mean, target_std)
                 origin = truth[0] if origin is None else origin
                 sums = _regression_sums(original(logits, target_mean, target_std) - origin, truth - origin)
             else:
-                bounds.append(torch.stack(y.aminmax()).double())
+                bounds.append(devices.float64(torch.stack(y.aminmax())))
                 highest = _highest(task, logits)
                 y = y.clamp(0, highest)  # a kernel that met a wrong class would stop the device
                 sums = _label_sums(logits, y) if task == "multilabel" else _class_sums(logits, y)
-            batch = torch.cat([(loss(logits, y) * len(y)).double().view(1), sums.double().flatten()])
+            batch = torch.cat([devices.float64(loss(logits, y) * len(y)).view(1), devices.float64(sums).flatten()])
             totals = batch if totals is None else totals.add_(batch)
             n += len(y)
     if totals is None:
@@ -115,9 +116,8 @@ def _class_metrics(sums: list[float], n: int) -> dict[str, float]:
 def _label_sums(logits: Tensor, y: Tensor) -> Tensor:
     """[4]: share of right labels, samples with all labels right, labels rightly predicted, predicted plus true."""
     guess, truth = decide(logits, "multilabel"), y > 0.5
-    same = guess == truth
-    both = (guess & truth).sum()
-    return torch.stack([same.double().mean(1).sum(), same.all(1).sum(), both, guess.sum() + truth.sum()])
+    guess, truth, same = (devices.float64(t) for t in (guess, truth, guess == truth))
+    return torch.stack([same.mean(1).sum(), same.all(1).sum(), (guess * truth).sum(), guess.sum() + truth.sum()])
 
 
 def _label_metrics(sums: list[float], n: int) -> dict[str, float]:
@@ -127,7 +127,7 @@ def _label_metrics(sums: list[float], n: int) -> dict[str, float]:
 
 def original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
     """Standardised targets [B, K] in original units, as float64."""
-    values = values.double()
+    values = devices.float64(values)
     if std is None:
         return values
     assert mean is not None  # they come together

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from dltrain.engine import devices
 from dltrain.engine.steps.step import Batch, Parts
 from dltrain.errors import DivergedError
 
@@ -139,12 +140,14 @@ def origin(model: nn.Module, x: Tensor) -> str:
 
     leaves = [(name, part) for name, part in model.named_modules() if not any(part.children())]
     handles = [part.register_forward_hook(look(name)) for name, part in leaves]
-    devices = [x.device] if x.is_cuda else []
+    kept = devices.random_state(x.device)
     buffers = {name: value.clone() for name, value in model.named_buffers()}
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             model(x)
     finally:
+        if kept is not None:
+            devices.set_random_state(kept, x.device)
         for handle in handles:
             handle.remove()
         for name, value in model.named_buffers():  # running statistics, which this pass has moved

@@ -11,6 +11,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from dltrain.engine import devices
 from dltrain.parts.models import working
 
 
@@ -107,7 +108,7 @@ def layers(seen: list[Seen], updates: dict[str, float] | None = None) -> list[La
     """The statistics of a pass. `updates`: name of a parameter -> the next step's relative change."""
     found: list[Layer] = []
     for item in seen:
-        module, values = item.module, item.values.double()
+        module, values = item.module, devices.float64(item.values)
         weight = getattr(module, "weight", None)
         weight = weight if isinstance(weight, Tensor) else None
         found.append(
@@ -132,26 +133,26 @@ def layers(seen: list[Seen], updates: dict[str, float] | None = None) -> list[La
 
 
 def _rms(values: Tensor) -> float:
-    return values.double().square().mean().sqrt().item()
+    return devices.float64(values).square().mean().sqrt().item()
 
 
 def _kept(module: nn.Module, name: str) -> float | None:
     """The mean over channels of a running statistic, where a module keeps it."""
     value = getattr(module, name, None)
-    return value.double().mean().item() if isinstance(value, Tensor) else None
+    return devices.float64(value).mean().item() if isinstance(value, Tensor) else None
 
 
 def _dead(values: Tensor) -> float:
     """Units (channels of images) that are zero for all samples and places."""
     alive = (values > 0).transpose(0, 1).reshape(values.shape[1], -1) if values.dim() > 1 else values > 0
-    return 1 - alive.any(-1).double().mean().item()
+    return 1 - devices.float64(alive.any(-1)).mean().item()
 
 
 def _saturated(module: nn.Module, values: Tensor) -> float | None:
     if isinstance(module, nn.Tanh):
-        return (values.abs() > _FLAT).double().mean().item()
+        return devices.float64(values.abs() > _FLAT).mean().item()
     if isinstance(module, nn.Sigmoid):
-        return ((2 * values - 1).abs() > _FLAT).double().mean().item()
+        return devices.float64((2 * values - 1).abs() > _FLAT).mean().item()
     return None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dltrain.engine import devices
 from dltrain.engine.guard import norm
 from dltrain.engine.steps.step import Parts
 
@@ -72,4 +73,4 @@ class Meter:
 
 def mean(losses: Tensor, rows: Tensor) -> float:
     """The mean over all rows of steps whose means are `losses` [steps], as float64."""
-    return float(losses.double() @ rows.double() / rows.sum())
+    return float(devices.float64(losses) @ devices.float64(rows) / int(rows.sum()))

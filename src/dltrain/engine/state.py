@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dltrain.engine import devices
 from dltrain.engine.steps.step import Parts
 from dltrain.errors import CheckpointError
 from dltrain.parts import State
@@ -173,7 +174,7 @@ def random_state(device: torch.device) -> State:
         "python": [version, list(numbers), gauss],
         "numpy": [numpy["bit_generator"], keys, position, numpy["has_gauss"], numpy["gauss"]],
         "torch": torch.get_rng_state(),
-        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "device": devices.random_state(device),
     }
 
 
@@ -195,5 +196,5 @@ def set_random_state(state: State, device: torch.device) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if state["device"] is not None and device.type == "cuda":
-        torch.cuda.set_rng_state(state["device"], device)
+    if state["device"] is not None:
+        devices.set_random_state(state["device"], device)

@@ -27,14 +27,15 @@ class StepProfile:
     def __init__(self, folder: Path, steps: int, *, device: torch.device | str = "cpu") -> None:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else its library reports every start, and each missing GPU
         self._folder, self._steps, self._done = folder / "profile", steps, 0
-        self._cuda = torch.device(device).type == "cuda"
+        kind = torch.device(device).type.upper()
+        self._device = [ProfilerActivity[kind]] if kind in ("CUDA", "XPU") else []
         self._profile: profile | None = None
 
     def __call__(self) -> None:
         """A step has been made."""
         self._done += 1
         if self._done == _WARM_UP:
-            self._profile = profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * self._cuda])
+            self._profile = profile(activities=[ProfilerActivity.CPU, *self._device], acc_events=True)
             self._profile.start()
         elif self._profile is not None and self._done == _WARM_UP + self._steps:
             self.close()
@@ -58,7 +59,7 @@ class StepProfile:
 
     def _table(self, made: profile) -> str:
         """The operations that took longest, without the time of those that they called."""
-        key = "self_device_time_total" if self._cuda else "self_cpu_time_total"  # microseconds
+        key = "self_device_time_total" if self._device else "self_cpu_time_total"  # microseconds
         rows = sorted(made.key_averages(), key=lambda row: getattr(row, key), reverse=True)
         steps, total = self._done - _WARM_UP, sum(getattr(row, key) for row in rows) or 1.0
         table = [["operation", "calls/step", "us/step", "share"]]

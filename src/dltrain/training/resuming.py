@@ -18,6 +18,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
 from dltrain.config.plan import Plan
+from dltrain.engine import devices
 from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean, key_of, system
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
@@ -102,14 +103,13 @@ def passed_over(folder: Path, why: str) -> None:
 
 def facts(plan: Plan) -> dict[str, object]:
     """What bits depend on beside configuration and data."""
-    on_gpu = plan.device.type == "cuda"
     return {
         "dltrain": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "device": torch.cuda.get_device_name(plan.device) if on_gpu else "cpu",
+        "device": devices.described(plan.device),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
