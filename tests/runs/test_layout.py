@@ -1,9 +1,11 @@
 """The check of a run folder before anything there is opened: while the run goes on, and wherever it lies."""
 
+import os
+
 import pytest
 
 from dltrain.errors import CheckpointError, StorageError
-from dltrain.runs import layout
+from dltrain.runs import layout, run_folder
 
 
 def test_what_a_run_in_training_removes_meanwhile_is_no_fault(tmp_path, monkeypatch):
@@ -33,3 +35,15 @@ def test_a_link_is_a_fault_of_the_part_that_it_stands_in(tmp_path, inside, error
     (folder / inside / "x").symlink_to(tmp_path)
     with pytest.raises(error, match=f"{inside}/x is a link"):
         layout.check(folder)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "diagnosis.jsonl", "events.out.tfevents.1.host.1", ".lock"])
+def test_what_is_written_on_where_it_stands_has_no_second_name(tmp_path, name):
+    other, folder = tmp_path / "precious", tmp_path / "run"
+    other.write_text("kept")
+    folder.mkdir()
+    os.link(other, folder / name)
+    layout.check(folder)  # to read it is no harm
+    with pytest.raises(StorageError, match="has a second name elsewhere"), run_folder.Lock(folder):
+        layout.check(folder, written=True)
+    assert other.read_text() == "kept"

@@ -130,7 +130,7 @@ def _seeds_table(jobs: Sequence[Run]) -> str:
 def _leave(folder: Path, step: int, gallery: Gallery) -> None:
     """The pictures as files and in TensorBoard; a folder that can't be written has them in the page alone."""
     try:
-        layout.check(folder)
+        layout.check(folder, written=True)
         for made in gallery.pictures:
             plots.save_bytes(made.content, folder / "plots" / made.name)
         shown = {made.name.partition(".")[0]: made.content for made in gallery.pictures}

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from dltrain.errors import BusyError, ConfigError, StorageError, system
 from dltrain.errors.paths import local
-from dltrain.runs import foreign, reading, seeds, storage
+from dltrain.runs import foreign, layout, reading, seeds, storage
 from dltrain.runs.foreign import Values
 from dltrain.runs.git_commit import commit
 
@@ -65,6 +65,9 @@ class Lock:
             self._file = os.fdopen(system.open_lock(folder / ".lock"), "r+", encoding="utf-8")
         except OSError as error:
             raise StorageError(f"{folder} can't be locked: {error.strerror}") from error
+        if os.fstat(self._file.fileno()).st_nlink > 1:
+            self._file.close()
+            raise StorageError(f"{folder / '.lock'} {layout.SECOND_NAME}")
         if not system.lock(self._file.fileno()):
             holder = self._file.read().strip() or "another process"
             self._file.close()

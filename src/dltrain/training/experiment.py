@@ -236,7 +236,7 @@ def _judge(session: Session) -> Summary:
 
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:
     """Builds everything from the seed; a resumed run then goes back to its newest checkpoint."""
-    layout.check(folder)
+    layout.check(folder, written=True)
     storage.clean(folder)
     build.set_threads_and_determinism(plan)
     seed_everything(plan.seed)
