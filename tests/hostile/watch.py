@@ -7,10 +7,12 @@ import stat
 import sys
 from pathlib import Path
 
+import dltrain
+from dltrain.config.choices import CONFIGS
 from hostile.case import Case
 
 HARMLESS = (sys.prefix, sys.base_prefix, "/proc", "/sys", "/usr", "/lib", "/etc", "/dev/shm", "/dev/null", "/dev/full")
-HARMLESS += ("/dev/urandom", "/dev/random", "/dev/tty", str(Path(__file__).resolve().parents[2]))
+HARMLESS += ("/dev/urandom", "/dev/random", "/dev/tty", str(CONFIGS), str(Path(dltrain.__file__).parent))
 HARMLESS += tuple(os.path.realpath(p) for p in sys.path if p)
 LOOSE = 6 << 30  # address space beyond what is taken: a case that takes more ends by itself
 CHANGES = {
