@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from dltrain.data import RawImages, Split, Tensors, Transform
 from dltrain.data.randomness import mix
@@ -322,9 +321,10 @@ def _abandon(loader: DataLoader[_Read]) -> None:
 
 def _stop_workers(loader: DataLoader[_Read]) -> None:
     _with_workers.remove(loader)
-    if isinstance(iterator := loader._iterator, _MultiProcessingDataLoaderIter):
-        iterator._shutdown_workers()
-        for worker in iterator._workers:
+    iterator = getattr(loader, "_iterator", None)  # names of torch's own: without them the workers end by themselves
+    if (end := getattr(iterator, "_shutdown_workers", None)) is not None:
+        end()
+        for worker in getattr(iterator, "_workers", ()):
             worker.kill()  # does nothing to one that ended, as it should have
 
 

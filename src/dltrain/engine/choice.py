@@ -15,6 +15,7 @@ from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.plain import Plain
 from dltrain.engine.steps.step import Batch, Kind, Parts, Step
+from dltrain.parts import private
 
 
 class Choice:
@@ -130,6 +131,8 @@ class Choice:
         """The quick steps, and why not. Beside a program the direct one makes what is left over."""
         if self._wanted == "plain":
             return {}
+        if (missing := private.missing()) is not None:
+            return {self._wanted if self._wanted != "auto" else "direct": missing}
         facts = {"precision": parts.precision, "device": parts.device}
         if self._wanted == "graph":
             why = {"graph": cuda_graph.why_not(parts.model, parts.optimizer, **facts)}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dltrain.data import Task
 from dltrain.errors import ConfigError
-from dltrain.parts import State
+from dltrain.parts import State, private
 from dltrain.parts.ranges import check_range
 
 BatchTransform = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -208,7 +208,7 @@ class EMA:
         """Moves the average towards the weights as they are now."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averages, weights = zip(*self._floats, strict=True)
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        private.lerp(averages, weights, 1 - decay)
         for copy, original in self._others:
             copy.copy_(original)
         self.updates += 1

@@ -22,7 +22,6 @@ from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops import scan
 from torch.func import functional_call, grad_and_value
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
@@ -31,6 +30,7 @@ from dltrain.engine.steps import program_updates
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.step import Batch, Kind, Parts, autocast
+from dltrain.parts import private
 from dltrain.parts.regularisers import Penalty
 
 _AT_ONCE = 64  # a step of 64-64-10 on 32 rows then takes 50 microseconds; by eight it took 98, one by one 144
@@ -229,7 +229,7 @@ class Program:
         return self._leave(state, end, loss[None], finite[None])
 
     def _several(self, state: Kept, batches: Pairs, rates: Rates) -> Made:
-        end, (losses, finite) = scan(self._step, _start(state, self.clip_norm), (batches, rates))
+        end, (losses, finite) = private.scan(self._step, _start(state, self.clip_norm), (batches, rates))
         return self._leave(state, end, losses, finite)
 
     def _leave(self, state: Kept, end: Moving, losses: Tensor, finite: Tensor) -> Made:

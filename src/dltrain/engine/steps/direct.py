@@ -26,7 +26,7 @@ from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.plain import Plain
 from dltrain.engine.steps.step import Batch, Kind, Parts, rows
-from dltrain.parts import models
+from dltrain.parts import models, private
 from dltrain.parts.regularisers import Penalty
 
 
@@ -137,6 +137,8 @@ def why_not(
 
     in_shape: of one sample, where it is known.
     """
+    if (why := private.missing()) is not None:
+        return why
     if precision not in direct_layers.PRECISIONS:
         return f"the direct step does not know {precision}"
     if device.type != "cpu":

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dltrain.parts import models
+from dltrain.parts import models, private
 
-_aten = torch.ops.aten
+_aten = private.aten
 _F, _Back = Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]
 
 

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.engine.steps import hands
-from dltrain.parts import losses
+from dltrain.parts import losses, private
 
-_aten = torch.ops.aten
+_aten = private.aten
 
 
 class Loss(Protocol):

@@ -141,7 +141,8 @@ def hooked_nodes(parameters: Sequence[Tensor]) -> bool:
     """Whether a node of autograd that accumulates a gradient has a hook. It costs 15 microseconds."""
     if not any(p.requires_grad for p in parameters):
         return False
-    nodes = _Leaves.apply(*parameters).grad_fn.next_functions
+    end = _Leaves.apply(*parameters)  # kept: in torch 2.10 a node lives no longer than what it made
+    nodes = end.grad_fn.next_functions
     return any(gc.get_referents(*(node for node, _ in nodes)))  # dicts of hooks, which may be empty again
 
 

@@ -52,7 +52,8 @@ class Search:
             # torch's hints speak of a float, and its L-BFGS makes one of the scalar.
             plain.optimizer.step(objective)  # pyrefly: ignore[no-matching-overload]
         except DivergedError:
-            torch._foreach_copy_([p.detach() for p in self.parameters], weights)
+            for p, weight in zip(self.parameters, weights, strict=True):
+                p.detach().copy_(weight)
             raise
         after, drew, loss, gate.norm = first[0]
         after.recall(draws=drew)

@@ -15,7 +15,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from dltrain.engine.steps import hands
 from dltrain.engine.steps.rows import Row, is_uniform, state_names
-from dltrain.parts import Group
+from dltrain.parts import Group, private
 
 Values = dict[str, Tensor]  # a row's, by the names of its state, or of its rates
 _Update = Callable[[Values, Values, Group], Values]
@@ -44,6 +44,8 @@ def rates(row: Row) -> dict[str, float]:
 
 def why_not(model: nn.Module, optimizer: Optimizer, *, step: str, precision: str) -> str | None:
     """Why there is no such step with these updates, in a few words; None where there is."""
+    if (why := private.missing()) is not None:
+        return why
     if type(optimizer) not in _UPDATES:
         return f"there is no {step} step for {type(optimizer).__name__}"
     for group in optimizer.param_groups:
