@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
-COUNT = 20_000 if SOAK else 320
+COUNT = 20_000 if SOAK else 300
 TESTS = Path(__file__).parents[1]
 
 
