@@ -14,8 +14,9 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 
 def _module(name: str) -> Any:
@@ -41,7 +42,7 @@ _NOT_PLAIN = "it is not a plain file"
 FLUSH = _ALWAYS | (os.O_RDONLY if POSIX else os.O_RDWR)  # what was not opened for writing can't be flushed there
 
 
-def plain_file(path: Path) -> BinaryIO:
+def plain_file(path: Path) -> BufferedReader:
     """A plain file, open for reading. Raises OSError for anything else, also for a link, and never waits."""
     before = None if _NO_LINK else _lstat_no_link(path)
     if before is not None and not stat.S_ISREG(before.st_mode):

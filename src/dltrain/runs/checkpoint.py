@@ -6,7 +6,8 @@
         state.json          everything else, as a tagged tree that points into state.safetensors
         MANIFEST.json       format version, step, size and SHA-256 of each file; written last
 
-There is no pickle anywhere. The hashes guard against accidents, not against an attacker.
+There is no pickle anywhere. The hashes guard against accidents, not against an attacker. Tensors go to the disk and
+come from it one after the other, hashed on the way: a checkpoint takes no memory of its own.
 """
 
 from __future__ import annotations
@@ -16,32 +17,25 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Literal, TypedDict
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from dltrain.engine.state import check
 from dltrain.errors import CheckpointError, StorageError, system
 from dltrain.parts import State
-from dltrain.runs import foreign, storage
+from dltrain.runs import foreign, storage, tensor_file
 
 FORMAT = 1
 Kind = Literal["step", "best", "diverged"]
-_FILES = ("model.safetensors", "state.safetensors", "state.json")
 _NAME = re.compile(r"(step|best|diverged)-(\d{8,})")
-_DTYPES = {
-    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool},
-    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8},
-    **{"C64": torch.complex64},
-}
 _MOST_COPIES = 256  # of the weights in a state: L-BFGS keeps 2 vectors for each of 100 steps
 _LARGEST_TREE = 1 << 26  # bytes of state.json
-_LARGEST_HEADER = 1 << 24  # bytes, of a weights file
 _SMALL = 1 << 20  # bytes; no manifest is larger
 
 
@@ -59,13 +53,25 @@ def save(folder: Path, *, step: int, model: dict[str, Tensor], state: State, kin
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_encode(state, tensors)).encode()
+    files: dict[str, _Facts] = {}
+
+    def noted(name: str, parts: Iterable[memoryview]) -> Iterator[memoryview]:
+        size, digest = 0, hashlib.sha256()
+        for part in parts:
+            size += len(part)
+            digest.update(part)
+            yield part
+        files[name] = {"size": size, "sha256": digest.hexdigest()}
+
+    def manifest() -> Iterator[memoryview]:  # asked for when the others are written
+        yield memoryview(json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1).encode())
+
     contents = {
-        "model.safetensors": safetensors.torch.save(plain(model)),
-        "state.safetensors": safetensors.torch.save(plain(tensors)),
-        "state.json": tree,
+        "model.safetensors": noted("model.safetensors", tensor_file.parts(model)),
+        "state.safetensors": noted("state.safetensors", tensor_file.parts(tensors)),
+        "state.json": noted("state.json", [memoryview(tree)]),
+        "MANIFEST.json": manifest(),
     }
-    files = {n: {"size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in contents.items()}
-    contents["MANIFEST.json"] = json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1).encode()
     path = folder / name(kind, step)
     try:
         if not folder.is_dir():
@@ -94,16 +100,22 @@ def load(path: Path) -> tuple[dict[str, Tensor], State]:
             raise CheckpointError(f"{path} has format {manifest['format']}, and this dltrain reads format {FORMAT}")
         if path.name.split("-")[-1] != f"{manifest['step']:08d}":
             raise CheckpointError(f"{path} is damaged: its manifest speaks of step {manifest['step']}")
-        weights = sum(tensor.nbytes for tensor in _header(path / "model.safetensors").values())
-        others = sum(tensor.nbytes for tensor in _header(path / "state.safetensors").values())
-        if others > _MOST_COPIES * weights + _LARGEST_TREE:
-            raise CheckpointError(f"{path} is damaged: {others:,} bytes of state beside {weights:,} of weights")
-        if (size := (path / "state.json").lstat().st_size) > _LARGEST_TREE:
-            raise CheckpointError(f"{path} is damaged: its state.json has {size:,} bytes")
-        content = {name: _read(path / name, manifest["files"][name]) for name in _FILES}
-        model = dict(sorted(safetensors.torch.load(content["model.safetensors"]).items()))  # in no order of its own
-        tensors = safetensors.torch.load(content["state.safetensors"])
-        state = _decode(foreign.parse_json(content["state.json"]), tensors)
+        files = manifest["files"]
+        with (
+            system.plain_file(path / "model.safetensors") as weights,
+            system.plain_file(path / "state.safetensors") as others,
+        ):
+            heads = tensor_file.read_head(weights), tensor_file.read_head(others)
+            if heads[1].nbytes > _MOST_COPIES * heads[0].nbytes + _LARGEST_TREE:
+                sizes = f"{heads[1].nbytes:,} bytes of state beside {heads[0].nbytes:,} of weights"
+                raise CheckpointError(f"{path} is damaged: {sizes}")
+            if (size := (path / "state.json").lstat().st_size) > _LARGEST_TREE:
+                raise CheckpointError(f"{path} is damaged: its state.json has {size:,} bytes")
+            tree = _read(path / "state.json", files["state.json"])
+            model = _tensors(path / "model.safetensors", weights, heads[0], files["model.safetensors"])
+            tensors = _tensors(path / "state.safetensors", others, heads[1], files["state.safetensors"])
+        model = dict(sorted(model.items()))  # in no order of its own
+        state = _decode(foreign.parse_json(tree), tensors)
         if not isinstance(state, dict):
             raise CheckpointError(f"{path} is damaged: its state is no mapping")
         return model, state
@@ -163,18 +175,15 @@ def check_fits(folder: Path, model: dict[str, Tensor], *, least: int = 0) -> Non
 def _header(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, without memory; raises ValueError unless they are as large as the file says."""
     with system.plain_file(path) as file:
-        size = int.from_bytes(file.read(8), "little")
-        if size > _LARGEST_HEADER:
-            raise ValueError(f"a header of {size:,} bytes")
-        header, left = json.loads(file.read(size)), os.fstat(file.fileno()).st_size - 8 - size
-    header.pop("__metadata__", None)
-    found = {
-        name: torch.empty(facts["shape"], dtype=_DTYPES[facts["dtype"]], device="meta")
-        for name, facts in header.items()
-    }
-    if (own := sum(tensor.nbytes for tensor in found.values())) != left:
-        raise ValueError(f"{own:,} bytes of tensors, and {left:,} in the file")
-    return found
+        return tensor_file.read_head(file).tensors
+
+
+def _tensors(path: Path, file: BufferedReader, head: tensor_file.Head, facts: _Facts) -> dict[str, Tensor]:
+    """The tensors of an open file, checked."""
+    _check_size(path, file, facts["size"])
+    tensors, digest = tensor_file.read_tensors(file, head)
+    _check_hash(path, digest, facts)
+    return tensors
 
 
 def prune(folder: Path, *, keep: Iterable[Path]) -> None:
@@ -189,26 +198,22 @@ def prune(folder: Path, *, keep: Iterable[Path]) -> None:
 def _read(path: Path, facts: _Facts | None = None) -> bytes:
     """The bytes of a regular file, checked; the same bytes are then parsed, with no second look at the disk."""
     with system.plain_file(path) as file:
-        status = os.fstat(file.fileno())
-        if status.st_size != (facts["size"] if facts else min(status.st_size, _SMALL)):
-            raise CheckpointError(f"{path} is damaged: it has {status.st_size:,} bytes")
+        _check_size(path, file, facts["size"] if facts else None)
         content = file.read()
-    if facts and hashlib.sha256(content).hexdigest() != facts["sha256"]:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
+    if facts:
+        _check_hash(path, hashlib.sha256(content).hexdigest(), facts)
     return content
 
 
-def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU tensors, each with memory of its own, as safetensors wants them."""
-    seen: set[int] = set()
-    plain = {}
-    for name, tensor in tensors.items():
-        value = tensor.detach().to("cpu").contiguous()
-        if value.untyped_storage().nbytes() != value.nbytes or value.data_ptr() in seen:
-            value = value.clone()
-        seen.add(value.data_ptr())
-        plain[name] = value
-    return plain
+def _check_size(path: Path, file: BufferedReader, wanted: int | None) -> None:
+    size = os.fstat(file.fileno()).st_size
+    if size != (min(size, _SMALL) if wanted is None else wanted):
+        raise CheckpointError(f"{path} is damaged: it has {size:,} bytes")
+
+
+def _check_hash(path: Path, digest: str, facts: _Facts) -> None:
+    if digest != facts["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one in the manifest")
 
 
 def _encode(value: object, tensors: dict[str, Tensor]) -> object:

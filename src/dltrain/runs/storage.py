@@ -6,6 +6,7 @@ Errors leave as OSError; the caller knows what was being written, and turns them
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,11 +17,12 @@ disk = os  # the system calls that change the disk, by the names that they have 
 _DRAFT, _DOOMED, _OLD = ".tmp-", ".del-", ".old-"  # half written, half removed, about to be replaced
 
 
-def write(path: Path, content: bytes) -> None:
-    """A new file, on the disk when this returns."""
+def write(path: Path, content: bytes | Iterable[memoryview]) -> None:
+    """A new file, whole or from its parts, on the disk when this returns."""
     handle = disk.open(path, system.CREATE, 0o666)
     try:
-        _write(handle, content)
+        for part in (content,) if isinstance(content, bytes) else content:
+            _write(handle, part)
         disk.fsync(handle)
     finally:
         disk.close(handle)
@@ -40,8 +42,10 @@ def replace(path: Path, content: bytes) -> None:
         raise
 
 
-def write_folder(path: Path, contents: dict[str, bytes]) -> None:
-    """A folder of files that is there as a whole or not at all, in the place of one that may be there already."""
+def write_folder(path: Path, contents: Mapping[str, bytes | Iterable[memoryview]]) -> None:
+    """A folder of files, written in their order: there as a whole or not at all, in the place of one that may be there
+    already.
+    """
     draft, old = path.with_name(f"{_DRAFT}{path.name}-{os.getpid()}"), path.with_name(f"{_OLD}{path.name}")
     try:
         remove(draft)
@@ -55,7 +59,7 @@ def write_folder(path: Path, contents: dict[str, bytes]) -> None:
         system.patiently(disk.replace, draft, path)
         sync(path.parent)
         remove(old)
-    except OSError:
+    except (OSError, MemoryError):  # parts may be copied as they are asked for
         clean(path.parent)
         raise
 
@@ -115,7 +119,7 @@ def _unlink(path: Path) -> None:
         system.patiently(disk.unlink, path)
 
 
-def _write(handle: int, content: bytes) -> None:
+def _write(handle: int, content: bytes | memoryview) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[disk.write(handle, rest) :]

@@ -20,7 +20,7 @@ from dltrain import __version__
 from dltrain.data.preprocessing import decode
 from dltrain.data.tables.encoding import numbers
 from dltrain.errors import ConfigError, DataError, DltrainError
-from dltrain.runs import checkpoint
+from dltrain.runs import tensor_file
 from dltrain.trained import judge, predict
 from dltrain.trained.inference import Trained
 from dltrain.trained.serving import Serving
@@ -119,7 +119,7 @@ def _safetensors(trained: Trained, known: dict[str, object], rows: Tensor) -> Ma
         "format": "pt",
         **{key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()},
     }
-    content = safetensors.torch.save(checkpoint.plain(trained.model.state_dict()), metadata=text)
+    content = b"".join(tensor_file.parts(trained.model.state_dict(), metadata=text))
     model = trained.rebuild(safetensors.torch.load(content))
     return content, lambda rows: Serving(model, trained.loss, trained.facts)(rows).numpy()
 

@@ -42,7 +42,8 @@ class Keeper:
                 self.exhausted = self.stopping.update(record.metrics[self.stopping.monitor])
         if self._improved(record.metrics):
             self.best_metrics = _numbers(record)
-            self.best_weights = checkpoint.copy_to_cpu(self.trainer.best_model.state_dict())
+            for name, tensor in self.trainer.best_model.state_dict().items():
+                self.best_weights[name].copy_(tensor)
 
     def _improved(self, metrics: dict[str, float]) -> bool:
         """By the monitor; among equals (accuracies of a small set often are) by the validation loss."""
@@ -106,12 +107,16 @@ class Keeper:
         """
         faults: list[str] = []
         best: dict[str, Tensor] | None = None
+        like = {name: tensor.to("meta") for name, tensor in self.best_weights.items()}
+        self.best_weights.clear()  # room for those that are read
 
         def accept(state: State) -> None:
             nonlocal best
             best = self._best_of(state)
 
         found = checkpoint.latest(self.folder, faults, accept=accept)
+        if best is None:
+            self.best_weights = checkpoint.copy_to_cpu(self.trainer.best_model.state_dict())
         if found is None:
             return
         path, weights, state = found
@@ -119,7 +124,7 @@ class Keeper:
             say(f"note: {fault}; using {path.name}", error=True)
         try:
             resuming.compare(state, self.plan, str(path), allow_changed_data=allow_changed_data)
-            self._load(weights, state, best)
+            self._load(weights, state, best, like)
         except CheckpointError as error:
             raise CheckpointError(f"{path} does not fit this configuration: {error}") from error
         except DltrainError:
@@ -137,10 +142,13 @@ class Keeper:
             raise CheckpointError("its best metrics are damaged")
         return checkpoint.load(self._best_folder(metrics["step"]))[0] if "step" in metrics else None
 
-    def _load(self, weights: dict[str, Tensor], state: State, best: dict[str, Tensor] | None) -> None:
+    def _load(
+        self, weights: dict[str, Tensor], state: State, best: dict[str, Tensor] | None, like: dict[str, Tensor]
+    ) -> None:
+        """best: the best weights, like: such as they must be."""
         check(weights, dict(sorted(self.trainer.model.state_dict().items())), "model")
         if best is not None:
-            check(best, dict(sorted(self.best_weights.items())), "best")
+            check(best, dict(sorted(like.items())), "best")
         own = self._state()
         for name in ("best", "stopping", "exhausted", "position"):
             check(state.get(name), own[name], name)

@@ -74,14 +74,14 @@ class Row:
         self.state: dict[str, Tensor] = {}
         self._parts: dict[str, list[Tensor]] = {}  # of each state, as fused kernels take them
         self.steps: Tensor | None = None  # one for each parameter, as the optimizer has them
-        states = [tensors_of(self.optimizer, p) for p in self.parameters]
         self.uniform = keeps_state and is_uniform(self.optimizer, self.group)  # so one call can update them all
         if self.uniform:
-            for name, value in states[0].items():
+            state = self.optimizer.state
+            for name in list(tensors_of(self.optimizer, self.parameters[0])):
                 if name == "step":
-                    self._count(value)
-                else:
-                    self._keep(name, self._row([s[name] for s in states]))
+                    self._count(state[self.parameters[0]][name])
+                else:  # one state after the other, each in the place of what it is made of, which is large
+                    self._keep(name, self._row([state[p][name] for p in self.parameters]))
         self._see()
 
     def intact(self) -> bool:
