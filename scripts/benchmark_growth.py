@@ -150,7 +150,7 @@ def main() -> None:
     print("\n" + "\n\n".join(sections))
     facts = report.machine() | {"command": report.command("benchmark_growth", sys.argv[1:])}
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "growth.md").write_text("\n\n".join(["# Growth", report.head(facts), *sections]) + "\n")
+    report.put(options.out / "growth.md", "Growth", "\n\n".join([report.head(facts), *sections]))
     numbers = {"machine": facts, "points": [asdict(p) for p in chosen]}
     (options.out / "growth.json").write_text(json.dumps(numbers, indent=1) + "\n")
     sys.exit(0 if all(_flat(axis) for axis in axes) else 1)

@@ -138,3 +138,13 @@ def write(
 def as_numbers(workload: Workload, results: list[Result]) -> dict:
     """One workload for the JSON file."""
     return {"workload": asdict(workload) | {"steps": workload.steps}, "results": [asdict(r) for r in results]}
+
+
+def put(page: Path, title: str, text: str) -> None:
+    """A part of a page, `# title` and what follows: in the place of the one of that title, else at the end."""
+    parts = re.split(r"^(?=# )", page.read_text(), flags=re.MULTILINE) if page.is_file() else []
+    own = f"# {title}\n\n{text}\n"
+    if not any(part.startswith(f"# {title}\n") for part in parts):
+        parts.append(own)
+    kept = [own if part.startswith(f"# {title}\n") else part for part in parts if part.strip()]
+    page.write_text("\n".join(part.rstrip() + "\n" for part in kept))

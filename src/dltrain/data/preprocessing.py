@@ -22,7 +22,7 @@ from dltrain.data.decoding import UNTOLD
 from dltrain.data.sources.image_folders import ImageFiles
 from dltrain.data.tables.encoding import encode, remarks
 from dltrain.data.tables.reading import read_table
-from dltrain.data.tables.table import require_columns
+from dltrain.data.tables.table import few, require_columns
 from dltrain.data.tables.targets import known_target
 from dltrain.errors import DataError
 
@@ -219,7 +219,7 @@ def labelled(
     part = Tensors(
         x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.where.place
     )
-    return part, [*source.notes, *remarks(source.frame, known.preprocessing, place=source.place)]
+    return part, [*source.notes, *few(remarks(source.frame, known.preprocessing, place=source.place))]
 
 
 def again(data: Data, part: Split, known: Facts) -> Split:

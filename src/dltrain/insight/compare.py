@@ -23,6 +23,7 @@ from dltrain.runs.reading import Report, Run
 
 _LEVEL = 0.05  # of the tests
 _DRAWN = 10  # more curves than that can't be told apart
+_ROWS = 100  # entries that are told one by one
 
 
 @dataclass(frozen=True)
@@ -133,12 +134,14 @@ def who(compared: Sequence[Entry]) -> str:
     folders = [run.folder for entry in compared for run in entry.runs]
     ids = dict(zip(folders, reading.short_ids(folders), strict=True))
     lines = []
-    for entry in compared:
+    for entry in compared[:_ROWS]:
         names = [ids[run.folder] for run in entry.runs]
         shown = " ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         unlike = [f"{ids[r.folder]} {r.status}" for r in entry.runs if r.status not in reading.ENDED]
         notes = f"   ({', '.join(unlike[:4])})" if unlike else ""
         lines.append(one_line(f"{entry.name}   {shown}{notes}"))
+    if (more := len(compared) - _ROWS) > 0:
+        lines.append(f"and {more:,} more, which --json has; dltrain runs FOLDER --sort KEY ranks them")
     return "\n".join(lines)
 
 
@@ -166,8 +169,8 @@ def what_differs(compared: Sequence[Entry]) -> str:
         keys = [key for key in keys if key != "seed"]
     if not keys:
         return "the configurations are the same"
-    rows = [[key, *(listing.cell(key, listing.value(run, key)) for run in firsts)] for key in keys]
-    table = [["", *(entry.name for entry in compared)], *rows]
+    rows = [[key, *(listing.cell(key, listing.value(run, key)) for run in firsts[:_ROWS])] for key in keys]
+    table = [["", *(entry.name for entry in compared[:_ROWS])], *rows]
     if len(compared) > 8:
         table = [list(row) for row in zip(*table[:9], strict=True)]
     return "\n".join(tables.table(table, cut=True))
@@ -185,7 +188,7 @@ def numbers(compared: Sequence[Entry], metric: str) -> str:
         return "none of them has metrics yet"
     head = ["", *["runs"] * several, shown[0], *["95 % interval"] * several, *shown[1:], "seconds"]
     rows = []
-    for entry in compared:
+    for entry in compared[:_ROWS]:
         cells = [mean_and_deviation(m, entry.values(m)) for m in shown]
         bounds = interval(entry.values(metric))
         if bounds and metrics.in_percent(metric):
@@ -208,7 +211,7 @@ def verdicts(compared: Sequence[Entry], metric: str) -> list[str]:
     found = [(entry, difference(entry, base, metric)) for entry in others]
     tested = [(entry, found) for entry, found in found if found]
     ps = holm([found.p for _, found in tested])
-    lines = [_verdict(entry, base, metric, d, p) for (entry, d), p in zip(tested, ps, strict=True)]
+    lines = [_verdict(entry, base, metric, d, p) for (entry, d), p in zip(tested, ps, strict=True)][:_ROWS]
     if len(tested) > 1:
         lines.append(f"(p by Holm's method over {len(tested)} comparisons)")
     if len(compared) > 1 and _same_but_seed(compared):
@@ -219,7 +222,7 @@ def verdicts(compared: Sequence[Entry], metric: str) -> list[str]:
             "one run each can't tell which is better: the seed alone makes a difference; train them with seeds=5"
         )
     elif single:
-        lines.append(f"{', '.join(single)}: one run can't tell what is noise; train with seeds=5")
+        lines.append(f"{', '.join(single[:_ROWS])}: one run can't tell what is noise; train with seeds=5")
     return lines
 
 

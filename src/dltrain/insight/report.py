@@ -16,6 +16,8 @@ from dltrain.runs import layout, reading, seeds, tensorboard
 from dltrain.runs.reading import Run
 from dltrain.training import overview
 
+_ROWS = 1_000  # runs in a table: a page that is read has no more
+
 
 def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
     gallery = pictures.of_run(run, allow=allow, seconds=seconds)
@@ -64,21 +66,25 @@ def sweep_page(folder: Path) -> str:
     _leave(folder, 0, gallery)
     title = f"{folder.parent.name}/{folder.name}"
     ranked = seeds.in_order(jobs)
-    best = "the best configuration" if len(seeds.ranked(jobs)) < len(jobs) else "best"
+    best = "the best configuration" if len(seeds.groups(jobs)) < len(jobs) else "best"
     failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in jobs if j.reason]
     return page.page(
         title,
         [
             page.heading(title, 1),
             page.paragraph(f"A sweep of {len(jobs)} runs: {_counts(jobs)}."),
-            page.section(f"All runs, {best} first", _jobs_table(ranked)),
+            page.section(f"All runs, {best} first", _jobs_table(ranked[:_ROWS]), _more(len(ranked) - _ROWS, folder)),
             page.section("Mean and deviation over the seeds", _seeds_table(ranked)),
             page.section("The best run again", page.verbatim(ranked[0].command if ranked else "")),
             *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
-            page.section("Notes", page.bullets([*gallery.notes, *failed])),
+            page.section("Notes", page.bullets([*gallery.notes, *failed[:_ROWS]])),
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
+
+
+def _more(count: int, folder: Path) -> str:
+    return page.paragraph(f"... and {count:,} more: dltrain runs {folder} --csv has all.") if count > 0 else ""
 
 
 def _counts(jobs: Sequence[Run]) -> str:
@@ -124,7 +130,7 @@ def _seeds_table(jobs: Sequence[Run]) -> str:
         ]
         for group in groups
     ]
-    return page.table(titles, rows, text=range(len(plain)))
+    return page.table(titles, rows[:_ROWS], text=range(len(plain)))
 
 
 def _leave(folder: Path, step: int, gallery: Gallery) -> None:

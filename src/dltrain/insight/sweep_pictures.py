@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from dltrain.insight import history
 from dltrain.insight.pictures import Gallery
@@ -14,6 +15,8 @@ from dltrain.runs.reading import Run
 
 _SEED = "seed"
 _MOST = 6  # keys shown one below the other
+_LINES, _CURVES = 500, 100  # runs that are drawn, each as a line of its own
+_T = TypeVar("_T")
 
 
 def keys(jobs: Sequence[Run]) -> list[str]:
@@ -63,8 +66,10 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
         caption = (
             f"Each line is one run, through the values that it was given to the best {judge.title} that it "
             f"reached ({better} is better). The best run is orange. Where dark lines meet, a value helps."
+            f"{_of_them(trials, _LINES)}"
         )
-        gallery.add("parallel.png", "All runs at once", caption, lambda: sweeps.parallel(trials, plain, judge))
+        lines = _some(sorted(trials, key=lambda trial: trial.place), _LINES)
+        gallery.add("parallel.png", "All runs at once", caption, lambda: sweeps.parallel(lines, plain, judge))
     caption = (
         "Every dot is a run, the best one orange. Dots of one value that spread widely: something else matters more "
         "there, or it is chance; try several seeds."
@@ -80,9 +85,23 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
 def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Score) -> None:
     """Their learning curves over each other, the best run last."""
     logs = []
-    for run in reversed(seeds.in_order(ended)):
+    for run in reversed(_some(seeds.in_order(ended), _CURVES)):
         told = " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48]
         logs.append((told or run.folder.name, history.logged(run)))
     moves = "rises" if judge.larger else "falls"
     caption = f"How each run came to its result: a curve that still {moves} at the end would gain from more epochs."
+    caption += _of_them(ended, _CURVES)
     gallery.add("curves.png", "The learning curves of all runs", caption, lambda: sweeps.curves(logs, judge))
+
+
+def _some(ranked: Sequence[_T], most: int) -> Sequence[_T]:
+    """So many of them at most, evenly from the first to the last."""
+    if len(ranked) <= most:
+        return ranked
+    return [ranked[round(i * (len(ranked) - 1) / (most - 1))] for i in range(most)]
+
+
+def _of_them(runs: Sequence[object], most: int) -> str:
+    if len(runs) <= most:
+        return ""
+    return f" Of {len(runs):,} runs {most} are drawn, evenly from the best to the worst."

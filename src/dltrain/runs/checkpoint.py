@@ -101,10 +101,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], State]:
         if path.name.split("-")[-1] != f"{manifest['step']:08d}":
             raise CheckpointError(f"{path} is damaged: its manifest speaks of step {manifest['step']}")
         files = manifest["files"]
-        with (
-            system.plain_file(path / "model.safetensors") as weights,
-            system.plain_file(path / "state.safetensors") as others,
-        ):
+        paths = path / "model.safetensors", path / "state.safetensors"
+        with system.plain_file(paths[0]) as weights, system.plain_file(paths[1]) as others:
             heads = tensor_file.read_head(weights), tensor_file.read_head(others)
             if heads[1].nbytes > _MOST_COPIES * heads[0].nbytes + _LARGEST_TREE:
                 sizes = f"{heads[1].nbytes:,} bytes of state beside {heads[0].nbytes:,} of weights"
@@ -112,8 +110,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], State]:
             if (size := (path / "state.json").lstat().st_size) > _LARGEST_TREE:
                 raise CheckpointError(f"{path} is damaged: its state.json has {size:,} bytes")
             tree = _read(path / "state.json", files["state.json"])
-            model = _tensors(path / "model.safetensors", weights, heads[0], files["model.safetensors"])
-            tensors = _tensors(path / "state.safetensors", others, heads[1], files["state.safetensors"])
+            model = _tensors(paths[0], weights, heads[0], files["model.safetensors"])
+            tensors = _tensors(paths[1], others, heads[1], files["state.safetensors"])
         model = dict(sorted(model.items()))  # in no order of its own
         state = _decode(foreign.parse_json(tree), tensors)
         if not isinstance(state, dict):

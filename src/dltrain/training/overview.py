@@ -177,6 +177,9 @@ def _profile(plan: Plan, folder: Path) -> list[str]:
     return [f"profile      {traces[-1]} opens in ui.perfetto.dev or chrome://tracing", "", text, ""]
 
 
+_ROWS = 200  # of a sweep's table; the best come first
+
+
 def sweep(folder: Path) -> list[Run]:
     """The jobs of a sweep, best first; those without a result come last."""
     return seeds.in_order([reading.read(job, folder) for job, _ in reading.walk(folder)])
@@ -194,13 +197,14 @@ def sweep_table(jobs: list[Run]) -> str:
     names = shown_metrics(jobs, "loss", *metrics.MAIN)
     head = ["seeds", "overrides", "done"] if several else ["job", "overrides", "status"]
     table = [[*head, *(title for title, _ in columns(names)), "seconds"]]
-    for row, overrides in zip(rows, typed, strict=True):
+    for row, overrides in zip(rows[:_ROWS], typed, strict=False):
         done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
         cells = [mean_and_deviation(key, seeds.values(row, key)) for _, key in columns(names)]
         seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
         which = _seed_range(row) if several else row[0].folder.name
         table.append([which, " ".join(o for o in overrides if o not in common), done, *cells, f"{seconds:.1f}"])
-    return "\n".join(tables.table(table))
+    more = [f"and {len(rows) - _ROWS:,} more: dltrain runs FOLDER --sort KEY, or --csv"] * (len(rows) > _ROWS)
+    return "\n".join([*tables.table(table), *more])
 
 
 def shown_metrics(jobs: Sequence[Run], *usual: str) -> list[str]:

@@ -10,7 +10,7 @@ from dltrain.data import Data, Kind, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.tables.encoding import column_kind, encode, fit, remarks
 from dltrain.data.tables.reading import read_table
-from dltrain.data.tables.table import Table, append, require_columns
+from dltrain.data.tables.table import Table, append, few, listed, require_columns
 from dltrain.data.tables.targets import TableTask, read_target
 from dltrain.errors import ConfigError, DataError
 
@@ -70,7 +70,8 @@ def table(
     )
     x = encode(frame, preprocessing, place=source.place)
     unused = [f"the test rows are those of {test_path}; data.test={test} is not used"] if test_path else []
-    notes = [*unused, *source.notes, *dropped, *remarks(frame, preprocessing, place=source.place)]
+    found = remarks(frame, preprocessing, place=source.place)
+    notes = [*unused, *source.notes, *few(dropped), *few(found)]
     return assemble(
         x,
         answer.y,
@@ -102,10 +103,10 @@ def _features(
     for knob, chosen in (("data.drop", drop), ("data.features", features or [])):
         if both := set(targets).intersection(chosen):
             raise ConfigError(f"{knob} names the target column '{min(both)}'")
-    wanted = columns if features is None else features
-    names = [name for name in columns if name in wanted and name not in drop and name not in targets]
+    wanted = set(columns if features is None else features).difference(drop, targets)
+    names = [name for name in columns if name in wanted]
     if not names:
-        raise DataError(f"{source.path}: no feature column is left; its columns: {', '.join(columns)}")
+        raise DataError(f"{source.path}: no feature column is left; its columns: {listed(columns)}")
     frame = source.frame.select(names)
     if marks:
         frame = frame.with_columns(pl.col(pl.String).replace(marks, [None] * len(marks)))

@@ -37,9 +37,13 @@ def column_kind(cells: pl.Series, place: Place, *, drop: Sequence[str] = ()) -> 
     """
     import polars as pl
 
-    name, how = cells.name, f"turn it into numbers, or leave it out: {_without(cells.name, drop)}"
+    name = cells.name
+
+    def how() -> str:  # where it is needed: `drop` may be long
+        return f"turn it into numbers, or leave it out: {_without(name, drop)}"
+
     if cells.dtype.is_temporal():
-        raise DataError(f"{place(0)}: column '{name}' holds dates or times ({cells.dtype}); {how}")
+        raise DataError(f"{place(0)}: column '{name}' holds dates or times ({cells.dtype}); {how()}")
     if cells.dtype == pl.Boolean:
         return "boolean"
     nested = cells.dtype.is_nested()
@@ -47,13 +51,13 @@ def column_kind(cells: pl.Series, place: Place, *, drop: Sequence[str] = ()) -> 
     if not nested and numbers.null_count() == cells.null_count():
         return "number"
     if cells.dtype != pl.String:
-        raise DataError(f"{place(0)}: column '{name}' holds {cells.dtype}, not numbers or text; {how}")
+        raise DataError(f"{place(0)}: column '{name}' holds {cells.dtype}, not numbers or text; {how()}")
     filled, strange = cells.drop_nulls(), numbers.filter(cells.is_not_null()).is_null()
     if filled.str.to_lowercase().is_in(["true", "false"]).all():
         return "boolean"
     for pattern, what in ((_DATE, "dates"), (_DECIMAL_COMMA, "numbers with a decimal comma")):
         if filled.str.contains(pattern).all():
-            raise DataError(f"{place(_first(cells, filled[0]))}: column '{name}' holds {what} ('{filled[0]}'); {how}")
+            raise DataError(f"{place(_first(cells, filled[0]))}: column '{name}' holds {what} ('{filled[0]}'); {how()}")
     if 2 * strange.sum() < len(filled):
         word = filled.filter(strange)[0]
         raise DataError(
@@ -101,7 +105,7 @@ def fit(
         else:
             columns.append({"name": name, "kind": kind, **column})
     if not columns:
-        raise DataError(f"{source}: nothing to learn from; constant in the train rows: {', '.join(kinds)}")
+        raise DataError(f"{source}: nothing to learn from; constant in the train rows: {listed(list(kinds))}")
     fitted: Preprocessing = {"kind": "table", "scaling": scaling, "missing": missing, "missing_marks": marks}
     return {**fitted, "columns": columns}, notes
 

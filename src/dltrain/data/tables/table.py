@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,10 +73,16 @@ def append(first: Table, second: Table) -> Table:
     return Table(frame, where, first.notes + second.notes)
 
 
+def few(notes: Sequence[str], most: int = 20) -> list[str]:
+    """Notes of which each column may have one: the first, and how many more there are."""
+    return [*notes[:most], *[f"and {len(notes) - most:,} more notes like these"] * (len(notes) > most)]
+
+
 def require_columns(wanted: list[str], columns: list[str], *, knob: str, path: Path | str) -> None:
     """Raise a `DataError` that suggests the nearest names when `wanted` are not all among `columns`."""
+    known = set(columns)
     for name in wanted:
-        if name not in columns:
+        if name not in known:
             near = nearest(name, columns)
             hint = f"; did you mean '{near}'?" if near else ""
             raise DataError(f"{path}: no column '{name}' ({knob}){hint}\nIts columns: {listed(columns)}")

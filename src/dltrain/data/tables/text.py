@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -166,7 +167,7 @@ def read_header(path: Path, text: str, mark: str, *, alone: Sequence[str] = ()) 
         if found in header[0]:
             hint = f"its cells look separated by {_sign(found)}: {override('data.separator', _SIGNS.get(found, found))}"
         raise DataError(f"{path}: only one column, '{short(header[0])}', when split at {_sign(mark)}\n{hint}")
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(header).items() if count > 1):
         raise DataError(f"{path}: the header names {listed(twice)} more than once; every column needs its own name")
     if all(_is_number(name) for name in header) and header != [str(i) for i in range(len(header))]:
         raise DataError(f"{path}: the first line holds only numbers ({listed(header)}); it must hold the column names")

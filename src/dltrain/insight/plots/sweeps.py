@@ -169,7 +169,9 @@ def against(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figur
 def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial], score: Score) -> None:
     places, scores, best = [scale.places[v] for v in values], [t.score for t in trials], _best(trials)
     ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0, clip_on=False)
-    groups = {v: [t for t, own in zip(scores, values, strict=True) if own == v] for v in scale.places}
+    groups: dict[Value, list[float]] = {v: [] for v in scale.places}
+    for value, own in zip(values, scores, strict=True):
+        groups[value].append(own)
     if max(map(len, groups.values())) > 1:
         means = {v: sum(group) / len(group) for v, group in groups.items()}
         ax.plot(
