@@ -196,7 +196,7 @@ def main() -> None:
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     warm()
     failed = []
-    for axis in sorted((a for a in AXES if a.name in (options.axes or names)), key=lambda a: (options.axes or names).index(a.name)):
+    for axis in (AXES[names.index(name)] for name in options.axes or names):
         sizes = options.sizes or (axis.sizes[:2] if options.quick else axis.sizes)
         costs = [cost for size in sizes for cost in measured(axis, size)]
         wrong = judge(axis, costs)

@@ -248,7 +248,7 @@ def _parameters(n: int, folder: Path) -> list[Step]:
         "optimizer=adamw",
         "data.batch_size=32",
     ]
-    words += ["trainer.report_every=0.5", "trainer.save_every=0", "trainer.threads=2"]
+    words += ["trainer.report_every=0.5", "trainer.save_every=0"]
     plain, ema = [*words, "trainer.step=plain"], [*words, "regularisation=[ema]"]
     looks = [step for step in _looks() if step.name in ("resume", "eval", "doctor", "export")]
     return [Step("train", words), *looks, Step("plain step", plain), Step("with ema", ema)]

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 from memory import peak_of
 
-from dltrain.runs import checkpoint, tensor_file
+from dltrain.runs import checkpoint, storage, tensor_file, tensorboard, tracker
 
 
 def tensors():
@@ -51,12 +51,30 @@ def test_safetensors_reads_what_we_write_and_the_other_way_round(tmp_path):
     assert same(read(tmp_path / "theirs"), tensors())
 
 
-def test_what_is_small_is_written_together_and_what_is_large_in_blocks():
-    small = [len(part) for part in tensor_file.parts({str(n): torch.zeros(100) for n in range(1000)})]
-    assert len(small) == 1
-    large = [len(part) for part in tensor_file.parts({"a": torch.zeros(1 << 20)})]
-    assert max(large) == 1 << 20
-    assert sum(large) > 4 << 20
+def test_what_is_small_is_written_together_and_what_is_large_in_blocks(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(storage, "_write", lambda handle, content: sizes.append(len(content)))
+    storage.write(tmp_path / "small", tensor_file.parts({str(n): torch.zeros(100) for n in range(1000)}))
+    assert len(sizes) == 1
+    sizes.clear()
+    storage.write(tmp_path / "large", tensor_file.parts({"a": torch.zeros(1 << 20), "b": torch.zeros(9)}))
+    assert max(sizes) == 1 << 20
+    assert len(sizes) == 6  # head, four blocks, the rest
+
+
+def test_a_long_log_and_a_long_event_file_are_cut_without_being_held(tmp_path):
+    line = json.dumps({"step": 1, "text": "x" * 1000}).encode() + b"\n"
+    (tmp_path / "metrics.jsonl").write_bytes(line * 20_000 + line.replace(b'"step": 1', b'"step": 9'))
+    assert peak_of(lambda: tracker._rewind(tmp_path / "metrics.jsonl", 5)) < 8 << 20
+    assert (tmp_path / "metrics.jsonl").read_bytes() == line * 20_000
+    early, late = (tensorboard._event(step=n, summary=tensorboard.scalar("x" * 1000, 1.0)) for n in (1, 9))
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "events.out.tfevents.1.host.1").write_bytes(tensorboard._framed([early]))
+    tensorboard.rewind(tmp_path / "small", 5, 5)  # loads what it needs
+    events = tmp_path / "events.out.tfevents.1.host.1"
+    events.write_bytes(tensorboard._framed([early]) * 20_000 + tensorboard._framed([late]))
+    assert peak_of(lambda: tensorboard.rewind(tmp_path, 5, 5)) < 8 << 20
+    assert events.read_bytes() == tensorboard._framed([early]) * 20_000
 
 
 def test_a_type_without_a_name_is_refused_before_anything_is_written(tmp_path):

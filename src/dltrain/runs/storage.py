@@ -6,7 +6,7 @@ Errors leave as OSError; the caller knows what was being written, and turns them
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from dltrain.errors import system
 
 disk = os  # the system calls that change the disk, by the names that they have in `os`
 
+_BLOCK = 1 << 20  # bytes
 _DRAFT, _DOOMED, _OLD = ".tmp-", ".del-", ".old-"  # half written, half removed, about to be replaced
 
 
@@ -21,15 +22,18 @@ def write(path: Path, content: bytes | Iterable[memoryview]) -> None:
     """A new file, whole or from its parts, on the disk when this returns."""
     handle = disk.open(path, system.CREATE, 0o666)
     try:
-        for part in (content,) if isinstance(content, bytes) else content:
-            _write(handle, part)
+        for block in (content,) if isinstance(content, bytes) else _blocks(content):
+            _write(handle, block)
         disk.fsync(handle)
     finally:
         disk.close(handle)
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Writes a file so that readers, also after a crash, see the old content or the new, never a part."""
+def replace(path: Path, content: bytes | Iterable[memoryview]) -> None:
+    """Writes a file so that readers, also after a crash, see the old content or the new, never a part.
+
+    Parts may be read from the old content while they are asked for.
+    """
     draft = path.with_name(f"{_DRAFT}{path.name}-{os.getpid()}")
     try:
         _unlink(draft)  # left by a dead process of the same number
@@ -117,6 +121,21 @@ def sync(path: Path) -> None:
 def _unlink(path: Path) -> None:
     with suppress(FileNotFoundError):
         system.patiently(disk.unlink, path)
+
+
+def _blocks(parts: Iterable[memoryview]) -> Iterator[bytes | memoryview]:
+    """Small parts together, since a write costs more than they do; large ones as they are."""
+    waiting = bytearray()
+    for part in parts:
+        if waiting and len(waiting) + len(part) > _BLOCK:
+            yield bytes(waiting)
+            waiting.clear()
+        if len(part) < _BLOCK:
+            waiting += part
+        else:
+            yield part
+    if waiting:
+        yield bytes(waiting)
 
 
 def _write(handle: int, content: bytes | memoryview) -> None:

@@ -27,10 +27,10 @@ _LARGEST_HEADER = 1 << 24  # bytes
 
 
 def parts(tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None = None) -> Iterator[memoryview]:
-    """The bytes of a file of these tensors, in blocks, as they are when each block is asked for.
+    """The bytes of a file of these tensors, in parts, as they are when each part is asked for.
 
     A tensor may be a view of any kind, on any device; at most one at a time is copied. Raises TypeError, before the
-    first block, for a type that such a file can't hold.
+    first part, for a type that such a file can't hold.
     """
     # The largest elements first, so that each tensor begins at a multiple of its element.
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
@@ -45,28 +45,14 @@ def parts(tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str] | None =
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     head = memoryview(len(text).to_bytes(8, "little") + text)
-    return _blocks(head, (tensors[name] for name in order))
+    return _cut(head, (tensors[name] for name in order))
 
 
-def _blocks(head: memoryview, tensors: Iterable[Tensor]) -> Iterator[memoryview]:
-    """Blocks of at most that many bytes; what is small goes together, for a write costs more than a small tensor."""
-    waiting = bytearray()
-
-    def cut(content: memoryview) -> Iterator[memoryview]:
-        nonlocal waiting
-        if waiting and len(waiting) + len(content) > _BLOCK:
-            yield memoryview(waiting)
-            waiting = bytearray()
-        if len(content) < _BLOCK:
-            waiting += content
-        else:
-            yield from (content[i : i + _BLOCK] for i in range(0, len(content), _BLOCK))
-
-    yield from cut(head)
+def _cut(head: memoryview, tensors: Iterable[Tensor]) -> Iterator[memoryview]:
+    yield head
     for tensor in tensors:
-        yield from cut(_bytes(tensor.detach().to("cpu").contiguous()))
-    if waiting:
-        yield memoryview(waiting)
+        content = _bytes(tensor.detach().to("cpu").contiguous())
+        yield from (content[i : i + _BLOCK] for i in range(0, len(content), _BLOCK))
 
 
 def _bytes(tensor: Tensor) -> memoryview:

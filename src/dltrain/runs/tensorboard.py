@@ -6,8 +6,10 @@ import io
 import math
 import os
 import socket
+import struct
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -21,6 +23,7 @@ from dltrain.errors import system
 from dltrain.runs import storage
 
 AT_THE_END = ("test/", "val/best_")  # what the tags of the final numbers begin with
+_FRAME = 16  # bytes around a record: its length and two checksums
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: their writing costs 30 microseconds each
 
@@ -100,24 +103,43 @@ def rewind(folder: Path, start: int, last: int) -> None:
 
     TensorBoard's own way, a purge mark, leaves the doubled points in place (seen with 2.21).
     """
-    old = sorted(folder.glob("events.out.tfevents.*"))
-    if not old:
-        return
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        until = start if file.name.endswith(_PICTURES) else last
+        size, shows = 0, False
+        for record, event in _kept(file, until):
+            size, shows = size + len(record) + _FRAME, shows or event.HasField("summary")
+        if not shows:
+            system.patiently(storage.disk.unlink, file)
+        elif size != file.stat().st_size:  # a second pass, so that a long file is never whole in memory
+            storage.replace(file, (memoryview(_framed([record])) for record, _ in _kept(file, until)))
+
+
+def _kept(file: Path, until: int) -> Iterator[tuple[bytes, Any]]:
+    """The records of an event file that stay, and the event that each is, up to what is damaged."""
     with warnings.catch_warnings(action="ignore"):
         from google.protobuf.message import DecodeError
-        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     read = _message("event", "Event").FromString
-    for file in old:
-        until = start if file.name.endswith(_PICTURES) else last
-        kept: list[tuple[bytes, bool]] = []  # and whether it has a summary
-        with suppress(DecodeError, MemoryError, OverflowError):  # up to what is damaged: no event, or of no length
-            for record in RawEventFileLoader(str(file)).Load():
-                if _belongs(event := read(record), until):
-                    kept.append((record, event.HasField("summary")))
-        if not any(shows for _, shows in kept):
-            system.patiently(storage.disk.unlink, file)
-        elif (content := _framed([record for record, _ in kept])) != file.read_bytes():
-            storage.replace(file, content)
+    with suppress(DecodeError):
+        for record in _records(file):
+            if _belongs(event := read(record), until):
+                yield record, event
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    """What `_framed` was given, one by one: TensorBoard's own reader holds the file."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    with system.plain_file(file) as source:
+        left = os.fstat(source.fileno()).st_size
+        while len(head := source.read(12)) == 12:
+            length, checksum = struct.unpack("<QI", head)
+            left -= length + _FRAME
+            if left < 0 or checksum != masked_crc32c(head[:8]):
+                return
+            record = source.read(length)
+            if source.read(4) != struct.pack("<I", masked_crc32c(record)):
+                return
+            yield record
 
 
 def write_pictures(folder: Path, step: int, pictures: dict[str, bytes], graph: bytes | None = None) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,15 +105,19 @@ def _rewind(path: Path, start: int) -> int:
     """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again. Returns the last's step."""
     if not path.is_file():
         return 0
-    kept: list[bytes] = []
-    last = 0
+    last = size = 0
+    for line, step in _kept(path, start):
+        last, size = step, size + len(line)
+    if size != path.stat().st_size:  # a second pass, so that a long log is never whole in memory
+        storage.replace(path, (memoryview(line) for line, _ in _kept(path, start)))
+    return last
+
+
+def _kept(path: Path, start: int) -> Iterator[tuple[bytes, int]]:
+    """The lines up to a step, and the step of each."""
     for line in foreign.lines(path):
         if (step := _step(line)) is not None and step <= start:
-            kept.append(line)
-            last = step
-    if len(content := b"".join(kept)) != path.stat().st_size:
-        storage.replace(path, content)
-    return last
+            yield line, step
 
 
 def _step(line: bytes) -> int | None:
