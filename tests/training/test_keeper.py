@@ -1,22 +1,19 @@
-"""What a run keeps: stopped anywhere, under any choice, it goes on as if nothing had happened."""
+"""What a run keeps: its best epoch, and all that a checkpoint must hold of any optimizer and scheduler."""
 
 import math
-import sys
 
 import pytest
 import torch
-from choices import ALLOW, FROM_FILES, FROM_NETWORK, GROUPS, NEEDS, make_files
-from outcomes import outcome, plain
+from outcomes import plain
 from torch import nn
 from torch.optim import Optimizer
 
-from dltrain.config import build, compose
+from dltrain.config import compose
 from dltrain.config.plan import make_plan
 from dltrain.engine.trainer import Trainer
 from dltrain.parts.schedules import TorchSchedule
 from dltrain.runs import checkpoint, reading, run_folder
-from dltrain.training import experiment, resuming
-from dltrain.training.stop import Stop
+from dltrain.training import experiment
 
 SMALL = (
     *("data=iris", "data.batch_size=8", "trainer.limit_train_batches=4", "trainer.epochs=3", "trainer.threads=1"),
@@ -24,43 +21,16 @@ SMALL = (
 )
 
 
-class StopAt(Stop):
-    """Stops a run once it has made so many steps."""
-
-    def __init__(self, step, monkeypatch):
-        super().__init__()
-        self.step, self.trainer, make = step, None, build.make_trainer
-
-        def made(plan):
-            trainer = make(plan)
-            self.trainer = self.trainer or trainer  # a later one looks into it
-            return trainer
-
-        monkeypatch.setattr(build, "make_trainer", made)
-
-    def __call__(self):
-        if self.trainer.steps >= self.step:
-            self.reason = "SIGTERM"
-        return super().__call__()
-
-
 @pytest.fixture
 def trained(tmp_path, monkeypatch):
-    """Trains in a new folder; or stops after so many epochs, and resumes from the folder alone."""
+    """Trains in a new folder."""
     monkeypatch.chdir(tmp_path)
 
-    def train(composed, stop=None):
-        plan = make_plan(composed, ALLOW)
+    def train(composed):
+        plan = make_plan(composed)
         folder = run_folder.create(plan.runs_dir, plan.name)
         experiment.prepare(plan, folder, ["dltrain"])
-        if stop is None:
-            experiment.train(plan, folder)
-            return folder
-        with monkeypatch.context() as patch:
-            step = math.ceil(stop * plan.steps_per_epoch)
-            summary = experiment.train(plan, folder, stop=StopAt(step, patch))
-        assert (summary["status"], summary["steps"]) == ("stopped", step)
-        experiment.train(make_plan(resuming.stored(folder), ALLOW), folder, resume=True)
+        experiment.train(plan, folder)
         return folder
 
     return train
@@ -70,35 +40,6 @@ def composed(*words):
     made = compose.compose([*SMALL, *words])
     assert made.mistakes == ()
     return made
-
-
-CHOICES = [
-    f"{group}={name}"
-    for group, names in GROUPS.items()
-    for name in names
-    if group != "data" or name not in (*FROM_NETWORK, *FROM_FILES)
-]
-IMAGES = ("affine", "auto_augment", "crop_flip", "cutmix", "elastic", "erasing", "rand_augment", "trivial_augment")
-
-
-@pytest.mark.parametrize("choice", CHOICES)
-def test_stopped_within_an_epoch_each_choice_ends_with_the_same_bits(trained, tmp_path, monkeypatch, choice):
-    group, _, name = choice.partition("=")
-    needs = [word for word in NEEDS.get(choice, ()) if word != "data.batch_size=full"]  # of one step an epoch
-    if choice == "data=rows":
-        needs += ["data.batch_size=1"]  # of three
-    if name in (*IMAGES, "torchvision"):
-        needs = ["data=digits", *needs, "trainer.overfit_batches=2", "trainer.epochs=2"]
-    if group != "model" and "model=perceptron" not in needs:
-        needs += ["model.widths=[8]"]
-    if group == "optimizer":
-        needs += ["diagnose=true"]  # whose twin takes the same state over at each report
-    if group == "data":
-        make_files(tmp_path)
-        monkeypatch.syspath_prepend(tmp_path)
-    made = composed(choice, *needs)
-    assert outcome(trained(made, stop=1.5)) == outcome(trained(made))
-    sys.modules.pop("rows_for_choices", None)
 
 
 @pytest.mark.parametrize("monitor", ["train/loss", "val/loss", "val/accuracy"])

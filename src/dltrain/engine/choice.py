@@ -143,6 +143,8 @@ class Choice:
         common = None
         if {*map(id, parts.parameters)} != {*map(id, parts.model.parameters())}:
             common = "the optimizer has other parameters than the model"
+        elif not all(group["params"] for group in parts.optimizer.param_groups):
+            common = "a group of the optimizer has no parameters"
         elif parts.penalty is not None and not hands.is_on_all(parts.penalty, parts.model):
             common = "the penalty is not on all weights, or not of dltrain"
         elif any(map(hands.hooked, parts.loss.modules())):

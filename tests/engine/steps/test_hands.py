@@ -519,3 +519,10 @@ def test_what_no_longer_belongs_together_is_said_once(words, step):
         trainer.step(batch())
         trainer.step(batch())
     assert sum(words in str(w.message) for w in caught) == 1
+
+
+def test_a_group_may_be_empty():
+    def emptied(trainer):
+        trainer.optimizer.add_param_group({"params": []})
+
+    assert by_step("auto", emptied)[1] == by_step("plain", emptied)[1]

@@ -21,6 +21,7 @@ from dltrain.engine.trainer import seed_everything
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.insight import lr_range
 from dltrain.parts import State
+from dltrain.parts.models import working
 from dltrain.parts.regularisers import Penalty
 from dltrain.parts.schedules import PureSchedule, Setting
 from dltrain.runs import checkpoint, reading
@@ -111,7 +112,7 @@ class Examination:
         """
         models = [self._fresh(), *([self._trained()] if self.weights is not None else [])]
         for layer in self.at_first.weighted[:-1]:
-            if all(_same_units(model.get_submodule(layer.name)) for model in models):
+            if all(_same_units(dict(working(model))[layer.name]) for model in models):
                 return layer.name
         return ""
 
@@ -139,7 +140,7 @@ class Examination:
         """
         name, x = self.at_first.weighted[-1].name, probe(self.plan)[0]
         model = self._fresh().eval()
-        weight, bias = _own(model.get_submodule(name))
+        weight, bias = _own(dict(working(model))[name])
         found: list[Tensor] = []
         with torch.no_grad():
             for scale, shift in ((1000.0, 1000.0), (-1.0, -1000.0)):
