@@ -142,8 +142,9 @@ def hooked_nodes(parameters: Sequence[Tensor]) -> bool:
     if not any(p.requires_grad for p in parameters):
         return False
     end = _Leaves.apply(*parameters)  # kept: in torch 2.10 a node lives no longer than what it made
-    nodes = end.grad_fn.next_functions
-    return any(gc.get_referents(*(node for node, _ in nodes)))  # dicts of hooks, which may be empty again
+    nodes = [node for node, _ in end.grad_fn.next_functions]
+    del end  # while a graph holds a node, Python does not show what the node holds
+    return any(gc.get_referents(*nodes))  # dicts of hooks, which may be empty again
 
 
 def step_hooks(optimizer: Optimizer) -> bool:
