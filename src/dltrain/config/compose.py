@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dltrain.config import hydra, own_groups
 from dltrain.config.choices import CONFIGS, GROUPS, folders, groups, readable
@@ -31,7 +30,7 @@ class Composed:
     file: Path | None = None  # that holds the whole configuration
     stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
     started: Path | None = None  # a stored one: the folder in which its relative paths were typed
-    contents: dict[Path, tuple[str, Any]] = field(default_factory=dict, repr=False, compare=False)
+    contents: dict[Path, tuple[str, object]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def values(self) -> Values:
@@ -53,7 +52,7 @@ class Composed:
         below = next((o for o in self.overrides if key_of(o).startswith(f"{key}.")), None)
         return readable(file) if file else f"override {below}" if below else "configs/train.yaml"
 
-    def _content(self, file: Path) -> tuple[str, Any]:
+    def _content(self, file: Path) -> tuple[str, object]:
         """The text of a YAML file and what it holds, read once; None where it is more than a file of choices is."""
         if file not in self.contents:
             text, values = file.read_text(encoding="utf-8"), None
@@ -83,7 +82,7 @@ class Composed:
                 owner = owner.removesuffix("/off")
                 yield from ((owner, path) for path in self._paths(owner, name))
 
-    def _paths(self, group: str, name: Any) -> list[Path]:
+    def _paths(self, group: str, name: object) -> list[Path]:
         return [path for folder in self.folders if (path := folder / group / f"{name}.yaml").is_file()]
 
     def _listed(self, group: str) -> list[str]:
@@ -96,13 +95,13 @@ class Composed:
         return re.findall(r"[\w.-]+", " ".join(texts))
 
 
-def _defaults(content: Any) -> list[Values]:
+def _defaults(content: object) -> list[Values]:
     """The mappings in the `defaults` of a YAML file, whatever else it holds."""
     defaults = foreign.node(content).get("defaults")
     return [part for part in defaults if isinstance(part, dict)] if isinstance(defaults, list) else []
 
 
-def _sets(text: str, node: Any, owner: str, key: str) -> bool:
+def _sets(text: str, node: object, owner: str, key: str) -> bool:
     """Whether a YAML file of the group `owner`, which holds `node`, sets a dotted key, or chooses for a group."""
     if any(str(k).split("/")[-1] == key for default in _defaults(node) for k in default):
         return True
@@ -169,7 +168,7 @@ def _hidden(composed: Composed) -> Iterator[str]:
                 yield f"{readable(files[1])}: dltrain has a {group}={name} already; rename your file"
 
 
-def _not_used(composed: Composed, own: dict[str, Any], *, sweep: bool) -> Iterator[str]:
+def _not_used(composed: Composed, own: Values, *, sweep: bool) -> Iterator[str]:
     """What is wrong with the settings of Hydra's own, beside a sweep's parameters, in the chosen files."""
     if not (own or composed.parameters):
         return

@@ -203,7 +203,10 @@ class _OwnGroups(FileConfigSource):
             text, content = own_groups.read(path)
         except ValueError as error:
             raise ConfigLoadError(str(error)) from error
-        made, place = OmegaConf.create({} if content is None else content), f"{self.scheme()}://{self.path}"
+        made, place = (
+            OmegaConf.create({} if content is None else cast(Values, content)),
+            f"{self.scheme()}://{self.path}",
+        )
         return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
 
 

@@ -12,22 +12,24 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from yaml import MarkedYAMLError
 
 from dltrain.config.choices import readable
 from dltrain.errors.output import cut
 from dltrain.runs import foreign
+from dltrain.runs.foreign import Values
 
 _WAITS = "\ue000"  # of Unicode's private signs, between $ and {
 _NAMED = re.compile(r"""\$\{\s*(?:(\w[\w.]*)\s*:)?\s*["']?([^\s'"{}$:,]*)""")
 _OF_NODES = re.compile(r"oc\.(select|deprecated|dict\.\w+)")  # resolvers whose argument names a node
 _Path = tuple[str, ...]
+_Tree: TypeAlias = "str | dict[str, _Tree]"  # a configuration as dicts of texts
 _LONGEST_CHAIN = 20  # interpolations that lead to one another
 
 
-def read(path: Path) -> tuple[str, Any]:
+def read(path: Path) -> tuple[str, object]:
     """The text of a file and what it holds; raises ValueError where that is more than a configuration may be."""
     try:
         text = foreign.read(path, foreign.LARGEST_CONFIG).decode()
@@ -43,7 +45,7 @@ def read(path: Path) -> tuple[str, Any]:
     return text, content
 
 
-def _hold(value: Any) -> Any:
+def _hold(value: object) -> object:
     """The same, where a text of several interpolations is none as long as it waits."""
 
     def held(text: str) -> str:
@@ -53,12 +55,12 @@ def _hold(value: Any) -> Any:
     return _with_texts(value, held)
 
 
-def release(value: Any) -> Any:
+def release(value: object) -> object:
     """The same with those that waited as interpolations again."""
     return _with_texts(value, lambda text: text.replace(f"${_WAITS}{{", "${"))
 
 
-def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
+def _with_texts(value: object, change: Callable[[str], str]) -> object:
     """Plain values with each text changed; keys stay."""
     if isinstance(value, dict):
         return {key: _with_texts(part, change) for key, part in value.items()}
@@ -67,9 +69,9 @@ def _with_texts(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) else value
 
 
-def released(values: dict[str, Any]) -> dict[str, Any]:
+def released(values: Values) -> Values:
     """What was composed, with its interpolations; raises ValueError where they would make too much of it."""
-    values = release(values)
+    values = {key: release(value) for key, value in values.items()}
     sizes = _Sizes(values)
     sizes.of((), sizes.root)
     return values
@@ -87,11 +89,11 @@ class _Size:
 class _Sizes:
     """Counts it without computing any."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Values) -> None:
         self.root = _tree(root)
         self.known: dict[_Path, _Size | None] = {}  # None: it is being counted
 
-    def of(self, path: _Path, value: Any) -> _Size:
+    def of(self, path: _Path, value: _Tree) -> _Size:
         """Raises ValueError beyond the limits of a configuration, or where an interpolation never ends."""
         if path not in self.known:
             self.known[path] = None
@@ -100,7 +102,7 @@ class _Sizes:
             raise ValueError(f"an interpolation that leads back to where it stands, {cut('.'.join(path))}")
         return size
 
-    def _count(self, path: _Path, value: Any) -> _Size:
+    def _count(self, path: _Path, value: _Tree) -> _Size:
         named = list(self._named(path, value)) if isinstance(value, str) else []
         parts = [((*path, key), part) for key, part in value.items()] if isinstance(value, dict) else named
         nodes, letters, chain = 1, sum(map(len, value)) if isinstance(value, dict) else len(value), 0
@@ -112,7 +114,7 @@ class _Sizes:
                 raise ValueError(f"more than {_LONGEST_CHAIN} interpolations that lead to one another")
         return _Size(nodes, letters, chain)
 
-    def _named(self, path: _Path, text: str) -> Iterator[tuple[_Path, Any]]:
+    def _named(self, path: _Path, text: str) -> Iterator[tuple[_Path, _Tree]]:
         """What the interpolations of a text name, as far as it is there; of a name that is computed all it may be."""
         for resolver, name in _NAMED.findall(text.replace("\\", "")):
             if not resolver or _OF_NODES.fullmatch(resolver):
@@ -120,17 +122,17 @@ class _Sizes:
                 start = path[:-dots] if dots else ()
                 yield self._reached((*start, *re.findall(r"[^.\[\]]+", name[dots:])))
 
-    def _reached(self, path: _Path) -> tuple[_Path, Any]:
+    def _reached(self, path: _Path) -> tuple[_Path, _Tree]:
         """The part at the end of a path, or the text on the way to it that stands for what follows."""
-        value = self.root
+        value: _Tree = self.root
         for i, key in enumerate(path):
-            if isinstance(value, str):
+            if not isinstance(value, dict):
                 return path[:i], value
             value = value.get(key, "")
         return path, value
 
 
-def _tree(value: Any) -> Any:
+def _tree(value: object) -> _Tree:
     """The same as dicts of texts."""
     if isinstance(value, (dict, list)):
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
