@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from dltrain.data import Tensors
 from dltrain.data.loaders import make_loader
-from dltrain.engine.steps import cuda_graph
+from dltrain.engine.steps import cuda_graph, hands
 from dltrain.engine.trainer import Trainer, seed_everything
 from dltrain.errors import DivergedError
 from dltrain.parts import losses, models
@@ -160,6 +160,7 @@ def test_nothing_of_it_is_on_the_host(captures, monkeypatch, name, momentum, pre
     """On a GPU that torch makes believe: whatever mixes devices, or asks for a value, is an error."""
     for kernel in ("_fused_sgd_", "_fused_adam_", "_fused_adamw_"):  # which want a driver even then
         monkeypatch.setattr(torch, kernel, lambda *_, **__: None)
+    monkeypatch.setattr(hands, "watched", lambda: False)  # make-believe is a mode of torch, and steps give way to those
     gpu = torch.device("cuda", 0)
     with FakeTensorMode(), gpu, warnings.catch_warnings(action="ignore"):
         model = models.MLP(13, 5, widths=[16, 8], norm="batch", dropout=0.1)
@@ -181,6 +182,7 @@ def test_nothing_of_it_is_on_the_host(captures, monkeypatch, name, momentum, pre
 def test_no_loss_asks_the_device_for_a_value(captures, monkeypatch, loss, rows):
     """On torch's make-believe GPU, whose tensors have none; BCE of one sample is a case of its own, as on a CPU."""
     monkeypatch.setattr(torch, "_fused_sgd_", lambda *_, **__: None)
+    monkeypatch.setattr(hands, "watched", lambda: False)
     with FakeTensorMode(), torch.device("cuda", 0), warnings.catch_warnings(action="ignore"):
         model = models.MLP(13, 1, widths=[16])
         trainer = Trainer(model, loss(), optim.SGD(model.parameters(), lr=0.1, fused=True), step="graph")
