@@ -4,7 +4,6 @@ Not forks of the test process: OpenMP and polars keep threads there, which do no
 fork server imports `nursery_warm` once, and each child then starts within milliseconds.
 """
 
-import argparse
 import functools
 import mmap
 import multiprocessing
@@ -15,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dltrain.commands import cli
+from dltrain.commands import cli, train
 from dltrain.config import compose
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data.loaders import _stop_all_workers
@@ -58,9 +57,7 @@ def new_folder(plan: Plan, root: Path) -> Path:
 
 def go_on(name: str, folder: str, place: str) -> None:
     """A child that goes on with the run of `folder`, and ends; one byte of the file `place` shows what it is doing."""
-    _be_a_child(
-        lambda stop: cli._go_on(plan_of(name), Path(folder), stop, argparse.Namespace(allow_changed_data=False)), place
-    )
+    _be_a_child(lambda stop: train._told(experiment.go_on(plan_of(name), Path(folder), stop=stop)), place)
 
 
 def command(words: list[str], root: str, place: str) -> None:

@@ -151,6 +151,12 @@ def test_on_a_gpu(model, name, seams, momentum):
     assert all(torch.equal(a, b) for a, b in zip(one[0].values(), two[0].values(), strict=True))
 
 
+def believe(monkeypatch):
+    """Lets make-believe stand for a GPU: a mode of torch, which steps give way to; and some calls want a driver."""
+    monkeypatch.setattr(hands, "watched", lambda: False)
+    monkeypatch.setattr(torch.Tensor, "is_set_to", lambda one, other: one.data_ptr() == other.data_ptr())
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("momentum", [None, True])
 @pytest.mark.parametrize(
@@ -160,7 +166,7 @@ def test_nothing_of_it_is_on_the_host(captures, monkeypatch, name, momentum, pre
     """On a GPU that torch makes believe: whatever mixes devices, or asks for a value, is an error."""
     for kernel in ("_fused_sgd_", "_fused_adam_", "_fused_adamw_"):  # which want a driver even then
         monkeypatch.setattr(torch, kernel, lambda *_, **__: None)
-    monkeypatch.setattr(hands, "watched", lambda: False)  # make-believe is a mode of torch, and steps give way to those
+    believe(monkeypatch)
     gpu = torch.device("cuda", 0)
     with FakeTensorMode(), gpu, warnings.catch_warnings(action="ignore"):
         model = models.MLP(13, 5, widths=[16, 8], norm="batch", dropout=0.1)
@@ -182,7 +188,7 @@ def test_nothing_of_it_is_on_the_host(captures, monkeypatch, name, momentum, pre
 def test_no_loss_asks_the_device_for_a_value(captures, monkeypatch, loss, rows):
     """On torch's make-believe GPU, whose tensors have none; BCE of one sample is a case of its own, as on a CPU."""
     monkeypatch.setattr(torch, "_fused_sgd_", lambda *_, **__: None)
-    monkeypatch.setattr(hands, "watched", lambda: False)
+    believe(monkeypatch)
     with FakeTensorMode(), torch.device("cuda", 0), warnings.catch_warnings(action="ignore"):
         model = models.MLP(13, 1, widths=[16])
         trainer = Trainer(model, loss(), optim.SGD(model.parameters(), lr=0.1, fused=True), step="graph")
