@@ -17,7 +17,7 @@ from dltrain.engine.steps import compiled
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.trainer import Trainer, seed_everything
 from dltrain.errors import ConfigError, DivergedError
-from dltrain.parts import losses, models
+from dltrain.parts import losses, models, private
 from dltrain.parts.regularisers import Penalty
 from dltrain.runs import run_folder
 from dltrain.training import experiment
@@ -60,7 +60,7 @@ def counted(monkeypatch):
 @pytest.fixture
 def uncompiled(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(compiled, "scan", loop)
+    monkeypatch.setattr(private, "scan", loop)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -229,7 +229,7 @@ def test_what_torch_can_not_scan_is_done_step_by_step(uncompiled, monkeypatch):
 
     ends, words = [], {refuses: "this module changes itself", forgets: "torch compiles them to something else"}
     for scan in (loop, refuses, forgets):
-        monkeypatch.setattr(compiled, "scan", scan)
+        monkeypatch.setattr(private, "scan", scan)
         seed_everything(0)
         model = models.MLP(13, 5, widths=[8], dropout=0.2)
         trainer = Trainer(model, losses.CrossEntropy(), optim.Adam(model.parameters()), step="compiled", clip_norm=1)
