@@ -198,7 +198,8 @@ def _layers(n: int, folder: Path) -> list[Step]:
     ]
 
 
-def _options(n: int, folder: Path) -> list[Step]:
+def _table(n: int, folder: Path) -> list[str]:
+    """Writes t.csv of 20 rows: n columns, whose names are returned, a further one, and the target."""
     names = [f"c{i}" for i in range(n)]
     draw = random.Random(0)
     _write(
@@ -206,18 +207,17 @@ def _options(n: int, folder: Path) -> list[Step]:
         (*names, "a", "y"),
         ([draw.randrange(9) for _ in range(n + 1)] + ["ab"[r % 2]] for r in range(20)),
     )
+    return names
+
+
+def _options(n: int, folder: Path) -> list[Step]:
+    names = _table(n, folder)
     words = ["data=table", "data.path=t.csv", "data.target=y", f"data.drop=[{','.join(names)}]", *_SHORT]
     return [Step("train", words), *_looks(), Step("--cfg", [*words, "--cfg"])]
 
 
 def _keys(n: int, folder: Path) -> list[Step]:
-    names = [f"c{i}" for i in range(n)]
-    draw = random.Random(0)
-    _write(
-        folder / "t.csv",
-        (*names, "a", "y"),
-        ([draw.randrange(9) for _ in range(n + 1)] + ["ab"[r % 2]] for r in range(20)),
-    )
+    names = _table(n, folder)
     listed = "".join(f"  - {name}\n" for name in names)
     _yaml(folder, "dropped", f"data:\n  path: t.csv\n  target: y\n  drop:\n{listed}", "table")
     words = ["--config-dir", "own", "experiment=dropped", *_SHORT]

@@ -166,9 +166,8 @@ class Composition:
         """own: files of the user's had a part in it; raises ValueError where their interpolations make too much."""
         if own and (values := own_groups.released(self.values)) != self.values:
             return resolved(values)
-        cfg = self._cfg.copy()
+        cfg = OmegaConf.masked_copy(self._cfg, [key for key in self._cfg if key != "hydra"])
         OmegaConf.set_struct(cfg, False)
-        del cfg["hydra"]
         return _resolve(cfg)
 
 

@@ -1,5 +1,5 @@
 """What is said to a person. Here the typed errors: each names the process's exit code, and only the command line turns
-one into an exit. Beside them `output`, `tables`, `streams` and `paths`. This room imports no other.
+one into an exit. Beside them `output`, `tables`, `streams`, `paths` and `system`. This room imports no other.
 """
 
 from __future__ import annotations
