@@ -14,6 +14,8 @@ class Case:
     """One trial: what is typed, where, and what it may do there."""
 
     root: Path  # holds `in`, which was given, and `outside`, which nobody may touch
+    number: int = 0  # among those of its kind
+    in_turn: bool = False  # whether each command meets each kind of spoilt run, in place of what is drawn
     argv: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)  # what was done to the files, in words
     may_read: bool = False  # whether it was given a file outside to read

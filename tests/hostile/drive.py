@@ -33,7 +33,7 @@ from hostile import typing, watch, words
 from hostile.case import Case, plant
 
 SECONDS, WALL, MEMORY = 30, 90, 2 << 30  # of the processor, of a busy machine; bytes beside what is warm
-KINDS = ["runs", "typing", "files", "typing"]
+KINDS = ["runs", "typing", "runs", "files"]
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
 CALM = ["trainer.epochs=1", "trainer.progress=false", "trainer.threads=1", "runs_dir=made"]
 LATE = ["torchvision.transforms.v2", "torchvision.models", "sklearn.datasets", "sklearn.model_selection", "rich.table"]
@@ -158,7 +158,8 @@ def one(number: int, bases: Path, work: Path, *, keep: bool = False, alone: bool
     def trial() -> None:
         rng = random.Random(f"{kind} {number}")
         random.seed(number)
-        case = Case(root)
+        at = number // len(KINDS) * KINDS.count(kind) + KINDS[: number % len(KINDS)].count(kind)
+        case = Case(root, number=at, in_turn=alone)
         case.inside.mkdir(parents=True)
         os.chdir(case.inside)
         files_of_the_user(case.inside)

@@ -4,72 +4,59 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from hostile import words
 from hostile.case import Case
 from hostile.contents import configuration, json_file, sweep, tensors, text_file, whole
 
-HIDDEN = [".lock", ".tmp-x", ".tmp-summary.json-1", ".del-1", ".old-checkpoints", "plots", "plots/x.png", "profile"]
-HIDDEN += ["events.out.tfevents.1.host.1", "diagnosis.jsonl", "eval-test.json", "plots/eval-test.png", "error.txt"]
-HIDDEN += [
-    "report.html",
-    "model.safetensors",
-    "0",
-    "checkpoints/step-00000001",
-    "checkpoints/best-99999999",
-    "sweep.json",
-]
-HIDDEN += ["checkpoints/.tmp-3-1", "checkpoints/.del-3-1", "checkpoints/diverged-00000003", "multirun.yaml", "stray"]
+Spoil = Callable[[random.Random, Case, Path], str]
+WRITTEN = [".lock", ".lock", "metrics.jsonl", "metrics.jsonl", "summary.json", "checkpoints", "plots", "error.txt"]
+WRITTEN += ["events.out.tfevents.1.host.1", "diagnosis.jsonl", "eval-test.json", "environment.json", "report.html"]
+WRITTEN += [f"plots/{name}.png" for name in ("curves", "eval-test")]
+WRITTEN += [f"checkpoints/{name}" for name in ("step-00000001", "best-99999999")]
+HIDDEN = [".tmp-x", ".tmp-summary.json-1", ".del-1", ".old-checkpoints", "0", "profile", "sweep.json", "stray"]
+HIDDEN += ["multirun.yaml", "checkpoints/.tmp-3-1", "checkpoints/.del-3-1", "checkpoints/diverged-00000003"]
 
 
 def paths(rng: random.Random, run: Path) -> Path:
-    """A file or folder of a run, which is there or which could be."""
+    """A file or folder of a run: one that commands write, one that is there, or one that could be."""
+    if rng.random() < 0.5:
+        return run / rng.choice(WRITTEN)
     there = sorted(p for p in run.rglob("*") if not p.is_symlink())
     return rng.choice(there) if there and rng.random() < 0.7 else run / rng.choice(HIDDEN)
 
 
-def replace(rng: random.Random, case: Case, run: Path) -> str:
-    """Puts something else in the place of a file or a folder."""
-    path = paths(rng, run)
-    kept = path.read_bytes() if path.is_file() and not path.is_symlink() else b"{}"
-    copy = case.outside / "same" / path.name
-    if path.exists() and not path.is_symlink():
-        copy.parent.mkdir(exist_ok=True)
-        if not copy.exists():
-            (shutil.copytree if path.is_dir() else shutil.copy)(path, copy)
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    kind = rng.choice(
-        [
-            "link to the same",
-            "link",
-            "link",
-            "hard link",
-            "hard link",
-            "pipe",
-            "folder",
-            "socket",
-            "hole",
-            "empty",
-            "nothing",
-        ]
-    )
+def replaced_by(kind: str) -> Spoil:
+    """Puts this in the place of a file or a folder."""
+
+    def replace(rng: random.Random, case: Case, run: Path) -> str:
+        path = paths(rng, run)
+        kept = path.read_bytes() if path.is_file() and not path.is_symlink() else b"{}"
+        copy = case.outside / "same" / path.name
+        if path.exists() and not path.is_symlink():
+            copy.parent.mkdir(exist_ok=True)
+            if not copy.exists():
+                (shutil.copytree if path.is_dir() else shutil.copy)(path, copy)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _put(kind, rng, case, path, kept, copy)
+        return f"{kind} as {path.relative_to(run)}"
+
+    return replace
+
+
+def _put(kind: str, rng: random.Random, case: Case, path: Path, kept: bytes, copy: Path) -> None:
+    """Makes `path` something of that kind, of what was there or of what lies outside."""
+    away = [case.marker, case.outside / "precious.txt", case.outside, case.outside / "folder"]
     match kind:
         case "link to the same":
             path.symlink_to(copy)
         case "link":
-            to = [
-                case.marker,
-                case.outside / "precious.txt",
-                case.outside,
-                case.outside / "folder",
-                path,
-                Path("/dev/zero"),
-            ]
-            path.symlink_to(rng.choice([*to, Path(rng.choice(words.DEVICES)), Path("..")]))
+            path.symlink_to(rng.choice([*away, *away, path, Path(rng.choice(words.DEVICES)), Path("..")]))
         case "hard link":
             other = case.outside / "precious.txt"
             if rng.random() < 0.7:
@@ -92,7 +79,6 @@ def replace(rng: random.Random, case: Case, run: Path) -> str:
             os.truncate(path, rng.choice([3 << 30, 300 << 20, 64 << 20]))
         case "empty":
             path.write_bytes(b"")
-    return f"{kind} as {path.relative_to(run)}"
 
 
 def stray(rng: random.Random, case: Case, run: Path) -> str:
@@ -116,15 +102,21 @@ def stray(rng: random.Random, case: Case, run: Path) -> str:
     return f"{name!r} in {folder.name}"
 
 
-SPOILS = [replace] * 5 + [configuration] * 8 + [json_file] * 5 + [tensors] * 2 + [text_file, stray, whole]
+OTHER = ["link to the same", "link", "link", "hard link", "pipe", "folder", "socket", "hole", "empty", "nothing"]
+SPOILS = [
+    *map(replaced_by, OTHER),
+    *[configuration, json_file] * 4,
+    *[tensors] * 2,
+    *(text_file, stray, whole),
+]
 
 
 def spoil(rng: random.Random, case: Case, run: Path, *, of_sweep: bool) -> None:
-    """Does one to three of these things to a run."""
-    if of_sweep and rng.random() < 0.6:
-        case.done.append(sweep(rng, case, run))
-    for _ in range(rng.choice([1, 1, 1, 2, 3]) - bool(case.done)):
+    """Does one to three of these things to a run: one after the other of them as the cases are counted, and others."""
+    first = SPOILS[case.number % len(SPOILS)]
+    kinds = [first, *rng.sample(SPOILS, rng.choice([0, 0, 0, 1, 2]))]
+    for kind in [sweep, *kinds] if of_sweep and rng.random() < 0.6 else kinds:
         try:
-            case.done.append(rng.choice(SPOILS)(rng, case, run))
+            case.done.append(kind(rng, case, run))
         except (OSError, shutil.SameFileError) as error:  # one stands in the way of the other
             case.done.append(f"nothing: {type(error).__name__}")

@@ -192,32 +192,27 @@ def of_a_run(rng: random.Random, case: Case, bases: Path) -> None:
         else case.inside / ("pictures" if name == "pictures" else "rows.csv")
     )
     r = str(rng.choice([job, job, job, job.relative_to(case.inside), "abcd", "last", "best"]))
-    commands = [
-        *[["resume", str(run if is_sweep else job), *([] if is_sweep else SHORT)]] * 6,
-        *[["eval", r]] * 4,
-        *[["predict", r, str(rows)]] * 2,
-        ["predict", r, str(rows), "-o", rng.choice(["out.csv", "out.parquet"])],
-        *[["export", r, "--format", "safetensors"]] * 2,
-        ["export", r, "--format", rng.choice(["pt2", "onnx"]), "--samples", str(rows)],
-        *[["report", r, "--replay", "0"]] * 2,
-        ["report", r, "--replay", "1"],
-        *[["doctor", r]] * 3,
-        ["dream", r, "--class", rng.choice(["0", "1", "zzz", ""])],
-        ["compare", r, str(kept)],
-        ["compare", str(kept), r, "--json"],
-        ["show", r],
-        ["show", r, "--json"],
-        ["runs"],
-        ["runs", "--csv", "--sort", "test/accuracy"],
-        ["runs", "--json", "--where", "seed>0"],
-        ["rm", r],
-        ["rm", r, "--yes"],
-        ["clean", "--yes"],
-        ["data=iris", "resume=auto", "name=name", *QUICK],
-        ["lr", r],
-        ["trace", r],
-    ]
-    case.argv = rng.choice(commands)
+    commands = {  # each with its ways to be typed
+        "resume": [["resume", str(run if is_sweep else job), *([] if is_sweep else SHORT)]],
+        "eval": [["eval", r]],
+        "predict": [["predict", r, str(rows)], ["predict", r, str(rows), "-o", rng.choice(["out.csv", "out.parquet"])]],
+        "export": [["export", r, "--format", "safetensors"]] * 2
+        + [["export", r, "--format", rng.choice(["pt2", "onnx"]), "--samples", str(rows)]],
+        "report": [["report", r, "--replay", "0"], ["report", r, "--replay", "1"]],
+        "doctor": [["doctor", r]],
+        "dream": [["dream", r, "--class", rng.choice(["0", "1", "zzz", ""])]],
+        "compare": [["compare", r, str(kept)], ["compare", str(kept), r, "--json"]],
+        "show": [["show", r], ["show", r, "--json"]],
+        "runs": [["runs"], ["runs", "--csv", "--sort", "test/accuracy"], ["runs", "--json", "--where", "seed>0"]],
+        "rm": [["rm", r], ["rm", r, "--yes"]],
+        "clean": [["clean", "--yes"]],
+        "train": [["data=iris", "resume=auto", "name=name", *QUICK]],
+        "lr": [["lr", r]],
+        "trace": [["trace", r]],
+    }
+    often = [*commands, *["resume"] * 6, *["eval", "doctor"] * 2, "predict", "report", "export"]
+    in_turn = [*commands][case.number // len(folders.SPOILS) % len(commands)]
+    case.argv = rng.choice(commands[in_turn if case.in_turn else rng.choice(often)])
 
 
 def of_files(rng: random.Random, case: Case, bases: Path) -> None:

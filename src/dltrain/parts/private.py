@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.optim import optimizer as torch_optimizer
+from torch.utils import _device
 
 _KERNELS = {  # an operation of aten: how many tensors it gives, and its arguments as they are called
     "threshold_backward.default": (1, "grad_output self threshold"),
@@ -61,6 +62,10 @@ _IN_PLACES = (
     (torch_optimizer, ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")),
     (torch, ("_foreach_copy_", "_foreach_zero_", "_fused_sgd_", "_fused_adam_", "_fused_adamw_")),
     (torch, ("_log_softmax_backward_data",)),
+    (torch.overrides, ("_get_current_function_mode_stack",)),
+    (_device, ("DeviceContext",)),
+    (torch._C, ("_len_torch_dispatch_stack", "_len_torch_function_stack")),
+    (torch._C._autograd, ("_top_saved_tensors_default_hooks",)),
 )
 
 
@@ -107,6 +112,11 @@ def _as_called(name: str) -> bool:
     names, given = [a.name for a in found.arguments], wanted.split()
     rest = found.arguments[len(given) :]
     return names[: len(given)] == given and len(found.returns) == results and all(a.has_default_value() for a in rest)
+
+
+def only_sets_devices() -> bool:
+    """Whether of torch's function modes that are on, none does more than `torch.set_default_device`."""
+    return all(isinstance(mode, _device.DeviceContext) for mode in torch.overrides._get_current_function_mode_stack())
 
 
 def lerp(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:

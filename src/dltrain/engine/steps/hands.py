@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
-from torch.overrides import _get_current_function_mode_stack
-from torch.utils._device import DeviceContext
 
+from dltrain.parts import private
 from dltrain.parts.regularisers import EMA, Penalty
 
 _PLAIN = (dict, list, tuple, set)
@@ -104,13 +103,9 @@ def watched() -> bool:
         torch.is_autocast_enabled("cpu")
         or torch.is_anomaly_enabled()
         or torch._C._len_torch_dispatch_stack()
-        or (torch._C._len_torch_function_stack() and not _only_sets_devices())
+        or (torch._C._len_torch_function_stack() and not private.only_sets_devices())
         or torch._C._autograd._top_saved_tensors_default_hooks(False)
     )
-
-
-def _only_sets_devices() -> bool:
-    return all(isinstance(mode, DeviceContext) for mode in _get_current_function_mode_stack())
 
 
 def replaced(model: nn.Module, loss: nn.Module) -> bool:
