@@ -22,7 +22,7 @@ HIDDEN += ["multirun.yaml", "checkpoints/.tmp-3-1", "checkpoints/.del-3-1", "che
 
 def paths(rng: random.Random, run: Path) -> Path:
     """A file or folder of a run: one that commands write, one that is there, or one that could be."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         return run / rng.choice(WRITTEN)
     there = sorted(p for p in run.rglob("*") if not p.is_symlink())
     return rng.choice(there) if there and rng.random() < 0.7 else run / rng.choice(HIDDEN)

@@ -182,8 +182,10 @@ def of_a_run(rng: random.Random, case: Case, bases: Path) -> None:
     shutil.copytree(bases / name, kept)
     is_sweep = name == "sweep"
     for summary in run.rglob("summary.json"):
-        if rng.random() < 0.8:  # as if it had been killed before its end
+        if rng.random() < 0.8:  # as if it had been killed before its last step
             summary.write_text('{"status": "running"}')
+            for last in sorted(summary.parent.glob("checkpoints/step-*"))[1:]:
+                shutil.rmtree(last)
     folders.spoil(rng, case, run, of_sweep=is_sweep)
     job = run / "0" if is_sweep and rng.random() < 0.5 else run
     rows = (
@@ -212,6 +214,8 @@ def of_a_run(rng: random.Random, case: Case, bases: Path) -> None:
     }
     often = [*commands, *["resume"] * 6, *["eval", "doctor"] * 2, "predict", "report", "export"]
     in_turn = [*commands][case.number // len(folders.SPOILS) % len(commands)]
+    if "link" in case.done[0] and rng.random() < 0.6:
+        often = ["resume"]  # which writes
     case.argv = rng.choice(commands[in_turn if case.in_turn else rng.choice(often)])
 
 

@@ -9,7 +9,6 @@ from math import ceil
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.overrides import TorchFunctionMode
 
@@ -26,6 +25,7 @@ from dltrain.parts.schedules import PureSchedule, TorchSchedule
 _TRIED = 32  # train samples that a change of single ones is tried on
 LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
 _MOST_CALLS = 50_000  # of torch, which take some seconds; the deepest net of torchvision needs 11,000
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _MANY = 10_000  # steps of a scheduler, which take 0.06 s
 
 
@@ -214,7 +214,7 @@ def batched(shape: Iterable[int]) -> str:
 def lonely_sample(net: nn.Module, data: Data, batch_size: int) -> str | None:
     """Why a batch of one sample, where there is one, can't train: batch normalisation has no variance then."""
     n = len(data.train)
-    if not (n % batch_size == 1 or batch_size == 1) or not any(isinstance(m, _BatchNorm) for m in net.modules()):
+    if not (n % batch_size == 1 or batch_size == 1) or not any(isinstance(m, _BATCH_NORMS) for m in net.modules()):
         return None
     like = next(net.parameters())
     try:

@@ -59,7 +59,7 @@ _OF_WEIGHTS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _IN_PLACES = (
     (F, ("_verify_batch_size",)),
     (torch_module, ("_has_any_global_hook",)),
-    (torch_optimizer, ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks")),
+    (torch_optimizer, ("_global_optimizer_pre_hooks", "_global_optimizer_post_hooks", "_get_scalar_dtype")),
     (torch, ("_foreach_copy_", "_foreach_zero_", "_fused_sgd_", "_fused_adam_", "_fused_adamw_")),
     (torch, ("_log_softmax_backward_data",)),
     (torch.overrides, ("_get_current_function_mode_stack",)),

@@ -168,11 +168,11 @@ def _image(name: str, content: bytes) -> object:
 def graph(model: nn.Module, x: Tensor) -> bytes | None:
     """The net's operations for TensorBoard's graph tab, traced with the inputs x; None where it can't be traced."""
     with warnings.catch_warnings(action="ignore"):  # of tracing itself, which torch calls old
-        from torch.utils.tensorboard._pytorch_graph import graph as trace
-
         try:
+            from torch.utils.tensorboard._pytorch_graph import graph as trace
+
             return trace(model, x)[0].SerializeToString()
-        except Exception:  # a net with branches, say
+        except Exception:  # a net with branches, say, or another torch
             return None
 
 

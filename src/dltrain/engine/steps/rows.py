@@ -12,7 +12,7 @@ from operator import attrgetter, is_
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from torch.optim.optimizer import _get_scalar_dtype
+from torch.optim import optimizer as torch_optimizer
 
 from dltrain.engine.steps import hands
 from dltrain.parts import Group, State
@@ -124,7 +124,7 @@ class Row:
             with torch.inference_mode(False):
                 # Fused kernels count in float32; else it is float64 where that is torch's default.
                 fused = type(self.optimizer) in FUSED
-                return self._count(torch.zeros((), dtype=_get_scalar_dtype(is_fused=fused)))
+                return self._count(torch.zeros((), dtype=torch_optimizer._get_scalar_dtype(is_fused=fused)))
         return self.steps
 
     def count(self) -> Tensor:
