@@ -1,14 +1,12 @@
 """The step as a CUDA graph, as far as a CPU can try it: what a graph keeps, a recorder keeps, too."""
 
 import warnings
-from contextlib import nullcontext
 
+import graph_stand_in
 import pytest
 import torch
 from torch import nn, optim
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from dltrain.data import Tensors
 from dltrain.data.loaders import make_loader
@@ -23,49 +21,10 @@ X = torch.randn(150, 13, generator=torch.Generator().manual_seed(1))
 Y = torch.randint(0, 5, (150,), generator=torch.Generator().manual_seed(2))
 
 
-class Recorder(TorchDispatchMode):
-    """Every operation with the very tensors that it had. Played again it reads and writes the same memory, with the
-    same numbers for whatever was no tensor; Python in between does not run.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.calls, self.fresh = [], True
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        assert function is not torch.ops.aten._local_scalar_dense.default, "the step asks the device for a value"
-        out = function(*args, **(kwargs or {}))
-        self.calls.append((function, args, kwargs or {}, out))
-        return out
-
-    def play(self):
-        if self.fresh:  # recording has run it, which capturing has not
-            self.fresh = False
-            return
-        with torch.inference_mode():
-            for function, args, kwargs, out in self.calls:
-                again = function(*args, **kwargs)
-                for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
-                    if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
-                        old.copy_(new)
-
-
 @pytest.fixture
 def captures(monkeypatch):
     """A list of what was captured, by recorders in the place of graphs."""
-    made = []
-
-    def capture(run):
-        made.append(Recorder())
-        with made[-1]:
-            run()
-        return made[-1].play
-
-    monkeypatch.setattr(cuda_graph, "capture", capture)
-    monkeypatch.setattr(cuda_graph, "aside", lambda device: nullcontext())
-    inner = cuda_graph.why_not
-    monkeypatch.setattr(cuda_graph, "why_not", lambda *a, **more: inner(*a, **more | {"device": torch.device("cuda")}))
-    return made
+    return graph_stand_in.put_in_place(monkeypatch)
 
 
 class Own(nn.Module):
