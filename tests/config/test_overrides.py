@@ -156,3 +156,11 @@ def test_a_long_text_is_quoted_in_time_and_many_are_refused():
 def test_what_hydra_would_read_for_minutes_is_refused_before(text, message):
     good, mistakes = overrides.check_overrides(["b=1", text])
     assert (good, message in mistakes[0]) == ([], True), mistakes[0][:200]
+
+
+def test_bytes_that_no_file_can_hold_are_refused():
+    good, mistakes = overrides.check_overrides(["data.path=t\udcff.csv", "data.root=é"])
+    assert len(good) == 1
+    assert mistakes == [
+        "`data.path='t\udcff.csv'` is not UTF-8, so that no file can hold it; rename what it names, or link to it"
+    ]

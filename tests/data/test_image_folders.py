@@ -180,6 +180,9 @@ def test_what_is_no_file_is_an_image_that_cannot_be_read(tmp_path, in_memory):
     assert len(data.train) == 30
     (note,) = (note for note in data.notes if note.startswith("left out"))
     assert "3 files" in note
+    files = ImageFiles([str(tmp_path / "eel" / "loop.png")], torch.zeros(1), (8, 8), "rgb")
+    with pytest.raises(DataError, match=r"eel/loop\.png: cannot be read as an image: Too many"):
+        files.fingerprint()
 
 
 def test_streaming_gives_the_same_bits_as_memory_in_any_number_of_workers(tmp_path):

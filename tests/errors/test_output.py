@@ -4,10 +4,11 @@ import csv
 import io
 import sys
 import unicodedata
+import warnings
 
 import pytest
 
-from dltrain.errors.output import cell, csv_rows, one_line, plain, say
+from dltrain.errors.output import cell, csv_rows, encodable, one_line, plain, say, warnings_in_words
 
 ORDER = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional controls
 
@@ -35,6 +36,17 @@ def test_a_foreign_text_stays_on_its_line(capsys):
     say("\x1b]0;title\x07gone \udcff")
     say("\x9b31m", error=True)
     assert capsys.readouterr() == ("\\u001b]0;title\\u0007gone \\udcff\n", "\\u009b31m\n")
+
+
+def test_a_warning_is_one_line_of_words():
+    with warnings_in_words():
+        text = warnings.formatwarning("a\x1b[2J\nb", UserWarning, "file.py", 3)
+    assert text == "note: a\\u001b[2J b\n"
+    assert "file.py" in warnings.formatwarning("a", UserWarning, "file.py", 3)
+
+
+def test_a_files_name_that_is_no_utf8_can_stand_in_a_file():
+    assert encodable("a\udcffé") == "a\\udcffé"
 
 
 @pytest.mark.parametrize(

@@ -207,3 +207,31 @@ def test_one_process_by_itself_trains(dltrain, monkeypatch, set_to):
         monkeypatch.setitem(os.environ, name, value)
     code, _, err = dltrain("--cfg")
     assert code == 0, err
+
+
+def test_names_that_are_no_utf8_are_read_and_said(dltrain, tmp_path, monkeypatch):
+    """Of the folder that one is in, of classes, of images and of what is written; what no file can hold is refused."""
+    here = tmp_path / os.fsdecode(b"\xfd")
+    make_files(tmp_path)
+    here.mkdir()
+    for label in sorted((tmp_path / "pictures").iterdir()):
+        (here / "pictures").mkdir(exist_ok=True)
+        label.rename(here / "pictures" / os.fsdecode(label.name.encode() + b"\xfe"))
+    first = sorted((here / "pictures").rglob("*.png"))[0]
+    first.rename(first.with_name(os.fsdecode(b"\xff.png")))
+    monkeypatch.chdir(here)
+    for memory in ("true", "false"):
+        words = ["data=image_folder", "data.root=pictures", "data.image_size=8", f"data.in_memory={memory}"]
+        code, _, err = dltrain(*words, "trainer.epochs=1", "trainer.tensorboard=false")
+        assert code == 0, err
+        for command in (["eval"], ["doctor"], ["report", "--force"], ["export", "--format", "safetensors", "--force"]):
+            code, _, err = dltrain(command[0], "last", *command[1:])
+            assert code == 0, (command, err)
+        code, out, err = dltrain("predict", "last", "pictures")
+        assert (code, "\\udcff.png," in out, "\\udcfe" in out.splitlines()[0]) == (0, True, True), err
+    code, _, err = dltrain("predict", "last", "pictures", "-o", os.fsdecode(b"\xff.parquet"))
+    assert (code, "is not UTF-8, which Parquet needs" in err) == (2, True)
+    code, _, err = dltrain("predict", "last", "pictures", "-o", os.fsdecode(b"\xff.csv"))
+    assert (code, os.listdir(b".").count(b"\xff.csv")) == (0, 1), err
+    code, _, err = dltrain("data=image_folder", f"data.root={os.fsdecode(bytes(here))}/pictures")
+    assert (code, "so that no file can hold it" in err) == (2, True)

@@ -201,3 +201,9 @@ def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path,
 def test_tables_and_lists_escape_what_they_are_given():
     text = webpage.table(["<i>"], [["<u>"]]) + webpage.bullets(["<s>"]) + webpage.verbatim("<a>", folded="<q>")
     assert not {"i", "u", "s", "a", "q"} & {tag for tag, _ in Tags(text).tags}
+
+
+def test_a_long_text_is_cut():
+    text = webpage.verbatim("\x00" * 64_000_000)
+    assert len(text) < 10_000_000
+    assert "63,000,000 more letters" in text

@@ -174,6 +174,8 @@ def test_images_come_from_folders_files_and_idx(command):
         ),
     ]
     assert command("predict", "last", "shots/2.png")[1].splitlines()[1] == f"shots/2.png,{rows[3]}"
+    Path(os.fsdecode(b"shots/a\xff.png")).write_bytes(Path("shots/2.png").read_bytes())  # a name that is no UTF-8
+    assert f"a\\udcff.png,{rows[3]}" in command("predict", "last", "shots")[1].splitlines()
     Path("t.csv").write_text("a,b\n1,2\n")
     code, _, err = command("predict", "last", "t.csv")
     assert (code, "the run was trained on images [1, 8, 8]: give a folder of them, or an IDX file" in err) == (3, True)

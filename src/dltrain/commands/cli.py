@@ -13,7 +13,7 @@ from dltrain import __version__
 from dltrain.commands import garbage
 from dltrain.config import command_line
 from dltrain.errors import ConfigError, DltrainError, StorageError, did_you_mean, streams
-from dltrain.errors.output import cut, say, short_lines
+from dltrain.errors.output import cut, say, short_lines, warnings_in_words
 from dltrain.errors.paths import forbidden
 from dltrain.runs import seeds
 
@@ -66,7 +66,7 @@ Any value of a chosen file can be set: optimizer.lr=0.01 model.widths=[64,32] tr
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with streams.unfailing(), garbage.left_alone():
+    with streams.unfailing(), garbage.left_alone(), warnings_in_words():
         code = _exit_code(arguments)
     sys.exit(code)
 

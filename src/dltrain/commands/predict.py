@@ -11,7 +11,7 @@ from dltrain.data.tables.encoding import Gaps, sentences
 from dltrain.data.tables.text import PARQUET
 from dltrain.errors import ConfigError, DataError, streams
 from dltrain.errors.output import say
-from dltrain.errors.paths import local
+from dltrain.errors.paths import check_is_text, local
 from dltrain.runs import run_folder
 from dltrain.trained import inference
 from dltrain.trained.predict import as_csv, predict, write
@@ -32,6 +32,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         raise ConfigError(f"-o {output}: name a .csv or a .parquet file")
     if output:
         command_line.check_output(output)
+        if output.suffix in PARQUET:
+            check_is_text(output)
     source = sys.stdin.buffer if given.input == "-" else local(given.input)
     if output and isinstance(source, Path) and output.exists() and source.exists() and output.samefile(source):
         raise ConfigError(f"-o {output} is the input itself; name another file")

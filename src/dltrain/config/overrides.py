@@ -12,6 +12,7 @@ from dltrain.config import hydra
 from dltrain.config.choices import CONFIGS, GROUPS, groups
 from dltrain.config.command_line import NAMES
 from dltrain.errors import ConfigError, did_you_mean
+from dltrain.errors.output import encodable
 
 _MOST_JOBS = 100_000
 _MOST = 1_000  # overrides
@@ -42,6 +43,9 @@ def check_overrides(
     for text in map(quoted, overrides):
         if ("=" not in text and not text.startswith("~")) or not text.split("=")[0].strip("+~ \t"):
             mistakes.append(f"`{text}`: write key=value or group=name{_guess(text, known)}")
+            continue
+        if not text.isascii() and text != encodable(text):
+            mistakes.append(f"`{text}` is not UTF-8, so that no file can hold it; rename what it names, or link to it")
             continue
         try:
             override = parse(text)

@@ -11,7 +11,9 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _OBEYED = re.compile(  # all controls but the tab and the end of a line; marks that hide or reorder what is beside them
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
@@ -42,6 +44,22 @@ def one_line(text: str) -> str:
 def cut(text: str, most: int = 60) -> str:
     """The same on one line of so many letters, however long it was."""
     return one_line(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
+def encodable(text: str) -> str:
+    r"""The same with \udcff and the like spelled: bytes of a file's name that are no UTF-8, and so in no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def warnings_in_words() -> Iterator[None]:
+    """While it lasts, a warning is told as a note: without the path and the code of the line that it comes from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"note: {cut(str(message), _MOST_LETTERS)}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def short_lines(text: str) -> list[str]:

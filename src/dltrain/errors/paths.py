@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dltrain.errors import ConfigError, DataError
+from dltrain.errors.output import encodable
 
 
 def local(given: str | Path) -> Path:
@@ -29,6 +30,12 @@ def local(given: str | Path) -> Path:
         if error.errno == errno.ENAMETOOLONG:  # which pathlib raises where it is asked whether something is there
             raise ConfigError(f"{text[:60]}...: a name that is longer than a file's may be") from error
     return Path(path)
+
+
+def check_is_text(path: Path) -> None:
+    """Raises ConfigError for a path that is not UTF-8, where it goes to a library that takes no other."""
+    if str(path) != encodable(str(path)):
+        raise ConfigError(f"{path}: its name is not UTF-8, which Parquet needs; rename it, or link to it")
 
 
 def joined(folder: Path, typed: str) -> str:

@@ -32,6 +32,7 @@ pre { background: #f6f6f4; padding: .7rem; border-radius: .4rem; overflow-x: aut
 summary { cursor: pointer; }
 footer { color: #666; font-size: .85rem; margin-top: 3rem; border-top: 1px solid #e3e3e3; padding-top: .5rem; }
 """
+_MOST_LETTERS = 1_000_000  # of a file that is shown
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -75,7 +76,8 @@ def verbatim(text: str, *, folded: str | None = None) -> str:
     """Text as it stands, in a box that scrolls; `folded` under a title that opens it; nothing without a text."""
     if not text:
         return ""
-    box = f"<pre>{escape(text)}</pre>"
+    more = len(text) - _MOST_LETTERS
+    box = f"<pre>{escape(text[:_MOST_LETTERS])}{f' … and {more:,} more letters' if more > 0 else ''}</pre>"
     return f"<details><summary>{escape(folded)}</summary>{box}</details>" if folded else box
 
 

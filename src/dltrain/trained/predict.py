@@ -14,7 +14,7 @@ from dltrain.data.tables.encoding import Gaps, gaps
 from dltrain.data.tables.table import Place, listed
 from dltrain.data.tables.text import PARQUET
 from dltrain.errors import DataError, StorageError, system
-from dltrain.errors.output import cell, csv_rows
+from dltrain.errors.output import cell, csv_rows, encodable
 from dltrain.errors.paths import permitted
 from dltrain.runs import storage
 from dltrain.runs.reading import flat
@@ -85,7 +85,7 @@ def predict(
                 before, seen = found.get(key, (0, ()))
                 found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
         answers = trained.answers(trained.logits(x))
-        yield answers.insert_column(0, pl.Series("file", piece.files)) if piece.files else answers
+        yield answers.insert_column(0, pl.Series("file", [*map(encodable, piece.files)])) if piece.files else answers
 
 
 def _check_kind(trained: Trained, kind: str, source: Path | BinaryIO) -> None:
@@ -158,6 +158,6 @@ def _parquet(pieces: Iterator[pl.DataFrame], draft: Path, parts: Path) -> int:
     for number, piece in enumerate(pieces):
         piece.write_parquet(parts / f"{number:08d}.parquet")
         rows += len(piece)
-    pl.scan_parquet(parts / "*.parquet").sink_parquet(draft)
+    pl.scan_parquet(sorted(parts.iterdir()), glob=False).sink_parquet(draft)
     storage.sync(draft)
     return rows

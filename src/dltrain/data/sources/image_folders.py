@@ -19,6 +19,7 @@ from dltrain.data.sources.folder_layout import Passed, class_folders, find_parts
 from dltrain.data.sources.image_sets import image_data, pixel_statistics
 from dltrain.data.tables.table import listed
 from dltrain.errors import ConfigError, DataError
+from dltrain.errors.output import encodable
 from dltrain.errors.paths import local
 
 _IN_MEMORY = 512 << 20  # bytes of pixels that are held without asking
@@ -72,7 +73,7 @@ def image_folder(
             f"{n:,} images ({pixels / 2**30:.1f} GiB of pixels) are decoded while training: "
             f"data.workers says by how many processes; mean and std come from {len(some):,} train images"
         )
-    return image_data(*made, mean=mean, std=std, classes=classes, deep=deep, notes=notes)
+    return image_data(*made, mean=mean, std=std, classes=[*map(encodable, classes)], deep=deep, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +102,21 @@ class ImageFiles(Dataset[Sample]):
 
     def fingerprint(self) -> bytes:
         """Names and sizes of all files, and their labels; contents are not read."""
-        lines = [f"{Path(p).parent.name}/{Path(p).name} {os.path.getsize(p)}\n" for p in self.paths]
+        lines = [f"{Path(p).parent.name}/{Path(p).name} {_size(p)}\n" for p in self.paths]
         other = {kind: ends for kind, ends in (self.deep or {}).items() if tuple(ends) != UNTOLD[kind]}
         knobs = f"{self.size}{self.channels}{other or ''}"
-        return "".join(lines).encode() + self.y.numpy().tobytes() + knobs.encode()
+        return "".join(lines).encode("utf-8", "surrogateescape") + self.y.numpy().tobytes() + knobs.encode()
 
     def take(self, rows: np.ndarray) -> ImageFiles:
         """The split of these rows alone."""
         return replace(self, paths=[self.paths[row] for row in rows], y=self.y[torch.from_numpy(rows)])
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError as error:
+        raise _unread([DataError(f"{path}: cannot be read as an image: {error.strerror}")]) from error
 
 
 def _attempt(
@@ -159,7 +167,7 @@ def _decode(
         held[name] = Tensors(x, files.y, rows=torch.arange(len(x)), origin=files.paths.__getitem__)
         if name == "train":
             notes += _flat(files.paths, held[name].x)
-    return held, deep, [*notes, *_unread(failed, skip=skip)]
+    return held, deep, [*notes, *_left_out(failed, skip=skip)]
 
 
 def _readable(parts: dict[str, ImageFiles]) -> tuple[dict[str, ImageFiles], list[str]]:
@@ -170,18 +178,27 @@ def _readable(parts: dict[str, ImageFiles]) -> tuple[dict[str, ImageFiles], list
         _, unread = _attempt(files, range(len(files)), lambda row, pixels: None)
         failed += unread.values()
         kept[name] = files.take(np.setdiff1d(np.arange(len(files)), list(unread)))
-    return kept, _unread(failed, skip=True)
+    return kept, _left_out(failed, skip=True)
 
 
-def _unread(failed: list[DataError], *, skip: bool) -> list[str]:
+def _left_out(failed: list[DataError], *, skip: bool) -> list[str]:
     """A note on the files that were left out; without `skip` a DataError that names them."""
     if not failed:
         return []
-    names = [str(error).split(": cannot be read")[0] for error in failed]
-    if skip:
-        return [f"left out, since they can't be read as images: {len(names):,} files ({listed(names, 5)})"]
+    if not skip:
+        raise _unread(failed)
+    names = _names(failed)
+    return [f"left out, since they can't be read as images: {len(names):,} files ({listed(names, 5)})"]
+
+
+def _unread(failed: list[DataError]) -> DataError:
+    names = _names(failed)
     others = f"\nand {len(names) - 1:,} more can't be read: {listed(names[1:], 5)}" if names[1:] else ""
-    raise DataError(f"{failed[0]}{others}; data.skip_unreadable=true leaves such files out")
+    return DataError(f"{failed[0]}{others}; data.skip_unreadable=true leaves such files out")
+
+
+def _names(failed: list[DataError]) -> list[str]:
+    return [str(error).split(": cannot be read")[0] for error in failed]
 
 
 def _flat(paths: Sequence[str], x: Tensor) -> list[str]:

@@ -15,7 +15,7 @@ from dltrain.data.memory import free_memory
 from dltrain.data.tables.table import Lines, Table, clean, listed, plain_types, short
 from dltrain.data.tables.text import PARQUET, read_text
 from dltrain.errors import DataError
-from dltrain.errors.paths import local
+from dltrain.errors.paths import check_is_text, local
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,6 +59,7 @@ def opened_parquet(path: Path) -> Iterator[tuple[pl.LazyFrame, int]]:
     """
     import polars as pl
 
+    check_is_text(path)
     with path.open("rb") as file:
         size, head = path.stat().st_size, file.read(4)
         file.seek(max(0, size - 4))
