@@ -12,6 +12,11 @@ NAMED = os.environ.get("DLTRAIN_TEST_DATA")
 SHARED = Path(NAMED) if NAMED else Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: at the end a long file would leave the other processes idle."""
+    items.sort(key=lambda item: "promises" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real files: mnist/ with the four IDX files, california_housing/ with cal_housing.csv. They stand beside the

@@ -31,7 +31,7 @@ from dltrain.training import experiment
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
 CHECKPOINTS, RESUMES, READS = (100_000, 2_000, 5_000) if SOAK else (2_000, 200, 500)
-COMPOSED = READS if SOAK else 150  # of those that are composed: a tenth of a second each
+COMPOSED = READS if SOAK else 100  # of those that are composed: a tenth of a second each
 SECONDS = 10  # for one trial
 MEMORY = {"checkpoints": 8 << 30, "resumes": 8 << 30}  # bytes of addresses; torch's libraries alone take some
 READERS = ("idx", "idx_gz", "csv", "parquet", "stored", "config_dir", "overrides")
