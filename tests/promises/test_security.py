@@ -695,6 +695,15 @@ def test_half_a_sign_is_no_word_of_a_run(where):
         facts(known, "data.json")
 
 
+@pytest.mark.parametrize(
+    ("task", "classes"), [("binary", ["a"]), ("binary", ["a", "b", "c"]), ("multiclass", ["a", "a"])]
+)
+def test_classes_are_as_many_as_their_task_has_and_no_two_the_same(task, classes):
+    known = {"task": task, "in_shape": [2], "classes": classes, "targets": [], "preprocessing": {"kind": "dataset"}}
+    with pytest.raises(DataError, match=r"data.json is not what a run writes: classes .*can't be used"):
+        facts(known | {"target_mean": None, "target_std": None}, "data.json")
+
+
 def test_a_number_that_float64_cannot_hold_is_no_scale_of_a_run():
     scale = {"targets": ["y"], "target_mean": [10**400], "target_std": [1.0]}
     known = {"task": "regression", "in_shape": [2], "classes": [], **scale, "preprocessing": {"kind": "dataset"}}

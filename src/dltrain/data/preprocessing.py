@@ -70,8 +70,9 @@ def facts(content: Any, where: str) -> Facts:
         _want(_all(shape, _size) and 0 < len(shape) < 8, "in_shape")
         names = {key: content[key] for key in ("classes", "targets")}
         for key, value in names.items():
-            _want(_all(value, _word), key)
-        _want(bool(names["targets"] if task == "regression" else names["classes"]), "classes and targets")
+            _want(_all(value, _word) and len(set(value)) == len(value), key)
+        many = len(names["targets" if task == "regression" else "classes"])
+        _want(many == 2 if task == "binary" else many > (task == "multiclass"), "classes and targets")
         scale = [content["target_mean"], content["target_std"]]
         for key, value in zip(("target_mean", "target_std"), scale, strict=True):
             _want(value is None or (_all(value, _number) and len(value) == len(names["targets"])), key)
