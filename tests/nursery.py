@@ -91,7 +91,7 @@ def _be_a_child(work: Callable[[Stop], int], place: str) -> None:
     except BusyError:
         code = 6
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # the code must tell how the run ended, not how this child did
         sys.stdout.flush()
         _stop_all_workers()

@@ -171,7 +171,7 @@ def test_what_is_open_is_moved_once_it_is_closed(tmp_path, monkeypatch):
 
 def test_a_run_stops_on_the_signals_that_there_are():
     names = [number.name for number in system.STOPS]
-    assert names == ["SIGINT", "SIGTERM", *(["SIGUSR1"] if system.POSIX else [])]
+    assert names == ["SIGINT", "SIGTERM", *(["SIGUSR1", "SIGHUP"] if system.POSIX else [])]
 
 
 def test_letters_for_a_console_of_windows_are_in_its_code_page(monkeypatch):

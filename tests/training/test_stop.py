@@ -11,7 +11,7 @@ import pytest
 from dltrain.training.stop import stop_on_signal
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_the_first_signal_asks_for_a_stop(number, capfd):
     before = signal.getsignal(number)
     with stop_on_signal() as stop:
@@ -23,6 +23,16 @@ def test_the_first_signal_asks_for_a_stop(number, capfd):
         assert stop.reason == signal.Signals(number).name
     assert signal.getsignal(number) is before
     assert "saving after this step" in capfd.readouterr().err
+
+
+def test_a_terminal_that_closes_is_ignored_where_it_was():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_second_interrupt_leaves_at_once(capfd):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dltrain.training.experiment import Ended
 
 _EXIT_CODES = {
+    "SIGHUP": 129,
     "SIGINT": 130,
     "SIGBREAK": 130,
     "SIGUSR1": 138,

@@ -168,8 +168,10 @@ def _lock_far(handle: int) -> bool:
 # -- processes --------------------------------------------------------------------------------------------------
 
 STOPS: tuple[signal.Signals, ...] = (
-    tuple(  # signals that ask for a stop; the last is Ctrl-Break of Windows, which has no SIGUSR1
-        getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGBREAK") if hasattr(signal, name)
+    tuple(  # signals that ask for a stop; SIGHUP is a terminal that closes, SIGBREAK Ctrl-Break of Windows
+        getattr(signal, name)
+        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGBREAK")
+        if hasattr(signal, name)
     )
 )
 

@@ -32,7 +32,8 @@ class Stop:
 
 @contextmanager
 def stop_on_signal() -> Iterator[Stop]:
-    """The first of `system.STOPS` asks for a stop; a second SIGINT leaves at once, by KeyboardInterrupt.
+    """The first of `system.STOPS` asks for a stop; a second SIGINT leaves at once, by KeyboardInterrupt. A SIGHUP that
+    is ignored, as under `nohup`, stays so.
 
     Only the main thread may take signals: elsewhere nothing changes.
     """
@@ -49,7 +50,8 @@ def stop_on_signal() -> Iterator[Stop]:
             with suppress(OSError):  # not print: the signal may have come in the middle of one
                 os.write(2, f"\n{stop.reason}: saving after this step; Ctrl-C leaves at once\n".encode())
 
-    before = {number: signal.signal(number, handle) for number in system.STOPS}
+    kept = {n for n in system.STOPS if n.name == "SIGHUP" and signal.getsignal(n) == signal.SIG_IGN}
+    before = {number: signal.signal(number, handle) for number in system.STOPS if number not in kept}
     try:
         yield stop
     finally:
