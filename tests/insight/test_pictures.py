@@ -183,6 +183,19 @@ def test_regions_of_scaled_columns_are_drawn_in_original_units():
     assert wrong.get_offsets().tolist() == [[50.0, pytest.approx(1.6)]]
 
 
+def test_a_class_leads_by_what_it_is_above_all_others():
+    outputs = torch.randn(50, 7).numpy()
+    outputs[0] = 1  # all the same
+    for k, margin in enumerate(regions._margins(outputs)):
+        assert np.array_equal(margin, outputs[:, k] - np.delete(outputs, k, axis=1).max(1))
+
+
+def test_regions_of_too_many_classes_are_not_drawn(tmp_path):
+    gallery = made(train(tmp_path, "data=blobs", "data.classes=30", "trainer.max_steps=2"), seconds=0)
+    assert "regions.png" not in names(gallery)
+    assert "decision regions are not drawn of more than 20 classes or labels" in gallery.notes
+
+
 def test_random_directions_are_as_long_as_the_rows_of_the_net():
     net = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Conv1d(5, 2, 3))
     first, second = landscape.random_directions(net)

@@ -40,6 +40,7 @@ _FEW = 1000  # train samples that stand for all in the loss landscape
 _FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
 _PATIENCE = 12.0  # seconds that one of them may take
 _LARGEST = 1_000_000  # parameters of a net whose weights on the way are kept in memory
+_MOST_AREAS = 20  # of classes in one picture, of labels below one another
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,9 @@ def _way(gallery: Gallery, plan: Plan, run: Run, seconds: float) -> replay.Way |
 def _regions(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: replay.Way | None) -> None:
     scene = _scene(plan)
     if scene is None:
+        return
+    if len(plan.data.names) > _MOST_AREAS:
+        gallery.notes.append(f"decision regions are not drawn of more than {_MOST_AREAS} classes or labels")
         return
     flat = len(scene.names) == 1
     title = "The learned function" if flat or plan.data.task == "regression" else "Decision regions"

@@ -180,7 +180,8 @@ def _margins(outputs: np.ndarray) -> Iterable[np.ndarray]:
         return [outputs[:, 0]]
     if outputs.shape[1] == 2:
         return [outputs[:, 1] - outputs[:, 0]]
-    return [outputs[:, k] - np.delete(outputs, k, axis=1).max(1) for k in range(outputs.shape[1])]
+    second, first = np.partition(outputs, -2, axis=1)[:, -2:].T
+    return (outputs[:, k] - np.where(outputs[:, k] == first, second, first) for k in range(outputs.shape[1]))
 
 
 def _samples(
