@@ -91,7 +91,10 @@ def configuration(rng: random.Random, case: Case, run: Path) -> str:
                     "x" * 5_000,
                 ]
             )
-            container[odd] = words.scalar(rng, case.places) if isinstance(container, dict) else container.append(1)
+            if isinstance(container, dict):
+                container[odd] = words.scalar(rng, case.places)
+            else:
+                container.append(odd)
             where = odd
     try:
         text = yaml.dump(tree, Dumper=yaml.CSafeDumper, width=10**9)

@@ -272,7 +272,6 @@ def test_a_value_that_no_run_folder_may_hold_is_refused_before_there_is_one(dltr
 
 def test_more_values_than_a_run_folder_may_hold_are_refused_before_there_is_one(dltrain, tmp_path, monkeypatch):
     monkeypatch.setattr("dltrain.runs.foreign._MOST_NODES", 300)
-    monkeypatch.setattr("dltrain.runs.foreign._TOO_MANY", "more than 300 nodes")
     points = [[i % 7, i % 5] for i in range(100)]
     code, _, err = dltrain("data=rows", f"data.x={points}".replace(" ", ""), f"data.y={[i % 2 for i in range(100)]}")
     assert (code, "the configuration has more than 300 nodes, which a run folder can't hold" in err) == (2, True), err

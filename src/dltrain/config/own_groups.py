@@ -109,7 +109,7 @@ class _Sizes:
         for part in parts:
             size = self.of(*part)
             nodes, letters, chain = nodes + size.nodes, letters + size.letters, max(chain, size.chain + bool(named))
-            foreign.check_size(nodes, letters)
+            foreign.check_size(nodes, letters, most=foreign.MOST_COMPOSED)
             if chain > _LONGEST_CHAIN:
                 raise ValueError(f"more than {_LONGEST_CHAIN} interpolations that lead to one another")
         return _Size(nodes, letters, chain)

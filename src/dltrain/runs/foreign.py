@@ -29,9 +29,10 @@ LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
 LARGEST_CONFIG = 1 << 22  # bytes of a configuration; a run that would have more does not start
 _LONGEST = 1 << 24  # bytes of a line: a look into a net of many layers takes megabytes
 _DEEPEST = 20  # nested nodes of a configuration
-_MOST_NODES = 50_000  # keys and values of a configuration: OmegaConf takes a tenth of a millisecond for each
+_MOST_NODES = 50_000  # keys and values of a stored configuration
+MOST_COMPOSED = 20_000  # of one that is composed: Hydra copies it several times, half a millisecond for each
 MOST_KEYS = 10_000  # of one node: for each unknown one a similar name is looked up
-_TOO_MANY, _TOO_DEEP = f"more than {_MOST_NODES:,} nodes", f"more than {_DEEPEST} nested nodes"
+_TOO_MANY, _TOO_DEEP = "more than {:,} nodes", f"more than {_DEEPEST} nested nodes"
 _TOO_WIDE = f"more than {MOST_KEYS:,} keys in one node"
 _MOST_PARTS = 1 << 20  # lists and objects of a JSON file: each takes a hundred times its place in the file
 _LONGEST_NUMBER = 100  # letters: to read one of base 60 takes the square of them, and a float ends at 1e308
@@ -115,7 +116,7 @@ def fault(values: object) -> tuple[str, str] | None:
         key, value, depth = left.pop()
         nodes += 1 + (len(value) if isinstance(value, dict) else 0)
         if nodes > _MOST_NODES:
-            return "", _TOO_MANY
+            return "", _TOO_MANY.format(_MOST_NODES)
         if isinstance(value, (dict, list)):
             if depth > _DEEPEST:
                 return key, _TOO_DEEP
@@ -169,7 +170,7 @@ def _check_events(text: str, *, typed: bool) -> None:
                 raise ValueError(f"a number of {len(event.value):,} letters")
         if isinstance(event, yaml.CollectionStartEvent) and len(opened) > _DEEPEST:
             raise ValueError(_TOO_DEEP)
-        check_size(nodes, letters)
+        check_size(nodes, letters, most=MOST_COMPOSED if typed else _MOST_NODES)
         if isinstance(event, (yaml.ScalarEvent, yaml.CollectionEndEvent)):
             ended = opened.pop()
             if ended.anchor:
@@ -178,10 +179,10 @@ def _check_events(text: str, *, typed: bool) -> None:
                 raise ValueError(_TOO_WIDE)
 
 
-def check_size(nodes: int, letters: int) -> None:
+def check_size(nodes: int, letters: int, *, most: int) -> None:
     """Raises ValueError where a configuration has more than that many keys and values, or letters in them."""
-    if nodes > _MOST_NODES:
-        raise ValueError(_TOO_MANY)
+    if nodes > most:
+        raise ValueError(_TOO_MANY.format(most))
     if letters > LARGEST_CONFIG:
         raise ValueError(f"more than {LARGEST_CONFIG:,} letters")
 
