@@ -91,8 +91,9 @@ def _classes(n: int, folder: Path) -> list[Step]:
     draw = random.Random(0)
     rows = ((f"{draw.random():.3f}", f"{draw.random():.3f}", f"k{i % n}") for i in range(max(4 * n, 100)))
     _write(folder / "t.csv", ("a", "b", "y"), rows)
+    _write(folder / "new.csv", ("a", "b"), ((f"{draw.random():.3f}", f"{draw.random():.3f}") for _ in range(100)))
     words = ["data=table", "data.path=t.csv", "data.target=y", "data.task=classification", *_SHORT]
-    return [Step("train", words), *_looks("t.csv"), Step("trace", ["trace", *words])]
+    return [Step("train", words), *_looks("new.csv"), Step("trace", ["trace", *words])]
 
 
 def _labels(n: int, folder: Path) -> list[Step]:
@@ -256,7 +257,7 @@ def _parameters(n: int, folder: Path) -> list[Step]:
 
 AXES = (
     Axis("columns", "A table of 40 rows.", _columns, milliseconds=1.0, kibibytes=24),
-    Axis("classes", "A table of 2 columns, 4 rows a class.", _classes, 2.0, 150, _TO_TEN_THOUSAND),
+    Axis("classes", "A table of 2 columns, 4 rows a class.", _classes, 3.0, 150, _TO_TEN_THOUSAND),
     Axis("labels", "A table of 2 columns and 60 rows.", _labels, 3.0, 48, _TO_TEN_THOUSAND),
     Axis("reports", "A run that reports and validates after each step.", _reports, 5.0, 2, _TO_TEN_THOUSAND),
     Axis("runs", "A sweep.", _runs, 8.0, 24, _TO_TEN_THOUSAND, words_each=1_500),

@@ -69,6 +69,7 @@ def test_every_form_of_a_table_gives_the_same(command, houses):
 def test_pieces_add_up_to_the_whole(command, houses, monkeypatch):
     whole = command("predict", "last", "houses.csv")[1]
     monkeypatch.setattr(streaming, "_CHARACTERS", 100)
+    monkeypatch.setattr(predict, "_ANSWERS", 3)
     monkeypatch.setattr(predict.streaming.text_table, "__kwdefaults__", {"separator": None, "characters": 100})
     for name in ("out.csv", "out.parquet"):
         assert command("predict", "last", "houses.csv", "-o", name)[0] == 0

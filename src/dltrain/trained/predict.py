@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_ANSWERS = 1 << 22  # numbers in a frame of answers: of 10,000 classes each row has as many
+
+
 @dataclass(frozen=True)
 class Piece:
     """Some raw rows, a frame or pixels, as `Trained.inputs` takes them; where each stands, or the files' names."""
@@ -84,8 +87,13 @@ def predict(
             for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing, place=piece.place).items():
                 before, seen = found.get(key, (0, ()))
                 found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
-        answers = trained.answers(trained.logits(x))
-        yield answers.insert_column(0, pl.Series("file", [*map(encodable, piece.files)])) if piece.files else answers
+        size = max(1, _ANSWERS // trained.outputs)
+        for start in range(0, len(x), size):
+            answers = trained.answers(trained.logits(x[start : start + size]))
+            if piece.files:
+                names = [*map(encodable, piece.files[start : start + size])]
+                answers.insert_column(0, pl.Series("file", names))
+            yield answers
 
 
 def _check_kind(trained: Trained, kind: str, source: Path | BinaryIO) -> None:
