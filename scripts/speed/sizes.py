@@ -262,7 +262,7 @@ AXES = (
     Axis("reports", "A run that reports and validates after each step.", _reports, 5.0, 2, _TO_TEN_THOUSAND),
     Axis("runs", "A sweep.", _runs, 8.0, 24, _TO_TEN_THOUSAND, words_each=1_500),
     Axis("files", "A folder of images of 8 x 8.", _files, 2.0, 6, _TO_TEN_THOUSAND),
-    Axis("layers", "An MLP whose layers have 4 units.", _layers, 20.0, 200, (10, 1_000)),
+    Axis("layers", "An MLP whose layers have 4 units.", _layers, 80.0, 200, (10, 1_000), words_each=3_500),
     Axis("options", "A list of so many names that is typed.", _options, 2.0, 24, (10, 1_000, 4_000)),
     Axis("keys", "A list of so many names in a YAML file.", _keys, 2.0, 24, _TO_TEN_THOUSAND),
     Axis("categories", "A column of words, 2 rows a category.", _categories, 2.0, 60, _TO_TEN_THOUSAND),
