@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def shared_data() -> Path:
     if missing:
         pytest.skip(f"needs the real data: DLTRAIN_TEST_DATA=FOLDER with mnist/ and california_housing/ (CI: {SHARED})")
     return SHARED
+
+
+@pytest.fixture
+def under_no_nohup():
+    """A terminal that closes counts, also where the tests themselves ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

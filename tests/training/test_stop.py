@@ -12,7 +12,7 @@ from dltrain.training.stop import stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
-def test_the_first_signal_asks_for_a_stop(number, capfd):
+def test_the_first_signal_asks_for_a_stop(number, capfd, under_no_nohup):
     before = signal.getsignal(number)
     with stop_on_signal() as stop:
         assert not stop()
