@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dltrain import located
 from dltrain.engine.look import Layer
+from dltrain.errors.output import cut
 from dltrain.insight import history
 from dltrain.insight.doctor.examine import Examination, Look
 from dltrain.insight.doctor.remedies import longer, offer, rate
@@ -104,7 +105,7 @@ def weighted(exam: Examination) -> Verdict | None:
     shares = [weight * count for weight, count in zip(weights, exam.counts, strict=False)]
     if len(shares) < 2 or max(shares) <= _OUTWEIGHS * (sum(shares) - max(shares)):
         return None
-    name = exam.plan.data.classes[shares.index(max(shares))]
+    name = cut(exam.plan.data.classes[shares.index(max(shares))])
     what = f"class {name} is {max(shares) / sum(shares):.1%} of the loss by its weight, and the others hardly count"
     knob = "pos_weight" if one is not None else "class_weights"
     return Verdict("weighted", what, offer(exam.plan, f"loss.{knob}=balanced", otherwise="try smaller weights"))

@@ -19,6 +19,7 @@ from dltrain.engine import assessment, evaluation
 from dltrain.engine.look import Layer, layers, observe, relative_updates
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import CheckpointError, DivergedError
+from dltrain.errors.output import cut
 from dltrain.insight import lr_range
 from dltrain.parts import State
 from dltrain.parts.models import working
@@ -212,8 +213,9 @@ class Examination:
         if (answers != answers[:1]).any():
             return ""
         if data.task != "multilabel":
-            return data.classes[int(answers[0])]
-        return " and ".join(c for c, on in zip(data.classes, answers[0].tolist(), strict=True) if on) or "no label"
+            return cut(data.classes[int(answers[0])])
+        present = [c for c, on in zip(data.classes, answers[0].tolist(), strict=True) if on]
+        return cut(" and ".join(present), 200) or "no label"
 
     @cached_property
     def by_batch(self) -> dict[str, float] | None:

@@ -16,6 +16,7 @@ import torch
 from dltrain.data import Tensors
 from dltrain.engine import evaluation
 from dltrain.engine.assessment import no_better, trivial
+from dltrain.errors.output import cut
 from dltrain.insight import history
 from dltrain.insight.doctor.causes import STUCK
 from dltrain.insight.doctor.examine import Examination
@@ -138,7 +139,9 @@ def other_split(exam: Examination) -> Verdict | None:
     off, worst = (share[0] - share[1]).abs().max(0)
     p = share[0][worst].item()
     if off > max(0.15, 5 * math.sqrt(max(p * (1 - p), 1 / n) / n)):
-        what = f"class {data.classes[worst]} has {p:.0%} of the train rows and {share[1][worst]:.0%} of the val rows"
+        what = (
+            f"class {cut(data.classes[worst])} has {p:.0%} of the train rows and {share[1][worst]:.0%} of the val rows"
+        )
         return Verdict("other_split", what, "shuffle the rows before cutting off a part")
     return None
 
@@ -152,7 +155,7 @@ def imbalance(exam: Examination) -> Verdict | None:
     recall = exam.recalls[rare]
     if not recall < 0.5:
         return None
-    name, share = exam.plan.data.classes[rare], max(counts) / sum(counts)
+    name, share = cut(exam.plan.data.classes[rare]), max(counts) / sum(counts)
     what = (
         f"class {name} has {min(counts):,} of {sum(counts):,} train rows, and {recall:.0%} of its rows are found: "
         f"an answer that never changes has an accuracy of {share:.1%}"
