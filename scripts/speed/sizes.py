@@ -265,7 +265,14 @@ AXES = (
     Axis("layers", "An MLP whose layers have 4 units.", _layers, 80.0, 200, (10, 1_000), words_each=3_500),
     Axis("options", "A list of so many names that is typed.", _options, 2.0, 24, (10, 1_000, 4_000)),
     Axis("keys", "A list of so many names in a YAML file.", _keys, 2.0, 24, _TO_TEN_THOUSAND, words_each=12),
-    Axis("categories", "A column of words, 2 rows a category, which is a number in each.", _categories, 3.0, 300, _TO_TEN_THOUSAND),
+    Axis(
+        "categories",
+        "A column of words, 2 rows for each, which is a number in all.",
+        _categories,
+        3.0,
+        300,
+        _TO_TEN_THOUSAND,
+    ),
     Axis("letters", "A name, a class and a category that long.", _letters, 0.1, 1),
     Axis("parameters", "An MLP with AdamW.", _parameters, 0.0012, 26 / 1024, (10**5, 10**6, 10**7, 10**8)),
 )
