@@ -45,6 +45,7 @@ class Cost:
     page: int
     words: int
     trouble: str = ""
+    share: float = 1.0  # of what its axis allows
 
 
 def measure(axis: Axis, size: int, step: Step, folder: Path) -> Cost:
@@ -73,6 +74,7 @@ def measure(axis: Axis, size: int, step: Step, folder: Path) -> Cost:
         page.stat().st_size if page and page.is_file() else 0,
         out.stat().st_size + err.stat().st_size,
         trouble,
+        step.share,
     )
 
 
@@ -143,7 +145,7 @@ def judge(axis: Axis, costs: list[Cost]) -> list[str]:
             wrong.append(f"{where}: {cost.trouble}")
             continue
         base = next(c for c in costs if c.command == cost.command)
-        more = cost.size - base.size
+        more = (cost.size - base.size) * cost.share
         seconds = base.processor + _SPARE_SECONDS + more * axis.milliseconds / 1e3
         memory = base.memory + _SPARE_BYTES + more * axis.kibibytes * 1024
         if cost.processor > seconds:
@@ -163,7 +165,7 @@ def section(axis: Axis, costs: list[Cost], wrong: list[str]) -> str:
     titles = " | ".join(f"{size:,}" for size in sizes)
     lines = [
         f"{axis.about} Allowed: {axis.milliseconds:g} ms of processor time and {axis.kibibytes:g} KiB for "
-        f"each, pages of {axis.page / 1e6:.0f} MB.",
+        f"each (doctor: 2.5 times that), pages of {axis.page / 1e6:.0f} MB.",
         "",
         f"| processor s, MiB, page MB at | {titles} |",
         f"| --- |{' ---: |' * len(sizes)}",

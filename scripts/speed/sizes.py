@@ -28,6 +28,7 @@ class Step:
     words: Sequence[str]
     page: str = ""
     code: int = 0
+    share: float = 1.0  # of what the axis allows: more where a command does the work several times
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _looks(data: str = "", *, page: str = "page.html") -> list[Step]:
         Step("runs", ["runs"]),
         Step("show", ["show", "last"]),
         Step("eval", ["eval", "last"]),
-        Step("doctor", ["doctor", "last"]),
+        Step("doctor", ["doctor", "last"], share=2.5),  # trains the net, and copies of it, anew
         Step("report", ["report", "last", "-o", page], page=page),
         Step("export", ["export", "last", "--format", "safetensors", "-o", "net.safetensors"]),
     ]
@@ -262,7 +263,7 @@ AXES = (
     Axis("reports", "A run that reports and validates after each step.", _reports, 5.0, 2, _TO_TEN_THOUSAND),
     Axis("runs", "A sweep.", _runs, 8.0, 24, _TO_TEN_THOUSAND, words_each=1_500),
     Axis("files", "A folder of images of 8 x 8.", _files, 2.0, 6, _TO_TEN_THOUSAND),
-    Axis("layers", "An MLP whose layers have 4 units.", _layers, 80.0, 200, (10, 1_000), words_each=3_500),
+    Axis("layers", "An MLP whose layers have 4 units.", _layers, 100.0, 200, (10, 1_000), words_each=3_500),
     Axis("options", "A list of so many names that is typed.", _options, 2.0, 24, (10, 1_000, 4_000)),
     Axis("keys", "A list of so many names in a YAML file.", _keys, 2.0, 24, _TO_TEN_THOUSAND, words_each=12),
     Axis(
