@@ -58,7 +58,8 @@ def test_a_patched_function_acts_and_is_told(monkeypatch, owner, name):
     assert all(map(torch.equal, *map(weights, trainers)))
 
 
-def test_a_patched_update_acts(monkeypatch):
+@pytest.mark.parametrize("loads", [False, True], ids=["", "and torch has wrapped it"])
+def test_a_patched_update_acts(monkeypatch, loads):
     inner, trainers = optim.AdamW.step, [made("plain"), made("direct")]
 
     def step(self, *given):
@@ -70,6 +71,8 @@ def test_a_patched_update_acts(monkeypatch):
         trainer.step(BATCH)
         with monkeypatch.context() as patch:
             patch.setattr(optim.AdamW, "step", step)
+            if loads:
+                trainer.optimizer.load_state_dict(trainer.optimizer.state_dict())
             trainer.step(BATCH)
         trainer.step(BATCH)
     assert all(map(torch.equal, *map(weights, trainers)))

@@ -116,10 +116,15 @@ def replaced(model: nn.Module, loss: nn.Module) -> bool:
 
 
 def is_original(function: Any) -> bool:
-    """Whether a function is torch's or this package's."""
-    # By where it was written: name and module of the one that it wraps, a wrapper takes over.
-    home = getattr(function, "__globals__", {}).get("__name__", "")
-    return isinstance(function, BuiltinFunctionType) or home.partition(".")[0] in ("torch", "dltrain")
+    """Whether a function is torch's or this package's, and so is whatever it wraps."""
+    # By where it was written: name and module of the one that it wraps, a wrapper takes over. torch itself wraps the
+    # step of an optimizer's class that it finds replaced.
+    while not isinstance(function, BuiltinFunctionType):
+        if getattr(function, "__globals__", {}).get("__name__", "").partition(".")[0] not in ("torch", "dltrain"):
+            return False
+        if (function := getattr(function, "__wrapped__", None)) is None:
+            break
+    return True
 
 
 class _Leaves(torch.autograd.Function):
