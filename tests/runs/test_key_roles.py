@@ -62,7 +62,14 @@ def test_each_key_has_one_role():
 def test_what_may_change_is_what_it_was():
     """`resume=auto` finds runs of older versions by a digest without these."""
     assert {*key_roles.MAY_CHANGE} == {
-        *("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps", "trainer.step", "trainer.flush_denormal"),
+        *(
+            "trainer.epochs",
+            "trainer.max_steps",
+            "trainer.schedule_steps",
+            "trainer.step",
+            "trainer.matmul",
+            "trainer.flush_denormal",
+        ),
         *("data.root", "data.path", "data.test_path", "data.workers", "name", "runs_dir", "diagnose"),
         *("trainer.max_time", "trainer.report_every", "trainer.save_every", "trainer.progress", "trainer.tensorboard"),
         *("trainer.profile", "trainer.threads", "trainer.device"),

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dltrain.data import Data, Transform, take
 from dltrain.data.sources import download
+from dltrain.engine import products
 from dltrain.errors import DataError
 from dltrain.errors.paths import local, permitted
 from dltrain.parts import augmentation, metrics, regularisers, schedules
@@ -144,11 +145,13 @@ class _Chain:
         return x
 
 
-def flush_denormals(settings: Settings) -> None:
-    """Whether numbers too small for float32's exponent, under 1.2e-38, count as 0 on the CPU.
+def set_arithmetic(settings: Settings) -> None:
+    """The process-wide switches of how the CPU computes: which kernels make the products of large layers, and whether
+    numbers too small for float32's exponent, under 1.2e-38, count as 0.
 
     Adam's averages of a gradient that has become 0, that of a pixel which is seldom lit, fade into such numbers after
     800 steps, and the processor takes many times as long for each. Threads inherit the switch of the one that starts
     them and keep it: it is set before the data are read, ahead of the first work for several threads.
     """
     torch.set_flush_denormal(settings.flush_denormal)
+    products.use(settings.matmul)

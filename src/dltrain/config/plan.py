@@ -48,7 +48,8 @@ OUTLINE: tuple[Check, ...] = (
 CHECKS: tuple[Check, ...] = (
     nodes.read_top,
     nodes.read_trainer,
-    construct.flush_denormals,
+    nodes.choose_products,
+    construct.set_arithmetic,
     nodes.read_regularisation,
     nodes.read_parts,
     nodes.read_loader,

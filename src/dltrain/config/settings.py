@@ -27,6 +27,7 @@ class Settings:
     device: str
     precision: Literal["fp32", "bf16", "fp16"]
     step: Literal["auto", "direct", "plain", "compiled", "graph"]
+    matmul: Literal["auto", "mkl", "onednn"]
     accumulate: int
     compile: bool
     deterministic: bool

@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import signal
 import stat
 import struct
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,20 @@ STOPS: tuple[signal.Signals, ...] = (
 def processors() -> int:
     """How many of them this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def processor() -> tuple[str, int]:
+    """Its maker and its family, by its own names: ("AuthenticAMD", 26); ("", 0) where the system does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        import platform
+
+        text = platform.processor()  # of Windows: AMD64 Family 26 Model 68 Stepping 0, AuthenticAMD
+    maker = re.search(r"AuthenticAMD|GenuineIntel", text)
+    family = re.search(r"cpu family\s*:\s*(\d+)|Family (\d+)", text)
+    return (maker[0] if maker else "", int(family[1] or family[2]) if family else 0)
 
 
 # -- terminals --------------------------------------------------------------------------------------------------

@@ -119,6 +119,20 @@ def only_sets_devices() -> bool:
     return all(isinstance(mode, _device.DeviceContext) for mode in torch.overrides._get_current_function_mode_stack())
 
 
+def has_linear() -> bool:
+    """Whether `linear` can be called."""
+    try:
+        schema = torch.ops.mkldnn._linear_pointwise.default._schema
+    except (AttributeError, RuntimeError):
+        return False
+    return [a.name for a in schema.arguments] == ["X", "W", "B", "attr", "scalars", "algorithm"]
+
+
+def linear(*given: Any) -> Tensor:
+    """oneDNN's x W^T + b, which torch has for its compiler."""
+    return torch.ops.mkldnn._linear_pointwise.default(*given)
+
+
 def lerp(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
     """Moves each average a part of the way to its value."""
     if hasattr(torch, "_foreach_lerp_"):

@@ -297,5 +297,5 @@ def set_threads(trained: Trained) -> None:
     recorded = run_folder.read_json(file) if file.is_file() else None
     if threads := settings.threads or resuming.threads_of(recorded):
         torch.set_num_threads(threads)
-    construct.flush_denormals(settings)
+    construct.set_arithmetic(settings)
     torch.use_deterministic_algorithms(settings.deterministic)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dltrain.engine import products
 from dltrain.errors import key_of, tables
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds
@@ -46,9 +47,20 @@ def describe(plan: Plan) -> str:
         f"training   {plan.total_steps:,} steps of {size:,} sample{'s' * (size > 1)} "
         f"({plan.steps_per_epoch:,} an epoch) on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
         f"step       {_STEPS[plan.step]}{f': {plan.why_plain}' if plan.why_plain else ''}",
+        *_products(plan),
         *(f"note       {note}" for note in plan.notes),
     ]
     return "\n".join(lines)
+
+
+def _products(plan: Plan) -> list[str]:
+    """One line where products are made otherwise than torch would."""
+    large = any(row.type == "Linear" and row.parameters >= products.LARGE for row in plan.rows[:-1])
+    if plan.settings.matmul == "mkl" or not large or plan.settings.precision != "fp32" or plan.device.type != "cpu":
+        return []
+    chosen, why = products.chosen()
+    why = why if chosen == "onednn" else "trainer.matmul=onednn"
+    return [f"products   oneDNN's in layers of {products.LARGE:,} weights and more: {why}"]
 
 
 _STEPS = {

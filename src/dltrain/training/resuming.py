@@ -114,6 +114,7 @@ def facts(plan: Plan) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "flush_denormal": plan.settings.flush_denormal,
+        "matmul": plan.settings.matmul,
         "step": "plain or direct" if plan.step in ("plain", "direct") else plan.step,  # those two have the same bits
         **({"report_every": plan.report_steps} if _reports_count(plan) else {}),
     }

@@ -16,6 +16,7 @@ from outcomes import plain
 
 from dltrain.data import Tensors
 from dltrain.data.loaders import make_loader
+from dltrain.engine import products
 from dltrain.engine.trainer import Trainer, seed_everything
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
@@ -108,6 +109,15 @@ class Case:
         self.found.append(plain([t.steps, dict(t.model.state_dict()), held, averages, torch.get_rng_state()]))
         self.took[t.step_kind] += 1
         assert t.step_kind != "plain" or t.why_plain
+
+
+@pytest.mark.skipif(products.why_not() is not None, reason="oneDNN's products need AVX-512")
+def test_the_same_where_all_products_are_onednns(monkeypatch):
+    monkeypatch.setattr(products, "LARGE", 0)
+    monkeypatch.setattr(products, "_used", "onednn")
+    for seed in range(1_000_000, 1_000_000 + CASES // PARTS):
+        whole, quick = Case(seed, "plain"), Case(seed, "auto")
+        assert whole.found == quick.found, (seed, quick.hands)
 
 
 @pytest.mark.parametrize("part", range(PARTS))

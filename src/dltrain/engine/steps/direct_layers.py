@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain.engine import products
 from dltrain.parts import models, private
 
 _aten = private.aten
@@ -29,9 +30,6 @@ class Layer(Protocol):
 
 class Linear:
     """z = a W^T + b."""
-
-    # Which kernel makes the three products of a layer is torch's choice so far. One for each Linear, by its sizes and
-    # processor, is to be made here, in `of`: the same class with other products, as LowLinear is for bf16.
 
     lowest = False
 
@@ -66,6 +64,23 @@ class Linear:
         if one and self.narrow:  # a single number is a column, too, and then autograd swaps the factors
             return torch.mm(self.transposed, delta.t(), out=self.below)
         return torch.mm(delta, self.weight, out=self.below)
+
+
+class OneDnnLinear(Linear):
+    """The same with products of oneDNN's, which takes no memory for what it makes."""
+
+    def forward(self, a: Tensor) -> Tensor:
+        self.a = a
+        return products.product(a, self.weight, self.bias)
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        a = self.a
+        assert a is not None  # it goes forward first
+        _put(self.weight, add, products.product(delta.t(), a.t()))
+        self.a = None
+        if self.bias is not None:
+            _leave(self.bias, add, torch.sum, delta, 0)
+        return delta if self.lowest else products.product(delta, self.transposed)
 
 
 class LowLinear:
@@ -277,6 +292,8 @@ PRECISIONS: dict[str, _Known] = {
 
 def of(module: nn.Module, precision: str) -> Layer:
     """The layer that computes what a module computes, once `why_not` has nothing against it."""
+    if isinstance(module, nn.Linear) and precision == "fp32" and products.suits(module.weight):
+        return OneDnnLinear(module)
     return (_LAYERS | PRECISIONS[precision])[type(module)](module)
 
 

@@ -1,0 +1,120 @@
+"""Products of large layers by oneDNN: who gets them, and that they are products."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from dltrain.engine import products
+from dltrain.engine.steps.direct_layers import OneDnnLinear
+from dltrain.engine.trainer import Trainer
+from dltrain.errors import system
+from dltrain.parts import private
+
+needs = pytest.mark.skipif(products.why_not() is not None, reason="oneDNN's products need AVX-512")
+
+
+@pytest.fixture
+def onednn(monkeypatch):
+    monkeypatch.setattr(products, "LARGE", 100)
+    monkeypatch.setattr(products, "_used", "onednn")
+
+
+@pytest.mark.parametrize(
+    ("processor", "kernels"),
+    [(("AuthenticAMD", 26), "onednn"), (("AuthenticAMD", 25), "mkl"), (("GenuineIntel", 6), "mkl"), (("", 0), "mkl")],
+    ids=["Zen 5", "Zen 4", "Intel", "unknown"],
+)
+def test_the_processor_decides(monkeypatch, processor, kernels):
+    monkeypatch.setattr(products, "why_not", lambda: None)
+    monkeypatch.setattr(system, "processor", lambda: processor)
+    chosen, why = products.chosen()
+    assert (chosen, bool(why)) == (kernels, True)
+    monkeypatch.setattr(products, "_used", "mkl")
+    products.use("auto")
+    assert products._used == kernels
+
+
+def test_without_the_operator_or_avx512_they_are_torchs_own(monkeypatch):
+    monkeypatch.setattr(products, "_used", "mkl")
+    monkeypatch.setattr(private, "has_linear", lambda: False)
+    products.use("onednn")
+    assert (products._used, products.chosen()[0]) == ("mkl", "mkl")
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert "AVX-512" in products.why_not()
+
+
+def test_this_processor_has_a_maker_and_a_family(monkeypatch):
+    system.processor.cache_clear()
+    maker, family = system.processor()
+    assert maker in ("AuthenticAMD", "GenuineIntel", "")
+    assert bool(maker) == bool(family)
+    system.processor.cache_clear()
+    monkeypatch.setattr(system.Path, "read_text", _missing)
+    monkeypatch.setattr("platform.processor", lambda: "AMD64 Family 26 Model 68 Stepping 0, AuthenticAMD")
+    assert system.processor() == ("AuthenticAMD", 26)
+    system.processor.cache_clear()
+
+
+def _missing(*_, **__):
+    raise FileNotFoundError
+
+
+@needs
+def test_a_linear_by_it_has_the_values_and_the_gradients_of_torchs(onednn):
+    net = nn.Sequential(nn.Linear(30, 20), nn.Tanh(), nn.Linear(20, 10, bias=False))
+    x = torch.randn(16, 30, requires_grad=True)
+    found = []
+    for context in (products.applied(net), products.nullcontext()):
+        with context:
+            out = net(x)
+        first = torch.autograd.grad(out.square().sum(), [x, *net.parameters()], create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), [x, *net.parameters()])
+        found.append((out, *first, *second))
+    assert "_Linear" in type(found[0][0].grad_fn).__name__
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+
+
+@needs
+def test_what_is_small_or_of_another_kind_stays_torchs(onednn):
+    small, double = nn.Linear(5, 5), nn.Linear(30, 20).double()
+    assert isinstance(products.applied(nn.Sequential(small, double)), type(products.nullcontext()))
+    with products.applied(large := nn.Linear(30, 20)):
+        for x, layer in ((torch.randn(2, 30).double(), double), (torch.randn(2, 5), small), (torch.randn(30), large)):
+            assert torch.equal(layer(x), x @ layer.weight.t() + layer.bias) or layer is large
+            assert "_Linear" not in type(layer(x).grad_fn).__name__
+        with torch.autocast("cpu", torch.bfloat16):
+            assert large(torch.randn(2, 30)).dtype == torch.bfloat16
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            large(torch.randn(2, 29))
+        assert torch.allclose(F.linear(torch.ones(2, 30), large.weight), large.weight.sum(1).expand(2, -1), atol=1e-5)
+
+
+@needs
+def test_the_direct_step_has_them_in_its_large_layers(onednn):
+    net = nn.Sequential(nn.Linear(30, 20), nn.ReLU(), nn.Linear(20, 3))
+    trainer = Trainer(net, nn.CrossEntropyLoss(), torch.optim.SGD(net.parameters(), lr=0.1))
+    kinds = [type(layer) is OneDnnLinear for layer in trainer._choice.step.net.layers]
+    assert kinds == [True, False, False]
+
+
+@needs
+@pytest.mark.parametrize("step", ["direct", "plain"])
+def test_a_run_keeps_the_products_that_it_began_with(dltrain, step):
+    words = ["data=digits", "model.widths=[400]", "trainer.epochs=1", "trainer.threads=1", f"trainer.step={step}"]
+    code, out, err = dltrain(*words, "trainer.matmul=onednn", "name=a")
+    assert (code, "products   oneDNN's in layers of 20,000 weights" in out + err) == (0, True)
+    code, out, _ = dltrain("show", "a/last")
+    assert "onednn" in out
+    code, _, err = dltrain("resume", "a/last", "trainer.epochs=2", "trainer.schedule_steps=1")
+    assert (code, "bits may differ" in err) == (0, False), err
+    code, _, err = dltrain("resume", "a/last", "trainer.epochs=3", "trainer.schedule_steps=1", "trainer.matmul=mkl")
+    assert (code, "matmul onednn then, mkl now" in err) == (0, True), err
+
+
+def test_what_this_machine_has_not_is_told_in_one_line(dltrain, monkeypatch):
+    monkeypatch.setattr(products, "why_not", lambda: "the processor has no AVX-512, or may not use it")
+    code, _, err = dltrain("data=iris", "trainer.matmul=onednn")
+    assert code == 2
+    assert "trainer.matmul: the processor has no AVX-512, or may not use it; use auto or mkl" in err
