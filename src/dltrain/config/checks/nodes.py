@@ -11,6 +11,7 @@ from dltrain.config.mistakes import Mistakes
 from dltrain.config.nodes import Nodes
 from dltrain.config.settings import Regularisation, Settings, pick_device
 from dltrain.runs import foreign
+from dltrain.runs.foreign import Values
 
 
 def read_top(nodes: Nodes, writes: bool) -> Mapping[str, object]:
@@ -23,7 +24,7 @@ def read_trainer(nodes: Nodes) -> Known:
 
 
 def choose_products(
-    settings: Settings, config: dict[str, object], composed: Composed, mistakes: Mistakes, notes: list[str]
+    settings: Settings, config: Values, composed: Composed, mistakes: Mistakes, notes: list[str]
 ) -> Known:
     """The kernels that a run has from its beginning on, whatever machine it goes on with; its configuration says so."""
     from dltrain.engine import products
