@@ -96,6 +96,8 @@ def test_what_is_private_to_torch_is_looked_for():
         "_device",
         "_higher_order_ops",
         "_pytorch_graph",
+        "_linear_pointwise",
+        "_schema",
     }  # guarded
     known |= {"_pytree"}  # of which torch.func itself is made; the compiled step and L-BFGS alone need it
     found = set()
