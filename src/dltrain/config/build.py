@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from dltrain.config import construct
 from dltrain.data import Split, Tensors, take
 from dltrain.data.loaders import Batches, Loader, make_loader, order
-from dltrain.engine import evaluation
+from dltrain.engine import evaluation, products
 from dltrain.engine.trainer import Trainer
 from dltrain.parts import metrics, optimizers, pretrained, regularisers
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
@@ -166,6 +166,12 @@ def threads(plan: Plan) -> int:
     dense = bool(layers) and all(len(row.output_shape or (0, 0)) == 1 for row in layers)
     work = (plan.batch_size or len(plan.data.train)) * sum(row.parameters for row in layers)
     return 1 if dense and work < _SMALL else _ALL_THREADS
+
+
+def has_large_products(plan: Plan) -> bool:
+    """Whether a net that the direct step knows has layers whose products may be oneDNN's."""
+    large = any(row.type == "Linear" and row.parameters > products.LARGE for row in plan.rows[:-1])
+    return large and plan.device.type == "cpu" and plan.settings.precision == "fp32"
 
 
 def set_threads_and_determinism(plan: Plan) -> None:

@@ -261,7 +261,7 @@ def stored(folder: Path) -> Composed:
         raise ConfigError(f"{path} is not the configuration of a run")
     if isinstance(trainer := values.get("trainer"), dict):  # knobs that came after the run do what was done before
         defaults = foreign.parse_yaml((CONFIGS / "trainer" / "default.yaml").read_text(encoding="utf-8"))
-        values["trainer"] = {**defaults, "flush_denormal": False, "matmul": "mkl", **trainer}
+        values["trainer"] = {**defaults, "flush_denormal": False, **trainer}
     return Composed(Resolved(values), {}, (), file=path, stored=True, started=started(folder / "environment.json"))
 
 

@@ -23,7 +23,7 @@ from dltrain.config.construct import Sizes, sizes
 from dltrain.config.hydra import as_yaml
 from dltrain.config.nodes import SLOTS, Nodes
 from dltrain.config.policy import Part
-from dltrain.config.settings import Regularisation, Settings, device_or_auto
+from dltrain.config.settings import Regularisation, Settings, device_or_auto, matmul_or_auto
 from dltrain.data import Data
 from dltrain.data.fingerprint import fingerprint
 from dltrain.engine.steps.step import Kind
@@ -48,7 +48,6 @@ OUTLINE: tuple[Check, ...] = (
 CHECKS: tuple[Check, ...] = (
     nodes.read_top,
     nodes.read_trainer,
-    nodes.choose_products,
     construct.set_arithmetic,
     nodes.read_regularisation,
     nodes.read_parts,
@@ -180,12 +179,13 @@ class Outline:
 def outline(composed: Composed, allow: Sequence[str] = (), *, slots: Sequence[str]) -> Outline:
     """Some parts of a stored configuration, checked as `make_plan` checks them.
 
-    A device that this machine lacks gives way to one that it has, unless an override names it.
+    A device that this machine lacks gives way to one that it has, unless an override names it; so do products.
     """
     found = Nodes(composed, allow)
     trainer = found.cfg.get("trainer")
     if isinstance(trainer, dict) and not any(key_of(o) == "trainer.device" for o in composed.overrides):
         trainer["device"] = device_or_auto(trainer.get("device"))
+        trainer["matmul"] = matmul_or_auto(trainer.get("matmul"))
     return _call(Outline, _facts(OUTLINE, found, slots=slots, writes=False))
 
 

@@ -64,8 +64,8 @@ class Settings:
 
     def trial(self) -> dict[str, str]:
         """What torch has against them, where `mistakes` found nothing."""
-        bad = _device_mistake(self.device)
-        return {"device": bad} if bad else {}
+        found = {"device": _device_mistake(self.device), "matmul": _matmul_mistake(self.matmul)}
+        return {knob: bad for knob, bad in found.items() if bad}
 
 
 _MOST_PROFILED = 1000
@@ -93,6 +93,20 @@ def device_or_auto(name: object) -> object:
     """A stored device, or auto in the place of one that this machine does not have."""
     named = isinstance(name, str) and name.startswith(("cuda", "mps", "xpu"))
     return "auto" if named and _device_mistake(name) else name
+
+
+def _matmul_mistake(name: str) -> str | None:
+    if name != "onednn":
+        return None
+    from dltrain.engine import products
+
+    why = products.why_not()
+    return f"{why}; use auto or mkl" if why else None
+
+
+def matmul_or_auto(name: object) -> object:
+    """Stored products, or auto in the place of those that this machine does not have."""
+    return "auto" if isinstance(name, str) and _matmul_mistake(name) else name
 
 
 def pick_device(name: str) -> torch.device:

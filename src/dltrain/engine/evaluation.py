@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dltrain.data import Task
 from dltrain.data.loaders import Batches
 from dltrain.engine import devices, products
+from dltrain.engine.steps import direct
 from dltrain.errors import DataError
 from dltrain.parts.models import evaluating
 
@@ -26,7 +27,7 @@ def predict(model: nn.Module, loader: Batches, device: torch.device | str = "cpu
     """The outputs float [N, K] of the model in eval mode and the targets, both on the CPU, in the loader's order."""
     logits: list[Tensor] = []
     targets: list[Tensor] = []
-    with evaluating(model), torch.inference_mode(), products.applied(model):
+    with evaluating(model), torch.inference_mode(), direct.applied(model, products.used()):
         for x, y, _ in loader.epoch():
             logits.append(model(x.to(device)))
             targets.append(y)
@@ -69,7 +70,7 @@ def evaluate(
     n = highest = 0
     totals = origin = None
     bounds: list[Tensor] = []  # the lowest and the highest target of each batch
-    with evaluating(model, loss), torch.inference_mode(), products.applied(model):
+    with evaluating(model, loss), torch.inference_mode(), direct.applied(model, products.used()):
         for x, y, _ in loader.epoch():
             logits = model(x)
             if logits.dim() != 2:

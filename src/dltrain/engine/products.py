@@ -5,20 +5,19 @@ product where the processor computes 512 bits at once (AMD's Zen 5); where it ma
 is won. The choice is made once for a run, from the processor alone and never by the clock, so that a command gives the
 same bits on the same kind of machine.
 
-`use` sets it for the process, as torch's own switches are set. The direct step asks for it layer by layer; where a
-model runs by itself, in the plain step and where it is judged, `applied` makes its Linears take the same products.
+`use` sets it for the process, as torch's own switches are set; a Trainer keeps what was set when it was made. Only nets
+that the direct step knows have them, under every step and where they are judged: there it is known what runs.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dltrain.errors import system
@@ -27,15 +26,22 @@ from dltrain.parts import private
 Kernels = Literal["mkl", "onednn"]
 LARGE = 20_000  # weights of a Linear: products of fewer are made while oneDNN is being called
 _WIDE = 26  # the family of AMD's first processors with 512 bits at once
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # of the environment
 
 _used: Kernels = "mkl"
 
 
 def use(kernels: Kernels | Literal["auto"]) -> None:
-    """Those that layers take from here on, in this process; torch's own where oneDNN can't be had."""
+    """Those of Trainers that are made, and of what is judged, from here on in this process; torch's own where oneDNN
+    can't be had.
+    """
     global _used
     wanted = chosen()[0] if kernels == "auto" else kernels
     _used = wanted if why_not() is None else "mkl"
+
+
+def used() -> Kernels:
+    return _used
 
 
 def chosen() -> tuple[Kernels, str]:
@@ -50,35 +56,29 @@ def chosen() -> tuple[Kernels, str]:
 
 def why_not() -> str | None:
     """Why oneDNN can't make the products, in a few words; None where it can."""
-    if not private.has_linear():
+    if not private.has_linear() or not torch.backends.mkldnn.enabled:
         return "this torch does not offer oneDNN's"
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or "ONEDNN_MAX_CPU_ISA" in os.environ:
+    limits = [os.environ.get(name, "ALL").upper() for name in _LIMITS]
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or any("AVX512" not in x and x != "ALL" for x in limits):
         return "the processor has no AVX-512, or may not use it"
     return None
 
 
 def suits(weight: Tensor) -> bool:
-    """Whether the products of a Linear of this weight are oneDNN's."""
-    known = weight.dtype == torch.float32 and weight.device.type == "cpu"
-    return _used == "onednn" and known and weight.numel() >= LARGE
+    """Whether a Linear of this weight is one whose products oneDNN makes faster."""
+    return weight.numel() >= LARGE and weight.dtype == torch.float32 and weight.device.type == "cpu"
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a b^T + bias by oneDNN; a: [M, K], b: [N, K], bias: [N]."""
-    return private.linear(a, b, bias, "none", [], "")
+    try:
+        return private.linear(a, b, bias, "none", [], "")
+    except RuntimeError:  # torch's own says what does not fit
+        return F.linear(a, b, bias)
 
 
-def applied(model: nn.Module) -> AbstractContextManager[object]:
-    """In which a model's large Linears are computed as `suits` says; it may be entered again and again."""
-    if _used == "mkl" or not any(isinstance(m, nn.Linear) and suits(m.weight) for m in model.modules()):
-        return nullcontext()
-    return nullcontext() if any(m._compiled_call_impl for m in model.modules()) else _Linears()
-
-
-class _Linears(TorchFunctionMode):
-    """Calls of `linear` go to `_Linear` where they can. It costs a microsecond for each call of torch that a model
-    makes in Python, and a large product wins some hundreds.
-    """
+class Products(TorchFunctionMode):
+    """In which Linears of plain tensors are oneDNN's, for a net that the direct step knows; it may be entered again."""
 
     def __torch_function__(
         self,
@@ -87,15 +87,15 @@ class _Linears(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is F.linear and not kwargs and len(args) == 3 and _is_plain(*args):
+        if func is F.linear and not kwargs and len(args) == 3 and not types and _is_plain(*args):
             return _Linear.apply(*args)
         return func(*args, **(kwargs or {}))
 
 
 def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    fits = x.ndim == 2 and x.shape[1] == weight.shape[1] and (bias is None or bias.dtype == weight.dtype)
+    others = torch._C._len_torch_function_stack()  # modes of the user's, which want to see it
     alike = x.dtype == weight.dtype and x.device == weight.device and not torch.is_autocast_enabled("cpu")
-    return fits and alike and suits(weight)
+    return not others and alike and suits(weight) and x.ndim == 2 and len(x) > 0
 
 
 class _Linear(torch.autograd.Function):
@@ -103,17 +103,17 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # pyrefly: ignore[bad-override]
-        ctx.save_for_backward(x, weight)
+        of_x, of_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if of_weight else None, weight if of_x else None)
         return product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         (delta,), (x, weight) = given, ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
         # Where the gradient's own gradient is asked for it takes torch's products, which have one.
         times = torch.inner if torch.is_grad_enabled() else product
         return (
-            times(delta, weight.t()) if of_x else None,
-            times(delta.t(), x.t()) if of_weight else None,
-            delta.sum(0) if of_bias else None,
+            None if weight is None else times(delta, weight.t()),
+            None if x is None else times(delta.t(), x.t()),
+            delta.sum(0) if ctx.needs_input_grad[2] else None,
         )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dltrain.engine import products
 from dltrain.engine.choice import Choice
 from dltrain.engine.fixed import Fixed
 from dltrain.engine.guard import Guard, norm
@@ -85,7 +86,7 @@ class Trainer:
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.transform, self.penalty, self.constraint = transform, penalty, constraint
         self.device = torch.device(device) if device else self.parameters[0].device
-        self.precision = precision
+        self.precision, self.kernels = precision, products.used()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.rate_key = "optimizer.lr"  # what an error advises to make smaller
         self.steps = 0

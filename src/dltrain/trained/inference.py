@@ -29,8 +29,9 @@ from dltrain.data.loaders import make_loader
 from dltrain.data.preprocessing import Facts, facts, normalise
 from dltrain.data.tables.encoding import encode
 from dltrain.data.tables.frames import frame_of
-from dltrain.engine import evaluation
+from dltrain.engine import evaluation, products
 from dltrain.engine.state import check
+from dltrain.engine.steps import direct
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import cut
 from dltrain.parts import losses, pretrained
@@ -152,7 +153,7 @@ class Trained:
         if not len(x):
             return torch.empty(0, self.outputs)
         size = blocks.rows_of(self.facts.in_features, self.device)
-        with torch.inference_mode(), blocks.aligned(self.model):
+        with torch.inference_mode(), blocks.aligned(self.model), direct.applied(self.model, products.used()):
             return blocks.apply(lambda block: self.model(block.to(self.device)).float().cpu(), x, size)
 
     def probabilities(self, logits: Tensor) -> Tensor | None:
@@ -298,4 +299,6 @@ def set_threads(trained: Trained) -> None:
     if threads := settings.threads or resuming.threads_of(recorded):
         torch.set_num_threads(threads)
     construct.set_arithmetic(settings)
+    if settings.matmul == "auto":
+        products.use(resuming.matmul_of(recorded))
     torch.use_deterministic_algorithms(settings.deterministic)

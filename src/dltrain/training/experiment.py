@@ -17,12 +17,13 @@ from dltrain.config import build
 from dltrain.config.compose import Composed
 from dltrain.config.plan import Plan
 from dltrain.data.loaders import Batch, Batches, StreamLoader, TensorLoader
+from dltrain.engine import products
 from dltrain.engine.trainer import Stopped, Trainer, seed_everything
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
 from dltrain.parts import metrics
 from dltrain.parts.regularisers import Best
-from dltrain.runs import checkpoint, key_roles, layout, run_folder, storage
+from dltrain.runs import checkpoint, key_roles, layout, reading, run_folder, storage
 from dltrain.runs.reading import flat
 from dltrain.runs.tracker import Tracker
 from dltrain.training import resuming
@@ -239,6 +240,8 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     layout.check(folder, written=True)
     storage.clean(folder)
     build.set_threads_and_determinism(plan)
+    if resume and plan.settings.matmul == "auto":  # which the machine decided that the run began on
+        products.use(resuming.matmul_of(reading.read_json(folder / "environment.json")[0]))
     seed_everything(plan.seed)
     if resume and checkpoint.find(folder / "checkpoints"):
         plan = replace(plan, pretrained="skip")  # the checkpoint has all weights
@@ -279,7 +282,8 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     data = plan.data
     _write_config(plan, folder)
     run_folder.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in plan.overrides))
-    facts = {"device": str(plan.device), "threads": build.threads(plan), "monitor": plan.monitor}
+    facts = {"device": str(plan.device), "threads": build.threads(plan), "matmul": products.used()}
+    facts["monitor"] = plan.monitor
     facts["config_sha256"] = resuming.digest(plan.config)
     run_folder.write_json(folder / "environment.json", run_folder.environment(command, **facts))
     run_folder.write_json(

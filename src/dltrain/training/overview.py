@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dltrain.config import build
 from dltrain.engine import products
 from dltrain.errors import key_of, tables
 from dltrain.parts import metrics
@@ -55,8 +56,7 @@ def describe(plan: Plan) -> str:
 
 def _products(plan: Plan) -> list[str]:
     """One line where products are made otherwise than torch would."""
-    large = any(row.type == "Linear" and row.parameters >= products.LARGE for row in plan.rows[:-1])
-    if plan.settings.matmul == "mkl" or not large or plan.settings.precision != "fp32" or plan.device.type != "cpu":
+    if products.used() == "mkl" or not build.has_large_products(plan) or plan.step in ("compiled", "graph"):
         return []
     chosen, why = products.chosen()
     why = why if chosen == "onednn" else "trainer.matmul=onednn"

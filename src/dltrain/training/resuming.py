@@ -18,7 +18,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
 from dltrain.config.plan import Plan
-from dltrain.engine import devices
+from dltrain.engine import devices, products
 from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean, key_of, system
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
@@ -114,7 +114,7 @@ def facts(plan: Plan) -> dict[str, object]:
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "flush_denormal": plan.settings.flush_denormal,
-        "matmul": plan.settings.matmul,
+        "matmul": products.used() if build.has_large_products(plan) else "mkl",
         "step": "plain or direct" if plan.step in ("plain", "direct") else plan.step,  # those two have the same bits
         **({"report_every": plan.report_steps} if _reports_count(plan) else {}),
     }
@@ -157,6 +157,12 @@ def threads_of(environment: object) -> int | None:
     """The CPU threads that a run had, by what it wrote of its environment; None where that can't be true."""
     threads = environment.get("threads") if isinstance(environment, dict) else None
     return threads if type(threads) is int and 0 < threads <= 1024 else None
+
+
+def matmul_of(environment: object) -> products.Kernels:
+    """The kernels of a run's products, by what it wrote of its environment; torch's own where it says nothing."""
+    found = environment.get("matmul") if isinstance(environment, dict) else None
+    return "onednn" if found == "onednn" else "mkl"
 
 
 def _compare_data(before: State, plan: Plan, where: str, *, allow_changed_data: bool) -> None:

@@ -14,20 +14,25 @@ is autograd's bookkeeping, which on a small net is most of a step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from dltrain.engine.products import Kernels, Products, suits
 from dltrain.engine.steps import direct_layers, direct_losses, hands
 from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLinear
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
-from dltrain.engine.steps.plain import Plain
 from dltrain.engine.steps.step import Batch, Kind, Parts, rows
 from dltrain.parts import models, private
 from dltrain.parts.regularisers import Penalty
+
+if TYPE_CHECKING:
+    from dltrain.engine.steps.plain import Plain
 
 
 class Direct:
@@ -41,7 +46,7 @@ class Direct:
 
     def __init__(self, parts: Parts, gate: Gate, flat: Flat, gives_way: Callable[[str], Plain]) -> None:
         assert parts.penalty is None or isinstance(parts.penalty, Penalty)  # with others there is no direct step
-        self.net = Net(parts.model, parts.loss, precision=parts.precision)
+        self.net = Net(parts.model, parts.loss, precision=parts.precision, kernels=parts.kernels)
         self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way
         row = flat.rows[0].data
         self._one = torch.ones((), dtype=row.dtype, device=row.device)  # a new one costs as much as a small product
@@ -80,10 +85,10 @@ class Net:
     The parameters' `.grad` are tensors to be filled.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, *, precision: str = "fp32") -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module, *, precision: str = "fp32", kernels: Kernels = "mkl") -> None:
         modules = [m for m in _modules(model) if type(m) is not nn.Identity]
         lowest = next(i for i, m in enumerate(modules) if any(True for _ in m.parameters()))
-        self.layers = [direct_layers.of(m, precision) for m in modules]
+        self.layers = [direct_layers.of(m, precision, kernels) for m in modules]
         if isinstance(first := self.layers[lowest], (Linear, LowLinear)):
             first.lowest = True  # below it nothing learns, and no delta is needed
         for below, layer, above in zip(self.layers, self.layers[1:], self.layers[2:], strict=False):
@@ -164,6 +169,13 @@ def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
     if any("forward" in vars(m) or m._compiled_call_impl is not None for m in model.modules()):
         return "the model is compiled, or has a forward of its own"
     return None
+
+
+def applied(model: nn.Module, kernels: Kernels) -> AbstractContextManager[object]:
+    """In which a net that is known has these products where it runs by itself; it may be entered again and again."""
+    if kernels == "mkl" or _unknown(model, None):
+        return nullcontext()
+    return Products() if any(type(m) is nn.Linear and suits(m.weight) for m in _modules(model)) else nullcontext()
 
 
 def _flattens(modules: list[nn.Module]) -> bool:

@@ -290,9 +290,9 @@ PRECISIONS: dict[str, _Known] = {
 }  # in place of those above
 
 
-def of(module: nn.Module, precision: str) -> Layer:
+def of(module: nn.Module, precision: str, kernels: products.Kernels) -> Layer:
     """The layer that computes what a module computes, once `why_not` has nothing against it."""
-    if isinstance(module, nn.Linear) and precision == "fp32" and products.suits(module.weight):
+    if kernels == "onednn" and precision == "fp32" and type(module) is nn.Linear and products.suits(module.weight):
         return OneDnnLinear(module)
     return (_LAYERS | PRECISIONS[precision])[type(module)](module)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from dltrain.engine import products
+from dltrain.engine.steps import direct
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.step import Batch, Kind, Parts, autocast, rows
@@ -26,7 +26,8 @@ class Plain:
     ) -> None:
         self.model, self.loss, self.optimizer, self.penalty = parts.model, parts.loss, parts.optimizer, parts.penalty
         self.gate, self.flat, self._parameters, self._scaler = gate, flat, parts.parameters, parts.scaler
-        self._autocast, self._products = autocast(parts.device, parts.precision), products.applied(parts.model)
+        self._autocast = autocast(parts.device, parts.precision)
+        self._products = direct.applied(parts.model, parts.kernels if parts.precision == "fp32" else "mkl")
         self._update = update or (self._by_optimizer if flat is None else flat.step)
 
     def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:

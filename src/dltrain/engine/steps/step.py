@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from dltrain.engine.products import Kernels
 from dltrain.parts import State
 from dltrain.parts.regularisers import BatchTransform
 
@@ -82,6 +83,9 @@ class Parts(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+
+    @property
+    def kernels(self) -> Kernels: ...
 
     @property
     def precision(self) -> Precision: ...
