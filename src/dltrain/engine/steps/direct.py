@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +26,9 @@ from dltrain.engine.steps import direct_layers, direct_losses, hands
 from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLinear
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
-from dltrain.engine.steps.step import Batch, Kind, Parts, rows
+from dltrain.engine.steps.step import Batch, Gradients, Kind, Parts, rows
 from dltrain.parts import models, private
 from dltrain.parts.regularisers import Penalty
-
-if TYPE_CHECKING:
-    from dltrain.engine.steps.plain import Plain
 
 
 class Direct:
@@ -44,7 +40,7 @@ class Direct:
 
     kind: Kind = "direct"
 
-    def __init__(self, parts: Parts, gate: Gate, flat: Flat, gives_way: Callable[[str], Plain]) -> None:
+    def __init__(self, parts: Parts, gate: Gate, flat: Flat, gives_way: Callable[[str], Gradients]) -> None:
         assert parts.penalty is None or isinstance(parts.penalty, Penalty)  # with others there is no direct step
         self.net = Net(parts.model, parts.loss, precision=parts.precision, kernels=parts.kernels)
         self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way

@@ -108,6 +108,13 @@ class Step(Protocol):
         """
 
 
+class Gradients(Protocol):
+    """What makes the gradients of batches that a quicker step is not for."""
+
+    def backward(self, batches: Iterable[Batch], given: Sequence[Batch], mean: Tensor | None = None) -> Tensor:
+        """Leaves the gradient of the mean loss in `.grad`; mean: of the batches before these. Returns that loss."""
+
+
 def rows(batches: Sequence[Batch]) -> int:
     """How many rows a step's batches have together."""
     return len(batches[0][0]) if len(batches) == 1 else sum(len(x) for x, _, _ in batches)
