@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dltrain.data import take
+from dltrain.data import decoding, take
 from dltrain.data.loaders import make_loader
 from dltrain.data.preprocessing import again, facts, normalise
 from dltrain.data.sources import image_folders
@@ -457,3 +457,11 @@ def test_folders_that_are_no_image_set(tmp_path):
 def test_image_size_is_checked(tmp_path, size):
     with pytest.raises(ConfigError, match=r"data\.image_size=.*: one number of pixels from 1, or \[height, width\]"):
         image_folder(str(tmp_path), image_size=size)
+
+
+@pytest.mark.parametrize(("name", "most"), [("_MOST_DEEP", 60), ("_LONGEST_SIDE", 7)])
+def test_an_image_that_would_fill_the_memory_is_not_decoded(tmp_path, monkeypatch, name, most):
+    Image.new("I;16", (8, 8), 7).save(tmp_path / "deep.png")
+    monkeypatch.setattr(decoding, name, most)
+    with pytest.raises(DataError, match=r"deep\.png: cannot be read as an image: it is 8 x 8 pixels, more than"):
+        read_image(tmp_path / "deep.png", size=(4, 4))

@@ -808,3 +808,10 @@ def test_a_masked_cell_is_missing(kind):
         frame = frame_of(rows, ["a", "b"])
         assert frame.rows() == [(1, None), (3, 4)]
         assert frame["b"].dtype.is_numeric()
+
+
+def test_a_long_word_that_a_parquet_file_stores_once_is_refused(tmp_path):
+    word = "a" * 2_000_000
+    pl.DataFrame({"c": [word] * 60, "y": ["u", "v"] * 30}).write_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"column 'c' has texts of up to 2,000,000 letters, 0.1 GB in all"):
+        read_table(tmp_path / "t.parquet")

@@ -32,9 +32,12 @@ from dltrain.commands import cli
 from hostile import typing, watch, words
 from hostile.case import Case, plant
 
-SECONDS, WALL, MEMORY = 30, 90, 2 << 30  # of the processor, of a busy machine; bytes beside what is warm
+SECONDS, WALL = 30, 90  # of the processor, of a busy machine
 KINDS = ["runs", "typing", "runs", "files"]
-OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
+OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
 CALM = ["trainer.epochs=1", "trainer.progress=false", "trainer.threads=1", "runs_dir=made"]
 CALM += ["trainer.save_every=0", "data.batch_size=16"]  # so that a step before the last has its checkpoint
 LATE = ["torchvision.transforms.v2", "torchvision.models", "sklearn.datasets", "sklearn.model_selection", "rich.table"]
@@ -187,6 +190,8 @@ def one(number: int, bases: Path, work: Path, *, keep: bool = False, alone: bool
     )
     if status:
         found["wrong"].append(f"killed by signal {status & 127}" if status & 127 else f"ended with {status >> 8}")
+    if not status and found["code"] == "it ended by itself":
+        found["wrong"].append("it ended before its end, or could not be judged")
     text = said.read_bytes().decode("utf-8", "replace") if said.exists() else ""
     if not keep:
         shutil.rmtree(root, ignore_errors=True)
@@ -206,6 +211,8 @@ def verdict(case: Case, code: object, text: str) -> list[str]:
         wrong.append(f"the sign {found[0]!r}, {text[max(0, found.start() - 80) : found.start()]!r} before it")
     if code not in (0, None) and not text.strip() and case.streams[2] == "p":
         wrong.append("silence")
+    if "MemoryError" in text or "Unable to allocate" in text or "can't allocate memory" in text:
+        wrong.append("what would take all memory was tried")
     if len(text) > 4_000_000:
         wrong.append(f"{len(text):,} letters")
     if "Error: " in text and re.search(r"^\w*(Error|Exception|Panic\w*): ", text, re.MULTILINE):

@@ -209,8 +209,8 @@ def of_a_run(rng: random.Random, case: Case, bases: Path) -> None:
         "rm": [["rm", r], ["rm", r, "--yes"]],
         "clean": [["clean", "--yes"]],
         "train": [["data=iris", "resume=auto", "name=name", *QUICK]],
-        "lr": [["lr", r]],
-        "trace": [["trace", r]],
+        "lr": [["lr", "data=iris", *QUICK]],
+        "trace": [["trace", "data=iris", *QUICK]],
     }
     often = [*commands, *["resume"] * 6, *["eval", "doctor"] * 2, "predict", "report", "export"]
     in_turn = [*commands][case.number // len(folders.SPOILS) % len(commands)]

@@ -1,6 +1,7 @@
 """Watches a process from within: what it opens, runs, imports and asks the network for; and what it left behind."""
 
 import fcntl
+import multiprocessing
 import os
 import resource
 import stat
@@ -26,7 +27,11 @@ CHANGES = {
     "os.chmod": 1,
     "shutil.rmtree": 1,
     "os.utime": 1,
+    "os.chown": 1,
+    "os.setxattr": 1,
 }
+OTHERS = ("os.kill", "os.killpg", "socket.bind")  # what is signalled, or served
+LOOKS = ("os.listdir", "os.scandir")
 RUNS = (
     "subprocess.Popen",
     "os.system",
@@ -57,8 +62,8 @@ class Watch:
             os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         )  # workers write there, too
         self.warm = [str(warm)]  # the data of the sound runs
+        assert not self._within(str(case.outside), HARMLESS), "what must not be read would count as harmless"
         self.inside = [os.path.realpath(p) for p in (case.inside, os.environ["TMPDIR"], os.environ["HOME"])]
-        self.known = {name.split(".")[0] for name in sys.modules}
         self.before = _contents(case.outside)
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # the peak begins anew
@@ -71,7 +76,8 @@ class Watch:
     def end(self) -> dict:
         """What was wrong, and the bytes of memory that were taken."""
         self.on = False
-        memory = _memory("VmHWM") - self.taken
+        children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+        memory = max(_memory("VmHWM"), children) - self.taken
         wrong = os.pread(self.log, 10_000, 0).decode(errors="replace").splitlines()[:10]
         after = _contents(self.case.outside)
         if changed := [n for n in before_and(self.before, after) if self.before.get(n) != after.get(n)]:
@@ -95,6 +101,19 @@ class Watch:
             )
             away = [] if relative else [p for p in paths[-1:] if not self._within(_parent(os.fsdecode(p)), self.inside)]
             fault = f"{event} {away}" if away else None
+        elif event == "ctypes.dlopen":
+            own = "/" in str(given[0]) and self._within(os.path.realpath(str(given[0])), self.inside[:1])
+            fault = f"{event} {given!r:.200}" if own else None
+        elif event in OTHERS:
+            ours = event == "os.kill" and (given[0] == os.getpid() or given[1] == 0)
+            fault = None if ours or multiprocessing.active_children() else f"{event} {given!r:.200}"
+        elif event in LOOKS:
+            away = (
+                isinstance(given[0], (str, bytes, os.PathLike))
+                and not self.case.may_ask
+                and not self._within(os.path.realpath(os.fsdecode(given[0])), (*self.inside, *HARMLESS, *self.warm))
+            )
+            fault = f"{event} {given!r:.200}" if away else None
         elif event in RUNS and given[:2] != ("uname", ["uname", "-p"]):  # of Python's own `platform`
             fault = f"{event} {given!r:.200}"
         elif event in ASKS:
@@ -119,6 +138,11 @@ class Watch:
             "subprocess",
             "pathlib",
             "nt",
+            "shutil",
+            "sys",
+            "runpy",
+            "importlib",
+            "socket",
         ):
             fault = f"{event} {given}"
         if fault:

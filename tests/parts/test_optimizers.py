@@ -122,6 +122,7 @@ def test_a_differentiable_step_stays_one():
     assert torch.equal(gradient.grad, torch.full((2,), -1.5))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch 2.10's compiler, of torch itself
 def test_the_compiler_still_traces_a_step():
     optim.spare_compiler()
     weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]

@@ -31,7 +31,7 @@ def test_nothing_that_a_stranger_wrote_or_a_hand_typed_does_harm(tmp_path, count
         **dict.fromkeys(("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "PYTHONDONTWRITEBYTECODE"), "1"),
         "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]),
     }
-    drive = [sys.executable, "-m", "hostile.drive", "0", str(count), str(tmp_path / "work"), *how]
+    drive = [sys.executable, "-P", "-m", "hostile.drive", "0", str(count), str(tmp_path / "work"), *how]
     done = subprocess.run(drive, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3_000:]
     *bad, last = done.stdout.splitlines()

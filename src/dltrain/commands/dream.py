@@ -21,7 +21,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         "overrides", nargs="*", metavar="KEY=VALUE", help="where its data are now: data.root, data.path"
     )
     parser.add_argument("--class", dest="wanted", metavar="NAME", help="class, label or target, by name or number")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise that it starts from (%(default)s)")
+    parser.add_argument("--seed", type=command_line.seed, default=0, help="of the noise at its start (%(default)s)")
     command_line.output_option(parser, "the picture (RUN/plots/dream-NUMBER.png)")
     given = parser.parse_intermixed_args(words)
     folder = run_folder.find(given.run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,11 +69,20 @@ def output_option(options: argparse.ArgumentParser, about: str) -> None:
     options.add_argument("--force", action="store_true", help="replace the file that -o names, if there is one")
 
 
+def seed(text: str) -> int:
+    """A whole number that generators of random numbers take, for argparse."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text[:60]}: write a whole number from 0 to 999999999999999999")
+    return int(text)
+
+
 def output(given: argparse.Namespace, default: Path) -> Path:
     """The file to write: the one that -o names, else `default`, a name of the command's own, which it writes anew.
 
     Raises ConfigError where what stands under the typed name would be lost without `--force`.
     """
+    if given.output and given.output.is_dir():
+        raise ConfigError(f"-o {given.output} is a folder; name a file in it")
     if given.output and given.output.is_file() and not given.force:
         raise ConfigError(f"-o {given.output} is there already; name another file, or add --force to replace it")
     return given.output or default

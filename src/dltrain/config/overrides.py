@@ -12,13 +12,14 @@ from dltrain.config import hydra
 from dltrain.config.choices import CONFIGS, GROUPS, groups
 from dltrain.config.command_line import NAMES
 from dltrain.errors import ConfigError, did_you_mean
-from dltrain.errors.output import encodable
+from dltrain.errors.output import cut, encodable
 
 _MOST_JOBS = 100_000
 _MOST = 1_000  # overrides
 _MOST_LETTERS = 1 << 18  # of all overrides; a command line of Linux may have 1 << 17 in a word
 _MOST_LISTED = 5_000  # values in lists: Hydra's parser takes the square of them, for these some seconds
 _UNREAD = re.compile(r"(?<=[=,\[(])(?=~|[^,'\"\[\](){}\x80-\U0010ffff]*+[^\x00-\x7f])[^,'\"\[\](){}]+")
+_LONGEST_NUMBER = 1_000  # digits; Python reads up to 4,300
 _DEEPEST = 20  # nested brackets, as nodes of a file
 _FUNCTIONS = "its functions are choice(a,b), range(1,9), glob(*), sort(), shuffle(), int(), float(), bool() and str()"
 
@@ -43,6 +44,9 @@ def check_overrides(
     for text in map(quoted, overrides):
         if ("=" not in text and not text.startswith("~")) or not text.split("=")[0].strip("+~ \t"):
             mistakes.append(f"`{text}`: write key=value or group=name{_guess(text, known)}")
+            continue
+        if re.search(rf"\d{{{_LONGEST_NUMBER + 1},}}", text):
+            mistakes.append(f"`{cut(text)}` has a number of more than {_LONGEST_NUMBER:,} digits")
             continue
         if not text.isascii() and text != encodable(text):
             mistakes.append(f"`{text}` is not UTF-8, so that no file can hold it; rename what it names, or link to it")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeGuard
 from dltrain.config.arguments import check_arguments
 from dltrain.config.policy import Arguments
 from dltrain.errors import did_you_mean
-from dltrain.parts.ranges import outside
+from dltrain.parts.ranges import FLOAT32, outside
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +54,9 @@ class Settings:
         for name in ("save_every", "overfit_batches"):
             if _is_number(value := getattr(self, name)) and value < 0:
                 found[name] = f"{value} must not be below zero"
+        for name, most in _MOST.items():
+            if _is_number(value := getattr(self, name)) and value > most:
+                found[name] = f"{value:g}: {most:,} is the most"
         if _is_number(threads := self.threads) and threads > _MOST_THREADS:
             found["threads"] = f"{threads:,}: {_MOST_THREADS:,} are the most"
         if _is_number(profile := self.profile) and profile > _MOST_PROFILED:
@@ -68,6 +71,7 @@ class Settings:
         return {knob: bad for knob, bad in found.items() if bad}
 
 
+_MOST = dict.fromkeys(("epochs", "report_every", "eval_every"), 1_000_000_000) | {"accumulate": 1_000_000}
 _MOST_PROFILED = 1000
 _MOST_THREADS = 1024  # more than a machine gives ends the process, with no word to be caught
 _MOST_WORKERS = 1024
@@ -155,8 +159,8 @@ class Regularisation:
             if _is_number(value := getattr(self, name)) and (bad := outside(f"regularisation.{name}", value)):
                 found[name] = bad
         for name in ("clip_norm", "clip_value"):
-            if _is_number(value := getattr(self, name)) and value <= 0:
-                found[name] = f"{value} must be above zero; null switches it off"
+            if _is_number(value := getattr(self, name)) and not 0 < value <= FLOAT32:
+                found[name] = f"{value} must be above zero, and a number of float32; null switches it off"
         if isinstance(self.early_stopping, dict):
             found |= _early_stopping(self.early_stopping)
         if isinstance(self.augmentation, dict):

@@ -33,6 +33,8 @@ _OTHER_ORDER = {_GREY: "RGBA"} | {  # its names for 16-bit colours -> for the sa
     for colours in ("RGB", "RGBA", "RGBX")
     for order, other in (("B", "L"), ("L", "B"), ("N", {"little": "B", "big": "L"}[sys.byteorder]))
 }
+_MOST_PIXELS, _MOST_DEEP = 150_000_000, 50_000_000  # the latter of numbers, which are held several times
+_LONGEST_SIDE = 200_000
 UNTOLD = {"integer": (0, 65535), "float": (0, 255)}  # how deep pictures were scaled before a run said so
 
 
@@ -76,6 +78,7 @@ def read_image(
         if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe waits for ever, a device never ends
             raise ValueError("it is not a plain file")
         with Image.open(path, formats=_FORMATS) as image:
+            _check_size(image)
             image.draft(None, (2 * max(size), 2 * max(size)))  # large JPEGs: decoded at 1/2 to 1/8, much faster
             lower = _lower_bytes(image, path)
             upright = ImageOps.exif_transpose(image)
@@ -87,6 +90,17 @@ def read_image(
         raise DataError(f"{path}: cannot be read as an image: {error or type(error).__name__}") from error
     pixels = torch.from_numpy(np.array(picture))
     return pixels.unsqueeze(0) if channels == "gray" else pixels.permute(2, 0, 1).contiguous()
+
+
+def _check_size(image: ImageFile) -> None:
+    """Raises ValueError for an image that would take gigabytes to decode: a few kilobytes can claim to be one."""
+    width, height = image.size
+    args = image.tile[0].args if image.tile else None
+    kind = args if isinstance(args, str) else (args or [""])[0]
+    is_deep = image.mode[0] in "IF" or kind in _OTHER_ORDER
+    pixels, most = width * height * (len(image.getbands()) if is_deep else 1), _MOST_DEEP if is_deep else _MOST_PIXELS
+    if pixels > most or max(width, height) > _LONGEST_SIDE:
+        raise ValueError(f"it is {width:,} x {height:,} pixels, more than can be read here; make it smaller")
 
 
 def _lower_bytes(image: ImageFile, path: str | Path) -> np.ndarray | None:

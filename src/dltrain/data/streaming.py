@@ -17,7 +17,7 @@ from torch import Tensor
 from dltrain.data.decoding import SUFFIXES, Channels, Deep, read_image
 from dltrain.data.idx import read_pieces
 from dltrain.data.sources.folder_layout import image_files
-from dltrain.data.tables.reading import opened_parquet
+from dltrain.data.tables.reading import check_words, opened_parquet
 from dltrain.data.tables.table import Lines, Table, clean, plain_types, require_columns
 from dltrain.data.tables.text import PARQUET, SEPARATORS, encoding_of, pieces, read_header, separator_of
 from dltrain.errors import DataError
@@ -77,6 +77,7 @@ def parquet(path: Path, columns: Sequence[str], *, rows: int = _ROWS) -> Iterato
         require_columns(list(columns), names, knob="the run was trained on it", path=path)
         for start in range(0, count, rows):
             frame = plain_types(lazy.select(columns).slice(start, rows).collect())
+            check_words(frame, path)
             lines = np.arange(start + 1, start + len(frame) + 1)
             yield Table(clean(frame), Lines(path, lines, "row"))
 

@@ -14,7 +14,8 @@ import stat
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
@@ -176,6 +177,17 @@ STOPS: tuple[signal.Signals, ...] = (
         if hasattr(signal, name)
     )
 )
+
+
+@contextmanager
+def without(name: str) -> Iterator[None]:
+    """While it lasts, a variable of the environment is not there."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
 
 
 def processors() -> int:

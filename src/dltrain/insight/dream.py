@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -183,7 +184,7 @@ def number_of(facts: Facts, name: str | None) -> int:
         return 0
     if name in names:
         return names.index(name)
-    if name is not None and name.isdigit() and int(name) < len(names):
+    if name is not None and re.fullmatch(r"[0-9]{1,9}", name) and int(name) < len(names):
         return int(name)
     known = ", ".join(map(cut, names[:12])) + ", ..." * (len(names) > 12)
     asked = "say of which class: --class NAME" if name is None else f"there is no class `{cut(name)}`"

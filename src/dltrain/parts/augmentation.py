@@ -95,7 +95,7 @@ class Elastic:
 
     def __init__(self, *, alpha: float, sigma: float) -> None:
         _check("elastic.alpha", alpha, 0 <= alpha < float("inf"), "a strength >= 0 in pixels")
-        _check("elastic.sigma", sigma, 0 < sigma < float("inf"), "a width > 0 in pixels")
+        _check("elastic.sigma", sigma, 0 < sigma <= 1000, "a width > 0 in pixels, up to 1000")
         self.alpha, self.sigma = alpha, sigma
 
     def smoothing(self, size: int) -> Tensor:

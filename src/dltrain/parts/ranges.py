@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from dltrain.errors import ConfigError
 
+FLOAT32 = 3.4e38  # the largest number, just about, of weights and rates
+
 
 class Range(NamedTuple):
     """Which numbers a knob takes, and what to write instead of another one."""
@@ -17,7 +19,7 @@ class Range(NamedTuple):
     below: float | None = None
 
     def holds(self, value: float) -> bool:
-        above = value >= self.low if self.closed else value > self.low
+        above = (value >= self.low if self.closed else value > self.low) and value <= FLOAT32
         return above and (self.below is None or value < self.below)
 
 

@@ -1,7 +1,9 @@
 """Torch's own functions, classes and modes, changed by others while a model is trained: the direct step gives way."""
 
+import functools
 import warnings
 from contextlib import nullcontext
+from types import MethodType
 
 import pytest
 import torch
@@ -56,6 +58,85 @@ def test_a_patched_function_acts_and_is_told(monkeypatch, owner, name):
         trainer.step(BATCH)
     assert trainers[1].step_kind == "direct"  # again
     assert all(map(torch.equal, *map(weights, trainers)))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "by"),
+    [
+        (nn.Linear, "forward", lambda inner: torch.enable_grad()(lambda m, x: inner(m, x) * 0.5)),
+        (F, "linear", torch.autocast("cpu", torch.bfloat16)),
+        (F, "relu", lambda inner: F.silu),
+        (nn.Tanh, "forward", lambda inner: nn.Sigmoid.forward),
+    ],
+    ids=[
+        "a decorator of torch's around one's own",
+        "autocast around torch's",
+        "torch's for torch's",
+        "another's forward",
+    ],
+)
+def test_what_looks_like_torchs_own_and_is_not_acts_too(monkeypatch, owner, name, by):
+    trainers = [made("plain"), made("auto")]
+    for trainer in trainers:
+        trainer.step(BATCH)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, by(getattr(owner, name)))
+            trainer.step(BATCH)
+        trainer.step(BATCH)
+    assert all(map(torch.equal, *map(weights, trainers)))
+
+
+@pytest.mark.parametrize("scheduler_first", [False, True])
+def test_an_own_update_around_a_scheduler_of_torchs_acts(scheduler_first):
+    trainers = [made("plain"), made("auto")]
+    for trainer in trainers:
+        trainer.step(BATCH)
+        optimizer = trainer.optimizer
+        if scheduler_first:
+            optim.lr_scheduler.StepLR(optimizer, 2)
+        inner = optimizer.step
+
+        def step(*given, inner=inner, optimizer=optimizer):
+            for p in optimizer.param_groups[0]["params"]:
+                p.grad.mul_(-1)
+            return inner(*given)
+
+        optimizer.step = (
+            functools.wraps(inner)(step) if scheduler_first else MethodType(lambda _, *g: step(*g), optimizer)
+        )
+        if not scheduler_first:
+            optim.lr_scheduler.StepLR(optimizer, 2)
+        trainer.step(BATCH)
+    assert all(map(torch.equal, *map(weights, trainers)))
+
+
+@pytest.mark.parametrize("change", [lambda t: t.resize_(2), lambda t: setattr(t, "data", torch.zeros(2))])
+def test_a_statistic_that_has_shrunk_is_an_error_and_no_write_beside_it(change):
+    model = nn.Sequential(nn.Linear(6, 512), nn.BatchNorm1d(512), nn.Linear(512, 3))
+    trainer = Trainer(model, losses.CrossEntropy(), optim.SGD(model.parameters(), lr=0.1, fused=True))
+    trainer.step(BATCH)
+    change(model[1].running_mean)
+    with pytest.raises(RuntimeError, match="running_mean should contain 512 elements not 2"):
+        trainer.step(BATCH)
+
+
+class Own(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        out = super().__torch_function__(func, types, args, kwargs or {})
+        return out * 0.5 if func is F.linear else out
+
+
+@pytest.mark.parametrize("kind", [lambda x: x.as_subclass(Own), torch.Tensor.to_sparse], ids=["subclass", "sparse"])
+def test_a_batch_of_a_type_of_its_own_is_the_plain_steps(kind):
+    ends = []
+    for step in ("plain", "auto"):
+        seed_everything(0)
+        model = nn.Linear(6, 3)
+        trainer = Trainer(model, losses.CrossEntropy(), optim.SGD(model.parameters(), lr=0.1), step=step)
+        trainer.step([(kind(X[:16]), Y[:16], torch.arange(16))])
+        ends.append(weights(trainer))
+    assert all(map(torch.equal, *ends))
 
 
 @pytest.mark.parametrize("loads", [False, True], ids=["", "and torch has wrapped it"])

@@ -12,11 +12,21 @@ from dltrain.config.mistakes import Mistakes
 from dltrain.config.policy import Part
 from dltrain.config.settings import Settings
 from dltrain.parts import metrics
+from dltrain.parts.ranges import FLOAT32
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 
-def try_optimizer(optimizer_part: Part) -> Known:
+def try_optimizer(mistakes: Mistakes, optimizer_part: Part) -> Known:
+    for key, value in optimizer_part.arguments.items():
+        most = _MOST_OF.get(key, FLOAT32)
+        if isinstance(value, (int, float)) and abs(value) > most:
+            mistakes.say(f"optimizer.{key}", f"{value:g} is too large: {most:g} is the most")
+        elif key in _MOST_OF and isinstance(value, int) and value < 1:
+            mistakes.say(f"optimizer.{key}", f"{value}: write a whole number above zero")
     return {"optimizer": trials.stand_in(optimizer_part)}
+
+
+_MOST_OF = {"history_size": 10_000, "max_iter": 1_000_000, "max_eval": 1_000_000, "ns_steps": 100}  # of work in a step
 
 
 def check_precision(mistakes: Mistakes, optimizer: Optimizer, settings: Settings) -> None:

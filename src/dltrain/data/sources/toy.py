@@ -122,6 +122,8 @@ def blobs(
     rng = _generator(n, noise, seed)
     if classes < 2:
         raise ConfigError(f"data.classes={classes}: there are at least 2 classes")
+    if classes > n:
+        raise ConfigError(f"data.classes={classes}: there are {n} samples, and each class needs one")
     y = np.arange(n) % classes
     angle = 2 * np.pi * y / classes
     x = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -15,12 +15,14 @@ from dltrain.data.memory import free_memory
 from dltrain.data.tables.table import Lines, Table, clean, listed, plain_types, short
 from dltrain.data.tables.text import PARQUET, read_text
 from dltrain.errors import DataError
+from dltrain.errors.output import cut
 from dltrain.errors.paths import check_is_text, local
 
 if TYPE_CHECKING:
     import polars as pl
 
 _PARQUET_BYTES = 32  # of memory for a value, as it is read, filled, scaled and made a tensor
+_LONGEST_WORD = 1_000_000  # letters of a cell
 _MOST_ROWS = 64  # in a byte of a Parquet file: it can say in a few bytes that one row stands there a billion times
 
 
@@ -48,7 +50,23 @@ def _parquet(path: Path) -> Table:
                 f"and {free / 2**30:,.1f} GB are free"
             )
         frame = plain_types(pl.read_parquet(io.BytesIO(path.read_bytes())))
+        check_words(frame, path)
     return Table(clean(frame), Lines(path, np.arange(1, rows + 1), "row"))
+
+
+def check_words(frame: pl.DataFrame, path: Path) -> None:
+    """Raises DataError for words that would fill the memory: a file stores one once, however many rows have it."""
+    import polars as pl
+
+    for name, kind in frame.schema.items():
+        if kind == pl.String:
+            sizes = frame[name].str.len_bytes().drop_nulls().to_numpy()
+            longest, total = int(sizes.max(initial=0)), int(sizes.sum())
+            if longest > _LONGEST_WORD or 3 * total > free_memory():
+                raise DataError(
+                    f"{path}: column {cut(name)!r} has texts of up to {longest:,} letters, {total / 2**30:,.1f} GB in "
+                    f"all; {_LONGEST_WORD:,} letters are the most"
+                )
 
 
 @contextmanager

@@ -198,12 +198,15 @@ class BatchNorm:
     def __init__(self, module: nn.BatchNorm1d) -> None:
         assert module.momentum is not None  # as `why_not` has seen
         assert module.num_batches_tracked is not None
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        self.mean, self.var = module.running_mean, module.running_var
         self.module, self.features = module, len(module.weight)
         self.momentum, self.tracked = module.momentum, module.num_batches_tracked
 
     def forward(self, z: Tensor) -> Tensor:
         m, self.z = self.module, z
-        if z.shape[1] != self.features:
+        if not z.shape[1] == len(self.mean) == len(self.var) == self.features:  # `.data =` may have changed them
             m(z)  # says what does not fit, which the kernel would not notice
         if m.training:
             self.tracked.add_(1)

@@ -111,8 +111,17 @@ def watched() -> bool:
 def replaced(model: nn.Module, loss: nn.Module) -> bool:
     """Whether somebody has put his own in the place of a function that known modules call, or of their `forward`."""
     classes = {type(m) for m in (*model.modules(), *loss.modules())}
-    known = [c.forward for c in classes if not _is_foreign(c)]
-    return not all(map(is_original, (*_called(), *known)))
+    known = [c for c in classes if not _is_foreign(c)]
+    called = _called()
+    return called != _AT_FIRST or not all(map(is_original, called)) or not all(map(_is_own_forward, known))
+
+
+def _is_own_forward(kind: type) -> bool:
+    """Whether the `forward` of a class of torch's, or of ours, is the one that was written for it."""
+    owner = next(c for c in kind.__mro__ if "forward" in vars(c))
+    forward = vars(owner)["forward"]
+    own = getattr(forward, "__qualname__", "") == f"{owner.__qualname__}.forward"
+    return is_original(forward) and (own or owner is nn.Module) and not hasattr(forward, "__wrapped__")
 
 
 def is_original(function: Any) -> bool:
@@ -155,8 +164,15 @@ def step_hooks(optimizer: Optimizer) -> bool:
         or optimizer._optimizer_step_post_hooks
         or torch_optimizer._global_optimizer_pre_hooks
         or torch_optimizer._global_optimizer_post_hooks
-        or (own is not None and not hasattr(own, "_wrapped_by_lr_sched"))  # which only counts
+        or (own is not None and not _only_counts(own, type(optimizer).step))
     )
+
+
+def _only_counts(step: Any, of_class: object) -> bool:
+    """Whether an optimizer's own `step` is the one that a scheduler of torch's has put there, around its class's."""
+    inner = getattr(step, "__wrapped__", None)
+    is_torchs = getattr(step, "__globals__", {}).get("__name__") == "torch.optim.lr_scheduler"
+    return is_torchs and inner is of_class
 
 
 def why_not(model: nn.Module) -> str | None:

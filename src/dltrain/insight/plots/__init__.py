@@ -11,7 +11,10 @@ from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
 
-with chdir(Path(__file__).parent):  # it takes a matplotlibrc of the folder that one works in, which may start TeX
+from dltrain.errors import system
+
+# It takes a matplotlibrc of the folder that one works in, which may start TeX, and looks for a backend that is named.
+with chdir(Path(__file__).parent), system.without("MPLBACKEND"):
     import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
