@@ -47,6 +47,8 @@ KEYS += [
     "nmae",
 ]
 KEYS += ["trainer.save_every", "trainer.profile", "data.split_seed", "model._target_", "optimizer._target_", "defaults"]
+KEYS += ["trainer.accumulate", "trainer.report_every", "regularisation.clip_value", "optimizer.weight_decay", "data.n"]
+KEYS += ["optimizer.history_size", "optimizer.ns_steps", "data.classes", "regularisation.augmentation.elastic.sigma"]
 VALUES = [
     "???",
     "[1,2",
@@ -309,13 +311,16 @@ def of_a_hand(rng: random.Random, case: Case, bases: Path) -> None:
     case.done.append(f"streams {case.streams}")
 
 
+ENDLESS = ["1e308", "-1e308", "1000000000000", "9" * 5_000, "1" + "0" * 400]
+
+
 def override(rng: random.Random, case: Case) -> str:
     value = rng.choice(
         [*VALUES] * 3
         + [*words.SIGNS, *words.NAMES, *words.INTERPOLATIONS, *words.DEVICES, "[" * 3_000, "1," * 9_000, "a" * 99_000]
     )
-    if rng.random() < 0.1:
-        value = str(rng.choice(words.NUMBERS))
+    if rng.random() < 0.15:
+        value = rng.choice([*map(str, words.NUMBERS), *ENDLESS])
     if rng.random() < 0.1:
         value = words.target(rng)
     return (
