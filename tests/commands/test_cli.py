@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+from dltrain.commands import cli
 from dltrain.config import choices
 
 
@@ -127,3 +130,14 @@ def test_shell_completion_is_hydras(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "hydra_bash_completion" in done.stdout
+
+
+def test_a_folder_that_is_gone_is_told(dltrain, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    for words in (["doctor", "/nowhere"], ["data=iris"], ["predict", "last", "x.csv"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(words)
+        assert stop.value.code == 2

@@ -210,9 +210,12 @@ def content(rng: random.Random, case: Case, suffix: str) -> bytes:
     return image(rng, case) if suffix == ".png" else pickle.dumps(Bomb(case.marker))
 
 
-def file(rng: random.Random, case: Case) -> Path:
-    """A data file, or something else of that name."""
-    suffix = rng.choice(SUFFIXES)
+TABLES = [".parquet", ".csv", ".pq", ".tsv"]
+
+
+def file(rng: random.Random, case: Case, suffixes: list[str] = SUFFIXES) -> Path:
+    """A data file, or something else of that name; of one kind after the other as the cases are counted."""
+    suffix = suffixes[case.number // 2 % len(suffixes)]
     name = rng.choice(
         ["mine", "mine", "mine", *[n for n in words.NAMES if len(n) < 100 and "/" not in n], "a\x1b[2J", "\udcff"]
     )

@@ -223,7 +223,7 @@ def of_a_run(rng: random.Random, case: Case, bases: Path) -> None:
 
 def of_files(rng: random.Random, case: Case, bases: Path) -> None:
     """Training, looking at, or judging with a data file or a folder of configuration files of a stranger's."""
-    if rng.random() < 0.5:
+    if case.number % 2 and rng.random() < 0.7:
         typed = ["--config-dir", "mine", *sources.groups(rng, case)]
         if not typed[-1].lstrip("+").startswith(("data", "experiment")):
             typed += ["data=iris"]
@@ -235,8 +235,9 @@ def of_files(rng: random.Random, case: Case, bases: Path) -> None:
             case.argv = ["predict", str(shutil.copytree(bases / "pictures", case.inside / "run")), "photos"]
             return
     else:
-        path = sources.file(rng, case)
-        if rng.random() < 0.3:
+        judged = rng.random() < 0.4
+        path = sources.file(rng, case, sources.SUFFIXES if judged else sources.TABLES)
+        if judged:
             name = rng.choice(["table", "table", "iris", "pictures"])
             run = str(shutil.copytree(bases / name, case.inside / "run"))
             case.argv = [

@@ -99,12 +99,21 @@ def _exit_code(arguments: list[str]) -> int:
         return 1
 
 
+def _check_place() -> None:
+    """Raises ConfigError where the folder that one is in has been removed: libraries end the process over it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the folder that you are in is gone; cd to another one") from error
+
+
 def _run(arguments: list[str]) -> int:
     if any(a in ("-sc", "--shell-completion") for a in arguments):
         return _complete(arguments)
     options, rest = _parser().parse_known_args(arguments, argparse.Namespace(typed=arguments))
     if not (options.help or options.version or rest[:1] == ["list"]):
         command_line.refuse_several_processes()
+        _check_place()
     if rest and rest[0] in command_line.FACES:
         command = command_line.find(rest[0])
         garbage.collect_again()
