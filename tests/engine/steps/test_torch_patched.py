@@ -139,6 +139,17 @@ def test_a_batch_of_a_type_of_its_own_is_the_plain_steps(kind):
     assert all(map(torch.equal, *ends))
 
 
+def test_targets_of_another_type_are_the_plain_steps():
+    ends = []
+    for step in ("plain", "auto"):
+        seed_everything(0)
+        model = nn.Linear(6, 3)
+        trainer = Trainer(model, losses.MAE(), optim.SGD(model.parameters(), lr=0.1), step=step)
+        trainer.step([(X[:16], torch.ones(16, 3, dtype=torch.float64), torch.arange(16))])
+        ends.append(weights(trainer))
+    assert all(map(torch.equal, *ends))
+
+
 @pytest.mark.parametrize("loads", [False, True], ids=["", "and torch has wrapped it"])
 def test_a_patched_update_acts(monkeypatch, loads):
     inner, trainers = optim.AdamW.step, [made("plain"), made("direct")]

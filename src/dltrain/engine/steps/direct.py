@@ -99,6 +99,8 @@ class Net:
         """Why it can't take such a batch, in a few words; None where it can."""
         if type(x) is not Tensor or type(y) is not Tensor or x.layout is not torch.strided:
             return "a batch is of a type of its own"
+        if len(y) != len(x) or (y.dtype is not x.dtype and y.is_floating_point()):
+            return "targets are not as many as the inputs, or of another type"
         if self._wants_rows and x.ndim != 2:
             return f"inputs have {x.ndim} axes, and no Flatten stands before the first Linear"
         return "a batch wants gradients of its own" if x.requires_grad or y.requires_grad else None
