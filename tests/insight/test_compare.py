@@ -125,7 +125,7 @@ def test_runs_without_any_number_are_compared_by_their_settings(dltrain, root, t
     [
         (["wine"], "wine is one run; name two or more, or a sweep"),
         (["rates", "nonsense"], "no run called `nonsense`"),
-        (["rates", "-o", "."], "-o .: name a PNG file in a folder that exists"),
+        (["rates", "-o", "."], "-o . is a folder; name a file in it"),
         (["rates", "-o", "a.pdf"], "name a PNG file"),
         (["rates", "-o", "no/such/a.png"], "name a PNG file in a folder that exists"),
         ([], "the following arguments are required: RUN"),

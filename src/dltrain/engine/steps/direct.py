@@ -97,7 +97,7 @@ class Net:
 
     def why_not(self, x: Tensor, y: Tensor) -> str | None:
         """Why it can't take such a batch, in a few words; None where it can."""
-        if type(x) is not Tensor or type(y) is not Tensor or x.layout is not torch.strided:
+        if hands.is_foreign(type(x)) or hands.is_foreign(type(y)) or x.layout is not torch.strided:
             return "a batch is of a type of its own"
         if len(y) != len(x) or (y.dtype is not x.dtype and y.is_floating_point()):
             return "targets are not as many as the inputs, or of another type"

@@ -76,7 +76,7 @@ def _add_module(module: nn.Module, found: list[object]) -> None:
     found += inside["_parameters"].values()
     found += inside["_buffers"].values()
     found.append(any(_HOOKS(inside)))
-    if _is_foreign(module.__class__):
+    if is_foreign(module.__class__):
         _add_contents(inside.values(), found, set())
     for child in inside["_modules"].values():
         if child is not None:
@@ -84,7 +84,8 @@ def _add_module(module: nn.Module, found: list[object]) -> None:
 
 
 @lru_cache(maxsize=256)
-def _is_foreign(kind: type) -> bool:
+def is_foreign(kind: type) -> bool:
+    """Whether a class is neither torch's nor this package's."""
     return kind.__module__.partition(".")[0] not in ("torch", "dltrain")
 
 
@@ -111,7 +112,7 @@ def watched() -> bool:
 def replaced(model: nn.Module, loss: nn.Module) -> bool:
     """Whether somebody has put his own in the place of a function that known modules call, or of their `forward`."""
     classes = {type(m) for m in (*model.modules(), *loss.modules())}
-    known = [c for c in classes if not _is_foreign(c)]
+    known = [c for c in classes if not is_foreign(c)]
     called = _called()
     return called != _AT_FIRST or not all(map(is_original, called)) or not all(map(_is_own_forward, known))
 
@@ -228,7 +229,7 @@ def ours(part: object) -> bool:
 
 def keeps_memory(optimizer: Optimizer) -> bool:
     """Whether an optimizer is sure to change parameters where they lie, and nothing else of a model."""
-    return not _is_foreign(type(optimizer))
+    return not is_foreign(type(optimizer))
 
 
 def is_on_all(penalty: object, model: nn.Module) -> bool:
