@@ -160,7 +160,7 @@ class Regularisation:
                 found[name] = bad
         for name in ("clip_norm", "clip_value"):
             if _is_number(value := getattr(self, name)) and not 0 < value <= FLOAT32:
-                found[name] = f"{value} must be above zero, and a number of float32; null switches it off"
+                found[name] = f"{value} must be {'above zero' if value <= 0 else 'smaller'}; null switches it off"
         if isinstance(self.early_stopping, dict):
             found |= _early_stopping(self.early_stopping)
         if isinstance(self.augmentation, dict):
