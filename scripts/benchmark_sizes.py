@@ -163,9 +163,11 @@ def section(axis: Axis, costs: list[Cost], wrong: list[str]) -> str:
     """One axis as Markdown: a row for each command, its sizes side by side."""
     sizes = sorted({cost.size for cost in costs})
     titles = " | ".join(f"{size:,}" for size in sizes)
+    shares = {cost.command: cost.share for cost in costs if cost.share != 1}
+    others = "".join(f" ({command}: {share:g} times that)" for command, share in shares.items())
     lines = [
         f"{axis.about} Allowed: {axis.milliseconds:g} ms of processor time and {axis.kibibytes:g} KiB for "
-        f"each (doctor: 2.5 times that), pages of {axis.page / 1e6:.0f} MB.",
+        f"each{others}, pages of {axis.page / 1e6:.0f} MB.",
         "",
         f"| processor s, MiB, page MB at | {titles} |",
         f"| --- |{' ---: |' * len(sizes)}",

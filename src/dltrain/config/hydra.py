@@ -104,7 +104,7 @@ def parser(groups: Mapping[str, list[str]]) -> Callable[[str], Override]:
     def read(text: str) -> Override:
         try:
             return Override(grammar.parse_overrides([text])[0], groups)
-        except HydraException as error:
+        except (HydraException, ValueError) as error:  # the latter of a number of more digits than Python reads
             _refuse(error)
 
     return read

@@ -46,7 +46,7 @@ def stored(
         key = key_of(text)
         try:
             override = parse(text)
-        except (hydra.RefusedError, ValueError):  # the latter of a number of more digits than Python reads
+        except hydra.RefusedError:
             override = None
         if key not in free and not any(key.startswith(name[:-1]) for name in free if name.endswith(".*")):
             hint = did_you_mean(key, free) or f"; only {', '.join(free)} may change"

@@ -97,7 +97,8 @@ class Net:
 
     def why_not(self, x: Tensor, y: Tensor) -> str | None:
         """Why it can't take such a batch, in a few words; None where it can."""
-        if hands.is_foreign(type(x)) or hands.is_foreign(type(y)) or x.layout is not torch.strided:
+        plain = type(x) is Tensor and type(y) is Tensor  # which they mostly are
+        if (not plain and any(hands.is_foreign(type(t)) for t in (x, y))) or x.layout is not torch.strided:
             return "a batch is of a type of its own"
         if len(y) != len(x) or (y.dtype is not x.dtype and y.is_floating_point()):
             return "targets are not as many as the inputs, or of another type"
