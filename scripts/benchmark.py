@@ -36,9 +36,10 @@ def main() -> None:
             print(f"\n{sections[-1]}\n", flush=True)
     if not shown:
         sys.exit("nothing was left to run")
-    facts = report.machine() | {"command": report.command("benchmark", sys.argv[1:])}
-    written = report.write(options.out, options.name, facts, sections, shown)
-    written.append(picture.draw(options.out / f"{options.name}.png", shown))
+    facts = report.machine(options.device) | {"command": report.command("benchmark", sys.argv[1:])}
+    folder, name = options.out / "speed", options.name or report.kind(facts)
+    written = report.write(folder, name, facts, sections, shown)
+    written += [picture.draw(folder / f"{name}.png", shown), report.index(options.out)]
     print("wrote", *written)
     bad = [_bad(workload, results) for workload, results in shown]
     sys.exit(1 if any(bad) else 0)
@@ -56,14 +57,14 @@ def _options() -> argparse.Namespace:
         "--quick", action="store_true", help="two small rounds, frameworks in one form: to see that all works"
     )
     parser.add_argument("--rounds", type=int, help="rounds that count; 3, or 2 with --quick")
-    parser.add_argument("--workloads", nargs="+", metavar="NAME", help="W1 W2 W3 L1 startup; on a GPU G128 G8192")
+    parser.add_argument("--workloads", nargs="+", metavar="NAME", help="as W1 W2 startup; on a GPU G128 G8192")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="only contenders whose name holds one of these")
     parser.add_argument("--step", nargs="+", metavar="STEP", help="values of trainer.step to time; else all")
     parser.add_argument("--threads", type=int, help="of every contender, in place of each workload's own")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--mnist", type=Path, metavar="FOLDER", help="of the IDX files; else clusters of that shape")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", default=Path("docs"), help="for table, numbers, picture")
-    parser.add_argument("--name", default="speed", help="of the files written, without ending")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", default=Path("docs"), help="for speed.md and speed/")
+    parser.add_argument("--name", help="of the files in speed/, without ending; else the kind of processor")
     options = parser.parse_args()
     if options.device == "cuda" and not _has_gpu():
         sys.exit("torch finds no CUDA device here, so there is nothing to time on a GPU")
@@ -103,13 +104,14 @@ def _wanted(name: str, options: argparse.Namespace) -> bool:
 
 def _contenders(options: argparse.Namespace) -> list[Entry]:
     """Those asked for whose packages are installed."""
-    from speed.dltrain_runs import known_steps
+    from speed import dltrain_runs
 
-    known = known_steps()
+    known = dltrain_runs.known("step")
     if unknown := set(options.step or ()) - set(known):
         sys.exit(f"trainer.step={', '.join(sorted(unknown))} is unknown; there are: {', '.join(known) or 'none'}")
     own = entries.dltrain(options.step or [step for step in known if step != "direct"])  # auto takes it by itself here
-    every = [*entries.HAND_WRITTEN, *own, *entries.PEERS, *entries.FLOOR]
+    kernels = entries.kernels([name for name in dltrain_runs.known("matmul") if name != "auto"])
+    every = [*entries.HAND_WRITTEN, *own, *kernels, *entries.PEERS, *entries.FLOOR]
     wanted = [e for e in every if _wanted(e.name, options)]
     if options.quick and not options.only:
         wanted = [e for e in wanted if e.options.get("quiet", True)]  # of two forms the faster one

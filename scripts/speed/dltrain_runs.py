@@ -12,6 +12,7 @@ import torch
 from dltrain.config import build, compose
 from dltrain.config.plan import Plan, make_plan
 from dltrain.config.settings import Settings
+from dltrain.data.loaders import make_loader
 from dltrain.engine.trainer import Trainer, seed_everything
 from dltrain.runs import run_folder
 from dltrain.training import experiment
@@ -37,9 +38,9 @@ class Rows(torch.utils.data.Dataset):
         return self.x[index], self.y[index]
 
 
-def known_steps() -> tuple[str, ...]:
-    """The values of trainer.step that this dltrain knows; none where it has no such knob."""
-    return get_args(get_type_hints(Settings).get("step"))
+def known(key: str) -> tuple[str, ...]:
+    """The values of trainer.KEY that this dltrain knows; none where it has no such knob."""
+    return get_args(get_type_hints(Settings).get(key))
 
 
 def make(task: Task, *typed: str) -> Plan:
@@ -60,8 +61,9 @@ def make(task: Task, *typed: str) -> Plan:
     return make_plan(composed, ["speed"])
 
 
-def _options(step: str | None, bf16: bool) -> list[str]:
-    return [*([f"trainer.step={step}"] if step else []), *(["trainer.precision=bf16"] if bf16 else [])]
+def _options(step: str | None, bf16: bool, matmul: str | None = None) -> list[str]:
+    chosen = {"step": step, "precision": "bf16" if bf16 else None, "matmul": matmul}
+    return [f"trainer.{key}={value}" for key, value in chosen.items() if value]
 
 
 def everything(task: Task, *, step: str | None = None, bf16: bool = False, validate: bool = True) -> Contender:
@@ -96,12 +98,19 @@ def everything(task: Task, *, step: str | None = None, bf16: bool = False, valid
     return Contender(reset, train, trained)
 
 
-def loop(task: Task, *, step: str | None = None, bf16: bool = False, products: bool = False) -> Contender:
+def loop(
+    task: Task,
+    *,
+    step: str | None = None,
+    bf16: bool = False,
+    matmul: str | None = None,
+    products: bool = False,
+) -> Contender:
     """The trainer's loop alone: no validation, no log, no checkpoint; the losses are read once, at the end.
 
     `products`: and after each epoch the matrix products of a validation, which is the least that one can cost.
     """
-    plan = make(task, *_options(step, bf16))
+    plan = make(task, *_options(step, bf16, matmul))
     build.set_threads_and_determinism(plan)
     train_loader, _ = build.make_loaders(plan)
     trainer = _new(plan)
@@ -124,6 +133,20 @@ def loop(task: Task, *, step: str | None = None, bf16: bool = False, products: b
             pass
 
     return Contender(reset, train, lambda: weights(trainer.model))
+
+
+def judge(task: Task, *, matmul: str | None = None) -> Contender:
+    """The training rows evaluated, as a run evaluates: loss and metrics, no training."""
+    plan = make(task, *_options(None, False, matmul))
+    build.set_threads_and_determinism(plan)
+    rows, widest = plan.data.train, max(task.workload.widths)
+    size = build.evaluation_size(rows, batch_size=plan.batch_size, values=widest)
+    loader, evaluate, model = make_loader(rows, batch_size=size), build.make_evaluate(plan), _new(plan).model
+
+    def train() -> None:
+        evaluate(model, loader)
+
+    return Contender(lambda: None, train, lambda: weights(model))
 
 
 @torch.inference_mode()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from speed.contender import Contender
 from speed.handwritten import tensors
 from speed.workloads import Task, Workload
 
 PRODUCTS, BYTES = "floor: matrix products", "floor: bytes moved"
+ONEDNN = "floor: matrix products by oneDNN's kernels"
 
 
 def operations(workload: Workload) -> int:
@@ -25,23 +27,32 @@ def traffic(workload: Workload) -> int:
     return 28 * parameters + 8 * workload.batch * workload.widths[0]
 
 
-def products(task: Task) -> Contender:
-    """Every product of a step into buffers that are there, and nothing else; each batch counts as a whole one."""
+def products(task: Task, *, onednn: bool = False) -> Contender:
+    """Every product of a step into buffers that are there, and nothing else; each batch counts as a whole one.
+
+    `onednn`: by torch's private operator, which has no buffers to write into.
+    """
     w = task.workload
     h = [torch.randn(w.batch, width, device=task.device) for width in w.widths]
     shapes = list(zip(w.widths, w.widths[1:], strict=False))
     weights = [torch.randn(o, i, device=task.device) for i, o in shapes]
     gradients = [torch.empty_like(weight) for weight in weights]
 
+    def multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
+        if onednn:
+            torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+        else:
+            torch.mm(a, b, out=out)
+
     @torch.inference_mode()
     def train() -> None:
         for _ in range(w.steps):
             for k, weight in enumerate(weights):
-                torch.mm(h[k], weight.t(), out=h[k + 1])
+                multiply(h[k], weight.t(), h[k + 1])
             for k in range(len(weights) - 1, -1, -1):
-                torch.mm(h[k + 1].t(), h[k], out=gradients[k])
+                multiply(h[k + 1].t(), h[k], gradients[k])
                 if k:
-                    torch.mm(h[k + 1], weights[k], out=h[k])
+                    multiply(h[k + 1], weights[k], h[k])
             for values, (i, _) in zip(h[1:], shapes, strict=True):
                 values.fill_(1.0 / i)  # or they would grow without bound; as cheap as anything can be
         _wait(task)

@@ -31,6 +31,7 @@ class Workload:
     lr: float
     tolerance: float
     reference: str = "tutorial loop"  # what times are divided by
+    judged: bool = False  # nothing is trained: the first weights are evaluated on the training rows
 
     @property
     def steps(self) -> int:
@@ -62,6 +63,22 @@ WORKLOADS = {
             1e-3,
             0.5,
             "dltrain",
+        ),
+    )
+}
+WORKLOADS |= {
+    w.name: w
+    for w in (
+        replace(WORKLOADS["W1"], name="W1024", title="MLP 784-512-256-10, batch 1024", batch=1024),
+        replace(WORKLOADS["W1"], name="W8192", title="MLP 784-512-256-10, batch 8192", batch=8192),
+        replace(
+            WORKLOADS["W1"],
+            name="E60000",
+            title="MLP 784-512-256-10, evaluation of 60,000 rows",
+            batch=60_000,
+            epochs=1,
+            reference="dltrain",
+            judged=True,
         ),
     )
 }

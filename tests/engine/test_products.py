@@ -22,6 +22,8 @@ needs = pytest.mark.skipif(products.why_not() is not None, reason="oneDNN's prod
 @pytest.fixture
 def onednn(monkeypatch):
     monkeypatch.setattr(products, "LARGE", 100)
+    monkeypatch.setattr(products, "NARROW", 0)
+    monkeypatch.setattr(products, "MULTIPLICATIONS", 0)
     monkeypatch.setattr(products, "_used", "onednn")
 
 

@@ -38,10 +38,12 @@ def test_the_smallest_workload_gives_a_table_numbers_and_a_picture(tmp_path):
         "dltrain, whole",
         "--out",
         "out",
+        "--name",
+        "own",
     )
     done = benchmark(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    written = json.loads((tmp_path / "out" / "speed.json").read_text())
+    written = json.loads((tmp_path / "out" / "speed" / "own.json").read_text())
     results = written["workloads"]["W3"]["results"]
     assert [r["name"] for r in results] == ["in memory, fused Adam", "dltrain, whole run"]
     for result in results:
@@ -50,10 +52,26 @@ def test_the_smallest_workload_gives_a_table_numbers_and_a_picture(tmp_path):
         assert result["loss"] < 0.6  # log 2 at the start
         assert len(result["microseconds"]) == 1
     assert written["machine"]["packages"]["torch"]
-    table = (tmp_path / "out" / "speed.md").read_text()
+    table = (tmp_path / "out" / "speed" / "own.md").read_text()
     assert "| **dltrain, whole run** |" in table
-    assert (tmp_path / "out" / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "speed" / "own.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "speed.md").read_text().startswith("# Speed")
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
+
+
+def test_the_index_has_each_kind_of_processor(tmp_path, speed):
+    conduct, _, workloads = speed
+    from speed import report
+
+    times = {"dltrain": 100.0, "JAX, scan over the epoch": 200.0, "Ignite, quiet": 300.0, "Keras on JAX": 1.0}
+    shown = [(workloads.WORKLOADS["W1"], [conduct.Result(name, "peer", [t]) for name, t in times.items()])]
+    for name, family in (("AMD EPYC", 25), ("AMD EPYC", 26), ("Intel(R) Xeon(R)", 6)):
+        facts = report.machine() | {"processor": name, "family": family, "model": 17, "command": ""}
+        report.write(tmp_path / "speed", report.kind(facts), facts, [], shown)
+    page = report.index(tmp_path).read_text()
+    assert "[AMD EPYC of family 26, model 17](speed/amd-epyc-family-26-model-17.md)" in page
+    assert page.count("| MLP 784-512-256-10, batch 128 | 100 | 0.50 | 3.00 (Ignite) |") == 3
+    assert (tmp_path / "speed" / "intel-xeon-family-6-model-17.md").is_file()
 
 
 def test_a_loss_unlike_the_others_is_marked(speed):
@@ -88,11 +106,13 @@ def test_what_is_not_installed_is_left_out_and_named(tmp_path, speed):
 
 
 def test_a_smallest_run_is_timed_as_a_process(tmp_path):
-    done = benchmark("--rounds", "1", "--workloads", "startup", "--only", "dltrain", "--out", ".", cwd=tmp_path)
+    done = benchmark(
+        "--rounds", "1", "--workloads", "startup", "--only", "dltrain", "--out", ".", "--name", "own", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    (result,) = json.loads((tmp_path / "speed.json").read_text())["workloads"]["startup"]["results"]
+    (result,) = json.loads((tmp_path / "speed" / "own.json").read_text())["workloads"]["startup"]["results"]
     assert result["microseconds"][0] > 1e5
-    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "speed" / "own.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_without_a_gpu_it_says_so(tmp_path):
@@ -123,7 +143,7 @@ def test_growth_reads_its_times_from_a_run(tmp_path, speed):
 def test_wrong_words_are_answered_with_the_right_ones(arguments, tmp_path):
     done = benchmark(*arguments, cwd=tmp_path)
     assert done.returncode != 0
-    assert ("W1, W2, W3, L1, startup" if "W9" in arguments else "tutorial loop") in done.stderr
+    assert ("W1, W2, W3, L1" if "W9" in arguments else "tutorial loop") in done.stderr
     assert "Traceback" not in done.stderr
 
 

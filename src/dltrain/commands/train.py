@@ -84,7 +84,7 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain resume RUN`: goes on with a run, or with the rest of a sweep."""
     if not words:
         raise ConfigError("say which run: dltrain resume RUN (its folder, its short id, last or best)")
-    from dltrain.runs import run_folder
+    from dltrain.runs import reading, run_folder
 
     folder = run_folder.find(words[0], sweeps=True)
     if (folder / "sweep.json").is_file():
@@ -96,6 +96,7 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
 
     collect_again()
     plan = make_plan(resuming.stored(folder, words[1:]), command_line.allowed(options.allow))
+    resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])  # the overview names it
     say(overview.describe(plan), flush=True)
     with stop_on_signal() as stop:
         ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=options.allow_changed_data)

@@ -169,7 +169,7 @@ def threads(plan: Plan) -> int:
 
 
 def has_large_products(plan: Plan) -> bool:
-    """Whether a net that the direct step knows has layers whose products may be oneDNN's."""
+    """Whether a net that the direct step knows has layers whose products may be oneDNN's, of rows enough."""
     large = any(row.type == "Linear" and row.parameters > products.LARGE for row in plan.rows[:-1])
     return large and plan.device.type == "cpu" and plan.settings.precision == "fp32"
 

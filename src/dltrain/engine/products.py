@@ -24,7 +24,13 @@ from dltrain.errors import system
 from dltrain.parts import private
 
 Kernels = Literal["mkl", "onednn"]
-LARGE = 20_000  # weights of a Linear: products of fewer are made while oneDNN is being called
+# What a call of oneDNN's costs beyond the product, 15 microseconds, is as much as it saves of a product of 1.5 million
+# multiplications on one thread, of 3 million on two.
+MULTIPLICATIONS = 3_000_000  # rows x weights
+LARGE, NARROW = (
+    20_000,
+    64,
+)  # weights of a Linear, and the least of its inputs and outputs: else MKL is as fast, or faster
 _WIDE = 26  # the family of AMD's first processors with 512 bits at once
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # of the environment
 
@@ -65,8 +71,14 @@ def why_not() -> str | None:
 
 
 def suits(weight: Tensor) -> bool:
-    """Whether a Linear of this weight is one whose products oneDNN makes faster."""
-    return weight.numel() >= LARGE and weight.dtype == torch.float32 and weight.device.type == "cpu"
+    """Whether a Linear of this weight is one whose products oneDNN makes faster, of enough rows."""
+    wide = weight.numel() >= LARGE and min(weight.shape) >= NARROW
+    return wide and weight.dtype == torch.float32 and weight.device.type == "cpu"
+
+
+def least_rows(weight: Tensor) -> int:
+    """From how many rows on it does."""
+    return -(-MULTIPLICATIONS // weight.numel())
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -95,7 +107,7 @@ class Products(TorchFunctionMode):
 def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     others = torch._C._len_torch_function_stack()  # modes of the user's, which want to see it
     alike = x.dtype == weight.dtype and x.device == weight.device and not torch.is_autocast_enabled("cpu")
-    return not others and alike and suits(weight) and x.ndim == 2 and len(x) > 0
+    return not others and alike and suits(weight) and x.ndim == 2 and len(x) >= max(1, least_rows(weight))
 
 
 class _Linear(torch.autograd.Function):

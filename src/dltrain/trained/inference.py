@@ -296,9 +296,8 @@ def set_threads(trained: Trained) -> None:
     """
     file, settings = trained.folder / "environment.json", trained.outline.settings
     recorded = run_folder.read_json(file) if file.is_file() else None
-    if threads := settings.threads or resuming.threads_of(recorded):
-        torch.set_num_threads(threads)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     construct.set_arithmetic(settings)
-    if settings.matmul == "auto":
-        products.use(resuming.matmul_of(recorded))
+    resuming.as_begun(settings, recorded)
     torch.use_deterministic_algorithms(settings.deterministic)

@@ -240,8 +240,8 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     layout.check(folder, written=True)
     storage.clean(folder)
     build.set_threads_and_determinism(plan)
-    if resume and plan.settings.matmul == "auto":  # which the machine decided that the run began on
-        products.use(resuming.matmul_of(reading.read_json(folder / "environment.json")[0]))
+    if resume:
+        resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])
     seed_everything(plan.seed)
     if resume and checkpoint.find(folder / "checkpoints"):
         plan = replace(plan, pretrained="skip")  # the checkpoint has all weights

@@ -60,7 +60,7 @@ def _products(plan: Plan) -> list[str]:
         return []
     chosen, why = products.chosen()
     why = why if chosen == "onednn" else "trainer.matmul=onednn"
-    return [f"products   oneDNN's in layers of {products.LARGE:,} weights and more: {why}"]
+    return [f"products   oneDNN's where rows x weights reach {products.MULTIPLICATIONS:,}: {why}"]
 
 
 _STEPS = {

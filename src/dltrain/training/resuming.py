@@ -18,6 +18,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
 from dltrain.config.plan import Plan
+from dltrain.config.settings import Settings
 from dltrain.engine import devices, products
 from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean, key_of, system
 from dltrain.errors.output import say
@@ -146,23 +147,22 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
     _say_what_longer_means(state, plan)
     _compare_data(state["data"], plan, where, allow_changed_data=allow_changed_data)
     before = state["environment"]
-    if plan.settings.threads is None and (threads := threads_of(before)):
-        torch.set_num_threads(threads)
+    as_begun(plan.settings, before)
     differs = [f"{k} {before[k]} then, {v} now" for k, v in facts(plan).items() if k in before and before[k] != v]
     if differs:
         say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
 
 
-def threads_of(environment: object) -> int | None:
-    """The CPU threads that a run had, by what it wrote of its environment; None where that can't be true."""
-    threads = environment.get("threads") if isinstance(environment, dict) else None
-    return threads if type(threads) is int and 0 < threads <= 1024 else None
-
-
-def matmul_of(environment: object) -> products.Kernels:
-    """The kernels of a run's products, by what it wrote of its environment; torch's own where it says nothing."""
-    found = environment.get("matmul") if isinstance(environment, dict) else None
-    return "onednn" if found == "onednn" else "mkl"
+def as_begun(settings: Settings, environment: object) -> None:
+    """Has this process compute as a run began, by what that wrote of its environment, where its configuration leaves
+    it open: with so many CPU threads, and with the same kernels for its products, torch's own where it names none.
+    """
+    noted = environment if isinstance(environment, dict) else {}
+    threads = noted.get("threads")
+    if settings.threads is None and type(threads) is int and 0 < threads <= 1024:
+        torch.set_num_threads(threads)
+    if settings.matmul == "auto":
+        products.use("onednn" if noted.get("matmul") == "onednn" else "mkl")
 
 
 def _compare_data(before: State, plan: Plan, where: str, *, allow_changed_data: bool) -> None:

@@ -114,6 +114,8 @@ class Case:
 @pytest.mark.skipif(products.why_not() is not None, reason="oneDNN's products need AVX-512")
 def test_the_same_where_all_products_are_onednns(monkeypatch):
     monkeypatch.setattr(products, "LARGE", 0)
+    monkeypatch.setattr(products, "NARROW", 0)
+    monkeypatch.setattr(products, "MULTIPLICATIONS", 0)
     monkeypatch.setattr(products, "_used", "onednn")
     for seed in range(1_000_000, 1_000_000 + CASES // PARTS):
         whole, quick = Case(seed, "plain"), Case(seed, "auto")

@@ -67,13 +67,21 @@ class Linear:
 
 
 class OneDnnLinear(Linear):
-    """The same with products of oneDNN's, which takes no memory for what it makes."""
+    """The same with products of oneDNN's where there are rows enough. It takes no memory for what it makes."""
+
+    def __init__(self, module: nn.Linear) -> None:
+        super().__init__(module)
+        self.least = products.least_rows(module.weight)
 
     def forward(self, a: Tensor) -> Tensor:
+        if len(a) < self.least:
+            return super().forward(a)
         self.a = a
         return products.product(a, self.weight, self.bias)
 
     def backward(self, delta: Tensor, add: bool) -> Tensor:
+        if len(delta) < self.least:
+            return super().backward(delta, add)
         a = self.a
         assert a is not None  # it goes forward first
         _put(self.weight, add, products.product(delta.t(), a.t()))
