@@ -98,6 +98,7 @@ def test_what_is_a_path_and_what_is_none():
         ("", "is not a path"),
         (None, "is not a path"),
         ("a\0b", "is not a path"),
+        ("~\ud800", "is not a path"),
         ("~no.one/x", "~no.one"),
         ("a/" * 2500, "longer than"),
     ):

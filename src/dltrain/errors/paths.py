@@ -16,7 +16,7 @@ from dltrain.errors.output import encodable
 def local(given: str | Path) -> Path:
     """The path that is meant. Raises ConfigError for a URL, an unknown home folder, and what can be no path."""
     text = str(given)
-    if not isinstance(given, (str, Path)) or not text or "\0" in text:
+    if not isinstance(given, (str, Path)) or not text or "\0" in text or not _has_bytes(text):
         raise ConfigError(f"{given!r} is not a path")
     if is_url(text):
         what = "write the path alone" if text.lower().startswith("file:") else "copy or mount what is elsewhere"
@@ -30,6 +30,14 @@ def local(given: str | Path) -> Path:
         if error.errno == errno.ENAMETOOLONG:  # which pathlib raises where it is asked whether something is there
             raise ConfigError(f"{text[:60]}...: a name that is longer than a file's may be") from error
     return Path(path)
+
+
+def _has_bytes(text: str) -> bool:
+    """Whether a file can be called so: half of a letter (U+D800) is in no encoding."""
+    try:
+        return bool(os.fsencode(text))
+    except UnicodeEncodeError:
+        return False
 
 
 def check_is_text(path: Path) -> None:
