@@ -27,6 +27,10 @@ from pathlib import Path
 from speed.sizes import AXES, Axis, Step
 
 _SPARE_SECONDS, _SPARE_BYTES = 3.0, 64 << 20  # what a start of a process may differ by
+_BEND, _SEEN = (
+    4,
+    0.25,
+)  # times that a further one may become dearer; seconds that a step in size must show to be counted
 _TINY = ["trainer.epochs=1", "trainer.threads=1", "runs_dir=runs"]
 _MORE = ["trainer.epochs=2", "trainer.schedule_steps=22"]
 _LIMIT = 900  # seconds of one command
@@ -156,7 +160,19 @@ def judge(axis: Axis, costs: list[Cost]) -> list[str]:
             wrong.append(f"{where}: a page of {cost.page / 1e6:.1f} MB, and {axis.page / 1e6:.0f} are allowed")
         if cost.words > (allowed := axis.words + more * axis.words_each):
             wrong.append(f"{where}: {cost.words:,} letters to the terminal, and {allowed:,} are allowed")
+        before = [c for c in costs if c.command == cost.command and c.size < cost.size and not c.trouble]
+        if not axis.square and (times := _bend(before, cost)) > _BEND:
+            wrong.append(f"{where}: each further one costs {times:.1f} times what it did at {before[-1].size:,}")
     return wrong
+
+
+def _bend(before: list[Cost], cost: Cost) -> float:
+    """How many times dearer each further one has become, in processor time; 0 where too little was measured."""
+    if len(before) < 2:
+        return 0.0
+    first, last = before[-2:]
+    earlier = max(last.processor - first.processor, _SEEN) / (last.size - first.size)
+    return (cost.processor - last.processor) / (cost.size - last.size) / earlier
 
 
 def section(axis: Axis, costs: list[Cost], wrong: list[str]) -> str:

@@ -46,6 +46,7 @@ class Axis:
     page: int = _PAGE
     words: int = _WORDS
     words_each: int = 0
+    square: bool = False  # whether there are as many numbers as the square of the size, by nature
 
 
 def _looks(data: str = "", *, page: str = "page.html") -> list[Step]:
@@ -85,6 +86,8 @@ def _columns(n: int, folder: Path) -> list[Step]:
         Step("train again", words),
         compared,
         Step("trace", ["trace", *words]),
+        Step("lr", ["lr", *words], share=2.5),  # trains on many batches
+        Step("dream", ["dream", "last", "--class", "a"]),
     ]
 
 
@@ -94,7 +97,14 @@ def _classes(n: int, folder: Path) -> list[Step]:
     _write(folder / "t.csv", ("a", "b", "y"), rows)
     _write(folder / "new.csv", ("a", "b"), ((f"{draw.random():.3f}", f"{draw.random():.3f}") for _ in range(100)))
     words = ["data=table", "data.path=t.csv", "data.target=y", "data.task=classification", *_SHORT]
-    return [Step("train", words), *_looks("new.csv"), Step("trace", ["trace", *words])]
+    dream = Step("dream", ["dream", "last", "--class", "k1"])
+    return [
+        Step("train", words),
+        *_looks("new.csv"),
+        Step("trace", ["trace", *words]),
+        Step("lr", ["lr", *words]),
+        dream,
+    ]
 
 
 def _labels(n: int, folder: Path) -> list[Step]:
@@ -122,7 +132,8 @@ def _reports(n: int, folder: Path) -> list[Step]:
         Step("train", words),
         Step("resume", go_on),
         *looks,
-        Step("compare", ["compare", "last", "last", "-o", "c.png"], code=2),
+        Step("train again", [*words, "seed=1"]),
+        Step("compare", ["compare", "runs", "-o", "c.png"]),
     ]
 
 
@@ -273,6 +284,7 @@ AXES = (
         3.0,
         300,
         _TO_TEN_THOUSAND,
+        square=True,
     ),
     Axis("letters", "A name, a class and a category that long.", _letters, 0.1, 1),
     Axis("parameters", "An MLP with AdamW.", _parameters, 0.0012, 26 / 1024, (10**5, 10**6, 10**7, 10**8)),
