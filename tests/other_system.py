@@ -21,8 +21,21 @@ from contextlib import contextmanager
 EVERYWHERE = {  # names that Linux, macOS and Windows have; one that is missing is to be looked up in Python's manual
     "os": {
         *("DirEntry", "PathLike", "SEEK_CUR", "SEEK_END", "SEEK_SET", "W_OK", "X_OK", "access", "close", "cpu_count"),
-        *("devnull", "environ", "fdopen", "fspath", "fstat", "fsync", "getcwd", "getpid", "isatty", "linesep"),
-        *("listdir", "lseek", "lstat", "makedirs", "mkdir", "name", "path", "read", "remove", "replace", "rmdir"),
+        *("devnull", "environ", "fdopen", "fsencode", "fspath", "fstat", "fsync", "getcwd", "getpid", "isatty"),
+        *(
+            "linesep",
+            "listdir",
+            "lseek",
+            "lstat",
+            "makedirs",
+            "mkdir",
+            "name",
+            "path",
+            "read",
+            "remove",
+            "replace",
+            "rmdir",
+        ),
         *("scandir", "sep", "set_inheritable", "stat", "stat_result", "strerror", "unlink", "utime", "walk", "write"),
         *("open", "O_APPEND", "O_CREAT", "O_EXCL", "O_RDONLY", "O_RDWR", "O_TRUNC", "O_WRONLY"),
     },
