@@ -1,8 +1,11 @@
 """Tables, scikit-learn's sets and California housing: what is read, learned from the train rows, and refused."""
 
+import hashlib
 import inspect
 import io
 import json
+import shutil
+import tarfile
 from importlib import import_module
 from pathlib import Path
 from urllib.error import URLError
@@ -231,14 +234,33 @@ def test_california_refuses_the_file_with_missing_values(california):
 
 
 def test_california_without_a_file_or_network_says_where_to_put_one(monkeypatch, tmp_path):
-    def offline(**_):
+    def offline(*_):
         raise URLError("no network")
 
-    monkeypatch.setattr("sklearn.datasets.fetch_california_housing", offline)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", offline)  # scikit-learn checks what it is given
     with pytest.raises(DataError, match=r"could not download .*no network.*\nGive data.root=FOLDER"):
         california_housing()
     with pytest.raises(DataError, match=r"cal_housing.csv: no such file; data.root"):
         california_housing(str(tmp_path))
+
+
+def test_california_as_scikit_learn_downloads_it_is_that_of_the_file(california, monkeypatch, tmp_path):
+    from sklearn.datasets import _california_housing as fetching
+
+    rows = (california / "cal_housing.csv").read_bytes().partition(b"\n")[2]
+    archive = tmp_path / "cal_housing.tgz"
+    with tarfile.open(archive, "w:gz") as tar:
+        member = tarfile.TarInfo("CaliforniaHousing/cal_housing.data")
+        member.size = len(rows)
+        tar.addfile(member, io.BytesIO(rows))
+    known = fetching.ARCHIVE._replace(checksum=hashlib.sha256(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(fetching, "ARCHIVE", known)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", lambda url, path: shutil.copy(archive, path))
+    fetched, read = california_housing(), california_housing(str(california))
+    torch.testing.assert_close(fetched.train.x, read.train.x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fetched.train.y, read.train.y)
 
 
 # --- what is learned, and from which rows ---------------------------------------------------------------------------

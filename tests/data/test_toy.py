@@ -133,6 +133,7 @@ def test_multilabel_names_what_is_true_of_a_point():
         (toy.moons, {"noise": float("nan")}, "data.noise=nan"),
         (toy.circles, {"factor": 1.0}, "data.factor=1.0"),
         (toy.spirals, {"arms": 1}, "data.arms=1"),
+        (toy.spirals, {"arms": 10**12}, "there are 1000 samples"),
         (toy.spirals, {"turns": 0.0}, "data.turns=0.0"),
         (toy.blobs, {"classes": 1}, "data.classes=1"),
         (toy.linear, {"weights": []}, r"data.weights=\[\]"),

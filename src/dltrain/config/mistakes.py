@@ -60,6 +60,8 @@ class Mistakes:
 def reason(error: Exception) -> str:
     """What an exception says, on one line; of a user's own code also where it was raised."""
     text = " ".join(line.strip() for line in str(error).splitlines()[:3])[:400]
+    if isinstance(error, MemoryError) and not text:
+        text = "it takes more memory than is free"
     kind = "" if isinstance(error, (ValueError, RuntimeError, DltrainError)) and text else f"{type(error).__name__}: "
     own = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
     place = f" (at {Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,8 +97,10 @@ def _fetch() -> tuple[pl.DataFrame, np.ndarray]:
     from sklearn.datasets import fetch_california_housing
 
     try:
-        # pyrefly: ignore[unexpected-keyword] - the stubs are older than n_retries
-        fetched = fetch_california_housing(n_retries=0, download_if_missing=may_download())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Retry downloading")  # that it failed is said once
+            # pyrefly: ignore[unexpected-keyword] - the stubs are older than n_retries
+            fetched = fetch_california_housing(n_retries=1, delay=0.1, download_if_missing=may_download())
     except OSError as error:  # URLError and HTTPError are among them
         raise DataError(
             f"scikit-learn could not download California housing ({error})\n"

@@ -98,6 +98,8 @@ def spirals(
     rng = _generator(n, noise, seed)
     if arms < 2:
         raise ConfigError(f"data.arms={arms}: a class is an arm, and there are at least 2")
+    if arms > n:
+        raise ConfigError(f"data.arms={arms}: there are {n} samples, and each arm needs one")
     if not turns > 0:
         raise ConfigError(f"data.turns={turns}: must be greater than 0")
     y = np.arange(n) % arms
