@@ -167,8 +167,10 @@ def judge(axis: Axis, costs: list[Cost]) -> list[str]:
 
 
 def _bend(before: list[Cost], cost: Cost) -> float:
-    """How many times dearer each further one has become, in processor time; 0 where too little was measured."""
-    if len(before) < 2:
+    """How many times dearer each further one has become, in processor time; 0 where too little was measured, or where
+    few cost more than many: they are drawn, and of many some.
+    """
+    if len(before) < 2 or before[-2].processor > before[-1].processor + _SEEN:
         return 0.0
     first, last = before[-2:]
     earlier = max(last.processor - first.processor, _SEEN) / (last.size - first.size)
