@@ -4,12 +4,13 @@ What acts beyond the trainer, on torch itself, is in `undo`, to be called when t
 """
 
 import copy
-import warnings
+import functools
+import types
 
 import torch
 from torch import nn, optim
 from torch.nn.modules import module as torch_module
-from torch.nn.utils import parameters_to_vector, parametrizations, parametrize, prune, vector_to_parameters
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import optimizer as torch_optimizer
 
 undo = []
@@ -33,6 +34,17 @@ def named(module):
 
 def _global(handle):
     undo.append(handle.remove)
+
+
+def _wrapped(n, function, inner):
+    """A function to stand in the place of `inner`, bare or in a wrapper, such as says that it is torch's own."""
+    return n.choice([
+        lambda: function,
+        lambda: torch.no_grad()(function),
+        lambda: torch.enable_grad()(function),
+        lambda: functools.wraps(inner)(function),
+        lambda: functools.wraps(inner)(torch.enable_grad()(function)),
+    ])()  # fmt: skip
 
 
 def _layer(t, n):
@@ -245,51 +257,6 @@ def statistics(t, n):
             ])()  # fmt: skip
 
 
-def parametrized(t, n):
-    class Halved(nn.Module):
-        def forward(self, w):
-            return w * 0.5
-
-    how = n.choice([
-        parametrizations.weight_norm,
-        lambda m: parametrize.register_parametrization(m, "weight", Halved()),
-        parametrizations.spectral_norm,
-    ])  # fmt: skip
-    m = _layer(t, n)
-    if m.weight.ndim == 2 and not parametrize.is_parametrized(m):
-        how(m)
-        if n.random() < 0.5:
-            held = {id(p) for group in t.optimizer.param_groups for p in group["params"]}
-            if new := [p for p in m.parameters() if id(p) not in held]:
-                t.optimizer.add_param_group({"params": new})
-
-
-def no_longer_parametrized(t, n):
-    for m in t.model.modules():
-        if parametrize.is_parametrized(m):
-            parametrize.remove_parametrizations(m, "weight")
-
-
-def old_weight_norm(t, n):
-    m = _layer(t, n)
-    if m.weight.ndim == 2 and "weight" in m._parameters:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            nn.utils.weight_norm(m)
-
-
-def pruned(t, n):
-    m = _layer(t, n)
-    if "weight" in m._parameters and m.weight.ndim == 2:
-        prune.l1_unstructured(m, "weight", amount=0.4)
-
-
-def no_longer_pruned(t, n):
-    for m in t.model.modules():
-        if prune.is_pruned(m) and any(isinstance(h, prune.BasePruningMethod) for h in m._forward_pre_hooks.values()):
-            prune.remove(m, "weight")
-
-
 def buffer_more(t, n):
     _module(t, n).register_buffer("more", torch.ones(2))
 
@@ -297,7 +264,10 @@ def buffer_more(t, n):
 def own_forward(t, n):
     m = _module(t, n)
     inner = type(m).forward
-    m.forward = lambda *a: inner(m, *a) * 0.5
+    m.forward = n.choice([
+        lambda: _wrapped(n, lambda *a: inner(m, *a) * 0.5, m.forward),
+        lambda: types.MethodType(_wrapped(n, lambda m, *a: inner(m, *a) * 0.5, inner), m),
+    ])()  # fmt: skip
 
 
 def another_class(t, n):

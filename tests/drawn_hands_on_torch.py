@@ -1,12 +1,10 @@
 """What a user may do to the optimizer, to the trainer's seams and to torch itself between two steps, each drawn."""
 
 import copy
-import sys
 
-import drawn_hands
 import torch
 import torch.nn.functional as F
-from drawn_hands import _module, _weight, new_data, undo
+from drawn_hands import _module, _weight, _wrapped, new_data, undo
 from torch import nn, optim
 
 from dltrain.parts import losses
@@ -14,9 +12,9 @@ from dltrain.parts.regularisers import EMA, MaxNorm, Penalty
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 
-def _patch(owner, name, value):
+def _patch(n, owner, name, value):
     before, own = getattr(owner, name), name in vars(owner)
-    setattr(owner, name, value)
+    setattr(owner, name, _wrapped(n, value, before))
     undo.append(lambda: setattr(owner, name, before) if own else delattr(owner, name))
 
 
@@ -135,7 +133,7 @@ def step_again(t, n):
 
 def step_of_its_own(t, n):
     inner = t.optimizer.step
-    t.optimizer.step = lambda *a: (inner(*a), [p.data.mul_(0.9) for p in t.parameters])[0]
+    t.optimizer.step = _wrapped(n, lambda *a: (inner(*a), [p.data.mul_(0.9) for p in t.parameters])[0], inner)
 
 
 def another_optimizer(t, n):
@@ -170,7 +168,7 @@ def seam(t, n):
 def patch_a_class(t, n):
     owner = type(_module(t, n)) if n.random() < 0.7 else n.choice([nn.Linear, nn.ReLU, nn.Sequential])
     inner = owner.forward
-    _patch(owner, "forward", lambda self, *a, **k: inner(self, *a, **k) * 0.9)
+    _patch(n, owner, "forward", lambda self, *a, **k: inner(self, *a, **k) * 0.9)
 
 
 def patch_the_call(t, n):
@@ -181,12 +179,12 @@ def patch_the_call(t, n):
         out = inner(self, *a, **k)
         return out * 0.9 if type(self) is nn.Linear else out
 
-    _patch(nn.Module, name, call)
+    _patch(n, nn.Module, name, call)
 
 
 def patch_the_loss(t, n):
     inner = type(t.loss).forward
-    _patch(type(t.loss), "forward", lambda self, *a: inner(self, *a) * 2)
+    _patch(n, type(t.loss), "forward", lambda self, *a: inner(self, *a) * 2)
 
 
 def patch_the_optimizer(t, n):
@@ -200,20 +198,20 @@ def patch_the_optimizer(t, n):
                     p.grad.mul_(0.5)
         return inner(self, *a, **k)
 
-    _patch(owner, "step", step)
+    _patch(n, owner, "step", step)
 
 
 def patch_a_function(t, n):
     name = n.choice(["linear", "relu", "leaky_relu", "gelu", "silu", "dropout", "batch_norm", "layer_norm"])
     name = n.choice([name, "cross_entropy", "mse_loss", "binary_cross_entropy_with_logits", "linear", "linear"])
     inner = getattr(F, name)
-    _patch(F, name, lambda *a, **k: inner(*a, **k) * 0.9)
+    _patch(n, F, name, lambda *a, **k: inner(*a, **k) * 0.9)
 
 
 def patch_torch(t, n):
     name = n.choice(["tanh", "sigmoid", "sign"])
     inner = getattr(torch, name)
-    _patch(torch, name, lambda *a, **k: inner(*a, **k) * 0.9)
+    _patch(n, torch, name, lambda *a, **k: inner(*a, **k) * 0.9)
 
 
 def under_a_mode(t, n):
@@ -248,8 +246,3 @@ def anomaly(t, n):
     around = torch.autograd.detect_anomaly(check_nan=False)
     around.__enter__()
     undo.append(lambda: around.__exit__(None, None, None))
-
-
-# What costs too much to be looked at before each step that a user makes by hand; docs/steps.md says so.
-SEEN_AT_REPORTS = ("node_hook",)
-HANDS = drawn_hands.named(drawn_hands) | drawn_hands.named(sys.modules[__name__])

@@ -229,8 +229,11 @@ def batch(numbers, rows, *, kind, dtype):
     return x, y, torch.arange(rows)
 
 
-def batches(numbers, *, kind, dtype, strange):
-    """Of one step: usually one batch, of its usual size or a ragged last one; sometimes several."""
+def batches(numbers, *, kind, dtype, strange, empty=True):
+    """Of one step: usually one batch, of its usual size or a ragged last one; sometimes several.
+
+    empty: whether one may have no rows.
+    """
     made = []
     for _ in range(numbers.choice([1, 1, 1, 1, 2, 3])):
         rows = numbers.choice([16, 16, 16, 5, 2, 1])
@@ -243,5 +246,33 @@ def batches(numbers, *, kind, dtype, strange):
             x = x.view(rows, 2, 3)
         elif numbers.random() < strange / 5:
             x.requires_grad_()
+        if numbers.random() < strange / 5:
+            x, y, index = odd(numbers, x, y, index)
+        if not empty and not x.numel():
+            continue
         made.append((x, y, index))
     return made
+
+
+def odd(numbers, x, y, index):
+    """A batch that does not fit its net, or hardly."""
+    return numbers.choice([
+        lambda: (x, y[:1], index),
+        lambda: (x, y.repeat(2, *[1] * (y.ndim - 1)), index),
+        lambda: (x, y.double(), index),
+        lambda: (x, y.int(), index),
+        lambda: (x, y.bool(), index),
+        lambda: (x, y.to(torch.uint8), index),
+        lambda: (x, y[:, None], index),
+        lambda: (x, y.reshape(-1), index),
+        lambda: (x, y.new_zeros(()), index),
+        lambda: (x, y + 7, index),
+        lambda: (x, y - 5, index),
+        lambda: (x[:0], y[:0], index[:0]),
+        lambda: (x[:0], y, index),
+        lambda: (x.double(), y, index),
+        lambda: (x.long(), y, index),
+        lambda: (x[:, :4], y, index),
+        lambda: (x[0], y[0], index[:1]),
+        lambda: (x * 1e30, y, index),
+    ])()  # fmt: skip

@@ -33,21 +33,25 @@ class Choice:
     guard: Guard
     gate: Gate
 
-    def __init__(self, parts: Parts, wanted: str) -> None:
-        """Raises ValueError where the step that is wanted can't be."""
+    def __init__(self, parts: Parts, wanted: str, *, late: bool = False) -> None:
+        """Raises ValueError where the step that is wanted can't be; late: in the middle of training, where the plain
+        one takes over.
+        """
         self.why: str | None = None
         self.sizes: list[int] = []
         self.watchful = self._handed = False
-        self._wanted = wanted
+        self.wanted = wanted
         self._flat: Flat | None = None
         self._seen: list[object] = []  # what a quick step rests on
         self._guarded: tuple[object, ...] = ()  # what the guard is for; it counts steps, and so outlives most choices
         self._said = set(_strangers(parts))  # or known to whoever makes this trainer
         gradients = [p.grad for p in parts.parameters]
         self._choose(parts, before="plain")
+        if not all(m.training for m in (*parts.model.modules(), *parts.loss.modules())):
+            self._seen = []  # the first look is to switch them on
         for p, gradient in zip(parts.parameters, gradients, strict=True):
             p.grad = gradient  # until the first step there may be none, which is not the same as zeros
-        if self.why and wanted in ("direct", "compiled", "graph"):
+        if self.why and not late and wanted in ("direct", "compiled", "graph"):
             raise ValueError(f"step={wanted}: {self.why}; use auto or plain")
 
     def begin(self, others: Iterable[object], sizes: list[int]) -> None:
@@ -119,30 +123,32 @@ class Choice:
         _refuse_idle(parts)
         reasons = self._reasons(parts)
         kinds = {kind for kind, reason in reasons.items() if not reason}
-        self.why = "step=plain" if self._wanted == "plain" else reasons.get(self._wanted, reasons.get("direct"))
+        self.why = "step=plain" if self.wanted == "plain" else reasons.get(self.wanted, reasons.get("direct"))
         self._lay_out(parts.optimizer, kinds)
         self._set_guard(parts, late="graph" in kinds)
         self._make(parts, kinds)
         self._seen = _footprint(parts) if kinds else []
-        if before not in ("plain", self.step.kind) and self.step.kind != self._wanted:
+        if before not in ("plain", self.step.kind) and self.step.kind != self.wanted:
             self._say_change(before, self.step.kind)
 
     def _reasons(self, parts: Parts) -> dict[str, str | None]:
         """The quick steps, and why not. Beside a program the direct one makes what is left over."""
-        if self._wanted == "plain":
+        if self.wanted == "plain":
             return {}
         if (missing := private.missing()) is not None:
-            return {self._wanted if self._wanted != "auto" else "direct": missing}
+            return {self.wanted if self.wanted != "auto" else "direct": missing}
         facts = {"precision": parts.precision, "device": parts.device}
-        if self._wanted == "graph":
+        if self.wanted == "graph":
             why = {"graph": cuda_graph.why_not(parts.model, parts.optimizer, **facts)}
         else:
             why = {"direct": direct.why_not(parts.model, parts.loss, parts.optimizer, **facts)}
-        if self._wanted == "compiled":
+        if self.wanted == "compiled":
             why["compiled"] = compiled.why_not(parts.model, parts.optimizer, **facts)
         common = None
         if {*map(id, parts.parameters)} != {*map(id, parts.model.parameters())}:
             common = "the optimizer has other parameters than the model"
+        elif len(parts.parameters) > len({*map(id, parts.parameters)}):
+            common = "the optimizer has a parameter twice"
         elif not all(group["params"] for group in parts.optimizer.param_groups):
             common = "a group of the optimizer has no parameters"
         elif parts.penalty is not None and not hands.is_on_all(parts.penalty, parts.model):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -132,6 +132,17 @@ class Trainer:
         parts = ", ".join(type(part).__name__ for part in (self.model, self.loss, self.optimizer))
         why = self._choice.why
         return f"Trainer({parts}): {self.step_kind} step{f', since {why}' if why else ''}"
+
+    def __getstate__(self) -> dict[str, object]:
+        """For a copy or a pickle. A step holds on to this trainer's memory: a copy chooses its own."""
+        self._choice.ask()
+        return vars(self) | {"_choice": (self._choice.wanted, self._choice.gate.norm)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        wanted, known = state.pop("_choice")
+        vars(self).update(state)
+        self._choice = Choice(self, wanted, late=True)
+        self._choice.gate.norm = known
 
     # -- the step ----------------------------------------------------------------------------------------------
 

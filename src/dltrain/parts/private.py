@@ -115,8 +115,12 @@ def _as_called(name: str) -> bool:
 
 
 def only_sets_devices() -> bool:
-    """Whether of torch's function modes that are on, none does more than `torch.set_default_device`."""
-    return all(isinstance(mode, _device.DeviceContext) for mode in torch.overrides._get_current_function_mode_stack())
+    """Whether of torch's function modes that are on, none does more than `torch.set_default_device`.
+
+    And not to the device of tensors without values: what a step keeps would be none.
+    """
+    modes = torch.overrides._get_current_function_mode_stack()
+    return all(isinstance(mode, _device.DeviceContext) and mode.device.type != "meta" for mode in modes)
 
 
 def has_linear() -> bool:

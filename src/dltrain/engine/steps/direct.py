@@ -63,10 +63,17 @@ class Direct:
             if (why := net.why_not(x, y)) is not None:
                 return self._gives_way(why).backward(chain([(x, y, index)], batches), given, mean)
             share = len(x) / samples if samples else 1.0  # so that the mean is over rows, whatever batches they are in
-            if share == 1:  # as it is for most: no product with 1, which would be a kernel more
-                loss = net.gradients(x, y, self._one, add=mean is not None)
-            else:
-                loss = net.gradients(x, y, self._one * share, add=mean is not None) * share
+            if self.flat.apart:
+                self.flat.take_gradients()
+            try:
+                if share == 1:  # as it is for most: no product with 1, which would be a kernel more
+                    loss = net.gradients(x, y, self._one, add=mean is not None)
+                else:
+                    loss = net.gradients(x, y, self._one * share, add=mean is not None) * share
+            except BaseException:
+                if mean is None:
+                    self.flat.leave_none()
+                raise
             if self._penalty is not None and mean is None:
                 for row in self.flat.rows:
                     row.grad[: row.weights] += self._penalty.gradient(row.data[: row.weights])
@@ -100,7 +107,9 @@ class Net:
         plain = type(x) is Tensor and type(y) is Tensor  # which they mostly are
         if (not plain and any(hands.is_foreign(type(t)) for t in (x, y))) or x.layout is not torch.strided:
             return "a batch is of a type of its own"
-        if len(y) != len(x) or (y.dtype is not x.dtype and y.is_floating_point()):
+        if not x.numel():
+            return "a batch has no rows"
+        if y.shape[:1] != x.shape[:1] or (y.dtype is not x.dtype and y.is_floating_point()):
             return "targets are not as many as the inputs, or of another type"
         if self._wants_rows and x.ndim != 2:
             return f"inputs have {x.ndim} axes, and no Flatten stands before the first Linear"
@@ -113,8 +122,10 @@ class Net:
         """
         for forward in self._forward:
             x = forward(x)
-        # Kernels of class indices know no soft targets, which mixup and cutmix make.
-        loss = self._soft if self._loss.hard and y.is_floating_point() else self._loss
+        loss = self._loss
+        # Kernels of class indices know no soft targets, which mixup and cutmix make; others do not ask what they get.
+        if y.ndim not in loss.axes or (y.dtype is not torch.int64 if loss.hard else y.numel() != x.numel()):
+            loss = self._soft
         value, delta = loss.forward(x, y), loss.backward(scale)
         for backward in self._backward:
             delta = backward(delta, add)
@@ -151,9 +162,9 @@ def why_not(
         return f"the direct step is for CPUs, not {device.type}"
     if isinstance(optimizer, LBFGS):
         return "L-BFGS takes many gradients a step"
-    if hands.replaced(model, loss):
-        return "a function of torch has been replaced by another"
-    return direct_losses.why_not(loss) or _unknown(model, in_shape) or hands.why_not(model)
+    if why := direct_losses.why_not(loss) or _unknown(model, in_shape):
+        return why
+    return "a function of torch has been replaced by another" if hands.replaced(model, loss) else hands.why_not(model)
 
 
 def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
@@ -162,6 +173,8 @@ def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
         return why
     if not _flattens(modules) and in_shape is not None and len(in_shape) != 1:
         return "no Flatten stands before its first Linear"
+    if any(map(direct_layers.hides, model.modules())):
+        return "an attribute hides a tensor or a part of a module"
     parameters = list(model.parameters())
     if len(parameters) != sum(1 for m in modules for _ in m.parameters()):
         return "modules share parameters"

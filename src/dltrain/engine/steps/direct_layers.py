@@ -330,6 +330,12 @@ def why_not(m: nn.Module) -> str | None:
     return None
 
 
+def hides(m: nn.Module) -> bool:
+    """Whether an attribute, the module's own or its class's, stands before a tensor or a part of its name."""
+    names = m._parameters.keys() | m._buffers.keys() | m._modules.keys()
+    return not names.isdisjoint(vars(m)) or any(hasattr(type(m), name) for name in names)
+
+
 def _whole(m: nn.Module) -> bool:
     """Whether a norm has all of its tensors, and they fit one another: the kernel of one does not ask."""
     tensors = {name: t for name, t in (m._parameters | m._buffers).items() if t is not None}

@@ -1,7 +1,8 @@
 """The losses of the direct step: each with its derivative by the logits beside it.
 
 `forward(logits, target)` gives the mean loss; `backward(scale)` gives delta, scale times its derivative. They call
-what autograd would call, for the same bits. `hard` ones know only targets that are class indices.
+what autograd would call, for the same bits. `hard` ones know only targets that are class indices (int64), others as
+many as the logits; `axes`: how many of them targets may have. What has others is left to `Autograd`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ class Loss(Protocol):
 
     hard: bool
 
+    @property
+    def axes(self) -> tuple[int, ...]: ...
+
     def forward(self, logits: Tensor, target: Tensor, /) -> Tensor: ...
 
     def backward(self, scale: Tensor, /) -> Tensor: ...
@@ -33,7 +37,7 @@ class Loss(Protocol):
 class Autograd:
     """Any loss: its derivative is left to autograd, which then sees nothing but the loss."""
 
-    hard = False
+    hard, axes = False, tuple(range(9))
 
     def __init__(self, module: nn.Module, *, low: bool = False) -> None:
         self.module, self.low = module, low
@@ -55,7 +59,7 @@ class Low:
     """A loss of bf16 logits, which autocast makes fp32 first; delta goes down in bf16 again."""
 
     def __init__(self, loss: Loss) -> None:
-        self.loss, self.hard = loss, loss.hard
+        self.loss, self.hard, self.axes = loss, loss.hard, loss.axes
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return self.loss.forward(logits.float(), target)
@@ -67,7 +71,7 @@ class Low:
 class MSE:
     """The mean of (z - y)^2."""
 
-    hard = False
+    hard, axes = False, (2,)
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -83,7 +87,7 @@ class MSE:
 class MAE:
     """The mean of |z - y|."""
 
-    hard = False
+    hard, axes = False, (2,)
 
     def __init__(self, module: losses.MAE) -> None:
         self.module = module
@@ -99,7 +103,7 @@ class MAE:
 class Huber:
     """(z - y)^2 / 2 up to an error of delta, delta (|z - y| - delta / 2) beyond."""
 
-    hard = False
+    hard, axes = False, (2,)
 
     def __init__(self, module: losses.Huber) -> None:
         self.module = module
@@ -115,7 +119,7 @@ class Huber:
 class CrossEntropy:
     """Minus log softmax(z) at the sample's class; a class's weight counts in the sum and in what divides it."""
 
-    hard = True
+    hard, axes = True, (1,)
 
     def __init__(self, module: nn.Module) -> None:
         self.weight = module.weight
@@ -135,7 +139,7 @@ class CrossEntropy:
 class BCE:
     """-(w y log s(z) + (1 - y) log(1 - s(z))), with s the sigmoid and w the weight of positives; delta is s(z) - y."""
 
-    hard = False
+    hard, axes = False, (1, 2)
 
     def __init__(self, module: losses.BCE) -> None:
         self.weight, self.smoothing = module.pos_weight, module.label_smoothing
@@ -179,7 +183,7 @@ class BCE:
 class Perceptron:
     """The mean of max(0, -y z), y = -1 or 1: only mistakes push."""
 
-    hard = True
+    hard, axes = True, (1,)
 
     def __init__(self, module: losses.Perceptron) -> None:
         self.kept: int | tuple[Tensor, Tensor] = 0  # -y, or 0 where it is right; of a batch, -y and where it is right
@@ -195,7 +199,7 @@ class Perceptron:
 
     def _number(self, logits: Tensor, target: Tensor) -> Tensor:
         """Of one sample alone, as the rule was first stated: a plain number takes a tenth of a tensor's time."""
-        minus_y = -1 if target.item() else 1
+        minus_y = 1 - 2 * int(target.item())  # -1 or 1; of a target that is no class, what its formula gives
         right = minus_y * logits.item() < 0
         self.kept = 0 if right else minus_y
         return logits.new_zeros(()) if right else (logits * minus_y).view(())
@@ -215,7 +219,7 @@ def _push(scale: Tensor, sign: int) -> Tensor:
 class Hinge:
     """The mean of max(0, margin - y z), or of its square."""
 
-    hard = True
+    hard, axes = True, (1,)
 
     def __init__(self, module: losses.Hinge) -> None:
         self.margin, self.squared = module.margin, module.squared
@@ -235,7 +239,7 @@ class Hinge:
 class OneHotMSE:
     """The mean of (s(z) - y)^2, with s the sigmoid."""
 
-    hard = True
+    hard, axes = True, (1,)
 
     def __init__(self, module: losses.OneHotMSE) -> None:
         pass

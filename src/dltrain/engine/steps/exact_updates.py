@@ -109,6 +109,8 @@ def rule(optimizer: Optimizer) -> Callable[[Row], None] | None:
     if hands.step_hooks(optimizer) or not hands.is_original(type(optimizer).step):
         return None
     for group in optimizer.param_groups:
+        if not optimizer.defaults.keys() <= group.keys():  # the optimizer itself says what it misses, and when
+            return None
         numbers = group["lr"], group.get("momentum"), *group.get("betas", ())
         if any(group.get(name) for name in special) or any(isinstance(number, Tensor) for number in numbers):
             return None

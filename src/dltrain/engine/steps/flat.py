@@ -16,6 +16,9 @@ class Flat:
 
     Parameters become views of a row, weights before what has fewer than two dimensions, and so do their `.grad`.
     An optimizer without a rule here updates the views by itself, and keeps its state as it is.
+
+    `apart`: `.grad` is still what others have left there. It is theirs until a step would clear it: one that fails
+    before has not touched it.
     """
 
     def __init__(self, optimizer: Optimizer, *, exact: bool = True) -> None:
@@ -41,7 +44,24 @@ class Flat:
         for row, group in zip(self.rows, self.optimizer.param_groups, strict=True):
             row.group = group  # load_state_dict makes new ones
             row.attach(keeps_state=self._rule is not None)
+        self.apart = True
+        if not self.exact:  # a program writes to the rows alone
+            self.take_gradients()
         self._by_rule = self._rule if all(row.uniform for row in self.rows) else None
+
+    @torch.inference_mode(False)
+    def take_gradients(self) -> None:
+        """Puts our views in the place of `.grad`, to be filled."""
+        for row in self.rows:
+            row.take_gradients()
+        self.apart = False
+
+    def leave_none(self) -> None:
+        """What autograd leaves of gradients where a model or loss has failed: they were cleared, and none were made."""
+        for row in self.rows:
+            for p in row.parameters:
+                p.grad = None
+        self.apart = True
 
     def intact(self) -> bool:
         """Whether nobody has put anything in the place of our views."""

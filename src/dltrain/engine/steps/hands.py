@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from operator import is_, itemgetter
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -32,7 +32,10 @@ _FUNCTIONS = itemgetter(
     *("linear", "relu", "leaky_relu", "gelu", "silu", "dropout", "batch_norm", "layer_norm", "cross_entropy"),
     *("mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits"),
 )
-_OF_TORCH, _OF_MODULES = itemgetter("relu", "tanh", "sigmoid", "sign"), itemgetter("__call__", "_call_impl")
+_OF_TORCH, _OF_MODULES = (
+    itemgetter("relu", "tanh", "sigmoid", "sign"),
+    itemgetter("__call__", "_call_impl", "__getattr__"),
+)
 
 
 def _called() -> tuple[object, ...]:
@@ -64,14 +67,15 @@ def footprint(model: nn.Module, loss: nn.Module, optimizer: Optimizer, *seams: o
             found += (p, p.requires_grad, bool(p._backward_hooks or p._post_accumulate_grad_hooks))
         found += [value for name, value in group.items() if name not in _SCHEDULED]
         # A schedule moves these at each step; what they are, and whether there is momentum at all, decides the rule.
-        found += (group["lr"].__class__, bool(group.get("momentum")))
+        found += (group.get("lr").__class__, bool(group.get("momentum")))
     found.append(step_hooks(optimizer))
     return found
 
 
 def _add_module(module: nn.Module, found: list[object]) -> None:
     inside = module.__dict__
-    found += (module.__class__, module.__class__.forward)
+    kind: Any = module.__class__
+    found += (kind, getattr(kind, "forward", None), kind.__call__, kind.__getattr__)  # a script has no `forward` there
     found += inside.values()
     found += inside["_parameters"].values()
     found += inside["_buffers"].values()
@@ -114,11 +118,13 @@ def replaced(model: nn.Module, loss: nn.Module) -> bool:
     classes = {type(m) for m in (*model.modules(), *loss.modules())}
     known = [c for c in classes if not is_foreign(c)]
     called = _called()
-    return called != _AT_FIRST or not all(map(is_original, called)) or not all(map(_is_own_forward, known))
+    return called != _AT_FIRST or not all(map(is_original, called)) or not all(map(_is_as_written, known))
 
 
-def _is_own_forward(kind: type) -> bool:
-    """Whether the `forward` of a class of torch's, or of ours, is the one that was written for it."""
+def _is_as_written(kind: Any) -> bool:
+    """Whether a class of torch's, or of ours, goes forward as was written for it, and is called as all modules are."""
+    if (kind.__call__, kind.__getattr__) != (nn.Module.__call__, nn.Module.__getattr__):
+        return False
     owner = next(c for c in kind.__mro__ if "forward" in vars(c))
     forward = vars(owner)["forward"]
     own = getattr(forward, "__qualname__", "") == f"{owner.__qualname__}.forward"
@@ -127,14 +133,14 @@ def _is_own_forward(kind: type) -> bool:
 
 def is_original(function: Any) -> bool:
     """Whether a function is torch's or this package's, and so is whatever it wraps."""
-    # By where it was written: name and module of the one that it wraps, a wrapper takes over. torch itself wraps the
-    # step of an optimizer's class that it finds replaced.
-    while not isinstance(function, BuiltinFunctionType):
-        if getattr(function, "__globals__", {}).get("__name__", "").partition(".")[0] not in ("torch", "dltrain"):
-            return False
-        if (function := getattr(function, "__wrapped__", None)) is None:
-            break
-    return True
+    # By where it was written: name, module and `__wrapped__`, a wrapper takes over from whatever it is told. What it
+    # calls, it holds. torch itself wraps the step of an optimizer's class that it finds replaced.
+    if isinstance(function, BuiltinFunctionType):
+        return True
+    if getattr(function, "__globals__", {}).get("__name__", "").partition(".")[0] not in ("torch", "dltrain"):
+        return False
+    held = [cell.cell_contents for cell in function.__closure__ or ()]
+    return all(is_original(inner) for inner in held if isinstance(inner, (FunctionType, MethodType)))
 
 
 class _Leaves(torch.autograd.Function):
@@ -198,6 +204,8 @@ def scattered(parameters: Sequence[Tensor]) -> str | None:
     """Why parameters can't be moved into one piece of memory, in a few words; None where they can."""
     if len({(p.dtype, p.device) for p in parameters}) > 1 or not parameters[0].is_floating_point():
         return "parameters are of several types"
+    if any(p.is_inference() for p in parameters):
+        return "a parameter was made in inference mode"
     if not all(p.is_contiguous() for p in parameters):
         return "a parameter does not lie in one piece of memory"
     if _overlap(parameters):

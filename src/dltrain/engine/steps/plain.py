@@ -48,21 +48,35 @@ class Plain:
             share, first = len(x) / samples if samples else 1.0, mean is None
             if first:
                 self._zero_gradients()
-            with self._autocast(), self._products:
-                loss = self.loss(self.model(x), y)
-            if share < 1:  # of rows, so that a last batch of fewer counts for less
-                loss = loss * share
-            # The penalty is on the weights, not on rows: once a step, however many batches it has.
-            objective = loss + self.penalty() if self.penalty is not None and first else loss
-            self._scaler.scale(objective).backward()
-            mean = loss.detach() if mean is None else mean + loss.detach()
+            try:
+                part = self._part(x, y, share, first=first)
+            except BaseException:
+                if first and self.flat is not None:
+                    self.flat.leave_none()
+                raise
+            mean = part if mean is None else mean + part
         assert mean is not None  # a step has a batch
         return mean
+
+    def _part(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+        """Adds the gradient of one batch; returns its part of the loss."""
+        if x.is_inference() or y.is_inference():  # made where the caller was in that mode; autograd takes none of them
+            x, y = x.clone(), y.clone()
+        with self._autocast(), self._products:
+            loss = self.loss(self.model(x), y)
+        if share < 1:  # of rows, so that a last batch of fewer counts for less
+            loss = loss * share
+        # The penalty is on the weights, not on rows: once a step, however many batches it has.
+        objective = loss + self.penalty() if self.penalty is not None and first else loss
+        self._scaler.scale(objective).backward()
+        return loss.detach()
 
     def _zero_gradients(self) -> None:
         if self.flat is None:
             self.optimizer.zero_grad()
         else:  # they are views of the rows, and must stay such
+            if self.flat.apart:
+                self.flat.take_gradients()
             torch._foreach_zero_(self.flat.gradients)
 
     def _by_optimizer(self) -> None:

@@ -66,11 +66,10 @@ class Row:
     @torch.inference_mode(False)  # what is made here must be of use outside, too
     def attach(self, *, keeps_state: bool) -> None:
         self._grads = self._views(self.grad)
-        for p, data, grad in zip(self.parameters, self._datas, self._grads, strict=True):
+        for p, data in zip(self.parameters, self._datas, strict=True):
             if not p.is_set_to(data):  # somebody's new values move in
                 data.copy_(p.detach())
                 p.data = data
-            p.grad = grad
         self.state: dict[str, Tensor] = {}
         self._parts: dict[str, list[Tensor]] = {}  # of each state, as fused kernels take them
         self.steps: Tensor | None = None  # one for each parameter, as the optimizer has them
@@ -83,6 +82,10 @@ class Row:
                 else:  # one state after the other, each in the place of what it is made of, which is large
                     self._keep(name, self._row([state[p][name] for p in self.parameters]))
         self._see()
+
+    def take_gradients(self) -> None:
+        for p, grad in zip(self.parameters, self._grads, strict=True):
+            p.grad = grad
 
     def intact(self) -> bool:
         """Whether parameters, gradients and optimizer state are what `attach` has left, or the steps since then."""
@@ -166,6 +169,7 @@ def is_uniform(optimizer: Optimizer, group: Group) -> bool:
             )
             for p, state in states
         )
+        and all(state["step"].ndim == 0 for _, state in states if "step" in state)
         and len({float(state["step"]) for _, state in states if "step" in state}) <= 1
     )
 
