@@ -53,7 +53,7 @@ class Linear:
     def backward(self, delta: Tensor, add: bool) -> Tensor:
         a = self.a
         assert a is not None  # it goes forward first
-        one = len(delta) == 1
+        one = delta.shape[0] == 1
         outer = torch.mul if one else torch.mm  # of one sample each product stands alone
         _leave(self.weight, add, outer, delta.t(), a)
         self.a = None  # of the lowest layer it is the batch, and the next one takes its memory

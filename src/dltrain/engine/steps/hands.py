@@ -9,7 +9,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from operator import is_, itemgetter
+from operator import attrgetter, is_, itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -36,6 +36,7 @@ _OF_TORCH, _OF_MODULES = (
     itemgetter("relu", "tanh", "sigmoid", "sign"),
     itemgetter("__call__", "_call_impl", "__getattr__"),
 )
+_OF_CLASSES = attrgetter("forward", "__call__", "__getattr__")
 
 
 def _called() -> tuple[object, ...]:
@@ -74,8 +75,12 @@ def footprint(model: nn.Module, loss: nn.Module, optimizer: Optimizer, *seams: o
 
 def _add_module(module: nn.Module, found: list[object]) -> None:
     inside = module.__dict__
-    kind: Any = module.__class__
-    found += (kind, getattr(kind, "forward", None), kind.__call__, kind.__getattr__)  # a script has no `forward` there
+    kind = module.__class__
+    found.append(kind)
+    try:  # `suppress` would take as long
+        found += _OF_CLASSES(kind)
+    except AttributeError:  # a script's class has no `forward`
+        found.append(None)
     found += inside.values()
     found += inside["_parameters"].values()
     found += inside["_buffers"].values()
