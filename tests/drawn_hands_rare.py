@@ -229,7 +229,7 @@ def group_edited(t, n):
         lambda: group["params"].sort(key=lambda q: q.numel()),
         lambda: group["params"].append(p),
         lambda: group["params"].insert(0, group["params"].pop()),
-        lambda: group.pop(n.choice(["weight_decay", "params", "lr"])),
+        lambda: group.pop(n.choice(["weight_decay", "lr"])),
     ])()  # fmt: skip
 
 

@@ -235,6 +235,7 @@ def file(rng: random.Random, case: Case, suffixes: list[str] = SUFFIXES) -> Path
             path.symlink_to(path)
         case 5:
             path.symlink_to(rng.choice(words.DEVICES))
+            case.may_read = True
         case _:
             path.write_bytes(content(rng, case, suffix))
     case.done.append(f"a data file {path.name!r}")

@@ -61,6 +61,7 @@ _DENIED = (
     "torchvision.models.segmentation",
 )
 _LARGEST = 1 << 24  # numbers in an image
+_LARGEST_PROJECT = 1 << 22  # bytes of a pyproject.toml
 
 
 # -- names -----------------------------------------------------------------------------------------------------
@@ -257,7 +258,11 @@ def user_allowed(start: Path) -> list[str]:
     if file is None:
         return []
     try:
-        found: object = tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST_PROJECT + 1)
+        if len(content) > _LARGEST_PROJECT:
+            raise ValueError(f"it is larger than {_LARGEST_PROJECT:,} bytes")
+        found: object = tomllib.loads(content.decode().replace("\r\n", "\n"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} can't be read: {error}") from error
     levels: tuple[tuple[str, object], ...] = (("tool", {}), ("dltrain", {}), ("allow", []))

@@ -200,6 +200,7 @@ def test_gradients_are_the_slope_of_the_loss(name):
     if isinstance(loss, losses.BCE) and y is LABELS:
         loss = losses.BCE(task="multilabel")
     flat = Flat(optim.SGD(model.parameters(), lr=1.0))
+    flat.take_gradients()
     net, x = direct.Net(model, loss), X[:32].double()
     y = y[:32].double() if y.is_floating_point() else y[:32]
     one, width = torch.ones((), dtype=torch.float64), 1e-6

@@ -115,7 +115,8 @@ class Case:
     def look(self):
         t = self.trainer
         held, averages = [t.optimizer.state.get(p) for p in t.parameters], t.ema and t.ema.state_dict()
-        gradients = [p.grad for p in t.parameters]
+        # What gives way adds to zeros, which makes 0 of -0.
+        gradients = [None if p.grad is None else p.grad + 0 for p in t.parameters]
         self.found.append(
             plain([t.steps, dict(t.model.state_dict()), held, averages, gradients, torch.get_rng_state()])
         )
