@@ -118,16 +118,20 @@ def _floor(workload: Workload, results: dict[str, Result]) -> str:
     products, moves, onednn = (results[name].median if name in results else None for name in names)
     if not products or not moves or floor.operations(workload) < 1e4:  # of a perceptron only the calls are seen
         return ""
-    others = (
-        f" By oneDNN's kernels the products take {onednn:,.1f} µs: whatever calls torch's own would be "
-        f"{products - onednn:+,.1f} µs nearer to the floor with them."
-    )
     return (
         f"Floor: {floor.operations(workload) / 1e6:,.2f} MFLOP of matrix products at "
         f"{floor.operations(workload) / products / 1e3:,.1f} GFLOP/s, {products:,.1f} µs; and "
         f"{floor.traffic(workload) / 1e6:,.3f} MB moved by Adam and the gather at "
         f"{floor.traffic(workload) / moves / 1e3:,.1f} GB/s, {moves:,.1f} µs: {products + moves:,.1f} µs a step."
-    ) + (others if onednn else "")
+    ) + ("" if onednn is None else _with_onednn(products, onednn))
+
+
+def _with_onednn(products: float, onednn: float) -> str:
+    """What oneDNN's kernels would give to whatever calls torch's own, other frameworks too."""
+    return (
+        f" By oneDNN's kernels the products take {onednn:,.1f} µs: whatever calls torch's own would lose "
+        f"{products - onednn:,.1f} µs with them."
+    )
 
 
 def _cell(text: str | None) -> str:

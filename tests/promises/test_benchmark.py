@@ -74,6 +74,17 @@ def test_the_index_has_each_kind_of_processor(tmp_path, speed):
     assert (tmp_path / "speed" / "intel-xeon-family-6-model-17.md").is_file()
 
 
+def test_the_table_tells_the_floor_with_and_without_onednn(speed):
+    conduct, _, workloads = speed
+    from speed import floor, report
+
+    for names in ((floor.PRODUCTS, floor.BYTES), (floor.PRODUCTS, floor.BYTES, floor.ONEDNN)):
+        results = [conduct.Result(name, "floor", [100.0 + i]) for i, name in enumerate(names)]
+        table = report.table(workloads.WORKLOADS["W1"], results)
+        assert "201.0 µs a step" in table
+        assert ("would lose -2.0 µs" in table) == (len(names) == 3)
+
+
 def test_a_loss_unlike_the_others_is_marked(speed):
     conduct, contender, workloads = speed
     results = [conduct.Result(str(loss), "peer", [1.0], loss) for loss in (0.50, 0.51, 0.6, float("nan"))]
