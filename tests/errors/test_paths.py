@@ -200,6 +200,14 @@ def test_one_of_several_processes_does_nothing(dltrain, tmp_path, monkeypatch, n
     assert dltrain("--help")[0] == dltrain("list")[0] == dltrain("--version")[0] == 0
 
 
+def test_a_number_of_processes_that_has_too_many_digits_is_told_as_another(dltrain, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "9" * 5_000)
+    code, _, err = dltrain()
+    assert code == 2
+    assert err.startswith("error: WORLD_SIZE=9999999999999999999…: torchrun started ")
+    assert len(err) < 300
+
+
 @pytest.mark.parametrize(
     "set_to", [{"WORLD_SIZE": "1", "RANK": "0"}, {"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, {"WORLD_SIZE": ""}]
 )

@@ -2,11 +2,14 @@
 
 import io
 import pickle
+import re
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hostile import words
+
+_AWAY = re.compile(r"(^|[\s=:,'\"\[{(])(/|~|\.\.)")  # a path that leads out of the folder that one works in
 
 
 @dataclass
@@ -19,13 +22,28 @@ class Case:
     argv: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)  # what was done to the files, in words
     may_read: bool = False  # whether it was given a file outside to read
-    may_ask: bool = False  # whether the environment and the network may be asked, as where one types it
+    may_ask: bool = False  # whether the environment may be asked: its owner typed so
+    may_fetch: bool = False  # whether the network may be asked, as where what is missing is downloaded
+    environment: dict[str, str | None] = field(default_factory=dict)  # set, or taken away
+    size: tuple[int, int] = (24, 80)  # of the terminal, where there is one
+    answer: str = "n\n"  # what is typed there when the command asks
     fragments: bool = False  # whether the configuration has what a parser here would take for ever to read
     streams: str = "ppp"  # what standard input, output and error are: see `drive.quiet`
 
     @property
     def inside(self) -> Path:
         return self.root / "in"
+
+    @property
+    def own(self) -> list[Path]:
+        """Where it may write: the folder it works in, its own home and its own folder of temporary files."""
+        return [self.inside, self.root / "home", self.root / "tmp"]
+
+    def consent(self, text: str) -> None:
+        """What a hand typed, or a folder of configuration files says that it chose, may be done."""
+        self.may_ask |= "oc." in text or "environ" in text
+        self.may_read |= "environ" in text or _AWAY.search(text) is not None
+        self.may_fetch |= any(word in text for word in ("_target_", "weights", "download", "http"))
 
     @property
     def outside(self) -> Path:
@@ -55,6 +73,8 @@ class Bomb:
 def plant(case: Case) -> None:
     """What lies around: a file of somebody else, a package, an archive that leads out, a pickle."""
     case.outside.mkdir(parents=True)
+    for place in case.own:
+        place.mkdir(exist_ok=True)
     (case.outside / "precious.txt").write_text(words.HEARD)
     (case.outside / "folder").mkdir()
     (case.outside / "folder" / "kept.txt").write_text(words.HEARD)

@@ -2,7 +2,7 @@
 
 `python -m hostile.drive FIRST COUNT FOLDER` (with tests/ on PYTHONPATH) tries COUNT cases from FIRST on; it prints some
 lines for each bad one as it comes, and a last line of JSON. COUNT 1 shows all of one case, and leaves its files. A
-fourth word, `alone`, tries each command as a process of its own, which is not watched from within.
+fourth word, `alone`, tries each command as a process of its own.
 """
 
 import gc
@@ -10,12 +10,12 @@ import json
 import os
 import pkgutil
 import random
-import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
@@ -29,15 +29,13 @@ from PIL import Image
 
 import dltrain
 from dltrain.commands import cli
-from hostile import typing, watch, words
+from hostile import judge, streams, surroundings, typing, watch, words
 from hostile.case import Case, plant
 
+STARTED = {**os.environ}  # before libraries changed it
 SECONDS, WALL = 30, 90  # of the processor, of a busy machine
+IDLE = 45  # seconds in which a case may do nothing
 KINDS = ["runs", "typing", "runs", "files"]
-OBEYED = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f]"
-)
 CALM = ["trainer.epochs=1", "trainer.progress=false", "trainer.threads=1", "runs_dir=made"]
 CALM += ["trainer.save_every=0", "data.batch_size=16"]  # so that a step before the last has its checkpoint
 LATE = ["torchvision.transforms.v2", "torchvision.models", "sklearn.datasets", "sklearn.model_selection", "rich.table"]
@@ -67,8 +65,10 @@ def files_of_the_user(folder: Path) -> None:
             Image.new("RGB", (9, 7), (colour, i, 0)).save(folder / "pictures" / label / f"{i}.png")
 
 
-def forked(work: Callable[[], object]) -> tuple[int, float]:
-    """Status and seconds of a child that does this and ends; by a signal where it takes too long."""
+def forked(work: Callable[[], object]) -> tuple[int, float, float]:
+    """Status and seconds of a child that does this and ends, by a signal where it takes too long; and those of them in
+    which it and those that it waited for worked.
+    """
     begin, number = time.perf_counter(), os.fork()
     if number == 0:
         try:
@@ -79,10 +79,10 @@ def forked(work: Callable[[], object]) -> tuple[int, float]:
             traceback.print_exc()
         finally:
             os._exit(0)
-    status = os.waitpid(number, 0)[1]
+    _, status, used = os.wait4(number, 0)
     with suppress(ProcessLookupError):
         os.killpg(number, signal.SIGKILL)  # its workers
-    return status, time.perf_counter() - begin
+    return status, time.perf_counter() - begin, used.ru_utime + used.ru_stime
 
 
 def command(argv: list[str]) -> object:
@@ -96,9 +96,14 @@ def command(argv: list[str]) -> object:
     return "no exit"
 
 
-def process(argv: list[str]) -> int:
-    """The exit code of `dltrain ARGV` as a process of its own."""
-    return subprocess.run([sys.executable, "-m", "dltrain.commands.cli", *map(os.fsencode, argv)]).returncode
+def process(case: Case, warm: Path, log: Path) -> int:
+    """The exit code of `dltrain ARGV` as a process of its own, which the watch hears from its start on."""
+    may = {name: getattr(case, name) for name in ("may_read", "may_ask", "may_fetch")}
+    facts = log.with_suffix(".facts")
+    facts.write_text(json.dumps({"root": str(case.root), "may": may, "warm": str(warm), "log": str(log)}))
+    python = [sys.executable, "-P", "-m", "hostile.within", str(facts)]
+    given = {name: value for name, value in {**STARTED, **variables(case)}.items() if value is not None}
+    return subprocess.run([*python, *map(os.fsencode, case.argv)], env=given).returncode
 
 
 def warm(folder: Path) -> Path:
@@ -127,7 +132,7 @@ def warm(folder: Path) -> Path:
 
 
 def train(argv: list[str], said: Path) -> None:
-    quiet(said)
+    streams.Streams(Case(Path()), said)
     before = {*sys.modules}
     code = command(argv)
     if os.environ.get("SHOW"):
@@ -136,19 +141,32 @@ def train(argv: list[str], said: Path) -> None:
         os._exit(9)
 
 
-def quiet(path: Path, streams: str = "ppp") -> None:
-    """Standard input, output and error as `streams` has them: to a file (p), full (f), closed (x), nobody reads (g)."""
-    said = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    null, full = os.open(os.devnull, os.O_RDONLY), os.open("/dev/full", os.O_WRONLY)
-    for number, kind in enumerate(streams):
-        if kind == "x":
-            os.close(number)
-        elif kind == "g":
-            reads, writes = os.pipe()
-            os.close(reads)
-            os.dup2(writes, number)
-        else:
-            os.dup2(full if kind == "f" else null if number == 0 else said, number)
+def draw(rng: random.Random, case: Case, kind: str, bases: Path, *, alone: bool) -> None:
+    """Makes the files of a case, what is typed, and what lies around it."""
+    case.inside.mkdir(parents=True)
+    os.chdir(case.inside)
+    files_of_the_user(case.inside)
+    plant(case)
+    typing.KINDS[kind](rng, case, bases)
+    if rng.random() < (0.7 if alone else 0.15):  # much of it is asked as a process starts
+        surroundings.around(rng, case)
+    if case.streams == "ppp" and rng.random() < 0.15:
+        streams.draw_terminal(rng, case)
+
+
+def variables(case: Case) -> dict[str, str | None]:
+    """The environment of a user, a secret in it, and what the case has of it; None where it has none."""
+    home = str(case.root / "home")
+    own = {"HOME": home, "TORCH_HOME": home, "TMPDIR": str(case.root / "tmp"), "TOKEN": words.SECRET}
+    return {**own, **case.environment}
+
+
+def set_environment(case: Case) -> None:
+    for name, value in variables(case).items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    tempfile.tempdir = None  # it is looked for anew
 
 
 def one(number: int, bases: Path, work: Path, *, keep: bool = False, alone: bool = False) -> dict:
@@ -156,7 +174,7 @@ def one(number: int, bases: Path, work: Path, *, keep: bool = False, alone: bool
     kind = KINDS[number % len(KINDS)]
     root = work / f"{kind}-{number}"
     report, said = work / "report.json", work / "said"
-    for file in (report, said):
+    for file in (report, said, report.with_suffix(".log")):
         file.unlink(missing_ok=True)
 
     def trial() -> None:
@@ -164,31 +182,32 @@ def one(number: int, bases: Path, work: Path, *, keep: bool = False, alone: bool
         random.seed(number)
         at = number // len(KINDS) * KINDS.count(kind) + KINDS[: number % len(KINDS)].count(kind)
         case = Case(root, number=at, in_turn=alone)
-        case.inside.mkdir(parents=True)
-        os.chdir(case.inside)
-        files_of_the_user(case.inside)
-        plant(case)
-        typing.KINDS[kind](rng, case, bases)
+        draw(rng, case, kind, bases, alone=alone)
         limit = int(sum(os.times()[:2])) + SECONDS
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
         found = {"argv": case.argv, "done": case.done, "code": "it ended by itself", "wrong": []}
         report.write_text(json.dumps(found))
-        quiet(said, case.streams)
-        watched = watch.Watch(case, bases.parent, report.with_suffix(".log"), listens=not alone)
-        found["code"] = (process if alone else command)(case.argv)
-        found |= watched.end()
+        written, log = judge.Written(case), report.with_suffix(".log")
+        spoken = streams.Streams(case, said)
+        heard = watch.Watch(case, bases.parent, log, listens=not alone)
+        set_environment(case)
+        found["code"] = process(case, bases.parent, log) if alone else command(case.argv)
+        found |= heard.end()
+        spoken.end()
         text = said.read_bytes().decode("utf-8", "replace")
-        found["wrong"] += verdict(case, found["code"], text)
+        found["wrong"] += judge.verdict(case, found["code"], text) + written.wrong()
         with open(report, "w") as file:
             json.dump(found, file)
 
-    status, seconds = forked(trial)
+    status, seconds, worked = forked(trial)
     found = (
         json.loads(report.read_text())
         if report.exists()
         else {"wrong": ["no case"], "argv": [], "done": [], "code": ""}
     )
-    if status:
+    if status & 127 == signal.SIGALRM or (not status and seconds - worked > IDLE):
+        found["wrong"].append(f"{seconds:.0f} s, in {worked:.0f} of which it worked")
+    elif status:
         found["wrong"].append(f"killed by signal {status & 127}" if status & 127 else f"ended with {status >> 8}")
     if not status and found["code"] == "it ended by itself":
         found["wrong"].append("it ended before its end, or could not be judged")
@@ -198,35 +217,8 @@ def one(number: int, bases: Path, work: Path, *, keep: bool = False, alone: bool
     return found | {"seconds": seconds, "said": text}
 
 
-def verdict(case: Case, code: object, text: str) -> list[str]:
-    """What is wrong with an exit code and what was said."""
-    wrong = []
-    if not isinstance(code, int) or code not in (0, 2, 3, 4, 5, 6, 7, 8, 138):
-        wrong.append(f"exit code {code}")
-    if "Traceback" in text or "--debug shows" in text:
-        wrong.append("a traceback")
-    if not case.may_ask and (words.SECRET in text or (words.HEARD in text and not case.may_read)):
-        wrong.append("a secret")
-    if found := OBEYED.search(text):
-        wrong.append(f"the sign {found[0]!r}, {text[max(0, found.start() - 80) : found.start()]!r} before it")
-    if code not in (0, None) and not text.strip() and case.streams[2] == "p":
-        wrong.append("silence")
-    if "MemoryError" in text or "Unable to allocate" in text or "can't allocate memory" in text:
-        wrong.append("what would take all memory was tried")
-    if len(text) > 4_000_000:
-        wrong.append(f"{len(text):,} letters")
-    if "Error: " in text and re.search(r"^\w*(Error|Exception|Panic\w*): ", text, re.MULTILINE):
-        wrong.append("a raw error")
-    return wrong
-
-
 def main(first: int, count: int, work: Path, *, alone: bool) -> None:
-    os.environ |= {
-        "TOKEN": words.SECRET,
-        "HOME": str(work / "home"),
-        "TMPDIR": str(work / "tmp"),
-        "TORCH_HOME": str(work / "home"),
-    }
+    os.environ |= {"HOME": str(work / "home"), "TMPDIR": str(work / "tmp")}
     for name in ("home", "tmp"):
         (work / name).mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()

@@ -40,7 +40,7 @@ def cell(rng: random.Random) -> str:
     """What stands in a cell of a table."""
     match rng.randrange(7):
         case 0:
-            return rng.choice(words.SIGNS)
+            return rng.choice([*words.SIGNS, *words.MARKUP])
         case 1:
             return rng.choice(
                 ["1e400", "-inf", "nan", "NA", "9" * 400, "0x10", "1_000", "1,5", "--1", "1e-400", "2001-99-99", "\x00"]
@@ -296,7 +296,6 @@ def pictures(rng: random.Random, case: Case) -> Path:
 
 def groups(rng: random.Random, case: Case) -> list[str]:
     """A folder for `--config-dir` with one file that is chosen and others beside it; what is typed to choose it."""
-    case.may_ask = True
     folder = case.inside / "mine"
     kind = rng.choice(
         ["data", "model", "loss", "optimizer", "scheduler", "trainer", "regularisation", "experiment", "experiment"]
@@ -346,6 +345,7 @@ def groups(rng: random.Random, case: Case) -> list[str]:
             + text
         )
     (folder / kind).mkdir(parents=True)
+    case.consent(text)
     path = folder / kind / "mine.yaml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     case.done.append(f"{kind}/mine.yaml: {text[:300]!r}")
@@ -355,6 +355,7 @@ def groups(rng: random.Random, case: Case) -> list[str]:
             path.symlink_to(
                 rng.choice([case.outside / "precious.txt", path, Path("/dev/zero"), case.inside / "rows.csv"])
             )
+            case.may_read = True
             case.done.append("a link in its place")
         case 1:
             path.unlink()

@@ -5,7 +5,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from hostile import folders, sources, words
+import yaml
+
+from hostile import archives, folders, sources, words
 from hostile.case import Case
 
 SHORT = ["trainer.max_time=3", "trainer.threads=1", "trainer.progress=false"]
@@ -227,7 +229,14 @@ def of_files(rng: random.Random, case: Case, bases: Path) -> None:
         typed = ["--config-dir", "mine", *sources.groups(rng, case)]
         if not typed[-1].lstrip("+").startswith(("data", "experiment")):
             typed += ["data=iris"]
-    elif rng.random() < 0.3:
+    elif case.number % 4 == 0:
+        typed = archives.torchvision_root(rng, case)
+        if rng.random() < 0.4:
+            case.argv = stored_root(rng, case, bases, typed)
+            return
+    elif case.number % 4 == 2 and rng.random() < 0.5:
+        typed = archives.image_set(rng, case)
+    elif rng.random() < 0.4:
         skip, held = rng.choice(["true", "false"]), rng.choice(["null", "null", "false"])
         typed = ["data=image_folder", f"data.root={sources.pictures(rng, case)}", "data.image_size=8"]
         typed += [f"data.skip_unreadable={skip}", f"data.in_memory={held}"]
@@ -268,6 +277,20 @@ def of_files(rng: random.Random, case: Case, bases: Path) -> None:
         ]
 
 
+def stored_root(rng: random.Random, case: Case, bases: Path, typed: list[str]) -> list[str]:
+    """What is typed of a run whose stored configuration names the dataset and its root."""
+    run = case.inside / "run"
+    shutil.copytree(bases / "dataset", run)
+    tree = yaml.safe_load((run / "config.yaml").read_text())
+    given = [
+        word.lstrip("+").removeprefix("data.dataset.").partition("=")[::2] for word in typed if ".dataset." in word
+    ]
+    kept = {"transform": tree["data"]["dataset"]["transform"]}
+    tree["data"]["dataset"] = {k: False if v == "false" else v for k, v in given if "transform" not in k} | kept
+    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+    return rng.choice([["eval", "run"], ["doctor", "run"], ["resume", "run", *SHORT], ["dream", "run", "--class", "0"]])
+
+
 def quoted(path: Path) -> str:
     text = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{text}"'
@@ -275,7 +298,6 @@ def quoted(path: Path) -> str:
 
 def of_a_hand(rng: random.Random, case: Case, bases: Path) -> None:
     """A command line of words, keys, values, options, paths and bytes; streams that are closed, full or gone."""
-    case.may_ask = True
     shutil.copytree(bases / "iris", case.inside / "runs" / "name" / "20260101-000000-abcd")
     if rng.random() < 0.2:
         shutil.copytree(bases / "sweep", case.inside / "runs" / "name" / "20260101-000001-dcba")
@@ -309,6 +331,7 @@ def of_a_hand(rng: random.Random, case: Case, bases: Path) -> None:
         ["ppp"] * 6 + ["fpp", "ppf", "pfp", "pff", "xpp", "pxp", "ppx", "pxx", "xxx", "pgp", "ppg", "pgg"]
     )
     case.argv = [word.replace("\x00", "") for word in argv]
+    case.consent("\n".join(case.argv))
     case.done.append(f"streams {case.streams}")
 
 

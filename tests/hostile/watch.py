@@ -3,6 +3,7 @@
 import fcntl
 import multiprocessing
 import os
+import re
 import resource
 import stat
 import sys
@@ -12,9 +13,15 @@ import dltrain
 from dltrain.config.choices import CONFIGS
 from hostile.case import Case
 
-HARMLESS = (sys.prefix, sys.base_prefix, "/proc", "/sys", "/usr", "/lib", "/etc", "/dev/shm", "/dev/null", "/dev/full")
-HARMLESS += ("/dev/urandom", "/dev/random", "/dev/tty", str(CONFIGS), str(Path(dltrain.__file__).parent))
+HARMLESS = (sys.prefix, sys.base_prefix, "/usr/lib", "/usr/share", "/usr/local/lib", "/lib", "/dev/shm", "/dev/null")
+HARMLESS += ("/dev/full", "/dev/urandom", str(CONFIGS), str(Path(dltrain.__file__).parent))
+HARMLESS += ("/proc/cpuinfo", "/proc/meminfo")  # of /proc and /etc what libraries ask by themselves, of harmless cases
+HARMLESS += ("/usr/local/share/fonts", "/usr/X11R6/lib", "/usr/X11/lib")  # where matplotlib looks for fonts
+OWN = ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCH_HOME", "SCIKIT_LEARN_DATA")  # where users let write
 HARMLESS += tuple(os.path.realpath(p) for p in sys.path if p)
+TEMPORARY = re.compile(
+    r"(/tmp|/var/tmp|/usr/tmp)(/[a-z0-9_]{8}|/(tmp|matplotlib-)[a-z0-9_]{8}(/.*)?)?"
+)  # of `tempfile`
 LOOSE = 6 << 30  # address space beyond what is taken: a case that takes more ends by itself
 CHANGES = {
     "os.remove": 1,
@@ -32,6 +39,12 @@ CHANGES = {
 }
 OTHERS = ("os.kill", "os.killpg", "socket.bind")  # what is signalled, or served
 LOOKS = ("os.listdir", "os.scandir")
+LIBRARIES = (  # what libraries run by themselves: of Python's `platform` and `ctypes`, and of matplotlib
+    ["uname", "-p"],
+    ["/sbin/ldconfig", "-p"],
+    ["fc-list", "--help"],
+    ["fc-list", "--format=%{file}\\n"],
+)
 RUNS = (
     "subprocess.Popen",
     "os.system",
@@ -58,12 +71,13 @@ class Watch:
 
     def __init__(self, case: Case, warm: Path, log: Path, *, listens: bool) -> None:
         self.case, self.on = case, True
-        self.log = _high(
-            os.open(log, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        )  # workers write there, too
+        self.log = _high(os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))  # workers write there, too
         self.warm = [str(warm)]  # the data of the sound runs
         assert not self._within(str(case.outside), HARMLESS), "what must not be read would count as harmless"
-        self.inside = [os.path.realpath(p) for p in (case.inside, os.environ["TMPDIR"], os.environ["HOME"])]
+        named = {**os.environ, **case.environment}
+        self.loose = named.get("TMPDIR") != str(case.root / "tmp")
+        places = [p for name in OWN if (p := named.get(name) or "").startswith("/")]
+        self.inside = [os.path.realpath(p) for p in (*case.own, *places)]
         self.before = _contents(case.outside)
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # the peak begins anew
@@ -99,7 +113,7 @@ class Watch:
                 "os.chmod",
                 "os.truncate",
             )
-            away = [] if relative else [p for p in paths[-1:] if not self._within(_parent(os.fsdecode(p)), self.inside)]
+            away = [] if relative else [p for p in paths[-1:] if not self._ours(_parent(os.fsdecode(p)))]
             fault = f"{event} {away}" if away else None
         elif event == "ctypes.dlopen":
             own = "/" in str(given[0]) and self._within(os.path.realpath(str(given[0])), self.inside[:1])
@@ -110,14 +124,14 @@ class Watch:
         elif event in LOOKS:
             away = (
                 isinstance(given[0], (str, bytes, os.PathLike))
-                and not self.case.may_ask
+                and not self.case.may_read
                 and not self._within(os.path.realpath(os.fsdecode(given[0])), (*self.inside, *HARMLESS, *self.warm))
             )
             fault = f"{event} {given!r:.200}" if away else None
-        elif event in RUNS and given[:2] != ("uname", ["uname", "-p"]):  # of Python's own `platform`
+        elif event in RUNS and not (event == "subprocess.Popen" and list(given[1]) in LIBRARIES):
             fault = f"{event} {given!r:.200}"
         elif event in ASKS:
-            if self.case.may_ask:
+            if self.case.may_fetch:
                 raise OSError("there is no network here")
             fault = f"{event} {given!r:.200}"
         elif event == "exec":
@@ -155,12 +169,17 @@ class Watch:
             return None  # it is refused
         real = os.path.realpath(os.fsdecode(path))
         writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        if self._within(real, self.inside) or (real in ("/dev/null", "/dev/full") and writes):
+        if self._ours(real) or (real in ("/dev/null", "/dev/full") and writes):
             return None
         if writes:
             return f"opened to write: {path!r}"
-        given = self.case.may_read or self.case.may_ask or real.startswith("/dev/")
-        return None if given or self._within(real, (*HARMLESS, *self.warm)) else f"opened: {path!r}"
+        if path == "/proc/self/maps":  # scikit-learn asks which libraries have threads
+            return None
+        return None if self.case.may_read or self._within(real, (*HARMLESS, *self.warm)) else f"opened: {path!r}"
+
+    def _ours(self, path: str) -> bool:
+        elsewhere = self.loose and TEMPORARY.fullmatch(path)  # where the user's own folder for it is none
+        return self._within(path, self.inside) or bool(elsewhere)
 
     @staticmethod
     def _within(path: str, places: tuple | list) -> bool:

@@ -13,6 +13,8 @@ SECRET = "token-of-the-user"
 HEARD = "content-of-a-file-outside"
 SIGNS = ["\x1b[2J", "\x1b]0;owned\x07", "\x9b31m", "\u202egnp.exe", "\u2066a\u2069", "\u200b", "\x08\x08", "\r", "\x7f"]
 SIGNS += ["\ufeff", "\u2028", "\U000e0041", "\u061c", "\x0b", "\x00", "\ud800", "=cmd|' /C calc'!A0", "@SUM(1)", "\tx"]
+MARKUP = ["<script>x()</script>", '" onerror=x() y="', "</td><img src=x onerror=x()>", "javascript:x()"]
+MARKUP += ["[a](javascript:x())", "' onload='x()", "<svg/onload=x()>", "</title><script>x()</script>", "]]>-->"]
 DEVICES = ["/dev/zero", "/dev/stdin", "/dev/full", "/dev/tty", "/proc/self/environ", "/proc/self/mem", "/dev/fd/0"]
 NAMES = [
     "CON",
@@ -144,7 +146,7 @@ def scalar(rng: random.Random, places: list[Path]) -> object:
         case 2:
             return rng.choice(ODD)
         case 3:
-            return rng.choice(["", "a", "val/"]) + rng.choice(SIGNS)
+            return rng.choice(["", "a", "val/"]) + rng.choice([*SIGNS, *MARKUP])
         case 4:
             return rng.choice(NAMES)
         case 5:

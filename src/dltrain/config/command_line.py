@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from dltrain.config.policy import user_allowed
 from dltrain.errors import ConfigError, StorageError
+from dltrain.errors.output import cut
 from dltrain.errors.paths import local
 
 FACES = (  # commands with options of their own; each is the function `command` of a module of its name
@@ -35,9 +36,10 @@ def refuse_several_processes() -> None:
     """Raises ConfigError where this is one of several processes that were started alike: each would do the same."""
     for name, launcher in _PROCESSES.items():
         count = os.environ.get(name, "")
-        if count.isdecimal() and int(count) > 1:
+        shown = cut(count, 20)
+        if count.isdecimal() and count.lstrip("0") not in ("", "1"):  # of too many digits Python makes no number
             raise ConfigError(
-                f"{name}={count}: {launcher} started {count} processes, and each would do the same work; "
+                f"{name}={shown}: {launcher} started {shown} processes, and each would do the same work; "
                 f"dltrain works in one process: start one (or unset {name})"
             )
 
