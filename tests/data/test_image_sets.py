@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import struct
 import tarfile
 import threading
@@ -208,6 +209,50 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_gzip_bomb_that_holds_what_it_says_is_not_unpacked(tmp_path):
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 1 << 20, 16, 16)) + BOMB * 4)
+    with pytest.raises(DataError, match=r"268,435,456 bytes, which no file of 26\d,\d{3} holds"):
+        read_idx(path)
+
+
+BOMB = gzip.compress(bytes(64 << 20))
+
+
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system tells nothing of holes")
+def test_a_hole_is_no_set_of_images(tmp_path):
+    path = tmp_path / "images"
+    path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 1 << 20, 16, 16))
+    os.truncate(path, 16 + (256 << 20))
+    with pytest.raises(DataError, match="it is a hole, of whose 268,435,472 bytes few are stored"):
+        read_idx(path)
+    os.truncate(path, 3073 * 80_000)
+    with pytest.raises(DataError, match="it is a hole"):
+        read_cifar(path)
+
+
+def test_of_a_file_of_names_no_more_is_read_than_names_take(tmp_path):
+    write_cifar10(tmp_path)
+    (tmp_path / "batches.meta.txt").write_bytes(b"a" * (64 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="expected 10 different class names, got 1"):
+            cifar10(str(tmp_path))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_lock_of_a_download_makes_no_file_elsewhere(tmp_path):
+    away = tmp_path / "away"
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / ".download.lock").symlink_to(away)
+    with pytest.raises(DataError, match="cannot download mnist: "):
+        fetch("mnist", [Remote("x", ("http://localhost:9/x",), "0" * 32)], folder, wanted=["x"])
+    assert not away.exists()
 
 
 def test_a_truncated_mnist_file_is_named_with_its_sizes(tmp_path, shared_data):

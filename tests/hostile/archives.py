@@ -172,6 +172,10 @@ def image_set(rng: random.Random, case: Case) -> list[str]:
         case.may_fetch &= not all((folder / b).is_file() for b in batches)
         for archive in ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz"):
             (root / archive).write_bytes(packed_tar(rng, case))
+    for place in rng.sample([root, folder], rng.choice([0, 0, 1])):  # what a download would write to
+        (place / ".download.lock").symlink_to(case.outside / rng.choice(["precious.txt", "marker"]))
+        (place / ".download").symlink_to(case.outside / "folder")
+        case.done.append("links for a download")
     return [f"data={name}", f"data.root={root}", f"data.val={rng.choice(['4', '4', '0', '0.2'])}"]
 
 

@@ -35,7 +35,7 @@ from hostile.case import Case, plant
 STARTED = {**os.environ}  # before libraries changed it
 SECONDS, WALL = 30, 90  # of the processor, of a busy machine
 IDLE = 45  # seconds in which a case may do nothing
-KINDS = ["runs", "typing", "runs", "files"]
+KINDS = ["runs", "files", "runs", "typing", "files"]
 CALM = ["trainer.epochs=1", "trainer.progress=false", "trainer.threads=1", "runs_dir=made"]
 CALM += ["trainer.save_every=0", "data.batch_size=16"]  # so that a step before the last has its checkpoint
 LATE = ["torchvision.transforms.v2", "torchvision.models", "sklearn.datasets", "sklearn.model_selection", "rich.table"]

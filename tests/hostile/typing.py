@@ -234,7 +234,7 @@ def of_files(rng: random.Random, case: Case, bases: Path) -> None:
         if rng.random() < 0.4:
             case.argv = stored_root(rng, case, bases, typed)
             return
-    elif case.number % 4 == 2 and rng.random() < 0.5:
+    elif case.number % 4 == 2 and rng.random() < 0.7:
         typed = archives.image_set(rng, case)
     elif rng.random() < 0.4:
         skip, held = rng.choice(["true", "false"]), rng.choice(["null", "null", "false"])

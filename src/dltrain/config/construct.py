@@ -12,14 +12,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dltrain.data import Data, Transform, take
-from dltrain.data.sources import download
+from dltrain.data.sources import download, roots
 from dltrain.engine import products
 from dltrain.errors import DataError
 from dltrain.errors.paths import local, permitted
 from dltrain.parts import augmentation, metrics, regularisers, schedules
 
 if TYPE_CHECKING:
-    from dltrain.config.policy import Part
+    from dltrain.config.policy import Arguments, Part
     from dltrain.config.settings import Regularisation, Settings
     from dltrain.data.preprocessing import Facts
 
@@ -38,11 +38,24 @@ def make_data(part: Part, *, stored: bool, started: Path | None = None) -> Data:
     for key in _PLACES.get(source, ()) if stored else ():
         if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
             raise DataError(f"{_gone(key, path, started)}; say where it is: data.{key}=...")
+    _guard(part.arguments)
     with permitted(), download.unplugged() if stored else download.filtered():
         data = part()
     if not isinstance(data, Data):
         raise TypeError(f"it returned a {type(data).__name__}, not a dltrain.data.Data")
     return data
+
+
+def _guard(arguments: Arguments) -> None:
+    """Sees to the folders that datasets of torchvision among the arguments of data will read."""
+    for inner in arguments.values():
+        if not (hasattr(inner, "function") and inner.function.__module__.startswith("torchvision.datasets.")):
+            continue
+        for root in inner.arguments.values():
+            if isinstance(root, str) and os.path.isdir(root := os.path.expanduser(root)):
+                roots.guard(root)
+                if inner.function.__name__ == "USPS":
+                    roots.check_usps(root, inner.function.split_list)
 
 
 def _gone(key: str, path: str, started: Path | None) -> str:

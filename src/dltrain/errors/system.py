@@ -87,6 +87,30 @@ def leads_elsewhere(path: Path) -> bool:
         return False
 
 
+def is_hollow(handle: int) -> bool:
+    """Whether of a large file next to nothing is stored: a hole, which would be read as zeros.
+
+    False where the system does not say. What a file system compresses it may store as few blocks, but none is a hole.
+    """
+    status, seek = os.fstat(handle), getattr(os, "SEEK_DATA", None)
+    few = getattr(status, "st_blocks", status.st_size) * 512 < status.st_size // _LEAST_STORED
+    if seek is None or not few or status.st_size < _LARGE:
+        return False
+    end, stored = 0, 0
+    for _ in range(_PIECES):
+        try:
+            begin = os.lseek(handle, end, seek)
+            end = os.lseek(handle, begin, os.SEEK_HOLE)
+        except OSError:  # there is no more
+            break
+        stored += end - begin
+    os.lseek(handle, 0, os.SEEK_SET)
+    return stored < status.st_size // _LEAST_STORED
+
+
+_LARGE, _LEAST_STORED, _PIECES = 64 << 20, 100, 1000  # bytes; one in so many is stored; pieces that are looked at
+
+
 def patiently(change: Callable[..., object], *paths: Path) -> None:
     """Moves or removes. Where what is open can't be, it may soon be closed: a reader, or a scanner, had it."""
     end = time.monotonic() + _PATIENCE

@@ -145,6 +145,9 @@ def _md5():
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with path.open("w", encoding="utf-8") as file:
-        system.wait_for_lock(file.fileno())
+    handle = system.open_lock(path)  # through a link it would make a file elsewhere
+    try:
+        system.wait_for_lock(handle)
         yield
+    finally:
+        os.close(handle)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Data, Split, Tensors, fallback, single, split
-from dltrain.data.idx import LARGEST, read_idx
+from dltrain.data.idx import LARGEST, check_stored, read_idx
 from dltrain.data.sources.download import Remote, fetch
 from dltrain.errors import ConfigError, DataError
 from dltrain.errors.paths import local
@@ -91,6 +91,7 @@ def cifar100(root: str = "data", *, val: float | int = 5_000, split_seed: int = 
     return _official(*parts, classes, val=val, split_seed=split_seed, limit=limit, notes=_unusual(folder, *parts))
 
 
+_LARGEST_NAMES = 1 << 16  # bytes of the names of classes
 _Part = tuple[Tensor, Tensor]  # images uint8 [N, C, H, W] and labels int64 [N] of the train files, or of the test files
 
 
@@ -158,7 +159,9 @@ def read_cifar(path: str | Path, *, label_bytes: int = 1) -> tuple[Tensor, Tenso
         if size == 0 or size % record or size > LARGEST:
             full = f"{size // record:,} records and {size % record:,} bytes"
             raise DataError(f"{path}: expected records of {record:,} bytes, got {size:,} bytes: {full}")
-        rows = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8).view(-1, record)
+        with path.open("rb") as file:
+            check_stored(file, path)
+            rows = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8).view(-1, record)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     return rows[:, label_bytes:].reshape(-1, 3, 32, 32), rows[:, label_bytes - 1].clone()
@@ -177,7 +180,8 @@ def _locate(root: str, unpacked: str, name: str, archive: Remote, needed: list[s
 def _class_names(path: Path, n: int) -> list[str] | None:
     if not path.is_file():
         return None
-    names = path.read_text(encoding="utf-8", errors="replace").split()
+    with path.open("rb") as file:
+        names = file.read(_LARGEST_NAMES).decode(errors="replace").split()
     if len(names) != n or len(set(names)) != n:
         raise DataError(f"{path}: expected {n} different class names, got {len(set(names))} in {len(names)} words")
     return names
