@@ -81,7 +81,7 @@ class Watch:
         self.before = _contents(case.outside)
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # the peak begins anew
-        self.taken = _memory("VmRSS")
+        self.taken = _memory("VmRSS") if listens else 0  # a process of its own takes all that it takes
         limit = _memory("VmSize") + LOOSE
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         if listens:
