@@ -170,6 +170,8 @@ def test_allowed_packages_come_from_the_nearest_pyproject(tmp_path):
         "tool = 1\n",
         "[tool]\ndltrain = [1]\n",
         f"a = {'[' * 100_000}\n",
+        "a." * 100_000 + "a = 1\n",
+        "a" * (4 << 20),
     ],
 )
 def test_a_wrong_pyproject_is_told(tmp_path, text):

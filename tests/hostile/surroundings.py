@@ -200,6 +200,7 @@ def settings(rng: random.Random, case: Case) -> None:
                     b"[tool.dltrain\n\x1b[2J",
                     b"\xff",
                     b"a=" + b"[" * 9_000,
+                    b"a." * 99_000 + b"a=1",
                     b"[tool]\ndltrain = 1\n",
                     b"x=1\n" * 400_000,
                 ),

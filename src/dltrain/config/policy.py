@@ -61,7 +61,7 @@ _DENIED = (
     "torchvision.models.segmentation",
 )
 _LARGEST = 1 << 24  # numbers in an image
-_LARGEST_PROJECT = 1 << 22  # bytes of a pyproject.toml
+_LARGEST_PROJECT, _DEEPEST = 1 << 18, 1_000  # bytes of a pyproject.toml, and dots of a key in it
 
 
 # -- names -----------------------------------------------------------------------------------------------------
@@ -262,6 +262,8 @@ def user_allowed(start: Path) -> list[str]:
             content = opened.read(_LARGEST_PROJECT + 1)
         if len(content) > _LARGEST_PROJECT:
             raise ValueError(f"it is larger than {_LARGEST_PROJECT:,} bytes")
+        if any(line.count(b".") > _DEEPEST for line in content.splitlines()):  # tomllib takes the square of it
+            raise ValueError(f"a line of it has more than {_DEEPEST:,} dots")
         found: object = tomllib.loads(content.decode().replace("\r\n", "\n"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file} can't be read: {error}") from error
