@@ -25,7 +25,7 @@ VALUES: dict[str, list[str | None]] = {  # name -> values; None takes it away
     "NO_COLOR": ["1", "", "0"],
     "FORCE_COLOR": ["1", "3", "x"],
     "PYTHONUTF8": ["0", "1"],
-    "PYTHONIOENCODING": ["ascii", "latin-1", "utf-8:strict", "utf-16", "cp1252:replace", ":surrogateescape"],
+    "PYTHONIOENCODING": ["ascii", "latin-1", "utf-8:strict", "cp1252:replace", ":surrogateescape"],
     "PYTHONOPTIMIZE": ["1", "2"],
     "PYTHONUNBUFFERED": ["1"],
     "PYTHONDEVMODE": ["1"],

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 from collections import OrderedDict
 from pathlib import Path
@@ -110,6 +111,14 @@ def test_a_pickle_in_the_cache_runs_nothing(hub, monkeypatch, tmp_path, honest):
     with pytest.raises(DataError, match=what):
         classifier("resnet18", (3, 32, 32), 5, weights="DEFAULT")
     assert not marker.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system tells nothing of holes")
+def test_a_hole_in_the_cache_is_not_read_for_its_hash(hub, monkeypatch):
+    file, _ = publish(monkeypatch, hub, "resnet18", {})
+    os.truncate(file, 1 << 30)
+    with pytest.raises(DataError, match="is a hole, of which few bytes are stored"):
+        classifier("resnet18", (3, 64, 64), 5, weights="DEFAULT")
 
 
 def test_a_file_of_another_hash_is_not_trained_on(hub, monkeypatch):
