@@ -66,7 +66,10 @@ def test_yes_removes_what_was_listed_and_nothing_else(dltrain, root):
     assert not (root / "many").exists()
 
 
-@pytest.mark.parametrize(("answer", "gone"), [("y", True), ("n", False), ("", False), ("yes please", False)])
+@pytest.mark.parametrize(
+    ("answer", "gone"),
+    [("y\n", True), ("n\n", False), ("\n", False), ("yes please\n", False), ("\x04", False), ("\udcff\n", False)],
+)
 def test_it_asks_at_a_terminal(root, answer, gone):
     (one,) = root.glob("one/*")
     master, slave = pty.openpty()
@@ -74,7 +77,7 @@ def test_it_asks_at_a_terminal(root, answer, gone):
         [sys.executable, "-m", "dltrain.commands.cli", "rm", str(one)],
         stdin=slave, stdout=subprocess.PIPE, text=True, cwd=root.parent,
     )  # fmt: skip
-    os.write(master, answer.encode() + b"\n")
+    os.write(master, os.fsencode(answer))  # \x04 is Ctrl-D
     out, _ = process.communicate(timeout=60)
     os.close(master)
     os.close(slave)

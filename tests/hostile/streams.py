@@ -18,7 +18,9 @@ SIZES = [(0, 0), (1, 1), (24, 10), (24, 80), (3, 500), (65_535, 65_535), (0, 20)
 def draw_terminal(rng: random.Random, case: Case) -> None:
     """A terminal in place of files, and what is typed there; half the time with the progress bar that it brings."""
     case.streams, case.size = rng.choice(TERMINALS), rng.choice(SIZES)
-    case.answer = rng.choice(["n\n", "y\n", "\x04", "\n", "yes\x1b[2J\n", "é\u202e\n"])
+    case.answer = rng.choice(["n\n", "y\n", "\x04", "\n", "yes\x1b[2J\n", "é\u202e\n", "\udcff\n", "y" * 300 + "\n"])
+    if rng.random() < 0.2:  # what asks
+        case.argv, case.streams = rng.choice([["rm", "abcd"], ["rm", "last"], ["clean"], ["rm", "abcd", "zzz"]]), "ttt"
     if rng.random() < 0.5:
         case.argv = [word for word in case.argv if word != "trainer.progress=false"]
     case.done.append(f"streams {case.streams}, a terminal of {case.size}, {case.answer!r} typed")
@@ -57,7 +59,7 @@ class Streams:
         self.reader = os.fork()
         if self.reader == 0:
             os.close(theirs)
-            os.write(ours, case.answer.encode() * 3)
+            os.write(ours, os.fsencode(case.answer) * 3)
             try:
                 while content := os.read(ours, 1 << 16):
                     os.write(said, content)

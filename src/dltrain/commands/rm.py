@@ -42,13 +42,22 @@ def remove(folders: Sequence[Path], *, yes: bool) -> int:
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("nothing was removed: there is no terminal to ask at; --yes removes what is listed")
-        if input(f"remove {'this' if len(folders) == 1 else f'these {len(folders)}'} for good? [y/N] ").strip() != "y":
+        if _answer(f"remove {'this' if len(folders) == 1 else f'these {len(folders)}'} for good? [y/N] ") != "y":
             say("nothing was removed")
             return 0
     for folder in folders:
         _remove_one(folder)
     say(f"removed {len(folders)}")
     return 0
+
+
+def _answer(question: str) -> str:
+    """What is typed; nothing where the line ends before (Ctrl-D), is no text, or the terminal has gone."""
+    try:
+        return input(question).strip()
+    except (EOFError, UnicodeDecodeError, OSError):
+        say()
+        return ""
 
 
 def fault(folder: Path) -> str:
