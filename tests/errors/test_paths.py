@@ -3,6 +3,8 @@
 import ctypes
 import os
 import struct
+import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -206,6 +208,26 @@ def test_a_number_of_processes_that_has_too_many_digits_is_told_as_another(dltra
     assert code == 2
     assert err.startswith("error: WORLD_SIZE=9999999999999999999…: torchrun started ")
     assert len(err) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("POLARS_MAX_THREADS", "0"), ("PYTORCH_CUDA_ALLOC_CONF", "nonsense"), ("PYTORCH_ALLOC_CONF", ",")],
+)
+def test_a_variable_with_which_a_library_would_end_the_process_is_told(dltrain, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    code, out, err = dltrain("runs")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {name}={value} in the environment: want ")
+
+
+@pytest.mark.parametrize(("name", "value"), [("TQDM_NCOLS", "x"), ("TQDM_DELAY", "x"), ("TORCH_LOGS", "nonsense")])
+def test_a_variable_with_which_a_library_is_not_imported_is_told(tmp_path, name, value):
+    start = [sys.executable, "-P", "-m", "dltrain.commands.cli", "--cfg", "data=iris"]
+    done = subprocess.run(start, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, name: value})
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"error: a library can't be imported with {name} in the environment: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def configuration(rng: random.Random, case: Case, run: Path) -> str:
     if file.is_symlink() or not file.is_file() or file.stat().st_size > 1 << 22 or case.fragments:
         return "nothing"
     try:
-        tree = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+        text = file.read_text()
+        tree = yaml.load(text if text.count("[") < 10_000 else "", Loader=yaml.CSafeLoader)  # it recurses in C
     except ValueError:
         return "nothing"
     if not isinstance(tree, dict) or not (places := spots(tree)):

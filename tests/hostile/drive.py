@@ -103,8 +103,7 @@ def process(case: Case, warm: Path, log: Path) -> int:
     facts.write_text(json.dumps({"root": str(case.root), "may": may, "warm": str(warm), "log": str(log)}))
     python = [sys.executable, "-P", "-m", "hostile.within", str(facts)]
     given = {name: value for name, value in {**STARTED, **variables(case)}.items() if value is not None}
-    typed = [os.fsencode(word.replace("\ud800", "\udced\udca0\udc80")) for word in case.argv]  # its bytes, as typed
-    return subprocess.run([*python, *typed], env=given).returncode
+    return subprocess.run([*python, *map(os.fsencode, case.argv)], env=given).returncode
 
 
 def warm(folder: Path) -> Path:

@@ -330,7 +330,7 @@ def of_a_hand(rng: random.Random, case: Case, bases: Path) -> None:
     case.streams = rng.choice(
         ["ppp"] * 6 + ["fpp", "ppf", "pfp", "pff", "xpp", "pxp", "ppx", "pxx", "xxx", "pgp", "ppg", "pgg"]
     )
-    case.argv = [word.replace("\x00", "") for word in argv]
+    case.argv = [word.replace("\x00", "").replace("\ud800", "\udced\udca0\udc80") for word in argv]  # its bytes
     case.consent("\n".join(case.argv))
     case.done.append(f"streams {case.streams}")
 

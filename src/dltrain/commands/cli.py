@@ -94,6 +94,10 @@ def _exit_code(arguments: list[str]) -> int:
         if getattr(error, "errno", None) in _STORAGE:
             say(f"error: {cut(str(error), 1000)}; nothing that was saved before is lost", error=True)
             return StorageError.exit_code
+        if names := command_line.blamed(error):
+            why = f"a library can't be imported with {', '.join(names)} in the environment"
+            say(f"error: {cut(f'{why}: {error}', 400)}", error=True)
+            return ConfigError.exit_code
         lines = "\n".join(short_lines(f"{type(error).__name__}: {error}"))
         say(f"error: {lines}\n(--debug shows where)", error=True)
         return 1
@@ -113,6 +117,7 @@ def _run(arguments: list[str]) -> int:
     options, rest = _parser().parse_known_args(arguments, argparse.Namespace(typed=arguments))
     if not (options.help or options.version or rest[:1] == ["list"]):
         command_line.refuse_several_processes()
+        command_line.check_variables()
         _check_place()
     if rest and rest[0] in command_line.FACES:
         command = command_line.find(rest[0])

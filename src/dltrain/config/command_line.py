@@ -44,6 +44,35 @@ def refuse_several_processes() -> None:
             )
 
 
+_READ = {  # variables over which a library ends the process, with what it takes
+    "POLARS_MAX_THREADS": (r"0*[1-9][0-9]{0,3}|.*[^0-9].*|", "a number from 1 to 9999"),
+    "PYTORCH_CUDA_ALLOC_CONF": (_PAIRS := r"(\w+:[^,]+(,\w+:[^,]+)*)?", "key:value,key:value"),
+    "PYTORCH_ALLOC_CONF": (_PAIRS, "key:value,key:value"),
+}
+_PREFIXES = {"torch": "TORCH", "tqdm": "TQDM_", "matplotlib": "MPL", "polars": "POLARS_", "sklearn": "SKLEARN_"}
+
+
+def check_variables() -> None:
+    """Raises ConfigError for a variable of the environment with which a library would end the process, in its words."""
+    for name, (pattern, wanted) in _READ.items():
+        value = os.environ.get(name, "")
+        if not re.fullmatch(pattern, value, re.DOTALL):
+            raise ConfigError(f"{name}={cut(value, 40)} in the environment: want {wanted}; unset it, or mend it")
+
+
+def blamed(error: BaseException) -> list[str]:
+    """Variables of the environment over which a library may have raised this as it was imported; none where it ran."""
+    trace, imported, library = error.__traceback__, set[str](), ""
+    while trace is not None:
+        frame = trace.tb_frame
+        library = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "<module>":
+            imported.add(library)
+        trace = trace.tb_next
+    prefix = _PREFIXES.get(library) if library in imported else None
+    return sorted(name for name in os.environ if prefix and name.startswith(prefix))
+
+
 def find(name: str) -> Command:
     """The function of a command that has a module of its name."""
     return import_module(f"dltrain.commands.{name}").command
