@@ -221,12 +221,13 @@ def test_a_variable_with_which_a_library_would_end_the_process_is_told(dltrain, 
     assert err.startswith(f"error: {name}={value} in the environment: want ")
 
 
-@pytest.mark.parametrize(("name", "value"), [("TQDM_NCOLS", "x"), ("TQDM_DELAY", "x"), ("TORCH_LOGS", "nonsense")])
+@pytest.mark.parametrize(("name", "value"), [("TQDM_NCOLS", "x"), ("TQDM_POSITION", "x"), ("TORCH_LOGS", "nonsense")])
 def test_a_variable_with_which_a_library_is_not_imported_is_told(tmp_path, name, value):
-    start = [sys.executable, "-P", "-m", "dltrain.commands.cli", "--cfg", "data=iris"]
+    start = [sys.executable, "-P", "-m", "dltrain.commands.cli", "data=iris"]
     done = subprocess.run(start, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, name: value})
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"error: a library can't be imported with {name} in the environment: ")
+    assert done.stderr.startswith("error: a library can't be imported with ")
+    assert f"{name} in the environment: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -118,5 +118,5 @@ def spoil(rng: random.Random, case: Case, run: Path, *, of_sweep: bool) -> None:
     for kind in [sweep, *kinds] if of_sweep and rng.random() < 0.6 else kinds:
         try:
             case.done.append(kind(rng, case, run))
-        except (OSError, shutil.SameFileError) as error:  # one stands in the way of the other
+        except (OSError, RecursionError, shutil.SameFileError) as error:  # one stands in the way of the other
             case.done.append(f"nothing: {type(error).__name__}")
