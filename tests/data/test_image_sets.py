@@ -27,7 +27,7 @@ from dltrain.data.sources.image_sets import (
     read_cifar,
     read_idx,
 )
-from dltrain.errors import ConfigError, DataError
+from dltrain.errors import ConfigError, DataError, system
 
 IDX_NAMES = image_sets._IDX_FILES
 
@@ -221,7 +221,7 @@ def test_a_gzip_bomb_that_holds_what_it_says_is_not_unpacked(tmp_path):
 BOMB = gzip.compress(bytes(64 << 20))
 
 
-@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system tells nothing of holes")
+@pytest.mark.skipif(not hasattr(system.os, "SEEK_DATA"), reason="this system tells nothing of holes")
 def test_a_hole_is_no_set_of_images(tmp_path):
     path = tmp_path / "images"
     path.write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 1 << 20, 16, 16))

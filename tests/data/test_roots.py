@@ -6,6 +6,8 @@ import os
 import pytest
 from PIL import Image
 
+from dltrain.errors import system
+
 TYPED = ["data=dataset", "+data.dataset.transform._target_=torchvision.transforms.ToTensor", "trainer.max_steps=1"]
 
 
@@ -28,7 +30,7 @@ def test_a_pipe_among_images_is_not_waited_for(dltrain, tmp_path):
     assert (code, "it is not a plain file" in err) == (3, True), err
 
 
-@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system tells nothing of holes")
+@pytest.mark.skipif(not hasattr(system.os, "SEEK_DATA"), reason="this system tells nothing of holes")
 def test_a_hole_in_place_of_a_data_file_is_not_read(dltrain, tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)

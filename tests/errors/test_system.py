@@ -190,7 +190,7 @@ def test_letters_for_a_console_of_windows_are_in_its_code_page(monkeypatch):
     assert system.encoding(None, 1) == "utf-8"
 
 
-@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system tells nothing of holes")
+@pytest.mark.skipif(not hasattr(system.os, "SEEK_DATA"), reason="this system tells nothing of holes")
 def test_a_hole_is_told_from_a_file_that_is_stored(tmp_path):
     path = tmp_path / "x"
     for size, stored, hollow in [(128 << 20, 9, True), (1 << 20, 9, False), (128 << 20, 4 << 20, False), (0, 0, False)]:

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from dltrain.commands import cli
-from dltrain.errors import DataError
+from dltrain.errors import DataError, system
 from dltrain.parts import pretrained
 from dltrain.parts.models import torchvision as classifier
 
@@ -113,7 +113,7 @@ def test_a_pickle_in_the_cache_runs_nothing(hub, monkeypatch, tmp_path, honest):
     assert not marker.exists()
 
 
-@pytest.mark.skipif(not hasattr(os, "SEEK_DATA"), reason="this system tells nothing of holes")
+@pytest.mark.skipif(not hasattr(system.os, "SEEK_DATA"), reason="this system tells nothing of holes")
 def test_a_hole_in_the_cache_is_not_read_for_its_hash(hub, monkeypatch):
     file, _ = publish(monkeypatch, hub, "resnet18", {})
     os.truncate(file, 1 << 30)
