@@ -177,14 +177,12 @@ def repository(rng: random.Random, case: Case) -> None:
     case.done.append(f"a .git in {folder.name}")
 
 
-def settings(rng: random.Random, case: Case) -> None:
-    """Files of settings of other programs, and a pyproject.toml, which counts in the folder that is worked in alone."""
-    folder = rng.choice(folders(case))
-    ours = folder == case.inside
+def of_programs(rng: random.Random, case: Case, *, ours: bool) -> dict[str, bytes]:
+    """Name of a file of settings -> what stands in it."""
     allow = rng.choice(['"evil_pkg"', '["evil_pkg"]', "1", '[["a"]]', '["\\u001b[2J"]', '[""]', '["os"]'])
     if ours and "evil_pkg" in allow:
         allow = '["other"]'  # it would be trusted
-    files: dict[str, bytes] = {
+    return {
         "matplotlibrc": rng.choice(
             [
                 f"backend: module://evil_pkg\ntext.usetex: True\ntext.latex.preamble: {case.outside}/x\n".encode(),
@@ -219,6 +217,13 @@ def settings(rng: random.Random, case: Case) -> None:
         "style.mplstyle": b"text.usetex: True\n",
         "train.yaml": b"seed: 1\nhydra: {run: {dir: /nowhere}}\n",
     }
+
+
+def settings(rng: random.Random, case: Case) -> None:
+    """Files of settings of other programs, and a pyproject.toml, which counts in the folder that is worked in alone."""
+    folder = rng.choice(folders(case))
+    ours = folder == case.inside
+    files = of_programs(rng, case, ours=ours)
     for name in rng.sample([*files], 4):
         path = folder / name
         if path.exists() or path.is_symlink():
