@@ -87,6 +87,9 @@ class Tensors(Dataset[Sample]):
     y: int64 [N] class indices (binary, multiclass) or float32 [N, K] (multilabel, regression).
     target_mean, target_std: what standardised the targets of a regression, see `Data`.
     rows, origin: the numbers of the samples in what was read, int64 [N], and where a user finds a number there.
+
+    Arrays, frames and lists become tensors, floats of torch's default type; y of smaller integers becomes int64. Raises
+    DataError where x and y have not as many rows.
     """
 
     x: Tensor
@@ -97,6 +100,14 @@ class Tensors(Dataset[Sample]):
     target_std: Tensor | None = None
     rows: Tensor | None = None
     origin: Callable[[int], str] | None = None
+
+    def __post_init__(self) -> None:
+        y = as_tensor(self.y)
+        whole = not (y.is_floating_point() or y.is_complex())
+        object.__setattr__(self, "x", as_tensor(self.x))
+        object.__setattr__(self, "y", y.long() if whole else y)
+        if self.x.shape[:1] != y.shape[:1] or not y.ndim:
+            raise DataError(f"x and y have not as many rows: their shapes are {list(self.x.shape)} and {list(y.shape)}")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -110,6 +121,18 @@ class Tensors(Dataset[Sample]):
             return x
         mean, std = (t.to(x.device).view(-1, 1, 1) for t in (self.mean, self.std))
         return x.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def as_tensor(given: object) -> Tensor:
+    """A tensor as it is; an array, a frame or lists as one, floats in torch's default type. Raises DataError."""
+    if isinstance(given, Tensor):
+        return given
+    try:
+        array = np.asarray(given)
+        found = torch.from_numpy(array.copy())
+    except (TypeError, ValueError) as error:
+        raise DataError(f"data: of a {type(given).__name__} no tensor can be made: {error}") from error
+    return found.to(torch.get_default_dtype()) if found.is_floating_point() else found
 
 
 class Some(Subset[Sample]):

@@ -125,6 +125,10 @@ class TensorLoader:
     def __len__(self) -> int:
         return ceil(self.samples / self.batch_size)
 
+    def __iter__(self) -> Iterator[Batch]:
+        """The first epoch."""
+        return self.epoch()
+
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch number `epoch`."""
         whole = self.batch_size >= self.samples
@@ -199,6 +203,10 @@ class StreamLoader:
 
     def __len__(self) -> int:
         return ceil(self.samples / self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The first epoch."""
+        return self.epoch()
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch number `epoch`."""

@@ -10,6 +10,7 @@ regression           loss (on standardised targets), rmse, mae, r2 (original uni
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import nan
 
 import torch
@@ -17,23 +18,35 @@ from torch import Tensor, nn
 
 from dltrain.data import Task
 from dltrain.data.loaders import Batches
-from dltrain.engine import devices, products
+from dltrain.engine import accepted, devices, products
 from dltrain.engine.steps import direct
-from dltrain.errors import DataError
+from dltrain.errors import ConfigError, DataError
+from dltrain.parts.metrics import METRICS
 from dltrain.parts.models import evaluating
 
 
-def predict(model: nn.Module, loader: Batches, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """The outputs float [N, K] of the model in eval mode and the targets, both on the CPU, in the loader's order."""
+def predict(
+    model: nn.Module, loader: Batches | accepted.Source, device: torch.device | str | None = None
+) -> tuple[Tensor, Tensor]:
+    """The outputs float [N, K] of the model in eval mode and the targets, both on the CPU, in the loader's order.
+
+    loader: whatever `Trainer.fit` takes; of `Data` it is the train part. device: the model's.
+    """
+    device = torch.device(device) if device else _device(model)
+    batches = accepted.loader(loader, device=device, shuffle=False)
     logits: list[Tensor] = []
     targets: list[Tensor] = []
     with evaluating(model), torch.inference_mode(), direct.applied(model, products.used()):
-        for x, y, _ in loader.epoch():
+        for x, y, _ in batches.epoch():
             logits.append(model(x.to(device)))
             targets.append(y)
     if not logits:
         raise DataError("there is nothing to predict: this split has no samples")
     return torch.cat(logits).float().cpu(), torch.cat(targets).cpu()
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def decide(logits: Tensor, task: Task) -> Tensor:
@@ -48,8 +61,8 @@ def decide(logits: Tensor, task: Task) -> Tensor:
 
 def evaluate(
     model: nn.Module,
-    loader: Batches,
-    loss: nn.Module,
+    loader: Batches | accepted.Source,
+    loss: nn.Module | Callable[[Tensor, Tensor], Tensor],
     *,
     task: Task,
     target_mean: Tensor | None = None,
@@ -57,21 +70,25 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics that `METRICS` has of a task, in eval mode: no dropout, no label smoothing, no class weights.
 
+    loader and loss: whatever a `Trainer` takes.
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
     loss it is. For a regression `target_mean` and `target_std` [K] turn standardised values back into original
     units; without them those of the loader do, which it has from a part of `Data`; where neither says anything the
     targets are taken as they are. r2 is nan if a target is constant; f1 of labels is nan if no label is set or
     predicted. A target outside its classes raises DataError (labels must lie between 0 and 1).
     """
+    if task not in METRICS:
+        raise ConfigError(f"task={task!r}: choose one of {', '.join(METRICS)}")
+    batches, criterion = accepted.loader(loader, device=_device(model), shuffle=False), accepted.loss(loss)
     if (target_mean is None) != (target_std is None):
         raise ValueError("target_mean and target_std come together: give both, or neither")
     if target_std is None:
-        target_mean, target_std = (getattr(loader, f"target_{name}", None) for name in ("mean", "std"))
+        target_mean, target_std = (getattr(batches, f"target_{name}", None) for name in ("mean", "std"))
     n = highest = 0
     totals = origin = None
     bounds: list[Tensor] = []  # the lowest and the highest target of each batch
-    with evaluating(model, loss), torch.inference_mode(), direct.applied(model, products.used()):
-        for x, y, _ in loader.epoch():
+    with evaluating(model, criterion), torch.inference_mode(), direct.applied(model, products.used()):
+        for x, y, _ in batches.epoch():
             logits = model(x)
             if logits.dim() != 2:
                 raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
@@ -86,7 +103,7 @@ def evaluate(
                 highest = _highest(task, logits)
                 y = y.clamp(0, highest)  # a kernel that met a wrong class would stop the device
                 sums = _label_sums(logits, y) if task == "multilabel" else _class_sums(logits, y)
-            batch = torch.cat([devices.float64(loss(logits, y) * len(y)).view(1), devices.float64(sums).flatten()])
+            batch = torch.cat([devices.float64(criterion(logits, y) * len(y)).view(1), devices.float64(sums).flatten()])
             totals = batch if totals is None else totals.add_(batch)
             n += len(y)
     if totals is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,25 @@ class Record:
     metrics: dict[str, float]
     losses: Tensor
     rows: Tensor
+
+
+class Records(Iterator[Record]):
+    """The reports of a training that goes on as they are asked for."""
+
+    def __init__(self, made: Iterator[Record]) -> None:
+        self._made, self._begun = made, False
+
+    def __next__(self) -> Record:
+        self._begun = True
+        return next(self._made)
+
+    def __del__(self) -> None:
+        if not self._begun:
+            warnings.warn(
+                "nothing was trained: fit trains while its records are asked for; write "
+                "`for record in trainer.fit(...): ...`, or trainer.run(...)",
+                stacklevel=2,
+            )
 
 
 class Meter:

@@ -7,6 +7,7 @@ for record in trainer.fit(loader, epochs=10):
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
@@ -15,20 +16,25 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from dltrain.engine import products
+from dltrain.engine import accepted, products
+from dltrain.engine.best import BestWeights
 from dltrain.engine.choice import Choice
 from dltrain.engine.fixed import Fixed
 from dltrain.engine.guard import Guard, norm
-from dltrain.engine.records import Meter, Record
+from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
 from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule, rows, transformed
 from dltrain.engine.timetable import Timetable
+from dltrain.errors import ConfigError
 from dltrain.parts import State
 from dltrain.parts.regularisers import BatchTransform
+from dltrain.parts.schedules import Setting
 
-Validate = Callable[[nn.Module], dict[str, float]]  # from the model to judge to its metrics
+Validate = Callable[[nn.Module], dict[str, float] | float | None]  # from the model to judge to its metrics
+Pair = tuple[Tensor, Tensor]  # x [B, ...] and y [B] or [B, K]
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
@@ -54,26 +60,27 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        loss: nn.Module,
+        loss: nn.Module | Callable[[Tensor, Tensor], Tensor],
         optimizer: Optimizer,
         *,
-        schedule: Schedule | None = None,
+        schedule: Schedule | LRScheduler | Callable[[int], Setting] | None = None,
         device: torch.device | str | None = None,
         precision: Precision = "fp32",
         accumulate: int = 1,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         transform: BatchTransform | None = None,
-        penalty: Callable[[], Tensor] | None = None,
+        penalty: Callable[[], Tensor] | float | None = None,
         constraint: Callable[[], object] | None = None,
-        ema: Average | None = None,
+        ema: Average | float | None = None,
         step: Kind | Literal["auto"] = "auto",
     ) -> None:
-        """`step`: plain is autograd, for any module; direct goes without it, where `direct.why_not` has nothing against
-        it, and gives the same bits; auto is direct where it can; compiled is the whole step as one program, for any
-        module, equal to rounding; graph is the step as a CUDA graph, equal to rounding, with other random numbers.
-        Parameters of the loss are trained where the optimizer has them. Raises ValueError for a step that can't be, a
-        precision that there is none of, and a loss whose parameters would not be trained.
+        """`loss` may be a function, `schedule` one of torch's or a function of the step, `penalty` a factor of the
+        squared weights, `ema` a decay. `step`: plain is autograd, for any module; direct goes without it, where
+        `direct.why_not` has nothing against it, and gives the same bits; auto is direct where it can; compiled is the
+        whole step as one program, for any module, equal to rounding; graph is the step as a CUDA graph, equal to
+        rounding, with other random numbers. Parameters of the loss are trained where the optimizer has them. Raises
+        ValueError for what can't be taken, a step that can't be, and parameters that would not be trained.
         """
         kinds = ("auto", *get_args(Kind))
         for name, value, known in (("precision", precision, get_args(Precision)), ("step", step, kinds)):
@@ -81,10 +88,16 @@ class Trainer:
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
         if accumulate < 1:
             raise ValueError(f"accumulate={accumulate}: a step takes one batch at least")
-        self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.schedule, self.accumulate, self.ema = schedule, accumulate, ema
+        for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            accepted.limit(name, bound)
+        accepted.called("transform", transform, "a function (x, y, index, epoch) -> (x, y)")
+        accepted.called("constraint", constraint, "a function without arguments, as dltrain.MaxNorm(model, 3.0)")
+        self.model, self.loss = accepted.model(model), accepted.loss(loss)
+        self.optimizer = accepted.optimizer(optimizer, self.model, self.loss)
+        self.schedule, self.accumulate = accepted.schedule(schedule, optimizer), accumulate
+        self.ema, self.penalty = accepted.average(ema, model), accepted.penalty(penalty, model)
         self.clip_norm, self.clip_value = clip_norm, clip_value
-        self.transform, self.penalty, self.constraint = transform, penalty, constraint
+        self.transform, self.constraint = transform, constraint
         self.device = torch.device(device) if device else self.parameters[0].device
         self.precision, self.kernels = precision, products.used()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
@@ -146,17 +159,19 @@ class Trainer:
 
     # -- the step ----------------------------------------------------------------------------------------------
 
-    def step(self, batches: Sequence[Batch], epoch: int = 0) -> Tensor:
+    def step(self, batches: Sequence[Batch] | Sequence[Pair] | Pair | Batch, epoch: int = 0) -> Tensor:
         """One update from one batch, or from several whose gradients are averaged.
 
-        batches: (x [B, ...], y [B] or [B, K], index [B]) each. Returns the mean loss, a detached scalar.
+        batches: (x [B, ...], y [B] or [B, K], index [B]) each, the index left out where nothing asks for it; a batch
+        alone, or a list of them. Returns the mean loss, a detached scalar.
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
         if not batches:
             raise ValueError("a step takes one batch at least, and there is none")
+        ready = accepted.batches(batches)
         self._choice.look(self)
-        loss = self._step(batches, epoch)
+        loss = self._step(ready, epoch)
         self._choice.let_go(self)
         return loss
 
@@ -211,7 +226,7 @@ class Trainer:
 
     def fit(
         self,
-        train: Loader,
+        train: Loader | accepted.Source,
         *,
         epochs: float | None = None,
         steps: int | None = None,
@@ -225,14 +240,54 @@ class Trainer:
     ) -> Iterator[Record]:
         """Trains until `epochs` (or `steps`) are done, counted from the very first, and yields a Record at each report.
 
+        train: a loader, also torch's; or `Data`, a Dataset or a pair (x, y), of which a step takes 32 rows, shuffled.
         `report_every` and `eval_every` are in steps, an epoch when not given. `validate(model)` returns metrics,
         which enter the record as val/*; it may raise `Stopped`. `limit_batches` shortens every epoch. `progress()`
         is called after each step, `save()` after each that makes no report: everything about the step is done then.
-        `stop()` is asked before each step: if true, the loop ends.
+        `stop()` is asked before each step: if true, the loop ends. Nothing is trained before the first record is asked
+        for.
         """
+        train = accepted.loader(train, device=self.device, shuffle=True)
         size = {"samples": train.samples, "batch_size": train.batch_size, "accumulate": self.accumulate}
         every = {"report_every": report_every, "eval_every": eval_every}
         table = Timetable(len(train), limit=limit_batches, epochs=epochs, steps=steps, **size, **every)
+        if self.steps >= table.total > 0 and not self.pending:
+            left = f"of {table.total:,} steps, which are counted from the very first, {self.steps:,} are done"
+            warnings.warn(f"nothing is left to train: {left}; give more epochs, or steps", stacklevel=2)
+        return Records(self._fit(train, table, validate=validate, progress=progress, save=save, stop=stop))
+
+    def run(
+        self, train: Loader | accepted.Source, *, best: str | None = None, patience: int | None = None, **options: Any
+    ) -> list[Record]:
+        """`fit` without a loop, with all of its options: trains, and returns the records.
+
+        best: a metric (val/accuracy, val/loss, ...): the model ends with the weights of its best validation. patience:
+        after so many validations in a row that are no better, training stops. Raises ValueError for a metric that no
+        report has.
+        """
+        if best is None:
+            if patience is not None:
+                raise ConfigError(f"patience={patience}: say in which metric, as best='val/loss'")
+            return list(self.fit(train, **options))
+        kept = BestWeights(self, best, patience)
+        records: list[Record] = []
+        for record in self.fit(train, **options):
+            records.append(record)
+            if kept.sees(record):
+                break
+        kept.put_back()
+        return records
+
+    def _fit(
+        self,
+        train: Loader,
+        table: Timetable,
+        *,
+        validate: Validate | None,
+        progress: Callable[[], object] | None,
+        save: Callable[[], object] | None,
+        stop: Callable[[], bool],
+    ) -> Iterator[Record]:
         meter = self._begin(train, table, others=(train, progress, save, stop))
         epoch, due, source = 0, 0, iter(())
         with suppress(Stopped):
@@ -292,7 +347,7 @@ class Trainer:
     def _validate(self, validate: Validate | None) -> dict[str, float]:
         if validate is None:
             return {}
-        return {f"val/{name}": value for name, value in validate(self.best_model).items()}
+        return {f"val/{name}": value for name, value in accepted.metrics(validate(self.best_model)).items()}
 
     # -- state -------------------------------------------------------------------------------------------------
 

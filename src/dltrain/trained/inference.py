@@ -276,7 +276,7 @@ def _network(part: Part, known: Sizes, weights: dict[str, Tensor], where: Path) 
     except CheckpointError as error:
         raise CheckpointError(f"{where} does not fit this configuration: {error}") from error
     model.load_state_dict(weights)
-    return model.eval().requires_grad_(False)
+    return model.eval()
 
 
 def _build(part: Part, known: Sizes, device: str) -> nn.Module:

@@ -1,0 +1,234 @@
+"""What people have, made into what a step knows: functions, torch's schedulers, numbers, loaders, arrays.
+
+What can't be taken is refused in one sentence, with what to write: a ValueError of the errors room.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeGuard, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from dltrain.data import Data, Split, Tensors, as_tensor
+from dltrain.data.loaders import make_loader
+from dltrain.engine.steps.step import Average, Batch, Loader, Schedule
+from dltrain.errors import ConfigError, DataError
+from dltrain.parts.regularisers import EMA, Penalty
+from dltrain.parts.schedules import PureSchedule, TorchSchedule
+
+_BATCH, _JUDGED = 32, 1024  # rows of a step, and of what is judged, where nobody has said how many
+Source = DataLoader[Any] | Dataset[Any] | Data | Split | tuple[Any, Any]  # of which `loader` makes one of ours
+_MODULES: dict[object, type[nn.Module]] = {  # of functions that a step may know as modules
+    F.cross_entropy: nn.CrossEntropyLoss,
+    F.mse_loss: nn.MSELoss,
+    F.l1_loss: nn.L1Loss,
+    F.huber_loss: nn.HuberLoss,
+    F.smooth_l1_loss: nn.SmoothL1Loss,
+    F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+}
+_EACH_STEP = (OneCycleLR, CyclicLR)  # whose manual steps them after each batch
+
+
+class Function(nn.Module):
+    """A loss that is a function (outputs, targets) -> mean."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.function(outputs, targets)
+
+    def extra_repr(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
+
+
+def model(given: object) -> nn.Module:
+    if isinstance(given, nn.Module):
+        return given
+    if inspect.isclass(given) and issubclass(given, nn.Module):
+        raise ConfigError(f"model={given.__name__}: this is a class; give a module, {given.__name__}(...)")
+    raise ConfigError(f"model: give an nn.Module, not {_article(given)}")
+
+
+def loss(given: object) -> nn.Module:
+    if isinstance(given, nn.Module):
+        return given
+    if inspect.isclass(given) and issubclass(given, nn.Module):
+        raise ConfigError(f"loss={given.__name__}: this is a class; give a module, {given.__name__}()")
+    if not callable(given):
+        example = "nn.CrossEntropyLoss()"
+        raise ConfigError(f"loss: give a module or a function (outputs, targets) -> mean, as {example}, not {given!r}")
+    known = _MODULES.get(given)
+    return Function(given) if known is None else known()
+
+
+def optimizer(given: object, model: nn.Module, loss: nn.Module) -> Optimizer:
+    if inspect.isclass(given):
+        name = given.__name__
+        raise ConfigError(f"optimizer={name}: this is a class; give torch.optim.{name}(model.parameters(), lr=...)")
+    if not isinstance(given, Optimizer):
+        raise ConfigError(f"optimizer: give one of torch.optim, made with model.parameters(), not {_article(given)}")
+    held = {id(p) for group in given.param_groups for p in group["params"]}
+    if held.isdisjoint(id(p) for part in (model, loss) for p in part.parameters()):
+        raise ConfigError(
+            "the optimizer has none of the model's parameters, and so would train nothing: make it after the model, "
+            "with model.parameters()"
+        )
+    return given
+
+
+def schedule(given: object, optimizer: Optimizer) -> Schedule | None:
+    """A scheduler of torch's is stepped once an epoch, but OneCycleLR and CyclicLR once a step."""
+    if given is None or hasattr(given, "set"):
+        return cast("Schedule | None", given)
+    if isinstance(given, (LRScheduler, ReduceLROnPlateau)):
+        if given.optimizer is not optimizer:
+            raise ConfigError(f"schedule: this {type(given).__name__} moves the rates of another optimizer")
+        return TorchSchedule(given, interval="step" if isinstance(given, _EACH_STEP) else "epoch")
+    if inspect.isclass(given):
+        raise ConfigError(f"schedule={given.__name__}: this is a class; give {given.__name__}(optimizer, ...)")
+    if callable(given):
+        return PureSchedule(optimizer, given)
+    raise ConfigError(
+        "schedule: give a scheduler of torch.optim.lr_scheduler, or a function of the step as dltrain.schedules has, "
+        f"not {given!r}"
+    )
+
+
+def average(given: object, model: nn.Module) -> Average | None:
+    if _is_number(given):
+        return EMA(model, given)
+    if given is None or hasattr(given, "update"):
+        return cast("Average | None", given)
+    raise ConfigError(f"ema: give a decay, as 0.999, or dltrain.EMA(model, 0.999), not {given!r}")
+
+
+def penalty(given: object, model: nn.Module) -> Callable[[], Tensor] | None:
+    if _is_number(given):
+        return Penalty(model, l2=given)
+    if given is None or callable(given):
+        return given
+    example = "dltrain.Penalty(model, l1=1e-5)"
+    raise ConfigError(f"penalty: give a factor of the squared weights, as 1e-4, or {example}, not {given!r}")
+
+
+def called(name: str, given: object, example: str) -> None:
+    """Raises ConfigError for what is neither None nor a function."""
+    if given is not None and not callable(given):
+        raise ConfigError(f"{name}: give {example}, not {given!r}")
+
+
+def limit(name: str, value: object) -> None:
+    """Raises ConfigError for a bound of gradients that is none."""
+    if value is not None and not (_is_number(value) and value > 0 and not math.isinf(value)):
+        raise ConfigError(f"{name}={value!r}: give a number above zero, or None")
+
+
+def _is_number(given: object) -> TypeGuard[float]:
+    return isinstance(given, (int, float)) and not isinstance(given, bool)
+
+
+def _article(given: object) -> str:
+    name = type(given).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+# -- rows ---------------------------------------------------------------------------------------------------------
+
+
+def loader(given: object, *, device: torch.device, shuffle: bool) -> Loader:
+    """Batches of a loader of ours or torch's, of a part of `Data` (its train part), a Dataset, or a pair (x, y)."""
+    if hasattr(given, "epoch"):
+        return cast("Loader", given)
+    if isinstance(given, DataLoader):
+        return FromTorch(given, device)
+    transform = None
+    if isinstance(given, Data):
+        given, transform = given.train, given.transform
+    if isinstance(given, (tuple, list)) and len(given) == 2:
+        given = Tensors(as_tensor(given[0]), as_tensor(given[1]))
+    elif isinstance(given, (Tensor, np.ndarray)):
+        raise DataError("these are inputs without targets: give both, (x, y)")
+    sized = hasattr(given, "__getitem__") and hasattr(given, "__len__")
+    if isinstance(given, (str, Mapping, IterableDataset)) or not sized:
+        raise DataError(f"data: give Data, a loader, a Dataset with a length, or a pair (x, y), not {_article(given)}")
+    split = cast("Split", given)
+    size = _BATCH if shuffle else _JUDGED
+    return make_loader(split, batch_size=size, shuffle=shuffle, device=device, transform=transform)
+
+
+def batches(given: Sequence[Any]) -> Sequence[Batch]:
+    """A list of batches (x, y, index), as it is; or one batch, and batches (x, y) without their numbers."""
+    first = given[0]
+    if not isinstance(first, (tuple, list)):
+        return batches([given])
+    if len(first) == 3:
+        return given
+    if len(first) != 2:
+        raise DataError(f"a batch is (x, y), or (x, y, index), and not {len(first)} values")
+    pairs = [(as_tensor(x), as_tensor(y)) for x, y in given]
+    return [(x, y, torch.arange(len(x))) for x, y in pairs]
+
+
+class FromTorch:
+    """Torch's DataLoader as `fit` reads it. Its order is its own: training that goes on within an epoch skips what
+    had been read, in the order that it has then.
+    """
+
+    batch_bytes: int | None = None
+
+    def __init__(self, inner: DataLoader[Any], device: torch.device) -> None:
+        try:
+            self._batches = len(inner)
+        except TypeError:
+            raise DataError(
+                "this DataLoader reads an IterableDataset without a length, so that nobody knows when an epoch ends: "
+                "give the dataset a __len__"
+            ) from None
+        self.inner, self.device = inner, device
+        self.batch_size = inner.batch_size or 1
+        whole = self._batches * self.batch_size
+        rows = len(inner.sampler) if hasattr(inner.sampler, "__len__") else whole  # pyrefly: ignore[bad-argument-type]
+        self.samples = min(whole, rows) if inner.batch_size else whole
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+        done = 0
+        for batch in islice(self.inner, start, None):
+            x, y = self._pair(batch)
+            yield x.to(self.device), y.to(self.device), torch.arange(done, done + len(x))
+            done += len(x)
+
+    def _pair(self, batch: object) -> tuple[Tensor, Tensor]:
+        if isinstance(batch, (tuple, list)) and len(batch) == 2 and all(isinstance(t, Tensor) for t in batch):
+            return batch[0], batch[1]
+        found = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else _article(batch)
+        raise DataError(f"the DataLoader's batches are {found}: a collate_fn gives pairs of tensors, (x, y)")
+
+
+# -- what validation says ------------------------------------------------------------------------------------------
+
+
+def metrics(given: object) -> dict[str, float]:
+    """Metrics by name; a number alone is called `score`."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {str(name): float(value) for name, value in given.items()}
+    try:
+        return {"score": float(cast("float", given))}
+    except (TypeError, ValueError):
+        raise ConfigError(f"validate: it is to return a number, or a dict of them, not {_article(given)}") from None
