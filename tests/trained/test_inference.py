@@ -468,3 +468,15 @@ def test_pixels_on_another_scale_than_the_train_images_are_warned_of(train, dltr
     assert (code, "note: the pixels reach from 0 to 16 of 255" in err) == (0, True), err
     code, _, err = dltrain("predict", str(of["full"]), "full")
     assert (code, "note" in err) == (0, False), err
+
+
+def test_a_loaded_model_can_be_trained_on(dltrain):
+    from dltrain import Trainer, data, load
+
+    assert dltrain("data=iris", "trainer.epochs=1", "model.widths=[8]")[0] == 0
+    model, iris = load("last").model, data.iris()
+    before = [p.detach().clone() for p in model.parameters()]
+    trainer = Trainer(model, torch.nn.functional.cross_entropy, torch.optim.Adam(model.parameters(), lr=0.01))
+    first, last = trainer.run(iris, epochs=2)
+    assert last.metrics["train/loss"] < first.metrics["train/loss"]
+    assert not any(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))

@@ -106,6 +106,7 @@ class Trainer:
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self.rows: list[int] = []  # of each of them
+        self._left_at = 0  # how many steps were done when a `fit` of this trainer ended
         self._choice = Choice(self, step)
 
     @property
@@ -251,7 +252,7 @@ class Trainer:
         size = {"samples": train.samples, "batch_size": train.batch_size, "accumulate": self.accumulate}
         every = {"report_every": report_every, "eval_every": eval_every}
         table = Timetable(len(train), limit=limit_batches, epochs=epochs, steps=steps, **size, **every)
-        if self.steps >= table.total > 0 and not self.pending:
+        if self._left_at == self.steps >= table.total > 0:
             left = f"of {table.total:,} steps, which are counted from the very first, {self.steps:,} are done"
             warnings.warn(f"nothing is left to train: {left}; give more epochs, or steps", stacklevel=2)
         return Records(self._fit(train, table, validate=validate, progress=progress, save=save, stop=stop))
@@ -313,6 +314,7 @@ class Trainer:
                         progress()
                 if save is not None and not self.pending:
                     save()
+        self._left_at = self.steps
 
     def _begin(self, train: Loader, table: Timetable, *, others: Sequence[object]) -> Meter:
         self._choice.begin(others, sizes=[train.batch_size] * self.accumulate)

@@ -151,7 +151,7 @@ def _onnx(trained: Trained, known: dict[str, object], rows: Tensor) -> Made:
 
 
 def _program(trained: Trained, rows: Tensor) -> torch.export.ExportedProgram:
-    module = Serving(trained.model, trained.loss, trained.facts).eval()
+    module = Serving(trained.model, trained.loss, trained.facts).eval().requires_grad_(False)
     return torch.export.export(module, (rows,), dynamic_shapes=({0: torch.export.Dim("rows")},), strict=False)
 
 
