@@ -85,6 +85,7 @@ def state_gone(t, n):
         t.optimizer.state.pop(_weight(t, n), None)
 
 
+@torch.inference_mode(False)  # of tensors of that mode torch's own updates can make nothing outside of it
 def state_new_dict(t, n):
     for p, state in list(t.optimizer.state.items()):
         t.optimizer.state[p] = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
