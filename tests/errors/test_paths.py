@@ -221,6 +221,23 @@ def test_a_variable_with_which_a_library_would_end_the_process_is_told(dltrain, 
     assert err.startswith(f"error: {name}={value} in the environment: want ")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True,max_split_size_mb:128"),
+        (
+            "PYTORCH_CUDA_ALLOC_CONF",
+            "roundup_power2_divisions:[256:1,512:2,1024:4,>:8],garbage_collection_threshold:0.8",
+        ),
+        ("PYTORCH_ALLOC_CONF", ""),
+        ("POLARS_MAX_THREADS", "2"),
+    ],
+)
+def test_a_variable_as_its_library_documents_it_is_taken(dltrain, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert dltrain("runs")[0] == 0
+
+
 @pytest.mark.parametrize(("name", "value"), [("TQDM_NCOLS", "x"), ("TQDM_POSITION", "x"), ("TORCH_LOGS", "nonsense")])
 def test_a_variable_with_which_a_library_is_not_imported_is_told(tmp_path, name, value):
     start = [sys.executable, "-P", "-m", "dltrain.commands.cli", "data=iris"]

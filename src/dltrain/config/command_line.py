@@ -44,9 +44,11 @@ def refuse_several_processes() -> None:
             )
 
 
+_PAIR = r"\w+:(\[[^\]]*\]|[^,\[\]]+)"
+_PAIRS = rf"({_PAIR}(,{_PAIR})*)?"
 _READ = {  # variables over which a library ends the process, with what it takes
     "POLARS_MAX_THREADS": (r"0*[1-9][0-9]{0,3}|.*[^0-9].*|", "a number from 1 to 9999"),
-    "PYTORCH_CUDA_ALLOC_CONF": (_PAIRS := r"(\w+:[^,]+(,\w+:[^,]+)*)?", "key:value,key:value"),
+    "PYTORCH_CUDA_ALLOC_CONF": (_PAIRS, "key:value,key:value"),
     "PYTORCH_ALLOC_CONF": (_PAIRS, "key:value,key:value"),
 }
 _PREFIXES = {"torch": "TORCH", "tqdm": "TQDM_", "matplotlib": "MPL", "polars": "POLARS_", "sklearn": "SKLEARN_"}
