@@ -240,6 +240,20 @@ def test_a_batch_that_is_no_pair_is_refused():
         list(trainer().fit((X, Y), epochs=1, validate=lambda model: "good"))
 
 
+@pytest.mark.parametrize("step", ["direct", "plain"])
+@pytest.mark.parametrize("loss", [F.mse_loss, nn.L1Loss(), nn.HuberLoss()])
+def test_targets_of_another_shape_than_the_outputs_are_not_held_against_all_of_them(step, loss):
+    model = nn.Linear(5, 1)
+    t = trainer(model, loss, step=step)
+    with pytest.raises(
+        ValueError, match=re.escape("shape [70, 1], but the targets have shape [70]; targets[:, None] fit")
+    ):
+        t.step((X, Y.float()))
+    t.step((X, Y.float()[:, None]))
+    with pytest.raises(ValueError, match=re.escape("but the targets have shape [70, 1, 1]")):
+        t.step((X, torch.zeros(70, 1, 1)))
+
+
 def test_a_second_fit_of_as_many_epochs_says_that_nothing_is_left():
     t = trainer()
     t.run((X, Y), epochs=2)

@@ -303,10 +303,20 @@ def _per_class(target: Tensor) -> Tensor:
     return target
 
 
+_PAIRED = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+
+
+def check_paired(loss: nn.Module, outputs: Tensor, target: Tensor) -> None:
+    """Raises ValueError where one of torch's own would hold each output against each target, with a warning alone."""
+    if isinstance(loss, _PAIRED):
+        _check_shapes(outputs, target)
+
+
 def _check_shapes(logits: Tensor, target: Tensor) -> None:
     if logits.shape != target.shape:  # torch would broadcast and learn something else
+        mend = "; targets[:, None] fit" if target.shape == logits.shape[:1] and logits.shape[1:] == (1,) else ""
         raise ValueError(
-            f"the model returned shape {list(logits.shape)}, but the targets have shape {list(target.shape)}"
+            f"the model returned shape {list(logits.shape)}, but the targets have shape {list(target.shape)}{mend}"
         )
 
 

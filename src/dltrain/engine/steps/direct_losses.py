@@ -47,6 +47,7 @@ class Autograd:
         with torch.enable_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self.low):
             # Copies: autograd takes no tensors of inference mode, in which the step makes its own.
             self.logits = logits.clone().requires_grad_()
+            losses.check_paired(self.module, logits, target)
             self.value = self.module(self.logits, target.clone() if target.is_inference() else target)
         return self.value.detach()
 

@@ -11,6 +11,7 @@ from dltrain.engine.steps import direct
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.step import Batch, Kind, Parts, autocast, rows
+from dltrain.parts import losses
 
 
 class Plain:
@@ -63,7 +64,9 @@ class Plain:
         if x.is_inference() or y.is_inference():  # made where the caller was in that mode; autograd takes none of them
             x, y = x.clone(), y.clone()
         with self._autocast(), self._products:
-            loss = self.loss(self.model(x), y)
+            outputs = self.model(x)
+            losses.check_paired(self.loss, outputs, y)
+            loss = self.loss(outputs, y)
         if share < 1:  # of rows, so that a last batch of fewer counts for less
             loss = loss * share
         # The penalty is on the weights, not on rows: once a step, however many batches it has.
