@@ -147,7 +147,7 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
     _say_what_longer_means(state, plan)
     _compare_data(state["data"], plan, where, allow_changed_data=allow_changed_data)
     before = state["environment"]
-    as_begun(plan.settings, before)
+    _take_threads(plan.settings, before)  # alone: the trainer that is there has its kernels
     differs = [f"{k} {before[k]} then, {v} now" for k, v in facts(plan).items() if k in before and before[k] != v]
     if differs:
         say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
@@ -158,11 +158,15 @@ def as_begun(settings: Settings, environment: object) -> None:
     it open: with so many CPU threads, and with the same kernels for its products, torch's own where it names none.
     """
     noted = environment if isinstance(environment, dict) else {}
+    _take_threads(settings, noted)
+    if settings.matmul == "auto":
+        products.use("onednn" if noted.get("matmul") == "onednn" else "mkl")
+
+
+def _take_threads(settings: Settings, noted: State) -> None:
     threads = noted.get("threads")
     if settings.threads is None and type(threads) is int and 0 < threads <= 1024:
         torch.set_num_threads(threads)
-    if settings.matmul == "auto":
-        products.use("onednn" if noted.get("matmul") == "onednn" else "mkl")
 
 
 def _compare_data(before: State, plan: Plan, where: str, *, allow_changed_data: bool) -> None:
