@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from hostile import words
-from hostile.case import Bomb, Case
+from hostile.case import Bomb, Case, no_plain_file
 
 SETS = ["mnist", "cifar10", "fashion_mnist", "cifar100", "kmnist", "mnist"]
 IDX = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
@@ -120,14 +120,9 @@ def class_names(rng: random.Random, case: Case) -> bytes:
 def in_its_place(rng: random.Random, case: Case, path: Path, content: Callable[[], bytes]) -> None:
     """Makes `path` a file of hostile content, or something that is no plain file."""
     path.unlink(missing_ok=True)
-    match rng.randrange(12):
-        case 0:
-            path.symlink_to(case.outside / "precious.txt")
-            case.may_read = True
-        case 1:
-            os.mkfifo(path)
-        case 2:
-            path.mkdir()
+    match drawn := rng.randrange(12):
+        case 0 | 1 | 2:
+            no_plain_file(case, path, drawn)
         case 3:
             path.symlink_to(rng.choice(["/dev/zero", path.name, "/nowhere/x"]))
             case.may_read = True

@@ -1,6 +1,7 @@
 """A case: what is typed, where, what lies around it, and what it may do."""
 
 import io
+import os
 import pickle
 import re
 import tarfile
@@ -68,6 +69,17 @@ class Bomb:
 
     def __reduce__(self):
         return Path.touch, (self.marker,)
+
+
+def no_plain_file(case: Case, path: Path, number: int) -> None:
+    """In its place a link to what lies outside (0), a pipe (1) or a folder (2)."""
+    if number == 0:
+        path.symlink_to(case.outside / "precious.txt")
+        case.may_read = True
+    elif number == 1:
+        os.mkfifo(path)
+    else:
+        path.mkdir()
 
 
 def plant(case: Case) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dltrain.config import compose
 from hostile import words
-from hostile.case import Bomb, Case
+from hostile.case import Bomb, Case, no_plain_file
 
 SUFFIXES = [
     ".csv",
@@ -220,14 +220,9 @@ def file(rng: random.Random, case: Case, suffixes: list[str] = SUFFIXES) -> Path
         ["mine", "mine", "mine", *[n for n in words.NAMES if len(n) < 100 and "/" not in n], "a\x1b[2J", "\udcff"]
     )
     path = case.inside / f"{name}{suffix}"
-    match rng.randrange(14):
-        case 0:
-            path.symlink_to(case.outside / "precious.txt")
-            case.may_read = True
-        case 1:
-            os.mkfifo(path)
-        case 2:
-            path.mkdir()
+    match drawn := rng.randrange(14):
+        case 0 | 1 | 2:
+            no_plain_file(case, path, drawn)
         case 3:
             path.write_bytes(content(rng, case, suffix)[:50])
             os.truncate(path, rng.choice([3 << 30, 300 << 20]))
