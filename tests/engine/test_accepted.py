@@ -56,6 +56,16 @@ def test_any_function_is_a_loss():
     assert "<lambda>" in repr(one.loss)
 
 
+def test_a_loss_that_can_be_called_needs_no_hash():
+    class Doubled:
+        __hash__ = None
+
+        def __call__(self, outputs, targets):
+            return F.cross_entropy(outputs, targets) * 2
+
+    assert same(trained(trainer(loss=Doubled())), trained(trainer(loss=lambda z, y: F.cross_entropy(z, y) * 2)))
+
+
 def test_torchs_schedulers_are_stepped_as_their_manual_says():
     model = net()
     optimizer = optim.SGD(model.parameters(), lr=1.0, momentum=0.9)

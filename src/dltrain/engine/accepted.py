@@ -56,27 +56,23 @@ class Function(nn.Module):
 def model(given: object) -> nn.Module:
     if isinstance(given, nn.Module):
         return given
-    if inspect.isclass(given) and issubclass(given, nn.Module):
-        raise ConfigError(f"model={given.__name__}: this is a class; give a module, {given.__name__}(...)")
+    _refuse_class("model", given, "a module, {}(...)")
     raise ConfigError(f"model: give an nn.Module, not {_article(given)}")
 
 
 def loss(given: object) -> nn.Module:
     if isinstance(given, nn.Module):
         return given
-    if inspect.isclass(given) and issubclass(given, nn.Module):
-        raise ConfigError(f"loss={given.__name__}: this is a class; give a module, {given.__name__}()")
+    _refuse_class("loss", given, "a module, {}()")
     if not callable(given):
         example = "nn.CrossEntropyLoss()"
         raise ConfigError(f"loss: give a module or a function (outputs, targets) -> mean, as {example}, not {given!r}")
-    known = _MODULES.get(given)
+    known = next((made for function, made in _MODULES.items() if function is given), None)  # not all have a hash
     return Function(given) if known is None else known()
 
 
 def optimizer(given: object, model: nn.Module, loss: nn.Module) -> Optimizer:
-    if inspect.isclass(given):
-        name = given.__name__
-        raise ConfigError(f"optimizer={name}: this is a class; give torch.optim.{name}(model.parameters(), lr=...)")
+    _refuse_class("optimizer", given, "torch.optim.{}(model.parameters(), lr=...)")
     if not isinstance(given, Optimizer):
         raise ConfigError(f"optimizer: give one of torch.optim, made with model.parameters(), not {_article(given)}")
     held = {id(p) for group in given.param_groups for p in group["params"]}
@@ -96,8 +92,7 @@ def schedule(given: object, optimizer: Optimizer) -> Schedule | None:
         if given.optimizer is not optimizer:
             raise ConfigError(f"schedule: this {type(given).__name__} moves the rates of another optimizer")
         return TorchSchedule(given, interval="step" if isinstance(given, _EACH_STEP) else "epoch")
-    if inspect.isclass(given):
-        raise ConfigError(f"schedule={given.__name__}: this is a class; give {given.__name__}(optimizer, ...)")
+    _refuse_class("schedule", given, "{}(optimizer, ...)")
     if callable(given):
         return PureSchedule(optimizer, given)
     raise ConfigError(
@@ -133,6 +128,12 @@ def limit(name: str, value: object) -> None:
     """Raises ConfigError for a bound of gradients that is none."""
     if value is not None and not (_is_number(value) and value > 0 and not math.isinf(value)):
         raise ConfigError(f"{name}={value!r}: give a number above zero, or None")
+
+
+def _refuse_class(name: str, given: object, wanted: str) -> None:
+    """wanted: what to give in its place, with {} for the name of the class."""
+    if inspect.isclass(given):
+        raise ConfigError(f"{name}={given.__name__}: this is a class; give {wanted.format(given.__name__)}")
 
 
 def _is_number(given: object) -> TypeGuard[float]:

@@ -77,8 +77,8 @@ def suits(weight: Tensor) -> bool:
 
 
 def least_rows(weight: Tensor) -> int:
-    """From how many rows on it does."""
-    return -(-MULTIPLICATIONS // weight.numel())
+    """From how many rows on it does: of none there is nothing to make."""
+    return max(1, -(-MULTIPLICATIONS // weight.numel()))
 
 
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -107,7 +107,7 @@ class Products(TorchFunctionMode):
 def _is_plain(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     others = torch._C._len_torch_function_stack()  # modes of the user's, which want to see it
     alike = x.dtype == weight.dtype and x.device == weight.device and not torch.is_autocast_enabled("cpu")
-    return not others and alike and suits(weight) and x.ndim == 2 and len(x) >= max(1, least_rows(weight))
+    return not others and alike and suits(weight) and x.ndim == 2 and len(x) >= least_rows(weight)
 
 
 class _Linear(torch.autograd.Function):
