@@ -161,7 +161,7 @@ def image_set(rng: random.Random, case: Case) -> list[str]:
         for file in batches:
             (folder / file).write_bytes(cifar(rng, fine=fine))
         labels = folder / ("fine_label_names.txt" if fine else "batches.meta.txt")
-        for path in rng.sample([labels, labels, *(folder / b for b in batches)], rng.choice([1, 1, 2])):
+        for path in dict.fromkeys(rng.sample([labels, labels, *(folder / b for b in batches)], rng.choice([1, 1, 2]))):
             made = class_names if path == labels else functools.partial(hostile_cifar, fine=fine)
             in_its_place(rng, case, path, lambda made=made: made(rng, case))
         case.may_fetch &= not all((folder / b).is_file() for b in batches)

@@ -25,6 +25,7 @@ class Case:
     may_read: bool = False  # whether it was given a file outside to read
     may_ask: bool = False  # whether the environment may be asked: its owner typed so
     may_fetch: bool = False  # whether the network may be asked, as where what is missing is downloaded
+    repositories: list[str] = field(default_factory=list)  # that a .git leads to: git's own names are read there
     environment: dict[str, str | None] = field(default_factory=dict)  # set, or taken away
     size: tuple[int, int] = (24, 80)  # of the terminal, where there is one
     answer: str = "n\n"  # what is typed there when the command asks

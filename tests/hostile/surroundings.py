@@ -137,8 +137,10 @@ def repository(rng: random.Random, case: Case) -> None:
         if kind == "file":
             sign = rng.choice([*words.SIGNS[:-5], ""]).replace("\ud800", "")
             git.write_text(f"gitdir: {away}{sign}\n")
+            case.repositories.append(os.path.realpath(folder / f"{away}{sign}".strip().replace("\0", "")))
         elif kind == "link":
             git.symlink_to(away)
+            case.repositories.append(os.path.realpath(git))
         elif kind == "pipe":
             os.mkfifo(git)
         else:

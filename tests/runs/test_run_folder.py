@@ -6,6 +6,7 @@ import multiprocessing
 import pytest
 
 from dltrain.errors import BusyError, ConfigError, StorageError
+from dltrain.errors.output import plain
 from dltrain.runs import reading, run_folder
 
 
@@ -165,3 +166,12 @@ def test_reading_a_run_of_ones_own_does_not_free_its_lock(tmp_path):
         assert "is in use by process" in answers.get(timeout=60)
         process.join()
     assert not reading.is_alive(tmp_path)
+
+
+def test_what_was_typed_is_read_back_and_nothing_in_its_file_is_obeyed(tmp_path):
+    typed = ["data=iris", "data.path='a\x1b[2J\n.csv'", "name=für 💡", '"', "name=\u202egnp", "name='a\tb'", ""]
+    run_folder.write_overrides(tmp_path, typed)
+    assert reading.read(tmp_path).overrides == tuple(typed)
+    text = (tmp_path / "overrides.txt").read_text()
+    assert plain(text) == text
+    assert text.splitlines()[0::2] == ["data=iris", "name=für 💡", '"name=\\u202egnp"', ""]

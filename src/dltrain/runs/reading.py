@@ -57,7 +57,8 @@ class Run:
     @cached_property
     def overrides(self) -> tuple[str, ...]:
         """What was typed."""
-        return tuple((read_text(self.folder / "overrides.txt") or "").split("\n")[:-1])
+        lines = (read_text(self.folder / "overrides.txt") or "").split("\n")[:-1]
+        return tuple(str(_scalar(line)) if line.startswith('"') else line for line in lines)
 
     @cached_property
     def typed(self) -> dict[str, str]:

@@ -104,6 +104,13 @@ def write_text(path: Path, text: str) -> None:
         raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
 
+def write_overrides(folder: Path, overrides: Sequence[str]) -> None:
+    """Writes what was typed, one override a line; as a JSON text where it holds more than plain signs: whoever shows
+    the file in a terminal must not be obeyed. `reading.Run.overrides` reads it back."""
+    lines = (o if o.isprintable() and not o.startswith('"') else json.dumps(o) for o in overrides)
+    write_text(folder / "overrides.txt", "".join(f"{line}\n" for line in lines))
+
+
 def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}

@@ -158,7 +158,7 @@ class _Sweep:
             return "was complete"
         if not again:
             folder.mkdir()
-            run_folder.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in typed))
+            run_folder.write_overrides(folder, typed)
         try:
             with run_folder.Lock(folder):
                 composed = compose.compose(typed, self.config_dir, sweep=True)

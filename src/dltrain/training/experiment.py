@@ -281,7 +281,7 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     """Writes what is known before the first step: configuration, what was typed, environment, data facts."""
     data = plan.data
     _write_config(plan, folder)
-    run_folder.write_text(folder / "overrides.txt", "".join(f"{o}\n" for o in plan.overrides))
+    run_folder.write_overrides(folder, plan.overrides)
     facts = {"device": str(plan.device), "threads": build.threads(plan), "matmul": products.used()}
     facts |= {"monitor": plan.monitor, "config_sha256": resuming.digest(plan.config)}
     run_folder.write_json(folder / "environment.json", run_folder.environment(command, **facts))
