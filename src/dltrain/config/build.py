@@ -14,7 +14,7 @@ from dltrain.data import Split, Tensors, take
 from dltrain.data.loaders import Batches, Loader, make_loader, order
 from dltrain.engine import evaluation, products
 from dltrain.engine.trainer import Trainer
-from dltrain.parts import metrics, optimizers, pretrained, regularisers
+from dltrain.parts import metrics, pretrained, regularisers
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 if TYPE_CHECKING:
@@ -36,11 +36,7 @@ def make_model(plan: Plan) -> nn.Module:
 
 def make_optimizer(plan: Plan, model: nn.Module) -> Optimizer:
     """The optimizer; weight decay acts on weights, not on biases and norms."""
-    part = plan.parts["optimizer"]
-    fused = {"fused": True} if part.function in optimizers.FUSED and plan.device.type in ("cpu", "cuda") else {}
-    if decay := part.arguments.get("weight_decay"):
-        return part(optimizers.parameter_groups(model, weight_decay=decay), **fused)
-    return part([p for p in model.parameters() if p.requires_grad], **fused)
+    return construct.make_optimizer(plan.parts["optimizer"], model, plan.device)
 
 
 def make_stopping(
@@ -151,7 +147,7 @@ def make_evaluate(plan: Plan) -> Callable[[nn.Module, Batches], dict[str, float]
 
 
 _ALL_THREADS = torch.get_num_threads()
-_SMALL = 30_000_000  # multiply-adds of a forward pass under which a second thread costs more than it brings
+SMALL = 30_000_000  # multiply-adds of a forward pass under which a second thread costs more than it brings
 
 
 def threads(plan: Plan) -> int:
@@ -165,7 +161,7 @@ def threads(plan: Plan) -> int:
     layers = [row for row in plan.rows[:-1] if row.parameters]
     dense = bool(layers) and all(len(row.output_shape or (0, 0)) == 1 for row in layers)
     work = (plan.batch_size or len(plan.data.train)) * sum(row.parameters for row in layers)
-    return 1 if dense and work < _SMALL else _ALL_THREADS
+    return 1 if dense and work < SMALL else _ALL_THREADS
 
 
 def has_large_products(plan: Plan) -> bool:

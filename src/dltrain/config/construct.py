@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -16,7 +17,7 @@ from dltrain.data.sources import download, roots
 from dltrain.engine import products
 from dltrain.errors import DataError
 from dltrain.errors.paths import local, permitted
-from dltrain.parts import augmentation, metrics, regularisers, schedules
+from dltrain.parts import augmentation, metrics, optimizers, regularisers, schedules
 
 if TYPE_CHECKING:
     from dltrain.config.policy import Arguments, Part
@@ -95,6 +96,14 @@ def sizes(data: Data | Facts, out_features: int) -> Sizes:
         "out_features": out_features,
         "num_classes": out_features,
     }
+
+
+def make_optimizer(part: Part, model: nn.Module, device: torch.device) -> Optimizer:
+    """The optimizer; weight decay acts on weights, not on biases and norms."""
+    fused = {"fused": True} if part.function in optimizers.FUSED and device.type in ("cpu", "cuda") else {}
+    if decay := part.arguments.get("weight_decay"):
+        return part(optimizers.parameter_groups(model, weight_decay=decay), **fused)
+    return part([p for p in model.parameters() if p.requires_grad], **fused)
 
 
 def make_schedule(

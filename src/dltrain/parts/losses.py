@@ -264,12 +264,12 @@ def check_task(loss: Loss, task: Task) -> None:
 
 
 def probabilities(loss: nn.Module, logits: Tensor, task: Task) -> Tensor | None:
-    """What outputs [N, K] say of each class, float32 [N, C] with rows that sum to 1, or of each label, [N, K].
+    """What outputs [N, K] say of each class, float [N, C] with rows that sum to 1, or of each label, [N, K].
 
     None where the loss asks for no probabilities: regression, perceptron, hinge, and losses that are not known.
-    The sigmoids of `OneHotMSE` are divided by their sum.
+    The sigmoids of `OneHotMSE` are divided by their sum. Half precision becomes float32, float64 stays.
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if isinstance(loss, _SOFTMAX) and task in ("binary", "multiclass"):
         return logits.softmax(1)
     if isinstance(loss, (BCE, nn.BCEWithLogitsLoss)) and task != "regression":

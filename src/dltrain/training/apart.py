@@ -1,0 +1,76 @@
+"""Training within somebody else's process, which is left as it was, and what is kept of it in memory."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dltrain.engine import devices
+from dltrain.parts import State
+
+_alone = threading.RLock()
+
+
+@contextmanager
+def apart(seed: int, device: torch.device) -> Iterator[None]:
+    """Generators begin at the seed inside, and are left as they were. They are the process's: of several threads of
+    Python one trains at a time.
+    """
+    with _alone:
+        before, own = torch.get_rng_state(), devices.random_state(device)
+        try:
+            torch.default_generator.manual_seed(seed)
+            if own is not None:
+                devices.set_random_state(torch.Generator(device).manual_seed(seed).get_state(), device)
+            yield
+        finally:
+            torch.set_rng_state(before)
+            if own is not None:
+                devices.set_random_state(own, device)
+
+
+@contextmanager
+def lean(small: bool) -> Iterator[None]:
+    """A small net has one thread, see `build.threads`, and denormals are 0, see `construct.set_arithmetic`.
+
+    With several threads denormals stay what they are: threads that are started inside would keep the switch.
+    """
+    if not small:
+        yield
+        return
+    threads, flushed = torch.get_num_threads(), bool(torch.tensor(1e-40).mul(1) == 0)
+    try:
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        torch.set_num_threads(threads)
+
+
+def released(model: nn.Module, optimizer: Optimizer) -> State:
+    """The optimizer's state by the names of parameters; the model is put on the CPU, to be judged.
+
+    Each tensor gets memory of its own: of a trainer's, a pickle would hold all for each.
+    """
+    model.cpu().eval()
+    kept: State = {}
+    for name, p in model.named_parameters():
+        state = optimizer.state.get(p, {})
+        kept[name] = {k: v.cpu().clone() if isinstance(v, Tensor) else v for k, v in state.items()}
+        p.data, p.grad = p.data.clone(), None
+    return kept
+
+
+def restore(model: nn.Module, optimizer: Optimizer, kept: State) -> None:
+    """The state of each parameter, in an optimizer with rates of its own."""
+    names = {p: name for name, p in model.named_parameters()}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {i: kept[names[p]] for i, p in enumerate(parameters) if kept.get(names[p])}
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": copy.deepcopy(state)})

@@ -1,0 +1,400 @@
+"""The multi-layer perceptron as estimators of scikit-learn: trained in memory, without a run folder.
+
+Scales of inputs and targets, classes and weights are fitted on the rows of `fit` alone, and so per fold.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import Tags, check_random_state  # pyrefly: ignore[missing-module-attribute]
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data  # pyrefly: ignore[missing-module-attribute]
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from dltrain.config import build, construct, named
+from dltrain.config.policy import Part
+from dltrain.data import Split, Task, Tensors, split, take
+from dltrain.data.loaders import make_loader
+from dltrain.data.randomness import mix
+from dltrain.engine import devices, evaluation
+from dltrain.engine.steps.step import Schedule
+from dltrain.engine.trainer import Trainer
+from dltrain.errors import ConfigError, DataError
+from dltrain.parts import State, losses, metrics, models
+from dltrain.training import apart
+
+_FLOATS = (np.float64, np.float32)
+_JUDGED = 4096  # rows of a batch where nothing is learned
+
+
+class _MLP(BaseEstimator):
+    """What the two estimators share. Between calls there is the net, on the CPU, and the state of its optimizer."""
+
+    widths: Sequence[int]
+    activation: models.Activation
+    norm: models.Norm
+    dropout: float
+    input_dropout: float
+    init: models.Init
+    loss: named.Named
+    optimizer: named.Named
+    lr: float | None
+    weight_decay: float | None
+    scheduler: named.Named
+    epochs: float
+    batch_size: int | Literal["full"]
+    patience: int | None
+    val: float
+    device: str
+    random_state: int | np.random.RandomState | None
+
+    def _fit(self, x: np.ndarray, y: np.ndarray, task: Task, loss: Part, *, outputs: int) -> Self:
+        """All epochs, by the schedule. x: [N, D]; y: class numbers int64 [N], or float64 [N, K]."""
+        _above_zero("epochs", self.epochs, "how often to pass over the rows")
+        seed, train, held_out = _seed(self.random_state), np.arange(len(x)), None
+        if self.patience is not None:
+            _above_zero("patience", self.patience, "after how many passes without improvement to stop, or None")
+            _above_zero("val", self.val, "the share of the rows to hold out, or their number")
+            classes = None if task == "regression" else y
+            train, held_out, _ = split(len(x), val=self.val, test=0, seed=seed % (2**32 - 2), classes=classes)
+        self._begin(x[train], y[train], task, seed=seed)
+        rows, device = self._rows(x, y), _device(self.device)
+        with apart.apart(seed, device):
+            judged = None if held_out is None else take(rows, torch.from_numpy(held_out))
+            part, model = take(rows, torch.from_numpy(train)), self._net(x.shape[1], outputs)
+            self._train(model.to(device), part, task, loss, seed=seed, judged=judged, epochs=self.epochs)
+        return self
+
+    def _pass(self, x: np.ndarray, y: np.ndarray, task: Task, loss: Part, *, outputs: int) -> Self:
+        """One epoch more, by a constant rate, with the state that the optimizer has; the first one begins."""
+        new, device = not hasattr(self, "module_"), _device(self.device)
+        if new:
+            self._begin(x, y, task, seed=_seed(self.random_state))
+        seed = mix(self._seed, self.n_iter_) if self.n_iter_ else self._seed
+        with apart.apart(seed, device):
+            model = self._net(x.shape[1], outputs) if new else self.module_
+            self._train(model.to(device), self._rows(x, y), task, loss, seed=seed)
+        return self
+
+    def _begin(self, x: np.ndarray, y: np.ndarray, task: Task, *, seed: int) -> None:
+        """Scales by these rows, and no history."""
+        self._seed, self.n_iter_ = seed, 0
+        self._scale = StandardScaler().fit(x)
+        self._target_scale = StandardScaler().fit(y) if task == "regression" else None
+        self._optimizer_state: State = {}  # by the names of the parameters
+        self.history_: list[dict[str, float]] = []
+
+    def _net(self, features: int, outputs: int) -> nn.Module:
+        names = ("activation", "norm", "dropout", "input_dropout", "init")
+        options = {name: getattr(self, name) for name in names}
+        return models.MLP(features, outputs, widths=list(self.widths), **options).float()
+
+    def _rows(self, x: np.ndarray, y: np.ndarray) -> Tensors:
+        """What the net sees of rows."""
+        if self._target_scale is None:
+            return Tensors(self._inputs(x), torch.from_numpy(y))
+        targets = torch.from_numpy(self._target_scale.transform(y)).float()
+        mean, std = (torch.from_numpy(a) for a in (self._target_scale.mean_, self._target_scale.scale_))
+        return Tensors(self._inputs(x), targets, target_mean=mean, target_std=std)
+
+    def _inputs(self, x: np.ndarray) -> Tensor:
+        """float32 [N, D], standardised; raises ValueError where a number is too far away for float32."""
+        with np.errstate(over="ignore"):
+            scaled = self._scale.transform(x).astype(np.float32, copy=False)
+        if not np.isfinite(scaled).all():
+            raise DataError("X has a number further from the rows of fit than float32 reaches: leave its row out")
+        return torch.from_numpy(np.ascontiguousarray(scaled))
+
+    def _train(
+        self,
+        model: nn.Module,
+        rows: Split,
+        task: Task,
+        loss: Part,
+        *,
+        seed: int,
+        judged: Split | None = None,
+        epochs: float | None = None,
+    ) -> None:
+        """So many epochs by the schedule, or one by a constant rate. judged: rows that say which epoch was the best."""
+        parameters = [*model.parameters()]
+        size, device = _batch_size(self.batch_size, len(rows), norm=self.norm), parameters[0].device
+        loader = make_loader(rows, batch_size=size, shuffle=True, seed=seed, device=device)
+        criterion, work = loss(task=task).to(device), size * sum(p.numel() for p in parameters)
+        with apart.lean(device.type == "cpu" and work < build.SMALL):
+            optimizer = construct.make_optimizer(self._optimizer(), model, device)
+            if epochs is None:
+                apart.restore(model, optimizer, self._optimizer_state)
+            schedule = self._schedule(optimizer, len(loader), epochs, judged=judged is not None)
+            trainer = Trainer(model, criterion, optimizer, schedule=schedule)
+            trainer.rate_key = "lr"
+            if judged is None:
+                records = trainer.run(loader, epochs=epochs or 1)
+            else:
+                judge = make_loader(judged, batch_size=_JUDGED, device=device)
+                validate = functools.partial(evaluation.evaluate, loader=judge, loss=criterion, task=task)
+                best = f"val/{metrics.default_monitor(task)}"
+                records = trainer.run(loader, epochs=epochs, validate=validate, best=best, patience=self.patience)
+        self._optimizer_state = apart.released(model, optimizer)
+        self.module_, self._criterion = model, criterion.cpu()
+        self.history_ += [{"epoch": record.epoch, **record.metrics} for record in records]
+        self.n_iter_ = len(self.history_)
+
+    def _optimizer(self) -> Part:
+        part = named.part("optimizer", self.optimizer)
+        given = {k: v for k in ("lr", "weight_decay") if (v := getattr(self, k)) is not None}
+        for key, value in given.items():
+            if key not in part.names:
+                raise ConfigError(f"{key}={value}: optimizer={self.optimizer!r} has none; leave it at None")
+        return replace(part, arguments=part.arguments | given)
+
+    def _schedule(self, optimizer: Optimizer, steps: int, epochs: float | None, *, judged: bool) -> Schedule:
+        part = named.part("scheduler", "constant" if epochs is None else self.scheduler)
+        if "monitor" in part.arguments and not judged:
+            part = replace(part, arguments=part.arguments | {"monitor": "train/loss"})
+        if "max_lr" in part.arguments:
+            part = replace(part, arguments=part.arguments | {"max_lr": optimizer.param_groups[0]["lr"]})
+        total = max(1, round(steps * (epochs or 1)))
+        return construct.make_schedule(part, optimizer, total_steps=total, steps_per_epoch=steps, monitor="val/loss")
+
+    def _answers(self, x: object) -> Tensor:
+        """Outputs of the net float64 [N, K] for rows as they are."""
+        check_is_fitted(self, "module_")
+        inputs, device = self._inputs(validate_data(self, x, reset=False, dtype=_FLOATS)), _device(self.device)
+        model = self.module_ if device.type == "cpu" else copy.deepcopy(self.module_).to(device)
+        rows = make_loader(Tensors(inputs, torch.zeros(len(inputs))), batch_size=_JUDGED, device=device)
+        return evaluation.predict(model, rows)[0].double()
+
+
+def _gives_probabilities(estimator: MLPClassifier) -> bool:
+    return estimator.loss not in ("perceptron", "hinge", losses.Perceptron, losses.Hinge)
+
+
+class MLPClassifier(ClassifierMixin, _MLP):
+    """A multi-layer perceptron that tells classes apart, as an estimator of scikit-learn.
+
+    Inputs are standardised inside, by the rows of `fit`. Defaults are those of the command `dltrain`.
+
+    widths: units of each hidden layer; () is a linear model. activation, norm, dropout, input_dropout, init: as
+    `dltrain.MLP` has them. loss, optimizer, scheduler: a name that `dltrain list loss` (optimizer, scheduler) shows, or
+    a class of torch, or a `functools.partial` of one with arguments of its own. class_weight: None, "balanced" (rare
+    classes count more) or a dict from class to weight; it weighs the cross-entropy. lr, weight_decay: None is the
+    optimizer's own; under onecycle lr is the peak. epochs: passes over the rows. batch_size: rows of a step, or "full".
+    patience: with a number, `val` of the rows (a share, or how many) are held out, training stops after so many epochs
+    in a row without a better accuracy on them, and the weights of the best epoch stay. device: auto, cpu, cuda, ...
+    random_state: the seed of first weights, order, dropout and held-out rows; the same one gives the same bits. None
+    draws one from NumPy's global generator, as everywhere in scikit-learn.
+
+    After `fit`: `classes_` [C], `n_features_in_`, `module_` (an `nn.Module` from standardised float32 [N, D] to outputs
+    [N, 1 or C], on the CPU), `n_iter_` (epochs that were made) and `history_` (the metrics of each: train/loss, ...).
+    A mistake in a parameter raises ValueError when `fit` is called. There is no sample_weight: the losses are means of
+    rows that count the same.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (128,),
+        *,
+        activation: models.Activation = "relu",
+        norm: models.Norm = "none",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        init: models.Init = "torch",
+        loss: named.Named = "auto",
+        class_weight: Literal["balanced"] | Mapping[object, float] | None = None,
+        optimizer: named.Named = "adamw",
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        scheduler: named.Named = "onecycle",
+        epochs: float = 30,
+        batch_size: int | Literal["full"] = 64,
+        patience: int | None = None,
+        val: float = 0.15,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.widths, self.activation, self.norm = widths, activation, norm
+        self.dropout, self.input_dropout, self.init = dropout, input_dropout, init
+        self.loss, self.class_weight = loss, class_weight
+        self.optimizer, self.lr, self.weight_decay, self.scheduler = optimizer, lr, weight_decay, scheduler
+        self.epochs, self.batch_size, self.patience, self.val = epochs, batch_size, patience, val
+        self.device, self.random_state = device, random_state
+
+    def fit(self, X: object, y: object) -> Self:  # noqa: N803 - scikit-learn's name, also by keyword
+        """Trains from new weights. X: numbers [N, D], an array or a frame; y: classes [N], of any kind."""
+        x, labels = validate_data(self, X, y, dtype=_FLOATS)
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"y has one class alone, {self.classes_.tolist()[0]!r}: give rows of two classes at least")
+        loss = self._loss(labels)
+        return self._fit(x, numbers, self._task, loss, outputs=self._outputs_of(loss))
+
+    def partial_fit(self, X: object, y: object, classes: object = None) -> Self:  # noqa: N803
+        """One pass over these rows, from the weights and the optimizer's state that there are, at the constant rate lr.
+
+        The first call begins: it needs all `classes`, and its rows fit the scales of the inputs. After `fit` it goes on
+        with what that has fitted.
+        """
+        new = not hasattr(self, "module_")
+        x, labels = validate_data(self, X, y, dtype=_FLOATS, reset=new)
+        if new and classes is None:
+            raise ConfigError("classes: give all of them in the first call of partial_fit, as classes=np.unique(y)")
+        known = self.classes_ if classes is None else np.unique(np.asarray(classes))
+        if not new and not np.array_equal(known, self.classes_):
+            raise ConfigError(f"classes={known}: the first call said {self.classes_}")
+        if self.class_weight == "balanced":
+            raise ConfigError("class_weight='balanced' needs all rows at once: give partial_fit a dict of weights")
+        if (strange := np.setdiff1d(labels, known)).size:
+            raise DataError(f"y has {strange.tolist()[0]!r}, which is not among the classes {known}")
+        self.classes_ = known
+        loss = self._loss(labels)
+        return self._pass(x, np.searchsorted(known, labels), self._task, loss, outputs=self._outputs_of(loss))
+
+    def predict(self, X: object) -> np.ndarray:  # noqa: N803
+        """Classes [N], of the kind that y had. Raises NotFittedError before `fit`."""
+        answers = self._answers(X)
+        return self.classes_[evaluation.decide(answers, self._task).numpy()]
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X: object) -> np.ndarray:  # noqa: N803
+        """Probabilities float64 [N, C], in the order of `classes_`; under the losses perceptron and hinge it lacks."""
+        answers = self._answers(X)
+        p = losses.probabilities(self._criterion, answers, self._task)
+        if p is None:
+            raise ConfigError(f"loss={self.loss!r} does not say what its outputs mean; loss='auto' gives probabilities")
+        return p.numpy()
+
+    @property
+    def _task(self) -> Task:
+        return "binary" if len(self.classes_) == 2 else "multiclass"
+
+    def _loss(self, labels: np.ndarray) -> Part:
+        part = named.part("loss", self.loss)
+        if self.class_weight is not None:
+            if part.function not in (losses.auto, losses.CrossEntropy):
+                raise ConfigError(f"class_weight goes with loss='cross_entropy', not with {self.loss!r}")
+            weights = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+            part = Part(losses.CrossEntropy, part.arguments | {"class_weights": weights.tolist()})
+        losses.check_task(part.function, self._task)
+        return part
+
+    def _outputs_of(self, loss: Part) -> int:
+        return losses.outputs(loss.function, self._task, len(self.classes_))
+
+
+class MLPRegressor(RegressorMixin, _MLP):
+    """A multi-layer perceptron that fits numbers, one or several for each row, as an estimator of scikit-learn.
+
+    Inputs and targets are standardised inside, by the rows of `fit`; predictions are in the units of y. Parameters and
+    what stands there after `fit` are those of `MLPClassifier`, but for classes: `loss` is mse (auto), mae, huber or a
+    class of torch, in standard deviations of the targets, and `patience` watches the root mean squared error.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int] = (128,),
+        *,
+        activation: models.Activation = "relu",
+        norm: models.Norm = "none",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        init: models.Init = "torch",
+        loss: named.Named = "auto",
+        optimizer: named.Named = "adamw",
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        scheduler: named.Named = "onecycle",
+        epochs: float = 30,
+        batch_size: int | Literal["full"] = 64,
+        patience: int | None = None,
+        val: float = 0.15,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.widths, self.activation, self.norm = widths, activation, norm
+        self.dropout, self.input_dropout, self.init = dropout, input_dropout, init
+        self.loss, self.optimizer, self.lr, self.weight_decay = loss, optimizer, lr, weight_decay
+        self.scheduler, self.epochs, self.batch_size = scheduler, epochs, batch_size
+        self.patience, self.val, self.device, self.random_state = patience, val, device, random_state
+
+    def fit(self, X: object, y: object) -> Self:  # noqa: N803 - scikit-learn's name, also by keyword
+        """Trains from new weights. X: numbers [N, D], an array or a frame; y: numbers [N] or [N, K]."""
+        x, targets = self._validated(X, y, reset=True)
+        return self._fit(x, targets, "regression", self._loss(), outputs=targets.shape[1])
+
+    def partial_fit(self, X: object, y: object) -> Self:  # noqa: N803
+        """One pass over these rows, from the weights and the optimizer's state that there are, at the constant rate lr.
+
+        The first call begins, and its rows fit the scales of inputs and targets. After `fit` it goes on with what that
+        has fitted.
+        """
+        x, targets = self._validated(X, y, reset=not hasattr(self, "module_"))
+        return self._pass(x, targets, "regression", self._loss(), outputs=targets.shape[1])
+
+    def predict(self, X: object) -> np.ndarray:  # noqa: N803
+        """Predictions float64 [N] or [N, K], as y was, in its units. Raises NotFittedError before `fit`."""
+        answers = self._answers(X).numpy()
+        assert self._target_scale is not None
+        predicted = self._target_scale.inverse_transform(answers)
+        return predicted[:, 0] if self._is_flat else predicted
+
+    def _validated(self, given: object, y: object, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs float [N, D] and targets float64 [N, K]."""
+        x, targets = validate_data(self, given, y, dtype=_FLOATS, multi_output=True, y_numeric=True, reset=reset)
+        self._is_flat = targets.ndim == 1
+        return x, targets.astype(np.float64).reshape(len(x), -1)
+
+    def _loss(self) -> Part:
+        part = named.part("loss", self.loss)
+        losses.check_task(part.function, "regression")
+        return part
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # pyrefly: ignore[missing-attribute]
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _above_zero(name: str, value: object, what: str) -> None:
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not (is_number and 0 < value < float("inf")):
+        raise ConfigError(f"{name}={value!r}: give {what}, a number above zero")
+
+
+def _batch_size(given: object, rows: int, *, norm: str) -> int:
+    """Rows of a step. Batch norm can't train on one alone: where one would be left over, batches are a row larger."""
+    size = rows if given == "full" else given
+    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+        raise ConfigError(f"batch_size={given!r}: give a whole number of rows, or 'full'")
+    size = min(int(size), rows)
+    if norm == "batch" and size < 2:
+        raise ConfigError(f"norm='batch' needs batches of two rows at least, not of {size}; use norm='layer'")
+    while norm == "batch" and rows % size == 1:
+        size += 1
+    return size
+
+
+def _seed(given: int | np.random.RandomState | None) -> int:
+    random = check_random_state(given)  # which refuses what is no seed
+    return int(given) if isinstance(given, (int, np.integer)) else int(random.randint(2**31))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if devices.count("cuda") else "cpu")
+    if (wrong := devices.mistake(name)) is not None:
+        raise ConfigError(wrong.replace("trainer.device", "device"))
+    return torch.device(name)
