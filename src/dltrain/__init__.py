@@ -1,13 +1,29 @@
 """dltrain: train PyTorch models from the command line; every experiment is a Hydra YAML file.
 
-In a notebook the same pieces compose without YAML: `from dltrain import Trainer, data, evaluate, models`. The rooms,
-each of which may import itself and those before it:
+In a program or a notebook, whole runs, as the command makes them:
+
+    run = dltrain.train("data=iris", "optimizer.lr=0.01")    a run folder, as `dltrain data=iris ...` makes it
+    run.metrics["test/accuracy"], run.history, run.config    what it reached, each report, every key
+    run.predict(rows), run.evaluate("val"), run.export()     rows as in the file; a part of its data; one file
+    dltrain.load("last"), dltrain.resume("last")             a run again; the rest of one
+    dltrain.runs(), dltrain.compare("best", "last")          the table of runs; what differs, and is it noise
+
+or the pieces, without YAML and without a folder:
+
+    data = dltrain.data.digits()
+    trainer = dltrain.Trainer(model, loss, optimizer)
+    records = trainer.run(data, epochs=20)                   or: for record in trainer.fit(data, epochs=20): ...
+    dltrain.evaluate(model, data.test, loss, task=data.task)
+
+Estimators for scikit-learn are in `dltrain.sklearn`, errors in `dltrain.errors`; docs/library.md has the recipes.
+
+The rooms of the source, each of which may import itself and those before it:
 
     errors | data, parts | engine | runs | config | training | trained | sweeps | insight | commands
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -21,11 +37,13 @@ MODULES = {  # names that YAML files and programs use -> where they live in the 
     "data.sklearn_sets": "data.sources.sklearn_sets",
     "data.tables": "data.sources.table",
     "data.toy": "data.sources.toy",
+    "errors": "errors",
     "evaluation": "engine.evaluation",
     "losses": "parts.losses",
     "models": "parts.models",
     "optim": "parts.optimizers",
     "regularisation": "parts.regularisers",
+    "runs": "runs",
     "schedules": "parts.schedules",
     "trainer": "engine.trainer",
 }
@@ -40,13 +58,47 @@ _NAMES = {  # name -> module, imported at first use: `dltrain --help` must not w
     "Record": "engine.records",
     "TorchSchedule": "schedules",
     "Trainer": "trainer",
+    "compare": "insight.frames",
     "evaluate": "evaluation",
-    "load": "trained.inference",
+    "load": "trained.whole_run",
     "make_loader": "data.loaders",
     "predict": "evaluation",
+    "resume": "trained.whole_run",
     "seed_everything": "trainer",
+    "train": "trained.whole_run",
 }
 __all__ = sorted([*_NAMES, *(name for name in MODULES if "." not in name)])
+
+if TYPE_CHECKING:  # the same for who reads without running: type checkers and editors
+    from dltrain import data as data
+    from dltrain import errors as errors
+    from dltrain.data.loaders import make_loader as make_loader
+    from dltrain.engine import evaluation as evaluation
+    from dltrain.engine import trainer as trainer
+    from dltrain.engine.evaluation import evaluate as evaluate
+    from dltrain.engine.evaluation import predict as predict
+    from dltrain.engine.records import Record as Record
+    from dltrain.engine.state import seed_everything as seed_everything
+    from dltrain.engine.trainer import Trainer as Trainer
+    from dltrain.insight.frames import compare as compare
+    from dltrain.insight.frames import runs as runs
+    from dltrain.parts import augmentation as augmentation
+    from dltrain.parts import losses as losses
+    from dltrain.parts import models as models
+    from dltrain.parts import optimizers as optim  # noqa: F401 - it stands in __all__
+    from dltrain.parts import regularisers as regularisation  # noqa: F401
+    from dltrain.parts import schedules as schedules
+    from dltrain.parts.models import MLP as MLP
+    from dltrain.parts.models import Perceptron as Perceptron
+    from dltrain.parts.regularisers import EMA as EMA
+    from dltrain.parts.regularisers import EarlyStopping as EarlyStopping
+    from dltrain.parts.regularisers import MaxNorm as MaxNorm
+    from dltrain.parts.regularisers import Penalty as Penalty
+    from dltrain.parts.schedules import PureSchedule as PureSchedule
+    from dltrain.parts.schedules import TorchSchedule as TorchSchedule
+    from dltrain.trained.whole_run import load as load
+    from dltrain.trained.whole_run import resume as resume
+    from dltrain.trained.whole_run import train as train
 
 
 def located(name: str) -> str:
@@ -61,8 +113,13 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(located(f"dltrain.{_NAMES[name]}")), name)
     if name in __all__:
         return import_module(located(f"dltrain.{name}"))
-    raise AttributeError(f"module 'dltrain' has no attribute {name!r}")
+    hint = ""
+    if not name.startswith("__"):
+        from dltrain.errors import did_you_mean
+
+        hint = did_you_mean(name, __all__)
+    raise AttributeError(f"module 'dltrain' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return __all__

@@ -7,20 +7,9 @@ import json
 from pathlib import Path
 
 from dltrain.config import command_line
-from dltrain.errors import ConfigError, streams
+from dltrain.errors import streams
 from dltrain.errors.output import say
-from dltrain.insight.compare import (
-    as_data,
-    collect,
-    draw,
-    entries,
-    metric_of,
-    numbers,
-    one_loss,
-    verdicts,
-    what_differs,
-    who,
-)
+from dltrain.insight.compare import as_data, compared_of, draw, metric_of, told
 
 
 def command(words: list[str], _options: argparse.Namespace) -> int:
@@ -33,22 +22,12 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     parser.add_argument("--json", action="store_true", help="the numbers, and no picture")
     given = parser.parse_args(words)
     picture = command_line.output(given, Path("compare.png"))
-    compared = entries(collect(given.runs))
-    if len(compared) < 2:
-        raise ConfigError(f"{' '.join(given.runs)} is one run; name two or more, or a sweep: dltrain compare A B")
+    compared = compared_of(given.runs)
     metric = metric_of(compared)
     if given.json:
         say(json.dumps(as_data(compared, metric), indent=1))
         streams.delivered()
         return 0
     drawn = draw(compared, metric, picture)
-    parts = [
-        who(compared),
-        what_differs(compared),
-        numbers(compared, metric),
-        "\n".join(verdicts(compared, metric)),
-    ]
-    if not one_loss(compared):
-        parts.append("note     the losses are different functions: one of them being smaller says nothing")
-    say("\n\n".join([*(part for part in parts if part), drawn]))
+    say("\n\n".join([*told(compared, metric), drawn]))
     return 0

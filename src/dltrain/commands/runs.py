@@ -8,7 +8,7 @@ import json
 from dltrain.config import command_line
 from dltrain.errors import output, streams
 from dltrain.errors.output import say
-from dltrain.insight.listing import differing, ids_of, known, ranked, row, table, where
+from dltrain.insight.listing import differing, flat_row, ids_of, known, ranked, row, table, where
 from dltrain.runs import reading, run_folder
 
 
@@ -49,13 +49,6 @@ def _print_data(rows: list[dict[str, object]], *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(rows, indent=1, default=str))
         return
-    lines = [_one_line(row) for row in rows]
+    lines = [flat_row(row) for row in rows]
     names = list(dict.fromkeys(name for line in lines for name in line))
     say(output.csv_rows([names, *([line.get(name) for name in names] for line in lines)]), end="")
-
-
-def _one_line(row: dict[str, object]) -> dict[str, object]:
-    """A row whose configuration and metrics have columns of their own, after the others."""
-    nodes = [node for key in ("config", "metrics") if isinstance(node := row.get(key), dict)]
-    line = {key: value for key, value in row.items() if key not in ("config", "metrics")}
-    return line | {name: value for node in nodes for name, value in node.items()}

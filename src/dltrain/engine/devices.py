@@ -21,6 +21,13 @@ def count(kind: str) -> int:
     return module.device_count() if module.is_available() else 0
 
 
+def in_use() -> list[torch.device]:
+    """Those that this process has begun to work with: to ask one that it has not would begin it."""
+    begun = [kind for kind, module in (("cuda", torch.cuda), ("xpu", torch.xpu)) if module.is_initialized()]
+    found = [torch.device(kind, number) for kind in begun for number in range(count(kind))]
+    return [*found, *[torch.device("mps")] * count("mps")]
+
+
 def mistake(name: str) -> str | None:
     """Why a run can't be on the device of that name, or None."""
     try:

@@ -35,14 +35,14 @@ def key_of(override: str) -> str:
     return override.split("=")[0].lstrip("+~").split("@")[0]
 
 
-def override(key: str, value: str | Sequence[str]) -> str:
-    """`key=value` for an error to advise, as it is typed in a shell: a text, or a list of texts."""
+def override(key: str, value: str | Sequence[str], *, shell: bool = True) -> str:
+    """`key=value` for an error to advise, as it is typed in a shell, or as a program gives it: a text, or several."""
     words = [value] if isinstance(value, str) else value
     plain = all(_PLAIN.fullmatch(word) for word in words)
     if not plain:
         words = [f'"{_ESCAPED.sub(_escape, word)}"' for word in words]
     text = f"{key}={words[0]}" if isinstance(value, str) else f"{key}=[{','.join(words)}]"
-    return text if plain else shlex.quote(text)
+    return shlex.quote(text) if shell and not plain else text
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from dltrain.config import command_line
 from dltrain.errors import ConfigError, tables
@@ -19,6 +20,7 @@ from dltrain.insight import listing
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds
 from dltrain.runs import run_folder as runs
+from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Report, Run
 
 _LEVEL = 0.05  # of the tests
@@ -72,6 +74,14 @@ def entries(found: Sequence[Run]) -> list[Entry]:
         groups = [[run] for run in found]
     letters = [chr(65 + i) if i < 26 else str(i + 1) for i in range(len(groups))]
     return [Entry(name, group) for name, group in zip(letters, groups, strict=True)]
+
+
+def compared_of(references: Sequence[str]) -> list[Entry]:
+    """What is compared where somebody names runs; raises ConfigError for fewer than two."""
+    found = entries(collect(references))
+    if len(found) < 2:
+        raise ConfigError(f"{' '.join(references)} is one run; name two or more, or a sweep: dltrain compare A B")
+    return found
 
 
 def metric_of(compared: Sequence[Entry]) -> str:
@@ -226,6 +236,15 @@ def verdicts(compared: Sequence[Entry], metric: str) -> list[str]:
     return lines
 
 
+def told(compared: Sequence[Entry], metric: str) -> list[str]:
+    """All of it in words: who, what differs, the numbers, and whether that is more than noise."""
+    parts = [who(compared), what_differs(compared), numbers(compared, metric)]
+    parts.append("\n".join(verdicts(compared, metric)))
+    if not one_loss(compared):
+        parts.append("note     the losses are different functions: one of them being smaller says nothing")
+    return [part for part in parts if part]
+
+
 def _same_but_seed(compared: Sequence[Entry]) -> bool:
     return not set(listing.differing([entry.runs[0] for entry in compared])) - {"seed"}
 
@@ -281,13 +300,21 @@ def _statistics(values: Sequence[float]) -> dict[str, object]:
     return {"n": len(values), "mean": mean, "std": deviation, "interval": interval(values)}
 
 
-def as_data(compared: Sequence[Entry], metric: str) -> dict[str, object]:
+class Compared(TypedDict):
+    """The whole of it for programs, as --json writes it."""
+
+    metric: str
+    entries: list[Values]
+    differences: list[Values]
+
+
+def as_data(compared: Sequence[Entry], metric: str) -> Compared:
     """All of it as plain data."""
     base, *others = compared
     found = [(entry.name, difference(entry, base, metric)) for entry in others]
     ps = iter(holm([d.p for _, d in found if d]))
     keys = listing.differing([entry.runs[0] for entry in compared])
-    rows = []
+    rows: list[Values] = []
     for entry in compared:
         names = dict.fromkeys(name for run in entry.runs for name in run.numbers)
         numbers = {name: _statistics(entry.values(name)) for name in names}
@@ -295,7 +322,7 @@ def as_data(compared: Sequence[Entry], metric: str) -> dict[str, object]:
         rows.append(
             {"name": entry.name, "runs": [str(r.folder) for r in entry.runs], "config": config, "metrics": numbers}
         )
-    differences = [
+    differences: list[Values] = [
         {"of": name, "to": base.name, **({**vars(d), "p_holm": next(ps)} if d else {"p": None})} for name, d in found
     ]
     return {"metric": metric, "entries": rows, "differences": differences}

@@ -194,6 +194,13 @@ def row(run: Run, chosen: list[str] | None, keys: list[str]) -> dict[str, object
     return {**facts, "config": config, "metrics": run.numbers}
 
 
+def flat_row(row: dict[str, object]) -> dict[str, object]:
+    """A row whose configuration and metrics have columns of their own, after the others."""
+    nodes = [node for key in ("config", "metrics") if isinstance(node := row.get(key), dict)]
+    line = {key: value for key, value in row.items() if key not in ("config", "metrics")}
+    return line | {name: value for node in nodes for name, value in node.items()}
+
+
 # -- one run -----------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,7 +31,7 @@ class Tracker:
         if events:
             self._try(lambda: tensorboard.rewind(folder, start, start if last is None else last))
             self._events = tensorboard.Events(folder)
-        self._bar = progress.bar(total_steps, start) if bar and sys.stderr.isatty() else None
+        self._bar = progress.bar(total_steps, start) if bar and progress.is_seen() else None
 
     @property
     def progress(self) -> Callable[[], object] | None:

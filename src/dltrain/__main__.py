@@ -1,0 +1,5 @@
+"""`python -m dltrain` is the command `dltrain`."""
+
+from dltrain.commands.cli import main
+
+main()

@@ -1,0 +1,217 @@
+"""Whole runs in a program or a notebook: what the command does, with exceptions in the place of exits, and a run as the
+answer.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dltrain.config import command_line, compose
+from dltrain.config.nodes import first_look
+from dltrain.config.plan import Plan, make_plan
+from dltrain.data import Split
+from dltrain.engine.process import left_as_it_was
+from dltrain.errors import ConfigError, did_you_mean, override
+from dltrain.errors.output import cut
+from dltrain.parts import metrics
+from dltrain.runs import reading, run_folder, seeds, storage
+from dltrain.runs.foreign import Values
+from dltrain.trained import inference, judge
+from dltrain.trained.export import FORMATS, export
+from dltrain.trained.inference import Trained
+from dltrain.training import experiment, resuming
+from dltrain.training.experiment import Ended
+from dltrain.training.stop import stop_on_signal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Config(Values):
+    """A configuration as nested dicts, in which a dotted key leads to its value: `config["optimizer.lr"]`."""
+
+    def __missing__(self, key: str) -> object:
+        found: object = self
+        for part in key.split("."):
+            if not isinstance(found, dict) or part not in found:
+                raise KeyError(f"{key}{did_you_mean(key, reading.flat(self))}")
+            found = found.get(part)
+        return found
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedRun(Trained):
+    """A run that has weights: its model, the best weights in it, and all that its folder knows.
+
+    `model` is an nn.Module in eval mode, which a `Trainer` goes on with; `classes`, `facts` and `loss` are the data's.
+    """
+
+    allow: tuple[str, ...] = field(default=(), kw_only=True)
+
+    def __repr__(self) -> str:
+        run = self._run
+        title = f"<run {self.folder}: {run.status}"
+        if run.steps is not None:
+            title += f" after {run.steps:,} steps"
+        names = [
+            n for split in ("test", "best") for n in (f"{split}/{m}" for m in metrics.DIRECTION) if n in run.numbers
+        ]
+        found = ", ".join(f"{n.replace('best/', 'val/')} {metrics.text(n, run.numbers[n])}" for n in names)
+        what = f"{type(self.model).__name__}, {self.facts.task}: {', '.join(map(cut, self.facts.names[:8]))}"
+        return f"{title}\n {found}\n {what}{', ...' * (len(self.facts.names) > 8)}>"
+
+    @property
+    def _run(self) -> reading.Run:
+        return reading.read(self.folder)
+
+    @property
+    def status(self) -> str:
+        """done, early_stopped, stopped (a signal, or trainer.max_time), running, diverged or failed."""
+        return self._run.status
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every metric as split/name: train, val and test by the best weights, best and last of the validations."""
+        return dict(self._run.numbers)
+
+    @property
+    def history(self) -> pl.DataFrame:
+        """A row for each report, as metrics.jsonl has them: step, epoch, train/loss, val/loss, ..."""
+        import polars as pl
+
+        rows = reading.read_log(self.folder)
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, whole; `config["optimizer.lr"]` is `config["optimizer"]["lr"]`."""
+        return Config(self.outline.config)
+
+    def evaluate(self, part: Split | Literal["train", "val", "test"] = "test") -> dict[str, float]:
+        """The metrics of the model as it is now, on a part of the run's own data, or on prepared rows (x, y).
+
+        Raises DataError where the run's data are gone, or are not what they were.
+        """
+        if not isinstance(part, str):
+            return super().evaluate(part)
+        if part not in judge.SPLITS:
+            raise ConfigError(f"there is no part `{part}`{did_you_mean(part, judge.SPLITS)}; want train, val or test")
+        with left_as_it_was():
+            whole = self._opened(data=True)
+            inference.set_threads(whole)
+            return judge.judge(whole, judge.choose_rows(whole, split=part)).metrics
+
+    def export(self, form: str = "pt2", path: str | Path | None = None, *, samples: str | Path | None = None) -> Path:
+        """Writes the model as it is now, with its preprocessing inside, to RUN/model.<form> or `path`; returns where.
+
+        form: pt2 (`torch.export.load`), safetensors or onnx. Before it is kept it answers as the run does for rows of
+        the test part, or of the file `samples`. Raises ConfigError for a model that the format can't hold.
+        """
+        if form not in FORMATS:
+            near = did_you_mean(form, FORMATS)
+            raise ConfigError(f"there is no format `{form}`{near}; there are {', '.join(FORMATS)}")
+        whole = self._opened(data=samples is None, overrides=["trainer.device=cpu"])
+        source = None if samples is None else Path(samples)
+        with left_as_it_was():
+            content, _ = export(whole, form, source=source)
+        path = self.folder / f"model.{form}" if path is None else Path(path)
+        with command_line.writing(path):
+            storage.replace(path, content)
+        return path
+
+    def _opened(self, *, data: bool, overrides: Sequence[str] = ()) -> Trained:
+        """The run once more, with a copy of the model as it is now."""
+        opened = inference.open_run(self.folder, allow=self.allow, data=data, overrides=overrides)
+        opened.model.load_state_dict(self.model.state_dict())
+        return opened
+
+
+Reference = str | Path | Trained  # a run's folder, its short id below ./runs, `last`, `best`; or the run itself
+
+
+def _folder(run: Reference) -> Path:
+    return run.folder if isinstance(run, Trained) else run_folder.find(str(run))
+
+
+def load(run: Reference, *, allow: Sequence[str] = ()) -> TrainedRun:
+    """A run with its best weights: its folder, its short id below ./runs, `last` or `best`; ready to `predict`.
+
+    `allow` names packages of yours whose code its configuration may name. Raises ConfigError, DataError or
+    CheckpointError in the words of what is missing or wrong.
+    """
+    opened = inference.open_run(_folder(run), allow=allow)
+    return TrainedRun(**vars(opened), allow=tuple(allow))
+
+
+def train(
+    *overrides: str,
+    allow: Sequence[str] = (),
+    runs_dir: str | Path | None = None,
+    config_dir: str | Path | None = None,
+    allow_changed_data: bool = False,
+) -> TrainedRun:
+    """Trains what `dltrain KEY=VALUE GROUP=NAME ...` trains, into a run folder below `runs_dir`, and returns the run.
+
+    allow: packages of yours that a `_target_` may name; config_dir: a folder of config groups of your own. The progress
+    bar goes to standard error, and what the command would note is a warning. Raises ConfigError with all mistakes
+    before anything is written, DataError, DivergedError, StorageError. Ctrl-C saves and raises KeyboardInterrupt with
+    the words that go on with the run; one that `trainer.max_time` ended has the status "stopped". Afterwards the
+    process has the generators, threads and switches that it had.
+    """
+    words = [*map(_word, overrides), *([] if runs_dir is None else [override("runs_dir", str(runs_dir), shell=False)])]
+    if seeds.split(words) != (words, 0, []):
+        raise ConfigError("seeds=N makes several runs: train each, for seed in range(N): train(..., f'seed={seed}')")
+    with left_as_it_was():
+        composed = compose.compose(words, None if config_dir is None else str(config_dir))
+        allowed = command_line.allowed(allow)
+        first_look(composed, allowed)
+        return _trained(make_plan(composed, allowed), None, allowed, allow_changed_data, words)
+
+
+def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_changed_data: bool = False) -> TrainedRun:
+    """Goes on with a run, to the bit as if it had not been stopped; with more epochs, say, where `overrides` say so.
+
+    What `train` says of errors and of the process holds here, too.
+    """
+    folder, words = _folder(run), [*map(_word, overrides)]
+    if not words and run_folder.complete(folder):
+        return load(folder, allow=allow)
+    with left_as_it_was():
+        allowed = command_line.allowed(allow)
+        plan = make_plan(resuming.stored(folder, words), allowed)
+        return _trained(plan, folder, allowed, allow_changed_data, words)
+
+
+def _word(given: object) -> str:
+    if not isinstance(given, str):
+        raise ConfigError(f"{cut(repr(given))}: an override is a text, such as 'data=iris' or 'optimizer.lr=0.01'")
+    return given
+
+
+def _trained(
+    plan: Plan, folder: Path | None, allow: Sequence[str], allow_changed_data: bool, words: Sequence[str]
+) -> TrainedRun:
+    for note in plan.notes:
+        warnings.warn(note, stacklevel=3)
+    with stop_on_signal() as stop:
+        if folder is None:
+            command = ["dltrain", *words]
+            ended = experiment.run(plan, command=command, stop=stop, allow_changed_data=allow_changed_data)
+        else:
+            ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=allow_changed_data)
+    _interrupted(ended)
+    return load(ended.folder, allow=allow)
+
+
+def _interrupted(ended: Ended) -> None:
+    """Raises KeyboardInterrupt for a run that a signal ended: what comes after it in a cell must not go on."""
+    summary = ended.summary
+    if summary and summary["status"] == "stopped" and summary["reason"] != "max_time":
+        where = json.dumps(str(ended.folder))
+        raise KeyboardInterrupt(f"stopped at step {summary['steps']:,} and saved; go on: dltrain.resume({where})")
