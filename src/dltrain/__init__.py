@@ -23,7 +23,7 @@ The rooms of the source, each of which may import itself and those before it:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -68,37 +68,6 @@ _NAMES = {  # name -> module, imported at first use: `dltrain --help` must not w
     "train": "trained.whole_run",
 }
 __all__ = sorted([*_NAMES, *(name for name in MODULES if "." not in name)])
-
-if TYPE_CHECKING:  # the same for who reads without running: type checkers and editors
-    from dltrain import data as data
-    from dltrain import errors as errors
-    from dltrain.data.loaders import make_loader as make_loader
-    from dltrain.engine import evaluation as evaluation
-    from dltrain.engine import trainer as trainer
-    from dltrain.engine.evaluation import evaluate as evaluate
-    from dltrain.engine.evaluation import predict as predict
-    from dltrain.engine.records import Record as Record
-    from dltrain.engine.state import seed_everything as seed_everything
-    from dltrain.engine.trainer import Trainer as Trainer
-    from dltrain.insight.frames import compare as compare
-    from dltrain.insight.frames import runs as runs
-    from dltrain.parts import augmentation as augmentation
-    from dltrain.parts import losses as losses
-    from dltrain.parts import models as models
-    from dltrain.parts import optimizers as optim  # noqa: F401 - it stands in __all__
-    from dltrain.parts import regularisers as regularisation  # noqa: F401
-    from dltrain.parts import schedules as schedules
-    from dltrain.parts.models import MLP as MLP
-    from dltrain.parts.models import Perceptron as Perceptron
-    from dltrain.parts.regularisers import EMA as EMA
-    from dltrain.parts.regularisers import EarlyStopping as EarlyStopping
-    from dltrain.parts.regularisers import MaxNorm as MaxNorm
-    from dltrain.parts.regularisers import Penalty as Penalty
-    from dltrain.parts.schedules import PureSchedule as PureSchedule
-    from dltrain.parts.schedules import TorchSchedule as TorchSchedule
-    from dltrain.trained.whole_run import load as load
-    from dltrain.trained.whole_run import resume as resume
-    from dltrain.trained.whole_run import train as train
 
 
 def located(name: str) -> str:

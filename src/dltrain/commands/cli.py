@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from dltrain import __version__
 from dltrain.commands import garbage
@@ -64,11 +65,20 @@ Any value of a chosen file can be set: optimizer.lr=0.01 model.widths=[64,32] tr
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script; a program calls `dltrain.train` and its like, which do not exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with streams.unfailing(), garbage.left_alone(), warnings_in_words():
+    goes_on = "torch" in sys.modules  # in a program, which has set it up as it wants it
+    with streams.unfailing(), garbage.left_alone(goes_on=goes_on), warnings_in_words(), _process_left(goes_on):
         code = _exit_code(arguments)
     sys.exit(code)
+
+
+def _process_left(goes_on: bool) -> AbstractContextManager[None]:
+    if not goes_on:
+        return nullcontext()
+    from dltrain.engine.process import left_as_it_was
+
+    return left_as_it_was()
 
 
 def _exit_code(arguments: list[str]) -> int:

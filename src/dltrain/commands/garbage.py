@@ -6,13 +6,19 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def left_alone() -> Iterator[None]:
-    """Inside, nothing is collected before `collect_again`; afterwards it is."""
+def left_alone(*, goes_on: bool = False) -> Iterator[None]:
+    """Inside, nothing is collected before `collect_again`; afterwards it is, as before where the process goes on."""
+    on, kept = gc.isenabled(), gc.get_freeze_count()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if goes_on and not kept:
+            gc.unfreeze()
+        if on or not goes_on:
+            gc.enable()
+        else:
+            gc.disable()
 
 
 def collect_again() -> None:

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, Subset
 from dltrain.data.split import shuffled, stratified
 from dltrain.data.tables.table import listed
 from dltrain.errors import DataError
+from dltrain.errors.output import cut
 
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 Scaling = Literal["standard", "quantile", "none"]
@@ -109,6 +110,10 @@ class Tensors(Dataset[Sample]):
         if self.x.shape[:1] != y.shape[:1] or not y.ndim:
             raise DataError(f"x and y have not as many rows: their shapes are {list(self.x.shape)} and {list(y.shape)}")
 
+    def __repr__(self) -> str:
+        x, y = (f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in (self.x, self.y))
+        return f"<Tensors: x {x}, y {y}>"
+
     def __len__(self) -> int:
         return len(self.x)
 
@@ -187,6 +192,11 @@ class Data:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     transform: Transform | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{len(getattr(self, name)):,} {name}" for name in ("train", "val", "test"))
+        names = f"{cut(', '.join(self.names[:12]), 80)}{', ...' * (len(self.names) > 12)}"
+        return f"<Data: {self.task} of {len(self.names)} ({names}); inputs {list(self.in_shape)}; {rows}>"
 
     @property
     def in_features(self) -> int:

@@ -21,8 +21,7 @@ def left_as_it_was() -> Iterator[None]:
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     others = [(device, state) for device in devices.in_use() if (state := devices.random_state(device)) is not None]
     threads, kernels, flushed = torch.get_num_threads(), products.used(), _flushed()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = _deterministic()
     paths = [*sys.path]
     try:
         yield
@@ -35,9 +34,13 @@ def left_as_it_was() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(flushed)
         products.use(kernels)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:
-            torch.use_deterministic_algorithms(deterministic, warn_only=warned)
+        if _deterministic() != deterministic:  # setting it imports torch's compiler
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
         sys.path[:] = paths
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def _flushed() -> bool:

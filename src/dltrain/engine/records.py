@@ -31,6 +31,10 @@ class Record:
     losses: Tensor
     rows: Tensor
 
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        return f"<Record of step {self.step:,}, epoch {self.epoch:.4g}: {found}>"
+
 
 class Records(Iterator[Record]):
     """The reports of a training that goes on as they are asked for."""

@@ -130,6 +130,7 @@ class Trainer:
 
     @property
     def guard(self) -> Guard:
+        """What holds back an update whose loss or gradient is not finite."""
         return self._choice.guard
 
     @property

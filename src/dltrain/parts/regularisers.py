@@ -214,9 +214,11 @@ class EMA:
         self.updates += 1
 
     def state_dict(self) -> State:
+        """The averaged model's and how often it was updated."""
         return {"updates": self.updates, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
+        """Goes on from what `state_dict` gave."""
         self.updates = state["updates"]
         self.model.load_state_dict(state["model"])
 
@@ -275,8 +277,10 @@ class EarlyStopping:
         return self.waited >= self.patience
 
     def state_dict(self) -> State:
+        """The best value, and for how many validations it has stood."""
         return {"best": self.best.state_dict(), "waited": self.waited}
 
     def load_state_dict(self, state: State) -> None:
+        """Goes on from what `state_dict` gave."""
         self.best.load_state_dict(state["best"])
         self.waited = state["waited"]

@@ -235,6 +235,7 @@ class PureSchedule:
         """Nothing: the step says it all."""
 
     def state_dict(self) -> State:
+        """Nothing: the step decides the rate."""
         return {}
 
     def load_state_dict(self, state: State) -> None:
@@ -292,8 +293,10 @@ class TorchSchedule:
             self.scheduler.step()
 
     def state_dict(self) -> State:
+        """The scheduler's own, and how many steps it has seen."""
         return {"steps": self.steps, "scheduler": self.scheduler.state_dict()}
 
     def load_state_dict(self, state: State) -> None:
+        """Goes on from what `state_dict` gave."""
         self.steps = state["steps"]
         self.scheduler.load_state_dict(state["scheduler"])

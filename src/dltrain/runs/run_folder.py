@@ -61,6 +61,9 @@ class Lock:
     """Holds a run folder for this process, until it ends at the latest; a second process gets BusyError."""
 
     def __init__(self, folder: Path) -> None:
+        self._held = os.path.realpath(folder)
+        if self._held in reading.HELD:  # by another thread: the system gives a process its own lock again
+            raise BusyError(f"{folder} is in use by this process")
         try:
             self._file = os.fdopen(system.open_lock(folder / ".lock"), "r+", encoding="utf-8")
         except OSError as error:
@@ -72,7 +75,6 @@ class Lock:
             holder = self._file.read().strip() or "another process"
             self._file.close()
             raise BusyError(f"{folder} is in use by {holder}")
-        self._held = os.path.realpath(folder)
         reading.HELD.add(self._held)
         with suppress(OSError):  # who holds it is a courtesy to the others
             since = datetime.now().isoformat(" ", "seconds")

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -55,16 +56,25 @@ class TrainedRun(Trained):
     allow: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
-        run = self._run
-        title = f"<run {self.folder}: {run.status}"
-        if run.steps is not None:
-            title += f" after {run.steps:,} steps"
-        names = [
-            n for split in ("test", "best") for n in (f"{split}/{m}" for m in metrics.DIRECTION) if n in run.numbers
-        ]
-        found = ", ".join(f"{n.replace('best/', 'val/')} {metrics.text(n, run.numbers[n])}" for n in names)
-        what = f"{type(self.model).__name__}, {self.facts.task}: {', '.join(map(cut, self.facts.names[:8]))}"
-        return f"{title}\n {found}\n {what}{', ...' * (len(self.facts.names) > 8)}>"
+        run, numbers = self._run, self.metrics
+        steps = "" if run.steps is None else f" after {run.steps:,} steps"
+        wanted = [f"{split}/{name}" for split in ("test", "best") for name in metrics.DIRECTION]
+        found = [f"{n.replace('best/', 'val/')} {metrics.text(n, numbers[n])}" for n in wanted if n in numbers]
+        names = f"{', '.join(map(cut, self.facts.names[:8]))}{', ...' * (len(self.facts.names) > 8)}"
+        return (
+            f"<run {self.folder}: {run.status}{steps}\n"
+            f" {', '.join(found) or 'no metrics yet'}\n"
+            f" {type(self.model).__name__}, {self.facts.task}: {names}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook, the metrics as a table."""
+        numbers = self.metrics
+        names = [name for name in metrics.DIRECTION if any(f"{split}/{name}" in numbers for split in judge.SPLITS)]
+        values = [[split, *(metrics.text(n, numbers.get(f"{split}/{n}")) for n in names)] for split in judge.SPLITS]
+        rows = (f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in [["", *names], *values])
+        first, *_, last = repr(self)[1:-1].split("\n")
+        return f"{escape(first)}<table>{''.join(rows)}</table>{escape(last)}"
 
     @property
     def _run(self) -> reading.Run:

@@ -1,0 +1,162 @@
+"""A program trains, loads, goes on with, judges and exports whole runs, and hears of what is wrong by exceptions."""
+
+import copy
+import os
+import signal
+import threading
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from torch import nn
+
+import dltrain
+from dltrain.errors import BusyError, ConfigError, DataError, DivergedError
+from dltrain.runs import run_folder
+
+QUICK = ("data=iris", "trainer.epochs=3", "trainer.tensorboard=false")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_is_trained_and_all_about_it_is_at_hand(here, capsys):
+    run = dltrain.train(*QUICK, "optimizer.lr=0.02")
+    assert run.status == "done"
+    assert run.history["epoch"].to_list() == [1, 2, 3]
+    assert run.metrics["last/loss"] == run.history["val/loss"][-1]
+    assert run.config["optimizer.lr"] == run.config["optimizer"]["lr"] == 0.02
+    assert run.evaluate() == {n: run.metrics[f"test/{n}"] for n in ("loss", "accuracy", "f1")}
+    assert run.evaluate("val")["accuracy"] == run.metrics["val/accuracy"]
+    rows = run.predict(load_iris().data)
+    assert rows.columns[0] == "prediction"
+    assert len(rows) == 150
+    assert 3 <= len(repr(run).splitlines()) <= 6
+    assert "test/accuracy" in repr(run)
+    assert "<table>" in run._repr_html_()
+    assert "<run" not in run._repr_html_()
+    assert capsys.readouterr() == ("", "")
+    command = (run.folder / "environment.json").read_text()
+    assert "dltrain data=iris trainer.epochs=3 trainer.tensorboard=false optimizer.lr=0.02" in command
+
+
+def test_it_is_the_run_that_the_command_makes(here, dltrain_command):
+    ours = dltrain.train(*QUICK)
+    assert dltrain_command(*QUICK)[0] == 0
+    theirs = dltrain.load("last")
+    assert theirs.folder != ours.folder
+    for one, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert (ours.folder / "config.yaml").read_text() == (theirs.folder / "config.yaml").read_text()
+
+
+@pytest.fixture
+def dltrain_command(dltrain):  # the fixture of this name hides the package
+    return dltrain
+
+
+@pytest.mark.parametrize("place", ["a b", "it's", 'two "words"', "x,y=1", "für"])
+def test_runs_go_where_they_are_told(here, place):
+    run = dltrain.train(*QUICK, runs_dir=here / place)
+    assert run.folder.parents[1] == here / place
+    assert dltrain.resume(run).folder == run.folder
+
+
+def test_what_is_wrong_is_an_exception_with_all_mistakes(here):
+    with pytest.raises(ConfigError, match="did you mean `iris`"):
+        dltrain.train("data=irsi")
+    with pytest.raises(ConfigError, match=r"(?s)did you mean `trainer\.epochs`.*did you mean `optimizer\.lr`"):
+        dltrain.train("trainer.epoch=3", "optimizer.rl=1")
+    with pytest.raises(ConfigError, match="an override is a text"):
+        dltrain.train({"data": "iris"})
+    with pytest.raises(ConfigError, match="seeds=N makes several runs"):
+        dltrain.train("data=iris", "seeds=3")
+    with pytest.raises(DataError, match="no such file"):
+        dltrain.train("data=table", "data.path=gone.csv", "data.target=y")
+    assert not (here / "runs").exists()
+    with pytest.raises(DivergedError):
+        dltrain.train(*QUICK, "optimizer=sgd", "optimizer.lr=1e30", "scheduler=constant")
+    run = dltrain.train(*QUICK)
+    with pytest.raises(KeyError, match=r"optimizer\.lr"):
+        run.config["optimizer.rl"]
+    with pytest.raises(ConfigError, match="did you mean `test`"):
+        run.evaluate("tset")
+    with pytest.raises(ConfigError, match="did you mean `onnx`"):
+        run.export("onxn")
+    with run_folder.Lock(run.folder), pytest.raises(BusyError):
+        dltrain.resume(run, "trainer.epochs=4", "trainer.schedule_steps=21")
+
+
+def test_a_run_goes_on_to_the_same_bits(here):
+    whole = dltrain.train(*QUICK)
+    part = dltrain.train(*QUICK, "trainer.max_time=0.001")
+    assert part.status == "stopped"
+    rest = dltrain.resume(part, "trainer.max_time=null")
+    assert rest.status == "done"
+    for one, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert dltrain.resume(rest).folder == rest.folder  # complete: nothing is done
+
+
+def test_a_loaded_model_is_trained_on_judged_and_exported_as_it_is_now(here):
+    run = dltrain.train(*QUICK)
+    before = run.evaluate()
+    data = dltrain.data.iris()
+    trainer = dltrain.Trainer(run.model, run.loss, torch.optim.Adam(run.model.parameters(), lr=0.02))
+    trainer.run(data, epochs=40)
+    after = run.evaluate()
+    assert after["loss"] < before["loss"]
+    assert run.metrics["test/loss"] == before["loss"]  # what the folder says
+    file = run.export(path=here / "tuned.pt2")
+    rows = torch.tensor(load_iris().data, dtype=torch.float32)
+    said = torch.export.load(file).module()(rows).numpy()
+    assert np.allclose(said, run.predict(load_iris().data).drop("prediction").to_numpy(), atol=1e-5)
+    assert run.export("safetensors") == run.folder / "model.safetensors"
+
+
+def test_own_code_is_named_and_found(here, monkeypatch):
+    (here / "my_nets").mkdir()
+    (here / "my_nets" / "__init__.py").write_text(
+        "from torch import nn\ndef small(in_features, out_features):\n    return nn.Linear(in_features, out_features)\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    own = (*QUICK, "model=module", "model._target_=my_nets.small")
+    with pytest.raises(ConfigError, match="allow"):
+        dltrain.train(*own)
+    run = dltrain.train(*own, allow=["my_nets"])
+    assert isinstance(run.model, nn.Linear)
+    assert run.evaluate("val")["accuracy"] == run.metrics["val/accuracy"]
+
+
+def test_notes_are_warnings(here):
+    (here / "t.csv").write_text("a,b,y\n" + "".join(f"{i % 7},3,{i % 2}\n" for i in range(60)))
+    with pytest.warns(UserWarning, match="b"):
+        dltrain.train("data=table", "data.path=t.csv", "data.target=y", "trainer.max_steps=1")
+
+
+def test_an_interrupt_saves_and_says_how_to_go_on(here):
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt, match=r"stopped at step [\d,]+ and saved; go on: dltrain\.resume\("):
+        dltrain.train("data=digits", "trainer.epochs=100000", "trainer.tensorboard=false")
+    assert dltrain.load("last").status == "stopped"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_in_a_thread(here):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(dltrain.train(*QUICK)))
+    thread.start()
+    thread.join()
+    assert found[0].status == "done"
+
+
+def test_a_run_can_be_copied(here):
+    run = dltrain.train(*QUICK)
+    other = copy.deepcopy(run)
+    assert other.evaluate() == run.evaluate()
+    assert isinstance(run.history, pl.DataFrame)
