@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn, cast
 
 import hydra
@@ -182,10 +183,25 @@ def composer(own: Path | None = None) -> Iterator[Callable[[Sequence[str]], Comp
         except _REFUSALS as error:
             _refuse(error)
 
-    Plugins.instance().register(_OwnGroups)
+    _plugins().register(_OwnGroups)
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
         yield composed
+
+
+def _plugins() -> Plugins:
+    """Hydra's own. Others, in packages below `hydra_plugins`, are of no use here, and such a folder may lie where one
+    works: Hydra would run what is in it.
+    """
+    before, none = sys.modules.get("hydra_plugins"), ModuleType("hydra_plugins")
+    none.__path__ = []
+    sys.modules["hydra_plugins"] = none
+    try:
+        return Plugins.instance()
+    finally:
+        del sys.modules["hydra_plugins"]
+        if before is not None:
+            sys.modules["hydra_plugins"] = before
 
 
 class _OwnGroups(FileConfigSource):
@@ -258,6 +274,7 @@ def _interpolations(node: DictConfig | ListConfig, prefix: str = "") -> Iterator
 def complete(action: str) -> None:
     """Shell completion, which is Hydra's; `action` is one of its own, such as install=bash."""
     before, sys.argv = sys.argv, [sys.argv[0], "-sc", action]
+    _plugins()
     try:
         hydra.main(config_path=str(CONFIGS), config_name="train", version_base="1.3")(lambda cfg: None)()
     finally:
