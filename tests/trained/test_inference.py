@@ -268,7 +268,8 @@ def test_a_notebook_keeps_its_threads_and_sees_one_line(train):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
-    assert repr(trained) == f"<MLP of {trained.checkpoint}, multiclass: setosa, versicolor, virginica>"
+    assert repr(trained).startswith(f"<run {trained.folder}: done after 2 steps\n")
+    assert repr(trained).endswith("MLP, multiclass: setosa, versicolor, virginica>")
 
 
 def test_best_weights_that_a_run_replaces_while_they_are_read(train, monkeypatch):
