@@ -45,6 +45,7 @@ MODULES = {  # names that YAML files and programs use -> where they live in the 
     "regularisation": "parts.regularisers",
     "runs": "runs",
     "schedules": "parts.schedules",
+    "sklearn": "sklearn",
     "trainer": "engine.trainer",
 }
 _NAMES = {  # name -> module, imported at first use: `dltrain --help` must not wait for torch

@@ -1,5 +1,5 @@
 # What there is, for type checkers and editors: the module itself imports each name at its first use.
-from dltrain import data, errors
+from dltrain import data, errors, sklearn
 from dltrain.data.loaders import make_loader
 from dltrain.engine import evaluation, trainer
 from dltrain.engine.evaluation import evaluate, predict
@@ -45,6 +45,7 @@ __all__ = [
     "runs",
     "schedules",
     "seed_everything",
+    "sklearn",
     "train",
     "trainer",
 ]
