@@ -25,6 +25,7 @@ from torch import nn
 
 from dltrain import Trainer, losses, make_loader, models
 from dltrain.data import Tensors
+from dltrain.errors import DivergedError
 from dltrain.parts import optimizers
 from dltrain.sklearn import MLPClassifier, MLPRegressor
 
@@ -260,11 +261,12 @@ def state():
     )
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_process_is_left_as_it_was(threads):
+@pytest.mark.parametrize(("threads", "flushed"), [(1, True), (2, False)])
+def test_the_process_is_left_as_it_was(threads, flushed):
     x, y = iris()
     before_all = torch.get_num_threads()
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(flushed)
     try:
         before = state()
         net = MLPClassifier(dropout=0.5, epochs=2, patience=1).fit(x, y).partial_fit(x, y)
@@ -275,6 +277,30 @@ def test_the_process_is_left_as_it_was(threads):
         assert state() == before
     finally:
         torch.set_num_threads(before_all)
+        torch.set_flush_denormal(False)
+
+
+def test_what_a_process_has_set_does_not_matter():
+    x, y = iris()
+    for loss in ("auto", nn.MultiMarginLoss):  # the direct step and the plain one
+        net = MLPClassifier(epochs=2, loss=loss).fit(x, y).partial_fit(x, y)
+        with torch.inference_mode():
+            assert same(net, clone(net).fit(x, y).partial_fit(x, y))
+        try:
+            torch.set_default_dtype(torch.float64)
+            wide = clone(net).fit(x, y)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert wide.module_(torch.zeros(1, 4)).dtype == torch.float32
+
+
+def test_a_fit_that_fails_leaves_nothing_fitted():
+    x, y = iris()
+    net = MLPClassifier(epochs=2).fit(x, y)
+    with pytest.raises(DivergedError, match="smaller lr"):
+        net.set_params(optimizer="sgd", lr=1e30).fit(x, y)
+    with pytest.raises(NotFittedError):
+        net.predict(x)
 
 
 def test_fits_of_several_threads_do_not_disturb_each_other():
@@ -302,6 +328,8 @@ def test_dltrain_alone_imports_no_scikit_learn():
     "options",
     [
         {"widths": (), "lr": 0.1},
+        {"widths": (np.int64(64),), "batch_size": np.int64(8), "epochs": np.int64(20), "lr": np.float32(0.01)},
+        {"patience": np.int64(9), "val": np.int64(30), "batch_size": 8},
         {"optimizer": "sgd", "lr": 0.1},
         {"optimizer": "lbfgs", "batch_size": "full", "scheduler": "constant"},
         {"optimizer": torch.optim.RMSprop, "lr": 1e-3},
@@ -327,12 +355,18 @@ def test_each_parameter_is_used(options):
         ({"optimizer": 3}, "dltrain list optimizer"),
         ({"optimizer": "lbfgs", "weight_decay": 0.1}, "leave it at None"),
         ({"scheduler": "torch"}, "give the class itself"),
+        ({"scheduler": torch.optim.lr_scheduler.StepLR}, r"partial\(StepLR, step_size="),
+        ({"optimizer": nn.Linear}, "a class of torch's"),
+        ({"loss": nn.functional.cross_entropy}, "a class of torch's"),
+        ({"widths": 64}, r"as \(64,\)"),
+        ({"dropout": "much"}, "want a number"),
+        ({"lr": "fast"}, "want a number"),
         ({"loss": "mse"}, "use loss="),
         ({"loss": "hinge", "class_weight": "balanced"}, "loss='cross_entropy'"),
         ({"activation": "rleu"}, "relu"),
         ({"epochs": 0}, "a number above zero"),
         ({"batch_size": 1.5}, "or 'full'"),
-        ({"patience": 0}, "a number above zero"),
+        ({"patience": 1.5}, "a whole number above zero"),
         ({"patience": 3, "val": 1.5}, "val=1.5"),
         ({"norm": "batch", "batch_size": 1}, "use norm='layer'"),
         ({"device": "gpu"}, "use auto, cpu"),

@@ -128,7 +128,7 @@ def resolve(
 def _check_kind(target: str, found: Callable[..., object], slots: Sequence[str]) -> None:
     """Whether it is, or is annotated to return, what the slot holds."""
     made = found if inspect.isclass(found) else type_hints(found).get("return")
-    if slots == ("scheduler",) and not inspect.isclass(found) and found.__module__ == located("dltrain.schedules"):
+    if slots == ("scheduler",) and not inspect.isclass(found) and is_of_kind(found, "scheduler"):
         return  # returns a function of the step
     kinds = tuple(_import(_KINDS[s]) for s in slots)
     if inspect.isclass(made) and issubclass(made, kinds):
@@ -137,6 +137,13 @@ def _check_kind(target: str, found: Callable[..., object], slots: Sequence[str])
         raise ConfigError(f"`{target}` is a Dataset: write data=dataset data.dataset._target_={target}")
     article = "an" if slots[0][0] in "aeiou" else "a"
     raise ConfigError(f"`{target}` is not {article} {slots[0]}: it is no {' or '.join(k.__name__ for k in kinds)}")
+
+
+def is_of_kind(function: object, slot: str) -> bool:
+    """Whether it is a class of what a slot holds, or a schedule of dltrain."""
+    if inspect.isfunction(function):
+        return slot == "scheduler" and function.__module__ == located("dltrain.schedules")
+    return inspect.isclass(function) and issubclass(function, _import(_KINDS[slot]))
 
 
 def type_hints(function: Callable[..., object]) -> dict[str, object]:

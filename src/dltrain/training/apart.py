@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dltrain.engine import devices
+from dltrain.engine import devices, process
 from dltrain.parts import State
 
 _alone = threading.RLock()
@@ -19,39 +19,23 @@ _alone = threading.RLock()
 
 @contextmanager
 def apart(seed: int, device: torch.device) -> Iterator[None]:
-    """Generators begin at the seed inside, and are left as they were. They are the process's: of several threads of
-    Python one trains at a time.
+    """Inside, generators begin at the seed and autograd works; afterwards the process is as it was. Generators are the
+    process's: of several threads of Python one trains at a time.
     """
-    with _alone:
-        before, own = torch.get_rng_state(), devices.random_state(device)
-        try:
-            torch.default_generator.manual_seed(seed)
-            if own is not None:
-                devices.set_random_state(torch.Generator(device).manual_seed(seed).get_state(), device)
-            yield
-        finally:
-            torch.set_rng_state(before)
-            if own is not None:
-                devices.set_random_state(own, device)
+    devices.random_state(device)  # from here on it is in use
+    with _alone, process.left_as_it_was(), torch.inference_mode(False), torch.enable_grad():
+        torch.default_generator.manual_seed(seed)
+        if device.type != "cpu":
+            devices.set_random_state(torch.Generator(device).manual_seed(seed).get_state(), device)
+        yield
 
 
-@contextmanager
-def lean(small: bool) -> Iterator[None]:
-    """A small net has one thread, see `build.threads`, and denormals are 0, see `construct.set_arithmetic`.
-
-    With several threads denormals stay what they are: threads that are started inside would keep the switch.
+def slim() -> None:
+    """For a small net, within `apart`: one thread, see `build.threads`, and tiny numbers are 0, see
+    `construct.set_arithmetic`. Where there are several threads, those that are started inside would keep that switch.
     """
-    if not small:
-        yield
-        return
-    threads, flushed = torch.get_num_threads(), bool(torch.tensor(1e-40).mul(1) == 0)
-    try:
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)
-        yield
-    finally:
-        torch.set_flush_denormal(flushed)
-        torch.set_num_threads(threads)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 def released(model: nn.Module, optimizer: Optimizer) -> State:

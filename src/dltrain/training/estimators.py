@@ -8,32 +8,29 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import Tags, check_random_state  # pyrefly: ignore[missing-module-attribute]
+from sklearn.utils import Tags  # pyrefly: ignore[missing-module-attribute]
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data  # pyrefly: ignore[missing-module-attribute]
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from dltrain.config import build, construct, named
 from dltrain.config.policy import Part
 from dltrain.data import Split, Task, Tensors, split, take
 from dltrain.data.loaders import make_loader
 from dltrain.data.randomness import mix
-from dltrain.engine import devices, evaluation
-from dltrain.engine.steps.step import Schedule
+from dltrain.engine import evaluation
 from dltrain.engine.trainer import Trainer
 from dltrain.errors import ConfigError, DataError
 from dltrain.parts import State, losses, metrics, models
-from dltrain.training import apart
+from dltrain.training import apart, parameters
 
 _FLOATS = (np.float64, np.float32)
 _JUDGED = 4096  # rows of a batch where nothing is learned
@@ -62,15 +59,15 @@ class _MLP(BaseEstimator):
 
     def _fit(self, x: np.ndarray, y: np.ndarray, task: Task, loss: Part, *, outputs: int) -> Self:
         """All epochs, by the schedule. x: [N, D]; y: class numbers int64 [N], or float64 [N, K]."""
-        _above_zero("epochs", self.epochs, "how often to pass over the rows")
-        seed, train, held_out = _seed(self.random_state), np.arange(len(x)), None
+        parameters.above_zero("epochs", self.epochs, "how often to pass over the rows")
+        seed, device = parameters.seed(self.random_state), parameters.device(self.device)
+        train, held_out = np.arange(len(x)), None
         if self.patience is not None:
-            _above_zero("patience", self.patience, "after how many passes without improvement to stop, or None")
-            _above_zero("val", self.val, "the share of the rows to hold out, or their number")
+            val = parameters.held_out(self.val, self.patience)
             classes = None if task == "regression" else y
-            train, held_out, _ = split(len(x), val=self.val, test=0, seed=seed % (2**32 - 2), classes=classes)
+            train, held_out, _ = split(len(x), val=val, test=0, seed=seed % (2**32 - 2), classes=classes)
         self._begin(x[train], y[train], task, seed=seed)
-        rows, device = self._rows(x, y), _device(self.device)
+        rows = self._rows(x, y)
         with apart.apart(seed, device):
             judged = None if held_out is None else take(rows, torch.from_numpy(held_out))
             part, model = take(rows, torch.from_numpy(train)), self._net(x.shape[1], outputs)
@@ -79,9 +76,9 @@ class _MLP(BaseEstimator):
 
     def _pass(self, x: np.ndarray, y: np.ndarray, task: Task, loss: Part, *, outputs: int) -> Self:
         """One epoch more, by a constant rate, with the state that the optimizer has; the first one begins."""
-        new, device = not hasattr(self, "module_"), _device(self.device)
+        new, device = not hasattr(self, "module_"), parameters.device(self.device)
         if new:
-            self._begin(x, y, task, seed=_seed(self.random_state))
+            self._begin(x, y, task, seed=parameters.seed(self.random_state))
         seed = mix(self._seed, self.n_iter_) if self.n_iter_ else self._seed
         with apart.apart(seed, device):
             model = self._net(x.shape[1], outputs) if new else self.module_
@@ -89,7 +86,8 @@ class _MLP(BaseEstimator):
         return self
 
     def _begin(self, x: np.ndarray, y: np.ndarray, task: Task, *, seed: int) -> None:
-        """Scales by these rows, and no history."""
+        """Scales by these rows, and no history; nothing is fitted until the training is done."""
+        vars(self).pop("module_", None)
         self._seed, self.n_iter_ = seed, 0
         self._scale = StandardScaler().fit(x)
         self._target_scale = StandardScaler().fit(y) if task == "regression" else None
@@ -97,9 +95,8 @@ class _MLP(BaseEstimator):
         self.history_: list[dict[str, float]] = []
 
     def _net(self, features: int, outputs: int) -> nn.Module:
-        names = ("activation", "norm", "dropout", "input_dropout", "init")
-        options = {name: getattr(self, name) for name in names}
-        return models.MLP(features, outputs, widths=list(self.widths), **options).float()
+        names = ("widths", "activation", "norm", "dropout", "input_dropout", "init")
+        return parameters.net(features, outputs, {name: getattr(self, name) for name in names})
 
     def _rows(self, x: np.ndarray, y: np.ndarray) -> Tensors:
         """What the net sees of rows."""
@@ -129,50 +126,37 @@ class _MLP(BaseEstimator):
         epochs: float | None = None,
     ) -> None:
         """So many epochs by the schedule, or one by a constant rate. judged: rows that say which epoch was the best."""
-        parameters = [*model.parameters()]
-        size, device = _batch_size(self.batch_size, len(rows), norm=self.norm), parameters[0].device
+        trained = [*model.parameters()]
+        size, device = parameters.batch_size(self.batch_size, len(rows), norm=self.norm), trained[0].device
         loader = make_loader(rows, batch_size=size, shuffle=True, seed=seed, device=device)
-        criterion, work = loss(task=task).to(device), size * sum(p.numel() for p in parameters)
-        with apart.lean(device.type == "cpu" and work < build.SMALL):
-            optimizer = construct.make_optimizer(self._optimizer(), model, device)
-            if epochs is None:
-                apart.restore(model, optimizer, self._optimizer_state)
-            schedule = self._schedule(optimizer, len(loader), epochs, judged=judged is not None)
-            trainer = Trainer(model, criterion, optimizer, schedule=schedule)
-            trainer.rate_key = "lr"
-            if judged is None:
-                records = trainer.run(loader, epochs=epochs or 1)
-            else:
-                judge = make_loader(judged, batch_size=_JUDGED, device=device)
-                validate = functools.partial(evaluation.evaluate, loader=judge, loss=criterion, task=task)
-                best = f"val/{metrics.default_monitor(task)}"
-                records = trainer.run(loader, epochs=epochs, validate=validate, best=best, patience=self.patience)
+        criterion, work = loss(task=task).to(device), size * sum(p.numel() for p in trained)
+        if device.type == "cpu" and work < build.SMALL:
+            apart.slim()
+        part = parameters.optimizer(self.optimizer, lr=self.lr, weight_decay=self.weight_decay)
+        optimizer = construct.make_optimizer(part, model, device)
+        if epochs is None:
+            apart.restore(model, optimizer, self._optimizer_state)
+        chosen = "constant" if epochs is None else self.scheduler
+        schedule = parameters.schedule(chosen, optimizer, len(loader), epochs or 1, judged=judged is not None)
+        trainer = Trainer(model, criterion, optimizer, schedule=schedule)
+        trainer.rate_key = "lr"
+        if judged is None:
+            records = trainer.run(loader, epochs=epochs or 1)
+        else:
+            judge = make_loader(judged, batch_size=_JUDGED, device=device)
+            validate = functools.partial(evaluation.evaluate, loader=judge, loss=criterion, task=task)
+            best = f"val/{metrics.default_monitor(task)}"
+            records = trainer.run(loader, epochs=epochs, validate=validate, best=best, patience=self.patience)
         self._optimizer_state = apart.released(model, optimizer)
         self.module_, self._criterion = model, criterion.cpu()
         self.history_ += [{"epoch": record.epoch, **record.metrics} for record in records]
         self.n_iter_ = len(self.history_)
 
-    def _optimizer(self) -> Part:
-        part = named.part("optimizer", self.optimizer)
-        given = {k: v for k in ("lr", "weight_decay") if (v := getattr(self, k)) is not None}
-        for key, value in given.items():
-            if key not in part.names:
-                raise ConfigError(f"{key}={value}: optimizer={self.optimizer!r} has none; leave it at None")
-        return replace(part, arguments=part.arguments | given)
-
-    def _schedule(self, optimizer: Optimizer, steps: int, epochs: float | None, *, judged: bool) -> Schedule:
-        part = named.part("scheduler", "constant" if epochs is None else self.scheduler)
-        if "monitor" in part.arguments and not judged:
-            part = replace(part, arguments=part.arguments | {"monitor": "train/loss"})
-        if "max_lr" in part.arguments:
-            part = replace(part, arguments=part.arguments | {"max_lr": optimizer.param_groups[0]["lr"]})
-        total = max(1, round(steps * (epochs or 1)))
-        return construct.make_schedule(part, optimizer, total_steps=total, steps_per_epoch=steps, monitor="val/loss")
-
     def _answers(self, x: object) -> Tensor:
         """Outputs of the net float64 [N, K] for rows as they are."""
         check_is_fitted(self, "module_")
-        inputs, device = self._inputs(validate_data(self, x, reset=False, dtype=_FLOATS)), _device(self.device)
+        device = parameters.device(self.device)
+        inputs = self._inputs(validate_data(self, x, reset=False, dtype=_FLOATS))
         model = self.module_ if device.type == "cpu" else copy.deepcopy(self.module_).to(device)
         rows = make_loader(Tensors(inputs, torch.zeros(len(inputs))), batch_size=_JUDGED, device=device)
         return evaluation.predict(model, rows)[0].double()
@@ -366,35 +350,3 @@ class MLPRegressor(RegressorMixin, _MLP):
         tags = super().__sklearn_tags__()  # pyrefly: ignore[missing-attribute]
         tags.target_tags.multi_output = True
         return tags
-
-
-def _above_zero(name: str, value: object, what: str) -> None:
-    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not (is_number and 0 < value < float("inf")):
-        raise ConfigError(f"{name}={value!r}: give {what}, a number above zero")
-
-
-def _batch_size(given: object, rows: int, *, norm: str) -> int:
-    """Rows of a step. Batch norm can't train on one alone: where one would be left over, batches are a row larger."""
-    size = rows if given == "full" else given
-    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-        raise ConfigError(f"batch_size={given!r}: give a whole number of rows, or 'full'")
-    size = min(int(size), rows)
-    if norm == "batch" and size < 2:
-        raise ConfigError(f"norm='batch' needs batches of two rows at least, not of {size}; use norm='layer'")
-    while norm == "batch" and rows % size == 1:
-        size += 1
-    return size
-
-
-def _seed(given: int | np.random.RandomState | None) -> int:
-    random = check_random_state(given)  # which refuses what is no seed
-    return int(given) if isinstance(given, (int, np.integer)) else int(random.randint(2**31))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if devices.count("cuda") else "cpu")
-    if (wrong := devices.mistake(name)) is not None:
-        raise ConfigError(wrong.replace("trainer.device", "device"))
-    return torch.device(name)
