@@ -1,13 +1,18 @@
 """What a program sees of dltrain: its public names and nothing else, with types and with words for each."""
 
 import inspect
+import json
+import re
 import subprocess
 import sys
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
 import dltrain
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_public_names_are_what_completion_shows():
@@ -47,3 +52,19 @@ def test_the_package_is_the_command(tmp_path):
 def test_importing_it_takes_neither_torch_nor_polars():
     code = "import sys, dltrain; dir(dltrain); print({'torch', 'polars', 'numpy', 'sklearn'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_type_checker_finds_nothing_in_the_examples(tmp_path):
+    page = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
+    for number, program in enumerate(re.findall(r"```python\n(.*?)```", page, re.DOTALL)):
+        assert len([line for line in program.splitlines() if line.strip()]) <= 15
+        (tmp_path / f"program{number}.py").write_text(program)
+    (tmp_path / "program99.py").write_text(
+        "import dltrain\ndltrain.train(3)\ndltrain.load('last').metric\n"
+    )  # to see it
+    command = [sys.executable, "-m", "pyrefly", "check", "--output-format", "json", "--search-path", ROOT / "src"]
+    done = subprocess.run([*command, "--python-interpreter-path", sys.executable, tmp_path], capture_output=True)
+    errors = json.loads(done.stdout)["errors"]
+    theirs = re.compile(r"class `tuple`|function `sklearn")  # by scikit-learn's stubs load_digits() is a tuple
+    found = [(Path(e["path"]).stem, e["description"]) for e in errors if not theirs.search(e["description"])]
+    assert [name for name, _ in found] == ["program99"] * 2, found

@@ -1,0 +1,72 @@
+"""dltrain in a notebook, in a kernel of its own: docs/library.md as one, a bar, tables, and the stop button."""
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def kernel(tmp_path):
+    """Runs cells in a kernel of this Python, in an empty folder; returns the notebook with what they gave."""
+
+    def run(*sources, client=nbclient.NotebookClient, **options):
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        book = nbformat.v4.new_notebook(cells=cells)
+        resources = {"metadata": {"path": str(tmp_path)}}
+        client(book, timeout=300, kernel_name="python3", resources=resources, **options).execute()
+        return [cell.outputs for cell in book.cells]
+
+    return run
+
+
+def texts(outputs) -> str:
+    return "".join(output.get("text", "") for output in outputs)
+
+
+def test_the_notebook_is_the_page():
+    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "notebook.py"), "--check"])
+    assert done.returncode == 0, "python scripts/notebook.py writes it anew"
+
+
+def test_the_notebook_runs_from_top_to_bottom(kernel):
+    book = nbformat.read(ROOT / "docs" / "library.ipynb", as_version=4)
+    nbformat.validate(book)
+    programs = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    found = kernel(*(re.sub(r"epochs=\d+", "epochs=2", program) for program in programs))
+    assert len(found) == len(programs) >= 10
+    assert all(texts(outputs) for outputs in found)
+
+
+def test_a_run_has_a_bar_and_a_table(kernel):
+    train = "import dltrain; run = dltrain.train('data=iris', 'trainer.epochs=3', 'trainer.tensorboard=false')"
+    bar, shown = kernel(train, "run")
+    assert "21/21" in texts(bar) or any("application/vnd.jupyter" in str(o.get("data")) for o in bar)
+    assert "<table>" in shown[0]["data"]["text/html"]
+    assert "TqdmWarning" not in texts(bar)
+
+
+class _StopButton(nbclient.NotebookClient):
+    """Pressed when the cell has shown something."""
+
+    def process_message(self, msg, cell, cell_index):
+        if msg["msg_type"] == "stream" and not hasattr(self, "pressed"):
+            self.pressed = threading.Timer(1, lambda: subprocess.run(["kill", "-INT", str(self.km.provisioner.pid)]))
+            self.pressed.start()
+        return super().process_message(msg, cell, cell_index)
+
+
+def test_the_stop_button_saves_and_the_cell_says_how_to_go_on(kernel):
+    train = "import dltrain; run = dltrain.train('data=digits', 'trainer.epochs=99999', 'trainer.tensorboard=false')"
+    interrupted, after = kernel(train, "dltrain.load('last').status", client=_StopButton, allow_errors=True)
+    (error,) = (output for output in interrupted if output["output_type"] == "error")
+    assert error["ename"] == "KeyboardInterrupt"
+    assert re.search(r"stopped at step [\d,]+ and saved; go on: dltrain\.resume\(", error["evalue"])
+    assert after[0]["data"]["text/plain"] == "'stopped'"
