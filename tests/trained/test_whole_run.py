@@ -147,12 +147,30 @@ def test_an_interrupt_saves_and_says_how_to_go_on(here):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_run_in_a_thread(here):
+def test_runs_in_threads_have_the_bits_that_they_have_alone(here):
+    alone = dltrain.train(*QUICK, "model.dropout=0.5")
     found = []
-    thread = threading.Thread(target=lambda: found.append(dltrain.train(*QUICK)))
-    thread.start()
-    thread.join()
-    assert found[0].status == "done"
+    threads = [
+        threading.Thread(target=lambda: found.append(dltrain.train(*QUICK, "model.dropout=0.5"))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [run.metrics["test/loss"] for run in found] == [alone.metrics["test/loss"]] * 2
+
+
+def test_a_run_under_no_grad_and_in_double_precision(here):
+    wanted = dltrain.train(*QUICK).metrics["test/loss"]
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert dltrain.train(*QUICK).metrics["test/loss"] == wanted
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert dltrain.train(*QUICK).metrics["test/loss"] == wanted
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_run_can_be_copied(here):

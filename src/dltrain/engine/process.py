@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,17 +13,28 @@ import torch
 
 from dltrain.engine import devices, products
 
+_alone = threading.RLock()
+
 
 @contextmanager
 def left_as_it_was() -> Iterator[None]:
-    """Afterwards the process has what it had before: the generators of Python, NumPy and torch, how many threads torch
-    has, whether it keeps to deterministic kernels and counts tiny numbers as 0, whose products are used, sys.path.
+    """Inside, autograd works and numbers are float32, whatever was set; afterwards the process has what it had before:
+    the generators of Python, NumPy and torch, how many threads torch has, whether it keeps to deterministic kernels and
+    counts tiny numbers as 0, its type of numbers, whose products are used, and sys.path. They are the process's: of
+    several threads of Python one is inside at a time, and others wait.
     """
+    with _alone, torch.inference_mode(False), torch.enable_grad(), _restored():
+        yield
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     others = [(device, state) for device in devices.in_use() if (state := devices.random_state(device)) is not None]
     threads, kernels, flushed = torch.get_num_threads(), products.used(), _flushed()
-    deterministic = _deterministic()
+    deterministic, numbers = _deterministic(), torch.get_default_dtype()
     paths = [*sys.path]
+    torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
@@ -31,6 +43,7 @@ def left_as_it_was() -> Iterator[None]:
         torch.set_rng_state(cpu)
         for device, state in others:
             devices.set_random_state(state, device)
+        torch.set_default_dtype(numbers)
         torch.set_num_threads(threads)
         torch.set_flush_denormal(flushed)
         products.use(kernels)

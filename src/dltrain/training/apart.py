@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,16 +13,12 @@ from torch.optim import Optimizer
 from dltrain.engine import devices, process
 from dltrain.parts import State
 
-_alone = threading.RLock()
-
 
 @contextmanager
 def apart(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, generators begin at the seed and autograd works; afterwards the process is as it was. Generators are the
-    process's: of several threads of Python one trains at a time.
-    """
+    """Inside, generators begin at the seed; afterwards the process is as it was."""
     devices.random_state(device)  # from here on it is in use
-    with _alone, process.left_as_it_was(), torch.inference_mode(False), torch.enable_grad():
+    with process.left_as_it_was():
         torch.default_generator.manual_seed(seed)
         if device.type != "cpu":
             devices.set_random_state(torch.Generator(device).manual_seed(seed).get_state(), device)
