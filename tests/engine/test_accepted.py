@@ -348,3 +348,35 @@ def test_the_larger_accuracy_is_the_better():
 def test_what_run_cant_watch_is_refused(options, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         trainer().run((X, Y), epochs=2, validate=lambda m: {"accuracy": 0.5}, **options)
+
+
+def test_what_is_set_later_is_taken_as_in_the_constructor():
+    x, y = torch.randn(64, 8), torch.randint(3, (64,))
+
+    def trained(**options):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        given = {name: make(optimizer) for name, make in options.items()}
+        return model, optimizer, given
+
+    options = {
+        "loss": lambda _: F.cross_entropy,
+        "ema": lambda _: 0.9,
+        "penalty": lambda _: 1e-3,
+        "clip_norm": lambda _: 1.0,
+        "schedule": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 1),
+    }
+    model, optimizer, given = trained(**options)
+    first = Trainer(model, given.pop("loss"), optimizer, **given)
+    model, optimizer, given = trained(**options)
+    later = Trainer(model, nn.MSELoss(), optimizer)
+    for name, value in given.items():
+        setattr(later, name, value)
+    for trainer in (first, later):
+        trainer.run((x, y), epochs=3)
+    for one, other in zip(first.best_model.parameters(), later.best_model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    for name, wrong in (("loss", 3), ("ema", "x"), ("penalty", "x"), ("clip_norm", -1), ("schedule", 3), ("model", 3)):
+        with pytest.raises(ConfigError, match=name):
+            setattr(later, name, wrong)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from dltrain.commands import cli
 from dltrain.engine import products
 from dltrain.engine.steps import direct
 from dltrain.engine.steps.direct_layers import OneDnnLinear
@@ -175,6 +176,8 @@ def test_a_run_keeps_the_products_that_it_began_with(dltrain, step, monkeypatch)
     """Also on another processor, whatever it would choose itself; and so do `eval` and `resume=auto`."""
     words = ["data=digits", "model.widths=[400]", "data.batch_size=256", "trainer.threads=1", f"trainer.step={step}"]
     words += ["name=a"]
+    monkeypatch.setattr(products, "_used", "mkl")
+    monkeypatch.setattr(cli, "_process_left", lambda _: nullcontext())  # to see what was used
     monkeypatch.setattr(system, "processor", lambda: ("AuthenticAMD", 26))
     code, out, err = dltrain(*words, "trainer.epochs=1")
     assert (code, "products   oneDNN's where rows x weights" in out + err) == (0, True)
@@ -197,6 +200,7 @@ def test_a_run_of_before_goes_on_with_torchs(dltrain, monkeypatch):
     (file,) = Path("runs").glob("a/*/environment.json")
     file.write_text(file.read_text().replace("matmul", "matmul-of-old"))
     monkeypatch.setattr(system, "processor", lambda: ("AuthenticAMD", 26))
+    monkeypatch.setattr(cli, "_process_left", lambda _: nullcontext())
     again = ("trainer.epochs=2", "trainer.schedule_steps=39", "trainer.matmul=auto")
     code, _, err = dltrain("resume", "a/last", *again)
     assert (code, "bits may differ" in err, products.used()) == (0, False, "mkl"), err

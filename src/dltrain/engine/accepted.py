@@ -124,10 +124,11 @@ def called(name: str, given: object, example: str) -> None:
         raise ConfigError(f"{name}: give {example}, not {given!r}")
 
 
-def limit(name: str, value: object) -> None:
-    """Raises ConfigError for a bound of gradients that is none."""
-    if value is not None and not (_is_number(value) and value > 0 and not math.isinf(value)):
-        raise ConfigError(f"{name}={value!r}: give a number above zero, or None")
+def limit(name: str, value: object) -> float | None:
+    """A bound of gradients; raises ConfigError for what is none."""
+    if value is None or (_is_number(value) and value > 0 and not math.isinf(value)):
+        return value
+    raise ConfigError(f"{name}={value!r}: give a number above zero, or None")
 
 
 def _refuse_class(name: str, given: object, wanted: str) -> None:

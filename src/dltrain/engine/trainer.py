@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dltrain.engine import accepted, products
 from dltrain.engine.best import BestWeights
 from dltrain.engine.choice import Choice
-from dltrain.engine.fixed import Fixed
+from dltrain.engine.fixed import Fixed, Taken
 from dltrain.engine.guard import Guard, norm
 from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
@@ -56,6 +56,14 @@ class Trainer:
     """
 
     device, precision, accumulate = Fixed[torch.device](), Fixed[Precision](), Fixed[int]()
+    model = Taken[nn.Module](lambda given, _: accepted.model(given))
+    loss = Taken[nn.Module](lambda given, _: accepted.loss(given))
+    optimizer = Taken[Optimizer](lambda given, own: accepted.optimizer(given, own.model, own.loss))
+    schedule: Taken[Schedule | None] = Taken(lambda given, own: accepted.schedule(given, own.optimizer))
+    penalty: Taken[Callable[[], Tensor] | None] = Taken(lambda given, own: accepted.penalty(given, own.model))
+    ema: Taken[Average | None] = Taken(lambda given, own: accepted.average(given, own.model))
+    clip_norm: Taken[float | None] = Taken(lambda given, _: accepted.limit("clip_norm", given))
+    clip_value: Taken[float | None] = Taken(lambda given, _: accepted.limit("clip_value", given))
 
     def __init__(
         self,
@@ -88,14 +96,10 @@ class Trainer:
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
         if accumulate < 1:
             raise ValueError(f"accumulate={accumulate}: a step takes one batch at least")
-        for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            accepted.limit(name, bound)
         accepted.called("transform", transform, "a function (x, y, index, epoch) -> (x, y)")
         accepted.called("constraint", constraint, "a function without arguments, as dltrain.MaxNorm(model, 3.0)")
-        self.model, self.loss = accepted.model(model), accepted.loss(loss)
-        self.optimizer = accepted.optimizer(optimizer, self.model, self.loss)
-        self.schedule, self.accumulate = accepted.schedule(schedule, optimizer), accumulate
-        self.ema, self.penalty = accepted.average(ema, model), accepted.penalty(penalty, model)
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.schedule, self.accumulate, self.ema, self.penalty = schedule, accumulate, ema, penalty
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.transform, self.constraint = transform, constraint
         self.device = torch.device(device) if device else self.parameters[0].device
