@@ -8,11 +8,14 @@ import threading
 
 import pytest
 
+from dltrain.errors import system
 from dltrain.training.stop import stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_the_first_signal_asks_for_a_stop(number, capfd, under_no_nohup):
+    if number not in system.STOPS:
+        pytest.skip("this system has no such signal")  # it would end the process
     before = signal.getsignal(number)
     with stop_on_signal() as stop:
         assert not stop()
