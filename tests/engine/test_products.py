@@ -10,6 +10,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from dltrain.commands import cli
+from dltrain.config import build, compose
+from dltrain.config.plan import make_plan
 from dltrain.engine import products
 from dltrain.engine.steps import direct
 from dltrain.engine.steps.direct_layers import OneDnnLinear
@@ -211,3 +213,12 @@ def test_what_this_machine_has_not_is_told_in_one_line(dltrain, monkeypatch):
     code, _, err = dltrain("data=iris", "trainer.matmul=onednn")
     assert code == 2
     assert "trainer.matmul: the processor has no AVX-512, or may not use it; use auto or mkl" in err
+
+
+@pytest.mark.parametrize(
+    ("data", "width", "large"), [("digits", 400, True), ("digits", 100, False), ("iris", 8000, False)]
+)
+def test_a_plan_knows_whether_it_has_large_products(data, width, large):
+    """Of iris one layer has 8000 x 4 weights, which is too narrow to win."""
+    plan = make_plan(compose.compose([f"data={data}", f"model.widths=[{width}]", "trainer.device=cpu"]))
+    assert build.has_large_products(plan) == large

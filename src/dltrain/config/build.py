@@ -166,7 +166,11 @@ def threads(plan: Plan) -> int:
 
 def has_large_products(plan: Plan) -> bool:
     """Whether a net that the direct step knows has layers whose products may be oneDNN's, of rows enough."""
-    large = any(row.type == "Linear" and row.parameters > products.LARGE for row in plan.rows[:-1])
+    linears = [(row.parameters, (row.output_shape or (0,))[-1]) for row in plan.rows[:-1] if row.type == "Linear"]
+    large = any(  # with a bias, weights / outputs is one more than the inputs
+        weights > products.LARGE and outputs >= products.NARROW and weights // outputs > products.NARROW
+        for weights, outputs in linears
+    )
     return large and plan.device.type == "cpu" and plan.settings.precision == "fp32"
 
 
