@@ -339,7 +339,14 @@ def test_the_larger_accuracy_is_the_better():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"best": "val/acuracy"}, "best='val/acuracy': no report has it; did you mean `val/accuracy`?"),
+        ({"best": "val/acuracy"}, "say which way it is better, mode='max' or mode='min'; did you mean `accuracy`?"),
+        ({"best": "val/acuracy", "mode": "max"}, "no report has it; did you mean `val/accuracy`?"),
+        ({"best": "val/top3"}, "best='val/top3': say which way it is better, mode='max' or mode='min'"),
+        ({"best": "val/top3", "mode": "largest"}, "mode='max' or mode='min'"),
+        ({"best": "val/accuracy", "validate": None}, "best='val/accuracy': nothing is validated; give validate="),
+        ({"validate": [(X, Y)]}, "validate: give a function of the model"),
+        ({"best": "val/loss", "validate": lambda m: None}, "best='val/loss': no report has it"),
+        ({"validate": lambda m: "x"}, "validate: it is to return a number, or a dict of them"),
         ({"best": "tain/loss"}, "did you mean `train/loss`?"),
         ({"patience": 3}, "patience=3: say in which metric, as best='val/loss'"),
         ({"best": "val/loss", "patience": 0}, "patience"),
@@ -347,7 +354,110 @@ def test_the_larger_accuracy_is_the_better():
 )
 def test_what_run_cant_watch_is_refused(options, said):
     with pytest.raises(ValueError, match=re.escape(said)):
-        trainer().run((X, Y), epochs=2, validate=lambda m: {"accuracy": 0.5}, **options)
+        trainer().run((X, Y), **{"epochs": 2, "validate": lambda m: {"accuracy": 0.5}, **options})
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 0)])
+def test_a_metric_of_ones_own_is_better_as_one_says(mode, best):
+    values, seen = iter([0.1, 0.9, 0.3]), []
+    t = trainer()
+    t.run(
+        (X, Y),
+        epochs=3,
+        best="val/top3",
+        mode=mode,
+        validate=lambda m: seen.append(weights(t)) or {"top3": next(values)},
+    )
+    assert torch.equal(weights(t), seen[best])
+
+
+class Tempered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.heat = nn.Parameter(torch.ones(()))
+
+    def forward(self, outputs, targets):
+        return F.cross_entropy(outputs / self.heat, targets)
+
+
+def test_the_best_of_a_loss_that_learns_is_put_back_too():
+    model, loss, heats = net(), Tempered(), []
+    t = Trainer(model, loss, optim.SGD([*model.parameters(), *loss.parameters()], lr=0.1))
+    values = iter([3.0, 1.0, 2.0])
+    t.run(
+        (X, Y), epochs=3, best="val/loss", validate=lambda m: heats.append(loss.heat.item()) or {"loss": next(values)}
+    )
+    assert loss.heat.item() == heats[1] != heats[2]
+
+
+def test_the_best_weights_stay_where_it_is_interrupted():
+    t, seen = trainer(), []
+
+    def validate(model):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(weights(t))
+        return {"loss": float(len(seen))}
+
+    with pytest.raises(KeyboardInterrupt):
+        t.run((X, Y), epochs=5, best="val/loss", validate=validate)
+    assert torch.equal(weights(t), seen[0])
+
+
+def test_rows_are_taken_in_batches_and_an_order_that_one_says():
+    found = []
+    for options in ({}, {"seed": 0, "batch_size": 32}, {"seed": 1}, {"batch_size": 8}):
+        torch.manual_seed(0)
+        t = trainer()
+        (record,) = t.run((X, Y), epochs=1, **options)
+        found.append((record.step, weights(t)))
+    assert found[3][0] == -(-len(X) // 8)
+    assert torch.equal(found[0][1], found[1][1])
+    assert not torch.equal(found[0][1], found[2][1])
+    loader = make_loader(Tensors(X, Y), batch_size=4)
+    with pytest.raises(ConfigError, match="the loader's own"):
+        trainer().run(loader, epochs=1, batch_size=8)
+
+
+def test_a_function_that_subtracts_two_shapes_is_warned_of():
+    model = nn.Linear(5, 1)
+    t = Trainer(model, lambda outputs, y: (outputs - y).abs().mean(), optim.SGD(model.parameters(), lr=0.1))
+    with pytest.warns(UserWarning, match=r"their difference has 32 x 32 numbers; targets\[:, None\] fit"):
+        t.run((torch.randn(32, 5), torch.randn(32)), epochs=1)
+
+
+def test_what_is_judged_fits_its_task():
+    x, y, model = torch.randn(40, 5), torch.randn(40), nn.Linear(5, 1)
+    with pytest.raises(ValueError, match=r"targets\[:, None\] fit"):
+        evaluate(model, (x, y), nn.MSELoss(), task="regression")
+    with pytest.raises(DataError, match=r"give y\.long\(\)"):
+        evaluate(model, (x, (y > 0).float()), nn.BCEWithLogitsLoss(), task="binary")
+    with pytest.raises(ValueError, match=r"targets\[:, None\] fit"):
+        trainer(model, nn.BCEWithLogitsLoss()).run((x, (y > 0).float()), epochs=1)
+    with pytest.raises(DataError, match=r"say which, as data\.val"):
+        evaluate(model, data.iris(), nn.CrossEntropyLoss(), task="multiclass")
+    with pytest.raises(DataError, match=r"say which, as data\.val"):
+        predict(model, data.iris())
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_there_is_not(device):
+    with pytest.raises(ConfigError, match="device"):
+        trainer(device=device)
+
+
+def test_what_is_made_says_what_it_is():
+    model = net()
+    shown = [EMA(model, 0.9), trainer().fit((X, Y), epochs=1), make_loader(Tensors(X, Y), batch_size=4, shuffle=True)]
+    assert all(" object at 0x" not in repr(made) and len(repr(made)) < 120 for made in shown)
+    next(shown[1])
+
+
+def test_a_trainer_says_the_name_of_a_function():
+    def mine(outputs, targets):
+        return F.cross_entropy(outputs, targets) * 2
+
+    assert repr(trainer(loss=mine)).startswith("Trainer(Sequential, mine, SGD)")
 
 
 def test_what_is_set_later_is_taken_as_in_the_constructor():

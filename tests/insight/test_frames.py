@@ -26,6 +26,8 @@ def test_runs_are_a_frame(folder, monkeypatch):
     assert isinstance(frame, pl.DataFrame)
     assert len(frame) == 6
     assert set(frame["status"]) == {"done"}
+    assert frame.columns[:2] == ["run", "status"]
+    assert frame.columns.index("optimizer") < frame.columns.index("test/accuracy") < frame.columns.index("folder")
     assert frame["test/accuracy"].dtype == pl.Float64
     assert frame["steps"].to_list() == [5] * 6
     assert sorted(frame["seed"]) == [0, 0, 1, 1, 2, 2]
@@ -69,6 +71,9 @@ def test_compare_says_what_the_command_says(folder, monkeypatch, dltrain_command
     assert code == 0
     assert out.startswith(repr(found))
     assert found.verdicts[0] in out
+    assert dltrain.compare(folder, metric="val/loss").metric == "best/loss"
+    with pytest.raises(ConfigError, match="did you mean `test/loss`"):
+        dltrain.compare(folder, metric="test/los")
 
 
 @pytest.fixture
@@ -79,6 +84,6 @@ def dltrain_command(dltrain):
 def test_compare_takes_runs_and_wants_two(folder):
     names = [folder / name for name, *_ in ((row,) for row in dltrain.runs(folder)["folder"])]
     one, other = (dltrain.load(name) for name in names[:2])
-    assert len(dltrain.compare(one, other).entries) == 2
+    assert len(dltrain.compare(one, other).entries) == len(dltrain.compare([one, other]).entries) == 2
     with pytest.raises(ConfigError, match="is one run"):
         dltrain.compare(one)

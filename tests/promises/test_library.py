@@ -44,6 +44,12 @@ def test_what_a_type_checker_reads_is_what_there_is():
     assert (resources.files("dltrain") / "py.typed").is_file()
 
 
+def test_the_sources_of_data_are_what_completion_shows():
+    names = dir(dltrain.data)
+    assert {"digits", "iris", "mnist", "table", "Tensors", "make_loader"} <= {*names}
+    assert all(inspect.getdoc(getattr(dltrain.data, name)) for name in names)
+
+
 def test_the_package_is_the_command(tmp_path):
     done = subprocess.run([sys.executable, "-m", "dltrain", "--version"], capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"{dltrain.__version__}\n")

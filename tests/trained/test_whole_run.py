@@ -33,6 +33,8 @@ def test_a_run_is_trained_and_all_about_it_is_at_hand(here, capsys):
     assert run.config["optimizer.lr"] == run.config["optimizer"]["lr"] == 0.02
     assert run.evaluate() == {n: run.metrics[f"test/{n}"] for n in ("loss", "accuracy", "f1")}
     assert run.evaluate("val")["accuracy"] == run.metrics["val/accuracy"]
+    data = dltrain.data.iris()
+    assert run.evaluate((data.val.x.numpy(), data.val.y)) == run.evaluate(data.val) == run.evaluate("val")
     rows = run.predict(load_iris().data)
     assert rows.columns[0] == "prediction"
     assert len(rows) == 150
@@ -74,6 +76,12 @@ def test_what_is_wrong_is_an_exception_with_all_mistakes(here):
         dltrain.train("trainer.epoch=3", "optimizer.rl=1")
     with pytest.raises(ConfigError, match="an override is a text"):
         dltrain.train({"data": "iris"})
+    with pytest.raises(ConfigError, match=r"each override is a text of its own: 'data=iris', 'trainer\.epochs=3'"):
+        dltrain.train("data=iris trainer.epochs=3")
+    with pytest.raises(ConfigError, match=r"did you mean `optimizer\.lr`"):
+        dltrain.train(lr=0.1)
+    with pytest.raises(ConfigError, match="give a text, a number, None, or a list of them"):
+        dltrain.train(data=dltrain.data.iris())
     with pytest.raises(ConfigError, match="seeds=N makes several runs"):
         dltrain.train("data=iris", "seeds=3")
     with pytest.raises(DataError, match="no such file"):
@@ -84,6 +92,10 @@ def test_what_is_wrong_is_an_exception_with_all_mistakes(here):
     run = dltrain.train(*QUICK)
     with pytest.raises(KeyError, match=r"optimizer\.lr"):
         run.config["optimizer.rl"]
+    with pytest.raises(KeyError, match="did you mean `val/accuracy`"):
+        run.metrics["accuracy"]
+    with pytest.raises(DataError, match="a frame holds rows as in the file"):
+        run.evaluate(pl.DataFrame({"x": [1.0]}))
     with pytest.raises(ConfigError, match="did you mean `test`"):
         run.evaluate("tset")
     with pytest.raises(ConfigError, match="did you mean `onnx`"):
@@ -178,3 +190,10 @@ def test_a_run_can_be_copied(here):
     other = copy.deepcopy(run)
     assert other.evaluate() == run.evaluate()
     assert isinstance(run.history, pl.DataFrame)
+
+
+def test_keys_may_be_arguments(here):
+    run = dltrain.train(*QUICK[1:], data="iris", seed=3, name="a b", regularisation=["l2", "dropout"], diagnose=False)
+    assert (run.config["seed"], run.config["name"], run.config["diagnose"]) == (3, "a b", False)
+    assert run.config["regularisation.l2"]
+    assert run.config["model.dropout"]

@@ -341,7 +341,7 @@ def test_dltrain_alone_imports_no_scikit_learn():
         {"norm": "batch", "batch_size": 149},  # a row would be left over
         {"activation": "tanh", "init": "xavier", "norm": "layer", "input_dropout": 0.1},
     ],
-    ids=str,
+    ids=lambda given: str(given).split(" at 0x")[0],
 )
 def test_each_parameter_is_used(options):
     x, y = iris()
@@ -372,7 +372,7 @@ def test_each_parameter_is_used(options):
         ({"device": "gpu"}, "use auto, cpu"),
         ({"random_state": -1}, "Seed must be"),
     ],
-    ids=str,
+    ids=lambda given: str(given).split(" at 0x")[0],
 )
 def test_a_mistake_is_told_at_fit(options, said):
     x, y = iris()

@@ -178,6 +178,4 @@ def set_threads_and_determinism(plan: Plan) -> None:
     """The process-wide switches of torch that a run sets."""
     torch.set_num_threads(threads(plan))
     construct.set_arithmetic(plan.settings)
-    wanted = plan.settings.deterministic
-    if torch.are_deterministic_algorithms_enabled() != wanted:  # setting it imports torch's compiler, 1.3 s
-        torch.use_deterministic_algorithms(wanted)
+    construct.set_deterministic(plan.settings.deterministic)

@@ -167,6 +167,12 @@ class _Chain:
         return x
 
 
+def set_deterministic(wanted: bool) -> None:
+    """Whether torch keeps to deterministic kernels; not set where it is so: setting it imports its compiler, 1.3 s."""
+    if torch.are_deterministic_algorithms_enabled() != wanted:
+        torch.use_deterministic_algorithms(wanted)
+
+
 def set_arithmetic(settings: Settings) -> None:
     """The process-wide switches of how the CPU computes: which kernels make the products of large layers, and whether
     numbers too small for float32's exponent, under 1.2e-38, count as 0.

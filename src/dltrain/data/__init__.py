@@ -283,3 +283,8 @@ def __getattr__(name: str) -> Any:  # a source, each with arguments of its own, 
         if name in names:
             return getattr(import_module(f"dltrain.data.{module}"), name)
     raise AttributeError(f"module 'dltrain.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    own = ("Data", "Split", "Tensors", "as_tensor", "split", "take")
+    return sorted([*own, *(name for names in _SOURCES.values() for name in names)])

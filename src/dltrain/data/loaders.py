@@ -99,6 +99,12 @@ def make_loader(
     )
 
 
+def _shown(loader: TensorLoader | StreamLoader) -> str:
+    order = f"shuffled by seed {loader.seed}" if loader.shuffle else "in order"
+    name = type(loader).__name__
+    return f"<{name}: {loader.samples:,} rows in {len(loader):,} batches of {loader.batch_size:,}, {order}>"
+
+
 class TensorLoader:
     """A split that lives on the device: an epoch is a permutation and slices."""
 
@@ -121,6 +127,9 @@ class TensorLoader:
         self.batch_bytes: int | None = 4 * batch_size * max(1, x[:1].numel())
         batches = max(1, min(64, _GATHERED // self.batch_bytes))
         self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
+
+    def __repr__(self) -> str:
+        return _shown(self)
 
     def __len__(self) -> int:
         return ceil(self.samples / self.batch_size)
@@ -182,6 +191,9 @@ class StreamLoader:
         self._dataset = Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known
         self._loader = self._open(workers or 0)
+
+    def __repr__(self) -> str:
+        return _shown(self)
 
     def _open(self, workers: int) -> DataLoader[_Read]:
         loader = DataLoader(

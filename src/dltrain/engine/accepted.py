@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeGuard, cast
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from dltrain.data import Data, Split, Tensors, as_tensor
 from dltrain.data.loaders import make_loader
+from dltrain.engine import devices
 from dltrain.engine.steps.step import Average, Batch, Loader, Schedule
 from dltrain.errors import ConfigError, DataError
 from dltrain.parts.regularisers import EMA, Penalty
@@ -44,9 +46,15 @@ class Function(nn.Module):
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.function = function
+        self.function, self.seen = function, False
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if not self.seen and not torch.compiler.is_compiling():
+            self.seen = True
+            if outputs.shape == (len(targets), 1) and targets.ndim == 1 and targets.is_floating_point():
+                shapes = f"outputs {list(outputs.shape)} and targets {list(targets.shape)}"
+                size = f"{len(targets)} x {len(targets)}"
+                warnings.warn(f"{shapes}: their difference has {size} numbers; targets[:, None] fit", stacklevel=2)
         return self.function(outputs, targets)
 
     def extra_repr(self) -> str:
@@ -118,6 +126,13 @@ def penalty(given: object, model: nn.Module) -> Callable[[], Tensor] | None:
     raise ConfigError(f"penalty: give a factor of the squared weights, as 1e-4, or {example}, not {given!r}")
 
 
+def device(given: torch.device | str) -> torch.device:
+    """Raises ConfigError for one that this machine has not."""
+    if (mistake := devices.mistake(str(given))) is not None:
+        raise ConfigError(mistake.replace("trainer.device=cpu or auto", "device='cpu'").replace("auto, ", ""))
+    return torch.device(given)
+
+
 def called(name: str, given: object, example: str) -> None:
     """Raises ConfigError for what is neither None nor a function."""
     if given is not None and not callable(given):
@@ -149,14 +164,21 @@ def _article(given: object) -> str:
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def loader(given: object, *, device: torch.device, shuffle: bool) -> Loader:
-    """Batches of a loader of ours or torch's, of a part of `Data` (its train part), a Dataset, or a pair (x, y)."""
-    if hasattr(given, "epoch"):
-        return cast("Loader", given)
-    if isinstance(given, DataLoader):
-        return FromTorch(given, device)
+def loader(
+    given: object, *, device: torch.device, shuffle: bool, batch_size: int | None = None, seed: int | None = None
+) -> Loader:
+    """Batches of a loader of ours or torch's, of a part of `Data`, a Dataset, or a pair (x, y).
+
+    Of `Data` the train part is trained on; where it would be judged, a part is to be named.
+    """
+    if hasattr(given, "epoch") or isinstance(given, DataLoader):
+        if batch_size is not None or seed is not None:
+            raise ConfigError("batch_size and seed are the loader's own: give them to what makes it")
+        return FromTorch(given, device) if isinstance(given, DataLoader) else cast("Loader", given)
     transform = None
     if isinstance(given, Data):
+        if not shuffle:
+            raise DataError("Data has three parts: say which, as data.val or data.test")
         given, transform = given.train, given.transform
     if isinstance(given, (tuple, list)) and len(given) == 2:
         given = Tensors(as_tensor(given[0]), as_tensor(given[1]))
@@ -166,8 +188,8 @@ def loader(given: object, *, device: torch.device, shuffle: bool) -> Loader:
     if isinstance(given, (str, Mapping, IterableDataset)) or not sized:
         raise DataError(f"data: give Data, a loader, a Dataset with a length, or a pair (x, y), not {_article(given)}")
     split = cast("Split", given)
-    size = _BATCH if shuffle else _JUDGED
-    return make_loader(split, batch_size=size, shuffle=shuffle, device=device, transform=transform)
+    size = batch_size or (_BATCH if shuffle else _JUDGED)
+    return make_loader(split, batch_size=size, shuffle=shuffle, seed=seed or 0, device=device, transform=transform)
 
 
 def batches(given: Sequence[Any]) -> Sequence[Batch]:

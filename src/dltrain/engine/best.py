@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from dltrain.engine.records import Record
 from dltrain.errors import ConfigError, did_you_mean
@@ -14,19 +14,28 @@ from dltrain.parts.regularisers import EarlyStopping
 
 class _Trained(Protocol):
     model: nn.Module
+    loss: nn.Module
 
     @property
     def best_model(self) -> nn.Module: ...
 
 
 class BestWeights:
-    """metric: as a record names it; patience: how many validations in a row may be no better, None for any number."""
+    """metric: as a record names it; mode: which way it is better, None where the metric is known; patience: how many
+    validations in a row may be no better, None for any number. A loss that learns is kept with the model.
+    """
 
-    def __init__(self, trainer: _Trained, metric: str, patience: int | None) -> None:
-        mode = "max" if metrics.larger_is_better(metric) else "min"
+    def __init__(
+        self, trainer: _Trained, metric: str, mode: Literal["min", "max"] | None, patience: int | None
+    ) -> None:
+        name = metric.rsplit("/", 1)[-1]
+        mode = mode or metrics.DIRECTION.get(name)
+        if mode not in ("min", "max"):
+            near = did_you_mean(name, metrics.DIRECTION)
+            raise ConfigError(f"best={metric!r}: say which way it is better, mode='max' or mode='min'{near}")
         self.trainer, self.metric, self.endless = trainer, metric, patience is None
         self.stopping = EarlyStopping(metric, mode, patience=1 if patience is None else patience)
-        self.weights: State | None = None
+        self.kept: list[State] = []  # of the model and the loss
 
     def sees(self, record: Record) -> bool:
         """Keeps the weights where they are the best so far; returns whether to stop."""
@@ -37,9 +46,18 @@ class BestWeights:
             return False  # it was not validated
         stop = self.stopping.update(record.metrics[self.metric])
         if not self.stopping.waited:
-            self.weights = {name: t.detach().clone() for name, t in self.trainer.best_model.state_dict().items()}
+            self.kept = [_copied(module) for module in (self.trainer.best_model, self.trainer.loss)]
         return stop and not self.endless
 
+    def check_seen(self) -> None:
+        """Raises ConfigError where no report had the metric."""
+        if not self.kept:
+            raise ConfigError(f"best={self.metric!r}: no report has it: validate gave no numbers")
+
     def put_back(self) -> None:
-        if self.weights is not None:
-            self.trainer.model.load_state_dict(self.weights)
+        for module, state in zip((self.trainer.model, self.trainer.loss), self.kept, strict=False):
+            module.load_state_dict(state)
+
+
+def _copied(module: nn.Module) -> State:
+    return {name: t.detach().clone() if isinstance(t, Tensor) else t for name, t in module.state_dict().items()}

@@ -21,6 +21,7 @@ from dltrain.data.loaders import Batches
 from dltrain.engine import accepted, devices, products
 from dltrain.engine.steps import direct
 from dltrain.errors import ConfigError, DataError
+from dltrain.parts import losses
 from dltrain.parts.metrics import METRICS
 from dltrain.parts.models import evaluating
 
@@ -30,7 +31,7 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """The outputs float [N, K] of the model in eval mode and the targets, both on the CPU, in the loader's order.
 
-    loader: whatever `Trainer.fit` takes; of `Data` it is the train part. device: the model's.
+    loader: whatever `Trainer.fit` takes, of `Data` a part. device: the model's.
     """
     device = torch.device(device) if device else _device(model)
     batches = accepted.loader(loader, device=device, shuffle=False)
@@ -70,7 +71,7 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics that `METRICS` has of a task, in eval mode: no dropout, no label smoothing, no class weights.
 
-    loader and loss: whatever a `Trainer` takes.
+    loader and loss: whatever a `Trainer` takes, of `Data` a part.
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
     loss it is. For a regression `target_mean` and `target_std` [K] turn standardised values back into original
     units; without them those of the loader do, which it has from a part of `Data`; where neither says anything the
@@ -92,6 +93,8 @@ def evaluate(
             logits = model(x)
             if logits.dim() != 2:
                 raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
+            if n == 0:
+                _check_first(task, logits, y)
             if n == 0 and target_mean is not None and target_std is not None:  # once: a copy to the device waits for it
                 target_mean, target_std = (devices.float64(t.to(y.device)) for t in (target_mean, target_std))
             if task == "regression":
@@ -112,6 +115,14 @@ def evaluate(
     loss_sum, *sums = numbers[: len(totals)]
     _check_targets(task, numbers[len(totals) :], highest)
     return {"loss": loss_sum / n} | _FINISH[task](sums, n)
+
+
+def _check_first(task: Task, logits: Tensor, y: Tensor) -> None:
+    """Raises ValueError for targets of another shape, or DataError of another type, than the task has."""
+    if task in ("regression", "multilabel"):
+        losses.check_shapes(logits, y)
+    elif y.is_floating_point():
+        raise DataError(f"task={task!r}: targets are the numbers of classes, int64 [N], not {y.dtype}; give y.long()")
 
 
 def _class_sums(logits: Tensor, y: Tensor) -> Tensor:

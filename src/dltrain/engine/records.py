@@ -42,6 +42,9 @@ class Records(Iterator[Record]):
     def __init__(self, made: Iterator[Record]) -> None:
         self._made, self._begun = made, False
 
+    def __repr__(self) -> str:
+        return "<Records: each is trained for when it is asked for, as in `for record in ...`>"
+
     def __next__(self) -> Record:
         self._begun = True
         return next(self._made)

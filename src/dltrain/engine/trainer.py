@@ -102,7 +102,7 @@ class Trainer:
         self.schedule, self.accumulate, self.ema, self.penalty = schedule, accumulate, ema, penalty
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.transform, self.constraint = transform, constraint
-        self.device = torch.device(device) if device else self.parameters[0].device
+        self.device = accepted.device(device) if device else self.parameters[0].device
         self.precision, self.kernels = precision, products.used()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.rate_key = "optimizer.lr"  # what an error advises to make smaller
@@ -148,7 +148,10 @@ class Trainer:
         return norm([p.grad for p in self.parameters if p.grad is not None]) if known is None else float(known)
 
     def __repr__(self) -> str:
-        parts = ", ".join(type(part).__name__ for part in (self.model, self.loss, self.optimizer))
+        names = [type(part).__name__ for part in (self.model, self.loss, self.optimizer)]
+        if isinstance(self.loss, accepted.Function):
+            names[1] = self.loss.extra_repr()
+        parts = ", ".join(names)
         why = self._choice.why
         return f"Trainer({parts}): {self.step_kind} step{f', since {why}' if why else ''}"
 
@@ -239,6 +242,8 @@ class Trainer:
         report_every: int | None = None,
         eval_every: int | None = None,
         validate: Validate | None = None,
+        batch_size: int | None = None,
+        seed: int | None = None,
         limit_batches: int | None = None,
         progress: Callable[[], object] | None = None,
         save: Callable[[], object] | None = None,
@@ -246,14 +251,16 @@ class Trainer:
     ) -> Iterator[Record]:
         """Trains until `epochs` (or `steps`) are done, counted from the very first, and yields a Record at each report.
 
-        train: a loader, also torch's; or `Data`, a Dataset or a pair (x, y), of which a step takes 32 rows, shuffled.
+        train: a loader, also torch's; or `Data`, a Dataset or a pair (x, y), of which a step takes `batch_size` rows
+        (32), shuffled by `seed` (0).
         `report_every` and `eval_every` are in steps, an epoch when not given. `validate(model)` returns metrics,
         which enter the record as val/*; it may raise `Stopped`. `limit_batches` shortens every epoch. `progress()`
         is called after each step, `save()` after each that makes no report: everything about the step is done then.
         `stop()` is asked before each step: if true, the loop ends. Nothing is trained before the first record is asked
         for.
         """
-        train = accepted.loader(train, device=self.device, shuffle=True)
+        accepted.called("validate", validate, "a function of the model, as lambda m: evaluate(m, data.val, ...)")
+        train = accepted.loader(train, device=self.device, shuffle=True, batch_size=batch_size, seed=seed)
         size = {"samples": train.samples, "batch_size": train.batch_size, "accumulate": self.accumulate}
         every = {"report_every": report_every, "eval_every": eval_every}
         table = Timetable(len(train), limit=limit_batches, epochs=epochs, steps=steps, **size, **every)
@@ -263,25 +270,39 @@ class Trainer:
         return Records(self._fit(train, table, validate=validate, progress=progress, save=save, stop=stop))
 
     def run(
-        self, train: Loader | accepted.Source, *, best: str | None = None, patience: int | None = None, **options: Any
+        self,
+        train: Loader | accepted.Source,
+        *,
+        best: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        patience: int | None = None,
+        **options: Any,
     ) -> list[Record]:
         """`fit` without a loop, with all of its options: trains, and returns the records.
 
-        best: a metric (val/accuracy, val/loss, ...): the model ends with the weights of its best validation. patience:
-        after so many validations in a row that are no better, training stops. Raises ValueError for a metric that no
-        report has.
+        best: a metric (val/accuracy, val/loss, ...): the model ends with the weights of its best validation, also where
+        an error or Ctrl-C ends it. mode: which way a metric of your own is better. patience: after so many validations
+        in a row that are no better, training stops. Raises ValueError for a metric that no report has.
         """
         if best is None:
             if patience is not None:
                 raise ConfigError(f"patience={patience}: say in which metric, as best='val/loss'")
             return list(self.fit(train, **options))
-        kept = BestWeights(self, best, patience)
+        if best.startswith("val/") and options.get("validate") is None:
+            raise ConfigError(
+                f"best={best!r}: nothing is validated; give validate=, a function of the model -> metrics"
+            )
+        kept = BestWeights(self, best, mode, patience)
         records: list[Record] = []
-        for record in self.fit(train, **options):
-            records.append(record)
-            if kept.sees(record):
-                break
-        kept.put_back()
+        try:
+            for record in self.fit(train, **options):
+                records.append(record)
+                if kept.sees(record):
+                    break
+        finally:
+            kept.put_back()
+        if records:
+            kept.check_seen()
         return records
 
     def _fit(

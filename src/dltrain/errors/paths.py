@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dltrain.errors import ConfigError, DataError
-from dltrain.errors.output import encodable
+from dltrain.errors.output import cut, encodable
 
 
 def local(given: str | Path) -> Path:
     """The path that is meant. Raises ConfigError for a URL, an unknown home folder, and what can be no path."""
     text = str(given)
     if not isinstance(given, (str, Path)) or not text or "\0" in text or not _has_bytes(text):
-        raise ConfigError(f"{given!r} is not a path")
+        raise ConfigError(f"{cut(repr(given))} is not a path")
     if is_url(text):
         what = "write the path alone" if text.lower().startswith("file:") else "copy or mount what is elsewhere"
         raise ConfigError(f"{text}: dltrain reads and writes files of this machine alone; {what}")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def runs(where: str | Path = "runs", *conditions: str, sort: str | None = None) -> pl.DataFrame:
-    """A row for each run below a folder, the newest last: run (its short id), folder, name, status, started, steps,
-    seconds, command, the configuration's keys that differ, and every metric (test/accuracy, best/loss, ...).
+    """A row for each run below a folder, the newest last: run (its short id), status, the configuration's keys that
+    differ, every metric (test/accuracy, best/loss, ...), then steps, seconds, name, started, folder, command.
 
     conditions: `KEY=VALUE`, also with != < <= > >=, such as "optimizer=adamw" or "test/accuracy>0.9". sort: a key or
     a metric, the best first. Raises ConfigError for what no run has, and where there is no such folder.
@@ -34,7 +34,21 @@ def runs(where: str | Path = "runs", *conditions: str, sort: str | None = None) 
     if sort is not None:
         found = listing.ranked(found, sort)
     keys = listing.differing(found)
-    return _frame([{"run": ids[run.folder], **listing.flat_row(listing.row(run, None, keys))} for run in found])
+    rows = [{"run": ids[run.folder], **listing.flat_row(listing.row(run, None, keys))} for run in found]
+    last = ("reason", "steps", "seconds", "name", "started", "folder", "command")
+    names = dict.fromkeys(["run", "status", *keys, *sorted(_own(rows) - {*keys, *last}, key=_first_tested), *last])
+    return _frame([{name: row.get(name) for name in names} for row in rows])
+
+
+def _own(rows: Sequence[Mapping[str, object]]) -> set[str]:
+    return {name for row in rows for name in row}
+
+
+def _first_tested(name: str) -> tuple[int, str]:
+    """Test metrics, then those of the best validation, then the others."""
+    order = ("test", "best")
+    part = name.partition("/")[0]
+    return order.index(part) if part in order else len(order), name
 
 
 @dataclass(frozen=True)
@@ -57,14 +71,20 @@ class Comparison:
         return self.text
 
 
-def compare(*references: str | Path | Trained) -> Comparison:
+Reference = str | Path | Trained
+
+
+def compare(*references: Reference | Sequence[Reference], metric: str | None = None) -> Comparison:
     """What differs between runs, how they fared, and whether the difference is more than noise.
 
     Each is a run's folder or short id, a folder of several such as a sweep's, `last`, `best`, or a run as `train` and
-    `load` return it. Raises ConfigError for fewer than two runs.
+    `load` return it; a list of them is the same. metric: what decides, such as best/accuracy (the best validation's);
+    test where all have it. Raises ConfigError for fewer than two runs.
     """
-    compared = comparing.compared_of([str(r.folder if isinstance(r, Trained) else r) for r in references])
-    metric = comparing.metric_of(compared)
+    each = [r for given in references for r in (given if isinstance(given, (list, tuple)) else [given])]
+    compared = comparing.compared_of([str(r.folder if isinstance(r, Trained) else r) for r in each])
+    known = [run for entry in compared for run in entry.runs]
+    metric = comparing.metric_of(compared) if metric is None else listing.known(metric, known)
     data = comparing.as_data(compared, metric)
     return Comparison(
         metric,

@@ -130,7 +130,8 @@ def known(name: str, found: Sequence[Run]) -> str:
     if name.startswith("val/") and (best := name.replace("val", "best", 1)) in known:
         return best
     if found and name not in known:
-        raise ConfigError(f"no run has `{name}`{did_you_mean(name, known) or '; --json shows what they have'}")
+        hint = did_you_mean(name, known) or "; dltrain runs --json shows what they have"
+        raise ConfigError(f"no run has `{name}`{hint}")
     return name
 
 

@@ -45,7 +45,7 @@ class MSE(nn.Module):
         super().__init__()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        _check_shapes(logits, target)
+        check_shapes(logits, target)
         return F.mse_loss(logits, target)
 
 
@@ -59,7 +59,7 @@ class MAE(nn.Module):
         super().__init__()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        _check_shapes(logits, target)
+        check_shapes(logits, target)
         return F.l1_loss(logits, target)
 
 
@@ -78,7 +78,7 @@ class Huber(nn.Module):
         self.delta = delta
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        _check_shapes(logits, target)
+        check_shapes(logits, target)
         return F.huber_loss(logits, target, delta=self.delta)
 
 
@@ -214,7 +214,7 @@ class OneHotMSE(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         soft = target.is_floating_point()
         target = _per_class(target) if soft else F.one_hot(target, logits.shape[1]).to(logits.dtype)
-        _check_shapes(logits, target)
+        check_shapes(logits, target)
         return F.mse_loss(torch.sigmoid(logits), target)
 
 
@@ -303,16 +303,19 @@ def _per_class(target: Tensor) -> Tensor:
     return target
 
 
-_PAIRED = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+_PAIRED = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss, nn.BCELoss)
 
 
 def check_paired(loss: nn.Module, outputs: Tensor, target: Tensor) -> None:
-    """Raises ValueError where one of torch's own would hold each output against each target, with a warning alone."""
+    """Raises ValueError where one of torch's own would hold each output against each target, with a warning alone, or
+    says so in many words.
+    """
     if isinstance(loss, _PAIRED):
-        _check_shapes(outputs, target)
+        check_shapes(outputs, target)
 
 
-def _check_shapes(logits: Tensor, target: Tensor) -> None:
+def check_shapes(logits: Tensor, target: Tensor) -> None:
+    """Raises ValueError unless they are alike."""
     if logits.shape != target.shape:  # torch would broadcast and learn something else
         mend = "; targets[:, None] fit" if target.shape == logits.shape[:1] and logits.shape[1:] == (1,) else ""
         raise ValueError(

@@ -199,6 +199,9 @@ class EMA:
         self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self._others = [pair for pair in pairs if not pair[0].is_floating_point()]
 
+    def __repr__(self) -> str:
+        return f"EMA({type(self.model).__name__}, {self.decay:g}) after {self.updates:,} updates"
+
     def is_of(self, model: nn.Module) -> bool:
         """Whether it averages the tensors that a model has now."""
         return {id(original) for _, original in self._floats + self._others} == {*map(id, _state(model))}
@@ -270,6 +273,9 @@ class EarlyStopping:
         check_range("early_stopping.patience", patience)
         self.monitor, self.patience, self.waited = monitor, patience, 0
         self.best = Best(mode, min_delta=min_delta)
+
+    def __repr__(self) -> str:
+        return f"EarlyStopping({self.monitor!r}, patience={self.patience}), which has waited {self.waited}"
 
     def update(self, value: float | None) -> bool:
         """Takes one evaluation's value; True means that training should stop."""

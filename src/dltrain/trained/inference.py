@@ -23,7 +23,7 @@ from dltrain.config.mistakes import reason
 from dltrain.config.plan import Outline, outline
 from dltrain.config.policy import Part
 from dltrain.config.settings import pick_device
-from dltrain.data import Data, Split
+from dltrain.data import Data, Split, Tensors, as_tensor
 from dltrain.data.likeness import check_pixels, unlike, unlike_pixels
 from dltrain.data.loaders import make_loader
 from dltrain.data.preprocessing import Facts, facts, normalise
@@ -99,10 +99,14 @@ class Trained:
             warnings.warn(remark, stacklevel=2)
         return self.answers(self.logits(x))
 
-    def evaluate(self, part: Split) -> dict[str, float]:
-        """The metrics of the run's summary on rows that are prepared: a part of data such as `dltrain.data` makes, or
-        any Dataset of (x, y) in the model's units.
+    def evaluate(self, part: Split | tuple[object, object]) -> dict[str, float]:
+        """The metrics of the run's summary on rows that are prepared: a part of data such as `dltrain.data` makes, any
+        Dataset of (x, y), or a pair of arrays, in the model's units.
         """
+        if hasattr(part, "columns"):
+            raise DataError("a frame holds rows as in the file, which `predict` takes: evaluate takes prepared ones")
+        if isinstance(part, (tuple, list)) and len(part) == 2:
+            part = Tensors(as_tensor(part[0]), as_tensor(part[1]))
         if not hasattr(part, "__getitem__") or len(part) == 0:
             raise DataError(f"{type(part).__name__} has no rows to judge; give a part, such as data.test")
         if (shape := tuple(part[0][0].shape)) != self.facts.in_shape:
@@ -300,4 +304,4 @@ def set_threads(trained: Trained) -> None:
         torch.set_num_threads(settings.threads)
     construct.set_arithmetic(settings)
     resuming.as_begun(settings, recorded)
-    torch.use_deterministic_algorithms(settings.deterministic)
+    construct.set_deterministic(settings.deterministic)

@@ -5,13 +5,14 @@ answer.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from dltrain.config import command_line, compose
 from dltrain.config.nodes import first_look
@@ -32,6 +33,14 @@ from dltrain.training.stop import stop_on_signal
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+class Metrics(dict[str, float]):
+    """Numbers by name; one that there is not is a KeyError which names the nearest."""
+
+    def __missing__(self, key: str) -> float:
+        near = did_you_mean(key, self)
+        raise KeyError(f"{key}{near}" if near else f"{key}; there are {', '.join(self)}")
 
 
 class Config(Values):
@@ -86,9 +95,9 @@ class TrainedRun(Trained):
         return self._run.status
 
     @property
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> Metrics:
         """Every metric as split/name: train, val and test by the best weights, best and last of the validations."""
-        return dict(self._run.numbers)
+        return Metrics(self._run.numbers)
 
     @property
     def history(self) -> pl.DataFrame:
@@ -103,8 +112,9 @@ class TrainedRun(Trained):
         """The configuration, whole; `config["optimizer.lr"]` is `config["optimizer"]["lr"]`."""
         return Config(self.outline.config)
 
-    def evaluate(self, part: Split | Literal["train", "val", "test"] = "test") -> dict[str, float]:
-        """The metrics of the model as it is now, on a part of the run's own data, or on prepared rows (x, y).
+    def evaluate(self, part: Split | tuple[object, object] | str = "test") -> dict[str, float]:
+        """The metrics of the model as it is now, on a part of the run's own data (train, val, test), or on prepared
+        rows: a part of `Data`, a Dataset, a pair (x, y).
 
         Raises DataError where the run's data are gone, or are not what they were.
         """
@@ -117,20 +127,20 @@ class TrainedRun(Trained):
             inference.set_threads(whole)
             return judge.judge(whole, judge.choose_rows(whole, split=part)).metrics
 
-    def export(self, form: str = "pt2", path: str | Path | None = None, *, samples: str | Path | None = None) -> Path:
-        """Writes the model as it is now, with its preprocessing inside, to RUN/model.<form> or `path`; returns where.
+    def export(self, format: str = "pt2", path: str | Path | None = None, *, samples: str | Path | None = None) -> Path:
+        """Writes the model as it is now, with its preprocessing inside, to RUN/model.<format> or `path`; returns where.
 
-        form: pt2 (`torch.export.load`), safetensors or onnx. Before it is kept it answers as the run does for rows of
+        format: pt2 (`torch.export.load`), safetensors or onnx. Before it is kept it answers as the run does for rows of
         the test part, or of the file `samples`. Raises ConfigError for a model that the format can't hold.
         """
-        if form not in FORMATS:
-            near = did_you_mean(form, FORMATS)
-            raise ConfigError(f"there is no format `{form}`{near}; there are {', '.join(FORMATS)}")
+        if format not in FORMATS:
+            near = did_you_mean(format, FORMATS)
+            raise ConfigError(f"there is no format `{format}`{near}; there are {', '.join(FORMATS)}")
         whole = self._opened(data=samples is None, overrides=["trainer.device=cpu"])
         source = None if samples is None else Path(samples)
         with left_as_it_was():
-            content, _ = export(whole, form, source=source)
-        path = self.folder / f"model.{form}" if path is None else Path(path)
+            content, _ = export(whole, format, source=source)
+        path = self.folder / f"model.{format}" if path is None else Path(path)
         with command_line.writing(path):
             storage.replace(path, content)
         return path
@@ -159,22 +169,30 @@ def load(run: Reference, *, allow: Sequence[str] = ()) -> TrainedRun:
     return TrainedRun(**vars(opened), allow=tuple(allow))
 
 
+Value = str | float | None | Sequence[str | float | None]
+
+
 def train(
     *overrides: str,
     allow: Sequence[str] = (),
     runs_dir: str | Path | None = None,
     config_dir: str | Path | None = None,
     allow_changed_data: bool = False,
+    **keys: Value,
 ) -> TrainedRun:
     """Trains what `dltrain KEY=VALUE GROUP=NAME ...` trains, into a run folder below `runs_dir`, and returns the run.
 
-    allow: packages of yours that a `_target_` may name; config_dir: a folder of config groups of your own. The progress
-    bar goes to standard error, and what the command would note is a warning. Raises ConfigError with all mistakes
-    before anything is written, DataError, DivergedError, StorageError. Ctrl-C saves and raises KeyboardInterrupt with
-    the words that go on with the run; one that `trainer.max_time` ended has the status "stopped". Afterwards the
-    process has the generators, threads and switches that it had.
+    keys: groups, and keys without a dot, as arguments: train("optimizer.lr=0.01", data="iris", seed=3). allow: packages
+    of yours that a `_target_` may name; config_dir: a folder of config groups of your own. The progress bar goes to
+    standard error, and what the command would note is a warning.
+
+    Raises ConfigError with all mistakes before anything is written, DataError, DivergedError, StorageError. Ctrl-C
+    saves and raises KeyboardInterrupt with the words that go on with the run; one that `trainer.max_time` ended has the
+    status "stopped". Afterwards the process has the generators, threads and switches that it had; in the meantime
+    others of its threads that would train wait.
     """
-    words = [*map(_word, overrides), *([] if runs_dir is None else [override("runs_dir", str(runs_dir), shell=False)])]
+    keys |= {} if runs_dir is None else {"runs_dir": str(runs_dir)}
+    words = [*map(_word, overrides), *(_typed(key, value) for key, value in keys.items())]
     if seeds.split(words) != (words, 0, []):
         raise ConfigError("seeds=N makes several runs: train each, for seed in range(N): train(..., f'seed={seed}')")
     with left_as_it_was():
@@ -201,7 +219,19 @@ def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_cha
 def _word(given: object) -> str:
     if not isinstance(given, str):
         raise ConfigError(f"{cut(repr(given))}: an override is a text, such as 'data=iris' or 'optimizer.lr=0.01'")
+    if re.fullmatch(r"[^\s'\"\[{]+(\s+[\w.@/]+=[^\s'\"\[{]+)+", given):
+        raise ConfigError(f"{cut(given)!r}: each override is a text of its own: {', '.join(map(repr, given.split()))}")
     return given
+
+
+def _typed(key: str, value: Value) -> str:
+    """A keyword argument as an override."""
+    if isinstance(value, str):
+        return override(key, value, shell=False)
+    try:
+        return f"{key}={json.dumps(value)}"
+    except TypeError:
+        raise ConfigError(f"{key}={cut(repr(value))}: give a text, a number, None, or a list of them") from None
 
 
 def _trained(
