@@ -22,17 +22,18 @@ from dltrain.parts import private
 needs = pytest.mark.skipif(products.why_not() is not None, reason="oneDNN's products need AVX-512")
 
 
-@pytest.fixture
-def onednn(monkeypatch):
+@pytest.fixture(params=["onednn", "mixed"])
+def onednn(monkeypatch, request):
     monkeypatch.setattr(products, "LARGE", 100)
     monkeypatch.setattr(products, "NARROW", 0)
-    monkeypatch.setattr(products, "MULTIPLICATIONS", 0)
-    monkeypatch.setattr(products, "_used", "onednn")
+    monkeypatch.setattr(products, "MULTIPLICATIONS", {"onednn": 0, "mixed": 0})
+    monkeypatch.setattr(products, "_used", request.param)
+    return request.param
 
 
 @pytest.mark.parametrize(
     ("processor", "kernels"),
-    [(("AuthenticAMD", 26), "onednn"), (("AuthenticAMD", 25), "mkl"), (("GenuineIntel", 6), "mkl"), (("", 0), "mkl")],
+    [(("AuthenticAMD", 26), "onednn"), (("AuthenticAMD", 25), "mixed"), (("GenuineIntel", 6), "mkl"), (("", 0), "mkl")],
     ids=["Zen 5", "Zen 4", "Intel", "unknown"],
 )
 def test_the_processor_decides(monkeypatch, processor, kernels):
@@ -77,7 +78,7 @@ def test_a_linear_by_it_has_the_values_and_the_gradients_of_torchs(onednn):
     net = nn.Sequential(nn.Linear(30, 20), nn.Tanh(), nn.Linear(20, 10, bias=False))
     x = torch.randn(16, 30, requires_grad=True)
     found = []
-    for context in (direct.applied(net, "onednn"), nullcontext()):
+    for context in (direct.applied(net, onednn), nullcontext()):
         with context:
             out = net(x)
         first = torch.autograd.grad(out.square().sum(), [x, *net.parameters()], create_graph=True)
@@ -90,8 +91,8 @@ def test_a_linear_by_it_has_the_values_and_the_gradients_of_torchs(onednn):
 @needs
 def test_what_is_small_or_of_another_kind_stays_torchs(onednn):
     small, double = nn.Linear(5, 5), nn.Linear(30, 20).double()
-    assert isinstance(direct.applied(nn.Sequential(small, double), "onednn"), nullcontext)
-    with direct.applied(large := nn.Linear(30, 20), "onednn"):
+    assert isinstance(direct.applied(nn.Sequential(small, double), onednn), nullcontext)
+    with direct.applied(large := nn.Linear(30, 20), onednn):
         for x, layer in ((torch.randn(2, 30).double(), double), (torch.randn(2, 5), small), (torch.randn(30), large)):
             assert torch.equal(layer(x), x @ layer.weight.t() + layer.bias) or layer is large
             assert "_Linear" not in type(layer(x).grad_fn).__name__
@@ -126,7 +127,7 @@ class Own(nn.Module):
     ids=["own", "transformer", "parametrized"],
 )
 def test_a_net_that_the_direct_step_does_not_know_keeps_torchs(onednn, net):
-    assert isinstance(direct.applied(net, "onednn"), nullcontext)
+    assert isinstance(direct.applied(net, onednn), nullcontext)
 
 
 @needs
@@ -137,14 +138,25 @@ def test_a_mode_of_the_users_sees_the_linear(onednn):
             return func(*args, **(kwargs or {}))
 
     net, x = nn.Linear(30, 20, bias=False), torch.randn(4, 30)
-    with Halves(), direct.applied(net, "onednn"):
+    with Halves(), direct.applied(net, onednn):
         assert torch.allclose(net(x), x @ net.weight.t() / 2, atol=1e-5)
+
+
+@needs
+def test_a_default_device_changes_no_bits(onednn):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(300, 200))
+    x = torch.randn(64, 300)
+    with direct.applied(net, onednn):
+        wanted = net(x)
+        with torch.device("cpu"):
+            assert torch.equal(net(x), wanted)
+            assert "_Linear" in type(net(x).grad_fn).__name__
 
 
 @needs
 def test_rows_that_are_none_or_do_not_fit_are_torchs_matter(onednn):
     net = nn.Linear(30, 20)
-    with direct.applied(net, "onednn"):
+    with direct.applied(net, onednn):
         net(torch.empty(0, 30)).sum().backward()
         assert not net.weight.grad.any()
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):

@@ -27,7 +27,7 @@ class Settings:
     device: str
     precision: Literal["fp32", "bf16", "fp16"]
     step: Literal["auto", "direct", "plain", "compiled", "graph"]
-    matmul: Literal["auto", "mkl", "onednn"]
+    matmul: Literal["auto", "mkl", "mixed", "onednn"]
     accumulate: int
     compile: bool
     deterministic: bool
@@ -100,7 +100,7 @@ def device_or_auto(name: object) -> object:
 
 
 def _matmul_mistake(name: str) -> str | None:
-    if name != "onednn":
+    if name not in ("mixed", "onednn"):
         return None
     from dltrain.engine import products
 

@@ -59,8 +59,10 @@ def _products(plan: Plan) -> list[str]:
     if products.used() == "mkl" or not build.has_large_products(plan) or plan.step in ("compiled", "graph"):
         return []
     chosen, why = products.chosen()
-    why = why if chosen == "onednn" else "trainer.matmul=onednn"
-    return [f"products   oneDNN's where rows x weights reach {products.MULTIPLICATIONS:,}: {why}"]
+    used = products.used()
+    which = "oneDNN's" if used == "onednn" else "oneDNN's, but for gradients of weights,"
+    why = why if chosen == used else f"trainer.matmul={used}"
+    return [f"products   {which} where rows x weights reach {products.MULTIPLICATIONS[used]:,}: {why}"]
 
 
 _STEPS = {

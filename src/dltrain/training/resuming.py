@@ -160,7 +160,8 @@ def as_begun(settings: Settings, environment: object) -> None:
     noted = environment if isinstance(environment, dict) else {}
     _take_threads(settings, noted)
     if settings.matmul == "auto":
-        products.use("onednn" if noted.get("matmul") == "onednn" else "mkl")
+        begun = noted.get("matmul")
+        products.use(begun if begun in ("mixed", "onednn") else "mkl")
 
 
 def _take_threads(settings: Settings, noted: State) -> None:

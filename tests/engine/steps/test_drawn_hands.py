@@ -125,12 +125,13 @@ class Case:
 
 
 @pytest.mark.skipif(products.why_not() is not None, reason="oneDNN's products need AVX-512")
-def test_the_same_where_all_products_are_onednns(monkeypatch):
+@pytest.mark.parametrize("kernels", ["onednn", "mixed"])
+def test_the_same_where_all_products_are_onednns(monkeypatch, kernels):
     monkeypatch.setattr(products, "LARGE", 0)
     monkeypatch.setattr(products, "NARROW", 0)
-    monkeypatch.setattr(products, "MULTIPLICATIONS", 0)
-    monkeypatch.setattr(products, "_used", "onednn")
-    for seed in range(1_000_000, 1_000_000 + CASES // PARTS):
+    monkeypatch.setattr(products, "MULTIPLICATIONS", {kernels: 0})
+    monkeypatch.setattr(products, "_used", kernels)
+    for seed in range(1_000_000, 1_000_000 + CASES // PARTS // 2):
         whole, quick = Case(seed, "plain"), Case(seed, "auto")
         assert whole.found == quick.found, (seed, quick.hands)
 

@@ -189,7 +189,8 @@ def applied(model: nn.Module, kernels: Kernels) -> AbstractContextManager[object
     """In which a net that is known has these products where it runs by itself; it may be entered again and again."""
     if kernels == "mkl" or _unknown(model, None):
         return nullcontext()
-    return Products() if any(type(m) is nn.Linear and suits(m.weight) for m in _modules(model)) else nullcontext()
+    large = any(type(m) is nn.Linear and suits(m.weight) for m in _modules(model))
+    return Products(kernels) if large else nullcontext()
 
 
 def _flattens(modules: list[nn.Module]) -> bool:

@@ -69,9 +69,9 @@ class Linear:
 class OneDnnLinear(Linear):
     """The same with products of oneDNN's where there are rows enough. It takes no memory for what it makes."""
 
-    def __init__(self, module: nn.Linear) -> None:
+    def __init__(self, module: nn.Linear, kernels: products.Kernels) -> None:
         super().__init__(module)
-        self.least = products.least_rows(module.weight)
+        self.least, self.outer = products.least_rows(module.weight, kernels), kernels == "onednn"
 
     def forward(self, a: Tensor) -> Tensor:
         if len(a) < self.least:
@@ -84,7 +84,10 @@ class OneDnnLinear(Linear):
             return super().backward(delta, add)
         a = self.a
         assert a is not None  # it goes forward first
-        _put(self.weight, add, products.product(delta.t(), a.t()))
+        if self.outer:
+            _put(self.weight, add, products.product(delta.t(), a.t()))
+        else:
+            _leave(self.weight, add, torch.mm, delta.t(), a)
         self.a = None
         if self.bias is not None:
             _leave(self.bias, add, torch.sum, delta, 0)
@@ -303,8 +306,8 @@ PRECISIONS: dict[str, _Known] = {
 
 def of(module: nn.Module, precision: str, kernels: products.Kernels) -> Layer:
     """The layer that computes what a module computes, once `why_not` has nothing against it."""
-    if kernels == "onednn" and precision == "fp32" and type(module) is nn.Linear and products.suits(module.weight):
-        return OneDnnLinear(module)
+    if kernels != "mkl" and precision == "fp32" and type(module) is nn.Linear and products.suits(module.weight):
+        return OneDnnLinear(module, kernels)
     return (_LAYERS | PRECISIONS[precision])[type(module)](module)
 
 
