@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import polars as pl
@@ -152,11 +153,21 @@ def test_notes_are_warnings(here):
 
 
 def test_an_interrupt_saves_and_says_how_to_go_on(here):
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt, match=r"stopped at step [\d,]+ and saved; go on: dltrain\.resume\("):
-        dltrain.train("data=digits", "trainer.epochs=100000", "trainer.tensorboard=false")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where this runs in the background
+
+    def press():
+        while not any(file.stat().st_size for file in here.glob("runs/*/*/metrics.jsonl")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"stopped at step [\d,]+ and saved; go on: dltrain\.resume\("):
+            dltrain.train("data=digits", "trainer.epochs=100000", "trainer.tensorboard=false")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert dltrain.load("last").status == "stopped"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_runs_in_threads_have_the_bits_that_they_have_alone(here):

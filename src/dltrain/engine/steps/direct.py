@@ -187,10 +187,8 @@ def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
 
 def applied(model: nn.Module, kernels: Kernels) -> AbstractContextManager[object]:
     """In which a net that is known has these products where it runs by itself; it may be entered again and again."""
-    if kernels == "mkl" or _unknown(model, None):
-        return nullcontext()
-    large = any(type(m) is nn.Linear and suits(m.weight) for m in _modules(model))
-    return Products(kernels) if large else nullcontext()
+    large = kernels != "mkl" and any(type(m) is nn.Linear and suits(m.weight) for m in model.modules())
+    return Products(kernels) if large and not _unknown(model, None) else nullcontext()
 
 
 def _flattens(modules: list[nn.Module]) -> bool:
