@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from speed.workloads import Workload
 
 _COLOURS = {"dltrain": plots.ORANGE, "hand-written": plots.GREY, "peer": plots.SKY, "floor": plots.PALE}
 _NAMES = {"peer": "other frameworks", "hand-written": "loops written by hand", "floor": "floor of the machine"}
+_TITLE = 29  # letters of a line that have room above a panel
 _COLUMNS = 2  # so that the words stay readable at the width of a page
 
 
@@ -33,12 +35,15 @@ def _of_interest(results: list[Result]) -> list[Result]:
 def _figure(workloads: list[tuple[Workload, list[Result]]]) -> Any:
     columns = min(_COLUMNS, len(workloads))
     rows = -(-len(workloads) // columns)
-    most = max(len(results) for _, results in workloads)
-    figure, panels = plots.figure(rows, columns, width=6.2 * columns, height=rows * (0.27 * most + 1.2) + 0.4)
+    counts = [len(results) for _, results in workloads]
+    most = [max(counts[first : first + columns]) for first in range(0, len(counts), columns)]  # of each row
+    figure, panels = plots.figure(rows, columns, width=6.2 * columns, height=0.27 * sum(most) + 1.4 * rows + 0.4)
     panels = np.ravel(panels)
-    for axes, (workload, results) in zip(panels, workloads, strict=False):
+    panels[0].get_gridspec().set_height_ratios([0.27 * count + 0.3 for count in most])
+    for number, (axes, (workload, results)) in enumerate(zip(panels, workloads, strict=False)):
         _panel(axes, workload, results)
-        axes.set_ylim(len(results) - most - 0.6, len(results) - 0.4)  # bars of one thickness everywhere
+        bottom = len(results) - most[number // columns]
+        axes.set_ylim(bottom - 0.6, len(results) - 0.4)  # bars of one thickness everywhere
     for axes in panels[len(workloads) :]:
         axes.set_axis_off()
     kinds = {r.kind for _, results in workloads for r in results}
@@ -59,9 +64,9 @@ def _panel(axes: Any, workload: Workload, results: list[Result]) -> None:
     bars = axes.barh([r.name for r in results], times, color=[_COLOURS[r.kind] for r in results], height=0.74)
     shown = [f"{t:.2f}" if process else f"{t:,.0f}" if t >= 10 else f"{t:.1f}" for t in times]
     axes.bar_label(bars, shown, padding=3, fontsize=9)
-    axes.set_xlim(0, 1.15 * max(times))
-    axes.set_title(f"{workload.name}: {workload.title}")
-    axes.set_xlabel("seconds" if process else "microseconds per step")
+    axes.set_xlim(0, 1.2 * max(times))
+    axes.set_title(textwrap.fill(f"{workload.name}: {workload.title}", _TITLE))
+    axes.set_xlabel("seconds" if process else "microseconds" if workload.name == "E60000" else "microseconds per step")
     axes.tick_params(axis="y", labelsize=9, length=0)
     axes.grid(False, axis="y")
     for label, result in zip(axes.get_yticklabels(), results, strict=True):
