@@ -422,7 +422,7 @@ def test_rows_are_taken_in_batches_and_an_order_that_one_says():
 def test_a_function_that_subtracts_two_shapes_is_warned_of():
     model = nn.Linear(5, 1)
     t = Trainer(model, lambda outputs, y: (outputs - y).abs().mean(), optim.SGD(model.parameters(), lr=0.1))
-    with pytest.warns(UserWarning, match=r"their difference has 32 x 32 numbers; targets\[:, None\] fit"):
+    with pytest.warns(UserWarning, match=r"32 x 32 numbers; targets\[:, None\] fit"):
         t.run((torch.randn(32, 5), torch.randn(32)), epochs=1)
 
 
@@ -430,8 +430,12 @@ def test_what_is_judged_fits_its_task():
     x, y, model = torch.randn(40, 5), torch.randn(40), nn.Linear(5, 1)
     with pytest.raises(ValueError, match=r"targets\[:, None\] fit"):
         evaluate(model, (x, y), nn.MSELoss(), task="regression")
-    with pytest.raises(DataError, match=r"give y\.long\(\)"):
-        evaluate(model, (x, (y > 0).float()), nn.BCEWithLogitsLoss(), task="binary")
+    with pytest.raises(DataError, match="targets are the numbers of classes"):
+        evaluate(model, (x, torch.rand(40)), nn.BCEWithLogitsLoss(), task="binary")
+    with pytest.raises(ConfigError, match="BCELoss takes probabilities"):
+        evaluate(model, (x, (y > 0).float()), F.binary_cross_entropy, task="binary")
+    with pytest.raises(ConfigError, match="BCELoss takes probabilities"):
+        evaluate(nn.Sequential(model, nn.Sigmoid()), (x, (y > 0).float()), nn.BCELoss(), task="binary")
     with pytest.raises(ValueError, match=r"targets\[:, None\] fit"):
         trainer(model, nn.BCEWithLogitsLoss()).run((x, (y > 0).float()), epochs=1)
     with pytest.raises(DataError, match=r"say which, as data\.val"):
@@ -490,3 +494,34 @@ def test_what_is_set_later_is_taken_as_in_the_constructor():
     for name, wrong in (("loss", 3), ("ema", "x"), ("penalty", "x"), ("clip_norm", -1), ("schedule", 3), ("model", 3)):
         with pytest.raises(ConfigError, match=name):
             setattr(later, name, wrong)
+
+
+def test_two_classes_by_torchs_own_loss_are_judged_however_they_are_given():
+    x, y, model = torch.randn(40, 5), torch.randint(2, (40,)), nn.Linear(5, 1)
+    found = [
+        evaluate(model, (x, form), nn.BCEWithLogitsLoss(), task="binary") for form in (y, y.float(), y[:, None].float())
+    ]
+    right = ((model(x)[:, 0] > 0).long() == y).float().mean().item()
+    for metrics in found:
+        assert metrics == found[0]
+        assert metrics["accuracy"] == pytest.approx(right)
+        wanted = F.binary_cross_entropy_with_logits(model(x)[:, 0], y.float()).item()
+        assert metrics["loss"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_function_that_takes_rows_of_one_number_is_no_mistake(recwarn):
+    def loss(outputs, y):
+        return (outputs[:, 0] - y).square().mean()
+
+    x, y, model = torch.randn(40, 5), torch.randn(40), nn.Linear(5, 1)
+    Trainer(model, loss, optim.SGD(model.parameters(), lr=0.1)).run((x, y), epochs=1)
+    assert not recwarn
+    found = evaluate(model, (x, y), loss, task="regression")
+    assert found["rmse"] ** 2 == pytest.approx(found["loss"], rel=1e-4)
+    assert found["loss"] == pytest.approx(loss(model(x), y).item(), rel=1e-5)
+
+
+def test_a_function_of_the_step_gives_the_rate():
+    t = trainer(schedule=lambda step: 0.5 / (1 + step))
+    records = t.run((X, Y), epochs=2, report_every=1)
+    assert [r.metrics["train/lr"] for r in records] == pytest.approx([0.5 / (1 + i) for i in range(len(records))])

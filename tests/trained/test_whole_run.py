@@ -208,3 +208,12 @@ def test_keys_may_be_arguments(here):
     assert (run.config["seed"], run.config["name"], run.config["diagnose"]) == (3, "a b", False)
     assert run.config["regularisation.l2"]
     assert run.config["model.dropout"]
+
+
+def test_a_model_that_is_in_train_mode_answers_as_in_eval_mode(here):
+    run = dltrain.train(*QUICK, "model.dropout=0.5", "model.norm=batch")
+    wanted, state = run.predict(load_iris().data), copy.deepcopy(run.model.state_dict())
+    run.model.train()
+    assert run.predict(load_iris().data).equals(wanted)
+    assert all(torch.equal(value, state[name]) for name, value in run.model.state_dict().items())
+    assert run.model.training

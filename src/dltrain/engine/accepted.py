@@ -26,7 +26,7 @@ from dltrain.engine import devices
 from dltrain.engine.steps.step import Average, Batch, Loader, Schedule
 from dltrain.errors import ConfigError, DataError
 from dltrain.parts.regularisers import EMA, Penalty
-from dltrain.parts.schedules import PureSchedule, TorchSchedule
+from dltrain.parts.schedules import PureSchedule, Setting, TorchSchedule
 
 _BATCH, _JUDGED = 32, 1024  # rows of a step, and of what is judged, where nobody has said how many
 Source = DataLoader[Any] | Dataset[Any] | Data | Split | tuple[Any, Any]  # of which `loader` makes one of ours
@@ -37,6 +37,7 @@ _MODULES: dict[object, type[nn.Module]] = {  # of functions that a step may know
     F.huber_loss: nn.HuberLoss,
     F.smooth_l1_loss: nn.SmoothL1Loss,
     F.binary_cross_entropy_with_logits: nn.BCEWithLogitsLoss,
+    F.binary_cross_entropy: nn.BCELoss,
 }
 _EACH_STEP = (OneCycleLR, CyclicLR)  # whose manual steps them after each batch
 
@@ -51,11 +52,19 @@ class Function(nn.Module):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if not self.seen and not torch.compiler.is_compiling():
             self.seen = True
-            if outputs.shape == (len(targets), 1) and targets.ndim == 1 and targets.is_floating_point():
-                shapes = f"outputs {list(outputs.shape)} and targets {list(targets.shape)}"
-                size = f"{len(targets)} x {len(targets)}"
-                warnings.warn(f"{shapes}: their difference has {size} numbers; targets[:, None] fit", stacklevel=2)
+            if outputs.shape == (len(targets), 1) and targets.ndim == 1 and self._mixes_rows(outputs, targets):
+                shapes, size = f"outputs {list(outputs.shape)} and targets {list(targets.shape)}", len(targets)
+                warnings.warn(
+                    f"loss: {shapes} are taken for {size} x {size} numbers; targets[:, None] fit", stacklevel=2
+                )
         return self.function(outputs, targets)
+
+    @torch.no_grad()
+    def _mixes_rows(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Whether the loss of some rows is not the mean of the loss of each."""
+        some = range(min(len(targets), 8))
+        each = torch.stack([self.function(outputs[i : i + 1], targets[i : i + 1]) for i in some])
+        return not torch.allclose(each.mean(), self.function(outputs[:8], targets[:8]), rtol=1e-3, equal_nan=True)
 
     def extra_repr(self) -> str:
         return getattr(self.function, "__name__", repr(self.function))
@@ -102,11 +111,18 @@ def schedule(given: object, optimizer: Optimizer) -> Schedule | None:
         return TorchSchedule(given, interval="step" if isinstance(given, _EACH_STEP) else "epoch")
     _refuse_class("schedule", given, "{}(optimizer, ...)")
     if callable(given):
-        return PureSchedule(optimizer, given)
+        return PureSchedule(optimizer, _setting(given))
     raise ConfigError(
         "schedule: give a scheduler of torch.optim.lr_scheduler, or a function of the step as dltrain.schedules has, "
         f"not {given!r}"
     )
+
+
+def _setting(given: Callable[[int], object]) -> Callable[[int], Setting]:
+    """A function of the step that gives a rate, as one that gives a rate and a momentum, which all of ours do."""
+    if not _is_number(given(0)):
+        return cast("Callable[[int], Setting]", given)
+    return lambda step: Setting(cast("float", given(step)))
 
 
 def average(given: object, model: nn.Module) -> Average | None:

@@ -71,7 +71,8 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics that `METRICS` has of a task, in eval mode: no dropout, no label smoothing, no class weights.
 
-    loader and loss: whatever a `Trainer` takes, of `Data` a part.
+    model: its outputs [B, K] are logits, for which 0 decides between two classes: no sigmoid at its end. loader and
+    loss: whatever a `Trainer` takes, of `Data` a part.
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
     loss it is. For a regression `target_mean` and `target_std` [K] turn standardised values back into original
     units; without them those of the loader do, which it has from a part of `Data`; where neither says anything the
@@ -94,18 +95,20 @@ def evaluate(
             if logits.dim() != 2:
                 raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
             if n == 0:
-                _check_first(task, logits, y)
+                _check_first(task, criterion, logits, y)
+            answer = _answer(task, y)
             if n == 0 and target_mean is not None and target_std is not None:  # once: a copy to the device waits for it
                 target_mean, target_std = (devices.float64(t.to(y.device)) for t in (target_mean, target_std))
             if task == "regression":
-                truth = original(y, target_mean, target_std)
+                truth = original(answer, target_mean, target_std)
                 origin = truth[0] if origin is None else origin
                 sums = _regression_sums(original(logits, target_mean, target_std) - origin, truth - origin)
             else:
-                bounds.append(devices.float64(torch.stack(y.aminmax())))
+                bounds.append(devices.float64(torch.stack(answer.aminmax())))
                 highest = _highest(task, logits)
-                y = y.clamp(0, highest)  # a kernel that met a wrong class would stop the device
-                sums = _label_sums(logits, y) if task == "multilabel" else _class_sums(logits, y)
+                answer = answer.clamp(0, highest)  # a kernel that met a wrong class would stop the device
+                sums = _label_sums(logits, answer) if task == "multilabel" else _class_sums(logits, answer)
+                y = _for_loss(criterion, logits, answer)
             batch = torch.cat([devices.float64(criterion(logits, y) * len(y)).view(1), devices.float64(sums).flatten()])
             totals = batch if totals is None else totals.add_(batch)
             n += len(y)
@@ -117,12 +120,31 @@ def evaluate(
     return {"loss": loss_sum / n} | _FINISH[task](sums, n)
 
 
-def _check_first(task: Task, logits: Tensor, y: Tensor) -> None:
-    """Raises ValueError for targets of another shape, or DataError of another type, than the task has."""
+def _check_first(task: Task, loss: nn.Module, logits: Tensor, y: Tensor) -> None:
+    """Raises ValueError for targets of another shape than the task has, for what are no classes, and for a loss of
+    probabilities.
+    """
+    if isinstance(loss, nn.BCELoss):
+        raise ConfigError("BCELoss takes probabilities, and here outputs are logits: no sigmoid, and BCEWithLogitsLoss")
     if task in ("regression", "multilabel"):
-        losses.check_shapes(logits, y)
-    elif y.is_floating_point():
-        raise DataError(f"task={task!r}: targets are the numbers of classes, int64 [N], not {y.dtype}; give y.long()")
+        if not isinstance(loss, accepted.Function):  # which may take targets [N] as they are
+            losses.check_shapes(logits, y)
+    elif y.is_floating_point() and bool((y != y.round()).any()):
+        raise DataError(f"task={task!r}: targets are the numbers of classes, and these are others, of {y.dtype}")
+
+
+def _answer(task: Task, y: Tensor) -> Tensor:
+    """Targets as they are judged: int64 [B] of classes, else [B, K]."""
+    if task in ("binary", "multiclass"):
+        y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+        return y.long() if y.is_floating_point() else y
+    return y[:, None] if y.ndim == 1 else y
+
+
+def _for_loss(loss: nn.Module, logits: Tensor, answer: Tensor) -> Tensor:
+    """Torch's own wants a column of floats where classes are two and the output is one."""
+    column = isinstance(loss, nn.BCEWithLogitsLoss) and answer.ndim == 1 and logits.shape[1] == 1
+    return answer[:, None].to(logits.dtype) if column else answer
 
 
 def _class_sums(logits: Tensor, y: Tensor) -> Tensor:

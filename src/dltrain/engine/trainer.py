@@ -83,8 +83,9 @@ class Trainer:
         ema: Average | float | None = None,
         step: Kind | Literal["auto"] = "auto",
     ) -> None:
-        """`loss` may be a function, `schedule` one of torch's or a function of the step, `penalty` a factor of the
-        squared weights, `ema` a decay. `step`: plain is autograd, for any module; direct goes without it, where
+        """`loss` may be a function, `schedule` a function of the step, or one of torch's, which is stepped once an
+        epoch, OneCycleLR and CyclicLR once a step (`TorchSchedule(s, interval="step")` says so); `penalty` a factor of
+        the squared weights, `ema` a decay. `step`: plain is autograd, for any module; direct goes without it, where
         `direct.why_not` has nothing against it, and gives the same bits; auto is direct where it can; compiled is the
         whole step as one program, for any module, equal to rounding; graph is the step as a CUDA graph, equal to
         rounding, with other random numbers. Parameters of the loss are trained where the optimizer has them. Raises

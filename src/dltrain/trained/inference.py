@@ -35,6 +35,7 @@ from dltrain.engine.steps import direct
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import cut
 from dltrain.parts import losses, pretrained
+from dltrain.parts.models import evaluating
 from dltrain.runs import checkpoint, key_roles, layout, run_folder
 from dltrain.runs.key_roles import Role
 from dltrain.trained import blocks
@@ -157,7 +158,8 @@ class Trained:
         if not len(x):
             return torch.empty(0, self.outputs)
         size = blocks.rows_of(self.facts.in_features, self.device)
-        with torch.inference_mode(), blocks.aligned(self.model), direct.applied(self.model, products.used()):
+        products_ = direct.applied(self.model, products.used())
+        with evaluating(self.model), torch.inference_mode(), blocks.aligned(self.model), products_:
             return blocks.apply(lambda block: self.model(block.to(self.device)).float().cpu(), x, size)
 
     def probabilities(self, logits: Tensor) -> Tensor | None:
