@@ -456,7 +456,7 @@ def test_a_value_that_is_copied_is_told_once():
         ("regularisation.early_stopping={patience: 0}", "early_stopping.patience: 0: write a number of evaluations"),
         ("regularisation.early_stopping={monitor: val/los}", "no metric `val/los`; did you mean `val/loss`?"),
         ("regularisation.mixup=0", "regularisation.mixup: 0: write alpha > 0"),
-        ("regularisation.clip_norm=0", "regularisation.clip_norm: 0 must be above zero; null switches it off"),
+        ("regularisation.clip_norm=0", "regularisation.clip_norm: 0: write a number > 0, or null for no limit"),
         ("+trainer.epochz=1", "trainer has no `epochz`; did you mean `epochs`?"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeGuard
 from dltrain.config.arguments import check_arguments
 from dltrain.config.policy import Arguments
 from dltrain.errors import did_you_mean
-from dltrain.parts.ranges import FLOAT32, outside
+from dltrain.parts.ranges import outside
 
 if TYPE_CHECKING:
     import torch
@@ -155,12 +155,9 @@ class Regularisation:
     def mistakes(self) -> dict[str, str]:
         """Unknown keys and values out of range, by key; a value of another type is passed over."""
         found: dict[str, str] = {}
-        for name in ("l1", "l2", "max_norm", "input_noise", "ema", "mixup", "cutmix"):
+        for name in ("l1", "l2", "max_norm", "input_noise", "clip_norm", "clip_value", "ema", "mixup", "cutmix"):
             if _is_number(value := getattr(self, name)) and (bad := outside(f"regularisation.{name}", value)):
                 found[name] = bad
-        for name in ("clip_norm", "clip_value"):
-            if _is_number(value := getattr(self, name)) and not 0 < value <= FLOAT32:
-                found[name] = f"{value} must be {'above zero' if value <= 0 else 'smaller'}; null switches it off"
         if isinstance(self.early_stopping, dict):
             found |= _early_stopping(self.early_stopping)
         if isinstance(self.augmentation, dict):

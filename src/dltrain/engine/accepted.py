@@ -6,7 +6,6 @@ What can't be taken is refused in one sentence, with what to write: a ValueError
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -25,6 +24,7 @@ from dltrain.data.loaders import make_loader
 from dltrain.engine import devices
 from dltrain.engine.steps.step import Average, Batch, Loader, Schedule
 from dltrain.errors import ConfigError, DataError
+from dltrain.parts.ranges import outside
 from dltrain.parts.regularisers import EMA, Penalty
 from dltrain.parts.schedules import PureSchedule, Setting, TorchSchedule
 
@@ -157,7 +157,7 @@ def called(name: str, given: object, example: str) -> None:
 
 def limit(name: str, value: object) -> float | None:
     """A bound of gradients; raises ConfigError for what is none."""
-    if value is None or (_is_number(value) and value > 0 and not math.isinf(value)):
+    if value is None or (_is_number(value) and not outside(f"regularisation.{name}", value)):
         return value
     raise ConfigError(f"{name}={value!r}: give a number above zero, or None")
 

@@ -28,6 +28,8 @@ RANGES = {
     "regularisation.l2": Range("write a number >= 0"),
     "regularisation.max_norm": Range("write a number > 0, or null for no limit", closed=False),
     "regularisation.input_noise": Range("write a standard deviation > 0, or 0 for none"),
+    "regularisation.clip_norm": Range("write a number > 0, or null for no limit", closed=False),
+    "regularisation.clip_value": Range("write a number > 0, or null for no limit", closed=False),
     "regularisation.ema": Range("write a decay from 0 to below 1 (0.999), or null for none", below=1),
     "regularisation.mixup": Range("write alpha > 0 of Beta(alpha, alpha), or null for none", closed=False),
     "regularisation.cutmix": Range("write alpha > 0 of Beta(alpha, alpha), or null for none", closed=False),
