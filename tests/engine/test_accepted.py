@@ -525,3 +525,20 @@ def test_a_function_of_the_step_gives_the_rate():
     t = trainer(schedule=lambda step: 0.5 / (1 + step))
     records = t.run((X, Y), epochs=2, report_every=1)
     assert [r.metrics["train/lr"] for r in records] == pytest.approx([0.5 / (1 + i) for i in range(len(records))])
+
+
+def test_a_look_at_a_loss_draws_nothing_and_stops_nothing():
+    def loss(outputs, y):
+        assert len(outputs) > 1, "one row has no rank"
+        return ((outputs[:, 0] - y) * torch.rand(len(y))).square().mean()
+
+    x, y = torch.randn(40, 5), torch.randn(40)
+    seen = []
+    for wrapped in (loss, nn.Module()):
+        torch.manual_seed(0)
+        model = nn.Linear(5, 1)
+        if wrapped is not loss:
+            wrapped.forward = loss
+        Trainer(model, wrapped, optim.SGD(model.parameters(), lr=0.1)).run((x, y), epochs=2)
+        seen.append(model.weight.detach().clone())
+    assert torch.equal(*seen)

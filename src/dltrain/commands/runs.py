@@ -8,8 +8,8 @@ import json
 from dltrain.config import command_line
 from dltrain.errors import output, streams
 from dltrain.errors.output import say
-from dltrain.insight.listing import differing, flat_row, ids_of, known, ranked, row, table, where
-from dltrain.runs import reading, run_folder
+from dltrain.insight.listing import differing, flat_row, known, row, selected, table
+from dltrain.runs import run_folder
 
 
 def command(words: list[str], _options: argparse.Namespace) -> int:
@@ -24,13 +24,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     parser.add_argument("--csv", action="store_true", help="comma-separated values, every metric and the command")
     parser.add_argument("--json", action="store_true", help="a list of objects, with the same")
     given = parser.parse_args(words)
-    place = run_folder.place(given.folder)
-    found = [reading.read(folder, sweep) for folder, sweep in reading.walk(place)]
-    ids = ids_of(found)
-    for condition in given.where:
-        found = where(found, condition)
-    if given.sort:
-        found = ranked(found, given.sort)
+    found, ids = selected(run_folder.place(given.folder), given.where, given.sort)
     wanted = [name.strip() for name in (given.columns or "").split(",")]
     chosen = [known(name, found) for name in wanted if name not in ("", "run")] or None  # `run` is always there
     if given.json or given.csv:

@@ -74,10 +74,11 @@ def evaluate(
     model: its outputs [B, K] are logits, for which 0 decides between two classes: no sigmoid at its end. loader and
     loss: whatever a `Trainer` takes, of `Data` a part.
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
-    loss it is. For a regression `target_mean` and `target_std` [K] turn standardised values back into original
-    units; without them those of the loader do, which it has from a part of `Data`; where neither says anything the
-    targets are taken as they are. r2 is nan if a target is constant; f1 of labels is nan if no label is set or
-    predicted. A target outside its classes raises DataError (labels must lie between 0 and 1).
+    loss it is, but for torch's BCEWithLogitsLoss: with one output it gets two classes as it wants them, float [B, 1].
+    For a regression `target_mean` and `target_std` [K] turn standardised values back into original units; without
+    them those of the loader do, which it has from a part of `Data`; where neither says anything the targets are taken
+    as they are. r2 is nan if a target is constant; f1 of labels is nan if no label is set or predicted. A target
+    outside its classes raises DataError (labels must lie between 0 and 1).
     """
     if task not in METRICS:
         raise ConfigError(f"task={task!r}: choose one of {', '.join(METRICS)}")

@@ -15,6 +15,7 @@ from dltrain.insight import listing
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values
 from dltrain.trained.inference import Trained
+from dltrain.trained.whole_run import Reference
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,21 +28,13 @@ def runs(where: str | Path = "runs", *conditions: str, sort: str | None = None) 
     conditions: `KEY=VALUE`, also with != < <= > >=, such as "optimizer=adamw" or "test/accuracy>0.9". sort: a key or
     a metric, the best first. Raises ConfigError for what no run has, and where there is no such folder.
     """
-    found = [reading.read(folder, sweep) for folder, sweep in reading.walk(run_folder.place(str(where)))]
-    ids = listing.ids_of(found)
-    for condition in conditions:
-        found = listing.where(found, condition)
-    if sort is not None:
-        found = listing.ranked(found, sort)
+    found, ids = listing.selected(run_folder.place(str(where)), conditions, sort)
     keys = listing.differing(found)
     rows = [{"run": ids[run.folder], **listing.flat_row(listing.row(run, None, keys))} for run in found]
     last = ("reason", "steps", "seconds", "name", "started", "folder", "command")
-    names = dict.fromkeys(["run", "status", *keys, *sorted(_own(rows) - {*keys, *last}, key=_first_tested), *last])
+    others = {name for row in rows for name in row} - {*keys, *last}
+    names = dict.fromkeys(["run", "status", *keys, *sorted(others, key=_first_tested), *last])
     return _frame([{name: row.get(name) for name in names} for row in rows])
-
-
-def _own(rows: Sequence[Mapping[str, object]]) -> set[str]:
-    return {name for row in rows for name in row}
 
 
 def _first_tested(name: str) -> tuple[int, str]:
@@ -69,9 +62,6 @@ class Comparison:
 
     def __repr__(self) -> str:
         return self.text
-
-
-Reference = str | Path | Trained
 
 
 def compare(*references: Reference | Sequence[Reference], metric: str | None = None) -> Comparison:

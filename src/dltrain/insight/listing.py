@@ -135,6 +135,17 @@ def known(name: str, found: Sequence[Run]) -> str:
     return name
 
 
+def selected(place: Path, conditions: Sequence[str], sort: str | None) -> tuple[list[Run], dict[Path, str]]:
+    """The runs below a folder for which all conditions hold, the best first where `sort` names a key; the short id of
+    each run there.
+    """
+    found = [reading.read(folder, sweep) for folder, sweep in reading.walk(place)]
+    ids = ids_of(found)
+    for condition in conditions:
+        found = where(found, condition)
+    return (ranked(found, sort) if sort else found), ids
+
+
 def where(found: list[Run], condition: str) -> list[Run]:
     match = re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", condition)
     if not match:

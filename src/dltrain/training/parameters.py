@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from dltrain.config import construct, named
 from dltrain.config.policy import Part
+from dltrain.config.settings import pick_device
 from dltrain.engine import devices
 from dltrain.engine.steps.step import Schedule
 from dltrain.errors import ConfigError
@@ -92,8 +93,6 @@ def seed(given: int | np.random.RandomState | None) -> int:
 
 
 def device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if devices.count("cuda") else "cpu")
-    if (wrong := devices.mistake(name)) is not None:
+    if name != "auto" and (wrong := devices.mistake(name)) is not None:
         raise ConfigError(wrong.replace("trainer.device", "device"))
-    return torch.device(name)
+    return pick_device(name)
