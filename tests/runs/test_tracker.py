@@ -38,7 +38,6 @@ def tracker(folder, start=0, tensorboard=True):
 
 def test_each_record_is_a_line_and_points(tmp_path):
     writer = tracker(tmp_path)
-    assert writer.progress is None  # not a terminal: quiet
     writer.write(record(100, **{"val/accuracy": 0.75}))
     writer.write(record(200, loss=float("nan")))
     writer.close()

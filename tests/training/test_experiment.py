@@ -38,6 +38,7 @@ def test_the_run_folder_is_complete_and_true(tmp_path):
         "environment.json",
         "metrics.jsonl",
         "overrides.txt",
+        "progress.json",
         "summary.json",
     }
     assert folder.parent.name == "iris-mlp"

@@ -12,7 +12,8 @@ from dltrain.errors import CheckpointError, StorageError, system
 
 OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep; an exported model is its user's
     r"\.lock|\.(tmp|del|old)-.*|[0-9]+|checkpoints|plots|profile|config\.yaml|overrides\.txt|error\.txt|multirun\.yaml"
-    r"|(metrics|diagnosis)\.jsonl|(data|environment|summary|sweep|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
+    r"|(metrics|diagnosis)\.jsonl|(data|environment|progress|summary|sweep|eval-\w+)\.json|events\.out\.tfevents\..*"
+    r"|report\.html"
 )
 SECOND_NAME = "has a second name elsewhere (a hard link), and would be changed there, too; put a copy in its place"
 _FOLDERS = re.compile(r"[0-9]+|checkpoints|plots|profile|\.old-.*")

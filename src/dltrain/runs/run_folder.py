@@ -5,6 +5,7 @@ runs/<name>/<time>-<4 hex>/
     overrides.txt     what was typed                    metrics.jsonl      one line per report: the truth
     data.json         shapes, classes, what was fitted  events.out...      TensorBoard's view of it
     checkpoints/      step-XXXXXXXX/, best-XXXXXXXX/    summary.json       status, best, last, test, seconds
+    progress.json     how far it is, and when that was
 """
 
 from __future__ import annotations

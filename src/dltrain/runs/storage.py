@@ -18,28 +18,31 @@ _BLOCK = 1 << 20  # bytes
 _DRAFT, _DOOMED, _OLD = ".tmp-", ".del-", ".old-"  # half written, half removed, about to be replaced
 
 
-def write(path: Path, content: bytes | Iterable[memoryview]) -> None:
-    """A new file, whole or from its parts, on the disk when this returns."""
+def write(path: Path, content: bytes | Iterable[memoryview], *, lasting: bool = True) -> None:
+    """A new file, whole or from its parts; if `lasting`, on the disk when this returns."""
     handle = disk.open(path, system.CREATE, 0o666)
     try:
         for block in (content,) if isinstance(content, bytes) else _blocks(content):
             _write(handle, block)
-        disk.fsync(handle)
+        if lasting:
+            disk.fsync(handle)
     finally:
         disk.close(handle)
 
 
-def replace(path: Path, content: bytes | Iterable[memoryview]) -> None:
+def replace(path: Path, content: bytes | Iterable[memoryview], *, lasting: bool = True) -> None:
     """Writes a file so that readers, also after a crash, see the old content or the new, never a part.
 
-    Parts may be read from the old content while they are asked for.
+    Parts may be read from the old content while they are asked for. What is not `lasting` waits for no disk: readers
+    see the same, but after a power failure there may be nothing.
     """
     draft = path.with_name(f"{_DRAFT}{path.name}-{os.getpid()}")
     try:
         _unlink(draft)  # left by a dead process of the same number
-        write(draft, content)
+        write(draft, content, lasting=lasting)
         system.patiently(disk.replace, draft, path)
-        sync(path.parent)
+        if lasting:
+            sync(path.parent)
     except OSError:
         with suppress(OSError):
             _unlink(draft)

@@ -1,27 +1,45 @@
-"""Readers of a `Record`: a progress bar, metrics.jsonl and TensorBoard. None of them stops a run when it fails."""
+"""Readers of a `Record`: metrics.jsonl, TensorBoard, and who follows a run. None of them stops it when it fails."""
 
 from __future__ import annotations
 
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from dltrain.engine.records import Record
 from dltrain.errors.output import say
-from dltrain.runs import foreign, progress, storage, tensorboard
+from dltrain.runs import foreign, progress, pulse, storage, tensorboard
 
 _Made = TypeVar("_Made")
 
 
-class Tracker:
-    """Writes each record everywhere. `start` is the step that the run goes on from: what lies after it is dropped."""
+_SOME = 32  # steps that the running loss is a mean of
+_SELDOM, _SELDOM_ON_DEVICE = 0.5, 5.0  # seconds between two readings of it
 
-    def __init__(self, folder: Path, *, total_steps: int, start: int, bar: bool, events: bool) -> None:
+
+class Tracker:
+    """Writes each record everywhere, and tells in between how far the run is.
+
+    `start` is the step that the run goes on from: what lies after it is dropped. losses: gives those of the steps since
+    the last record; without it nothing is told. `tell` is to be called as soon as the run's clock says `due`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        total_steps: int,
+        start: int,
+        bar: bool,
+        events: bool,
+        losses: Callable[[], Sequence[Tensor]] | None = None,
+    ) -> None:
         self._folder, self._warned = folder, False
         last = self._try(lambda: _rewind(folder / "metrics.jsonl", start))
         self._metrics = storage.Log(folder / "metrics.jsonl")
@@ -31,12 +49,29 @@ class Tracker:
         if events:
             self._try(lambda: tensorboard.rewind(folder, start, start if last is None else last))
             self._events = tensorboard.Events(folder)
-        self._bar = progress.bar(total_steps, start) if bar and progress.is_seen() else None
+        self._losses, self._loss_due, self._numbers = losses, 0.0, dict[str, float]()
+        self.due, self._word_due = math.inf if losses is None else 0.0, -1.0
+        self._words = None if losses is None else pulse.Writer(folder, total=total_steps, start=start)
+        self._shown = None if not (bar and losses) else progress.shown(total_steps, start)
 
-    @property
-    def progress(self) -> Callable[[], object] | None:
-        """What the loop calls after each step, or None."""
-        return self._bar.update if self._bar else None
+    def tell(self, seconds: float, step: int) -> None:
+        """How far it is after so many steps, by the run's clock; what a follower sees must not cost the run anything,
+        so that this is done a few times a second at most, and progress.json is written every few seconds.
+        """
+        if self._losses is None or self._words is None:
+            return
+        losses = self._losses()
+        if losses and seconds >= self._loss_due:  # of a device this waits for the steps that it still has to do
+            self._numbers["train/loss"] = float(torch.stack(list(losses[-_SOME:])).float().mean())
+            self._loss_due = seconds + (_SELDOM if losses[0].is_cpu else _SELDOM_ON_DEVICE)
+        word = self._words.now(step, self._numbers.get("train/loss"))
+        if seconds >= self._word_due:
+            if self._word_due > 0:  # else the first has just been written
+                self._words.write(word)
+            self._word_due = seconds + pulse.EVERY
+        if self._shown:
+            self._shown.show(word, self._numbers)
+        self.due = seconds + (self._shown.every if self._shown else pulse.EVERY)
 
     def write(self, record: Record) -> None:
         """Adds one report."""
@@ -45,8 +80,13 @@ class Tracker:
         self._try(lambda: self._metrics.write(line.encode() + b"\n"))
         if self._events:
             self._try(lambda: self._events.add(tensorboard.curves(record)))
-        if self._bar:
-            self._bar.set_postfix_str(progress.short(record.metrics), refresh=False)
+        self._numbers |= record.metrics
+        if (
+            self._words
+            and isinstance(self._shown, progress.Lines)
+            and any(n.startswith("val/") for n in record.metrics)
+        ):
+            self._shown.validated(self._words.now(record.step, None), self._numbers)
 
     def diagnose(self, record: Record, look: Mapping[str, object], histograms: dict[str, Tensor]) -> None:
         """Adds a look into the net to diagnosis.jsonl, and its histograms to TensorBoard."""
@@ -84,10 +124,13 @@ class Tracker:
         if self._events:
             self._try(self._events.log.sync)
 
-    def close(self) -> None:
-        """Ends the bar."""
-        if self._bar:
-            self._bar.close()
+    def close(self, step: int | None = None) -> None:
+        """Says the last word, after so many steps, and ends the bar."""
+        if self._words and step is not None:
+            word = self._words.now(step, self._numbers.get("train/loss"))
+            self._words.write(word)
+            if self._shown:
+                self._shown.close(word, self._numbers)
 
     def _try(self, work: Callable[[], _Made]) -> _Made | None:
         try:

@@ -76,32 +76,26 @@ class Session:
     profile: StepProfile | None = None  # of a run with trainer.profile
     watch: Watch | None = None  # of a run with diagnose=true
 
-    @property
-    def after_step(self) -> Callable[[], object] | None:
-        """What is called after each step: the progress bar, the profile, both or none."""
-        bar, profile = self.tracker.progress, self.profile
-        if bar is None or profile is None:
-            return bar or profile
-
-        def both() -> None:
-            bar()
-            profile()
-
-        return both
-
     def save(self) -> None:
         """A checkpoint, after the log that belongs to it."""
         self.tracker.sync()
         self.keeper.save(self.clock.seconds)
 
+    def tell_when_due(self) -> None:
+        """Who follows the run is told how far it is, if the last word is old enough."""
+        if (seconds := self.clock.seconds) >= self.tracker.due:
+            self.tracker.tell(seconds, self.trainer.steps)
+
     def save_when_due(self) -> None:
-        """A checkpoint, if the last one is old enough."""
-        if self.keeper.due(self.clock.seconds):
+        """The same, and a checkpoint, if the last one is old enough."""
+        if (seconds := self.clock.seconds) >= self.tracker.due:
+            self.tracker.tell(seconds, self.trainer.steps)
+        if self.keeper.due(seconds):
             self.save()
 
     def judge(self, model: nn.Module, split: str) -> dict[str, float]:
         """The metrics of a model on a split; raises Stopped between batches when the run is to stop."""
-        return self.evaluate(model, _Stoppable(self.loaders[split], self.stop))
+        return self.evaluate(model, _Stoppable(self.loaders[split], self.stop, self.tell_when_due))
 
 
 @dataclass(frozen=True)
@@ -110,11 +104,13 @@ class _Stoppable:
 
     loader: Batches
     stop: Stop
+    tell: Callable[[], None]
 
     def epoch(self) -> Iterator[Batch]:
         for batch in self.loader.epoch():
             if self.stop():
                 raise Stopped
+            self.tell()
             yield batch
 
 
@@ -181,7 +177,7 @@ def train(
 def _close(session: Session, folder: Path, summary: Summary) -> None:
     """Writes the summary; where another error is on its way, a full disk is only said."""
     session.tracker.hparams(_shown(session.plan.config), summary)
-    session.tracker.close()
+    session.tracker.close(session.trainer.steps)
     if session.profile:
         session.profile.close()
     try:
@@ -203,7 +199,7 @@ def _loop(session: Session) -> None:
             eval_every=plan.eval_steps,
             validate=lambda model: session.judge(model, "val"),
             limit_batches=plan.settings.limit_train_batches,
-            progress=session.after_step,
+            progress=session.profile,
             save=session.save_when_due,
             stop=session.stop,
         ):
@@ -259,6 +255,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
         start=trainer.steps - trainer.pending,  # a pending report is written when it has been made
         bar=plan.settings.progress,
         events=plan.settings.tensorboard,
+        losses=lambda: trainer.losses,
     )
     clock = run_folder.Stopwatch(keeper.seconds)
     session = Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock, stop)
