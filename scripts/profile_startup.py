@@ -1,23 +1,26 @@
 """Where the time of a command goes, from the start of its process to its end, phase by phase.
 
-    OMP_NUM_THREADS=1 python scripts/profile_startup.py trainer.epochs=1
+    OMP_NUM_THREADS=1 python scripts/profile_startup.py [--again N] trainer.epochs=1
 
 Real timers around imports and a few functions, each phase without those inside it, so that they add up to the total.
-They are set as the modules are imported.
+They are set as the modules are imported. `--again N`: then so many times more in the same process, as the jobs of a
+sweep are run, and a second table of the median of each phase.
 """
 
 from __future__ import annotations
 
 import atexit
 import functools
+import io
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +31,7 @@ _LIBRARIES = {  # whose import is a phase; what others import in passing counts 
 _FUNCTIONS = {  # module -> function -> phase
     "dltrain.config.compose": {"compose": "compose"},
     "dltrain.config.nodes": {"first_look": "check"},
+    "dltrain.config.hydra": {"as_yaml": "yaml"},
     "dltrain.config.plan": {"make_plan": "check"},
     "dltrain.config.checks.data": {"read": "data"},
     "dltrain.config.checks.net": {"try_model": "try the model"},
@@ -35,10 +39,13 @@ _FUNCTIONS = {  # module -> function -> phase
     "dltrain.data.fingerprint": {"fingerprint": "data"},
     "dltrain.engine.trainer": {"Trainer._validate": "validation"},
     "dltrain.training.experiment": {"prepare": "run folder", "_loop": "training", "_judge": "test"},
+    "dltrain.runs.run_folder": {"create": "run folder", "write_json": "run folder", "Lock.__init__": "run folder"},
+    "dltrain.engine.records": {"Meter.record": "report"},
     "dltrain.runs.tracker": {"Tracker.__init__": "logging", "Tracker.write": "logging", "Tracker.hparams": "logging"},
     "dltrain.training.keeper": {"Keeper.save": "saving"},
-    "dltrain.training.overview": {"describe": "report", "result": "report"},
+    "dltrain.training.overview": {"describe": "words", "result": "words"},
 }
+_SEEN = 5e-5  # seconds of a phase that has a line of its own
 _FIRST_CALL = {"dltrain.engine.trainer": {"Trainer._step": "first step"}}
 
 
@@ -106,14 +113,20 @@ class Profile(MetaPathFinder):
 
         return timed
 
-    def table(self) -> str:
-        """Seconds and share of each phase that took half a millisecond or more; the rest is in `other`."""
+    def taken(self) -> dict[str, float]:
+        """Seconds of each phase since this was last asked."""
         self._note()
-        total = sum(self.seconds.values())
-        rest = self.seconds.pop("other") + sum(s for s in self.seconds.values() if s < 5e-4)
-        rows = [(n, s) for n, s in self.seconds.items() if s >= 5e-4]
-        lines = [f"{n:<31}{s:8.3f} s {s / total:6.1%}" for n, s in [*rows, ("other", rest), ("total", total)]]
-        return "\n".join(lines)
+        seconds, self.seconds = self.seconds, {}
+        return seconds
+
+
+def table(seconds: dict[str, float]) -> str:
+    """Seconds and share of each phase that took 50 microseconds or more; the rest is in `other`."""
+    total = sum(seconds.values())
+    rest = seconds.get("other", 0.0) + sum(s for n, s in seconds.items() if s < _SEEN and n != "other")
+    rows = [(n, s) for n, s in seconds.items() if s >= _SEEN and n != "other"]
+    lines = [f"{n:<31}{s:9.4f} s {s / total:6.1%}" for n, s in [*rows, ("other", rest), ("total", total)]]
+    return "\n".join(lines)
 
 
 def _age() -> float:
@@ -127,11 +140,36 @@ def _age() -> float:
 
 
 def main() -> None:
+    arguments = sys.argv[1:]
+    again = 0
+    if arguments[:1] == ["--again"]:
+        again, arguments = int(arguments[1]), arguments[2:]
     profile = Profile()
-    atexit.register(lambda: print(f"\n{profile.table()}", file=sys.stderr))  # so that its end is in it, too
+    if not again:  # so that its end is in it, too
+        atexit.register(lambda: print(f"\n{table(profile.taken())}", file=sys.stderr))
     from dltrain.commands import cli
 
-    cli.main()
+    if not again:
+        cli.main(arguments)
+    _run(cli.main, arguments)
+    print(f"\n{table(profile.taken())}", file=sys.stderr)
+    rounds = []
+    for _ in range(again):
+        with redirect_stdout(io.StringIO()):
+            _run(cli.main, arguments)
+        rounds.append(profile.taken())
+    names = dict.fromkeys(name for seconds in rounds for name in seconds)
+    medians = {name: median(seconds.get(name, 0.0) for seconds in rounds) for name in names}
+    print(f"\nagain, the median of {again}\n{table(medians)}", file=sys.stderr)
+
+
+def _run(command: Callable[[list[str]], None], arguments: list[str]) -> None:
+    """A command up to its end; one that fails ends this."""
+    try:
+        command(arguments)
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ import struct
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter, masked_crc32c
+from torch.utils.tensorboard import summary
 
 from dltrain.engine.records import Record
+from dltrain.runs import tensorboard
 from dltrain.runs.tracker import Tracker
 
 
@@ -148,3 +151,24 @@ def test_going_on_beside_what_is_no_event_and_no_log(tmp_path):
     assert [line["step"] for line in lines(tmp_path)] == [100]
     assert file.read_bytes() == good
     assert not (tmp_path / "events.out.tfevents.1.garbage").exists()
+
+
+def test_checksums_are_tensorboards():
+    texts = [(bytes(range(251)) * 20)[:n] for n in (*range(4, 300), 5000)]
+    assert tensorboard._checksums(texts) == [masked_crc32c(text) for text in texts]
+
+
+def test_events_are_those_of_torch():
+    event = Event.FromString(tensorboard.scalar(7, "val/loss", 0.1))
+    assert event.step == 7
+    assert event.summary == summary.scalar("val/loss", 0.1, new_style=True)
+    values = {"optimizer.lr": 0.1, "seed": 3, "trainer.compile": True, "model": "MLP"}
+    _, *wanted = summary.hparams(values, {})
+    for ours, theirs in zip(tensorboard.hparams(values), wanted, strict=True):
+        one, other = Event.FromString(ours).summary.value[0], theirs.value[0]
+        assert one.tag == other.tag
+        assert one.metadata.plugin_data.plugin_name == other.metadata.plugin_data.plugin_name
+        one, other = (
+            plugin_data_pb2.HParamsPluginData.FromString(v.metadata.plugin_data.content) for v in (one, other)
+        )
+        assert one == other

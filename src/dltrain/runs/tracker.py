@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,10 +92,10 @@ class Tracker:
         line = json.dumps({"step": record.step, "epoch": round(record.epoch, 4), **look})
         self._try(lambda: self._layers.write(line.encode() + b"\n"))
         if self._events:
-            points = [(record.step, tensorboard.histogram(n, v)) for n, v in histograms.items() if v.isfinite().all()]
-            self._try(lambda: self._events.add(points))
+            shown = [tensorboard.histogram(record.step, n, v) for n, v in histograms.items() if v.isfinite().all()]
+            self._try(lambda: self._events.add(shown))
 
-    def hparams(self, config: Mapping[str, object], summary: Mapping[str, Any]) -> None:
+    def hparams(self, config: Mapping[str, float | str], summary: Mapping[str, Any]) -> None:
         """Fills TensorBoard's HParams tab from this run's own event file: the status, every key, the final metrics.
 
         `SummaryWriter.add_hparams` would open a second run in a sub-folder for it, and its list of columns would stand
@@ -105,16 +104,12 @@ class Tracker:
         """
         if not self._events or (summary["status"] == "stopped" and self._events.empty):
             return
-        with warnings.catch_warnings(action="ignore"):  # of tensorboard's own dependencies
-            from torch.utils.tensorboard.summary import hparams
-
         test, best = tensorboard.AT_THE_END
         results = {f"{test}{name}": value for name, value in summary.get("test", {}).items()}
         results |= {f"{best}{n}": v for n, v in summary.get("best", {}).items() if n not in ("train_loss", "step")}
         finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
-        _, *session = hparams({"status": summary["status"], **config}, {})
-        plugin = [(0, proto) for proto in session]
-        points = [(summary.get("steps", 0), tensorboard.scalar(name, value)) for name, value in finite.items()]
+        plugin = tensorboard.hparams({"status": summary["status"], **config})
+        points = [tensorboard.scalar(summary.get("steps", 0), name, value) for name, value in finite.items()]
         self._try(lambda: self._events.add([*plugin, *points]))
 
     def sync(self) -> None:

@@ -299,9 +299,9 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     )
 
 
-def _shown(config: dict[str, object]) -> dict[str, object]:
+def _shown(config: dict[str, object]) -> dict[str, float | str]:
     """Dotted keys with values that TensorBoard can show: `model: MLP`, `model.widths: [64]`, ..."""
-    shown: dict[str, object] = {}
+    shown: dict[str, float | str] = {}
     for name, value in flat(config).items():
         if name.endswith("._target_"):
             shown[name.removesuffix("._target_")] = str(value).rsplit(".", 1)[-1]
