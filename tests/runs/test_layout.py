@@ -37,7 +37,9 @@ def test_a_link_is_a_fault_of_the_part_that_it_stands_in(tmp_path, inside, error
         layout.check(folder)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "diagnosis.jsonl", "events.out.tfevents.1.host.1", ".lock"])
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "diagnosis.jsonl", "progress.json", "events.out.tfevents.1.host.1", ".lock"]
+)
 def test_what_is_written_on_where_it_stands_has_no_second_name(tmp_path, name):
     other, folder = tmp_path / "precious", tmp_path / "run"
     other.write_text("kept")

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from dltrain.commands import cli
 from dltrain.errors import tables
 from dltrain.insight import listing
-from dltrain.runs import reading
+from dltrain.runs import reading, run_folder
 from dltrain.runs.reading import read
 
 
@@ -75,13 +76,44 @@ def test_a_run_is_running_while_it_is_and_killed_after(tmp_path):
         assert read(folder).status == "running"
         assert 0 <= read(folder).numbers["last/accuracy"] <= 1  # 0 in the first epoch: none of 18 rows is right yet
         assert reading.is_alive(folder)
+        word = read(folder).pulse
+        assert (word.total, word.pid, word.elsewhere) == (700_000, process.pid, False)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     run = read(folder)
     assert run.status == "killed"
+    assert run.pulse.step < run.pulse.total
     assert run.numbers["best/accuracy"] >= run.numbers["last/accuracy"] >= 0
     assert 0 < run.seconds < 3600
+
+
+@pytest.mark.parametrize(
+    ("ago", "status", "reason"),
+    [
+        (5, "running", ""),
+        (720, "killed", "no word for 12 min: killed, or on another host, far"),
+        (-1e9, "killed", "no word for years: killed, or on another host, far"),
+    ],
+)
+def test_a_run_of_another_host_is_running_while_it_says_so(tmp_path, ago, status, reason):
+    """Its lock may not be seen here."""
+    (tmp_path / "summary.json").write_text('{"status": "running", "seconds": 0}')
+    word = {"step": 3, "total": 10, "rate": 0.5, "loss": None, "time": time.time() - ago, "host": "far", "pid": 1}
+    (tmp_path / "progress.json").write_text(json.dumps(word))
+    run = read(tmp_path)
+    assert (run.status, run.reason) == (status, reason)
+    word["host"] = socket.gethostname()
+    (tmp_path / "progress.json").write_text(json.dumps(word))
+    assert read(tmp_path).status == "killed"
+
+
+def test_a_run_that_holds_its_folder_and_is_silent_is_said_to_be(tmp_path):
+    word = {"step": 3, "total": 10, "time": time.time() - 7300}
+    with run_folder.Lock(tmp_path):
+        assert (read(tmp_path).status, read(tmp_path).reason) == ("running", "")
+        (tmp_path / "progress.json").write_text(json.dumps(word))
+        assert (read(tmp_path).status, read(tmp_path).reason) == ("running", "no word for 2 h 2 min")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dltrain.config import command_line
 from dltrain.errors import streams
 from dltrain.errors.output import say
 from dltrain.insight.listing import configuration, files, ids_of, result, row, story, table
-from dltrain.runs import reading, run_folder, seeds
+from dltrain.runs import jobs, reading, run_folder, seeds
 
 
 def command(words: list[str], _options: argparse.Namespace) -> int:
@@ -20,17 +20,15 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     given = parser.parse_args(words)
     folder = run_folder.find(given.run, sweeps=True, broken=True)
     if (folder / "sweep.json").is_file():
-        jobs = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
-        left = sum(job.status not in reading.ENDED for job in jobs)
-        say(
-            f"sweep     {folder}, {len(jobs)} job{'s' * (len(jobs) != 1)}, {f'{left} not done' if left else 'all done'}"
-        )
-        say(f"go on     dltrain resume {folder}\n" * (left > 0 or not jobs))
-        say(table(jobs, ids_of(jobs), None) if jobs else "")
-        if any(map(seeds.differ_in_seed, seeds.groups(jobs))):
+        found = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
+        left = any(job.status not in reading.ENDED for job in found)
+        say(f"sweep     {folder}\nstatus    {jobs.read(folder, found)}")
+        say(f"go on     dltrain resume {folder}\n" * (left or not found))
+        say(table(found, ids_of(found), None) if found else "")
+        if any(map(seeds.differ_in_seed, seeds.groups(found))):
             from dltrain.training import overview
 
-            say(f"\n{overview.sweep_table(jobs)}")
+            say(f"\n{overview.sweep_table(found)}")
         return 0
     run = reading.read(folder, reading.sweep_of(folder))
     if given.json:

@@ -16,12 +16,13 @@ from pathlib import Path
 from dltrain.errors import ConfigError, did_you_mean, system, tables
 from dltrain.errors.output import cut, one_line
 from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
-from dltrain.runs import key_roles, reading
+from dltrain.runs import key_roles, pulse, reading
 from dltrain.runs.reading import Run
 
 _LONGEST_VALUE = 1000  # letters that `show` prints of a value
 _REASON = 34  # of why a run failed, at least so many letters stay
 _KEYS = 6  # at most this many of the keys that differ fit beside the metrics
+_FOLLOWED: dict[str, Callable[[float], str]] = {"share": pulse.share, "rate": pulse.per_second, "left": pulse.duration}
 _FACTS: dict[str, Callable[[Run], object]] = {  # column -> what it holds
     "folder": lambda run: str(run.folder),
     "name": lambda run: (run.sweep or run.folder).parent.name,
@@ -29,6 +30,9 @@ _FACTS: dict[str, Callable[[Run], object]] = {  # column -> what it holds
     "reason": lambda run: run.reason or run.fault,
     "started": lambda run: run.started,
     "steps": lambda run: run.steps,
+    "share": lambda run: run.pulse.share if run.pulse else None,
+    "rate": lambda run: run.pulse.rate if run.pulse else None,
+    "left": lambda run: run.pulse.left if run.pulse and run.status == "running" else None,
     "seconds": lambda run: None if run.seconds is None else round(run.seconds, 1),
     "command": lambda run: run.command,
 }
@@ -48,9 +52,10 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
     names, left = chosen or [], keys[_KEYS:]
     if chosen is None:
         several = len({_FACTS["name"](run) for run in found}) > 1
+        followed = ["share", "left"] if any(run.status == "running" for run in found) else []
         reasons = any(run.reason or run.fault for run in found)
         metrics = _main_metrics(found)
-        names = ["name"] * several + ["status", *keys[:_KEYS], *metrics, "seconds"] + ["reason"] * reasons
+        names = ["name"] * several + ["status", *followed, *keys[:_KEYS], *metrics, "seconds"] + ["reason"] * reasons
         spare = [
             *keys[2:_KEYS][::-1],
             *(n for n in metrics if n.startswith("last/")),
@@ -81,6 +86,8 @@ def cell(name: str, found: object) -> str:
     if found is None or found == "":
         return "-"
     if isinstance(found, float):
+        if name in _FOLLOWED:
+            return _FOLLOWED[name](found)
         if "/" in name and in_percent(name):
             return f"{found:.2%}"
         return f"{found:.1f}" if name == "seconds" else f"{found:.6g}"
@@ -223,7 +230,7 @@ def story(run: Run) -> list[str]:
     steps = "" if run.steps is None else f" after {run.steps:,} step{'s' * (run.steps != 1)}"
     took = "" if run.seconds is None else f", {run.seconds:,.1f} s"
     commit = environment.get("git")
-    lines = [f"run       {run.folder}", f"status    {ended}{steps}{took}"]
+    lines = [f"run       {run.folder}", f"status    {ended}{steps}{took}", *_where(run)]
     if run.reason and run.status != "stopped":
         lines.append(f"          {run.reason}")
     if environment:
@@ -236,6 +243,19 @@ def story(run: Run) -> list[str]:
     if run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
         lines.append(f"go on     dltrain resume {run.folder}")
     return lines
+
+
+def _where(run: Run) -> list[str]:
+    """How far a run is that has not ended, and when it said so."""
+    word = run.pulse
+    if word is None or run.status not in ("running", "killed", "stopped"):
+        return []
+    if run.status != "running":
+        return [f"          at {word.place}, {pulse.duration(word.age)} ago"]
+    return [
+        f"          at {word.told}{'' if word.loss is None else f', loss {word.loss:.4g}'}",
+        one_line(f"          said {pulse.duration(word.age)} ago, by process {word.pid} on {word.host}"),
+    ]
 
 
 def configuration(run: Run) -> list[str]:

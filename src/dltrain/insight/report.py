@@ -12,7 +12,7 @@ from dltrain.errors.output import say
 from dltrain.insight import page, pictures, plots, sweep_pictures
 from dltrain.insight.pictures import Gallery
 from dltrain.parts import metrics
-from dltrain.runs import layout, reading, seeds, tensorboard
+from dltrain.runs import jobs, layout, reading, seeds, tensorboard
 from dltrain.runs.reading import Run
 from dltrain.training import overview
 
@@ -61,18 +61,19 @@ def _notes(run: Run) -> list[str]:
 
 
 def sweep_page(folder: Path) -> str:
-    jobs = [reading.read(path, sweep) for path, sweep in reading.walk(folder)]
-    gallery = sweep_pictures.of_sweep(jobs)
+    found = [reading.read(path, sweep) for path, sweep in reading.walk(folder)]
+    gallery = sweep_pictures.of_sweep(found)
     _leave(folder, 0, gallery)
     title = f"{folder.parent.name}/{folder.name}"
-    ranked = seeds.in_order(jobs)
-    best = "the best configuration" if len(seeds.groups(jobs)) < len(jobs) else "best"
-    failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in jobs if j.reason]
+    ranked = seeds.in_order(found)
+    best = "the best configuration" if len(seeds.groups(found)) < len(found) else "best"
+    failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in found if j.reason]
     return page.page(
         title,
         [
             page.heading(title, 1),
-            page.paragraph(f"A sweep of {len(jobs)} runs: {_counts(jobs)}."),
+            page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
+            *[page.paragraph(f"{jobs.read(folder, found)}.")] * any(run.status == "running" for run in found),
             page.section(f"All runs, {best} first", _jobs_table(ranked[:_ROWS]), _more(len(ranked) - _ROWS, folder)),
             page.section("Mean and deviation over the seeds", _seeds_table(ranked)),
             page.section("The best run again", page.verbatim(ranked[0].command if ranked else "")),
@@ -156,6 +157,8 @@ def _outcome(run: Run) -> str:
         text += (
             f" The weights that count are those of epoch {run.numbers['best/epoch']:.4g}, the best by {run.monitor}."
         )
+    if run.status == "running":
+        return f"{text} It is at {run.pulse.told}." if run.pulse else text
     return f"{text} It ended because: {run.reason}" if run.reason else text
 
 

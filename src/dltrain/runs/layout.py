@@ -17,7 +17,9 @@ OURS = re.compile(  # what dltrain itself writes into the folder of a run or a s
 )
 SECOND_NAME = "has a second name elsewhere (a hard link), and would be changed there, too; put a copy in its place"
 _FOLDERS = re.compile(r"[0-9]+|checkpoints|plots|profile|\.old-.*")
-_APPENDED = re.compile(r"(metrics|diagnosis)\.jsonl|events\.out\.tfevents\..*")  # the others are written anew
+_IN_PLACE = re.compile(  # the others are written anew
+    r"(metrics|diagnosis)\.jsonl|progress\.json|events\.out\.tfevents\..*"
+)
 _DEEPEST = 8  # folders in folders; the files of a checkpoint are at the third
 _DRAFTS = (".tmp-", ".del-")  # removed before anything else, links as such
 
@@ -27,13 +29,13 @@ def check(folder: Path, *, written: bool = False) -> None:
     link, or not the file or folder that it should be.
 
     A link leads out of the folder, to what nobody has locked; a pipe waits for ever. The jobs of a sweep are checked
-    when they are opened. `written` refuses a log of a second name (a hard link), too: to go on in it would write
-    elsewhere.
+    when they are opened. `written` refuses one of a second name (a hard link), too, that is written
+    where it stands: to go on in it would write elsewhere.
     """
     for entry in _entries(folder):
         if not OURS.fullmatch(entry.name) or entry.name.startswith(_DRAFTS):
             continue
-        if written and _APPENDED.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_nlink > 1:
+        if written and _IN_PLACE.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_nlink > 1:
             raise StorageError(f"{entry.path} {SECOND_NAME}")
         kind = CheckpointError if entry.name == "checkpoints" else StorageError
         _check(entry, kind, as_folder=bool(_FOLDERS.fullmatch(entry.name)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dltrain.errors.output import say
 from dltrain.parts import metrics
-from dltrain.runs.pulse import Pulse, duration
+from dltrain.runs.pulse import Pulse, duration, per_second
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -94,11 +94,6 @@ def parts(word: Pulse, numbers: Metrics, *, narrow: bool = False) -> dict[str, s
     return found
 
 
-def per_second(rate: float) -> str:
-    """A number of steps, for a person."""
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
-
-
 class Lines:
     """A plain line every half minute, and after a validation unless there has just been one: for a file, say."""
 
@@ -131,4 +126,4 @@ def line(word: Pulse, numbers: Metrics) -> str:
     shown = parts(word, numbers)
     named = [shown[name] for name in shown if name not in ("left", "steps")]
     named += [shown["left"]] if "left" in shown else []
-    return f"step {word.step:,} of {word.total:,} ({word.share:.0%}): {', '.join(named)}"
+    return f"{word.place}: {', '.join(named)}"

@@ -1,6 +1,6 @@
 """How far a run is: progress.json, a few numbers that it writes anew every few seconds for who follows it.
 
-Nothing waits for the disk there: after a power failure the file may be empty, and says nothing.
+Nothing waits for the disk there: after a power failure the file may say nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ NAME = "progress.json"
 EVERY = 3.0  # seconds between two words of a run
 STALE = 120.0  # seconds without a word after which it is said
 _MOST = 1 << 53  # steps
-_LARGEST = 10_000  # bytes; it has some 200
+_SIZE = 1 << 10  # bytes of the file, most of them spaces
+_LARGEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,21 @@ class Pulse:
 
     @property
     def age(self) -> float:
-        """Seconds since then."""
-        return max(0.0, time.time() - self.time)
+        """Seconds since then; a time to come is as doubtful as one long ago."""
+        return abs(time.time() - self.time)
+
+    @property
+    def place(self) -> str:
+        """`step 12,000 of 40,000 (30%)`."""
+        return f"step {self.step:,} of {self.total:,} ({share(self.share)})"
+
+    @property
+    def told(self) -> str:
+        """`step 12,000 of 40,000 (30%), 33.3 steps/s, 14 min left`, as far as it is known."""
+        parts = [self.place]
+        parts += [f"{per_second(self.rate)} steps/s"] if self.rate else []
+        parts += [f"{duration(self.left)} left"] if self.left else []
+        return ", ".join(parts)
 
     @property
     def stale(self) -> str:
@@ -87,6 +101,15 @@ def _whole(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < _MOST else None
 
 
+def unheld(word: Pulse | None) -> tuple[str, str]:
+    """The status of a run that has not ended and that no process here holds, and a reason."""
+    if word is None or not word.elsewhere:
+        return "killed", ""
+    if not word.stale:
+        return "running", ""
+    return "killed", f"{word.stale}: killed, or on another host, {word.host}"
+
+
 class Writer:
     """Makes and writes the words of a run that goes on from step `start`."""
 
@@ -109,7 +132,17 @@ class Writer:
     def write(self, pulse: Pulse) -> None:
         """Puts it in the folder; where the disk refuses it, the next may find room."""
         with suppress(OSError):
-            storage.replace(self._path, json.dumps(vars(pulse)).encode() + b"\n", lasting=False)
+            storage.write_over(self._path, json.dumps(vars(pulse)).encode().ljust(_SIZE - 1) + b"\n")
+
+
+def share(part: float) -> str:
+    """In per cent; 100 is all."""
+    return f"{math.floor(100 * min(part, 1.0))}%"
+
+
+def per_second(rate: float) -> str:
+    """A number of steps."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def duration(seconds: float) -> str:

@@ -21,9 +21,10 @@ from pathlib import Path
 from dltrain.errors import key_of, system
 from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
-from dltrain.runs import foreign, key_roles
+from dltrain.runs import foreign, key_roles, pulse
 from dltrain.runs.foreign import Values, is_number, node
 from dltrain.runs.key_roles import Role
+from dltrain.runs.pulse import Pulse
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _LONGEST_REASON = 500  # letters of what a run says it failed of
@@ -40,7 +41,8 @@ class Run:
     """One run folder. `status` is one of `STATUSES`, `reason` says why where a run did not end by itself,
     on one line.
 
-    A run is running while a process holds its lock; one without it and without an end was killed.
+    A run is running while a process holds its lock; one without it and without an end was killed. On another machine,
+    whose locks may not be seen here, it is running while it tells how far it is.
     """
 
     folder: Path
@@ -78,6 +80,11 @@ class Run:
             key.removesuffix("._target_"): str(value).rsplit(".", 1)[-1] if key.endswith("._target_") else value
             for key, value in flat(parse_config(text) or {}).items()
         }
+
+    @cached_property
+    def pulse(self) -> Pulse | None:
+        """The last that it told of how far it is; None where there is nothing."""
+        return pulse.read(self.folder)
 
     @property
     def unwritten(self) -> bool:
@@ -187,13 +194,14 @@ def read(folder: Path, sweep: Path | None = None) -> Run:
     """What a run folder says."""
     summary, fault = read_json(folder / "summary.json")
     if is_alive(folder):
-        return Run(folder, "running", "", node(summary), sweep)
+        word = pulse.read(folder)
+        return Run(folder, "running", word.stale if word else "", node(summary), sweep)
     if fault:
         return Run(folder, "damaged", fault, {}, sweep)
     if summary is not None and not (isinstance(summary, dict) and summary.get("status") in STATUSES):
         return Run(folder, "damaged", "summary.json is not the summary of a run", {}, sweep)
     if summary is None or summary["status"] == "running":  # and nobody holds it
-        return Run(folder, "killed", "", node(summary), sweep)
+        return Run(folder, *pulse.unheld(pulse.read(folder)), node(summary), sweep)
     status = summary["status"]
     reason = summary.get("error", summary.get("reason", ""))
     return Run(folder, status, cut(reason, _LONGEST_REASON) if isinstance(reason, str) else "", summary, sweep)

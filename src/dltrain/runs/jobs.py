@@ -1,0 +1,91 @@
+"""How far a sweep is: what its ledger and the folders of its jobs say, without trust.
+
+sweep.json may have their number, jobs.jsonl a line for each change of a job's state; an older sweep has neither.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dltrain.runs import foreign, reading
+from dltrain.runs.pulse import duration
+from dltrain.runs.reading import Run
+
+STATES = ("queued", *reading.STATUSES, "pruned")
+_OPEN = ("queued", "running", "killed", "stopped", "damaged")  # there is something left to do
+_MOST = 1_000_000  # jobs
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of a sweep: how many there are in all, None where that is not known; how many are in each state; and
+    seconds until all are done, as those that are took, None where nothing is running.
+    """
+
+    total: int | None
+    states: Counter[str]
+    left: float | None
+
+    @property
+    def ended(self) -> int:
+        """How many will not be trained again."""
+        return sum(n for state, n in self.states.items() if state not in _OPEN)
+
+    def __str__(self) -> str:
+        told = [state for state in STATES if self.states[state] and state != "queued"]
+        words = {state: f"{self.states[state]:,} {state.replace('_', ' ')}" for state in told}
+        ended = ", ".join(words[state] for state in told if state not in _OPEN)
+        of = "" if self.total is None else f" of {self.total:,}"
+        jobs = "job" if (self.total or self.ended) == 1 else "jobs"
+        parts = [f"{self.ended:,}{of} {jobs} ended{f' ({ended})' if ended else ''}"]
+        parts += [words[state] for state in told if state in _OPEN]
+        parts += [f"about {duration(self.left)} left"] if self.left is not None else []
+        return ", ".join(parts)
+
+
+def read(folder: Path, runs: Sequence[Run]) -> Jobs:
+    """How far a sweep is, given those of its runs that have a folder."""
+    known = reading.node(reading.read_json(folder / "sweep.json")[0]).get("jobs")
+    states = _ledger(folder)
+    for run in runs:
+        number = int(run.folder.name)
+        if states.get(number, "queued") in _OPEN:  # the run itself knows better, also where the ledger's keeper died
+            states[number] = run.status
+    queued = known - len(states) if type(known) is int and len(states) <= known <= _MOST else None
+    counts = Counter(states.values())
+    waiting = counts["queued"] + (queued or 0)
+    return Jobs(len(states) + queued if queued is not None else None, counts, _left(runs, waiting))
+
+
+def _ledger(folder: Path) -> dict[int, str]:
+    """The last state of each job."""
+    found: dict[int, str] = {}
+    for line in _values(folder / "jobs.jsonl"):
+        number, state = line.get("job"), line.get("state")
+        if type(number) is int and 0 <= number < _MOST and isinstance(state, str) and state in STATES:
+            found[number] = state
+    return found
+
+
+def _values(path: Path) -> Iterable[foreign.Values]:
+    try:
+        for line in foreign.lines(path):
+            try:
+                yield foreign.node(foreign.parse_json(line))
+            except ValueError:
+                continue
+    except OSError:
+        return
+
+
+def _left(runs: Sequence[Run], waiting: int) -> float | None:
+    running = [run for run in runs if run.status == "running"]
+    took = [run.seconds or 0.0 for run in runs if run.status not in _OPEN]
+    if not running or (waiting and not took):
+        return None
+    mean = sum(took) / len(took) if took else 0.0
+    now = [run.pulse.left if run.pulse and run.pulse.left is not None else mean for run in running]
+    return max(max(now), (waiting * mean + sum(now)) / len(running))

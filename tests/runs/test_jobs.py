@@ -1,0 +1,79 @@
+"""How far a sweep is: by its ledger, by the folders of its jobs, by both."""
+
+import json
+import socket
+import time
+
+from dltrain.runs import jobs, reading, run_folder
+
+
+def job(sweep, number, status, seconds=10.0):
+    folder = sweep / str(number)
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"status": status, "seconds": seconds}))
+    return folder
+
+
+def ledger(sweep, *states, total=None):
+    (sweep / "sweep.json").write_text(json.dumps({"jobs": total}))
+    (sweep / "jobs.jsonl").write_text("".join(json.dumps({"job": n, "state": s}) + "\n" for n, s in states))
+
+
+def far(sweep):
+    return jobs.read(sweep, [reading.read(path, found) for path, found in reading.walk(sweep)])
+
+
+def test_of_an_older_sweep_the_folders_are_counted(tmp_path):
+    (tmp_path / "sweep.json").write_text('{"overrides": []}')
+    assert str(far(tmp_path)) == "0 jobs ended"
+    for number, status in enumerate(("done", "done", "failed", "running")):
+        job(tmp_path, number, status)
+    assert str(far(tmp_path)) == "3 jobs ended (2 done, 1 failed), 1 killed"
+
+
+def test_a_ledger_says_k_of_n_and_how_long(tmp_path):
+    ledger(
+        *(
+            tmp_path,
+            (0, "queued"),
+            (0, "running"),
+            (0, "done"),
+            (1, "running"),
+            (2, "pruned"),
+            (3, "running"),
+            (4, "queued"),
+        ),
+        total=300,
+    )
+    job(tmp_path, 0, "done")
+    job(tmp_path, 3, "done", seconds=20.0)  # the ledger's keeper was killed before it could say so
+    folder = job(tmp_path, 1, "running", seconds=0.0)
+    word = {"step": 1, "total": 5, "rate": 1.0, "time": time.time(), "host": socket.gethostname()}
+    (folder / "progress.json").write_text(json.dumps(word))
+    with run_folder.Lock(folder):
+        found = far(tmp_path)
+    assert found.total == 300
+    assert found.ended == 3
+    assert found.left == (300 - 4) * 15.0 + 4.0
+    assert str(found) == "3 of 300 jobs ended (2 done, 1 pruned), 1 running, about 1 h 14 min left"
+    assert str(far(tmp_path)) == "3 of 300 jobs ended (2 done, 1 pruned), 1 killed"
+
+
+def test_what_a_stranger_wrote_is_counted_as_far_as_it_goes(tmp_path):
+    lines = [
+        "[" * 5000,
+        "{}",
+        '{"job": -1, "state": "done"}',
+        '{"job": "x", "state": "done"}',
+        '{"job": 1e9}',
+        "\x1b[2J",
+    ]
+    lines += ['{"job": 3, "state": ["done"]}', '{"job": 4, "state": "\\u001b[2J"}', '{"job": 5, "state": "failed"}']
+    for total in ("-3", "1e300", '"x"', "[]", "true", "0"):
+        (tmp_path / "sweep.json").write_text(f'{{"jobs": {total}}}')
+        (tmp_path / "jobs.jsonl").write_text("\n".join([*lines, '{"job": 6, "sta']))
+        assert str(far(tmp_path)) == "1 job ended (1 failed)"
+    (tmp_path / "jobs.jsonl").unlink()
+    (tmp_path / "jobs.jsonl").mkdir()
+    (tmp_path / "sweep.json").write_text('{"jobs": 1}')
+    assert str(far(tmp_path)) == "0 of 1 job ended"
