@@ -7,6 +7,7 @@ In a program or a notebook, whole runs, as the command makes them:
     run.predict(rows), run.evaluate("val"), run.export()     rows as in the file; a part of its data; one file
     dltrain.load("last"), dltrain.resume("last")             a run again; the rest of one
     dltrain.runs(), dltrain.compare("best", "last")          the table of runs; what differs, and is it noise
+    dltrain.ensemble("runs/search")                          the average of those that go together best, as a run
 
 or the pieces, without YAML and without a folder:
 
@@ -37,6 +38,7 @@ MODULES = {  # names that YAML files and programs use -> where they live in the 
     "data.sklearn_sets": "data.sources.sklearn_sets",
     "data.tables": "data.sources.table",
     "data.toy": "data.sources.toy",
+    "ensembles": "parts.ensembles",
     "errors": "errors",
     "evaluation": "engine.evaluation",
     "losses": "parts.losses",
@@ -60,6 +62,7 @@ _NAMES = {  # name -> module, imported at first use: `dltrain --help` must not w
     "TorchSchedule": "schedules",
     "Trainer": "trainer",
     "compare": "insight.frames",
+    "ensemble": "trained.whole_run",
     "evaluate": "evaluation",
     "load": "trained.whole_run",
     "make_loader": "data.loaders",

@@ -7,13 +7,13 @@ from dltrain.engine.records import Record
 from dltrain.engine.state import seed_everything
 from dltrain.engine.trainer import Trainer
 from dltrain.insight.frames import compare, runs
-from dltrain.parts import augmentation, losses, models, schedules
+from dltrain.parts import augmentation, ensembles, losses, models, schedules
 from dltrain.parts import optimizers as optim
 from dltrain.parts import regularisers as regularisation
 from dltrain.parts.models import MLP, Perceptron
 from dltrain.parts.regularisers import EMA, EarlyStopping, MaxNorm, Penalty
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
-from dltrain.trained.whole_run import load, resume, train
+from dltrain.trained.whole_run import ensemble, load, resume, train
 
 __version__: str
 MODULES: dict[str, str]
@@ -31,6 +31,8 @@ __all__ = [
     "augmentation",
     "compare",
     "data",
+    "ensemble",
+    "ensembles",
     "errors",
     "evaluate",
     "evaluation",

@@ -9,7 +9,6 @@ import pytest
 from scipy import stats
 
 from dltrain.commands import cli
-from dltrain.insight import compare
 from dltrain.insight.compare import Entry, difference, entries, holm, interval
 from dltrain.insight.plots import figure
 from dltrain.insight.plots.comparison import curves
@@ -85,10 +84,10 @@ def test_single_runs_can_not_tell(dltrain, root, tmp_path):
 
 def test_a_single_run_joins_the_seeds_of_its_configuration(dltrain, root, monkeypatch):
     monkeypatch.chdir(root)
-    found = compare.collect(["rates", "single"])
+    found = runs.collect(["rates", "single"])
     sizes = [len(entry.runs) for entry in entries(found)]
     assert sizes == [5, 4, 1]
-    assert len(entries(compare.collect(["rates/last", "rates/last", "single"]))) == 3
+    assert len(entries(runs.collect(["rates/last", "rates/last", "single"]))) == 3
     same = [run for run in found if run.config["optimizer.lr"] == 0.03 and run.config["trainer.epochs"] == 10]
     assert [len(e.runs) for e in entries(same[:2])] == [1, 1]  # one configuration alone: its seeds against each other
 

@@ -46,6 +46,7 @@ usage:
   dltrain report RUN|SWEEP [-o page.html]   one page with pictures of what was learned, readable without a network
   dltrain eval RUN [data.KEY=VALUE ...]     judge its best weights: each class, calibration, the worst examples
   dltrain predict RUN INPUT [-o FILE]       answers for a table, images or `-`, written as CSV or Parquet
+  dltrain ensemble SWEEP                    average the runs that go together best, as a run like any other
   dltrain export RUN --format pt2           its model with the preprocessing inside; or safetensors, onnx
   dltrain rm RUN ...                        remove runs or sweeps, after showing what goes and a yes
   dltrain clean [WHERE]                     the same for all that failed, diverged, or never got to a checkpoint

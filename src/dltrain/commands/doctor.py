@@ -10,7 +10,7 @@ from dltrain.config.plan import make_plan
 from dltrain.errors.output import say
 from dltrain.insight.doctor.doctor import findings, judgement
 from dltrain.insight.doctor.examine import examine
-from dltrain.runs import run_folder
+from dltrain.runs import ensemble_members, run_folder
 from dltrain.training import resuming
 
 
@@ -23,6 +23,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     )
     given = parser.parse_intermixed_args(words)
     folder = run_folder.find(given.run, Path("runs"))
+    ensemble_members.check_none(folder)
     plan = make_plan(resuming.stored(folder, given.overrides), command_line.allowed(options.allow), writes=False)
     exam = examine(plan, folder)
     say("\n".join([f"run        {folder}", *findings(exam), *judgement(exam)]))

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dltrain.config import construct
-from dltrain.data import Split, Tensors, take
+from dltrain.data import Data, Split, Tensors, take
 from dltrain.data.loaders import Batches, Loader, make_loader, order
 from dltrain.engine import evaluation, products
 from dltrain.engine.trainer import Trainer
@@ -101,7 +101,7 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
         transform=construct.make_sample_transform(plan.regularisation, plan.data),
         **common,
     )
-    splits = {"train": _judged_train(plan), "val": plan.data.val, "test": plan.data.test}
+    splits = {"train": judged_train(plan.data, plan.seed), "val": plan.data.val, "test": plan.data.test}
     made: dict[int, Loader] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
         size = evaluation_size(split, batch_size=plan.batch_size, values=max(plan.data.in_features, plan.out_features))
@@ -109,15 +109,14 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
     return train, {name: made[id(split)] for name, split in splits.items()}
 
 
-def _judged_train(plan: Plan) -> Split:
+def judged_train(data: Data, seed: int) -> Split:
     """What of the train part the best weights are judged on: all of it, or of a large one rows that the seed draws.
 
     A pass over all rows would take a third of an epoch, and of images that are decoded on the way a whole one.
     """
-    data = plan.data
     if len(data.train) <= _JUDGED or data.train is data.val:
         return data.train
-    return take(data.train, order(len(data.train), seed=plan.seed, epoch=-1)[:_JUDGED])
+    return take(data.train, order(len(data.train), seed=seed, epoch=-1)[:_JUDGED])
 
 
 def evaluation_size(split: Split, *, batch_size: int | None, values: int) -> int:

@@ -33,7 +33,7 @@ _MODULES = {  # slot -> modules whose own classes and functions it may name
     "data": ("dltrain.data",),
     "dataset": ("torchvision.datasets",),
     "transform": ("torchvision.transforms",),
-    "model": ("dltrain.models", "torch.nn.modules", "torchvision.models"),
+    "model": ("dltrain.models", "dltrain.ensembles", "torch.nn.modules", "torchvision.models"),
     "loss": ("dltrain.losses", "torch.nn.modules"),
     "optimizer": ("dltrain.optim", "torch.optim"),
     "scheduler": ("dltrain.schedules", "torch.optim.lr_scheduler"),
@@ -236,6 +236,18 @@ class Part:
         """Builds it; of `sizes` only what the signature names and the configuration does not set is passed."""
         chosen = {n: v for n, v in sizes.items() if n in self.names and n not in self.arguments}
         return self.function(*args, **chosen, **{k: _build(v) for k, v in self.arguments.items()})
+
+    @property
+    def functions(self) -> list[Callable[..., object]]:
+        """What it calls, and what the Parts among its arguments call."""
+        found, left = [self.function], [*self.arguments.values()]
+        while left:
+            value = left.pop()
+            if isinstance(value, Part):
+                found += value.functions
+            elif isinstance(value, (list, dict)):
+                left += value.values() if isinstance(value, dict) else value
+        return found
 
     @property
     def names(self) -> set[str]:

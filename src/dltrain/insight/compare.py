@@ -15,11 +15,9 @@ from typing import TypedDict
 from dltrain.config import command_line
 from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import one_line
-from dltrain.errors.paths import local
 from dltrain.insight import listing
 from dltrain.parts import metrics
-from dltrain.runs import reading, seeds
-from dltrain.runs import run_folder as runs
+from dltrain.runs import reading, run_folder, seeds
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Report, Run
 
@@ -52,21 +50,6 @@ class Difference:
     paired: bool
 
 
-def collect(references: Sequence[str]) -> list[Run]:
-    """The runs that are meant, each once."""
-    found: dict[Path, Run] = {}
-    for reference in references:
-        paths = [p for p in (local(reference), Path("runs") / local(reference)) if p.is_dir()]
-        if paths and not (paths[0] / "config.yaml").is_file() and (inside := list(reading.walk(paths[0]))):
-            folders = inside  # a sweep, or runs under one name
-        else:
-            folder = runs.find(reference, sweeps=True, broken=True)
-            folders = list(reading.walk(folder))
-        for folder, sweep in folders:
-            found.setdefault(folder.resolve(), reading.read(folder, sweep))
-    return list(found.values())
-
-
 def entries(found: Sequence[Run]) -> list[Entry]:
     """Runs of one configuration are one entry, whatever their seeds, unless that leaves one entry alone."""
     groups = seeds.groups(found)
@@ -78,7 +61,7 @@ def entries(found: Sequence[Run]) -> list[Entry]:
 
 def compared_of(references: Sequence[str]) -> list[Entry]:
     """What is compared where somebody names runs; raises ConfigError for fewer than two."""
-    found = entries(collect(references))
+    found = entries(run_folder.collect(references))
     if len(found) < 2:
         raise ConfigError(f"{' '.join(references)} is one run; name two or more, or a sweep: dltrain compare A B")
     return found

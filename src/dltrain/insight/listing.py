@@ -16,7 +16,7 @@ from pathlib import Path
 from dltrain.errors import ConfigError, did_you_mean, system, tables
 from dltrain.errors.output import cut, one_line
 from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
-from dltrain.runs import key_roles, pulse, reading
+from dltrain.runs import ensemble_members, key_roles, pulse, reading
 from dltrain.runs.reading import Run
 
 _LONGEST_VALUE = 1000  # letters that `show` prints of a value
@@ -240,6 +240,7 @@ def story(run: Run) -> list[str]:
         lines.append(one_line(f"commit    {commit.get('commit')}{', with changes' * bool(commit.get('changed'))}"))
     if run.command:
         lines.append(f"again     {one_line(run.command)}")
+    lines += [f"member    {line}" for line in ensemble_members.told(run.summary)]
     if run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
         lines.append(f"go on     dltrain resume {run.folder}")
     return lines

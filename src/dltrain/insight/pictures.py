@@ -101,7 +101,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     gallery.graph = tensorboard.graph(model, sample[0][:2])
     way = _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, run, way)
-    _judged(gallery, trained)
+    judged(gallery, trained)
     _weights(gallery, plan, model)
     _landscape(gallery, plan, model, sample, run, way)
     _examine(gallery, plan, run)
@@ -273,11 +273,11 @@ def _axes(data: Data) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]
     return tuple(scaled), tuple((c.get("mean", 0.0), c.get("std", 1.0)) for c in columns)
 
 
-def _judged(gallery: Gallery, trained: Trained) -> None:
+def judged(gallery: Gallery, trained: Trained) -> None:
     """What `dltrain eval` finds on the test part."""
     try:
-        judged = judge.judge(trained, judge.choose_rows(trained, split="test"))
-        figures = evaluation.parts(judged.result, **judge.drawn(judged))
+        found = judge.judge(trained, judge.choose_rows(trained, split="test"))
+        figures = evaluation.parts(found.result, **judge.drawn(found))
     except DltrainError as error:
         gallery.notes.append(f"the answers to the test part are left out: {error}")
         return

@@ -9,10 +9,10 @@ from pathlib import Path
 from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
-from dltrain.insight import page, pictures, plots, sweep_pictures
+from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures
 from dltrain.insight.pictures import Gallery
 from dltrain.parts import metrics
-from dltrain.runs import jobs, layout, reading, seeds, tensorboard
+from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, tensorboard
 from dltrain.runs.reading import Run
 from dltrain.training import overview
 
@@ -20,7 +20,10 @@ _ROWS = 1_000  # runs in a table: a page that is read has no more
 
 
 def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
-    gallery = pictures.of_run(run, allow=allow, seconds=seconds)
+    if ensemble_members.are_in(run.summary):
+        gallery = ensemble_pictures.of_ensemble(run, allow=allow)
+    else:
+        gallery = pictures.of_run(run, allow=allow, seconds=seconds)
     _leave(run.folder, run.steps or 0, gallery)
     title = f"{run.folder.parent.name}/{run.folder.name}"
     return page.page(

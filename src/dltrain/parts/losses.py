@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from dltrain.data import Task
 
 Loss = nn.Module | Callable[..., nn.Module]  # an instance, or what makes one: a class, or `auto`
+Meaning = Literal["softmax", "sigmoid", "shares"]  # what makes probabilities of outputs
 
 
 def _one_per_class(task: Task, classes: int) -> int:
@@ -280,6 +281,15 @@ def probabilities(loss: nn.Module, logits: Tensor, task: Task) -> Tensor | None:
     if isinstance(loss, OneHotMSE):
         return F.normalize(logits.sigmoid(), p=1, dim=1)
     return None
+
+
+def meaning(loss: nn.Module, task: Task) -> Meaning | None:
+    """How `probabilities` makes them of outputs; None where it makes none. shares: sigmoids divided by their sum."""
+    if isinstance(loss, _SOFTMAX) and task in ("binary", "multiclass"):
+        return "softmax"
+    if isinstance(loss, (BCE, nn.BCEWithLogitsLoss)) and task != "regression":
+        return "sigmoid"
+    return "shares" if isinstance(loss, OneHotMSE) else None
 
 
 _SOFTMAX = (CrossEntropy, nn.CrossEntropyLoss, nn.NLLLoss)

@@ -26,9 +26,10 @@ from pathlib import Path
 
 from dltrain.errors import BusyError, ConfigError, StorageError, system
 from dltrain.errors.paths import local
-from dltrain.runs import foreign, layout, reading, seeds, storage
+from dltrain.runs import ensemble_members, foreign, layout, reading, seeds, storage
 from dltrain.runs.foreign import Values
 from dltrain.runs.git_commit import commit
+from dltrain.runs.reading import Run
 
 
 def create(root: Path, name: str) -> Path:
@@ -188,6 +189,21 @@ def place(where: str, root: Path = Path("runs")) -> Path:
     return named[0]
 
 
+def collect(references: Sequence[str]) -> list[Run]:
+    """The runs that are meant, each once: a run's folder or short id, or a folder of several, such as a sweep's."""
+    found: dict[Path, Run] = {}
+    for reference in references:
+        paths = [p for p in (local(reference), Path("runs") / local(reference)) if p.is_dir()]
+        if paths and not (paths[0] / "config.yaml").is_file() and (inside := list(reading.walk(paths[0]))):
+            folders = inside  # a sweep, or runs under one name
+        else:
+            folder = find(reference, sweeps=True, broken=True)
+            folders = list(reading.walk(folder))
+        for folder, sweep in folders:
+            found.setdefault(folder.resolve(), reading.read(folder, sweep))
+    return list(found.values())
+
+
 def _last(scope: Path, *, sweeps: bool) -> Path:
     known = [(path, sweep) for path, sweep in reading.walk(scope) if (path / "config.yaml").is_file()]
     if not known:
@@ -216,7 +232,8 @@ def _best(scope: Path) -> Path:
 
 
 def complete(folder: Path, steps: int = 0) -> bool:
-    """Whether a run has ended by itself, with at least so many steps."""
+    """Whether a run has ended by itself, with at least so many steps; raises ConfigError for an ensemble."""
+    ensemble_members.check_none(folder)
     summary = reading.node(reading.read_json(folder / "summary.json")[0])  # a damaged one is written again
     status, done = summary.get("status"), summary.get("steps", 0)
     return status == "early_stopped" or (status == "done" and isinstance(done, int) and done >= steps)

@@ -20,6 +20,7 @@ from dltrain import __version__
 from dltrain.data.preprocessing import decode
 from dltrain.data.tables.encoding import numbers
 from dltrain.errors import ConfigError, DataError, DltrainError
+from dltrain.parts.ensembles import Rescaled
 from dltrain.runs import tensor_file
 from dltrain.trained import judge, predict
 from dltrain.trained.inference import Trained
@@ -139,7 +140,8 @@ def _onnx(trained: Trained, known: dict[str, object], rows: Tensor) -> Made:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError("--format onnx needs more packages: pip install onnx onnxscript onnxruntime") from error
-    if any("quantiles" in column for column in trained.facts.preprocessing.get("columns", [])):
+    ranked = any(isinstance(module, Rescaled) and module.ranked for module in trained.model.modules())
+    if ranked or any("quantiles" in column for column in trained.facts.preprocessing.get("columns", [])):
         raise ConfigError("ONNX has no operation for data.scaling=quantile; use --format pt2, or data.scaling=standard")
     program = _program(trained, rows)
     made = torch.onnx.export(program, input_names=["rows"], output_names=["answers"], dynamo=True, verbose=False)

@@ -237,7 +237,7 @@ def open_run(folder: Path, *, overrides: Sequence[str] = (), allow: Sequence[str
     except Exception as error:
         raise ConfigError(f"loss: {error}") from error
     known_sizes = sizes(known, outputs)
-    if found.parts["model"].function.__module__.split(".")[0] in ("dltrain", "torch", "torchvision"):
+    if all(f.__module__.split(".")[0] in ("dltrain", "torch", "torchvision") for f in found.parts["model"].functions):
         checkpoint.check_fits(folder / "checkpoints", _build(found.parts["model"], known_sizes, "meta").state_dict())
     path, weights = _weights(folder)
     device = pick_device(found.settings.device)

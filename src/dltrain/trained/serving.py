@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from dltrain.data import Preprocessing
 from dltrain.data.preprocessing import Facts
-from dltrain.data.tables.encoding import LARGEST
 from dltrain.parts import losses
+from dltrain.parts.quantiles import normal
 
 
 class Serving(nn.Module):
@@ -88,26 +88,10 @@ class _Table(nn.Module):
         if len(self.knots):
             parts = list(scaled.unbind(1))
             for at, knots in self.knots.items():
-                parts[int(at)] = _normal(values[:, int(at)].contiguous(), knots)
+                parts[int(at)] = normal(values[:, int(at)].contiguous(), knots)
             scaled = torch.stack(parts, dim=1)
         hot = [rows[:, i : i + 1] == torch.arange(size, dtype=rows.dtype) for i, size in self.texts]
         return torch.cat([scaled.float(), *(h.float() for h in hot)], dim=1).index_select(1, self.order)
-
-
-def _normal(values: Tensor, knots: Tensor) -> Tensor:
-    """The quantile scale of `encoding`: interpolated from below and from above, their mean put on a normal shape."""
-    ranks = torch.linspace(0, 1, len(knots), dtype=torch.float64)
-    below = _interpolate(values, knots, ranks)
-    above = -_interpolate(-values, -knots.flip(0), -ranks.flip(0))
-    quantile = torch.where(values >= knots[-1], 1.0, (below + above) / 2)
-    quantile = torch.where(values <= knots[0], 0.0, quantile).clamp(1 - LARGEST, LARGEST)
-    return torch.special.ndtri(quantile)
-
-
-def _interpolate(x: Tensor, knots: Tensor, ranks: Tensor) -> Tensor:
-    low = (torch.searchsorted(knots, x, right=True) - 1).clamp(0, len(knots) - 2)
-    slope = (ranks[low + 1] - ranks[low]) / (knots[low + 1] - knots[low])
-    return slope * (x - knots[low]) + ranks[low]
 
 
 class _Images(nn.Module):

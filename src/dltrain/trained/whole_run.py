@@ -24,7 +24,8 @@ from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs import reading, run_folder, seeds, storage
 from dltrain.runs.foreign import Values
-from dltrain.trained import inference, judge
+from dltrain.trained import candidates, inference, judge
+from dltrain.trained import ensemble as averaging
 from dltrain.trained.export import FORMATS, export
 from dltrain.trained.inference import Trained
 from dltrain.training import experiment, resuming
@@ -214,6 +215,33 @@ def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_cha
         allowed = command_line.allowed(allow)
         plan = make_plan(resuming.stored(folder, words), allowed)
         return _trained(plan, folder, allowed, allow_changed_data, words)
+
+
+def ensemble(
+    *runs: Reference,
+    top: int | None = None,
+    overrides: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    runs_dir: str | Path = "runs",
+    name: str = "ensemble",
+    allow_changed_data: bool = False,
+) -> TrainedRun:
+    """The average of runs on the same rows, as `dltrain ensemble` makes it, in a run folder of its own: of those that
+    validate best together, chosen greedily, or of the `top` best.
+
+    runs: folders of one or of several, such as a sweep's, short ids, or runs as `train` and `load` return them.
+    overrides: where their data are now, such as data.root=FOLDER. What is left out is a warning. Raises ConfigError
+    where fewer than two can be averaged, and DataError where their data are gone or changed.
+    """
+    with left_as_it_was():
+        allowed = command_line.allowed(allow)
+        found = run_folder.collect([str(run.folder if isinstance(run, Trained) else run) for run in runs])
+        library = candidates.gather(found, overrides=overrides, allow=allowed, allow_changed_data=allow_changed_data)
+        for line in library.left:
+            warnings.warn(f"left out: {line}", stacklevel=2)
+        root, command = averaging.place(str(runs_dir), name), ["dltrain", "ensemble", *map(str, runs)]
+        weights = averaging.choose(library, top=top)
+        return load(averaging.write(library, weights, root=root, name=name, command=command), allow=allow)
 
 
 def _word(given: object) -> str:

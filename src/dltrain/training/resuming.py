@@ -24,7 +24,7 @@ from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
 from dltrain.parts import State
-from dltrain.runs import key_roles, layout, reading, run_folder
+from dltrain.runs import ensemble_members, key_roles, layout, reading, run_folder
 from dltrain.runs.reading import flat
 
 
@@ -40,6 +40,8 @@ def stored(
     opened.
     """
     layout.check(folder)
+    if overrides and free is key_roles.MAY_CHANGE:
+        ensemble_members.check_none(folder)
     composed, parse = compose.stored(folder), hydra.parser({})
     wrong: list[str] = []
     changes: dict[str, object] = {}
