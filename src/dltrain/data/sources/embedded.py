@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,8 +25,27 @@ def labelled(name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def numbers(name: str, *, delimiter: str | None = None) -> np.ndarray:
     """A compressed text file of numbers only: float64 [N, K], or [N] for a single column."""
-    with gzip.open(_file(name), "rt", encoding="utf-8") as file:
-        return np.loadtxt(file, delimiter=delimiter)
+    with gzip.open(_file(name)) as file:
+        text = file.read()
+    found = _whole_numbers(text)
+    return np.loadtxt(io.StringIO(text.decode()), delimiter=delimiter) if found is None else found
+
+
+def _whole_numbers(text: bytes) -> np.ndarray | None:
+    """Lines of whole numbers with commas between them, as float64 [N, K], looked at all together: `np.loadtxt` takes
+    15 ms for the digits. None for any other text.
+    """
+    digits = np.frombuffer(text, np.uint8) - ord("0")  # what lies below them is large then
+    ends = np.flatnonzero(digits > 9)
+    widths = np.diff(ends, prepend=-1) - 1
+    lines = text.count(b"\n")
+    if not text.endswith(b"\n") or lines + text.count(b",") != len(ends) or widths.min() < 1 or widths.max() > 15:
+        return None  # of more than 15 digits float64 has not all
+    values = digits[ends - 1].astype(np.float64)
+    for k in range(1, widths.max()):
+        longer = np.flatnonzero(widths > k)
+        values[longer] += digits[ends[longer] - 1 - k] * 10.0**k
+    return values.reshape(lines, -1)
 
 
 def _file(name: str) -> Path:
