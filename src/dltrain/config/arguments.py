@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union
 
-from dltrain.config.policy import Part, type_hints
+from dltrain.config.policy import Part, parameters, type_hints
 from dltrain.errors import did_you_mean, override
 
 _WORDS: dict[object, str] = {
@@ -39,12 +39,12 @@ def check_arguments(
     the caller fills in.
     """
     try:
-        parameters = inspect.signature(function).parameters
+        found = parameters(function)
     except (TypeError, ValueError):  # a class in C without a signature
         return {}
     hints, passed, name = type_hints(function), set(passed), called or getattr(function, "__name__", str(function))
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    named = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in found.values())
+    named = [n for n, p in found.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     mistakes: dict[str, str] = {}
     for key, value in given.items():
         if key not in named and not takes_any:
@@ -61,7 +61,7 @@ def check_arguments(
             instead = _rewrite(value, hints[key], f"{node}.{key}")
             mistakes[key] = f"want {wanted(hints[key])}, got {_show(value)}{instead}"
     for n in named:
-        if parameters[n].default is inspect.Parameter.empty and n not in given and n not in passed:
+        if found[n].default is inspect.Parameter.empty and n not in given and n not in passed:
             what = f" ({wanted(hints[n])})" if n in hints else ""
             mistakes[n] = f"{name} needs it{what}: add +{node}.{n}=..." if node else f"it is needed{what}: set {n}=..."
     return mistakes

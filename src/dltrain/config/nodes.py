@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
-from inspect import signature
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +19,7 @@ from dltrain.config.arguments import check_arguments
 from dltrain.config.choices import GROUPS
 from dltrain.config.compose import Composed, name_mistake
 from dltrain.config.mistakes import Mistakes
-from dltrain.config.policy import Arguments, Part, limited, resolve
+from dltrain.config.policy import Arguments, Part, limited, parameters, resolve
 from dltrain.config.settings import Regularisation, Settings, loader_knobs
 from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.paths import is_url, joined, local
@@ -95,7 +94,7 @@ class Nodes:
         if isinstance(given.get("experiment"), dict):
             del given["experiment"]
             self.say("experiment", "the file's first line must be `# @package _global_`, or its keys reach nothing")
-        known = (*signature(_top).parameters, *_NODES)
+        known = (*parameters(_top), *_NODES)
         for key, message in check_arguments(_top, given, node="").items():
             hint = did_you_mean(f"{key}", known) or f"; there are {', '.join(known)}"
             self.say(key, message if key in known else f"there is no such key{hint}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from inspect import Parameter, signature
+from inspect import Parameter
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -22,7 +22,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.construct import Sizes, sizes
 from dltrain.config.hydra import as_yaml
 from dltrain.config.nodes import SLOTS, Nodes
-from dltrain.config.policy import Part
+from dltrain.config.policy import Part, parameters
 from dltrain.config.settings import Regularisation, Settings, device_or_auto, matmul_or_auto
 from dltrain.data import Data
 from dltrain.data.fingerprint import fingerprint
@@ -196,7 +196,7 @@ def _facts(checks: Iterable[Check], found: Nodes, **given: object) -> dict[str, 
     known |= {"overrides": composed.overrides, "started": composed.started}
     known["pretrained"] = "cached" if composed.stored else "fetch"
     for check in checks:
-        needs = signature(check).parameters.values()
+        needs = parameters(check).values()
         if any(need.name not in known and need.default is Parameter.empty for need in needs):
             continue
         try:
@@ -213,7 +213,7 @@ def _facts(checks: Iterable[Check], found: Nodes, **given: object) -> dict[str, 
 
 def _call(function: Callable[..., T], known: Mapping[str, object]) -> T:
     """A function of facts, which its parameters name; one with a default may be missing."""
-    return function(**{name: known[name] for name in signature(function).parameters if name in known})
+    return function(**{name: known[name] for name in parameters(function) if name in known})
 
 
 def _check_readable(plan: Plan) -> None:

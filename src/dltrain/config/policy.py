@@ -14,9 +14,9 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from math import prod
 from operator import or_
 from pathlib import Path
@@ -146,10 +146,18 @@ def is_of_kind(function: object, slot: str) -> bool:
     return inspect.isclass(function) and issubclass(function, _import(_KINDS[slot]))
 
 
-def type_hints(function: Callable[..., object]) -> dict[str, object]:
+@lru_cache(maxsize=512)
+def parameters(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    """Those of a signature, which is looked at once; raises TypeError or ValueError where there is none."""
+    return inspect.signature(function).parameters
+
+
+@lru_cache(maxsize=512)
+def type_hints(function: Callable[..., object]) -> Mapping[str, object]:
+    """Those of a signature, worked out once; none where they name what can't be imported."""
     try:
         hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
-    except Exception:  # annotations that name what can't be imported
+    except Exception:
         return {}
     return {name: _bare(hint) for name, hint in hints.items()}
 
@@ -221,7 +229,7 @@ def limited(function: Callable[..., object], given: Arguments, *, stored: bool) 
         raise ConfigError(
             f"image_size={sides}: a stored configuration may make up images of {_LARGEST:,} numbers at most"
         )
-    asked = "download" in given or "download" in inspect.signature(function).parameters
+    asked = "download" in given or "download" in parameters(function)
     return given | ({"download": False} if asked else {})
 
 
@@ -253,7 +261,7 @@ class Part:
     def names(self) -> set[str]:
         """The parameters that the signature names."""
         try:
-            return set(inspect.signature(self.function).parameters)
+            return set(parameters(self.function))
         except (TypeError, ValueError):  # a class in C without a signature
             return set()
 

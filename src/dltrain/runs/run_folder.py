@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import secrets
 import shlex
 import socket
@@ -21,7 +22,8 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from dltrain.errors import BusyError, ConfigError, StorageError, system
@@ -255,11 +257,14 @@ def environment(command: Sequence[str], **facts: object) -> Values:
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
-        return version(package)
+        found = distribution(package)
     except PackageNotFoundError:
         return None
+    line = re.search(r"^Version: *(\S+) *$", found.read_text("METADATA") or "", re.MULTILINE)
+    return line[1] if line else found.version  # which parses all of the file, in half a millisecond
 
 
 class Stopwatch:
