@@ -421,6 +421,19 @@ def test_a_loss_of_power_at_any_operation_leaves_a_replaced_file_old_or_new(tmp_
     print(f"T3: {len(cases)} states of the disk while a file is replaced")
 
 
+def test_the_last_of_several_replaced_files_makes_all_of_them_last(tmp_path, monkeypatch):
+    cases = set()
+    recorder = Recorder(tmp_path, lambda: cases.update(survivors(recorder.root, 8)))
+    monkeypatch.setattr(storage, "disk", Disk(recorder.around))
+    storage.replace(tmp_path / "config.yaml", b"first", more_follows=True)
+    storage.replace(tmp_path / "data.json", b"second")
+    recorder.after()
+    assert {dict(state).get("config.yaml") for state in cases} == {None, b"first"}
+    assert {(state["config.yaml"], state["data.json"]) for state in map(dict, survivors(recorder.root, 8))} == {
+        (b"first", b"second")
+    }
+
+
 # -- a disk that refuses -----------------------------------------------------------------------------------------
 
 

@@ -97,24 +97,24 @@ class Lock:
         self.release()
 
 
-def write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: object, *, more_follows: bool = False) -> None:
     """Writes JSON so that a reader sees the old file or the new one, never a part; NaN becomes null."""
-    write_text(path, json.dumps(_finite(content), indent=2) + "\n")
+    write_text(path, json.dumps(_finite(content), indent=2) + "\n", more_follows=more_follows)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small text file whole or not at all."""
+def write_text(path: Path, text: str, *, more_follows: bool = False) -> None:
+    """Writes a small text file whole or not at all; more_follows: see `storage.replace`."""
     try:
-        storage.replace(path, text.encode())
+        storage.replace(path, text.encode(), more_follows=more_follows)
     except OSError as error:
         raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
 
-def write_overrides(folder: Path, overrides: Sequence[str]) -> None:
+def write_overrides(folder: Path, overrides: Sequence[str], *, more_follows: bool = False) -> None:
     """Writes what was typed, one override a line; as a JSON text where it holds more than plain signs: whoever shows
     the file in a terminal must not be obeyed. `reading.Run.overrides` reads it back."""
     lines = (o if o.isprintable() and not o.startswith('"') else json.dumps(o) for o in overrides)
-    write_text(folder / "overrides.txt", "".join(f"{line}\n" for line in lines))
+    write_text(folder / "overrides.txt", "".join(f"{line}\n" for line in lines), more_follows=more_follows)
 
 
 def _finite(value: object) -> object:

@@ -29,17 +29,19 @@ def write(path: Path, content: bytes | Iterable[memoryview]) -> None:
         disk.close(handle)
 
 
-def replace(path: Path, content: bytes | Iterable[memoryview]) -> None:
+def replace(path: Path, content: bytes | Iterable[memoryview], *, more_follows: bool = False) -> None:
     """Writes a file so that readers, also after a crash, see the old content or the new, never a part.
 
-    Parts may be read from the old content while they are asked for.
+    Parts may be read from the old content while they are asked for. more_follows: a power failure may bring the old
+    content back until another file of the folder has been replaced without it, which waits for the disk for both.
     """
     draft = path.with_name(f"{_DRAFT}{path.name}-{os.getpid()}")
     try:
         _unlink(draft)  # left by a dead process of the same number
         write(draft, content)
         system.patiently(disk.replace, draft, path)
-        sync(path.parent)
+        if not more_follows:
+            sync(path.parent)
     except OSError:
         with suppress(OSError):
             _unlink(draft)

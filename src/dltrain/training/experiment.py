@@ -75,6 +75,7 @@ class Session:
     stop: Stop
     profile: StepProfile | None = None  # of a run with trainer.profile
     watch: Watch | None = None  # of a run with diagnose=true
+    _due: float = 0.0  # by the run's clock, when a word or a checkpoint may be due: one look at the clock a step
 
     def save(self) -> None:
         """A checkpoint, after the log that belongs to it."""
@@ -88,10 +89,13 @@ class Session:
 
     def save_when_due(self) -> None:
         """The same, and a checkpoint, if the last one is old enough."""
-        if (seconds := self.clock.seconds) >= self.tracker.due:
+        if (seconds := self.clock.seconds) < self._due:
+            return
+        if seconds >= self.tracker.due:
             self.tracker.tell(seconds, self.trainer.steps)
-        if self.keeper.due(seconds):
+        if seconds >= self.keeper.due:
             self.save()
+        self._due = min(self.tracker.due, self.keeper.due)
 
     def judge(self, model: nn.Module, split: str) -> dict[str, float]:
         """The metrics of a model on a split; raises Stopped between batches when the run is to stop."""
@@ -151,7 +155,7 @@ def train(
     stop.after(plan.settings.max_time)
     session = _open(plan, folder, stop, resume=resume, allow_changed_data=allow_changed_data)
     summary: Summary = {"status": "running", "seconds": session.clock.seconds}
-    run_folder.write_json(folder / "summary.json", summary)
+    run_folder.write_json(folder / "summary.json", summary, more_follows=True)
     try:
         _loop(session)
         summary = {"status": "early_stopped" if session.keeper.exhausted else "done", **_judge(session)}
@@ -247,7 +251,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     keeper = Keeper(folder / "checkpoints", trainer, plan, stopping, Best(plan.mode))
     if resume:
         keeper.restore(allow_changed_data=allow_changed_data)
-        _write_config(plan, folder)  # what may change may have changed
+        run_folder.write_text(folder / "config.yaml", plan.text)  # what may change may have changed
     keeper.check_space()
     tracker = Tracker(
         folder,
@@ -270,18 +274,15 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     return session
 
 
-def _write_config(plan: Plan, folder: Path) -> None:
-    run_folder.write_text(folder / "config.yaml", plan.text)
-
-
 def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     """Writes what is known before the first step: configuration, what was typed, environment, data facts."""
     data = plan.data
-    _write_config(plan, folder)
-    run_folder.write_overrides(folder, plan.overrides)
+    run_folder.write_text(folder / "config.yaml", plan.text, more_follows=True)
+    run_folder.write_overrides(folder, plan.overrides, more_follows=True)
     facts = {"device": str(plan.device), "threads": build.threads(plan), "matmul": products.used()}
     facts |= {"monitor": plan.monitor, "config_sha256": resuming.digest(plan.config)}
-    run_folder.write_json(folder / "environment.json", run_folder.environment(command, **facts))
+    environment = run_folder.environment(command, **facts)
+    run_folder.write_json(folder / "environment.json", environment, more_follows=True)
     run_folder.write_json(
         folder / "data.json",
         {

@@ -52,9 +52,10 @@ class Keeper:
             return metrics.get("val/loss", math.inf) < self.best_metrics.get("loss", math.inf)
         return self.best.improved(value)
 
-    def due(self, seconds: float) -> bool:
-        """Whether it is time to save."""
-        return seconds - self._saved_at >= self.plan.settings.save_every
+    @property
+    def due(self) -> float:
+        """When it is time to save, by the run's clock."""
+        return self._saved_at + self.plan.settings.save_every
 
     def save(self, seconds: float) -> None:
         """Writes the best weights if they are new, then the state to go on from; keeps two of the latter."""
