@@ -210,6 +210,7 @@ def of_a_run(rng: random.Random, case: Case, bases: Path) -> None:
         "compare": [["compare", r, str(kept)], ["compare", str(kept), r, "--json"]],
         "show": [["show", r], ["show", r, "--json"]],
         "runs": [["runs"], ["runs", "--csv", "--sort", "test/accuracy"], ["runs", "--json", "--where", "seed>0"]],
+        "watch": [["watch", r, "--once"], ["watch", "--once"]],
         "rm": [["rm", r], ["rm", r, "--yes"]],
         "clean": [["clean", "--yes"]],
         "train": [["data=iris", "resume=auto", "name=name", *QUICK]],

@@ -625,6 +625,7 @@ SHOWN = {
     "runs": lambda f: ["runs", f.parent],
     "runs --csv": lambda f: ["runs", f.parent, "--csv"],
     "runs --json": lambda f: ["runs", f.parent, "--json"],
+    "watch": lambda f: ["watch", f.parent, "--once"],
     "compare": lambda f: ["compare", f, f.with_name("other"), "-o", f.parent / "compare.png"],
     "eval": lambda f: ["eval", f],
     "predict": lambda f: ["predict", f, f.parents[2] / "rows.csv"],

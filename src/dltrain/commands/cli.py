@@ -39,6 +39,7 @@ usage:
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
   dltrain runs [WHERE]                      a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
+  dltrain watch [RUN|SWEEP|WHERE]           what is in progress, live: how far, how long, the best, what failed
   dltrain show RUN                          all about one: configuration, result, where it stopped, files
   dltrain compare RUN RUN ...               what differs, curves, and whether the difference is more than noise
   dltrain doctor RUN                        look into every layer: what is wrong with a run, and what to try

@@ -50,9 +50,12 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
         return file.read(size)
 
 
-def lines(path: Path) -> Iterator[bytes]:
-    """The whole lines of a plain file of any length, one at a time; none after one above 16 MiB, which no log has."""
+def lines(path: Path, begin: int = 0) -> Iterator[bytes]:
+    """The whole lines of a plain file of any length, one at a time, from one that begins at that byte; none after one
+    above 16 MiB, which no log has.
+    """
     with system.plain_file(path) as file:
+        file.seek(begin)
         while (line := file.readline(_LONGEST)).endswith(b"\n"):
             yield line
 

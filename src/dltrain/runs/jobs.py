@@ -5,9 +5,11 @@ sweep.json may have their number, jobs.jsonl a line for each change of a job's s
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from dltrain.runs import foreign, reading
@@ -49,7 +51,7 @@ class Jobs:
 def read(folder: Path, runs: Sequence[Run]) -> Jobs:
     """How far a sweep is, given those of its runs that have a folder."""
     known = reading.node(reading.read_json(folder / "sweep.json")[0]).get("jobs")
-    states = _ledger(folder)
+    states = dict(_ledger(folder / "jobs.jsonl", stamp(folder / "jobs.jsonl")))
     for run in runs:
         number = int(run.folder.name)
         if states.get(number, "queued") in _OPEN:  # the run itself knows better, also where the ledger's keeper died
@@ -60,10 +62,20 @@ def read(folder: Path, runs: Sequence[Run]) -> Jobs:
     return Jobs(len(states) + queued if queued is not None else None, counts, _left(runs, waiting))
 
 
-def _ledger(folder: Path) -> dict[int, str]:
+def stamp(path: Path) -> tuple[int, int] | None:
+    """When a file was written last (ns), and its size: what tells whether it has changed. None where there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=16)
+def _ledger(path: Path, _stamp: object) -> dict[int, str]:
     """The last state of each job."""
     found: dict[int, str] = {}
-    for line in _values(folder / "jobs.jsonl"):
+    for line in _values(path):
         number, state = line.get("job"), line.get("state")
         if type(number) is int and 0 <= number < _MOST and isinstance(state, str) and state in STATES:
             found[number] = state

@@ -142,7 +142,7 @@ def share(part: float) -> str:
 
 def per_second(rate: float) -> str:
     """A number of steps."""
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+    return f"{rate:,.0f}" if 100 <= rate < 1e9 else f"{rate:.3g}"
 
 
 def duration(seconds: float) -> str:
