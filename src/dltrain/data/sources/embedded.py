@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,12 +24,17 @@ def labelled(name: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return values, np.array([row[-1] for row in rows], dtype=np.int64), header[2:]
 
 
+@cache
 def numbers(name: str, *, delimiter: str | None = None) -> np.ndarray:
-    """A compressed text file of numbers only: float64 [N, K], or [N] for a single column."""
+    """A compressed text file of numbers only: float64 [N, K], or [N] for a single column; read once, and not to be
+    written to.
+    """
     with gzip.open(_file(name)) as file:
         text = file.read()
     found = _whole_numbers(text)
-    return np.loadtxt(io.StringIO(text.decode()), delimiter=delimiter) if found is None else found
+    made = np.loadtxt(io.StringIO(text.decode()), delimiter=delimiter) if found is None else found
+    made.setflags(write=False)
+    return made
 
 
 def _whole_numbers(text: bytes) -> np.ndarray | None:

@@ -169,7 +169,7 @@ def _choose(
         raise ConfigError(f"data.classes={classes}: name at least two different classes of {', '.join(names)}")
     rows = np.flatnonzero(np.isin(target, keep))
     if positive is None:
-        return rows, np.array([keep.index(t) for t in target[rows]]), tuple(names[k] for k in keep)
+        return rows, np.argsort(keep)[np.searchsorted(np.sort(keep), target[rows])], tuple(names[k] for k in keep)
     chosen = _number(positive, names, "positive")
     if chosen not in keep:
         raise ConfigError(f"data.positive={positive} is not among data.classes={classes}")
