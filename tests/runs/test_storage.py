@@ -434,6 +434,18 @@ def test_the_last_of_several_replaced_files_makes_all_of_them_last(tmp_path, mon
     }
 
 
+def test_the_last_of_several_checkpoints_makes_all_of_them_last(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path / "disk", lambda: None)
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(storage, "disk", Disk(recorder.around))
+    common = {"step": 1, "model": {"weight": torch.ones(2)}, "state": {}}
+    checkpoint.save(tmp_path / "disk" / "run", kind="best", more_follows=True, **common)
+    assert len([*survivors(recorder.root, 8)]) > 1
+    checkpoint.save(tmp_path / "disk" / "run", **common)
+    (state,) = survivors(recorder.root, 8)
+    assert {name for name, _ in dict(state)["run"]} == {"best-00000001", "step-00000001"}
+
+
 # -- a disk that refuses -----------------------------------------------------------------------------------------
 
 

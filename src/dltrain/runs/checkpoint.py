@@ -46,9 +46,18 @@ class _Facts(TypedDict):
     sha256: str
 
 
-def save(folder: Path, *, step: int, model: dict[str, Tensor], state: State, kind: Kind = "step") -> Path:
+def save(
+    folder: Path,
+    *,
+    step: int,
+    model: dict[str, Tensor],
+    state: State,
+    kind: Kind = "step",
+    more_follows: bool = False,
+) -> Path:
     """Writes `folder`/step-XXXXXXXX (or best-, diverged-) so that a crash at any moment leaves it whole or absent.
 
+    more_follows: it is sure to be there after a power failure once another has been saved without it.
     Raises StorageError when the file system refuses a write; what was there before stays.
     """
     tensors: dict[str, Tensor] = {}
@@ -81,7 +90,7 @@ def save(folder: Path, *, step: int, model: dict[str, Tensor], state: State, kin
             except OSError:
                 storage.disk.rmdir(folder)  # so that the next save makes it again, and lasting
                 raise
-        storage.write_folder(path, contents)
+        storage.write_folder(path, contents, more_follows=more_follows)
     except OSError as error:
         raise StorageError(f"saving the checkpoint of step {step} in {folder} failed: {error.strerror}") from error
     return path

@@ -39,10 +39,12 @@ def create(root: Path, name: str) -> Path:
     while True:
         folder = root / name / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
+            named = folder.parent.is_dir()
             folder.parent.mkdir(parents=True, exist_ok=True)
             storage.disk.mkdir(folder)
-            for parent in (folder.parent, root):
-                storage.sync(parent)
+            storage.sync(folder.parent)
+            if not named:
+                storage.sync(root)
             return folder
         except FileExistsError as error:
             if not folder.parent.is_dir():

@@ -60,9 +60,11 @@ def write_over(path: Path, content: bytes) -> None:
         disk.close(handle)
 
 
-def write_folder(path: Path, contents: Mapping[str, bytes | Iterable[memoryview]]) -> None:
+def write_folder(
+    path: Path, contents: Mapping[str, bytes | Iterable[memoryview]], *, more_follows: bool = False
+) -> None:
     """A folder of files, written in their order: there as a whole or not at all, in the place of one that may be there
-    already.
+    already. more_follows: a new one may be gone after a power failure until another has been written beside it.
     """
     draft, old = path.with_name(f"{_DRAFT}{path.name}-{os.getpid()}"), path.with_name(f"{_OLD}{path.name}")
     try:
@@ -71,11 +73,14 @@ def write_folder(path: Path, contents: Mapping[str, bytes | Iterable[memoryview]
         for name, content in contents.items():
             write(draft / name, content)
         sync(draft)
-        if path.exists():  # two folders can't change places in one operation: `clean` mends what a crash leaves
+        if (
+            replaces := path.exists()
+        ):  # two folders can't change places in one operation: `clean` mends what a crash leaves
             remove(old)
             system.patiently(disk.replace, path, old)
         system.patiently(disk.replace, draft, path)
-        sync(path.parent)
+        if replaces or not more_follows:
+            sync(path.parent)
         remove(old)
     except (OSError, MemoryError):  # parts may be copied as they are asked for
         clean(path.parent)

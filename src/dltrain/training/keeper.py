@@ -63,8 +63,8 @@ class Keeper:
         if self._saved != (trainer.steps, trainer.pending):
             state = {"trainer": trainer.state_dict(), **self._state(), "seconds": seconds}
             if (step := self._best_step) is not None and not self._best_folder(step).exists():
-                metrics = {"metrics": self.best_metrics}
-                checkpoint.save(self.folder, step=step, model=self.best_weights, state=metrics, kind="best")
+                best = {"model": self.best_weights, "state": {"metrics": self.best_metrics}}
+                checkpoint.save(self.folder, step=step, kind="best", more_follows=True, **best)
             checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
             self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
         self._prune()  # also where nothing was saved: a run may have been killed between the two
