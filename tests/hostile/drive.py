@@ -52,6 +52,7 @@ BASES = {
     "digits": ["data=digits", "regularisation=[ema,mixup]", "trainer.tensorboard=false", "model.widths=[8]"],
     "regression": ["data=sine", "trainer.tensorboard=false", "regularisation=[dropout]", "optimizer=sgd"],
     "sweep": ["-m", "data=moons", "seed=1,2", "trainer.tensorboard=false"],
+    "average": ["ensemble", "bases/sweep", "runs_dir=made"],
 }
 
 
@@ -123,7 +124,7 @@ def warm(folder: Path) -> Path:
     bases.mkdir()
     os.chdir(folder)
     for name, typed in BASES.items():
-        ended = forked(lambda typed=typed: train([*typed, *CALM], folder / "said"))
+        ended = forked(lambda typed=typed: train([*typed, *CALM * (typed[0] != "ensemble")], folder / "said"))
         made = sorted(p.parent for p in (folder / "made").rglob("*") if p.name in ("config.yaml", "sweep.json"))
         assert (len(made) > 0, ended[0]) == (True, 0), (name, (folder / "said").read_text())
         shutil.move(made[0], bases / name)

@@ -159,7 +159,7 @@ OPTIONS += [
     "--debgu",
 ]
 COMMANDS = ["resume", "list", "lr", "trace", "runs", "show", "compare", "doctor", "dream", "report", "eval", "predict"]
-COMMANDS += ["export", "rm", "clean", "", "", "", "", "", "", "tran", "-m"]
+COMMANDS += ["export", "ensemble", "rm", "clean", "", "", "", "", "", "", "tran", "-m"]
 OF_OPTIONS = [
     "pt2",
     "safetensors",
@@ -208,6 +208,7 @@ def of_a_run(rng: random.Random, case: Case, bases: Path) -> None:
         "doctor": [["doctor", r]],
         "dream": [["dream", r, "--class", rng.choice(["0", "1", "zzz", ""])]],
         "compare": [["compare", r, str(kept)], ["compare", str(kept), r, "--json"]],
+        "ensemble": [["ensemble", str(run), str(kept)], ["ensemble", r, str(kept), "--top", "2"]],
         "show": [["show", r], ["show", r, "--json"]],
         "runs": [["runs"], ["runs", "--csv", "--sort", "test/accuracy"], ["runs", "--json", "--where", "seed>0"]],
         "watch": [["watch", r, "--once"], ["watch", "--once"]],

@@ -20,10 +20,10 @@ QUICK = ("trainer.max_steps=40", "trainer.tensorboard=false", "trainer.progress=
 SWEEPS = {  # name -> what is typed beside -m
     "digits": ["data=digits", "optimizer=adamw,momentum", "seed=0,1"],
     "binary": ["data=breast_cancer", "loss=bce,cross_entropy,one_hot_mse"],
-    "labels": ["data=multilabel", "optimizer=adamw,sgd,momentum"],
+    "labels": ["data=multilabel", "optimizer=adamw,momentum"],
     "values": ["data=diabetes", "data.scaling=standard,quantile,none", "loss=mse"],
     "mixed": ["data=table", "data.path=mixed.csv", "data.target=price", "data.scaling=standard,quantile"],
-    "hinge": ["data=iris", "loss=hinge", "seed=0,1"],
+    "hinge": ["data=iris", "loss=hinge"],
 }
 
 
@@ -146,6 +146,18 @@ def test_a_program_has_it_as_a_run(root):
     assert library.compare(made, again).entries.height == 2
 
 
+def test_nets_of_ones_own_are_allowed_by_who_runs_it(root, capsys):
+    own = ("model=module", "model._target_=own_nets.TwoLayers", "--allow", "own_nets")
+    for seed in (0, 1):
+        assert run("data=iris", f"seed={seed}", 'name="lr=own"', *own, *QUICK) == 0
+    capsys.readouterr()
+    assert run("ensemble", "runs/lr=own") == 2
+    assert "own_nets.TwoLayers` is not allowed here" in capsys.readouterr().err
+    assert run("ensemble", "runs/lr=own", "--allow", "own_nets") == 0
+    assert run("eval", "last") == 2
+    assert run("eval", "last", "--allow", "own_nets") == 0
+
+
 def test_members_that_are_gone_or_damaged_are_left_out(root, capsys):
     (sweep,) = (root / "runs" / "digits").iterdir()
     shutil.rmtree(sweep / "0" / "checkpoints")
@@ -175,7 +187,7 @@ def test_members_that_are_gone_or_damaged_are_left_out(root, capsys):
         (["name=a"], "say which runs"),
         (["runs/digits", "name=../up"], "can't name a folder"),
         (["runs/digits", "data.split_seed=4"], "the data changed since"),
-        (["runs/digits", "model.widths=[3]"], "the weights are what they are"),
+        (["runs/digits", "model.widths=[3]"], "and 1 more: `model.widths=[3]`: the weights are what they are"),
         ([], "the following arguments are required"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from dltrain.commands.garbage import collect_again
 from dltrain.config import command_line
-from dltrain.errors import ConfigError, key_of, tables
+from dltrain.errors import ConfigError, tables
 from dltrain.errors.output import cut, say
 from dltrain.parts import metrics
 from dltrain.runs import reading, run_folder
@@ -50,9 +51,16 @@ def _count(text: str) -> int:
 
 def _sorted(words: Sequence[str]) -> tuple[list[str], list[str], dict[str, str]]:
     """What was typed as runs, as overrides of their data, and as the place of the folder."""
-    place = {key: word.partition("=")[2] for word in words if (key := key_of(word)) in ("name", "runs_dir")}
-    overrides = [word for word in words if re.match(r"[\w.]+=", word) and key_of(word) not in place]
-    runs = [word for word in words if word not in overrides and key_of(word) not in place]
+    runs, overrides = list[str](), list[str]()
+    place: dict[str, str] = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if key in ("name", "runs_dir") and sign:
+            place[key] = value
+        elif re.fullmatch(r"[\w.]+", key) and sign and not os.path.isdir(word):
+            overrides.append(word)
+        else:
+            runs.append(word)
     if not runs:
         raise ConfigError("say which runs: dltrain ensemble SWEEP, a folder with runs in it, or RUN RUN ...")
     return runs, overrides, place
@@ -65,6 +73,8 @@ def _told(library: Library, weights: Counter[int], folder: Path) -> Iterator[str
         yield f"left out     {more} more"
     if library.data.val is library.data.train:
         yield "note         there is no validation part: the rows of the train part chose the members"
+    if len(weights) == 1:
+        yield "note         no average of them validates better than the best run alone"
     summary = reading.read(folder).summary
     yield from _members(summary["members"], library.metric)
     everyone = Counter(range(len(library.candidates)))
@@ -111,5 +121,6 @@ def _gain(
     """What it gains over the best run."""
     sign = 1 if metrics.larger_is_better(metric) else -1
     unit = " points" if metrics.in_percent(metric) else ""
-    val, test = (metrics.difference(metric, sign * (made[split][metric] - alone[split][metric])) for split in SPLITS)
+    gains = (sign * (made[split][metric] - alone[split][metric]) + 0.0 for split in SPLITS)  # no -0
+    val, test = (metrics.difference(metric, gain) for gain in gains)
     yield f"gained       {test}{unit} of {metric} on test over the best run; {val}{unit} on val, which chose"

@@ -43,7 +43,8 @@ class Candidate:
     facts: Facts
     data: Values  # the node of it in a configuration
     node: Values  # of its model, with the sizes that its data decided
-    loss: Values  # the node of it, without what acts in training alone
+    loss: Values  # the node of it
+    judging: Values  # the same without what acts in training alone
     outputs: ensembles.Outputs
     checkpoint: Path
     answers: dict[str, Tensor]  # by split; see `ensembles.log_shares`
@@ -84,10 +85,11 @@ class Library:
     def loss(self) -> tuple[Values, nn.Module]:
         """The loss by which all are judged, its node and itself: their own, where that is one; else the task's."""
         task, part, first = self.base.facts.task, self.base.outline.parts["loss"], self.candidates[0]
-        if first.outputs == "shares" or any(each.loss != first.loss for each in self.candidates):
+        if first.outputs == "shares" or any(each.judging != first.judging for each in self.candidates):
             return {"_target_": "dltrain.losses.auto"}, losses.auto(task).eval()
-        kept = {key: value for key, value in part.arguments.items() if key in first.loss}
-        return first.loss, Part(part.function, kept)(task=task).eval()
+        kept = {key: value for key, value in part.arguments.items() if key in first.judging}
+        same = all(each.loss == first.loss for each in self.candidates)
+        return first.loss if same else first.judging, Part(part.function, kept)(task=task).eval()
 
     def answers(self, split: str) -> list[Tensor]:
         return [each.answers[split] for each in self.candidates]
@@ -137,7 +139,7 @@ def gather(
     """
     ranked, left = _ended(found)
     _check_problem(ranked)
-    wrong: dict[str, list[str]] = {}
+    wrong: dict[str, tuple[str, list[str]]] = {}  # those of one reason together
     readers: dict[str, _Reader] = {}
     library: Library | None = None
     for at, (run, name) in enumerate(zip(ranked, reading.short_ids([r.folder for r in ranked]), strict=True)):
@@ -158,11 +160,11 @@ def gather(
         except DltrainError as error:
             if library is None and isinstance(error, DataError):
                 raise
-            wrong.setdefault(str(error), []).append(name)
-    left += [f"{_few(names)}: {why}" for why, names in wrong.items()]
+            wrong.setdefault(str(error).replace(str(run.folder), ""), (str(error), []))[1].append(name)
+    left += [f"{_few(names)}: {why}" for why, names in wrong.values()]
     if library is None or len(library.candidates) < 2:
         count = len(library.candidates) if library else 0
-        why = "".join(f"\nleft out: {line}" for line in left[:3])
+        why = "".join(f"\nleft out: {line}" for line in left[:2])
         raise ConfigError(f"{count} of {len(found)} runs can be averaged, and two are needed{why}")
     library.left = left
     return library
@@ -256,11 +258,11 @@ class _Reader:
                 raise DataError(f"some of its answers to the {split} part are no numbers")
         part, known = outline.parts["model"], sizes(facts, trained.outputs)
         filled = {n: _plain(size) for n, size in known.items() if n in part.names and n not in part.arguments}
-        loss = outline.config["loss"]
-        if outline.parts["loss"].function.__module__ == losses.__name__:
-            loss = {key: value for key, value in loss.items() if key not in _IN_TRAINING}
-        node = {**outline.config["model"], **filled}
-        return Candidate(run, facts, outline.config["data"], node, loss, outputs, trained.checkpoint, answers)
+        node, loss = {**outline.config["model"], **filled}, outline.config["loss"]
+        own = outline.parts["loss"].function.__module__ == losses.__name__
+        judging = {key: value for key, value in loss.items() if not (own and key in _IN_TRAINING)}
+        data, best = outline.config["data"], trained.checkpoint
+        return Candidate(run, facts, data, node, loss, judging, outputs, best, answers)
 
 
 def _shared(facts: Facts) -> tuple[object, ...]:
