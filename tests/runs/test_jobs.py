@@ -4,6 +4,7 @@ import json
 import socket
 import time
 
+from dltrain.insight import listing
 from dltrain.runs import jobs, reading, run_folder
 
 
@@ -52,6 +53,10 @@ def test_a_ledger_says_k_of_n_and_how_long(tmp_path):
     (folder / "progress.json").write_text(json.dumps(word))
     with run_folder.Lock(folder):
         found = far(tmp_path)
+        assert listing.sweeps([reading.read(folder, tmp_path)]) == [f"sweep {tmp_path.name}: {found}"]
+    assert listing.sweeps([reading.read(folder, tmp_path)]) == []
+    with run_folder.Lock(tmp_path):  # between two jobs
+        assert len(listing.sweeps([reading.read(folder, tmp_path)])) == 1
     assert found.total == 300
     assert found.ended == 3
     assert found.left == (300 - 4) * 15.0 + 4.0

@@ -8,7 +8,7 @@ import json
 from dltrain.config import command_line
 from dltrain.errors import output, streams
 from dltrain.errors.output import say
-from dltrain.insight.listing import differing, flat_row, known, row, selected, table
+from dltrain.insight.listing import differing, flat_row, known, row, selected, sweeps, table
 from dltrain.runs import run_folder
 
 
@@ -35,7 +35,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     elif not found:
         say(f"no run in {given.folder}" + " is like that" * bool(given.where))
     else:
-        say(table(found, ids, chosen))
+        say("\n".join([table(found, ids, chosen), *(f"\n{line}" for line in sweeps(found))]))
     return 0
 
 

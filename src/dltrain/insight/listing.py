@@ -16,7 +16,7 @@ from pathlib import Path
 from dltrain.errors import ConfigError, did_you_mean, system, tables
 from dltrain.errors.output import cut, one_line
 from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
-from dltrain.runs import ensemble_members, key_roles, pulse, reading
+from dltrain.runs import ensemble_members, jobs, key_roles, pulse, reading
 from dltrain.runs.reading import Run
 
 _LONGEST_VALUE = 1000  # letters that `show` prints of a value
@@ -30,6 +30,8 @@ _FACTS: dict[str, Callable[[Run], object]] = {  # column -> what it holds
     "reason": lambda run: run.reason or run.fault,
     "started": lambda run: run.started,
     "steps": lambda run: run.steps,
+    "step": lambda run: run.pulse.step if run.pulse else None,
+    "total": lambda run: run.pulse.total if run.pulse else None,
     "share": lambda run: run.pulse.share if run.pulse else None,
     "rate": lambda run: run.pulse.rate if run.pulse else None,
     "left": lambda run: run.pulse.left if run.pulse and run.status == "running" else None,
@@ -79,6 +81,12 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
         more = f", and {len(left) - 8} more" * (len(left) > 8)
         lines += ["", f"not shown: {', '.join(left[:8])}{more}; --columns chooses, --csv has all"]
     return "\n".join(lines)
+
+
+def sweeps(found: Sequence[Run]) -> list[str]:
+    """A line for each sweep in progress, whichever of its runs are shown."""
+    going = {sweep: [reading.read(f, s) for f, s in reading.walk(sweep)] for sweep in jobs.in_progress(found)}
+    return [one_line(f"sweep {sweep.name}: {jobs.read(sweep, runs)}") for sweep, runs in going.items()]
 
 
 def cell(name: str, found: object) -> str:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -155,7 +156,7 @@ class Watcher:
         ended = sorted((s for s in seen if s.run.status != "running"), key=lambda s: -s.ended)
         counts = Counter(s.run.status for s in seen)
         told = [f"{counts[status]:,} {status.replace('_', ' ')}" for status in reading.STATUSES if counts[status]]
-        head = f"{self._place}   {', '.join(told) or 'no run yet'}   {time.strftime('%H:%M:%S')}"
+        head = f"{self._place}   {', '.join(told) or 'no run yet'}   {datetime.now():%H:%M:%S}"
         typed = _typed(seen)
         lines = [Line(head, "head"), *map(Line, self._sweeps(seen)), *map(Line, self._best_line(ids, typed))]
         room = max(3, rows - len(lines) - 8)  # of both tables: their heads and the lines between take the rest
@@ -176,8 +177,8 @@ class Watcher:
         for s in seen:
             if s.run.sweep and s.run.folder != self._place:
                 own.setdefault(s.run.sweep, []).append(s.run)
-        told = [f for f, runs in own.items() if any(r.status == "running" for r in runs) or reading.is_alive(f)]
-        return [f"sweep {f.name}: {jobs.read(f, own[f])}" for f in told or ([*own] if [*own] == [self._place] else [])]
+        going = jobs.in_progress([run for runs in own.values() for run in runs])
+        return [f"sweep {f.name}: {jobs.read(f, own[f])}" for f in own if f in going or [*own] == [self._place]]
 
     def _best_line(self, ids: dict[Path, str], typed: dict[Path, str]) -> list[str]:
         """The best of all that is no longer in progress, as `best` is everywhere; none where they can't be compared."""

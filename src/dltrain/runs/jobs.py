@@ -62,6 +62,13 @@ def read(folder: Path, runs: Sequence[Run]) -> Jobs:
     return Jobs(len(states) + queued if queued is not None else None, counts, _left(runs, waiting))
 
 
+def in_progress(runs: Iterable[Run]) -> list[Path]:
+    """The sweeps of these runs that go on: a job is being trained, or somebody holds the sweep's own folder."""
+    sweeps = {run.sweep: False for run in runs if run.sweep}
+    sweeps |= {run.sweep: True for run in runs if run.sweep and run.status == "running"}
+    return [sweep for sweep, running in sweeps.items() if running or reading.is_alive(sweep)]
+
+
 def stamp(path: Path) -> tuple[int, int] | None:
     """When a file was written last (ns), and its size: what tells whether it has changed. None where there is none."""
     try:

@@ -163,14 +163,15 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """How long it trained; of one that was killed, up to its last report."""
+        """How long it trained; of one that was killed, up to its last word."""
         value = self.summary.get("seconds")
         if not is_number(value):
             return None
         if self.status in ("running", "killed"):  # the summary has what earlier sessions took, and dates from the start
-            with suppress(OSError):
-                begun, last = ((self.folder / name).stat().st_mtime for name in ("summary.json", "metrics.jsonl"))
-                value += max(0.0, last - begun)
+            words = [path for name in ("metrics.jsonl", "progress.json") if (path := self.folder / name).is_file()]
+            with suppress(OSError, ValueError):
+                last = max(path.stat().st_mtime for path in words)
+                value += max(0.0, last - (self.folder / "summary.json").stat().st_mtime)
         return float(value)
 
 
