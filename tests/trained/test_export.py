@@ -88,17 +88,16 @@ def test_the_file_answers_as_the_run_does(command, name, form):
     np.testing.assert_allclose(ask(path, real.rows[:1]), found[:1], rtol=1e-5, atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
+@pytest.mark.parametrize("form", ["pt2", "onnx"])
 def test_an_average_of_runs_is_one_file(command, form):
     for scaling in ("unit", "standard"):
         train(command, "data=digits", f"data.scaling={scaling}")
     assert command("ensemble", "runs", "--top", "2")[0] == 0
     code, _, err = command("export", "last", "--format", form)
     assert code == 0, err
-    if form != "safetensors":
-        folder = run_folder.find("last")
-        real = export.samples(inference.open_run(folder, data=True))
-        np.testing.assert_allclose(ask(folder / f"model.{form}", real.rows), real.answers, rtol=1e-5, atol=1e-5)
+    folder = run_folder.find("last")
+    real = export.samples(inference.open_run(folder, data=True))
+    np.testing.assert_allclose(ask(folder / f"model.{form}", real.rows), real.answers, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["pt2", "onnx"])
