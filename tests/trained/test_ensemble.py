@@ -167,6 +167,10 @@ def test_members_that_are_gone_or_damaged_are_left_out(root, capsys):
     shutil.rmtree(sweep / "0" / "checkpoints")
     weights = next((sweep / "1").glob("checkpoints/best-*/model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-4] + b"\1\2\3\4")
+    (sweep / "3" / "data.json").write_text("{}")  # of the one that is best, or next to it
+    assert run("ensemble", "runs/digits") == 2
+    assert "1 of 4 runs can be averaged" in capsys.readouterr().err
+    shutil.copy(sweep / "2" / "data.json", sweep / "3")
     assert run("ensemble", "runs/digits") == 0
     printed = capsys.readouterr().out
     assert printed.count("left out") == 2

@@ -139,10 +139,11 @@ def gather(
     """
     ranked, left = _ended(found)
     _check_problem(ranked)
-    wrong: dict[str, tuple[str, list[str]]] = {}  # those of one reason together
+    wrong: dict[str, tuple[DltrainError, list[str]]] = {}  # those of one reason together
     readers: dict[str, _Reader] = {}
     library: Library | None = None
-    for at, (run, name) in enumerate(zip(ranked, reading.short_ids([r.folder for r in ranked]), strict=True)):
+    names = reading.short_ids([run.folder for run in ranked])
+    for at, (run, name) in enumerate(_shown([*zip(ranked, names, strict=True)])):
         if library and len(library.candidates) == library.most:
             left.append(f"{len(ranked) - at:,} runs: only the {library.most:,} best are looked at")
             break
@@ -158,16 +159,26 @@ def gather(
                 library = Library(trained, reader.data[0], metric, overrides=overrides, allow=allow)
             library.candidates.append(reader.candidate(trained, run, library))
         except DltrainError as error:
-            if library is None and isinstance(error, DataError):
-                raise
-            wrong.setdefault(str(error).replace(str(run.folder), ""), (str(error), []))[1].append(name)
+            wrong.setdefault(str(error).replace(str(run.folder), ""), (error, []))[1].append(name)
     left += [f"{_few(names)}: {why}" for why, names in wrong.values()]
+    if library is None and len(wrong) == 1 and isinstance(error := next(iter(wrong.values()))[0], DataError):
+        raise error  # their data are gone, or others
     if library is None or len(library.candidates) < 2:
         count = len(library.candidates) if library else 0
         why = "".join(f"\nleft out: {line}" for line in left[:2])
         raise ConfigError(f"{count} of {len(found)} runs can be averaged, and two are needed{why}")
     library.left = left
     return library
+
+
+def _shown(runs: Sequence[tuple[Run, str]]) -> Iterator[tuple[Run, str]]:
+    """The same, with a bar on a terminal where they take long."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(runs), desc="asked", unit="run", leave=False, delay=1, disable=None) as bar:
+        for run in runs:
+            yield run
+            bar.update()
 
 
 def _few(names: Sequence[str]) -> str:
