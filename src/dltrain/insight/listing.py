@@ -248,8 +248,9 @@ def story(run: Run) -> list[str]:
         lines.append(one_line(f"commit    {commit.get('commit')}{', with changes' * bool(commit.get('changed'))}"))
     if run.command:
         lines.append(f"again     {one_line(run.command)}")
-    lines += [f"member    {line}" for line in ensemble_members.told(run.summary)]
-    if run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
+    if ensemble_members.are_in(run.summary):
+        lines += [f"member    {line}" for line in ensemble_members.told(run.summary)]
+    elif run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
         lines.append(f"go on     dltrain resume {run.folder}")
     return lines
 

@@ -153,7 +153,7 @@ def gather(
                 inference.set_threads(trained)
             key = json.dumps(trained.outline.config["data"], sort_keys=True)
             reader = readers.setdefault(key, _Reader())
-            reader.open(trained, allow_changed_data=allow_changed_data)
+            reader.load(trained, allow_changed_data=allow_changed_data)
             if library is None:
                 metric = _metric(run, trained.facts.task)
                 library = Library(trained, reader.data[0], metric, overrides=overrides, allow=allow)
@@ -230,7 +230,7 @@ class _Reader:
         self.found: dict[str, str] = {}  # their fingerprint
         self.loaders: dict[str, Batches] = {}
 
-    def open(self, trained: Trained, *, allow_changed_data: bool) -> None:
+    def load(self, trained: Trained, *, allow_changed_data: bool) -> None:
         """Loads the data of a run; raises DataError where it had other rows."""
         outline = trained.outline
         if not self.data:
