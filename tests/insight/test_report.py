@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from dltrain.commands import cli
 from dltrain.insight import page as webpage
-from dltrain.runs import storage
+from dltrain.insight import report
+from dltrain.runs import reading, run_folder, storage
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +197,15 @@ def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path,
     assert code == 0
     assert "the pictures are in the page alone" in err
     assert (tmp_path / "page.html").read_text().count("<img") == 7
+
+
+def test_of_a_run_in_progress_a_page_says_how_far_it_is(run):
+    word = {"step": 3, "total": 10, "rate": 0.5, "time": 0}
+    (run / "progress.json").write_text(json.dumps(word))
+    with run_folder.Lock(run):
+        outcome = report._outcome(reading.read(run))
+    assert outcome.endswith(" It is at step 3 of 10 (30%), 0.5 steps/s, 14 s left.")
+    assert "ended because" not in outcome
 
 
 def test_tables_and_lists_escape_what_they_are_given():
