@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.config import command_line
+from dltrain.errors import streams
 from dltrain.errors.output import one_line, say
 from dltrain.insight.watch import PLAIN_SIGNS, SIGNS, Line, Watcher
 from dltrain.runs import reading, run_folder
@@ -35,14 +36,14 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     given = parser.parse_args(words)
     place = _place(given.where)
     watcher = Watcher(place)
-    going = watcher.look()
-    if not given.once and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        alone = (place / "sweep.json").is_file() or reading.is_run(place)
-        try:
-            if going or not alone:
-                _live(watcher, every=given.every, alone=alone)
-        except KeyboardInterrupt:  # which is how one leaves
-            pass
+    live = not given.once and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    alone = (place / "sweep.json").is_file() or reading.is_run(place)
+    try:
+        going = watcher.look()
+        if live and (going or not alone):
+            _live(watcher, every=given.every, alone=alone)
+    except KeyboardInterrupt:  # which is how one leaves
+        pass
     for line in _page(watcher):
         say(one_line(line.text))
     return 0
@@ -83,7 +84,7 @@ def _live(watcher: Watcher, *, every: float, alone: bool) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         going = True
-        while going or not alone:
+        while (going or not alone) and streams.delivered():  # a terminal that is gone needs no page
             live.update(_styled(_page(watcher)), refresh=True)
             begin = time.perf_counter()
             going = watcher.look()

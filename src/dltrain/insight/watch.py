@@ -162,13 +162,13 @@ class Watcher:
         room = max(3, rows - len(lines) - 8)  # of both tables: their heads and the lines between take the rest
         shown = going[: max(3, room - min(len(ended), max(3, room // 3)))]
         if shown:
-            lines += [Line(""), *(Line(text) for text in _table(_in_progress(shown, ids, typed, signs), columns))]
+            kinds = ["bad" if s.run.reason else "plain" for s in shown]  # it has been silent
+            lines += [Line(""), *_told(_in_progress(shown, ids, typed, signs), kinds, columns)]
         if len(going) > len(shown):
             lines.append(Line(f"... and {len(going) - len(shown):,} more in progress"))
         if last := ended[: max(3, room - len(shown))]:
-            head, rule, *texts = _table(_ended(last, ids, typed), columns)
             kinds = ["bad" if s.run.status in _BAD else "good" for s in last]
-            lines += [Line(""), Line(head), Line(rule), *map(Line, texts, kinds)]
+            lines += [Line(""), *_told(_ended(last, ids, typed), kinds, columns)]
         return lines
 
     def _sweeps(self, seen: Sequence[_Seen]) -> list[str]:
@@ -256,6 +256,11 @@ def _bests(shown: Sequence[_Seen]) -> Columns:
     values = [metrics.text(s.run.monitor, s.best) for s in shown]
     title = "best" if several else f"best {max(names)}".strip()
     return {cut(title, 20): [v if v == "-" else cut(f"{n}{v}", 30) for n, v in zip(named, values, strict=True)]}
+
+
+def _told(columns: Columns, kinds: Sequence[str], room: int) -> list[Line]:
+    head, rule, *rows = _table(columns, room)
+    return [Line(head), Line(rule), *map(Line, rows, kinds)]
 
 
 def _table(columns: Columns, room: int) -> list[str]:
