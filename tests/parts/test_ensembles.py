@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dltrain.data.tables.encoding import LARGEST
+from dltrain.errors import ConfigError
 from dltrain.parts import losses
 from dltrain.parts.ensembles import Ensemble, Member, Rescaled
 
@@ -102,6 +103,11 @@ def test_what_can_not_be_averaged_is_refused():
     for members in ([], [member, Member(net, weight=1, outputs="values")]):
         with pytest.raises(ValueError, match="with values, or all of them with probabilities"):
             Ensemble(members, 2)
+    with pytest.raises(ValueError, match="labels have a sigmoid each"):
+        Ensemble([member], 2, labels=True)
+    for outputs, kind in ((3, "softmax"), (1, "values"), (2, "sigmoid")):
+        with pytest.raises(ConfigError, match="member 0 answers with"):
+            Ensemble([Member(net, weight=1, outputs=kind)], outputs)(X)
     for ranked, knots in (([5], [4]), ([1], []), ([1], [1])):
         with pytest.raises(ValueError, match="want columns below 5"):
             Rescaled(net, shape=[5], fenced=False, ranked=ranked, knots=knots)

@@ -226,6 +226,12 @@ def test_a_folder_from_a_stranger_runs_no_code(root, capsys):
         with pytest.raises((ConfigError, CheckpointError, DataError), match=said):
             library.load(folder)
     (folder / "config.yaml").write_text(text, "utf-8")
+    assert run("ensemble", "runs/labels", *TOP, "name=labels") == 0
+    labels = run_folder.find("last") / "config.yaml"
+    labels.write_text(labels.read_text("utf-8").replace("  labels: true", "  labels: false"), "utf-8")
+    for words in (["eval"], ["export", "--format", "safetensors"]):
+        assert run(words[0], str(labels.parent), *words[1:]) == 2
+        assert "answers with [6] numbers for a row, not [3]" in capsys.readouterr().err
     summary = json.loads((folder / "summary.json").read_text())
     for members in (3, [3], [{"run": "\x1b[2J", "weight": [], "overrides": {"a": 1}}], {}):
         (folder / "summary.json").write_text(json.dumps({**summary, "members": members}))

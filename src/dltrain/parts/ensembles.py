@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain.errors import ConfigError
 from dltrain.parts.losses import Meaning
 from dltrain.parts.quantiles import normal
 
@@ -90,13 +91,22 @@ class Ensemble(nn.Module):
             kinds.append((member.weight, member.outputs))
         if len({outputs == "values" for _, outputs in kinds}) != 1:
             raise ValueError("its members have to answer with values, or all of them with probabilities")
+        if labels and any(outputs != "sigmoid" for _, outputs in kinds):
+            raise ValueError("labels have a sigmoid each, and its members have others")
         self.members, self.kinds = nn.ModuleList(members), kinds
         self.out_features, self.labels = out_features, labels
 
     def forward(self, x: Tensor) -> Tensor:
         weights = [weight for weight, _ in self.kinds]
         answers = [log_shares(member(x), self.kinds[i][1], self.labels) for i, member in enumerate(self.members)]
-        if self.kinds[0][1] == "values":
+        values = self.kinds[0][1] == "values"
+        wanted = (
+            (self.out_features, 2) if self.labels else (self.out_features if values else max(self.out_features, 2),)
+        )
+        for i, answer in enumerate(answers):
+            if tuple(answer.shape[1:]) != wanted:
+                raise ConfigError(f"member {i} answers with {[*answer.shape[1:]]} numbers for a row, not {[*wanted]}")
+        if values:
             return mean(answers, weights)
         return logits(mean_of_logs(answers, weights), self.out_features, self.labels)
 
