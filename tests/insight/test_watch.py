@@ -18,6 +18,7 @@ from dltrain.insight.watch import Watcher, curve
 from dltrain.runs import foreign, reading, run_folder
 
 COMMAND = [sys.executable, "-m", "dltrain.commands.cli"]
+TERMINAL = {**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""}
 WIDE, HIGH = 200, 40
 
 
@@ -246,8 +247,7 @@ def at_a_terminal(*words, cwd, until=b""):
 
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    env = {**os.environ, "TERM": "xterm", "COLUMNS": "", "LINES": ""}
-    process = subprocess.Popen([*COMMAND, *words], stdin=other, stdout=other, stderr=other, cwd=cwd, env=env)
+    process = subprocess.Popen([*COMMAND, *words], stdin=other, stdout=other, stderr=other, cwd=cwd, env=TERMINAL)
     os.close(other)
     out = b""
     while True:
@@ -281,3 +281,18 @@ def test_of_a_sweep_that_has_ended_one_page_is_all(made):
     assert code == 0
     assert "\x1b" not in out
     assert "2 jobs ended (1 done, 1 diverged)" in out
+
+
+def test_it_ends_with_its_terminal(made):
+    """Also where the signal that says so is ignored, as under nohup."""
+    main, other = pytest.importorskip("pty").openpty()
+    words = ["watch", str(made.parents[1]), "--every", "0.2"]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    process = subprocess.Popen([*COMMAND, *words], stdin=other, stdout=other, stderr=other, env=TERMINAL)
+    signal.signal(signal.SIGHUP, before)
+    os.close(other)
+    out = b""
+    while b"diverged" not in out:
+        out += os.read(main, 1 << 16)
+    os.close(main)
+    assert process.wait(60) == 0

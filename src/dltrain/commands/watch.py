@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.config import command_line
-from dltrain.errors import streams
 from dltrain.errors.output import one_line, say
 from dltrain.insight.watch import PLAIN_SIGNS, SIGNS, Line, Watcher
 from dltrain.runs import reading, run_folder
@@ -84,7 +83,7 @@ def _live(watcher: Watcher, *, every: float, alone: bool) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         going = True
-        while (going or not alone) and streams.delivered():  # a terminal that is gone needs no page
+        while (going or not alone) and sys.stdout.isatty():  # as long as the terminal is there
             live.update(_styled(_page(watcher)), refresh=True)
             begin = time.perf_counter()
             going = watcher.look()
