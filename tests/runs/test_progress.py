@@ -111,3 +111,9 @@ def test_off_a_terminal_a_line_comes_now_and_then_and_after_a_validation(monkeyp
     assert said[1].startswith("step 200 of 1,000 (20%): loss 0.125, val accuracy 97.10%, val loss 0.31")
     assert said[4].startswith("step 400 of 1,000 (40%): loss 0.5,")
     assert all(text.count("\n") <= 1 for text in said)
+    quiet = Tracker(tmp_path, total_steps=1000, start=0, bar=False, events=False, losses=list)
+    for step in (100, 200):
+        now[0] += 100
+        quiet.tell(now[0], step)
+        quiet.write(report(step))
+    assert capsys.readouterr() == ("", "")
