@@ -60,6 +60,26 @@ def test_each_record_is_a_line_and_points(tmp_path):
     assert curve[0][1] == pytest.approx(torch.linspace(1, 0, 100)[:5].mean().item())
 
 
+def test_points_of_reports_in_quick_succession_come_together_and_keep_their_times(tmp_path):
+    writer = tracker(tmp_path)
+    writer.write(record(100))  # the first ones at once
+    assert points(tmp_path, "train/loss") == [(100, 0.5)]
+    for step in (200, 300):
+        writer.write(record(step))
+    assert len(lines(tmp_path)) == 3  # the log itself waits for nothing
+    writer.sync()
+    assert [step for step, _ in points(tmp_path, "train/loss")] == [100, 200, 300]
+    times = [point.wall_time for point in events(tmp_path).Tensors("train/loss")]
+    assert times == sorted({*times})
+    for step, shown in ((400, writer.tell), (500, None)):
+        writer.write(record(step))
+        if shown:
+            shown(0.0, step)
+            assert points(tmp_path, "train/loss")[-1] == (step, 0.5)
+    writer.close()
+    assert points(tmp_path, "train/loss")[-1] == (500, 0.5)
+
+
 def test_going_on_drops_what_comes_again(tmp_path):
     writer = tracker(tmp_path)
     for step in (100, 200, 300):

@@ -123,21 +123,21 @@ def _sum_table() -> np.ndarray:
     return table
 
 
-def scalar(step: int, name: str, value: float) -> bytes:
-    """A number as an event."""
-    return _scalars(name)(step, value)
+def scalar(step: int, name: str, value: float, when: float | None = None) -> bytes:
+    """A number as an event; when: by the clock, in seconds since 1970."""
+    return _scalars(name)(step, value, when or time.time())
 
 
 @lru_cache(maxsize=256)
-def _scalars(name: str) -> Callable[[int, float], bytes]:
+def _scalars(name: str) -> Callable[[int, float, float], bytes]:
     """Makes events as `torch.utils.tensorboard` does, from one that is filled in anew."""
     tensor = {"dtype": 1, "float_val": [0.0]}  # of float32
     value = {"tag": name, "tensor": tensor, "metadata": {"plugin_data": {"plugin_name": "scalars"}}}
     event = _message("compat.proto.event_pb2", "Event")(summary={"value": [value]})
     numbers = event.summary.value[0].tensor.float_val
 
-    def filled(step: int, value: float) -> bytes:
-        event.wall_time, event.step, numbers[0] = time.time(), step, value
+    def filled(step: int, value: float, when: float) -> bytes:
+        event.wall_time, event.step, numbers[0] = when, step, value
         return event.SerializeToString()
 
     return filled
@@ -170,15 +170,15 @@ def hparams(values: Mapping[str, float | str]) -> list[bytes]:
     return events
 
 
-def curves(record: Record) -> list[bytes]:
-    """A record's numbers, and at most `_POINTS` of the losses of its steps, as events."""
-    events = [scalar(record.step, name, value) for name, value in record.metrics.items()]
+def curves(record: Record, when: float) -> list[bytes]:
+    """A record's numbers, and at most `_POINTS` of the losses of its steps, as events of this time."""
+    events = [_scalars(name)(record.step, value, when) for name, value in record.metrics.items()]
     n = len(record.losses)
     first, width = record.step - n, math.ceil(n / _POINTS)
     starts, rows = np.arange(0, n, width), record.rows.numpy()
     sums = np.add.reduceat(record.losses.double().numpy() * rows, starts) / np.add.reduceat(rows, starts)
-    ends = np.minimum(starts + width, n).tolist()
-    return events + [scalar(first + e, "train/loss_by_step", v) for e, v in zip(ends, sums.tolist(), strict=True)]
+    ends, add = np.minimum(starts + width, n).tolist(), _scalars("train/loss_by_step")
+    return events + [add(first + end, value, when) for end, value in zip(ends, sums.tolist(), strict=True)]
 
 
 def rewind(folder: Path, start: int, last: int) -> None:

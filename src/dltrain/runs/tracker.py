@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from dltrain.runs import foreign, progress, pulse, storage, tensorboard
 _Made = TypeVar("_Made")
 
 
+_DRAWN_EVERY = 1.0  # seconds between two times that TensorBoard gets its points, where reports come faster
 _SOME = 32  # steps that the running loss is a mean of
 _SELDOM, _SELDOM_ON_DEVICE = 0.5, 5.0  # seconds between two readings of it
 
@@ -48,6 +50,7 @@ class Tracker:
         if events:
             self._try(lambda: tensorboard.rewind(folder, start, start if last is None else last))
             self._events = tensorboard.Events(folder)
+        self._undrawn, self._drawn_at = list[tuple[float, Record]](), -math.inf
         self._losses, self._loss_due, self._numbers = losses, 0.0, dict[str, float]()
         self.due, self._word_due = math.inf if losses is None else 0.0, -1.0
         self._words = None if losses is None else pulse.Writer(folder, total=total_steps, start=start)
@@ -57,6 +60,8 @@ class Tracker:
         """How far it is after so many steps, by the run's clock; what a follower sees must not cost the run anything,
         so that this is done a few times a second at most, and progress.json is written every few seconds.
         """
+        if self._undrawn:
+            self._draw()
         if self._losses is None or self._words is None:
             return
         losses = self._losses()
@@ -73,12 +78,16 @@ class Tracker:
         self.due = seconds + (self._shown.every if self._shown else pulse.EVERY)
 
     def write(self, record: Record) -> None:
-        """Adds one report."""
+        """Adds one report. TensorBoard's points come within a second, those of short epochs together: one epoch's alone
+        would take a tenth of the time that a small net takes to train it.
+        """
         numbers = {name: value if math.isfinite(value) else None for name, value in record.metrics.items()}
         line = json.dumps({"step": record.step, "epoch": round(record.epoch, 4), **numbers})
         self._try(lambda: self._metrics.write(line.encode() + b"\n"))
         if self._events:
-            self._try(lambda: self._events.add(tensorboard.curves(record)))
+            self._undrawn.append((time.time(), record))
+            if time.monotonic() - self._drawn_at >= _DRAWN_EVERY:
+                self._draw()
         self._numbers |= record.metrics
         if (
             self._words
@@ -86,6 +95,13 @@ class Tracker:
             and any(n.startswith("val/") for n in record.metrics)
         ):
             self._shown.validated(self._words.now(record.step, None), self._numbers)
+
+    def _draw(self) -> None:
+        """Writes the points of all reports that have come since the last time."""
+        waiting, self._undrawn, self._drawn_at = self._undrawn, list[tuple[float, Record]](), time.monotonic()
+        if self._events:
+            points = [point for when, record in waiting for point in tensorboard.curves(record, when)]
+            self._try(lambda: self._events.add(points))
 
     def diagnose(self, record: Record, look: Mapping[str, object], histograms: dict[str, Tensor]) -> None:
         """Adds a look into the net to diagnosis.jsonl, and its histograms to TensorBoard."""
@@ -102,6 +118,8 @@ class Tracker:
         for all runs of the tab: without one, TensorBoard gathers the columns from every run, those that differ first.
         A run that was stopped before its first report leaves at once, and has nothing to show.
         """
+        if self._undrawn:
+            self._draw()
         if not self._events or (summary["status"] == "stopped" and self._events.empty):
             return
         test, best = tensorboard.AT_THE_END
@@ -114,6 +132,8 @@ class Tracker:
 
     def sync(self) -> None:
         """Puts all that was written on the disk: no checkpoint may be ahead of its log."""
+        if self._undrawn:
+            self._draw()
         self._try(self._metrics.sync)
         self._try(self._layers.sync)
         if self._events:
@@ -121,6 +141,8 @@ class Tracker:
 
     def close(self, step: int | None = None) -> None:
         """Says the last word, after so many steps, and ends the bar."""
+        if self._undrawn:
+            self._draw()
         if self._words and step is not None:
             word = self._words.now(step, self._numbers.get("train/loss"))
             self._words.write(word)
