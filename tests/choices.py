@@ -6,7 +6,9 @@ from PIL import Image
 
 from dltrain.config import choices
 
-GROUPS = {group: names for group, names in choices.groups().items() if group != "experiment"}  # those have own tests
+GROUPS = {
+    group: names for group, names in choices.groups().items() if group not in ("experiment", "sweep")
+}  # those have own tests
 FROM_NETWORK = ("cifar10", "cifar100", "fashion_mnist", "kmnist")
 FROM_FILES = ("mnist", "california_housing")
 OF_THE_USER = {  # beside `make_files`

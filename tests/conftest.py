@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from inline_engine import Inline
 
 from dltrain.commands import cli
+from dltrain.sweeps import sweep
 
 NAMED = os.environ.get("DLTRAIN_TEST_DATA")
 SHARED = Path(NAMED) if NAMED else Path(__file__).parents[2] / "shared" / "data"
@@ -37,6 +39,13 @@ def under_no_nohup():
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _sweeps_in_this_process():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "local_engine", Inline)
+        yield
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import torch
 
-from dltrain.runs import checkpoint
+from dltrain.runs import checkpoint, run_folder
 
 
 def outcome(folder: Path):
@@ -39,3 +40,13 @@ def plain(value, *, small=1000):
     if isinstance(value, (list, tuple)):
         return [plain(v, small=small) for v in value]
     return str(value) if value != value else value
+
+
+def make_failed(job: Path, *typed: str) -> None:
+    """Has a job of a sweep look as if no plan could be made of what was typed."""
+    shutil.rmtree(job)
+    job.mkdir()
+    (job / ".lock").touch()
+    run_folder.write_overrides(job, typed)
+    error = "optimizer.lr: Invalid learning rate: -1 (override optimizer.lr=-1)"
+    run_folder.write_json(job / "summary.json", {"status": "failed", "error": error, "seconds": 0.1})

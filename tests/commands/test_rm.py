@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from outcomes import make_failed
 
 from dltrain.commands import cli
 from dltrain.runs import run_folder
@@ -22,11 +23,13 @@ def real(tmp_path_factory):
         patch.chdir(root)
         for words in (
             ["name=one"],
-            ["-m", "name=many", "optimizer.lr=0.01,-1"],
-            ["-m", "name=bad", "optimizer.lr=-1,-2"],
+            ["-m", "name=many", "optimizer.lr=0.01,1"],
+            ["-m", "name=bad", "optimizer.lr=1,2"],
         ):
             with pytest.raises(SystemExit):
                 cli.main([*words, "data=iris", "trainer.epochs=1"])
+        for job in (*root.glob("runs/many/*/1"), *root.glob("runs/bad/*/[01]")):
+            make_failed(job, "optimizer.lr=-1")
     return root
 
 

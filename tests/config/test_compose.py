@@ -230,7 +230,7 @@ def test_a_folder_of_other_things_may_hold_groups(mine):
     mine("optimizer/odd.yaml", "")
     Path("mine/optimizer/odd.yaml").write_bytes(b"\xff\x00")
     assert compose(["experiment=exp"], folder).values["seed"] == 7
-    assert not {"sweep", "runs", ".github", "hydra"} & choices.groups(folder).keys()
+    assert not {"runs", ".github", "hydra"} & choices.groups(folder).keys()
     assert "odd" in [choice.name for choice in choices.choices("optimizer", folder)]
     with pytest.raises(ConfigError, match=r"dltrain has a data=mnist already; rename your file"):
         compose(["data=mnist"], folder)

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import yaml
+from sweep_records import NODE, write_record
 
 from hostile import words
 from hostile.case import Bomb, Case
@@ -223,7 +224,7 @@ def text_file(rng: random.Random, case: Case, run: Path) -> str:
 
 def sweep(rng: random.Random, case: Case, run: Path) -> str:
     """A record of a sweep, with words that Hydra would obey."""
-    record = {"overrides": ["data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "seed=1,2"], "config_dir": []}
+    typed: object = ["data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "seed=1,2"]
     for _ in range(rng.choice([1, 1, 2])):
         name = words.target(rng)
         key = rng.choice(
@@ -238,7 +239,7 @@ def sweep(rng: random.Random, case: Case, run: Path) -> str:
                 "glob(*)",
             ]
         )
-        record["overrides"].append(
+        typed.append(
             rng.choice(
                 [
                     f"{rng.choice(['', '+', '++', '~'])}{key}={value}",
@@ -261,12 +262,20 @@ def sweep(rng: random.Random, case: Case, run: Path) -> str:
                 ]
             )
         )
-    if rng.random() < 0.2:
-        record[rng.choice(["config_dir", "folder", "overrides"])] = words.scalar(rng, case.places)
-    (run / "sweep.json").unlink(missing_ok=True)
-    text = json.dumps(record)
-    (run / "sweep.json").write_text(text)
-    return f"sweep.json, {record['overrides'][4:] if isinstance(record['overrides'], list) else ''}"[:200]
+    shown, others = typed[4:], {}
+    if rng.random() < 0.3:
+        keys = ["command", "folder", "overrides", "sweep", "threads", "own_groups", "format", "jobs"]
+        others[rng.choice(keys)] = words.scalar(rng, case.places)
+    if rng.random() < 0.3:
+        node = {**NODE, rng.choice([*NODE, "other"]): rng.choice([words.scalar(rng, case.places), "random", 10**9, {}])}
+        others["sweep"] = node
+    write_record(run, others.pop("overrides", typed), **others)
+    if rng.random() < 0.3:
+        kept = rng.choice(sorted((run / "configs" / "packaged").rglob("*.yaml")))
+        lines = kept.read_text().splitlines()
+        lines[rng.randrange(len(lines))] = f"{rng.choice(['name', 'lr', '_target_', 'defaults'])}: {words.target(rng)}"
+        kept.write_text("\n".join(lines) + "\n")
+    return f"sweep.json, {shown}"[:200]
 
 
 def whole(rng: random.Random, case: Case, run: Path) -> str:

@@ -15,6 +15,7 @@ from hostile.case import Case
 
 HARMLESS = (sys.prefix, sys.base_prefix, "/usr/lib", "/usr/share", "/usr/local/lib", "/lib", "/dev/shm", "/dev/null")
 HARMLESS += ("/dev/full", "/dev/urandom", str(CONFIGS), str(Path(dltrain.__file__).parent))
+HARMLESS += ("/proc/driver/nvidia/gpus", "/sys/fs/cgroup")  # by which a sweep knows how many jobs have room
 HARMLESS += ("/proc/cpuinfo", "/proc/meminfo")  # of /proc and /etc what libraries ask by themselves, of harmless cases
 HARMLESS += ("/usr/local/share/fonts", "/usr/X11R6/lib", "/usr/X11/lib")  # where matplotlib looks for fonts
 OWN = ("HOME", "TMPDIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCH_HOME", "SCIKIT_LEARN_DATA")  # where users let write

@@ -6,6 +6,7 @@ import shutil
 import statistics
 
 import pytest
+from outcomes import make_failed
 from scipy import stats
 
 from dltrain.commands import cli
@@ -29,10 +30,13 @@ def root(tmp_path_factory):
             [*quick, "trainer.epochs=10", "optimizer.lr=0.03", "seed=0", "name=single"],
             [*quick, "trainer.epochs=2", "optimizer=sgd", "name=single"],
             ["data=wine", "trainer.epochs=2", "trainer.tensorboard=false", "name=wine"],
-            ["-m", *quick, "trainer.epochs=1", "seeds=2", "optimizer.lr=0.01,-1", "name=bad"],
+            ["-m", *quick, "trainer.epochs=1", "seeds=2", "optimizer.lr=0.01,1", "name=bad"],
         ):
             with pytest.raises(SystemExit):
                 cli.main(words)
+    for seed in (0, 1):
+        typed = ("data=iris", "trainer.tensorboard=false", "trainer.epochs=1", "optimizer.lr=-1", f"seed={seed}")
+        make_failed(next(root.glob(f"runs/bad/*/{2 + seed}")), *typed)
     return root
 
 

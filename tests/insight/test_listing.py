@@ -6,6 +6,7 @@ import json
 import sys
 
 import pytest
+from outcomes import make_failed
 
 from dltrain.commands import cli
 
@@ -21,10 +22,11 @@ def root(tmp_path_factory):
             ["data=iris", "trainer.epochs=9", "optimizer=adamw", "name=plain", "model.activation=tanh"],
             ["data=iris", "trainer.epochs=9", "optimizer=momentum", "name=plain"],
             ["data=wine", "trainer.epochs=1", "name=other"],
-            ["-m", "data=iris", "trainer.epochs=1", "optimizer.lr=0.01,-1"],
+            ["-m", "data=iris", "trainer.epochs=1", "optimizer.lr=0.01,1"],
         ):
             with pytest.raises(SystemExit):
                 cli.main(words)
+        make_failed(next(root.glob("runs/sweep/*/1")), "data=iris", "trainer.epochs=1", "optimizer.lr=-1")
     return root
 
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -368,13 +369,18 @@ def test_a_strangers_run_folder_runs_nothing(dltrain, stopped_run, old, new, par
 
 def test_a_failing_job_leaves_the_others(dltrain, tmp_path):
     quick = ["trainer.fast_dev_run=true", "trainer.tensorboard=false", "data=iris"]
-    code, err = dltrain("-m", "model.dropout=0.1,2", *quick)
+    words = ("optimizer=nesterov", "optimizer.momentum=0.9,0", "optimizer.nesterov=false,true", "scheduler=constant")
+    code, err = dltrain("-m", *words, *quick)
     assert code == 8
-    assert "[1] model.dropout=2" in err
-    assert "failed: model.dropout: 2 must be at least 0 and below 1 (override model.dropout=2)" in err
-    assert "1 of 2 jobs failed" in err
+    assert "[3] optimizer=nesterov optimizer.momentum=0 optimizer.nesterov=True" in err
+    assert "Nesterov momentum requires a momentum and zero dampening" in err
+    assert "1 of 4 jobs failed" in err
     statuses = sorted(json.loads(p.read_text())["status"] for p in (tmp_path / "runs").rglob("summary.json"))
-    assert statuses == ["done", "failed"]
+    assert statuses == ["done", "done", "done", "failed"]
+    shutil.rmtree(tmp_path / "runs")
+    code, err = dltrain("-m", "model.dropout=0.1,2", *quick)
+    assert code == 2
+    assert "model.dropout: 2 must be at least 0 and below 1 (override model.dropout=2)" in err
 
 
 # -- the same through a real process ---------------------------------------------------------------------------

@@ -25,6 +25,7 @@ import pytest
 import torch
 import yaml
 from outside import OUTSIDE
+from sweep_records import write_record
 
 from dltrain.commands import cli
 from dltrain.config import compose
@@ -227,15 +228,21 @@ def callback(marker):
     return f"_target_: os.mkdir\npath: {marker}\n"
 
 
-def sweep(run, overrides, config_dir=(), **files):
+def sweep(run, overrides, **files):
     """A sweep's record, with a config folder of its own beside it."""
     for name, text in files.items():
-        path = run / "mine" / "evil" / f"{name}.yaml"
+        path = run / "configs" / "own" / "evil" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    typed = ["data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "seed=1,2", *overrides]
-    chosen = [str(run / "mine")] if files else config_dir
-    (run / "sweep.json").write_text(json.dumps({"overrides": typed, "config_dir": chosen}))
+    write_record(run, ["data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "seed=1,2", *overrides])
+
+
+def edited(run, name, old, new):
+    """A sweep, with one of the packaged files that it keeps changed."""
+    sweep(run, [])
+    path = run / "configs" / "packaged" / name
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
 
 
 def written(run, key, text):
@@ -395,8 +402,19 @@ HOSTILE = {  # what each does to a run folder; the second argument is a file tha
     "a sweep with a list of 300 KB": lambda r, m: sweep(r, [f"model.widths=[{'1,' * 150_000}1]"]),
     "a sweep with a list of 10,000 values": lambda r, m: sweep(r, [f"model.widths=[{'1,' * 10_000}1]"]),
     "a sweep with 3,000 nested lists": lambda r, m: sweep(r, [f"model.widths={'[' * 3_000}{']' * 3_000}"]),
-    "a sweep whose config folder is a number": lambda r, m: sweep(r, [], config_dir=5),
-    "a sweep whose config folders are numbers": lambda r, m: sweep(r, [], config_dir=[5]),
+    "a sweep whose kept file names a program": lambda r, m: edited(
+        r, "optimizer/adamw.yaml", "_target_: torch.optim.AdamW", "_target_: os.system"
+    ),
+    "a sweep whose kept file asks the environment": lambda r, m: edited(
+        r, "train.yaml", "name: null", "name: ${oc.env:HOME}"
+    ),
+    "a sweep whose kept file is a bomb": lambda r, m: edited(
+        r, "train.yaml", "name: null", "name: &a [&b [x,x],*b,*b]\nbomb: " + "[" * 30 + "]" * 30
+    ),
+    "a sweep whose ledger names jobs of elsewhere": lambda r, m: (
+        sweep(r, []),
+        (r / "jobs.jsonl").write_text('{"job": 0, "state": "queued", "overrides": ["model._target_=os.system"]}\n'),
+    ),
     "a sweep's record of deep nesting": lambda r, m: (r / "sweep.json").write_text("[" * 200_000),
     "a pickle as a sweep's record": lambda r, m: (r / "sweep.json").write_bytes(as_pickle(m)),
 }

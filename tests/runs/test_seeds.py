@@ -9,9 +9,8 @@ import pytest
 
 from dltrain.insight import report as reporting
 from dltrain.insight import sweep_pictures
-from dltrain.runs import reading, seeds
+from dltrain.runs import reading, seeds, sweep_table
 from dltrain.runs import run_folder as runs
-from dltrain.training import overview
 
 QUICK = ["data=iris", "trainer.epochs=2", "trainer.tensorboard=false"]
 
@@ -39,17 +38,23 @@ def test_a_run_with_seeds_is_a_row_of_mean_and_deviation(dltrain, tmp_path):
     code, _, err = dltrain(*QUICK, "seed=8", "name=alone")
     (alone,) = tmp_path.glob("runs/alone/*")
     assert reading.read(alone).numbers["test/loss"] == runs[1].numbers["test/loss"]
-    assert runs[1].command == "dltrain data=iris trainer.epochs=2 trainer.tensorboard=False seed=8"
+    assert (
+        runs[1].command.replace(" trainer.threads=1", "")
+        == "dltrain data=iris trainer.epochs=2 trainer.tensorboard=False seed=8"
+    )
 
 
 def test_with_other_values_there_is_a_row_for_each_best_first(dltrain, tmp_path):
-    code, out, err = dltrain("-m", *QUICK, "seeds=2", "optimizer.lr=1e-6,0.05,-1")
+    code, out, err = dltrain("-m", *QUICK, "seeds=2", "optimizer.lr=1e-6,0.05,1e30")
     assert (code, "2 of 6 jobs failed" in err) == (8, True)
     rows = [line.split()[:2] for line in out.splitlines() if " of 2 " in line]
-    assert rows == [["0,1", "optimizer.lr=0.05"], ["0,1", "optimizer.lr=1e-06"], ["0,1", "optimizer.lr=-1"]]
+    assert rows == [["0,1", "optimizer.lr=0.05"], ["0,1", "optimizer.lr=1e-06"], ["0,1", "optimizer.lr=1e+30"]]
     assert "0 of 2" in out
     (sweep,) = tmp_path.glob("runs/sweep/*")
-    assert json.loads((sweep / "sweep.json").read_text())["overrides"][-2:] == ["seeds=2", "optimizer.lr=1e-6,0.05,-1"]
+    assert json.loads((sweep / "sweep.json").read_text())["overrides"][-2:] == [
+        "optimizer.lr=1e-6,0.05,1e30",
+        "seed=0,1",
+    ]
 
 
 def test_the_first_seed_may_stand_in_an_experiment(dltrain, tmp_path):
@@ -61,7 +66,7 @@ def test_the_first_seed_may_stand_in_an_experiment(dltrain, tmp_path):
     assert code == 0, err
     runs = [reading.read(folder) for folder, _ in reading.walk(tmp_path / "runs")]
     assert [run.config["seed"] for run in runs] == [40, 41]
-    assert runs[0].command == "dltrain experiment=late seed=40 --config-dir=mine"
+    assert runs[0].command.replace(" trainer.threads=1", "") == "dltrain experiment=late seed=40 --config-dir=mine"
 
 
 def test_a_sweep_over_seeds_that_was_killed_goes_on(dltrain, tmp_path):
@@ -116,10 +121,10 @@ def test_one_seed_is_a_run_and_the_last_count_holds(dltrain, tmp_path):
 
 
 def test_mean_and_deviation_in_words():
-    assert overview.mean_and_deviation("accuracy", [0.5, 0.75]) == "62.50% ± 17.68%"
-    assert overview.mean_and_deviation("loss", [1.0, 1.0]) == "1 ± 0"
-    assert overview.mean_and_deviation("loss", [0.25]) == "0.25"
-    assert overview.mean_and_deviation("loss", []) == "-"
+    assert sweep_table.mean_and_deviation("accuracy", [0.5, 0.75]) == "62.50% ± 17.68%"
+    assert sweep_table.mean_and_deviation("loss", [1.0, 1.0]) == "1 ± 0"
+    assert sweep_table.mean_and_deviation("loss", [0.25]) == "0.25"
+    assert sweep_table.mean_and_deviation("loss", []) == "-"
     assert seeds.spread([]) == (None, None)
 
 
@@ -152,7 +157,7 @@ def seen_orders(folder, jobs):
         sweep_pictures.of_sweep(jobs)
     return {
         "best": int(runs.find(f"{folder}/best").name),
-        "report of the sweep": int(overview.sweep(folder)[0].folder.name),
+        "report of the sweep": int(sweep_table.jobs(folder)[0].folder.name),
         "page": int(re.search(r"<tbody>\s*<tr>\s*<t[dh][^>]*>(\d+)<|<td>(\d+)</td>", page)[1] or 0),
         "picture": min(range(len(trials)), key=lambda i: trials[i].place),
     }
@@ -184,7 +189,7 @@ def test_configurations_are_ranked_by_the_mean_over_their_seeds_everywhere(tmp_p
     folder, found = sweep_of(tmp_path, monitor, *jobs)
     assert set(seen_orders(folder, found).values()) == {3}  # 0 is higher, and its configuration worse
     assert [[int(run.folder.name) for run in group] for group in seeds.ranked(found)] == [[3, 2], [0, 1]]
-    lines = overview.sweep_table(found).splitlines()
+    lines = sweep_table.table(found).splitlines()
     assert [line.split()[1] for line in lines if " of 2 " in line] == ["optimizer.lr=0.2", "optimizer.lr=0.1"]
 
 
@@ -196,7 +201,7 @@ def test_groups_are_those_of_the_configuration_not_of_what_was_typed(tmp_path):
     failed = ("optimizer.lr=0.1 seed=3", None, {})  # before it had a configuration
     _, found = sweep_of(tmp_path, "val/accuracy", *jobs, failed)
     assert [len(group) for group in seeds.groups(found)] == [4]
-    assert "0-3 " in overview.sweep_table(found)
+    assert "0-3 " in sweep_table.table(found)
     twice = [("data.workers=0 seed=0", {"seed": 0}, {"accuracy": 1.0}), ("data.workers=2 seed=0", {"seed": 0}, {})]
     _, found = sweep_of(tmp_path / "other", "val/accuracy", *twice)
-    assert "data.workers=2" in overview.sweep_table(found)  # each has its row
+    assert "data.workers=2" in sweep_table.table(found)  # each has its row

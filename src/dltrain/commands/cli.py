@@ -171,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resolve", action="store_true")  # of Hydra's --cfg, which leaves references as they are
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--allow-changed-data", action="store_true")
+    parser.add_argument("--retry-failed", action="store_true")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--allow", action="append", default=[])
     return parser

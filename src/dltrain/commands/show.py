@@ -26,9 +26,9 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         say(f"go on     dltrain resume {folder}\n" * (left or not found))
         say(table(found, ids_of(found), None) if found else "")
         if any(map(seeds.differ_in_seed, seeds.groups(found))):
-            from dltrain.training import overview
+            from dltrain.runs import sweep_table
 
-            say(f"\n{overview.sweep_table(found)}")
+            say(f"\n{sweep_table.table(found)}")
         return 0
     run = reading.read(folder, reading.sweep_of(folder))
     if given.json:

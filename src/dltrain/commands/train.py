@@ -17,6 +17,7 @@ from dltrain.runs import seeds
 from dltrain.training.stop import stop_on_signal
 
 if TYPE_CHECKING:
+    from dltrain.sweeps.sweep import Options as SweepOptions
     from dltrain.training.experiment import Ended
 
 _EXIT_CODES = {
@@ -39,9 +40,8 @@ def show(words: list[str], options: argparse.Namespace) -> int:
     if options.multirun:
         from dltrain.sweeps import sweep as sweeps
 
-        composed, jobs = sweeps.first_job(
-            words, config_dir=options.config_dir, allow=command_line.allowed(options.allow)
-        )
+        wanted = sweeps.want(words, _sweep_options(options))
+        composed, jobs = wanted.first, wanted.space.size()
         say(f"# {jobs} job{'s' * (jobs != 1)}, of which this is the first: {' '.join(composed.overrides)}")
     else:
         others, count, mistakes = seeds.split(words)
@@ -132,24 +132,27 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
     from dltrain.sweeps import sweep as sweeps
 
     collect_again()
-    if folder is not None:
-        overrides = sweeps.stored(folder, overrides, options.config_dir)
-    folder, stopped = sweeps.run(
-        overrides,
-        config_dir=options.config_dir,
-        allow=command_line.allowed(options.allow),
-        allow_changed_data=options.allow_changed_data,
-        many=options.multirun or folder is not None,
-        folder=folder,
-    )
-    from dltrain.training import overview
+    asked = _sweep_options(options)
+    ended = sweeps.begin(overrides, asked) if folder is None else sweeps.go_on(folder, overrides, asked)
+    from dltrain.runs import sweep_table
 
-    done = overview.sweep(folder)
-    say(f"\n{overview.sweep_table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {folder}")
-    if stopped:
-        say(f"stopped; resume: dltrain resume {folder}", error=True)
-        return _EXIT_CODES[stopped]
-    failed = [j for j in done if j.status not in ("done", "early_stopped")]
-    if failed:
-        raise SweepError(f"{len(failed)} of {len(done)} jobs failed")
+    done = sweep_table.jobs(ended.folder)
+    say(f"\n{sweep_table.table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {ended.folder}")
+    if ended.reason or ended.counts["stopped"]:
+        say(f"stopped; resume: dltrain resume {ended.folder}", error=True)
+        return _EXIT_CODES[ended.reason or "max_time"]
+    if failed := ended.counts["failed"] + ended.counts["diverged"]:
+        raise SweepError(f"{failed} of {len(done)} jobs failed; again: dltrain resume {ended.folder} --retry-failed")
     return 0
+
+
+def _sweep_options(options: argparse.Namespace) -> SweepOptions:
+    from dltrain.sweeps.sweep import Options
+
+    return Options(
+        config_dir=options.config_dir,
+        allow=tuple(command_line.allowed(options.allow)),
+        allow_changed_data=options.allow_changed_data,
+        retry_failed=options.retry_failed,
+        many=options.multirun,
+    )

@@ -34,8 +34,28 @@ class Choice:
     knobs: tuple[tuple[str, str, str], ...]  # (key, value, comment)
 
 
-def folders(config_dir: str | Path | None = None) -> list[Path]:
+@dataclass(frozen=True)
+class Snapshot:
+    """Config groups as a sweep keeps them: the packaged ones and the user's own, as they were when it began.
+
+    foreign: it may be a stranger's, and its files may name keys, but ask nothing of this machine.
+    """
+
+    packaged: Path
+    own: Path | None = None
+    foreign: bool = True
+
+    def __str__(self) -> str:
+        return readable(self.packaged)
+
+
+Groups = str | Path | Snapshot | None  # where config groups are, beside the packaged ones or in their place
+
+
+def folders(config_dir: Groups = None) -> list[Path]:
     """Folders that hold config groups: the packaged one, then the user's own."""
+    if isinstance(config_dir, Snapshot):
+        return [config_dir.packaged, *([config_dir.own] if config_dir.own else [])]
     if not CONFIGS.is_dir():
         raise ConfigError(f"the packaged configs are missing beside {_HERE}; install dltrain again")
     if config_dir is None:
@@ -53,7 +73,7 @@ def readable(file: Path) -> str:
     return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 
-def groups(config_dir: str | Path | None = None) -> dict[str, list[str]]:
+def groups(config_dir: Groups = None) -> dict[str, list[str]]:
     """Each group with the names that it offers. A folder of the user's own may hold other things, too, such as runs."""
     found: dict[str, set[str]] = {}
     for folder in folders(config_dir):
@@ -67,7 +87,7 @@ def _may_be_group(folder: Path) -> bool:
     return not (made or folder.name.startswith(".") or folder.name == "hydra")
 
 
-def choices(group: str, config_dir: str | Path | None = None) -> Iterator[Choice]:
+def choices(group: str, config_dir: Groups = None) -> Iterator[Choice]:
     """The files of one group, read as text."""
     files = {f.stem: f for folder in folders(config_dir) for f in (folder / group).glob("*.yaml") if f.is_file()}
     for name, path in sorted(files.items()):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dltrain.config import hydra, own_groups
-from dltrain.config.choices import CONFIGS, GROUPS, folders, groups, readable
+from dltrain.config.choices import CONFIGS, GROUPS, Groups, folders, groups, readable
 from dltrain.config.hydra import MISSING, Composition, Resolved
 from dltrain.config.overrides import check_overrides, first_of_each, in_text, jobs
 from dltrain.errors import ConfigError, did_you_mean, key_of
@@ -26,7 +26,8 @@ class Composed:
     overrides: tuple[str, ...]
     mistakes: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()  # of config groups
-    parameters: tuple[str, ...] = ()  # of a sweep, which the chosen files set: hydra.sweeper.params as overrides
+    parameters: tuple[str, ...] = ()  # of a sweep, which the chosen files set, as overrides: sweep.params, and Hydra's
+    sweep: Values = field(default_factory=dict)  # the node `sweep`, which is no part of a run
     file: Path | None = None  # that holds the whole configuration
     stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
     started: Path | None = None  # a stored one: the folder in which its relative paths were typed
@@ -128,13 +129,13 @@ def name_mistake(name: str) -> str | None:
 # -- composing -------------------------------------------------------------------------------------------------
 
 
-def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, sweep: bool = False) -> Composed:
+def compose(overrides: Sequence[str], config_dir: Groups = None, *, sweep: bool = False) -> Composed:
     """Compose a configuration from `key=value` and `group=name`; unknown ones are collected, not raised.
 
     sweep: it is one job of several, and the chosen files may set parameters of a sweep.
     """
     good, mistakes = check_overrides(overrides, config_dir)
-    with hydra.composer(folders(config_dir)[1] if config_dir else None) as attempt:
+    with hydra.composer(config_dir) as attempt:
         try:
             try:
                 made = attempt(good)
@@ -150,9 +151,13 @@ def compose(overrides: Sequence[str], config_dir: str | Path | None = None, *, s
         resolved = made.resolved(own=bool(config_dir))
     except ValueError as error:
         raise ConfigError(f"--config-dir {config_dir}: the chosen files have {error}") from error
-    parameters = in_text(own_groups.release(own.pop("sweeper.params", None) or {}))
+    node = foreign.node(resolved.values.pop("sweep", None))
+    given = own_groups.release(own.pop("sweeper.params", None) or {}), node.get("params") or {}
+    parameters = tuple(text for parameters in given for text in in_text(parameters))
+    if not sweep:
+        mistakes += [f"`{o}`: it is about a sweep: add -m" for o in good if key_of(o).split(".")[0] == "sweep"]
     composed = Composed(
-        resolved, made.chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), tuple(parameters)
+        resolved, made.chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), parameters, node
     )
     if wrong := [*_hidden(composed), *_not_used(composed, own, sweep=sweep)]:
         raise ConfigError("\n".join([*mistakes, *wrong]))
@@ -182,7 +187,7 @@ def _not_used(composed: Composed, own: Values, *, sweep: bool) -> Iterator[str]:
         yield f"{file} sets {key if key.startswith('hydra/') else f'hydra.{key}'}: {hydra.instead(key)}"
 
 
-def sweep_parameters(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
+def sweep_parameters(overrides: Sequence[str], config_dir: Groups) -> list[str]:
     """The parameters of a sweep that the chosen files of the user's own set, as overrides."""
     if not config_dir:
         return []
@@ -244,6 +249,11 @@ def _at(values: Values, key: str) -> object:
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None
     return found
+
+
+def has_key(values: Values, key: str) -> bool:
+    """Whether there is a dotted key, whatever its value is."""
+    return key in _keys(values)
 
 
 def stored(folder: Path) -> Composed:

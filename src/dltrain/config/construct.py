@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -39,12 +41,31 @@ def make_data(part: Part, *, stored: bool, started: Path | None = None) -> Data:
     for key in _PLACES.get(source, ()) if stored else ():
         if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
             raise DataError(f"{_gone(key, path, started)}; say where it is: data.{key}=...")
+    told = repr(part) if _kept is not None and source.startswith("dltrain.data.") else ""
+    if _kept is not None and told in _kept:
+        return _kept[told]
     _guard(part.arguments)
     with permitted(), download.unplugged() if stored else download.filtered():
         data = part()
     if not isinstance(data, Data):
         raise TypeError(f"it returned a {type(data).__name__}, not a dltrain.data.Data")
+    if _kept is not None and told:
+        _kept[told] = data
     return data
+
+
+_kept: dict[str, Data] | None = None
+
+
+@contextmanager
+def data_kept() -> Iterator[None]:
+    """While it lasts, data of dltrain's own sources that are named alike are read once."""
+    global _kept
+    _kept = {}
+    try:
+        yield
+    finally:
+        _kept = None
 
 
 def _guard(arguments: Arguments) -> None:

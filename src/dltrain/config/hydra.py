@@ -18,6 +18,8 @@ from typing import Any, NoReturn, cast
 import hydra
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser import types
@@ -30,8 +32,10 @@ from omegaconf._utils import OmegaConfDumper
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from dltrain.config import own_groups
-from dltrain.config.choices import CONFIGS
+from dltrain.config.choices import CONFIGS, Groups, Snapshot, folders
+from dltrain.config.intervals import Interval
 from dltrain.errors import did_you_mean
+from dltrain.errors.output import cut
 from dltrain.runs.foreign import Values
 
 MISSING = "???"  # stands where a value has to be given
@@ -72,16 +76,28 @@ class Override:
         """The value, or each of several."""
         return self._read.sweep_iterator() if self.several else [self.value]
 
+    @property
+    def interval(self) -> Interval | None:
+        """What a search may draw from, where it gives one."""
+        given = self.value
+        if not isinstance(given, types.IntervalSweep) or given.start is None or given.end is None:
+            return None
+        return Interval(given.start, given.end, log="log" in given.tags)
+
     def texts(self) -> Iterator[str]:
-        """The same as they would be typed; what is shuffled comes in another order at each call."""
+        """The same as they would be typed, of an interval its ends; what is shuffled comes in another order at each
+        call.
+        """
+        if ends := self.interval:
+            return iter([f"{ends.first:g}", f"{ends.last:g}"])
         return self._read.sweep_string_iterator() if self.several else iter([self._read.get_value_element_as_str()])
 
     def fault(self, most: int) -> str | None:
         """Why no sweep over these values can be made, or one of more than `most`, or None."""
         if not self.several:
             return None
-        if self._read.value_type == types.ValueType.INTERVAL_SWEEP:
-            return "interval() has no end of values; give them: choice(0.1,0.3) or range(0,1,0.1)"
+        if ends := self.interval:
+            return ends.fault()
         if self._read.value_type == types.ValueType.GLOB_CHOICE_SWEEP and self.name not in self._groups:
             return f"glob() picks among the files of a group; {self.name} is none"
         given = self.value
@@ -138,6 +154,7 @@ class Resolved:
     values: Values
     copies: Mapping[str, str] = field(default_factory=dict)  # key -> the key whose value it takes
     unresolved: Mapping[str, str | None] = field(default_factory=dict)  # key -> why it has none; None: see another
+    computed: bool = False  # whether other interpolations than copies had a part in it
 
 
 class Composition:
@@ -175,9 +192,13 @@ class Composition:
 
 
 @contextmanager
-def composer(own: Path | None = None) -> Iterator[Callable[[Sequence[str]], Composition]]:
-    """Gives what composes overrides, or raises RefusedError; `own` is a folder with config groups of the user's."""
-    search = [f"hydra.searchpath=[{in_quotes(f'{_OwnGroups.scheme()}://{own}')}]"] if own else []
+def composer(config_dir: Groups = None) -> Iterator[Callable[[Sequence[str]], Composition]]:
+    """Gives what composes overrides from the packaged config groups and the user's own, or from a sweep's snapshot of
+    both; raises RefusedError.
+    """
+    main, *others = folders(config_dir)
+    source = _Foreign if isinstance(config_dir, Snapshot) and config_dir.foreign else _OwnGroups
+    search = [f"hydra.searchpath=[{in_quotes(f'{source.scheme()}://{own}')}]" for own in others]
 
     def composed(overrides: Sequence[str]) -> Composition:
         try:
@@ -185,9 +206,12 @@ def composer(own: Path | None = None) -> Iterator[Callable[[Sequence[str]], Comp
         except _REFUSALS as error:
             _refuse(error)
 
-    _plugins().register(_OwnGroups)
+    _plugins().register(source)
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(config_dir=str(CONFIGS), version_base="1.3"):
+    with hydra.initialize_config_dir(config_dir=str(main), version_base="1.3"):
+        if isinstance(config_dir, Snapshot):
+            GlobalHydra.instance().clear()
+            Hydra.create_main_hydra2("train", create_config_search_path(f"{source.scheme()}://{main}"))
         yield composed
 
 
@@ -227,6 +251,20 @@ class _OwnGroups(FileConfigSource):
         return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
 
 
+class _Foreign(_OwnGroups):
+    """The same of a folder that may be a stranger's: its files may name keys, and ask nothing of this machine."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "foreign"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        found = super().load_config(config_path)
+        if asked := own_groups.asks(_plain(cast(DictConfig, found.config))):
+            raise ConfigLoadError(f"the stored {config_path} asks this machine ({cut(asked)}): add --config-dir DIR")
+        return found
+
+
 def _plain(node: DictConfig) -> Values:
     return cast(Values, OmegaConf.to_container(node, resolve=False))
 
@@ -248,18 +286,20 @@ def resolved(values: Values, changes: Mapping[str, object] | None = None) -> Res
 def _resolve(cfg: DictConfig) -> Resolved:
     copies: dict[str, str] = {}
     unresolved: dict[str, str | None] = {}
+    computed = False
     for parent, key, path in _interpolations(cfg):
         raw = str(parent._get_node(key)._value())
         try:
             parent[key]
             if plain := re.fullmatch(r"\$\{([\w.]+)\}", raw):
                 copies[path] = plain[1]
+            computed = computed or plain is None
         except InterpolationToMissingValueError:
             parent[key], unresolved[path] = MISSING, None
         except OmegaConfBaseException as error:
             line = str(error).splitlines()[0].replace("Recursive interpolation detected", "it leads to itself")
             parent[key], unresolved[path] = MISSING, f"{raw} can't be resolved: {line}"
-    return Resolved(cast(Values, OmegaConf.to_container(cfg, resolve=True)), copies, unresolved)
+    return Resolved(cast(Values, OmegaConf.to_container(cfg, resolve=True)), copies, unresolved, computed)
 
 
 def _interpolations(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[Any, Any, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -41,21 +41,26 @@ _PASSED = {  # names that the border fills in
 Knobs = TypeVar("Knobs", Settings, Regularisation)
 
 
-def first_look(composed: Composed, allow: Sequence[str] = (), *, but: Collection[str] = ()) -> None:
+def first_look(composed: Composed, allow: Sequence[str] = (), *, only: Set[str] | None = None) -> None:
     """Raises ConfigError with every mistake that shows without importing torch or what a `_target_` names.
 
-    Those in the nodes `but` are passed over.
+    only: the groups, or keys outside of them, that are looked at; all where None.
     """
     nodes = Nodes(composed, allow, torch=False)
-    nodes.top()
-    nodes.knobs("trainer", Settings)
-    nodes.knobs("regularisation", Regularisation)
-    for slot in SLOTS:
+
+    def wanted(*names: str) -> bool:
+        return only is None or not only.isdisjoint(names)
+
+    if only is None or not only <= {*_NODES}:
+        nodes.top()
+    if wanted("trainer"):
+        nodes.knobs("trainer", Settings)
+    if wanted("regularisation"):
+        nodes.knobs("regularisation", Regularisation)
+    for slot in filter(wanted, SLOTS):
         nodes.part(slot)
-    nodes.loader()
-    lines = nodes.mistakes.lines
-    for key in [key for key in lines if key.split(".")[0] in but]:
-        del lines[key]
+    if wanted("data"):
+        nodes.loader()
     nodes.mistakes.stop()
 
 

@@ -6,10 +6,9 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from dltrain.config import hydra
-from dltrain.config.choices import CONFIGS, GROUPS, groups
+from dltrain.config.choices import CONFIGS, GROUPS, Groups, groups
 from dltrain.config.command_line import NAMES
 from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.output import cut, encodable
@@ -25,7 +24,7 @@ _FUNCTIONS = "its functions are choice(a,b), range(1,9), glob(*), sort(), shuffl
 
 
 def check_overrides(
-    overrides: Sequence[str], config_dir: str | Path | None = None, *, sweep: bool = False
+    overrides: Sequence[str], config_dir: Groups = None, *, sweep: bool = False
 ) -> tuple[list[str], list[str]]:
     """The overrides that Hydra can read and whose groups and choices exist, and what is wrong with the others."""
     listed = sum(text.count(",") for text in overrides if "[" in text)
@@ -116,7 +115,7 @@ def _selected(override: hydra.Override) -> list[str]:
     return [str(v).strip("\"'") for v in flat if v is not None]
 
 
-def first_of_each(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
+def first_of_each(overrides: Sequence[str], config_dir: Groups = None) -> list[str]:
     """The overrides of a sweep with the first value in place of each list of values."""
     parse, single = hydra.parser(groups(config_dir)), list[str]()
     for text in overrides:
@@ -127,7 +126,7 @@ def first_of_each(overrides: Sequence[str], config_dir: str | Path | None = None
     return single
 
 
-def frozen(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
+def frozen(overrides: Sequence[str], config_dir: Groups = None) -> list[str]:
     """The same overrides, where what is drawn or looked up (`shuffle`, `glob`) stands as the values that it gave."""
     parse, settled = hydra.parser(groups(config_dir)), list[str]()
     for text in map(quoted, overrides):
@@ -138,7 +137,7 @@ def frozen(overrides: Sequence[str], config_dir: str | Path | None = None) -> li
     return settled
 
 
-def jobs(overrides: Sequence[str], config_dir: str | Path | None = None) -> list[tuple[str, ...]]:
+def jobs(overrides: Sequence[str], config_dir: Groups = None) -> list[tuple[str, ...]]:
     """The overrides of each job of a sweep: every combination once, in the order of Hydra's own sweeper."""
     parse, axes = hydra.parser(groups(config_dir)), dict[str, list[str]]()
     for text in overrides:
@@ -149,7 +148,7 @@ def jobs(overrides: Sequence[str], config_dir: str | Path | None = None) -> list
     return list(itertools.product(*axes.values()))
 
 
-def repeats(text: str, config_dir: str | Path | None = None) -> bool:
+def repeats(text: str, config_dir: Groups = None) -> bool:
     """Whether a value stands twice among several that an override gives to a sweep."""
     override = hydra.parser(groups(config_dir))(text)
     values = list(override.texts())

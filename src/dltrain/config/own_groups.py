@@ -60,6 +60,17 @@ def release(value: object) -> object:
     return _with_texts(value, lambda text: text.replace(f"${_WAITS}{{", "${"))
 
 
+def asks(values: object) -> str | None:
+    """The first text in plain values with an interpolation that is not the plain name of a key, such as
+    ${oc.env:HOME}, or None.
+    """
+    if isinstance(values, (dict, list)):
+        parts = values.values() if isinstance(values, dict) else values
+        return next((found for part in parts if (found := asks(part))), None)
+    text = str(release(values)) if isinstance(values, str) else ""
+    return text if "${" in re.sub(r"\$\{[\w.]+\}", "", text.replace("\\", "")) else None
+
+
 def _with_texts(value: object, change: Callable[[str], str]) -> object:
     """Plain values with each text changed; keys stay."""
     if isinstance(value, dict):

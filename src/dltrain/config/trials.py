@@ -17,8 +17,8 @@ from dltrain.config.mistakes import reason
 from dltrain.config.policy import Part
 from dltrain.data import Data, Tensors, take
 from dltrain.data.loaders import generators_kept, make_loader
-from dltrain.data.memory import free_memory
 from dltrain.errors import DataError
+from dltrain.errors.system import free_memory
 from dltrain.parts import models, optimizers
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import math
 import os
 import re
 import signal
@@ -203,6 +204,11 @@ STOPS: tuple[signal.Signals, ...] = (
 )
 
 
+def stop_signal(name: str | None) -> int:
+    """The signal that processes get which are to save and end; one of `STOPS` where it is named."""
+    return next((number for number in STOPS if number.name == name), signal.SIGTERM)
+
+
 @contextmanager
 def without(name: str) -> Iterator[None]:
     """While it lasts, a variable of the environment is not there."""
@@ -231,6 +237,15 @@ def processor() -> tuple[str, int]:
     maker = re.search(r"AuthenticAMD|GenuineIntel", text)
     family = re.search(r"cpu family\s*:\s*(\d+)|Family (\d+)", text)
     return (maker[0] if maker else "", int(family[1] or family[2]) if family else 0)
+
+
+def free_memory() -> float:
+    """Bytes that this machine could give now; infinite where it doesn't say."""
+    try:
+        found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else math.inf
 
 
 # -- terminals --------------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def what_differs(compared: Sequence[Entry]) -> str:
 
 def numbers(compared: Sequence[Entry], metric: str) -> str:
     """The metrics of each entry; of several seeds mean and deviation, and the interval of the one that decides."""
-    from dltrain.training.overview import mean_and_deviation
+    from dltrain.runs.sweep_table import mean_and_deviation
 
     name = metric.partition("/")[2]
     wanted = dict.fromkeys([metric, f"best/{name}", f"last/{name}", "test/loss", "best/loss", "train/loss"])

@@ -12,9 +12,8 @@ from dltrain.errors.output import say
 from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures
 from dltrain.insight.pictures import Gallery
 from dltrain.parts import metrics
-from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, tensorboard
+from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, sweep_table, tensorboard
 from dltrain.runs.reading import Run
-from dltrain.training import overview
 
 _ROWS = 1_000  # runs in a table: a page that is read has no more
 
@@ -115,8 +114,8 @@ def _jobs_table(ranked: Sequence[Run]) -> str:
 
 def _shown(jobs: Sequence[Run]) -> list[tuple[str, str]]:
     """The titles of the metrics' columns and what stands below: of each metric the validation's and the test's."""
-    names = overview.shown_metrics(jobs, *metrics.MAIN) or ["loss"]
-    return [column for name in names for column in overview.columns([name])]
+    names = sweep_table.shown_metrics(jobs, *metrics.MAIN) or ["loss"]
+    return [column for name in names for column in sweep_table.columns([name])]
 
 
 def _seeds_table(jobs: Sequence[Run]) -> str:
@@ -130,7 +129,7 @@ def _seeds_table(jobs: Sequence[Run]) -> str:
         [
             *(str(sweep_pictures.value(group[0], key)) for key in plain),
             str(len(group)),
-            *(overview.mean_and_deviation(k, seeds.values(group, k)) for _, k in shown),
+            *(sweep_table.mean_and_deviation(k, seeds.values(group, k)) for _, k in shown),
         ]
         for group in groups
     ]

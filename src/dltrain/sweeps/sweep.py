@@ -1,192 +1,272 @@
-"""A sweep: every combination of what was typed, each trained in a folder of its own under the sweep's."""
+"""A sweep: what was typed becomes a space of jobs, frozen in a folder, and each is trained there."""
 
 from __future__ import annotations
 
-import time
-import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from dltrain.config import compose
+from dltrain import __version__
+from dltrain.config import compose, hydra
+from dltrain.config.choices import Groups
 from dltrain.config.compose import Composed
+from dltrain.config.composer import Composer
 from dltrain.config.nodes import first_look
-from dltrain.config.overrides import check_overrides, first_of_each, frozen, jobs, lifted, repeats
-from dltrain.errors import ConfigError, DivergedError, DltrainError, StorageError, key_of
+from dltrain.config.overrides import check_overrides, first_of_each, frozen, lifted, repeats
+from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import plain, say
 from dltrain.errors.paths import local
-from dltrain.runs import layout, reading, run_folder, seeds
-from dltrain.runs.foreign import has_interpolation
-from dltrain.training.stop import Stop, stop_on_signal
+from dltrain.runs import layout, progress, run_folder, seeds, storage
+from dltrain.runs.foreign import Values, has_interpolation, node
+from dltrain.sweeps import driver, ledger, snapshot
+from dltrain.sweeps.driver import Driver
+from dltrain.sweeps.engines import Engine
+from dltrain.sweeps.engines.local import local as local_engine
+from dltrain.sweeps.job import Orders
+from dltrain.sweeps.ledger import Ledger
+from dltrain.sweeps.search import Trials, search
+from dltrain.sweeps.settings import Settings, settings
+from dltrain.sweeps.slots import slots
+from dltrain.sweeps.space import Space
+from dltrain.sweeps.told import Told
+from dltrain.training.stop import stop_on_signal
+
+_LOOKED_AT = 200  # jobs whose plans are made before the first is trained
+_MAY_CHANGE = ("sweep.trials", "sweep.workers", "sweep.verbose")  # of a sweep that goes on
 
 
-def run(
-    overrides: list[str],
-    *,
-    config_dir: str | None,
-    allow: Sequence[str],
-    allow_changed_data: bool = False,
-    many: bool = True,
-    folder: Path | None = None,
-) -> tuple[Path, str | None]:
-    """A sweep; what failed is recorded and the others go on. Returns its folder, and why it was stopped.
+@dataclass(frozen=True)
+class Ended:
+    """A sweep that came to its end, or was stopped: its folder, how many jobs ended how, and why it was stopped."""
 
-    many: whether keys other than `seeds` may give several values, as after -m.
-    With the folder of an earlier sweep its complete jobs are passed over, and the others go on.
-    """
-    stored = folder is not None
-    if many and not stored:
-        overrides = _with_parameters(overrides, config_dir)
-    good, first = _checked(overrides, config_dir, allow, many=many, stored=stored)
-    words = [f"--allow={package}" for package in allow]
-    words += [f"--config-dir={config_dir}"] if config_dir else []
-    if (settled := frozen(overrides, config_dir)) != overrides:
-        overrides = settled
-        good, first = _checked(overrides, config_dir, allow, many=many, stored=stored)
-    each = jobs(good, config_dir)
-    for text in good:
-        if text not in first.overrides and repeats(text, config_dir):
-            say(f"note: `{text}`: each value is trained once", error=True)
-    if folder is None:
-        folder = run_folder.create(local(first.values["runs_dir"]), _name(first, good))
-        own_groups = [str(local(config_dir).resolve())] if config_dir else []
-        record = {"overrides": overrides, "config_dir": own_groups, "folder": str(Path.cwd())}
-        run_folder.write_json(folder / "sweep.json", record)
-    with run_folder.Lock(folder), stop_on_signal() as stop:
-        sweep = _Sweep(folder, config_dir, list(allow), allow_changed_data, stop, words, stored)
+    folder: Path
+    counts: Counter[str]
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was typed for a sweep, read and checked."""
+
+    overrides: list[str]  # as it is frozen
+    space: Space
+    trials: Trials
+    composer: Composer
+    first: Composed  # the first job
+    settings: Settings
+    node: Values  # `sweep`, from which the settings are
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was typed beside the overrides."""
+
+    config_dir: str | None = None
+    allow: tuple[str, ...] = ()
+    allow_changed_data: bool = False
+    retry_failed: bool = False
+    many: bool = True  # whether keys other than `seeds` may give several values, as after -m
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same, for a command that trains one job."""
+        folder = (f"--config-dir={self.config_dir}",) if self.config_dir else ()
+        return (*(f"--allow={package}" for package in self.allow), *folder)
+
+
+def begin(overrides: Sequence[str], options: Options) -> Ended:
+    """A new sweep; raises ConfigError for all that is wrong, before anything is written."""
+    wanted = want(overrides, options)
+    with _engine() as engine:
+        notes = wanted.space.check(options.allow)
+        total = wanted.trials.total
+        for note in [*_repeated(wanted, options.config_dir), *notes]:
+            say(f"note: {note}", error=True)
+        folder = run_folder.create(local(wanted.first.values["runs_dir"]), _name(wanted))
+        room = slots(wanted.settings.workers, device=_device(wanted.first))
+        threads = 1 if room.most > 1 else None
+        with run_folder.Lock(folder):
+            snapshot.take(folder, options.config_dir)
+            record: Values = {"format": ledger.FORMAT, "dltrain": __version__, "overrides": wanted.overrides}
+            record |= {"command": [*options.words], "folder": str(Path.cwd()), "sweep": wanted.node, "jobs": total}
+            record |= {"own_groups": bool(options.config_dir), "threads": threads}
+            run_folder.write_json(folder / "sweep.json", record)
+            orders = Orders(str(folder.absolute()), bool(options.config_dir), threads, options.allow, options.words)
+            wanted.composer.read_from(orders.snapshot)
+            engine.brief(orders)
+            _look(engine, wanted.space, folder)
+            return _drive(Ledger(folder), engine, wanted, total=total)
+
+
+def go_on(folder: Path, typed: Sequence[str], options: Options) -> Ended:
+    """The rest of the sweep of a folder."""
+    layout.check(folder)
+    record = ledger.record(folder)
+    changes = _changes(typed)
+    with run_folder.Lock(folder), _engine() as engine:
+        own = record.get("own_groups") is True
+        threads = record.get("threads")
+        orders = Orders(
+            str(folder.absolute()),
+            own,
+            threads if type(threads) is int and 0 < threads <= 1024 else None,
+            options.allow,
+            options.words,
+            resumed=True,
+            trusted=options.config_dir is not None,
+            allow_changed_data=options.allow_changed_data,
+        )
+        for file in snapshot.changed(folder, options.config_dir):
+            say(f"note: {file} has changed since this sweep began; its jobs keep what it was", error=True)
+        wanted = _stored(record, orders, changes)
+        kept = Ledger(folder)
+        kept.reopen(*(("failed", "diverged") if options.retry_failed else ()))
+        total = wanted.trials.total
+        done = sum(kept.counts.values()) - len(kept.open)
+        say(f"{done:,} of {total:,} job{'s' * (total != 1)} had ended")
+        engine.brief(orders)
+        return _drive(kept, engine, wanted, total=total)
+
+
+def _look(engine: Engine, space: Space, folder: Path) -> None:
+    """Raises ConfigError where a value can't be trained with, as far as a plan of one job tells; the folder goes."""
+    jobs = space.samples(_LOOKED_AT)
+    if wrong := engine.check(jobs):
+        storage.remove(folder)
+        raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
+
+
+def _drive(kept: Ledger, engine: Engine, wanted: Wanted, *, total: int | None) -> Ended:
+    """Trains what is left."""
+    knobs = wanted.settings
+    room = slots(knobs.workers, device=_device(wanted.first))
+    moving = progress.is_seen() and not knobs.verbose
+    told = Told(total, kept.counts, moving=moving, lines=not moving)
+    for number, overrides, line in kept.ended():
+        driver.tell(wanted.trials, number, overrides, line)
+    with stop_on_signal() as stop:
         try:
-            for number, typed in enumerate(each):
-                if stop():
-                    break
-                sweep.train(number, typed)
+            Driver(kept, engine, wanted.composer, room, wanted.trials, told, stop).run()
         except KeyboardInterrupt:
             stop.reason = stop.reason or "SIGINT"
-    return folder, stop.reason
+        finally:
+            told.close(kept.counts)
+    return Ended(kept.folder, kept.counts, stop.reason)
 
 
-def first_job(overrides: Sequence[str], *, config_dir: str | None, allow: Sequence[str]) -> tuple[Composed, int]:
-    """The first job of what would be a sweep, and how many jobs there are."""
-    good, first = _checked(_with_parameters(overrides, config_dir), config_dir, allow, many=True, stored=False)
-    return first, len(jobs(good, config_dir))
+@contextmanager
+def _engine() -> Iterator[Engine]:
+    engine = local_engine()
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
-def _with_parameters(overrides: Sequence[str], config_dir: str | None) -> list[str]:
-    """What was typed, after the values that `hydra.sweeper.params` gives, typed or in a chosen file."""
-    typed = lifted(overrides)
-    return [*compose.sweep_parameters(typed, config_dir), *typed]
+def _device(first: Composed) -> str:
+    return str(node(first.values.get("trainer")).get("device"))
 
 
-def _name(first: Composed, overrides: Sequence[str]) -> str:
-    """Of the folder: the name that all jobs have, else that of their experiment, else `sweep`."""
-    several = {key_of(o) for o in overrides if o not in first.overrides}
-    given = {"name": first.values.get("name"), "experiment": first.chosen.get("experiment")}
-    names = [str(name) for key, name in given.items() if name and key not in several]
-    return next((name for name in names if not compose.name_mistake(name)), "sweep")
+# -- what was typed ----------------------------------------------------------------------------------------------
 
 
-def _checked(
-    overrides: Sequence[str], config_dir: str | None, allow: Sequence[str], *, many: bool, stored: bool
-) -> tuple[list[str], Composed]:
-    """The overrides with `seeds=N` as the values of `seed`, and the first job; raises ConfigError for all that is wrong
-    in every job, as far as the first one shows it without torch.
-    """
-    others, count, mistakes = seeds.split(overrides)
+def want(overrides: Sequence[str], options: Options) -> Wanted:
+    """What was typed, with all that is wrong in every job raised as ConfigError, as far as it shows without torch."""
+    config_dir = options.config_dir
+    typed = _with_parameters(overrides, config_dir) if options.many else [*overrides]
+    others, count, mistakes = seeds.split([o for o in typed if not _is_search(o)])
     own = [o for o in others if count and key_of(o) == "seed"]
-    good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=many)
+    good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=options.many)
     own, wrong_seed = check_overrides(own, config_dir, sweep=True)
-    first = first_of_each([*good, *own], config_dir)
-    composed = compose.compose(first, config_dir, sweep=True)
-    mistakes += [*wrong, *wrong_seed, *composed.mistakes]
+    how, wrong_search = check_overrides([o for o in typed if _is_search(o)], config_dir)
+    mistakes += [*wrong, *wrong_seed, *wrong_search]
     mistakes += [f"`{o}`: a sweep goes on with dltrain resume FOLDER" for o in good if key_of(o) == "resume"]
-    seed = composed.values.get("seed")
+    if mistakes and not (good or own):
+        raise ConfigError("\n".join(mistakes))
+    composer = Composer(config_dir)
+    first = _first([*good, *own], config_dir, composer)
+    mistakes += first.mistakes
+    seed = first.values.get("seed")
     if count and first_of_each(own) != own:
         mistakes.append(f"`{own[-1]}` and `seeds={count}`: give the seeds one by one, or their number")
     elif count and type(seed) is not int:
         mistakes.append(f"seed: {seed!r} is not a whole number, from which seeds={count} could count")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    varied = {key_of(o).split(".")[0] for o in [*good, *own] if o not in first}
-    if not varied & {"experiment", "regularisation"}:  # whose choices set keys of other nodes
-        first_look(replace(composed, stored=stored), allow, but=varied)
-    return ([*good, seeds.axis(seed, count)] if count and isinstance(seed, int) else good), composed
+    if count and isinstance(seed, int):
+        good = [*good, seeds.axis(seed, count)]
+    settled = frozen(good, config_dir)
+    found = compose.compose([*_choices(first), *how], config_dir, sweep=True).sweep if how else first.sweep
+    wanted = _wanted(settled, config_dir, composer, found)
+    first_look(wanted.first, options.allow)
+    return wanted
 
 
-def stored(folder: Path, typed: Sequence[str], config_dir: str | None) -> list[str]:
+def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found: Values) -> Wanted:
+    """The space and the search in it: but for a grid the seeds are no axis of it, and make one trial together."""
+    knobs = settings(found)
+    apart = [o for o in overrides if knobs.method != "grid" and re.fullmatch(r"seed=\d+(,\d+)+", o)]
+    space = Space([o for o in overrides if o not in apart], config_dir, composer)
+    each = [f"seed={seed}" for text in apart[-1:] for seed in text.partition("=")[2].split(",")]
+    trials = Trials(search(space, knobs), each)
+    return Wanted(overrides, space, trials, composer, composer([*space.first(), *each[:1]]), knobs, found)
+
+
+def _choices(first: Composed) -> list[str]:
+    """What was typed that may decide over the node `sweep`: an experiment."""
+    return [text for text in first.overrides if key_of(text) == "experiment"]
+
+
+def _first(overrides: Sequence[str], config_dir: Groups, composer: Composer) -> Composed:
+    return composer(Space(overrides, config_dir, composer).first())
+
+
+def _is_search(override: str) -> bool:
+    return key_of(override).partition(".")[0] == "sweep"
+
+
+def _with_parameters(overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """What was typed, after the axes that `sweep.params` or Hydra's own give, typed or in a chosen file."""
+    typed = lifted(overrides)
+    return [*compose.sweep_parameters(typed, config_dir), *typed]
+
+
+def _repeated(wanted: Wanted, config_dir: str | None) -> list[str]:
+    several = [text for text in wanted.overrides if text not in wanted.first.overrides]
+    return [f"`{text}`: each value is trained once" for text in several if repeats(text, config_dir)]
+
+
+def _name(wanted: Wanted) -> str:
+    """Of the folder: the name that all jobs have, else that of their experiment, else `sweep`."""
+    several = {axis.name for axis in wanted.space.varied}
+    given = {"name": wanted.first.values.get("name"), "experiment": wanted.first.chosen.get("experiment")}
+    names = [str(name) for key, name in given.items() if name and key not in several]
+    return next((name for name in names if not compose.name_mistake(name)), "sweep")
+
+
+def _stored(record: Values, orders: Orders, changes: Values) -> Wanted:
     """What was typed for an earlier sweep. It is data: it may not speak to Hydra or the environment."""
-    layout.check(folder)
-    record = reading.node(run_folder.read_json(folder / "sweep.json"))
-    overrides = record.get("overrides")
-    if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
-        raise ConfigError(f"{folder / 'sweep.json'} is not the record of a sweep")
-    bad = [o for o in overrides if o.startswith("-") or has_interpolation(o) or plain(o) != o]
-    if typed or bad:
-        word = typed[0] if typed else bad[0]
-        raise ConfigError(f"`{word}`: a sweep goes on as it began")
-    if record.get("config_dir") and not config_dir:  # a stranger's folder may not name one
-        raise ConfigError("this sweep had config groups of its own: give their folder again, as --config-dir DIR")
-    return overrides
+    overrides = [str(text) for text in record["overrides"]]
+    bad = [o for o in overrides if o.startswith("-") or has_interpolation(o) or plain(o) != o or _is_search(o)]
+    if bad:
+        raise ConfigError(f"`{bad[0]}`: the record of this sweep is damaged")
+    good, mistakes = check_overrides(overrides, orders.snapshot, sweep=True)
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return _wanted(good, orders.snapshot, Composer(orders.snapshot), {**node(record.get("sweep")), **changes})
 
 
-@dataclass
-class _Sweep:
-    """Trains the jobs of a sweep, one call each."""
-
-    folder: Path
-    config_dir: str | None
-    allow: list[str]
-    allow_changed_data: bool
-    stop: Stop
-    words: list[str]  # that were typed beside the overrides
-    stored: bool  # whether the record was read from a folder, which may be a stranger's
-
-    def train(self, number: int, typed: Sequence[str]) -> None:
-        """One job; what it fails of is told. Raises StorageError, as on a full disk what follows would fail, too."""
+def _changes(typed: Sequence[str]) -> Values:
+    """What of the node `sweep` is another from here on; raises ConfigError for all else that was typed."""
+    parse, found = hydra.parser({}), Values()
+    for text in typed:
+        if key_of(text) not in _MAY_CHANGE or "=" not in text:
+            raise ConfigError(f"`{text}`: a sweep goes on as it began; only {', '.join(_MAY_CHANGE)} may change")
         try:
-            text = self._job(self.folder / str(number), list(typed))
-        except OSError as error:
-            raise StorageError(f"{self.folder}: {error.strerror}") from error
-        if not self.stop():
-            say(f"[{number}] {' '.join(typed)}: {text}", error=text.startswith(("failed", "diverged")), flush=True)
-
-    def _job(self, folder: Path, typed: list[str]) -> str:
-        """Returns in words how it ended."""
-        from dltrain.config.plan import make_plan
-        from dltrain.training import experiment, overview
-
-        begin, plan, composed, again = time.perf_counter(), None, None, folder.exists()
-        if again and run_folder.complete(folder):
-            return "was complete"
-        if not again:
-            folder.mkdir()
-            run_folder.write_overrides(folder, typed)
-        try:
-            with run_folder.Lock(folder):
-                composed = compose.compose(typed, self.config_dir, sweep=True)
-                if self.stored:
-                    composed = replace(composed, stored=True, started=compose.started(self.folder / "sweep.json"))
-                plan = make_plan(composed, self.allow)
-                if not again or not (folder / "data.json").exists():
-                    experiment.prepare(plan, folder, ["dltrain", *typed, *self.words])
-                summary = experiment.train(
-                    plan, folder, resume=again, stop=self.stop, allow_changed_data=self.allow_changed_data
-                )
-        except StorageError:
-            raise
-        except (Exception, SystemExit) as error:  # a model of the user's may exit
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            status = "diverged" if isinstance(error, DivergedError) else "failed"
-            if not isinstance(error, DltrainError):
-                first = f"{type(error).__name__}: {first}"
-                run_folder.write_text(folder / "error.txt", traceback.format_exc())
-            if plan is None:
-                summary = {"status": status, "error": first, "seconds": time.perf_counter() - begin}
-                run_folder.write_json(folder / "summary.json", summary)
-                if composed is not None:
-                    experiment.show_failure(folder, composed, summary)
-            return f"{status}: {first}"
-        best = summary["best"].get(reading.plain_name(plan.monitor), float("nan"))
-        end = ", no better than one answer to every row" * (
-            "val" in summary and overview.nothing_learned(plan, summary)
-        )
-        also = "".join(f"; {note}" for note in composed.switched_beside())
-        return f"{plan.monitor} {best:.4g} ({summary['seconds']:.1f} s){end}{also}"
+            found[key_of(text).partition(".")[2]] = parse(text).value
+        except hydra.RefusedError as error:
+            raise ConfigError(f"`{text}`: {error}") from error
+    return found

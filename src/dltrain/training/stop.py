@@ -31,9 +31,9 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Stop]:
+def stop_on_signal(*, quiet: bool = False) -> Iterator[Stop]:
     """The first of `system.STOPS` asks for a stop; a second SIGINT leaves at once, by KeyboardInterrupt. A SIGHUP that
-    is ignored, as under `nohup`, stays so.
+    is ignored, as under `nohup`, stays so. quiet: nothing is said.
 
     Only the main thread may take signals: elsewhere nothing changes.
     """
@@ -47,8 +47,9 @@ def stop_on_signal() -> Iterator[Stop]:
             raise KeyboardInterrupt
         if stop.reason is None:
             stop.reason = signal.Signals(number).name
-            with suppress(OSError):  # not print: the signal may have come in the middle of one
-                os.write(2, f"\n{stop.reason}: saving after this step; Ctrl-C leaves at once\n".encode())
+            if not quiet:
+                with suppress(OSError):  # not print: the signal may have come in the middle of one
+                    os.write(2, f"\n{stop.reason}: saving after this step; Ctrl-C leaves at once\n".encode())
 
     kept = {n for n in system.STOPS if n.name == "SIGHUP" and signal.getsignal(n) == signal.SIG_IGN}
     before = {number: signal.signal(number, handle) for number in system.STOPS if number not in kept}

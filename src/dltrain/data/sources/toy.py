@@ -13,9 +13,9 @@ import torch
 
 from dltrain.data import Column, Data, Preprocessing, Tensors, fallback, split
 from dltrain.data.assembly import assemble
-from dltrain.data.memory import free_memory
 from dltrain.data.tables.scales import blurred
 from dltrain.errors import ConfigError
+from dltrain.errors.system import free_memory
 
 _POINT = 100  # bytes of memory for a point, at least, while it is drawn
 _CLASSES = 1000  # that rows typed by hand may have

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dltrain.data.memory import free_memory
 from dltrain.data.tables.table import Lines, Table, clean, listed, plain_types, short
 from dltrain.data.tables.text import PARQUET, read_text
 from dltrain.errors import DataError
 from dltrain.errors.output import cut
 from dltrain.errors.paths import check_is_text, local
+from dltrain.errors.system import free_memory
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,0 +1,171 @@
+"""The loop of a sweep: asks for jobs, gives them to an engine, enters in the ledger how each ended.
+
+It holds no more than what runs and what is counted: a sweep of a hundred thousand jobs takes no more memory than one
+of ten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from dltrain.config.composer import Composer
+from dltrain.errors import BusyError, DltrainError, StorageError, system
+from dltrain.parts import metrics
+from dltrain.runs import reading
+from dltrain.runs.foreign import Values, is_number
+from dltrain.runs.reading import ENDED
+from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.ledger import Job, Ledger
+from dltrain.sweeps.search import Trials
+from dltrain.sweeps.slots import Slots
+from dltrain.sweeps.told import Told
+from dltrain.training.stop import Stop
+
+_TICK = 0.2  # seconds between two looks at whether to stop
+_ATTEMPTS = 2  # processes for a job that ends without a word, before it counts as failed
+_KILL = 9  # SIGKILL, of which Windows has none
+_FULL = StorageError.exit_code  # of a job that met a full disk: the next would, too
+
+
+def identity(values: Values) -> str:
+    """What is equal for two jobs of a sweep that are one."""
+    return sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+@dataclass
+class Driver:
+    """Takes a sweep as far as it goes, or until `stop`."""
+
+    ledger: Ledger
+    engine: Engine
+    composer: Composer
+    slots: Slots
+    trials: Trials
+    told: Told
+    stop: Stop
+
+    def __post_init__(self) -> None:
+        self._waiting = sorted(self.ledger.open.values(), key=lambda job: job.number)
+        self._running: dict[int, Job] = {}
+        self._full: str | None = None
+        self._proposed = self.trials.jobs(self.ledger.next, self.ledger.last)
+
+    def run(self) -> None:
+        """Raises StorageError where the disk refuses a write, once the jobs that run have ended."""
+        asked = False
+        while True:
+            stopping = self.stop() or self._full is not None
+            if stopping and not asked:
+                asked = True
+                self.engine.signal(system.stop_signal(self.stop.reason))
+            if not stopping:
+                self._fill()
+            if not self._running and (stopping or not self._more()):
+                break
+            for ended in self.engine.wait(_TICK):
+                self._take(ended)
+            self.told.tick(self.ledger.counts, len(self._running))
+        self.ledger.sync()
+        if self._full is not None:
+            raise StorageError(self._full)
+
+    # -- what comes next -------------------------------------------------------------------------------------------
+
+    def _more(self) -> bool:
+        return bool(self._waiting)
+
+    def _fill(self) -> None:
+        """Starts jobs while there is room."""
+        while self.slots.free(len(self._running)):
+            job = self._next()
+            if job is None:
+                return
+            self._start(job)
+
+    def _next(self) -> Job | None:
+        """A job that is in the ledger, unless somebody else still has its folder; else a new one."""
+        for i, job in enumerate(self._waiting):
+            if not reading.is_alive(self.ledger.folder / str(job.number)):
+                return self._waiting.pop(i)
+        for typed in self._proposed:
+            number = self.ledger.next
+            known = self._identity(typed)
+            if (same := self.ledger.known.get(known)) is not None:
+                self.ledger.write(number, "same", overrides=typed, reason=f"as {same}")
+                tell(self.trials, number, typed, {"state": "same"})
+                self.told.ended(number, typed, {"state": "same", "reason": f"the same configuration as [{same}]"})
+                continue
+            self.ledger.write(number, "queued", overrides=typed, identity=known)
+            return self.ledger.open[number]
+        return None
+
+    def _identity(self, typed: Sequence[str]) -> str:
+        try:
+            made = self.composer(typed)
+        except DltrainError:
+            return ""
+        return "" if made.mistakes else identity(made.values)
+
+    def _start(self, job: Job) -> None:
+        by = f"process {os.getpid()} on {socket.gethostname()}"
+        self.ledger.write(job.number, "running", by=by, attempts=job.attempts, overrides=job.overrides)
+        self._running[job.number] = job
+        self.engine.start(job.number, job.overrides, gpu=self.slots.take(job.number))
+
+    # -- what came of it -------------------------------------------------------------------------------------------
+
+    def _take(self, ended: Ended) -> None:
+        job = self._running.pop(ended.number)
+        self.slots.give_back(job.number, memory=ended.memory)
+        told = _in_words(ended)
+        if ended.code == _FULL:
+            self._full = str(told["reason"])
+        again = _can_go_on(ended, told)
+        if again and (self.stop() or self._full is not None or told.get("reason") == "max_time"):
+            self.ledger.write(job.number, "stopped", overrides=job.overrides, **_facts(told))
+            return
+        if again and job.attempts + 1 < _ATTEMPTS:
+            attempts = job.attempts + (ended.code is not None)  # a server that dies is no fault of the job's
+            self.ledger.write(job.number, "queued", overrides=job.overrides, attempts=attempts, **_facts(told))
+            self._waiting.append(self.ledger.open[job.number])
+            return
+        self.ledger.write(job.number, told["state"], **_facts(told))
+        self.told.ended(job.number, job.overrides, told)
+        tell(self.trials, job.number, job.overrides, told)
+
+
+def tell(trials: Trials, number: int, typed: tuple[str, ...], told: Values) -> None:
+    """Has the search know how a job ended."""
+    value, name = told.get("value"), reading.plain_name(str(told.get("monitor") or ""))
+    found = value if is_number(value) and told["state"] in ENDED else None
+    trials.ended(number, typed, found, told["state"], larger=metrics.larger_is_better(name))
+
+
+def _facts(told: Values) -> Values:
+    return {
+        key: told[key] for key in ("reason", "monitor", "value", "loss", "seconds") if told.get(key) not in (None, "")
+    }
+
+
+def _can_go_on(ended: Ended, told: Values) -> bool:
+    """Whether the process ended by what came from outside: the job goes on where it is."""
+    killed = ended.code is None or ended.code == -_KILL
+    return killed or told["state"] == "stopped" or ended.code in (_FULL, BusyError.exit_code)
+
+
+def _in_words(ended: Ended) -> Values:
+    if ended.told:
+        return ended.told
+    if ended.code is None:
+        return {"state": "failed", "reason": "its process was lost"}
+    if ended.code < 0:
+        name = signal.Signals(-ended.code).name
+        why = " (by somebody, or for want of memory)" if name == "SIGKILL" else ""
+        return {"state": "failed", "reason": f"killed by {name}{why}; see output.txt"}
+    return {"state": "failed", "reason": f"its process ended with exit code {ended.code}; see output.txt"}

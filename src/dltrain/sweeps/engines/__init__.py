@@ -1,0 +1,48 @@
+"""Where the jobs of a sweep run. An engine is told "job k of this sweep folder", and says how each ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dltrain.runs.foreign import Values
+from dltrain.sweeps.job import Orders
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The process of a job is gone. told: what it said of its end, empty where it could not say a word."""
+
+    number: int
+    told: Values = field(default_factory=dict)
+    code: int | None = 0  # as of `subprocess`: negative is the signal that killed it; None: nobody knows
+    memory: int = 0  # bytes that it took at most; 0 where that is not known
+
+
+class Engine(Protocol):
+    """Runs jobs, several at once."""
+
+    def brief(self, orders: Orders) -> None:
+        """Says what holds for all jobs, before the first."""
+        ...
+
+    def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+        """Has a process look at the plans of jobs before any starts; which can't be trained, and why."""
+        ...
+
+    def start(self, number: int, overrides: Sequence[str], *, gpu: str | None = None) -> None:
+        """Begins a job, or goes on with it."""
+        ...
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Jobs that have ended, as soon as there is one, or none after so many seconds."""
+        ...
+
+    def signal(self, number: int, job: int | None = None) -> None:
+        """Sends a signal to a job, or to all."""
+        ...
+
+    def close(self) -> None:
+        """Ends the engine; jobs that still run are killed."""
+        ...

@@ -1,0 +1,159 @@
+"""One job of a sweep, trained in its own folder: what engines are told is the sweep's folder and a number."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dltrain.config import compose
+from dltrain.config.choices import Snapshot
+from dltrain.config.composer import Composer
+from dltrain.errors import BusyError, ConfigError, DataError, DivergedError, DltrainError, StorageError, key_of
+from dltrain.runs import reading, run_folder
+from dltrain.runs.foreign import Values
+from dltrain.training.stop import Stop
+
+if TYPE_CHECKING:
+    from dltrain.config.compose import Composed
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What holds for every job of a sweep, as long as one command works on it."""
+
+    folder: str  # the sweep's
+    own_groups: bool = False  # whether its snapshot has config groups of the user's own
+    threads: int | None = None  # CPU threads of torch, where a job does not say; None: as of a run alone
+    allow: tuple[str, ...] = ()  # packages that a `_target_` may name
+    words: tuple[str, ...] = ()  # of a command for one job, beside its overrides
+    resumed: bool = False  # the folder was there before: it may be a stranger's
+    trusted: bool = True  # the user has named the config groups, now or when the sweep began
+    allow_changed_data: bool = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The config groups of the sweep."""
+        configs = Path(self.folder) / "configs"
+        return Snapshot(configs / "packaged", configs / "own" if self.own_groups else None, foreign=not self.trusted)
+
+    def as_json(self) -> Values:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, given: Values) -> Orders:
+        found: Values = {**given, "allow": tuple(given["allow"]), "words": tuple(given["words"])}
+        return cls(**found)
+
+
+def threads_of(orders: Orders, overrides: Sequence[str]) -> list[str]:
+    """The override that gives a job its CPU threads; none where it says them itself, or they are as of a run alone."""
+    given = orders.threads is None or any(key_of(text) == "trainer.threads" for text in overrides)
+    return [] if given else [f"trainer.threads={orders.threads}"]
+
+
+def composed(orders: Orders, overrides: Sequence[str], composer: Composer) -> Composed:
+    """The configuration of a job; raises ConfigError."""
+    made = composer([*overrides, *threads_of(orders, overrides)])
+    made = replace(made, overrides=made.overrides[: len(overrides)])
+    if not orders.resumed:
+        return made
+    return replace(made, stored=True, started=compose.started(Path(orders.folder) / "sweep.json"))
+
+
+def check(orders: Orders, jobs: Sequence[Sequence[str]], composer: Composer) -> list[tuple[int, str]]:
+    """Makes the plan of each of these jobs, as long as that takes seconds; returns which have none, and why."""
+    from dltrain.config.construct import data_kept
+    from dltrain.config.plan import make_plan
+
+    found: list[tuple[int, str]] = []
+    end = math.inf  # until the first has read the data
+    with data_kept():
+        for i, overrides in enumerate(jobs):
+            try:
+                make_plan(composed(orders, overrides, composer), orders.allow, writes=False)
+            except (ConfigError, DataError) as error:
+                found += [(i, line) for line in str(error).splitlines()]
+            except Exception as error:
+                found.append((i, f"{type(error).__name__}: {error}"))
+            if i == 0:
+                end = time.monotonic() + _LOOKED
+            if time.monotonic() > end:
+                break
+    return found
+
+
+_LOOKED = 3.0  # seconds; what is not looked at in them is seen when its job starts
+
+
+def train(orders: Orders, number: int, overrides: Sequence[str], composer: Composer, stop: Stop) -> Values:
+    """Trains a job, or goes on with it; returns how it ended: `state`, `reason`, and numbers.
+
+    What it fails of is written in its folder, and returned. Raises StorageError, or BusyError where another
+    process has it.
+    """
+    folder = Path(orders.folder) / str(number)
+    begin, typed = time.perf_counter(), [*overrides]
+    if run_folder.complete(folder):
+        return _told(reading.read(folder))
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: {error.strerror}") from error
+    made: list[Composed] = []
+    note = ""
+    try:
+        with run_folder.Lock(folder):
+            note = _train(orders, folder, typed, composer, stop, made)
+    except (StorageError, BusyError):
+        raise
+    except (Exception, SystemExit) as error:  # a model of the user's may exit
+        _note(folder, typed, error, made, time.perf_counter() - begin)
+    return _told(reading.read(folder)) | {"note": note}
+
+
+def _train(orders: Orders, folder: Path, typed: list[str], composer: Composer, stop: Stop, made: list[Composed]) -> str:
+    """Returns what a person should know of the result."""
+    from dltrain.config.plan import make_plan
+    from dltrain.training import experiment, overview
+
+    begun = (folder / "data.json").exists()
+    made.append(configuration := composed(orders, typed, composer))
+    plan = make_plan(configuration, orders.allow)
+    made.clear()  # from here on the run says itself how it ends
+    if not begun:
+        experiment.prepare(plan, folder, ["dltrain", *typed, *threads_of(orders, typed), *orders.words])
+    summary = experiment.train(plan, folder, resume=begun, stop=stop, allow_changed_data=orders.allow_changed_data)
+    idle = "val" in summary and overview.nothing_learned(plan, summary)
+    return "; ".join(["no better than one answer to every row"] * idle + configuration.switched_beside())
+
+
+def _note(folder: Path, typed: list[str], error: BaseException, made: list[Composed], seconds: float) -> None:
+    """Writes what a job failed of before it could do so itself."""
+    if not isinstance(error, DltrainError):
+        run_folder.write_text(folder / "error.txt", traceback.format_exc())
+    summary = reading.read_json(folder / "summary.json")[0]
+    if isinstance(summary, dict) and summary.get("status") in ("failed", "diverged"):
+        return
+    status = "diverged" if isinstance(error, DivergedError) else "failed"
+    text = str(error).splitlines()[0] if str(error) else ""
+    first = text if isinstance(error, DltrainError) else f"{type(error).__name__}: {text}".rstrip(": ")
+    if not (folder / "overrides.txt").exists():
+        run_folder.write_overrides(folder, typed)
+    run_folder.write_json(folder / "summary.json", {"status": status, "error": first, "seconds": seconds})
+    if made:
+        from dltrain.training import experiment
+
+        experiment.show_failure(folder, made[0], {"status": status, "error": first, "seconds": seconds})
+
+
+def _told(run: reading.Run) -> Values:
+    """What a run folder says of its end, for the ledger."""
+    reason = run.reason.splitlines()[0] if run.reason else ""
+    found: Values = {"state": run.status, "reason": reason, "monitor": run.monitor, "seconds": run.seconds}
+    numbers = run.numbers
+    return found | {"value": numbers.get(run.criterion), "loss": numbers.get("best/loss")}

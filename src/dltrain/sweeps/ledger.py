@@ -1,0 +1,179 @@
+"""What a sweep keeps of itself: sweep.json, written once before the first job, and jobs.jsonl, which only grows.
+
+sweep.json says what was typed and all else that decides the jobs; `configs/` holds every YAML file as it was then.
+jobs.jsonl has a line for each change of a job: its number with its overrides when it is queued, then its states. The
+driver alone writes it. What happened within a job stands in the job's own folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from dltrain.errors import ConfigError, StorageError
+from dltrain.runs import foreign, reading, run_folder, storage
+from dltrain.runs.foreign import Values, node
+
+ENDED = (
+    "done",
+    "early_stopped",
+    "pruned",
+    "diverged",
+    "failed",
+    "same",
+)  # nothing is left to do, unless it is asked for
+_SYNC = 1.0  # seconds: a line reaches the operating system at once, and the disk with the next after so many
+
+
+@dataclass
+class Job:
+    """One job as the ledger has it. `overrides` are let go when it has ended; its folder has them."""
+
+    number: int
+    state: str = "queued"
+    overrides: tuple[str, ...] = ()
+    identity: str = ""  # of its configuration, once that is composed
+    attempts: int = 0  # how often a process for it has ended without a word
+    facts: Values = field(default_factory=dict)  # what was said with the last state
+
+
+class Ledger:
+    """The jobs of a sweep folder, read once and then kept in step with jobs.jsonl."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._log = storage.Log(folder / "jobs.jsonl")
+        self._synced = time.monotonic()
+        self.open: dict[int, Job] = {}  # jobs that have not ended, by number
+        self.counts: Counter[str] = Counter()
+        self.known: dict[str, int] = {}  # identity -> the first job that has it
+        self.next = 0  # the first number that is free
+        self.last: tuple[str, ...] = ()  # the overrides of the job before it
+        self._cut()
+        for line in _lines(folder):
+            self._take(line)
+        for number in _folders(folder):  # begun, and the line is lost: the power failed
+            if number >= self.next:
+                self._take({"job": number, "state": "queued", "overrides": _typed(folder / str(number))})
+        self.next = max(self.next, 0)
+
+    def _cut(self) -> None:
+        """Drops what a kill left of a last line, which the next would be joined to."""
+        path = self.folder / "jobs.jsonl"
+        if not path.is_file():
+            return
+        whole = sum(map(len, foreign.lines(path)))
+        if whole != path.stat().st_size:
+            storage.replace(path, (memoryview(line) for line in foreign.lines(path)))
+            self._log = storage.Log(path)
+
+    def _take(self, line: Values) -> None:
+        number, state = line["job"], line["state"]
+        job = self.open.pop(number, None) or Job(number)
+        if number < self.next:
+            self.counts[job.state] -= 1
+        self.next = max(self.next, number + 1)
+        job.state = state
+        self.counts[state] += 1
+        if isinstance(typed := line.get("overrides"), (list, tuple)):
+            job.overrides = tuple(map(str, typed))
+            self.last = job.overrides if number + 1 == self.next else self.last
+        if isinstance(identity := line.get("identity"), str):
+            job.identity = identity
+            self.known.setdefault(identity, number)
+        if isinstance(attempts := line.get("attempts"), int):
+            job.attempts = attempts
+        job.facts = {k: v for k, v in line.items() if k not in ("job", "state", "overrides", "identity")}
+        if state not in ENDED:
+            self.open[number] = job
+
+    def write(self, number: int, state: str, **facts: object) -> None:
+        """Adds a line, and takes it in. Raises StorageError."""
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        line: Values = {"job": number, "state": state, "time": now, **facts}
+        try:
+            self._log.write(json.dumps(line).encode() + b"\n")
+            if time.monotonic() - self._synced > _SYNC:
+                self.sync()
+        except OSError as error:
+            raise StorageError(f"{self._log.path} can't be written: {error.strerror}") from error
+        self._take(line)
+
+    def sync(self) -> None:
+        """Puts every line on the disk."""
+        self._log.sync()
+        self._synced = time.monotonic()
+
+    def ended(self) -> Iterator[tuple[int, tuple[str, ...], Values]]:
+        """Each job that has ended: its number, its overrides, and its last line."""
+        typed: dict[int, tuple[str, ...]] = {}
+        for line in _lines(self.folder):
+            if isinstance(found := line.get("overrides"), list):
+                typed[line["job"]] = tuple(map(str, found))
+            if line["state"] in ENDED and line["job"] not in self.open and line["job"] in typed:
+                yield line["job"], typed.pop(line["job"]), line
+
+    def reopen(self, *states: str) -> None:
+        """Queues the jobs again that ended in one of these states, and those whose folder is not what it was."""
+        typed: dict[int, list[str]] = {}
+        last: dict[int, str] = {}
+        for line in _lines(self.folder):
+            last[line["job"]] = line["state"]
+            if line["state"] == "queued":
+                typed[line["job"]] = line.get("overrides") or []
+        for number, state in sorted(last.items()):
+            lost = state in ("done", "early_stopped") and not run_folder.complete(self.folder / str(number))
+            if state in states or lost:
+                self.write(number, "queued", overrides=typed.get(number) or _typed(self.folder / str(number)))
+
+
+def _lines(folder: Path) -> Iterator[Values]:
+    """The lines of jobs.jsonl that are ones."""
+    path = folder / "jobs.jsonl"
+    for text in foreign.lines(path) if path.is_file() else ():
+        try:
+            line = node(foreign.parse_json(text))
+        except ValueError:
+            continue
+        number = line.get("job")
+        if type(number) is int and 0 <= number < 10**9 and isinstance(line.get("state"), str):
+            yield line
+
+
+def _folders(folder: Path) -> list[int]:
+    with os.scandir(folder) as entries:
+        return sorted(int(e.name) for e in entries if reading.is_job(e.name) and e.is_dir(follow_symlinks=False))
+
+
+def _typed(folder: Path) -> tuple[str, ...]:
+    return reading.Run(folder, "", "", {}).overrides
+
+
+# -- sweep.json --------------------------------------------------------------------------------------------------
+
+FORMAT = 2
+
+
+def record(folder: Path) -> Values:
+    """What sweep.json says; raises ConfigError where it is not that of a sweep that can go on."""
+    path = folder / "sweep.json"
+    found = node(run_folder.read_json(path))
+    if found.get("format") != FORMAT and isinstance(found.get("overrides"), list):
+        raise ConfigError(
+            f"{folder} was begun by an older dltrain; its jobs go on one by one, as in dltrain resume {folder}/0, "
+            "or type the command of the sweep again"
+        )
+    texts = found.get("overrides"), found.get("command")
+    if found.get("format") != FORMAT or not all(_are_texts(text) for text in texts):
+        raise ConfigError(f"{path} is not the record of a sweep")
+    return found
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

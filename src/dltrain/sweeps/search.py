@@ -1,0 +1,174 @@
+"""How trials of a sweep are chosen: all of a grid, at random, by a Sobol sequence, or where earlier ones were good."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dltrain.errors import key_of
+from dltrain.runs.foreign import is_number
+from dltrain.sweeps.settings import Settings
+from dltrain.sweeps.space import Axis, Space
+
+_TRIES = 1_000  # draws without anything new, after which a space counts as drawn out
+
+Trial = tuple[str, ...]  # the overrides of a trial, without the seed where there are several
+
+
+class Search(Protocol):
+    """Chooses trials, each known by its number."""
+
+    total: int  # at most
+
+    def trials(self, start: int) -> Iterator[Trial]:
+        """Trials from one number on, as they are asked for; the same for the same number, or as told until then."""
+        ...
+
+    def tell(self, number: int, trial: Trial, value: float | None, state: str) -> None:
+        """How a trial ended. value: the smaller the better; None where it has none."""
+        ...
+
+
+def search(space: Space, knobs: Settings) -> Search:
+    """What `sweep.method` names. Raises ConfigError."""
+    if knobs.method == "grid":
+        return Grid(space)
+    trials = knobs.trials or 1
+    if knobs.method == "optuna":
+        from dltrain.sweeps.optuna_search import Optuna
+
+        return Optuna(space, trials, sampler=str(knobs.sampler), options=knobs.options, seed=knobs.seed)
+    return Drawn(space, trials, _random(knobs.seed) if knobs.method == "random" else _sobol(space, knobs.seed))
+
+
+class Grid:
+    """Every combination."""
+
+    def __init__(self, space: Space) -> None:
+        self._space, self.total = space, space.size()
+
+    def trials(self, start: int) -> Iterator[Trial]:
+        return itertools.islice(self._space.grid(), start, None)
+
+    def tell(self, number: int, trial: Trial, value: float | None, state: str) -> None:
+        """A grid goes on as it is."""
+
+
+class Drawn:
+    """Points of the space by numbers from 0 to 1, one for each axis; what comes again is passed over."""
+
+    def __init__(self, space: Space, trials: int, points: Callable[[], Iterator[Sequence[float]]]) -> None:
+        self._space, self.total, self._points = space, trials, points
+
+    def trials(self, start: int) -> Iterator[Trial]:
+        return itertools.islice(self._new(), start, self.total)
+
+    def _new(self) -> Iterator[Trial]:
+        seen: set[Trial] = set()
+        idle = 0
+        for point in self._points():
+            trial = at(self._space, dict(zip((a.key for a in self._space.axes), point, strict=False)))
+            idle = idle + 1 if trial in seen else 0
+            if idle > _TRIES:
+                return
+            if trial not in seen:
+                seen.add(trial)
+                yield trial
+
+    def tell(self, number: int, trial: Trial, value: float | None, state: str) -> None:
+        """What is drawn does not depend on it."""
+
+
+def at(space: Space, point: Mapping[str, float]) -> Trial:
+    """The trial at a point of the unit cube."""
+    job = {axis.key: _value(axis, point[axis.key]) for axis in space.axes}
+    return tuple(text for axis in space.axes if space.applies(axis, job) for text in [job[axis.key]])
+
+
+def _value(axis: Axis, share: float) -> str:
+    if axis.interval:
+        return f"{axis.key}={axis.interval.at(share)}"
+    return axis.texts()[min(int(share * len(axis.values)), len(axis.values) - 1)]
+
+
+def _random(seed: int) -> Callable[[], Iterator[Sequence[float]]]:
+    def points() -> Iterator[Sequence[float]]:
+        draw = random.Random(f"dltrain sweep {seed}")
+        while True:
+            yield [draw.random() for _ in range(_AXES)]
+
+    return points
+
+
+_AXES = 1_000  # as many overrides may be typed
+
+
+def _sobol(space: Space, seed: int) -> Callable[[], Iterator[Sequence[float]]]:
+    """Only what varies is a dimension."""
+    varied = [axis.key in {a.key for a in space.varied} for axis in space.axes]
+
+    def points() -> Iterator[Sequence[float]]:
+        from scipy.stats import qmc
+
+        made = qmc.Sobol(d=max(1, sum(varied)), rng=seed)
+        while True:
+            with warnings.catch_warnings(action="ignore"):  # that so many are no power of two
+                drawn = iter(made.random(1)[0].tolist())
+            yield [next(drawn) if v else 0.0 for v in varied]
+
+    return points
+
+
+# -- several seeds -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Trials:
+    """The jobs of a search: each trial once, or once with each of several seeds, whose mean is then its value."""
+
+    search: Search
+    seeds: Sequence[str] = ()  # overrides
+    larger: bool | None = None  # whether the monitor is better so; known with the first result
+    _values: dict[int, list[float | None]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many jobs there will be at most."""
+        return self.search.total * self._each
+
+    @property
+    def _each(self) -> int:
+        return max(1, len(self.seeds))
+
+    def jobs(self, start: int, begun: Trial = ()) -> Iterator[Trial]:
+        """The jobs from a number on. begun: what the last trial is, where some of its seeds are still to come."""
+        trial, seed = divmod(start, self._each)
+        if seed:
+            for text in self.seeds[seed:]:
+                yield (*_without_seed(begun), text)
+            trial += 1
+        for found in self.search.trials(trial):
+            if not self.seeds:
+                yield found
+            for text in self.seeds:
+                yield (*found, text)
+
+    def ended(self, number: int, job: Trial, value: float | None, state: str, *, larger: bool) -> None:
+        """How a job ended; the search is told when the last of its trial has."""
+        trial = number // self._each
+        found = self._values.setdefault(trial, [])
+        found.append(-value if is_number(value) and larger else value)
+        if len(found) < self._each:
+            return
+        del self._values[trial]
+        numbers = [v for v in found if is_number(v)]
+        mean = sum(numbers) / len(numbers) if len(numbers) == self._each else None
+        self.search.tell(trial, _without_seed(job) if self.seeds else job, mean, state)
+
+
+def _without_seed(job: Trial) -> Trial:
+    return tuple(text for text in job if key_of(text) != "seed")

@@ -1,0 +1,85 @@
+"""What a person sees of a sweep while it lasts: one line that moves on a terminal, a line for each job elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from dltrain.errors.output import one_line, plain, say
+from dltrain.parts import metrics
+from dltrain.runs import reading
+from dltrain.runs.foreign import Values, is_number
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_GOOD = ("done", "early_stopped", "pruned", "same")
+_REFRESH = 0.5  # seconds
+
+
+class Told:
+    """Tells of jobs as they end. total: how many there will be, where that is known."""
+
+    def __init__(self, total: int | None, counts: Counter[str], *, moving: bool, lines: bool) -> None:
+        self._total, self._lines = total, lines
+        self._best: tuple[tuple[bool, float, float], str] | None = None
+        self._next, self._begun, self._before = 0.0, time.monotonic(), _ended(counts)
+        self._bar = _bar(total, self._before) if moving else None
+
+    def ended(self, number: int, overrides: Sequence[str], told: Values) -> None:
+        """One job."""
+        state, bad = told["state"], told["state"] not in _GOOD
+        text = self._result(number, told)
+        if bad or self._lines:
+            line = f"[{number}] {' '.join(overrides)}: {text}"
+            if self._bar is not None:
+                self._bar.clear()
+            say(
+                line if state != "same" else f"[{number}] {' '.join(overrides)}: {told['reason']}",
+                error=bad,
+                flush=True,
+            )
+
+    def _result(self, number: int, told: Values) -> str:
+        monitor, value = str(told.get("monitor") or ""), told.get("value")
+        name = reading.plain_name(monitor)
+        if is_number(value):
+            rank = reading.rank(value, told.get("loss"), larger=metrics.larger_is_better(name))
+            if self._best is None or rank < self._best[0]:
+                self._best = rank, f"{name} {metrics.text(name, value)} [{number}]"
+        if told["state"] not in _GOOD:
+            return f"{told['state']}: {told.get('reason') or 'without a word'}"
+        took = f" ({seconds:.1f} s)" if is_number(seconds := told.get("seconds")) else ""
+        note = f", {told['note']}" if told.get("note") else ""
+        return f"{f'{monitor} {value:.4g}' if is_number(value) else told['state']}{took}{note}"
+
+    def tick(self, counts: Counter[str], running: int) -> None:
+        """Moves the line on."""
+        if self._bar is None or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _REFRESH
+        failed = counts["failed"] + counts["diverged"]
+        parts = [f"{running} running", f"{failed} failed" * (failed > 0), f"best {self._best[1]}" if self._best else ""]
+        self._bar.n = _ended(counts)
+        self._bar.set_postfix_str(plain(one_line(", ".join(filter(None, parts)))), refresh=False)
+        self._bar.refresh()
+
+    def close(self, counts: Counter[str]) -> None:
+        """Ends the line."""
+        if self._bar is not None:
+            self._next = 0.0
+            self.tick(counts, 0)
+            self._bar.close()
+
+
+def _ended(counts: Counter[str]) -> int:
+    return sum(counts[state] for state in (*_GOOD, "failed", "diverged"))
+
+
+def _bar(total: int | None, start: int) -> tqdm[NoReturn]:
+    from tqdm import tqdm
+
+    shown = "{n_fmt}/{total_fmt} jobs |{bar:12}| {elapsed}<{remaining}{postfix}"
+    return tqdm(total=total, initial=start, unit="job", dynamic_ncols=True, bar_format=shown, mininterval=0)

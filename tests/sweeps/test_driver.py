@@ -1,0 +1,226 @@
+"""The loop of a sweep over an engine that trains nothing: what is started, what comes again, what the ledger keeps."""
+
+import json
+import signal
+import tracemalloc
+from dataclasses import dataclass
+
+import pytest
+
+from dltrain.errors import StorageError
+from dltrain.runs import storage
+from dltrain.sweeps.driver import Driver
+from dltrain.sweeps.engines import Ended
+from dltrain.sweeps.ledger import Ledger
+from dltrain.sweeps.search import Trials
+from dltrain.sweeps.slots import Slots
+from dltrain.training.stop import Stop
+
+DONE = {"state": "done", "monitor": "val/accuracy", "value": 0.5, "loss": 1.0, "seconds": 0.1}
+
+
+class Counted:
+    """So many trials; what was told of each."""
+
+    def __init__(self, total):
+        self.total, self.told = total, {}
+
+    def trials(self, start):
+        return ((f"seed={n}",) for n in range(start, self.total))
+
+    def tell(self, number, trial, value, state):
+        self.told[number] = (trial, value, state)
+
+
+class Engine:
+    """Ends each job as `ends` says, the last one that was started first."""
+
+    def __init__(self, ends=lambda number, attempt: Ended(number, DONE)):
+        self.ends, self.running, self.started, self.signals, self.most = ends, [], [], [], 0
+
+    def start(self, number, overrides, *, gpu=None):
+        self.started.append(number)
+        self.running.append((number, self.started.count(number)))
+        self.most = max(self.most, len(self.running))
+
+    def wait(self, seconds):
+        if not self.running:
+            return []
+        number, attempt = self.running.pop()
+        return [self.ends(number, attempt)]
+
+    def signal(self, number, job=None):
+        self.signals.append(number)
+
+
+class Silent:
+    def __init__(self):
+        self.lines = []
+
+    def ended(self, number, overrides, told):
+        self.lines.append((number, told["state"], told.get("reason", "")))
+
+    def tick(self, counts, running):
+        pass
+
+
+@dataclass
+class Made:
+    values: dict
+    mistakes: tuple = ()
+
+
+def compose(typed):
+    return Made({"typed": [t for t in typed if not t.startswith("name=")]})
+
+
+def drive(folder, engine, *, jobs=8, workers=2, trials=None, stop=None):
+    ledger = Ledger(folder)
+    told = Silent()
+    trials = trials or Trials(Counted(jobs))
+    Driver(ledger, engine, compose, Slots(workers, by_memory=False), trials, told, stop or Stop()).run()
+    return ledger, told
+
+
+def states(folder):
+    found = {}
+    for line in (folder / "jobs.jsonl").read_text().splitlines():
+        line = json.loads(line)
+        found.setdefault(line["job"], []).append(line["state"])
+    return found
+
+
+def test_every_job_is_trained_once_and_the_search_is_told(tmp_path):
+    engine, trials = Engine(), Trials(Counted(8))
+    ledger, _ = drive(tmp_path, engine, workers=3, trials=trials)
+    assert (sorted(engine.started), engine.most) == ([*range(8)], 3)
+    assert states(tmp_path) == {n: ["queued", "running", "done"] for n in range(8)}
+    assert trials.search.told == {n: ((f"seed={n}",), -0.5, "done") for n in range(8)}
+    assert (ledger.counts["done"], ledger.open) == (8, {})
+
+
+@pytest.mark.parametrize("cut", range(0, 26, 5))
+def test_a_sweep_that_was_killed_goes_on_where_its_ledger_ends(tmp_path, cut):
+    drive(tmp_path, Engine())
+    lines = (tmp_path / "jobs.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "jobs.jsonl").write_bytes(b"".join(lines[:cut]) + b'{"job": 3, "sta')
+    done = {json.loads(line)["job"] for line in lines[:cut] if json.loads(line)["state"] == "done"}
+    engine = Engine()
+    ledger, _ = drive(tmp_path, engine)
+    assert sorted(engine.started) == sorted({*range(8)} - done)
+    assert ledger.counts["done"] == 8
+    assert all(found.count("done") == 1 for found in states(tmp_path).values())
+
+
+def test_a_job_whose_folder_is_there_without_a_line_is_that_job(tmp_path):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "overrides.txt").write_text("seed=0\n")
+    engine = Engine()
+    drive(tmp_path, engine, jobs=2)
+    assert sorted(engine.started) == [0, 1]
+    assert json.loads((tmp_path / "jobs.jsonl").read_text().splitlines()[0])["overrides"] == ["seed=0"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "found", "said"),
+    [
+        (lambda n, a: Ended(n, code=-9) if a == 1 else Ended(n, DONE), "done", ""),
+        (lambda n, a: Ended(n, code=-9), "failed", "killed by SIGKILL"),
+        (lambda n, a: Ended(n, code=None) if a < 3 else Ended(n, DONE), "done", ""),
+        (lambda n, a: Ended(n, code=-11), "failed", "killed by SIGSEGV"),
+        (lambda n, a: Ended(n, code=3), "failed", "exit code 3"),
+        (lambda n, a: Ended(n, {"state": "failed", "reason": "bad"}), "failed", "bad"),
+        (lambda n, a: Ended(n, {"state": "diverged", "reason": "nan"}), "diverged", "nan"),
+        (lambda n, a: Ended(n, {"state": "stopped", "reason": "SIGTERM"}) if a == 1 else Ended(n, DONE), "done", ""),
+    ],
+)
+def test_what_becomes_of_a_job_that_does_not_end_well(tmp_path, ends, found, said):
+    ledger, told = drive(tmp_path, Engine(ends), jobs=1)
+    assert ledger.counts[found] == 1
+    assert said in told.lines[-1][2]
+
+
+def test_a_job_that_was_stopped_by_its_own_time_waits_for_a_resume(tmp_path):
+    ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, {"state": "stopped", "reason": "max_time"})), jobs=3)
+    assert (ledger.counts["stopped"], len(ledger.open)) == (3, 3)
+    ledger, _ = drive(tmp_path, engine := Engine(), jobs=3)
+    assert (sorted(engine.started), ledger.counts["done"]) == ([0, 1, 2], 3)
+
+
+def test_a_full_disk_stops_the_sweep_and_loses_nothing(tmp_path):
+    full = {"state": "failed", "reason": "0/summary.json can't be written: No space left on device"}
+    with pytest.raises(StorageError, match="No space left"):
+        drive(tmp_path, Engine(lambda n, a: Ended(n, full, code=StorageError.exit_code)))
+    ledger, _ = drive(tmp_path, Engine())
+    assert ledger.counts["done"] == 8
+
+
+def test_a_ledger_that_the_disk_refuses_is_said(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.disk, "write", refused)
+    with pytest.raises(StorageError, match=r"jobs\.jsonl can't be written: No space left"):
+        drive(tmp_path, Engine())
+
+
+def test_a_stop_reaches_the_jobs_and_nothing_more_is_started(tmp_path):
+    stop = Stop()
+
+    def ends(number, attempt):
+        stop.reason = "SIGINT"
+        return Ended(number, {"state": "stopped", "reason": "SIGINT"})
+
+    engine = Engine(ends)
+    ledger, _ = drive(tmp_path, engine, workers=2, stop=stop)
+    assert (engine.signals, len(engine.started)) == ([signal.SIGINT], 2)
+    assert ledger.counts["stopped"] == 2
+
+
+def test_the_same_configuration_twice_is_one_job(tmp_path):
+    class Twice(Counted):
+        def trials(self, start):
+            return ((f"seed={n // 2}", f"name=n{n}") for n in range(start, self.total))
+
+    engine = Engine()
+    ledger, told = drive(tmp_path, engine, trials=Trials(Twice(6)))
+    assert (sorted(engine.started), ledger.counts["same"]) == ([0, 2, 4], 3)
+    assert (1, "same", "the same configuration as [0]") in told.lines
+
+
+@pytest.mark.parametrize("begun", range(5))
+def test_several_seeds_are_one_trial(tmp_path, begun):
+    """Also where the command ended between two of them."""
+    seeds = ["seed=0", "seed=1"]
+
+    class Rates(Counted):
+        def trials(self, start):
+            return ((f"optimizer.lr={n}",) for n in range(start, self.total))
+
+    trials = Trials(Rates(2), seeds)
+    drive(tmp_path, Engine(), trials=trials)
+    lines = (tmp_path / "jobs.jsonl").read_text().splitlines(keepends=True)
+    whole = [json.loads(line)["overrides"] for line in lines if '"queued"' in line]
+    assert whole == [[f"optimizer.lr={n}", seed] for n in (0, 1) for seed in seeds]
+    assert trials.search.told == {n: ((f"optimizer.lr={n}",), -0.5, "done") for n in (0, 1)}
+    (tmp_path / "jobs.jsonl").write_text("".join(line for line in lines if json.loads(line)["job"] < begun))
+    drive(tmp_path, Engine(), trials=Trials(Rates(2), seeds))
+    lines = (tmp_path / "jobs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["overrides"] for line in lines if '"queued"' in line] == whole
+
+
+def test_memory_does_not_grow_with_the_number_of_jobs(tmp_path):
+    taken = []
+    for jobs in (500, 4000):
+        (tmp_path / str(jobs)).mkdir()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        drive(tmp_path / str(jobs), Engine(), jobs=jobs, trials=Trials(Unheard(jobs)))
+        taken.append(tracemalloc.get_traced_memory()[1] - before)
+        tracemalloc.stop()
+    assert taken[1] - taken[0] < 3500 * 400  # an identity for each, and no more
+
+
+class Unheard(Counted):
+    def tell(self, *_):
+        pass

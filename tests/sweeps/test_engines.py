@@ -1,0 +1,198 @@
+"""Whole commands with their own processes: what jobs do to themselves, to each other, and what is left of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from outcomes import outcome
+
+from dltrain.runs import reading
+from dltrain.sweeps.engines.local import Processes
+from dltrain.sweeps.job import Orders
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
+QUICK = ("data=iris", "trainer.epochs=2", "trainer.tensorboard=false")
+DLTRAIN = [sys.executable, "-m", "dltrain"]
+MINE = """
+import os, sys, ctypes
+from torch import nn
+
+class Odd(nn.Module):
+    def __init__(self, in_features: int, out_features: int, does: str = "nothing"):
+        super().__init__()
+        self.layer, self.does, self.calls = nn.Linear(in_features, out_features), does, 0
+
+    def forward(self, x):
+        if self.training and x.device.type == "cpu":
+            self.calls += 1
+        if self.calls > 3:
+            if self.does == "exits":
+                print("leaving"); sys.stdout.flush(); os._exit(3)
+            if self.does == "crashes":
+                ctypes.string_at(0)
+            if self.does == "raises":
+                raise RuntimeError("I can't go on")
+            if self.does == "leaves":
+                raise SystemExit(4)
+            if self.does == "is killed":
+                os.kill(os.getpid(), 9)
+        return self.layer(x.flatten(1))
+"""
+
+
+def command(folder, *words, **knobs):
+    return subprocess.run([*DLTRAIN, *words], cwd=folder, capture_output=True, text=True, timeout=300, **knobs)
+
+
+def sweep_in(folder):
+    (found,) = folder.glob("runs/*/*/sweep.json")
+    return found.parent
+
+
+def last_lines(sweep):
+    lines = map(json.loads, (sweep / "jobs.jsonl").read_text().splitlines())
+    return {line["job"]: line for line in lines}
+
+
+def orphans(folder):
+    """Processes that work in a folder, or for a sweep in it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "cwd") == str(folder):
+                found.append((process / "cmdline").read_text()[:200])
+        except OSError:
+            continue
+    return found
+
+
+def gone(folder):
+    end = time.monotonic() + 60
+    while found := orphans(folder):
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+
+
+@linux
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_has_the_bits_of_the_same_run_alone(tmp_path, workers):
+    words = (*QUICK, "optimizer=adamw,momentum", "regularisation=[dropout]", "trainer.threads=1")
+    done = command(tmp_path, "-m", *words, f"sweep.workers={workers}")
+    assert done.returncode == 0, done.stderr
+    sweep = sweep_in(tmp_path)
+    for number, optimizer in enumerate(("adamw", "momentum")):
+        alone = command(tmp_path, *QUICK, f"optimizer={optimizer}", *words[-2:], f"name=alone{number}")
+        assert alone.returncode == 0, alone.stderr
+        (single,) = tmp_path.glob(f"runs/alone{number}/*")
+        one, other = outcome(sweep / str(number)), outcome(single)
+        for state in (one[1], other[1]):
+            state["config"].pop("name")
+        assert one == other
+    assert not (sweep / "0" / "output.txt").exists()
+
+
+@linux
+def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    does = ["nothing", "exits", "crashes", "raises", "leaves", "is killed", "everything"]
+    words = ("-m", "--allow", "mine", *QUICK, "model=module", "model._target_=mine.Odd", "sweep.workers=2")
+    done = command(tmp_path, *words, f"+model.does={','.join(map(repr, does))}")
+    assert done.returncode == 8, done.stderr
+    assert "5 of 7 jobs failed" in done.stderr
+    found = last_lines(sweep := sweep_in(tmp_path))
+    assert [found[n]["state"] for n in range(7)] == ["done", *["failed"] * 5, "done"]
+    assert "exit code 3" in found[1]["reason"]
+    assert "SIGSEGV" in found[2]["reason"]
+    assert found[3]["reason"] == "RuntimeError: I can't go on"
+    assert found[4]["reason"] == "SystemExit: 4"
+    assert "SIGKILL" in found[5]["reason"]
+    assert (sweep / "1" / "output.txt").read_text() == "leaving\n"
+    again = command(tmp_path, "--allow", "mine", "resume", str(sweep))
+    assert (again.returncode, "7 of 7 jobs had ended" in again.stdout) == (8, True)
+    again = command(tmp_path, "--allow", "mine", "--retry-failed", "resume", str(sweep))
+    assert (again.returncode, "2 of 7 jobs had ended" in again.stdout) == (8, True)
+
+
+@linux
+@pytest.mark.parametrize("how", ["a group, as Ctrl-C", "the driver alone", "the driver, by SIGKILL", "the server"])
+def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(tmp_path, how):
+    words = ("data=iris", "trainer.epochs=1500", "trainer.tensorboard=false", "trainer.save_every=0.2")
+    words = (*words, "seed=0,1", "sweep.workers=2", "regularisation=none")
+    process = subprocess.Popen(
+        [*DLTRAIN, "-m", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    end = time.monotonic() + 120
+    while len(list(tmp_path.glob("runs/*/*/*/checkpoints/step-*"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    sweep = sweep_in(tmp_path)
+    if how == "the server":
+        (server,) = (int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if _parent(p) == process.pid)
+        os.kill(server, signal.SIGKILL)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    else:
+        if how.startswith("a group"):
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGKILL if "SIGKILL" in how else signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == {"a": 130, "t": 143}[how[0]] if "SIGKILL" not in how else -9, err
+        gone(tmp_path)
+        again = command(tmp_path, "resume", str(sweep))
+        assert again.returncode == 0, again.stderr
+    assert {line["state"] for line in last_lines(sweep).values()} == {"done"}
+    for seed in (0, 1):
+        run = reading.read(sweep / str(seed))
+        assert (run.status, run.steps) == ("done", json.loads((sweep / "0" / "summary.json").read_text())["steps"])
+    alone = command(tmp_path, *words[:4], "seed=1", "trainer.threads=1", "regularisation=none", "name=alone")
+    assert alone.returncode == 0, alone.stderr
+    (single,) = tmp_path.glob("runs/alone/*")
+    assert outcome(sweep / "1")[0] == outcome(single)[0]
+    gone(tmp_path)
+
+
+def _parent(stat):
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_where_nothing_is_forked_each_job_is_a_python_of_its_own(tmp_path, monkeypatch):
+    done = command(tmp_path, "-m", *QUICK, "seed=0,1", "sweep.workers=2")
+    assert done.returncode == 0, done.stderr
+    sweep = sweep_in(tmp_path)
+    engine = Processes()
+    engine.brief(Orders(str(sweep), threads=1))
+    assert engine.check([[*QUICK, "seed=0"], [*QUICK, "optimizer.lr=-1"]])[0][0] == 1
+    engine.start(2, [*QUICK, "seed=1"])
+    engine.start(3, [*QUICK, "optimizer.lr=-1"])
+    ended = []
+    while len(ended) < 2:
+        ended += engine.wait(60)
+    engine.close()
+    found = {e.number: e for e in ended}
+    assert (found[2].told["state"], found[3].told["state"]) == ("done", "failed")
+    assert "Invalid learning rate" in found[3].told["reason"]
+    assert outcome(sweep / "2")[0] == outcome(sweep / "1")[0]
+
+
+@linux
+def test_what_is_edited_while_a_sweep_waits_changes_nothing(tmp_path):
+    (tmp_path / "mine" / "optimizer").mkdir(parents=True)
+    file = tmp_path / "mine" / "optimizer" / "slow.yaml"
+    file.write_text("# Slow.\n_target_: torch.optim.SGD\nlr: 0.01\n")
+    words = ("--config-dir", "mine", "-m", *QUICK, "optimizer=slow", "seed=0,1", "trainer.max_time=1e-6")
+    assert command(tmp_path, *words).returncode == 138
+    sweep = sweep_in(tmp_path)
+    file.write_text("# Slow.\n_target_: torch.optim.SGD\nlr: 0.9\n")
+    assert command(tmp_path, "resume", str(sweep)).returncode == 138
+    again = command(tmp_path, "--config-dir", "mine", "resume", str(sweep))
+    assert "mine/optimizer/slow.yaml has changed since this sweep began; its jobs keep what it was" in again.stderr
+    assert [reading.read(sweep / str(n)).config["optimizer.lr"] for n in (0, 1)] == [0.01, 0.01]
