@@ -1,8 +1,13 @@
 """Sweeps from the command line: what is swept over, and what else Hydra's own programs would take."""
 
 import json
+import os
+import re
+import time
 
 import pytest
+
+from dltrain.runs import reading
 
 QUICK = ("data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "trainer.save_every=0")
 
@@ -123,3 +128,74 @@ def test_what_stands_twice_is_trained_once_and_said(dltrain, tmp_path):
     assert "1 job in runs/twice/" in out
     (row,) = [line for line in out.splitlines() if " done " in line]
     assert "optimizer.lr=0.1" in row
+
+
+def test_the_same_command_goes_on_with_resume_auto(dltrain, tmp_path):
+    words = ("-m", *QUICK, "sweep=random", "optimizer.lr=tag(log,interval(1e-3,1e-1))", "resume=auto", "name=auto")
+    assert dltrain(*words, "sweep.trials=2")[0] == 0
+    code, out, err = dltrain(*words, "sweep.trials=5", "sweep.workers=1")
+    assert code == 0, err
+    assert "2 of 5 jobs had ended" in out
+    (sweep,) = tmp_path.glob("runs/auto/*")
+    rates = [reading.read(sweep / str(n)).config["optimizer.lr"] for n in range(5)]
+    assert len({*rates}) == 5
+    assert all(1e-3 <= rate <= 1e-1 for rate in rates)
+    code, out, _ = dltrain(*words, "sweep.trials=5", "seed=1")  # another command: another sweep
+    assert (code, len([*tmp_path.glob("runs/auto/*")])) == (0, 2)
+    code, _, err = dltrain("-m", *QUICK, "seed=0,1", "resume=last")
+    assert (code, "a sweep goes on by resume=auto, or dltrain resume FOLDER" in err) == (2, True)
+
+
+def test_a_dry_run_says_what_would_be_trained_and_keeps_nothing(dltrain, tmp_path):
+    code, out, err = dltrain("-m", "--dry-run", *QUICK, "optimizer=sgd,adamw", "optimizer.momentum=0,0.9", "seeds=2")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert re.fullmatch(r"6 jobs, \d+ at once, about \d+ s; nothing is trained \(--dry-run\)", lines[0])
+    assert "  optimizer.momentum: 0, 0.9" in lines
+    assert lines[-1].startswith("[5] ")
+    code, _, err = dltrain("-m", "--dry-run", *QUICK, "optimizer.lr=0.1,-1")
+    assert (code, "Invalid learning rate" in err) == (2, True)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_finished_runs_are_taken_over(dltrain, tmp_path):
+    assert dltrain(*QUICK, "seed=1", "name=before", "trainer.threads=1")[0] == 0
+    assert dltrain(*QUICK, "seed=2", "name=before", "optimizer.lr=0.5")[0] == 0
+    code, out, err = dltrain("-m", "--reuse", *QUICK, "seed=0,1,2")
+    assert code == 0, err
+    (before,) = (p for p in tmp_path.glob("runs/before/*") if reading.read(p).config["seed"] == 1)
+    assert next(line for line in out.splitlines() if "taken from" in line).startswith("[1] ")
+    assert out.count("taken from") == 1
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    assert (sweep / "1" / "metrics.jsonl").read_bytes() == (before / "metrics.jsonl").read_bytes()
+    assert [reading.read(sweep / str(n)).status for n in range(3)] == ["done"] * 3
+
+
+def test_a_table_that_has_changed_since_is_trained_on_again(dltrain, tmp_path):
+    table = tmp_path / "rows.csv"
+    table.write_text("a,b,y\n" + "".join(f"{i % 7},{i % 5},{'ab'[i % 2]}\n" for i in range(60)))
+    words = ("data=table", "data.path=rows.csv", "data.target=y", *QUICK[1:])
+    assert dltrain(*words, "seed=0", "name=before")[0] == 0
+    assert dltrain("-m", "--reuse", *words, "seed=0,1")[1].count("taken from") == 1
+    later = time.time() + 10
+    os.utime(table, (later, later))
+    assert dltrain("-m", "--reuse", *words, "seed=0,2", "name=later")[1].count("taken from") == 0
+
+
+def test_an_old_sweep_is_refused_in_a_sentence(dltrain, tmp_path):
+    folder = tmp_path / "runs" / "sweep" / "20260101-000000-abcd"
+    folder.mkdir(parents=True)
+    (folder / "sweep.json").write_text(json.dumps({"overrides": ["data=iris", "seed=0,1"], "config_dir": []}))
+    code, out, err = dltrain("resume", str(folder))
+    assert (code, out) == (2, "")
+    assert "was begun by an older dltrain; its jobs go on one by one" in err
+
+
+@pytest.mark.parametrize(
+    "words", [["optimizer.lr=0.1"], ["sweep.trials=4"], ["hydra/launcher=joblib"], ["sweep.engine=x"]]
+)
+def test_a_sweep_goes_on_as_it_began(dltrain, tmp_path, words):
+    assert dltrain("-m", *QUICK, "seed=0,1")[0] == 0
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    code, out, err = dltrain("resume", str(sweep), *words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)

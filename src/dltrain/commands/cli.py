@@ -172,6 +172,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("--allow-changed-data", action="store_true")
     parser.add_argument("--retry-failed", action="store_true")
+    parser.add_argument("--reuse", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--allow", action="append", default=[])
     return parser

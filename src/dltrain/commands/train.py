@@ -17,7 +17,7 @@ from dltrain.runs import seeds
 from dltrain.training.stop import stop_on_signal
 
 if TYPE_CHECKING:
-    from dltrain.sweeps.sweep import Options as SweepOptions
+    from dltrain.sweeps.request import Options as SweepOptions
     from dltrain.training.experiment import Ended
 
 _EXIT_CODES = {
@@ -38,10 +38,10 @@ def show(words: list[str], options: argparse.Namespace) -> int:
     if word := next((w for w in words if w in ("hydra", "all")), None):
         raise ConfigError(f"--cfg {word}: no setting of Hydra's own is used; --cfg prints the configuration")
     if options.multirun:
-        from dltrain.sweeps import sweep as sweeps
+        from dltrain.sweeps import request
 
-        wanted = sweeps.want(words, _sweep_options(options))
-        composed, jobs = wanted.first, wanted.space.size()
+        wanted = request.read(words, _sweep_options(options))
+        composed, jobs = wanted.first, wanted.trials.total
         say(f"# {jobs} job{'s' * (jobs != 1)}, of which this is the first: {' '.join(composed.overrides)}")
     else:
         others, count, mistakes = seeds.split(words)
@@ -133,6 +133,12 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
 
     collect_again()
     asked = _sweep_options(options)
+    if options.dry_run and folder is None:
+        from dltrain.sweeps import request
+        from dltrain.sweeps.preview import preview
+
+        say(preview(request.read(overrides, asked), asked))
+        return 0
     ended = sweeps.begin(overrides, asked) if folder is None else sweeps.go_on(folder, overrides, asked)
     from dltrain.runs import sweep_table
 
@@ -147,12 +153,13 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
 
 
 def _sweep_options(options: argparse.Namespace) -> SweepOptions:
-    from dltrain.sweeps.sweep import Options
+    from dltrain.sweeps.request import Options
 
     return Options(
         config_dir=options.config_dir,
         allow=tuple(command_line.allowed(options.allow)),
         allow_changed_data=options.allow_changed_data,
         retry_failed=options.retry_failed,
+        reuse=options.reuse,
         many=options.multirun,
     )

@@ -59,13 +59,16 @@ _kept: dict[str, Data] | None = None
 
 @contextmanager
 def data_kept() -> Iterator[None]:
-    """While it lasts, data of dltrain's own sources that are named alike are read once."""
+    """While it lasts, data of dltrain's own sources that are named alike are read once; within another, as long as
+    that lasts.
+    """
     global _kept
-    _kept = {}
+    before = _kept
+    _kept = before if before is not None else {}
     try:
         yield
     finally:
-        _kept = None
+        _kept = before
 
 
 def _guard(arguments: Arguments) -> None:

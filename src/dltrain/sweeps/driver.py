@@ -21,7 +21,9 @@ from dltrain.runs import reading
 from dltrain.runs.foreign import Values, is_number
 from dltrain.runs.reading import ENDED
 from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.job import told as job_of_run
 from dltrain.sweeps.ledger import Job, Ledger
+from dltrain.sweeps.reuse import Finished
 from dltrain.sweeps.search import Trials
 from dltrain.sweeps.slots import Slots
 from dltrain.sweeps.told import Told
@@ -49,6 +51,7 @@ class Driver:
     trials: Trials
     told: Told
     stop: Stop
+    finished: Finished | None = None  # runs that are taken over
 
     def __post_init__(self) -> None:
         self._waiting = sorted(self.ledger.open.values(), key=lambda job: job.number)
@@ -102,8 +105,22 @@ class Driver:
                 self.told.ended(number, typed, {"state": "same", "reason": f"the same configuration as [{same}]"})
                 continue
             self.ledger.write(number, "queued", overrides=typed, identity=known)
-            return self.ledger.open[number]
+            if not self._taken_over(self.ledger.open[number]):
+                return self.ledger.open[number]
         return None
+
+    def _taken_over(self, job: Job) -> bool:
+        """Whether a finished run stands in the job's place."""
+        folder = self.ledger.folder / str(job.number)
+        if self.finished is None or not job.identity or folder.exists():
+            return False
+        source = self.finished.take(self.composer(job.overrides).values, folder)
+        if source is not None:
+            told = job_of_run(reading.read(folder)) | {"reason": f"taken from {source}", "note": f"taken from {source}"}
+            self.ledger.write(job.number, told["state"], **_facts(told))
+            self.told.ended(job.number, job.overrides, told)
+            tell(self.trials, job.number, job.overrides, told)
+        return source is not None
 
     def _identity(self, typed: Sequence[str]) -> str:
         try:

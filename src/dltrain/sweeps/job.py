@@ -20,6 +20,7 @@ from dltrain.training.stop import Stop
 
 if TYPE_CHECKING:
     from dltrain.config.compose import Composed
+    from dltrain.config.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Orders:
 
     folder: str  # the sweep's
     own_groups: bool = False  # whether its snapshot has config groups of the user's own
+    jobs: int = 1  # how many there are about
     threads: int | None = None  # CPU threads of torch, where a job does not say; None: as of a run alone
     allow: tuple[str, ...] = ()  # packages that a `_target_` may name
     words: tuple[str, ...] = ()  # of a command for one job, beside its overrides
@@ -68,14 +70,13 @@ def composed(orders: Orders, overrides: Sequence[str], composer: Composer) -> Co
 def check(orders: Orders, jobs: Sequence[Sequence[str]], composer: Composer) -> list[tuple[int, str]]:
     """Makes the plan of each of these jobs, as long as that takes seconds; returns which have none, and why."""
     from dltrain.config.construct import data_kept
-    from dltrain.config.plan import make_plan
 
     found: list[tuple[int, str]] = []
     end = math.inf  # until the first has read the data
     with data_kept():
         for i, overrides in enumerate(jobs):
             try:
-                make_plan(composed(orders, overrides, composer), orders.allow, writes=False)
+                plan_of(orders, composed(orders, overrides, composer))
             except (ConfigError, DataError) as error:
                 found += [(i, line) for line in str(error).splitlines()]
             except Exception as error:
@@ -85,6 +86,33 @@ def check(orders: Orders, jobs: Sequence[Sequence[str]], composer: Composer) -> 
             if time.monotonic() > end:
                 break
     return found
+
+
+def plan_of(orders: Orders, made: Composed) -> Plan:
+    """The plan of a job that is not to be trained now."""
+    from dltrain.config.plan import make_plan
+
+    return make_plan(made, orders.allow, writes=False)
+
+
+def seconds_of(orders: Orders, overrides: Sequence[str], composer: Composer) -> float:
+    """About how long a job takes: some of its steps and one validation are made, for a second, and nothing is kept."""
+    from dltrain.config import build
+
+    begin = time.perf_counter()
+    plan = plan_of(orders, composed(orders, overrides, composer))
+    build.set_threads_and_determinism(plan)
+    trainer, (loader, others), judge = build.make_trainer(plan), build.make_loaders(plan), build.make_evaluate(plan)
+    judge(trainer.best_model, others["val"])
+    prepared = time.perf_counter() - begin
+    begin = time.perf_counter()
+    for _ in trainer.fit(loader, steps=plan.total_steps, stop=lambda: time.perf_counter() - begin > 1.0):
+        pass
+    step = (time.perf_counter() - begin) / max(1, trainer.steps)
+    begin = time.perf_counter()
+    judge(trainer.best_model, others["val"])
+    validations = plan.total_steps / plan.eval_steps + len(others)
+    return prepared + step * plan.total_steps + validations * (time.perf_counter() - begin)
 
 
 _LOOKED = 3.0  # seconds; what is not looked at in them is seen when its job starts
@@ -99,7 +127,7 @@ def train(orders: Orders, number: int, overrides: Sequence[str], composer: Compo
     folder = Path(orders.folder) / str(number)
     begin, typed = time.perf_counter(), [*overrides]
     if run_folder.complete(folder):
-        return _told(reading.read(folder))
+        return told(reading.read(folder))
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -113,7 +141,7 @@ def train(orders: Orders, number: int, overrides: Sequence[str], composer: Compo
         raise
     except (Exception, SystemExit) as error:  # a model of the user's may exit
         _note(folder, typed, error, made, time.perf_counter() - begin)
-    return _told(reading.read(folder)) | {"note": note}
+    return told(reading.read(folder)) | {"note": note}
 
 
 def _train(orders: Orders, folder: Path, typed: list[str], composer: Composer, stop: Stop, made: list[Composed]) -> str:
@@ -151,7 +179,7 @@ def _note(folder: Path, typed: list[str], error: BaseException, made: list[Compo
         experiment.show_failure(folder, made[0], {"status": status, "error": first, "seconds": seconds})
 
 
-def _told(run: reading.Run) -> Values:
+def told(run: reading.Run) -> Values:
     """What a run folder says of its end, for the ledger."""
     reason = run.reason.splitlines()[0] if run.reason else ""
     found: Values = {"state": run.status, "reason": reason, "monitor": run.monitor, "seconds": run.seconds}

@@ -33,6 +33,18 @@ def _python(module: str, function: str, argument: str, **options: object) -> sub
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **options)  # pyrefly: ignore
 
 
+def look(
+    orders: Orders, jobs: Sequence[Sequence[str]], *, timed: bool = False
+) -> tuple[list[tuple[int, str]], float | None]:
+    """What a Python of its own says of jobs: which have no plan, and why; seconds that the first takes, if `timed`."""
+    words = {"orders": orders.as_json(), "jobs": [[*overrides] for overrides in jobs], "timed": timed}
+    out = _python("process", "look", repr(json.dumps(words)), stdout=subprocess.PIPE).communicate()[0].splitlines()
+    found: Values = {}
+    with suppress(ValueError):
+        found = json.loads(out[-1]) if out else {}
+    return [(i, text) for i, text in found.get("wrong", [])], found.get("seconds")
+
+
 class Forks:
     """A server process that forks a job each time; a server that dies is replaced, and its jobs are given back."""
 
@@ -128,11 +140,7 @@ class Processes:
         self._orders = orders
 
     def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-        words = {"orders": self._orders.as_json(), "jobs": [[*overrides] for overrides in jobs]}
-        done = _python("process", "look", repr(json.dumps(words)), stdout=subprocess.PIPE).communicate()[0].splitlines()
-        with suppress(ValueError):
-            return [(i, text) for i, text in json.loads(done[-1])] if done else []
-        return []
+        return look(self._orders, jobs)[0]
 
     def start(self, number: int, overrides: Sequence[str], *, gpu: str | None = None) -> None:
         environment = {**os.environ} if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}

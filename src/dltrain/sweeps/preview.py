@@ -1,0 +1,47 @@
+"""`--dry-run`: what a sweep would train, and about how long that takes; nothing is kept."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+from dltrain.errors import ConfigError
+from dltrain.errors.output import cut
+from dltrain.runs.pulse import duration
+from dltrain.sweeps import request, snapshot
+from dltrain.sweeps.engines.local import look
+from dltrain.sweeps.job import Orders
+from dltrain.sweeps.request import Options, Request
+from dltrain.sweeps.slots import slots
+from dltrain.sweeps.space import Axis
+
+_SHOWN = 20  # jobs
+
+
+def preview(wanted: Request, options: Options) -> str:
+    """Raises ConfigError for what the sweep itself would refuse."""
+    notes = [*request.repeated(wanted, options.config_dir), *wanted.space.check(options.allow)]
+    total = wanted.trials.total
+    room = slots(wanted.settings.workers, device=wanted.device)
+    jobs = [*itertools.islice(wanted.trials.jobs(0), _SHOWN)]
+    with tempfile.TemporaryDirectory(prefix="dltrain-") as name:
+        snapshot.take(Path(name), options.config_dir)
+        threads = 1 if room.most > 1 else None
+        orders = Orders(name, own_groups=bool(options.config_dir), threads=threads, allow=options.allow)
+        wrong, seconds = look(orders, wanted.space.samples(_SHOWN), timed=True)
+    if wrong:
+        raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
+    took = f", about {duration(seconds * total / room.most)}" if seconds is not None else ""
+    lines = [f"{total:,} job{'s' * (total != 1)}, {room.most} at once{took}; nothing is trained (--dry-run)"]
+    lines += [f"  {axis.name}: {_values(axis)}" for axis in wanted.space.varied]
+    lines += [f"  seed: {len(wanted.trials.seeds)} for each trial"] * bool(wanted.trials.seeds)
+    lines += [f"note: {note}" for note in notes]
+    lines += [f"[{number}] {cut(' '.join(typed), 300)}" for number, typed in enumerate(jobs)]
+    return "\n".join([*lines, *([f"... and {total - len(jobs):,} more"] if total > len(jobs) else [])])
+
+
+def _values(axis: Axis) -> str:
+    if ends := axis.interval:
+        return f"from {ends.first:g} to {ends.last:g}{', by its logarithm' * ends.log}"
+    return cut(", ".join(axis.values), 200)

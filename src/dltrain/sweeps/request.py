@@ -1,0 +1,168 @@
+"""What is typed for a sweep, read and checked: a space, how it is searched, and the first job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dltrain.config import compose, hydra
+from dltrain.config.choices import Groups
+from dltrain.config.compose import Composed
+from dltrain.config.composer import Composer
+from dltrain.config.nodes import first_look
+from dltrain.config.overrides import check_overrides, first_of_each, frozen, lifted, repeats
+from dltrain.errors import ConfigError, key_of
+from dltrain.errors.output import plain
+from dltrain.runs import seeds
+from dltrain.runs.foreign import Values, has_interpolation, node
+from dltrain.sweeps.job import Orders
+from dltrain.sweeps.search import Trials, search
+from dltrain.sweeps.settings import Settings, settings
+from dltrain.sweeps.space import Space
+
+_AUTO = "resume=auto"
+MAY_CHANGE = ("sweep.trials", "sweep.workers", "sweep.verbose")  # of a sweep that goes on
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed for a sweep, read and checked."""
+
+    typed: tuple[str, ...]  # but for `resume` and what may change
+    overrides: list[str]  # as they are frozen
+    space: Space
+    trials: Trials
+    composer: Composer
+    first: Composed  # the first job
+    settings: Settings
+    node: Values  # `sweep`, from which the settings are
+    auto: bool  # `resume=auto`: goes on with an earlier sweep of the same command
+    changed: tuple[str, ...]  # of what may change, what was typed
+
+    @property
+    def device(self) -> str:
+        """Where its jobs run, as it is configured."""
+        return str(node(self.first.values.get("trainer")).get("device"))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was typed beside the overrides."""
+
+    config_dir: str | None = None
+    allow: tuple[str, ...] = ()
+    allow_changed_data: bool = False
+    retry_failed: bool = False
+    reuse: bool = False  # whether finished runs are taken over
+    many: bool = True  # whether keys other than `seeds` may give several values, as after -m
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same, for a command that trains one job."""
+        folder = (f"--config-dir={self.config_dir}",) if self.config_dir else ()
+        return (*(f"--allow={package}" for package in self.allow), *folder)
+
+
+def read(overrides: Sequence[str], options: Options) -> Request:
+    """What was typed, with all that is wrong in every job raised as ConfigError, as far as it shows without torch."""
+    config_dir = options.config_dir
+    typed = _with_parameters(overrides, config_dir) if options.many else [*overrides]
+    others, count, mistakes = seeds.split([o for o in typed if not _is_search(o)])
+    own = [o for o in others if count and key_of(o) == "seed"]
+    good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=options.many)
+    own, wrong_seed = check_overrides(own, config_dir, sweep=True)
+    how, wrong_search = check_overrides([o for o in typed if _is_search(o)], config_dir)
+    mistakes += [*wrong, *wrong_seed, *wrong_search]
+    resumes = [o for o in good if key_of(o) == "resume"]
+    mistakes += [f"`{o}`: a sweep goes on by resume=auto, or dltrain resume FOLDER" for o in resumes if o != _AUTO]
+    good = [o for o in good if o not in resumes]
+    if mistakes and not (good or own):
+        raise ConfigError("\n".join(mistakes))
+    composer = Composer(config_dir)
+    first = _first([*good, *own], config_dir, composer)
+    mistakes += first.mistakes
+    seed = first.values.get("seed")
+    if count and first_of_each(own) != own:
+        mistakes.append(f"`{own[-1]}` and `seeds={count}`: give the seeds one by one, or their number")
+    elif count and type(seed) is not int:
+        mistakes.append(f"seed: {seed!r} is not a whole number, from which seeds={count} could count")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    if count and isinstance(seed, int):
+        good = [*good, seeds.axis(seed, count)]
+    settled = frozen(good, config_dir)
+    found = compose.compose([*_choices(first), *how], config_dir, sweep=True).sweep if how else first.sweep
+    wanted = _wanted(settled, config_dir, composer, found)
+    first_look(wanted.first, options.allow)
+    changed = tuple(o for o in how if key_of(o) in MAY_CHANGE)
+    return replace(wanted, typed=(*good, *(o for o in how if o not in changed)), auto=_AUTO in resumes, changed=changed)
+
+
+def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found: Values) -> Request:
+    """The space and the search in it: but for a grid the seeds are no axis of it, and make one trial together."""
+    knobs = settings(found)
+    apart = [o for o in overrides if knobs.method != "grid" and re.fullmatch(r"seed=\d+(,\d+)+", o)]
+    space = Space([o for o in overrides if o not in apart], config_dir, composer)
+    each = [f"seed={seed}" for text in apart[-1:] for seed in text.partition("=")[2].split(",")]
+    trials = Trials(search(space, knobs), each)
+    first = composer([*space.first(), *each[:1]])
+    return Request(tuple(overrides), overrides, space, trials, composer, first, knobs, found, auto=False, changed=())
+
+
+def _choices(first: Composed) -> list[str]:
+    """What was typed that may decide over the node `sweep`: an experiment."""
+    return [text for text in first.overrides if key_of(text) == "experiment"]
+
+
+def _first(overrides: Sequence[str], config_dir: Groups, composer: Composer) -> Composed:
+    return composer(Space(overrides, config_dir, composer).first())
+
+
+def _is_search(override: str) -> bool:
+    return key_of(override).partition(".")[0] == "sweep"
+
+
+def _with_parameters(overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """What was typed, after the axes that `sweep.params` or Hydra's own give, typed or in a chosen file."""
+    typed = lifted(overrides)
+    return [*compose.sweep_parameters(typed, config_dir), *typed]
+
+
+def repeated(wanted: Request, config_dir: str | None) -> list[str]:
+    """What stands twice among the values of an axis, in words."""
+    several = [text for text in wanted.overrides if text not in wanted.first.overrides]
+    return [f"`{text}`: each value is trained once" for text in several if repeats(text, config_dir)]
+
+
+def name(wanted: Request) -> str:
+    """Of the folder: the name that all jobs have, else that of their experiment, else `sweep`."""
+    several = {axis.name for axis in wanted.space.varied}
+    given = {"name": wanted.first.values.get("name"), "experiment": wanted.first.chosen.get("experiment")}
+    names = [str(name) for key, name in given.items() if name and key not in several]
+    return next((name for name in names if not compose.name_mistake(name)), "sweep")
+
+
+def stored(record: Values, orders: Orders, changed: Values) -> Request:
+    """What was typed for an earlier sweep. It is data: it may not speak to Hydra or the environment."""
+    overrides = [str(text) for text in record["overrides"]]
+    bad = [o for o in overrides if o.startswith("-") or has_interpolation(o) or plain(o) != o or _is_search(o)]
+    if bad:
+        raise ConfigError(f"`{bad[0]}`: the record of this sweep is damaged")
+    good, mistakes = check_overrides(overrides, orders.snapshot, sweep=True)
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return _wanted(good, orders.snapshot, Composer(orders.snapshot), {**node(record.get("sweep")), **changed})
+
+
+def changes(typed: Sequence[str]) -> Values:
+    """What of the node `sweep` is another from here on; raises ConfigError for all else that was typed."""
+    parse, found = hydra.parser({}), Values()
+    for text in typed:
+        if key_of(text) not in MAY_CHANGE or "=" not in text:
+            raise ConfigError(f"`{text}`: a sweep goes on as it began; only {', '.join(MAY_CHANGE)} may change")
+        try:
+            found[key_of(text).partition(".")[2]] = parse(text).value
+        except hydra.RefusedError as error:
+            raise ConfigError(f"`{text}`: {error}") from error
+    return found
