@@ -50,3 +50,5 @@ def make_failed(job: Path, *typed: str) -> None:
     run_folder.write_overrides(job, typed)
     error = "optimizer.lr: Invalid learning rate: -1 (override optimizer.lr=-1)"
     run_folder.write_json(job / "summary.json", {"status": "failed", "error": error, "seconds": 0.1})
+    with (job.parent / "jobs.jsonl").open("a") as ledger:
+        ledger.write(json.dumps({"job": int(job.name), "state": "failed", "reason": error}) + "\n")

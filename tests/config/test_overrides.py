@@ -63,8 +63,8 @@ def test_parameters_of_hydras_sweeper_are_values_of_a_sweep(typed, meant):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("optimizer.lr=interval(0,1)", "interval() has no end of values"),
-        ("optimizer.lr=tag(a,interval(0,1))", "interval() has no end of values"),
+        ("optimizer.lr=interval(1,0)", "write interval(SMALLER,LARGER)"),
+        ("optimizer.lr=tag(log,interval(0,1))", "tag(log, ...) needs numbers above zero"),
         ("optimizer.lr=glob(*)", "optimizer.lr is none"),
         ("optimizer=glob(zzz)", "it gives no value"),
         ("seed=range(0)", "it gives no value"),

@@ -170,7 +170,7 @@ def test_show_of_a_sweep_and_of_its_failed_job(dltrain, root):
     (sweep,) = root.glob("runs/sweep/*")
     code, out, _ = dltrain("show", sweep.name[-4:])
     assert code == 0
-    assert "status    2 jobs ended (1 done, 1 failed)\n" in out
+    assert "status    2 of 2 jobs ended (1 done, 1 failed)\n" in out
     code, out, _ = dltrain("show", f"{sweep.name[-4:]}/1")
     assert code == 0
     assert "status    failed" in out

@@ -103,7 +103,7 @@ def reading_of(root):
 def test_failures_and_the_best_of_a_sweep_are_told(made):
     lines = page(Watcher(made))
     assert lines[0].startswith(f"{made}   1 done, 1 diverged   ")
-    assert lines[1] == f"sweep {made.name}: 2 jobs ended (1 done, 1 diverged)"
+    assert lines[1] == f"sweep {made.name}: 2 of 2 jobs ended (1 done, 1 diverged)"
     table = [line.split() for line in lines[5:]]
     assert [row[:3] for row in table] == [
         [f"{made.name[-4:]}/1", "lr=1e+30", "diverged"],
@@ -270,7 +270,7 @@ def test_at_a_terminal_it_goes_on_until_ctrl_c(made):
     assert code == 0, out
     live, _, after = out.partition("\x1b[?1049l")  # back to the screen that was there before
     assert "\x1b[?1049h" in live
-    assert "2 jobs ended (1 done, 1 diverged)" not in live  # only a sweep in progress is named
+    assert "2 of 2 jobs ended (1 done, 1 diverged)" not in live  # only a sweep in progress is named
     assert "diverged" in live
     assert "diverged" in after
     assert "Traceback" not in out
@@ -280,7 +280,7 @@ def test_of_a_sweep_that_has_ended_one_page_is_all(made):
     code, out = at_a_terminal("watch", str(made), cwd=made)
     assert code == 0
     assert "\x1b" not in out
-    assert "2 jobs ended (1 done, 1 diverged)" in out
+    assert "2 of 2 jobs ended (1 done, 1 diverged)" in out
 
 
 def test_it_ends_with_its_terminal(made):

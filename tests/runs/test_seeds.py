@@ -95,8 +95,8 @@ def test_a_sweep_over_seeds_that_was_killed_goes_on(dltrain, tmp_path):
         (["seeds=2", "seed=abc"], "seed: 'abc' is not a whole number"),
         (["seeds=2", "optimizer=sgd,adamw"], "add -m"),
         (["seeds=2", "optimizer.lrr=3"], "did you mean `optimizer.lr`?"),
-        (["seeds=2", "resume=auto"], "a sweep goes on with dltrain resume FOLDER"),
-        (["seeds=2", "++resume=auto"], "a sweep goes on with dltrain resume FOLDER"),
+        (["seeds=2", "resume=last"], "a sweep goes on by resume=auto, or dltrain resume FOLDER"),
+        (["seeds=2", "++resume=auto"], "a sweep goes on by resume=auto, or dltrain resume FOLDER"),
         (["--cfg", "seeds=x"], "must be a whole number"),
     ],
 )

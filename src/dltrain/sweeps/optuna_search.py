@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from dltrain.config.arguments import check_arguments
 from dltrain.errors import ConfigError, did_you_mean
-from dltrain.sweeps.search import Trial
-from dltrain.sweeps.space import Axis, Space
+from dltrain.sweeps.space import Axis, Space, Trial
 
 if TYPE_CHECKING:
     import optuna

@@ -12,11 +12,9 @@ from typing import Protocol
 from dltrain.errors import key_of
 from dltrain.runs.foreign import is_number
 from dltrain.sweeps.settings import Settings
-from dltrain.sweeps.space import Axis, Space
+from dltrain.sweeps.space import Axis, Space, Trial
 
 _TRIES = 1_000  # draws without anything new, after which a space counts as drawn out
-
-Trial = tuple[str, ...]  # the overrides of a trial, without the seed where there are several
 
 
 class Search(Protocol):

@@ -29,7 +29,7 @@ def numbers(name: str, *, delimiter: str | None = None) -> np.ndarray:
     """A compressed text file of numbers only: float64 [N, K], or [N] for a single column; read once, and not to be
     written to.
     """
-    with gzip.open(_file(name)) as file:
+    with gzip.open(_file(name), "rb") as file:
         text = file.read()
     found = _whole_numbers(text)
     made = np.loadtxt(io.StringIO(text.decode()), delimiter=delimiter) if found is None else found
