@@ -9,7 +9,7 @@ import torch
 from inline_engine import Inline
 
 from dltrain.commands import cli
-from dltrain.sweeps import sweep
+from dltrain.sweeps.engines import local
 
 NAMED = os.environ.get("DLTRAIN_TEST_DATA")
 SHARED = Path(NAMED) if NAMED else Path(__file__).parents[2] / "shared" / "data"
@@ -44,7 +44,7 @@ def under_no_nohup():
 @pytest.fixture(autouse=True, scope="session")
 def _sweeps_in_this_process():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "local_engine", Inline)
+        patch.setattr(local, "local", Inline)
         yield
 
 

@@ -30,7 +30,7 @@ from PIL import Image
 
 import dltrain
 from dltrain.commands import cli
-from dltrain.sweeps import sweep
+from dltrain.sweeps.engines import local
 from hostile import judge, streams, surroundings, typing, watch, words
 from hostile.case import Case, plant
 
@@ -112,7 +112,7 @@ def process(case: Case, warm: Path, log: Path) -> int:
 def warm(folder: Path) -> Path:
     """Imports what the commands import, and makes the sound runs. Returns the folder of the runs."""
     torch.set_num_threads(1)
-    sweep.local_engine = Inline  # in the process that is watched
+    local.local = Inline  # in the process that is watched
     for found in pkgutil.walk_packages(dltrain.__path__, "dltrain."):
         import_module(found.name)
     for name in LATE:

@@ -13,7 +13,7 @@ from outcomes import outcome
 
 from dltrain.runs import reading
 from dltrain.sweeps.engines.local import Processes
-from dltrain.sweeps.job import Orders
+from dltrain.sweeps.orders import Orders
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
 QUICK = ("data=iris", "trainer.epochs=2", "trainer.tensorboard=false")

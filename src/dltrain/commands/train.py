@@ -129,17 +129,17 @@ def _told(ended: Ended) -> int:
 
 def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None = None) -> int:
     """A new sweep, or the rest of the one in a folder."""
-    from dltrain.sweeps import sweep as sweeps
-
-    collect_again()
-    asked = _sweep_options(options)
     if options.dry_run and folder is None:
-        from dltrain.sweeps import request
-        from dltrain.sweeps.preview import preview
+        return _preview(overrides, options)
+    from dltrain.sweeps.engines import local
 
-        say(preview(request.read(overrides, asked), asked))
-        return 0
-    ended = sweeps.begin(overrides, asked) if folder is None else sweeps.go_on(folder, overrides, asked)
+    with local.started() as engine:  # first, so that it imports torch while all else is looked at
+        from dltrain.sweeps import sweep as sweeps
+
+        collect_again()
+        asked = _sweep_options(options)
+        go_on = folder is not None
+        ended = sweeps.go_on(folder, overrides, asked, engine) if go_on else sweeps.begin(overrides, asked, engine)
     from dltrain.runs import sweep_table
 
     done = sweep_table.jobs(ended.folder)
@@ -149,6 +149,15 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
         return _EXIT_CODES[ended.reason or "max_time"]
     if failed := ended.counts["failed"] + ended.counts["diverged"]:
         raise SweepError(f"{failed} of {len(done)} jobs failed; again: dltrain resume {ended.folder} --retry-failed")
+    return 0
+
+
+def _preview(overrides: list[str], options: argparse.Namespace) -> int:
+    from dltrain.sweeps import request
+    from dltrain.sweeps.preview import preview
+
+    asked = _sweep_options(options)
+    say(preview(request.read(overrides, asked), asked))
     return 0
 
 

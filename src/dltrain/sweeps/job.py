@@ -6,50 +6,21 @@ import math
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.config import compose
-from dltrain.config.choices import Snapshot
 from dltrain.config.composer import Composer
 from dltrain.errors import BusyError, ConfigError, DataError, DivergedError, DltrainError, StorageError, key_of
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values
+from dltrain.sweeps.orders import Orders
 from dltrain.training.stop import Stop
 
 if TYPE_CHECKING:
     from dltrain.config.compose import Composed
     from dltrain.config.plan import Plan
-
-
-@dataclass(frozen=True)
-class Orders:
-    """What holds for every job of a sweep, as long as one command works on it."""
-
-    folder: str  # the sweep's
-    own_groups: bool = False  # whether its snapshot has config groups of the user's own
-    jobs: int = 1  # how many there are about
-    threads: int | None = None  # CPU threads of torch, where a job does not say; None: as of a run alone
-    allow: tuple[str, ...] = ()  # packages that a `_target_` may name
-    words: tuple[str, ...] = ()  # of a command for one job, beside its overrides
-    resumed: bool = False  # the folder was there before: it may be a stranger's
-    trusted: bool = True  # the user has named the config groups, now or when the sweep began
-    allow_changed_data: bool = False
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """The config groups of the sweep."""
-        configs = Path(self.folder) / "configs"
-        return Snapshot(configs / "packaged", configs / "own" if self.own_groups else None, foreign=not self.trusted)
-
-    def as_json(self) -> Values:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, given: Values) -> Orders:
-        found: Values = {**given, "allow": tuple(given["allow"]), "words": tuple(given["words"])}
-        return cls(**found)
 
 
 def threads_of(orders: Orders, overrides: Sequence[str]) -> list[str]:

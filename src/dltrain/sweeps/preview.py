@@ -11,7 +11,7 @@ from dltrain.errors.output import cut
 from dltrain.runs.pulse import duration
 from dltrain.sweeps import request, snapshot
 from dltrain.sweeps.engines.local import look
-from dltrain.sweeps.job import Orders
+from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
 from dltrain.sweeps.slots import slots
 from dltrain.sweeps.space import Axis

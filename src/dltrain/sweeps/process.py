@@ -16,7 +16,7 @@ from dltrain.errors import DltrainError, streams, system
 from dltrain.errors.output import warnings_in_words
 from dltrain.runs.foreign import Values
 from dltrain.sweeps import job
-from dltrain.sweeps.job import Orders
+from dltrain.sweeps.orders import Orders
 
 
 def run(orders: Orders, number: int, overrides: list[str], composer: Composer) -> tuple[Values, int]:
@@ -38,9 +38,9 @@ def alone(text: str) -> None:
     asked = json.loads(text)
     orders = Orders.of(asked["orders"])
     out = os.dup(1)
-    write_to(Path(orders.folder) / str(asked["number"]))
+    output = write_to(Path(orders.folder) / str(asked["number"]))
     said, code = run(orders, asked["number"], asked["overrides"], Composer(orders.snapshot))
-    drop_empty(Path(orders.folder) / str(asked["number"]) / "output.txt")
+    drop_empty(output)
     os.write(out, json.dumps(said).encode())
     os._exit(code)
 
@@ -67,12 +67,12 @@ def drop_empty(output: Path) -> None:
             output.unlink()
 
 
-def write_to(folder: Path) -> None:
+def write_to(folder: Path) -> Path:
     """Has what this process prints, the system's last words too, go to output.txt in a job's folder."""
+    path = folder / "output.txt"
     with suppress(OSError):
         folder.mkdir(exist_ok=True)
     try:
-        path = folder / "output.txt"
         system.refuse_link(path)
         out = os.open(path, system.WRITE | os.O_APPEND, 0o666)
     except OSError:
@@ -83,3 +83,4 @@ def write_to(folder: Path) -> None:
     os.dup2(out, 2)
     os.close(nothing)
     os.close(out)
+    return path

@@ -16,7 +16,7 @@ from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import plain
 from dltrain.runs import seeds
 from dltrain.runs.foreign import Values, has_interpolation, node
-from dltrain.sweeps.job import Orders
+from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.search import Trials, search
 from dltrain.sweeps.settings import Settings, settings
 from dltrain.sweeps.space import Space

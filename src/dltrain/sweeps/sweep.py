@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dltrain import __version__
@@ -17,9 +16,8 @@ from dltrain.runs.foreign import Values, node
 from dltrain.sweeps import driver, ledger, request, snapshot
 from dltrain.sweeps.driver import Driver
 from dltrain.sweeps.engines import Engine
-from dltrain.sweeps.engines.local import local as local_engine
-from dltrain.sweeps.job import Orders
 from dltrain.sweeps.ledger import Ledger
+from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
 from dltrain.sweeps.reuse import Finished
 from dltrain.sweeps.slots import slots
@@ -39,31 +37,30 @@ class Ended:
     reason: str | None
 
 
-def begin(overrides: Sequence[str], options: Options) -> Ended:
+def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
     """A new sweep; raises ConfigError for all that is wrong, before anything is written."""
     wanted = request.read(overrides, options)
     if wanted.auto and (earlier := _earlier(wanted)):
-        return go_on(earlier, wanted.changed, options)
-    with _engine() as engine:
-        notes = wanted.space.check(options.allow)
-        total = wanted.trials.total
-        for note in [*request.repeated(wanted, options.config_dir), *notes]:
-            say(f"note: {note}", error=True)
-        folder = run_folder.create(local(wanted.first.values["runs_dir"]), request.name(wanted))
-        room = slots(wanted.settings.workers, device=wanted.device)
-        threads = 1 if room.most > 1 else None
-        with run_folder.Lock(folder):
-            snapshot.take(folder, options.config_dir)
-            record: Values = {"format": ledger.FORMAT, "dltrain": __version__, "overrides": wanted.overrides}
-            record |= {"command": [*options.words], "folder": str(Path.cwd()), "sweep": wanted.node, "jobs": total}
-            record |= {"own_groups": bool(options.config_dir), "threads": threads, "typed": [*wanted.typed]}
-            run_folder.write_json(folder / "sweep.json", record)
-            orders = _orders(folder, record, options, jobs=total)
-            wanted.composer.read_from(orders.snapshot)
-            engine.brief(orders)
-            _look(engine, wanted.space, folder)
-            finished = Finished(local(wanted.first.values["runs_dir"])) if options.reuse else None
-            return _drive(Ledger(folder), engine, wanted, total=total, finished=finished)
+        return go_on(earlier, wanted.changed, options, engine)
+    notes = wanted.space.check(options.allow)
+    total = wanted.trials.total
+    for note in [*request.repeated(wanted, options.config_dir), *notes]:
+        say(f"note: {note}", error=True)
+    folder = run_folder.create(local(wanted.first.values["runs_dir"]), request.name(wanted))
+    room = slots(wanted.settings.workers, device=wanted.device)
+    threads = 1 if room.most > 1 else None
+    with run_folder.Lock(folder):
+        snapshot.take(folder, options.config_dir)
+        record: Values = {"format": ledger.FORMAT, "dltrain": __version__, "overrides": wanted.overrides}
+        record |= {"command": [*options.words], "folder": str(Path.cwd()), "sweep": wanted.node, "jobs": total}
+        record |= {"own_groups": bool(options.config_dir), "threads": threads, "typed": [*wanted.typed]}
+        run_folder.write_json(folder / "sweep.json", record)
+        orders = _orders(folder, record, options)
+        wanted.composer.read_from(orders.snapshot)
+        engine.brief(orders)
+        _look(engine, wanted.space, folder)
+        finished = Finished(local(wanted.first.values["runs_dir"])) if options.reuse else None
+        return _drive(Ledger(folder), engine, wanted, total=total, finished=finished)
 
 
 def _earlier(wanted: Request) -> Path | None:
@@ -77,12 +74,12 @@ def _earlier(wanted: Request) -> Path | None:
     return None
 
 
-def go_on(folder: Path, typed: Sequence[str], options: Options) -> Ended:
+def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) -> Ended:
     """The rest of the sweep of a folder."""
     layout.check(folder)
     record = ledger.record(folder)
     changes = request.changes(typed)
-    with run_folder.Lock(folder), _engine() as engine:
+    with run_folder.Lock(folder):
         orders = _orders(folder, record, options, resumed=True, trusted=options.config_dir is not None)
         for file in snapshot.changed(folder, options.config_dir):
             say(f"note: {file} has changed since this sweep began; its jobs keep what it was", error=True)
@@ -92,13 +89,11 @@ def go_on(folder: Path, typed: Sequence[str], options: Options) -> Ended:
         total = wanted.trials.total
         done = sum(kept.counts.values()) - len(kept.open)
         say(f"{done:,} of {total:,} job{'s' * (total != 1)} had ended")
-        engine.brief(replace(orders, jobs=total - done))
+        engine.brief(orders)
         return _drive(kept, engine, wanted, total=total)
 
 
-def _orders(
-    folder: Path, record: Values, options: Options, *, jobs: int = 1, resumed: bool = False, trusted: bool = True
-) -> Orders:
+def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = False, trusted: bool = True) -> Orders:
     """What the record of a sweep and its options say of every job."""
     threads, own = record.get("threads"), record.get("own_groups") is True
     return Orders(
@@ -108,7 +103,6 @@ def _orders(
         allow=options.allow,
         words=options.words,
         allow_changed_data=options.allow_changed_data,
-        jobs=jobs,
         resumed=resumed,
         trusted=trusted,
     )
@@ -140,12 +134,3 @@ def _drive(
         finally:
             told.close(kept.counts)
     return Ended(kept.folder, kept.counts, stop.reason)
-
-
-@contextmanager
-def _engine() -> Iterator[Engine]:
-    engine = local_engine()
-    try:
-        yield engine
-    finally:
-        engine.close()

@@ -13,8 +13,11 @@ from dltrain.errors import tables
 from dltrain.parts import metrics
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dltrain.config.plan import Plan
     from dltrain.config.policy import Part
+    from dltrain.data import Split
     from dltrain.training.experiment import Summary
 
 _OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
@@ -160,22 +163,29 @@ def nothing_learned(plan: Plan, summary: Summary) -> bool:
     """Whether the best weights are nowhere better than one answer to every row; of a part that streams, by the targets
     of 2,000 rows.
     """
-    from torch.utils.data import Dataset
-
-    from dltrain.data import Tensors, quality
-    from dltrain.data.sources.image_folders import ImageFiles
     from dltrain.engine.assessment import no_better, trivial
 
     for split, part in (("val", plan.data.val), ("test", plan.data.test)):
-        if isinstance(part, (Tensors, ImageFiles)):
-            y = part.y
-        elif isinstance(part, Dataset):  # whose `y` may be anything: the targets are in its samples
-            y = quality.sample(part, _READ)[1]
-        else:
-            return False
-        if not no_better(summary[split], trivial(y, task=plan.data.task)):
+        y = _targets(part)
+        if y is None or not no_better(summary[split], trivial(y, task=plan.data.task)):
             return False
     return True
+
+
+def _targets(part: Split) -> Tensor | None:
+    """Those of a part's rows, or of some of them; None where they can't be asked for."""
+    from dltrain.data import Tensors
+
+    if isinstance(part, Tensors):
+        return part.y
+    from torch.utils.data import Dataset
+
+    from dltrain.data import quality
+    from dltrain.data.sources.image_folders import ImageFiles
+
+    if isinstance(part, ImageFiles):
+        return part.y
+    return quality.sample(part, _READ)[1] if isinstance(part, Dataset) else None  # its own `y` may be anything
 
 
 def _profile(plan: Plan, folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dltrain.runs.foreign import Values
-from dltrain.sweeps.job import Orders
+from dltrain.sweeps.orders import Orders
 
 
 @dataclass(frozen=True)

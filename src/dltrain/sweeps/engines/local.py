@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from dltrain.errors import StorageError
 from dltrain.runs.foreign import Values
 from dltrain.sweeps.engines import Ended, Engine
-from dltrain.sweeps.job import Orders
+from dltrain.sweeps.orders import Orders
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from dltrain.sweeps.{0} import {1}; {1}({2})"
 _MOST_DEATHS = 3  # of servers, one after another, without a job that ended between them
@@ -24,6 +24,16 @@ _MOST_DEATHS = 3  # of servers, one after another, without a job that ended betw
 def local() -> Engine:
     """The engine that this system allows. It imports what jobs need while it waits for orders."""
     return Forks() if sys.platform == "linux" else Processes()
+
+
+@contextmanager
+def started() -> Iterator[Engine]:
+    """The engine while it is needed."""
+    engine = local()
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def _python(module: str, function: str, argument: str, **options: object) -> subprocess.Popen[bytes]:
@@ -121,13 +131,9 @@ class Forks:
         self._say({"signal": number, "job": job})
 
     def close(self) -> None:
-        self._say({"quit": True})
+        self._server.kill()  # and the system its children
+        self._server.wait()
         self._socket.close()
-        try:
-            self._server.wait(5)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-            self._server.wait()
 
 
 class Processes:

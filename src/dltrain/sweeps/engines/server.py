@@ -1,8 +1,12 @@
-"""A process that has imported what jobs need, and forks one for each: they start in milliseconds, and die alone.
+"""A process that has imported what jobs need, and forks others that train them: they start at once, and die alone.
 
-It speaks with the driver over a socket, a line of JSON each way. It has no thread, touches no GPU and reads no data, so
-that a fork of it is as good as a new process. When the driver is gone it stops its jobs, and when it is gone itself
-the system kills them: none is left behind, and none trains unseen.
+It speaks with the driver over a socket, a line of JSON each way, and so with its children. It has no thread, touches no
+GPU and reads no table, so that a fork of it is as good as a new process. When the driver is gone it stops its jobs, and
+when it is gone itself the system kills them: none is left behind, and none trains unseen.
+
+A child trains one job at a time. Its first costs it 60 ms more than the others, half of them for pages of memory that
+it no longer shares: so it takes the next job, too, unless the last one ended badly or code of the user's own had a part
+in it.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import ctypes
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -18,21 +23,23 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from dltrain.config.composer import Composer
 from dltrain.errors import DltrainError, streams
 from dltrain.errors.output import warnings_in_words
 from dltrain.runs.foreign import Values, node
+from dltrain.runs.reading import ENDED
 from dltrain.sweeps import job, process
-from dltrain.sweeps.job import Orders
+from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.slots import visible_gpus
 
 _PATIENCE = 20.0  # seconds for jobs to save, once nobody waits for them
 _PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent ends
 _WITHOUT_THREADS = ("sklearn_sets", "toy", "images")  # sources of data that start none while they read
-_MANY = 30  # jobs, for which it pays to make forks cheap first
-_LARGE, _COLLAPSE = 1 << 21, 25  # bytes of a large page; Linux's MADV_COLLAPSE
+_LATE = ("dltrain.engine.assessment", "tensorboard.plugins.hparams.plugin_data_pb2")  # what jobs import on their way
+_JOBS = 64  # that a process trains, one after another; code of the user's own gets a process for each
 _LONGEST = 1 << 16  # bytes of what a job says at its end: what a pipe holds while nobody reads
 
 
@@ -43,7 +50,7 @@ def main(handle: int) -> None:
         from dltrain.config.construct import data_kept
 
         lines = _Lines(driver)
-        if (asked := lines.next()) and not asked.get("quit"):
+        if asked := lines.next():
             orders = Orders.of(asked)
             with data_kept():
                 _Server(driver, lines, orders, Composer(orders.snapshot)).serve()
@@ -59,25 +66,11 @@ def warm() -> None:
     from dltrain.training import experiment, overview  # noqa: F401
 
     torch.set_num_threads(1)
+    for name in _LATE:
+        import_module(name)
     tensorboard.scalar(0, "warm", 0.0)
     run_folder.environment([])
     gc.freeze()
-
-
-def _use_large_pages() -> None:
-    """Has the system keep what this process holds in pages of 2 MiB, where it can: to fork it then takes 5 ms, not 20.
-
-    It takes half a second.
-    """
-    system = ctypes.CDLL(None)
-    system.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
-        place, rights, *_, inode = line.split(maxsplit=5)[:5]
-        first, _, end = place.partition("-")
-        begin, length = -(-int(first, 16) // _LARGE) * _LARGE, 0
-        length = int(end, 16) // _LARGE * _LARGE - begin
-        if rights == "rw-p" and inode == "0" and length > 0:
-            system.madvise(begin, length, _COLLAPSE)  # an older system refuses, and all stays as it is
 
 
 class _Lines:
@@ -102,8 +95,11 @@ class _Lines:
 
 @dataclass
 class _Child:
-    number: int
-    told: int  # the pipe on which it says how it ended
+    """A forked process. number: the job that it trains, None while it waits for the next."""
+
+    socket: socket.socket
+    environment: dict[str, str]
+    number: int | None
 
 
 class _Server:
@@ -123,15 +119,17 @@ class _Server:
             if self._lines.waiting:
                 ready = [self._driver]
             else:
-                ready, _, _ = select.select([self._driver, woken], nobody, nobody)
+                theirs = [child.socket for child in self._children.values()]
+                ready, _, _ = select.select([self._driver, woken, *theirs], nobody, nobody)
+            for pid, child in [*self._children.items()]:
+                if child.socket in ready:
+                    self._hear(pid)
             if woken in ready:
                 os.read(woken, 4096)
                 self._reap()
             if self._driver in ready:
                 if not (asked := self._lines.next()):
                     return self._leave()
-                if asked.get("quit"):
-                    return None
                 self._do(asked)
 
     def _prepare(self, overrides: list[str]) -> None:
@@ -146,8 +144,6 @@ class _Server:
             if plain and self._orders.threads == 1 and not visible_gpus():
                 job.plan_of(self._orders, made)
         gc.freeze()
-        if self._orders.jobs >= _MANY:
-            _use_large_pages()
 
     def _do(self, asked: Values) -> None:
         if "start" in asked:
@@ -164,17 +160,53 @@ class _Server:
     def _begin(self, number: int, overrides: list[str], environment: dict[str, str]) -> None:
         if not self._prepared:
             self._prepare(overrides)
+        asked = json.dumps({"job": number, "overrides": overrides}).encode() + b"\n"
+        for child in self._children.values():
+            if child.number is None and child.environment == environment:
+                with suppress(OSError):  # it has died meanwhile
+                    child.socket.sendall(asked)
+                    child.number = number
+                    return
         with suppress(DltrainError):  # which the job meets again, and notes
             job.composed(self._orders, overrides, self._composer)  # so that the next of its kind finds it done
-        told, tells = os.pipe()
+        ours, theirs = socket.socketpair()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            os.close(told)
-            _as_a_job(self._orders, number, overrides, self._composer, environment, tells, parent, self._driver)
-        os.close(tells)
-        self._children[pid] = _Child(number, told)
-        self._say(started=number, pid=pid)
+            for other in (self._driver, ours, *(child.socket for child in self._children.values())):
+                other.close()
+            os.environ.update(environment)
+            _serve_jobs(self._orders, self._composer, theirs, parent)
+        theirs.close()
+        ours.sendall(asked)
+        self._children[pid] = _Child(ours, environment, number)
+
+    def _hear(self, pid: int) -> None:
+        """Takes in what a child says: how its job ended, and whether it waits for another."""
+        child = self._children[pid]
+        try:
+            said = child.socket.recv(_LONGEST)
+        except OSError:
+            said = b""
+        if not said:
+            return self._lost(pid)
+        while not said.endswith(b"\n"):
+            said += child.socket.recv(_LONGEST)
+        told = json.loads(said)
+        self._say(ended=child.number, **told)
+        child.number = None
+        if not told["waits"]:
+            self._children.pop(pid).socket.close()
+        return None
+
+    def _lost(self, pid: int) -> None:
+        """A child has closed its end: it dies, and says no more."""
+        _, status, used = os.wait4(pid, 0)
+        child = self._children.pop(pid)
+        child.socket.close()
+        if child.number is not None:
+            code = os.waitstatus_to_exitcode(status)
+            self._say(ended=child.number, code=code, memory=used.ru_maxrss * 1024, told={})
 
     def _check(self, jobs: list[list[str]]) -> None:
         """Has a fork look at jobs: it reads their data, and this process must not."""
@@ -195,24 +227,17 @@ class _Server:
         self._say(checked=json.loads(said) if said else [])
 
     def _reap(self) -> None:
-        while self._children:
-            try:
-                pid, status, used = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            child = self._children.pop(pid)
-            said = os.read(child.told, _LONGEST)
-            os.close(child.told)
-            code = os.waitstatus_to_exitcode(status)
-            self._say(
-                ended=child.number, code=code, memory=used.ru_maxrss * 1024, told=json.loads(said) if said else {}
-            )
+        """Lets go of children that have said all that they had to say."""
+        with suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if found.si_pid in self._children:
+                    self._hear(found.si_pid)
+                else:
+                    os.waitpid(found.si_pid, 0)
 
     def _signal(self, number: int, which: int | None = None) -> None:
         for pid, child in self._children.items():
-            if which in (None, child.number):
+            if child.number is not None and which in (None, child.number):
                 with suppress(ProcessLookupError):
                     os.kill(pid, number)
 
@@ -220,36 +245,37 @@ class _Server:
         """The driver is gone: jobs save, and end."""
         self._signal(signal.SIGTERM)
         end = time.monotonic() + _PATIENCE
-        while self._children and time.monotonic() < end:
+        while any(child.number is not None for child in self._children.values()) and time.monotonic() < end:
             self._reap()
             time.sleep(0.02)
         self._signal(signal.SIGKILL)
 
 
-def _as_a_job(
-    orders: Orders,
-    number: int,
-    overrides: list[str],
-    composer: Composer,
-    environment: dict[str, str],
-    tells: int,
-    parent: int,
-    driver: socket.socket,
-) -> None:
-    """What the forked process does; it never returns."""
+def _serve_jobs(orders: Orders, composer: Composer, server: socket.socket, parent: int) -> None:
+    """What a forked process does, which never returns: trains the jobs that it is told, until one of them ends badly or
+    may have left something behind.
+    """
     code = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        driver.close()
         _end_with(parent)
         os.setpgid(0, 0)
-        os.environ.update(environment)
-        process.write_to(Path(orders.folder) / str(number))
         gc.enable()
-        said, code = process.run(orders, number, overrides, composer)
-        os.write(tells, json.dumps(said).encode()[:_LONGEST])
-        process.drop_empty(Path(orders.folder) / str(number) / "output.txt")
+        lines = _Lines(server)
+        for left in reversed(range(1 if orders.allow else _JOBS)):
+            if not (asked := lines.next()):
+                break
+            number, overrides = asked["job"], asked["overrides"]
+            output = process.write_to(Path(orders.folder) / str(number))
+            told, code = process.run(orders, number, overrides, composer)
+            process.drop_empty(output)
+            waits = left > 0 and told["state"] in ENDED
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            said = {"told": told, "code": code, "memory": memory, "waits": waits}
+            server.sendall(json.dumps(said).encode() + b"\n")
+            if not waits:
+                break
     except BaseException:
         import traceback
 
