@@ -57,7 +57,7 @@ options:
   --allow PACKAGE    let `_target_` name things in your package   --debug       show tracebacks
   -m, --multirun     sweep over comma-separated values            --version
   --allow-changed-data                                            resume although the data are not the same
-  --retry-failed     with resume SWEEP: failed jobs, too          --dry-run     with -m: what would be trained, and how long
+  --retry-failed     with resume SWEEP: failed jobs, too          --dry-run     with -m: what it would train
   --reuse            with -m: take over finished runs of the same configuration
   -sc ACTION         shell completion: eval "$(dltrain -sc install=bash)"
 
