@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-WORDS = ["data=iris", "trainer.epochs=60", "trainer.save_every=0.02", "trainer.tensorboard=false", "name=killed"]
+WORDS = ["data=iris", "trainer.epochs=300", "trainer.save_every=0.02", "trainer.tensorboard=false", "name=killed"]
 AXES = ["optimizer=adamw,sgd", "optimizer.momentum=0,0.9", "seed=0,1"]
 JOBS = 6  # adamw has no momentum
 DLTRAIN = [sys.executable, "-m", "dltrain"]

@@ -16,7 +16,7 @@ from dltrain.runs import foreign, reading
 from dltrain.runs.pulse import duration
 from dltrain.runs.reading import Run
 
-STATES = ("queued", *reading.STATUSES, "pruned")
+STATES = ("queued", *reading.STATUSES, "pruned", "same")
 _OPEN = ("queued", "running", "killed", "stopped", "damaged")  # there is something left to do
 _MOST = 1_000_000  # jobs
 

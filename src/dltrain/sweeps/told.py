@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from dltrain.errors.output import one_line, plain, say
+from dltrain.errors.output import one_line, say
 from dltrain.parts import metrics
 from dltrain.runs import reading
 from dltrain.runs.foreign import Values, is_number
+from dltrain.runs.pulse import duration
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -26,7 +28,7 @@ class Told:
         self._total, self._lines = total, lines
         self._best: tuple[tuple[bool, float, float], str] | None = None
         self._next, self._begun, self._before = 0.0, time.monotonic(), _ended(counts)
-        self._bar = _bar(total, self._before) if moving else None
+        self._bar = _line() if moving else None
 
     def ended(self, number: int, overrides: Sequence[str], told: Values) -> None:
         """One job."""
@@ -60,11 +62,21 @@ class Told:
         if self._bar is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _REFRESH
-        failed = counts["failed"] + counts["diverged"]
-        parts = [f"{running} running", f"{failed} failed" * (failed > 0), f"best {self._best[1]}" if self._best else ""]
-        self._bar.n = _ended(counts)
-        self._bar.set_postfix_str(plain(one_line(", ".join(filter(None, parts)))), refresh=False)
-        self._bar.refresh()
+        ended, bad = _ended(counts), counts["failed"] + counts["diverged"]
+        self._bar.set_description_str(_fitting(self._parts(ended, running, bad)), refresh=True)
+
+    def _parts(self, ended: int, running: int, bad: int) -> Iterator[str]:
+        """What the line says, the most important first."""
+        yield f"{ended:,} of {self._total:,} jobs" if self._total else f"{ended:,} jobs"
+        if running:
+            yield f"{running} running"
+        if bad:
+            yield f"{bad:,} failed"
+        if self._total and (new := ended - self._before):
+            took = time.monotonic() - self._begun
+            yield f"{duration(took / new * (self._total - ended))} left"
+        if self._best:
+            yield f"best {self._best[1]}"
 
     def close(self, counts: Counter[str]) -> None:
         """Ends the line."""
@@ -78,8 +90,17 @@ def _ended(counts: Counter[str]) -> int:
     return sum(counts[state] for state in (*_GOOD, "failed", "diverged"))
 
 
-def _bar(total: int | None, start: int) -> tqdm[NoReturn]:
+def _fitting(parts: Iterable[str]) -> str:
+    """As many parts as the terminal has room for, at least the first."""
+    text, room = "", shutil.get_terminal_size().columns - 1
+    for part in map(one_line, parts):
+        if text and len(text) + 2 + len(part) > room:
+            break
+        text = f"{text}, {part}" if text else part
+    return text
+
+
+def _line() -> tqdm[NoReturn]:
     from tqdm import tqdm
 
-    shown = "{n_fmt}/{total_fmt} jobs |{bar:12}| {elapsed}<{remaining}{postfix}"
-    return tqdm(total=total, initial=start, unit="job", dynamic_ncols=True, bar_format=shown, mininterval=0)
+    return tqdm(bar_format="{desc}", mininterval=0, miniters=0)
