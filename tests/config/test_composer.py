@@ -77,3 +77,15 @@ def test_a_strangers_snapshot_asks_nothing_of_this_machine(tmp_path, text):
     (tmp_path / "own" / "optimizer" / "mine.yaml").write_text(f'_target_: torch.optim.SGD\nlr: "{text}"\n')
     with pytest.raises(ConfigError, match="asks this machine"):
         compose(["optimizer=mine"], Snapshot(tmp_path / "packaged", tmp_path / "own"), sweep=True)
+
+
+def test_where_hydra_makes_something_else_it_makes_all(monkeypatch):
+    words = ["optimizer.lr=0.5", "seed=3"]
+    assert Composer().prove(words)
+    composer = Composer()
+    monkeypatch.setattr(
+        Composer, "_plain", lambda self, text: None if "seed" in text else Composer._look(self, "seed=4")
+    )
+    assert not composer.prove(words)
+    monkeypatch.undo()
+    assert composer(words).values == compose(words, sweep=True).values

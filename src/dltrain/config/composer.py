@@ -31,10 +31,11 @@ class _Plain:
 
 
 class Composer:
-    """Composes overrides as `compose` does, those of one job at each call."""
+    """Composes overrides as `compose` does, those of one job at each call. quick: not all of it by Hydra each time."""
 
-    def __init__(self, config_dir: Groups = None) -> None:
+    def __init__(self, config_dir: Groups = None, *, quick: bool = True) -> None:
         self._config_dir = config_dir
+        self.quick = quick
         self._groups = groups(config_dir)
         self._parse = hydra.parser(self._groups)
         self._read: dict[str, _Plain | None] = {}  # None: it is for Hydra
@@ -42,6 +43,8 @@ class Composer:
 
     def __call__(self, overrides: Sequence[str]) -> Composed:
         """Raises ConfigError as `compose` does; unknown keys are among the result's mistakes."""
+        if not self.quick:
+            return compose(overrides, self._config_dir, sweep=True)
         plain = [read for text in overrides if (read := self._plain(text))]
         others = tuple(text for text in overrides if not self._plain(text))
         base = self.chosen(others)
@@ -58,6 +61,12 @@ class Composer:
             *parents, last = key.split(".")
             _at(values, tuple(parents))[last] = copy.deepcopy(_at(values, tuple(path))[name])
         return replace(base, resolved=hydra.Resolved(values, copies), overrides=tuple(overrides))
+
+    def prove(self, overrides: Sequence[str]) -> bool:
+        """Whether Hydra makes the same of a job; where it does not, it makes all of them from here on."""
+        mine, hydras = self(overrides), compose(overrides, self._config_dir, sweep=True)
+        self.quick = mine.resolved == hydras.resolved and mine.mistakes == hydras.mistakes
+        return self.quick
 
     def read_from(self, config_dir: Groups) -> None:
         """Reads files from there from now on; what has been read is the same there."""

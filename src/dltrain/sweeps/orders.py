@@ -21,6 +21,7 @@ class Orders:
     resumed: bool = False  # the folder was there before: it may be a stranger's
     trusted: bool = True  # the user has named the config groups, now or when the sweep began
     allow_changed_data: bool = False
+    quick: bool = True  # whether jobs are composed from what Hydra made of others
 
     @property
     def snapshot(self) -> Snapshot:

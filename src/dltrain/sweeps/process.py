@@ -39,7 +39,7 @@ def alone(text: str) -> None:
     orders = Orders.of(asked["orders"])
     out = os.dup(1)
     output = write_to(Path(orders.folder) / str(asked["number"]))
-    said, code = run(orders, asked["number"], asked["overrides"], Composer(orders.snapshot))
+    said, code = run(orders, asked["number"], asked["overrides"], Composer(orders.snapshot, quick=orders.quick))
     drop_empty(output)
     os.write(out, json.dumps(said).encode())
     os._exit(code)
@@ -51,7 +51,7 @@ def look(text: str) -> None:
     orders = Orders.of(asked["orders"])
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    composer = Composer(orders.snapshot)
+    composer = Composer(orders.snapshot, quick=orders.quick)
     wrong = job.check(orders, asked["jobs"], composer)
     seconds = job.seconds_of(orders, asked["jobs"][0], composer) if asked["timed"] and not wrong else None
     os.write(out, json.dumps({"wrong": wrong, "seconds": seconds}).encode())

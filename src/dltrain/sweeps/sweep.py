@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dltrain import __version__
@@ -21,7 +22,6 @@ from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
 from dltrain.sweeps.reuse import Finished
 from dltrain.sweeps.slots import slots
-from dltrain.sweeps.space import Space
 from dltrain.sweeps.told import Told
 from dltrain.training.stop import stop_on_signal
 
@@ -57,8 +57,9 @@ def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
         run_folder.write_json(folder / "sweep.json", record)
         orders = _orders(folder, record, options)
         wanted.composer.read_from(orders.snapshot)
-        engine.brief(orders)
-        _look(engine, wanted.space, folder)
+        jobs = wanted.space.samples(_LOOKED_AT)
+        engine.brief(replace(orders, quick=_proved(wanted, jobs)))
+        _look(engine, jobs, folder)
         finished = Finished(local(wanted.first.values["runs_dir"])) if options.reuse else None
         return _drive(Ledger(folder), engine, wanted, total=total, finished=finished)
 
@@ -108,9 +109,15 @@ def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = F
     )
 
 
-def _look(engine: Engine, space: Space, folder: Path) -> None:
+def _proved(wanted: Request, jobs: Sequence[tuple[str, ...]]) -> bool:
+    """Whether Hydra makes of a job, drawn among these, what is made of it without Hydra."""
+    if not (proved := wanted.composer.prove(random.choice(jobs))):
+        say("note: Hydra composes each of these jobs anew: what is made from others is not the same", error=True)
+    return proved
+
+
+def _look(engine: Engine, jobs: Sequence[tuple[str, ...]], folder: Path) -> None:
     """Raises ConfigError where a value can't be trained with, as far as a plan of one job tells; the folder goes."""
-    jobs = space.samples(_LOOKED_AT)
     if wrong := engine.check(jobs):
         storage.remove(folder)
         raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))

@@ -53,7 +53,7 @@ def main(handle: int) -> None:
         if asked := lines.next():
             orders = Orders.of(asked)
             with data_kept():
-                _Server(driver, lines, orders, Composer(orders.snapshot)).serve()
+                _Server(driver, lines, orders, Composer(orders.snapshot, quick=orders.quick)).serve()
 
 
 def warm() -> None:
