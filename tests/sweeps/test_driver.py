@@ -140,6 +140,22 @@ def test_what_becomes_of_a_job_that_does_not_end_well(tmp_path, ends, found, sai
     assert said in told.lines[-1][2]
 
 
+def test_failed_jobs_that_are_tried_again_count_as_what_they_become(tmp_path):
+    bad = {"state": "failed", "reason": "bad"}
+    ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, bad if n % 2 else DONE)), jobs=6)
+    assert +ledger.counts == {"done": 3, "failed": 3}
+    ledger = Ledger(tmp_path)
+    assert +ledger.counts == {"done": 3, "failed": 3}
+    for n in range(6):  # as they are where jobs have trained
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "summary.json").write_text(json.dumps({"status": "done", "steps": 1}))
+    ledger.reopen("failed", "diverged")
+    assert (+ledger.counts, [*ledger.open]) == ({"done": 3, "queued": 3}, [1, 3, 5])
+    ledger, _ = drive(tmp_path, Engine(), jobs=6)
+    assert +ledger.counts == {"done": 6}
+    assert +Ledger(tmp_path).counts == {"done": 6}
+
+
 def test_a_job_that_was_stopped_by_its_own_time_waits_for_a_resume(tmp_path):
     ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, {"state": "stopped", "reason": "max_time"})), jobs=3)
     assert (ledger.counts["stopped"], len(ledger.open)) == (3, 3)

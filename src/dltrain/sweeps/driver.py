@@ -69,7 +69,7 @@ class Driver:
                 self.engine.signal(system.stop_signal(self.stop.reason))
             if not stopping:
                 self._fill()
-            if not self._running and (stopping or not self._more()):
+            if not self._running and (stopping or not self._waiting):
                 break
             for ended in self.engine.wait(_TICK):
                 self._take(ended)
@@ -79,9 +79,6 @@ class Driver:
             raise StorageError(self._full)
 
     # -- what comes next -------------------------------------------------------------------------------------------
-
-    def _more(self) -> bool:
-        return bool(self._waiting)
 
     def _fill(self) -> None:
         """Starts jobs while there is room."""

@@ -20,14 +20,7 @@ from dltrain.errors import ConfigError, StorageError
 from dltrain.runs import foreign, reading, run_folder, storage
 from dltrain.runs.foreign import Values, node
 
-ENDED = (
-    "done",
-    "early_stopped",
-    "pruned",
-    "diverged",
-    "failed",
-    "same",
-)  # nothing is left to do, unless it is asked for
+ENDED = ("done", "early_stopped", "pruned", "diverged", "failed", "same")  # nothing is left to do, unless asked for
 _SYNC = 1.0  # seconds: a line reaches the operating system at once, and the disk with the next after so many
 
 
@@ -52,6 +45,7 @@ class Ledger:
         self._synced = time.monotonic()
         self.open: dict[int, Job] = {}  # jobs that have not ended, by number
         self.counts: Counter[str] = Counter()
+        self._others: dict[int, str] = {}  # how jobs ended, but for those that are done
         self.known: dict[str, int] = {}  # identity -> the first job that has it
         self.next = 0  # the first number that is free
         self.last: tuple[str, ...] = ()  # the overrides of the job before it
@@ -61,7 +55,6 @@ class Ledger:
         for number in _folders(folder):  # begun, and the line is lost: the power failed
             if number >= self.next:
                 self._take({"job": number, "state": "queued", "overrides": _typed(folder / str(number))})
-        self.next = max(self.next, 0)
 
     def _cut(self) -> None:
         """Drops what a kill left of a last line, which the next would be joined to."""
@@ -75,9 +68,10 @@ class Ledger:
 
     def _take(self, line: Values) -> None:
         number, state = line["job"], line["state"]
-        job = self.open.pop(number, None) or Job(number)
+        job = self.open.pop(number, None)
         if number < self.next:
-            self.counts[job.state] -= 1
+            self.counts[job.state if job else self._others.pop(number, "done")] -= 1
+        job = job or Job(number)
         self.next = max(self.next, number + 1)
         job.state = state
         self.counts[state] += 1
@@ -92,6 +86,8 @@ class Ledger:
         job.facts = {k: v for k, v in line.items() if k not in ("job", "state", "overrides", "identity")}
         if state not in ENDED:
             self.open[number] = job
+        elif state != "done":
+            self._others[number] = state
 
     def write(self, number: int, state: str, **facts: object) -> None:
         """Adds a line, and takes it in. Raises StorageError."""
