@@ -18,8 +18,8 @@ class Inline:
     def check(self, jobs):
         return job.check(self.orders, jobs, self.composer)
 
-    def start(self, number, overrides, *, gpu=None):
-        told, code = process.run(self.orders, number, [*overrides], self.composer)
+    def start(self, number, overrides, *, gpu=None, until=None):
+        told, code = process.run(self.orders, number, [*overrides], self.composer, until)
         if told.get("reason") == "SIGINT":
             raise KeyboardInterrupt
         self.ended.append(Ended(number, told, code))

@@ -38,7 +38,7 @@ class Engine:
     def __init__(self, ends=lambda number, attempt: Ended(number, DONE)):
         self.ends, self.running, self.started, self.signals, self.most = ends, [], [], [], 0
 
-    def start(self, number, overrides, *, gpu=None):
+    def start(self, number, overrides, *, gpu=None, until=None):
         self.started.append(number)
         self.running.append((number, self.started.count(number)))
         self.most = max(self.most, len(self.running))

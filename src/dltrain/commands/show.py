@@ -21,7 +21,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     folder = run_folder.find(given.run, sweeps=True, broken=True)
     if (folder / "sweep.json").is_file():
         found = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
-        left = any(job.status not in reading.ENDED for job in found)
+        left = any(job.status not in reading.ENDED and not job.paused for job in found)
         say(f"sweep     {folder}\nstatus    {jobs.read(folder, found)}")
         say(f"go on     dltrain resume {folder}\n" * (left or not found))
         say(table(found, ids_of(found), None) if found else "")

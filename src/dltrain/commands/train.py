@@ -144,6 +144,10 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
 
     done = sweep_table.jobs(ended.folder)
     say(f"\n{sweep_table.table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {ended.folder}")
+    if ended.counts["pruned"]:
+        from dltrain.sweeps import told
+
+        say(told.spared(done))
     if ended.reason or ended.counts["stopped"]:
         say(f"stopped; resume: dltrain resume {ended.folder}", error=True)
         return _EXIT_CODES[ended.reason or "max_time"]

@@ -54,7 +54,9 @@ def read(folder: Path, runs: Sequence[Run]) -> Jobs:
     states = dict(_ledger(folder / "jobs.jsonl", stamp(folder / "jobs.jsonl")))
     for run in runs:
         number = int(run.folder.name)
-        if states.get(number, "queued") in _OPEN:  # the run itself knows better, also where the ledger's keeper died
+        state = states.get(number, "queued")
+        went_on = state == "pruned" and not run.paused
+        if state in _OPEN or went_on:  # the run itself knows better, also where the ledger's keeper died
             states[number] = run.status
     queued = known - len(states) if type(known) is int and len(states) <= known <= _MOST else None
     counts = Counter(states.values())

@@ -33,6 +33,7 @@ _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `run_folder.create` made
 ENDED = ("done", "early_stopped")
 HELD: set[str] = set()  # folders that this process has locked: to open and close a lock file would free its own lock
+PAUSED = "pruning"  # why a job of a sweep was stopped, to be gone on with if it is among the best
 STATUSES = ("running", "killed", *ENDED, "stopped", "diverged", "failed", "damaged")
 
 
@@ -85,6 +86,11 @@ class Run:
     def pulse(self) -> Pulse | None:
         """The last that it told of how far it is; None where there is nothing."""
         return pulse.read(self.folder)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it is a job that its sweep has pruned, and that can go on."""
+        return self.status == "stopped" and self.reason == PAUSED
 
     @property
     def unwritten(self) -> bool:

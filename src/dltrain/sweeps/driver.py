@@ -21,6 +21,7 @@ from dltrain.runs import reading
 from dltrain.runs.foreign import Values, is_number
 from dltrain.runs.reading import ENDED
 from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.halving import Halving
 from dltrain.sweeps.job import told as job_of_run
 from dltrain.sweeps.ledger import Job, Ledger
 from dltrain.sweeps.reuse import Finished
@@ -52,6 +53,7 @@ class Driver:
     told: Told
     stop: Stop
     finished: Finished | None = None  # runs that are taken over
+    pruning: Halving | None = None
 
     def __post_init__(self) -> None:
         self._waiting = sorted(self.ledger.open.values(), key=lambda job: job.number)
@@ -89,22 +91,42 @@ class Driver:
             self._start(job)
 
     def _next(self) -> Job | None:
-        """A job that is in the ledger, unless somebody else still has its folder; else a new one."""
+        """A job that is in the ledger, unless somebody else still has its folder; else a new one, or a paused one that
+        goes on.
+        """
         for i, job in enumerate(self._waiting):
             if not reading.is_alive(self.ledger.folder / str(job.number)):
                 return self._waiting.pop(i)
+        if self.pruning and self._go_on(self.pruning.promoted()):
+            return self._next()
         for typed in self._proposed:
             number = self.ledger.next
             known = self._identity(typed)
             if (same := self.ledger.known.get(known)) is not None:
-                self.ledger.write(number, "same", overrides=typed, reason=f"as {same}")
+                self._write(number, "same", overrides=typed, reason=f"as {same}")
                 tell(self.trials, number, typed, {"state": "same"})
                 self.told.ended(number, typed, {"state": "same", "reason": f"the same configuration as [{same}]"})
                 continue
-            self.ledger.write(number, "queued", overrides=typed, identity=known)
+            self._write(number, "queued", overrides=typed, identity=known)
             if not self._taken_over(self.ledger.open[number]):
                 return self.ledger.open[number]
+        if self.pruning and not self._running and self._go_on(self.pruning.due(self.ledger.open)):
+            return self._next()
         return None
+
+    def _go_on(self, jobs: Sequence[tuple[int, int]]) -> bool:
+        """Queues jobs that were paused, each on its way to a rung; whether there are any."""
+        for number, rung in jobs:
+            assert self.pruning is not None
+            self._write(number, "queued", overrides=self.pruning.typed(number), rung=rung)
+            self._waiting.append(self.ledger.open[number])
+        return bool(jobs)
+
+    def _write(self, number: int, state: str, **facts: object) -> None:
+        """Adds a line to the ledger, and has the pruning know."""
+        self.ledger.write(number, state, **facts)
+        if self.pruning:
+            self.pruning.take({"job": number, "state": state, **facts})
 
     def _taken_over(self, job: Job) -> bool:
         """Whether a finished run stands in the job's place."""
@@ -114,7 +136,7 @@ class Driver:
         source = self.finished.take(self.composer(job.overrides).values, folder)
         if source is not None:
             told = job_of_run(reading.read(folder)) | {"reason": f"taken from {source}", "note": f"taken from {source}"}
-            self.ledger.write(job.number, told["state"], **_facts(told))
+            self._write(job.number, told["state"], **_facts(told))
             self.told.ended(job.number, job.overrides, told)
             tell(self.trials, job.number, job.overrides, told)
         return source is not None
@@ -128,9 +150,11 @@ class Driver:
 
     def _start(self, job: Job) -> None:
         by = f"process {os.getpid()} on {socket.gethostname()}"
-        self.ledger.write(job.number, "running", by=by, attempts=job.attempts, overrides=job.overrides)
+        until = self.pruning.until(job.rung) if self.pruning else None
+        rung = {"rung": job.rung} if self.pruning else {}
+        self._write(job.number, "running", by=by, attempts=job.attempts, overrides=job.overrides, **rung)
         self._running[job.number] = job
-        self.engine.start(job.number, job.overrides, gpu=self.slots.take(job.number))
+        self.engine.start(job.number, job.overrides, gpu=self.slots.take(job.number), until=until)
 
     # -- what came of it -------------------------------------------------------------------------------------------
 
@@ -142,16 +166,18 @@ class Driver:
             self._full = str(told["reason"])
         again = _can_go_on(ended, told)
         if again and (self.stop() or self._full is not None or told.get("reason") == "max_time"):
-            self.ledger.write(job.number, "stopped", overrides=job.overrides, **_facts(told))
+            self._write(job.number, "stopped", overrides=job.overrides, **_facts(told))
             return
         if again and job.attempts + 1 < _ATTEMPTS:
             attempts = job.attempts + (ended.code is not None)  # a server that dies is no fault of the job's
-            self.ledger.write(job.number, "queued", overrides=job.overrides, attempts=attempts, **_facts(told))
+            self._write(job.number, "queued", overrides=job.overrides, attempts=attempts, **_facts(told))
             self._waiting.append(self.ledger.open[job.number])
             return
-        self.ledger.write(job.number, told["state"], **_facts(told))
+        rung = {"rung": job.rung} if told["state"] == "pruned" else {}
+        self._write(job.number, told["state"], **_facts(told), **rung)
         self.told.ended(job.number, job.overrides, told)
-        tell(self.trials, job.number, job.overrides, told)
+        if not rung:
+            tell(self.trials, job.number, job.overrides, told)
 
 
 def tell(trials: Trials, number: int, typed: tuple[str, ...], told: Values) -> None:

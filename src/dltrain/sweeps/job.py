@@ -89,8 +89,16 @@ def seconds_of(orders: Orders, overrides: Sequence[str], composer: Composer) -> 
 _LOOKED = 3.0  # seconds; what is not looked at in them is seen when its job starts
 
 
-def train(orders: Orders, number: int, overrides: Sequence[str], composer: Composer, stop: Stop) -> Values:
-    """Trains a job, or goes on with it; returns how it ended: `state`, `reason`, and numbers.
+def train(
+    orders: Orders,
+    number: int,
+    overrides: Sequence[str],
+    composer: Composer,
+    stop: Stop,
+    until: float | None = None,
+) -> Values:
+    """Trains a job, or goes on with it; returns how it ended: `state`, `reason`, and numbers. until: a share of its
+    steps after which it is paused, and ends as `pruned`.
 
     What it fails of is written in its folder, and returned. Raises StorageError, or BusyError where another
     process has it.
@@ -107,7 +115,7 @@ def train(orders: Orders, number: int, overrides: Sequence[str], composer: Compo
     note = ""
     try:
         with run_folder.Lock(folder):
-            note = _train(orders, folder, typed, composer, stop, made)
+            note = _train(orders, folder, typed, composer, stop, until, made)
     except (StorageError, BusyError):
         raise
     except (Exception, SystemExit) as error:  # a model of the user's may exit
@@ -115,7 +123,15 @@ def train(orders: Orders, number: int, overrides: Sequence[str], composer: Compo
     return told(reading.read(folder)) | {"note": note}
 
 
-def _train(orders: Orders, folder: Path, typed: list[str], composer: Composer, stop: Stop, made: list[Composed]) -> str:
+def _train(
+    orders: Orders,
+    folder: Path,
+    typed: list[str],
+    composer: Composer,
+    stop: Stop,
+    until: float | None,
+    made: list[Composed],
+) -> str:
     """Returns what a person should know of the result."""
     from dltrain.config.plan import make_plan
     from dltrain.training import experiment, overview
@@ -126,7 +142,8 @@ def _train(orders: Orders, folder: Path, typed: list[str], composer: Composer, s
     made.clear()  # from here on the run says itself how it ends
     if not begun:
         experiment.prepare(plan, folder, ["dltrain", *typed, *threads_of(orders, typed), *orders.words])
-    summary = experiment.train(plan, folder, resume=begun, stop=stop, allow_changed_data=orders.allow_changed_data)
+    changed = orders.allow_changed_data
+    summary = experiment.train(plan, folder, resume=begun, stop=stop, allow_changed_data=changed, until=until)
     idle = "val" in summary and overview.nothing_learned(plan, summary)
     return "; ".join(["no better than one answer to every row"] * idle + configuration.switched_beside())
 
@@ -153,6 +170,7 @@ def _note(folder: Path, typed: list[str], error: BaseException, made: list[Compo
 def told(run: reading.Run) -> Values:
     """What a run folder says of its end, for the ledger."""
     reason = run.reason.splitlines()[0] if run.reason else ""
-    found: Values = {"state": run.status, "reason": reason, "monitor": run.monitor, "seconds": run.seconds}
+    state = "pruned" if run.paused else run.status
+    found: Values = {"state": state, "reason": reason, "monitor": run.monitor, "seconds": run.seconds}
     numbers = run.numbers
     return found | {"value": numbers.get(run.criterion), "loss": numbers.get("best/loss")}

@@ -33,6 +33,7 @@ class Job:
     overrides: tuple[str, ...] = ()
     identity: str = ""  # of its configuration, once that is composed
     attempts: int = 0  # how often a process for it has ended without a word
+    rung: int = 0  # where it pauses next, of a sweep that prunes
     facts: Values = field(default_factory=dict)  # what was said with the last state
 
 
@@ -50,7 +51,7 @@ class Ledger:
         self.next = 0  # the first number that is free
         self.last: tuple[str, ...] = ()  # the overrides of the job before it
         self._cut()
-        for line in _lines(folder):
+        for line in lines(folder):
             self._take(line)
         for number in _folders(folder):  # begun, and the line is lost: the power failed
             if number >= self.next:
@@ -83,6 +84,8 @@ class Ledger:
             self.known.setdefault(identity, number)
         if isinstance(attempts := line.get("attempts"), int):
             job.attempts = attempts
+        if type(rung := line.get("rung")) is int:
+            job.rung = rung
         job.facts = {k: v for k, v in line.items() if k not in ("job", "state", "overrides", "identity")}
         if state not in ENDED:
             self.open[number] = job
@@ -109,7 +112,7 @@ class Ledger:
     def ended(self) -> Iterator[tuple[int, tuple[str, ...], Values]]:
         """Each job that has ended: its number, its overrides, and its last line."""
         typed: dict[int, tuple[str, ...]] = {}
-        for line in _lines(self.folder):
+        for line in lines(self.folder):
             if isinstance(found := line.get("overrides"), list):
                 typed[line["job"]] = tuple(map(str, found))
             if line["state"] in ENDED and line["job"] not in self.open and line["job"] in typed:
@@ -119,18 +122,23 @@ class Ledger:
         """Queues the jobs again that ended in one of these states, and those whose folder is not what it was."""
         typed: dict[int, list[str]] = {}
         last: dict[int, str] = {}
-        for line in _lines(self.folder):
+        rungs: dict[int, int] = {}
+        for line in lines(self.folder):
             last[line["job"]] = line["state"]
+            if type(rung := line.get("rung")) is int:
+                rungs[line["job"]] = rung
             if line["state"] == "queued":
                 typed[line["job"]] = line.get("overrides") or []
         for number, state in sorted(last.items()):
             lost = state in ("done", "early_stopped") and not run_folder.complete(self.folder / str(number))
             if state in states or lost:
-                self.write(number, "queued", overrides=typed.get(number) or _typed(self.folder / str(number)))
+                facts: Values = {"rung": rungs[number]} if number in rungs else {}
+                facts |= {"overrides": typed.get(number) or _typed(self.folder / str(number))}
+                self.write(number, "queued", **facts)
 
 
-def _lines(folder: Path) -> Iterator[Values]:
-    """The lines of jobs.jsonl that are ones."""
+def lines(folder: Path) -> Iterator[Values]:
+    """The lines of jobs.jsonl in a folder that are ones."""
     path = folder / "jobs.jsonl"
     for text in foreign.lines(path) if path.is_file() else ():
         try:

@@ -19,13 +19,15 @@ from dltrain.sweeps import job
 from dltrain.sweeps.orders import Orders
 
 
-def run(orders: Orders, number: int, overrides: list[str], composer: Composer) -> tuple[Values, int]:
+def run(
+    orders: Orders, number: int, overrides: list[str], composer: Composer, until: float | None = None
+) -> tuple[Values, int]:
     """A job in this process, which is its alone; returns how it ended, and an exit code."""
     from dltrain.training.stop import stop_on_signal
 
     with streams.unfailing(), warnings_in_words(), stop_on_signal(quiet=True) as stop:
         try:
-            said = job.train(orders, number, overrides, composer, stop)
+            said = job.train(orders, number, overrides, composer, stop, until)
         except DltrainError as error:
             return {"state": "failed", "reason": str(error).splitlines()[0]}, error.exit_code
         except KeyboardInterrupt:
@@ -39,7 +41,8 @@ def alone(text: str) -> None:
     orders = Orders.of(asked["orders"])
     out = os.dup(1)
     output = write_to(Path(orders.folder) / str(asked["number"]))
-    said, code = run(orders, asked["number"], asked["overrides"], Composer(orders.snapshot, quick=orders.quick))
+    composer = Composer(orders.snapshot, quick=orders.quick)
+    said, code = run(orders, asked["number"], asked["overrides"], composer, asked["until"])
     drop_empty(output)
     os.write(out, json.dumps(said).encode())
     os._exit(code)

@@ -100,9 +100,12 @@ def read(overrides: Sequence[str], options: Options) -> Request:
 
 
 def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found: Values) -> Request:
-    """The space and the search in it: but for a grid the seeds are no axis of it, and make one trial together."""
+    """The space and the search in it: but for a grid whose jobs all end the seeds are no axis of it, and make one
+    trial together.
+    """
     knobs = settings(found)
-    apart = [o for o in overrides if knobs.method != "grid" and re.fullmatch(r"seed=\d+(,\d+)+", o)]
+    together = knobs.method != "grid" or knobs.prune is not None
+    apart = [o for o in overrides if together and re.fullmatch(r"seed=\d+(,\d+)+", o)]
     space = Space([o for o in overrides if o not in apart], config_dir, composer)
     each = [f"seed={seed}" for text in apart[-1:] for seed in text.partition("=")[2].split(",")]
     trials = Trials(search(space, knobs), each)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Literal
 
 from dltrain.config.arguments import check_arguments
@@ -11,6 +11,7 @@ from dltrain.runs.foreign import Values
 
 _MOST_WORKERS = 1024
 _MOST_TRIALS = 1_000_000
+_MOST_FACTOR, _MOST_RUNGS = 100, 10
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Settings:
     engine: Literal["local"]
     verbose: bool
     params: dict[str, object]
+    prune: Literal["halving", "asha"] | None = None
+    factor: int = 3
+    rungs: int = 2
 
     def mistakes(self) -> dict[str, str]:
         """Values out of range, by key."""
@@ -38,12 +42,17 @@ class Settings:
             found["trials"] = f"{self.trials!r}: want a number from 1 to {_MOST_TRIALS:,}"
         if type(self.seed) is int and not 0 <= self.seed < 2**32:
             found["seed"] = f"{self.seed} must be from 0 to 4294967295 (2^32 - 1)"
+        if self.prune and self.method == "optuna":
+            found["prune"] = "Optuna learns from jobs that end; prune those of sweep=grid, random or sobol"
+        for key, value, most in (("factor", self.factor, _MOST_FACTOR), ("rungs", self.rungs, _MOST_RUNGS)):
+            if type(value) is int and not 1 + (key == "factor") <= value <= most:
+                found[key] = f"{value}: want a number from {1 + (key == 'factor')} to {most}"
         return found
 
 
 def settings(node: Values) -> Settings:
     """Those of a composed `sweep` node; raises ConfigError."""
-    given: Values = {field.name: node.get(field.name) for field in fields(Settings)}
+    given: Values = {f.name: node.get(f.name) for f in fields(Settings) if f.name in node or f.default is MISSING}
     made = Settings(**given)
     wrong = made.mistakes() | check_arguments(Settings, node, node="sweep", called="sweep")
     if wrong:

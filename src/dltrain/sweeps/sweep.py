@@ -17,6 +17,7 @@ from dltrain.runs.foreign import Values, node
 from dltrain.sweeps import driver, ledger, request, snapshot
 from dltrain.sweeps.driver import Driver
 from dltrain.sweeps.engines import Engine
+from dltrain.sweeps.halving import halving
 from dltrain.sweeps.ledger import Ledger
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
@@ -133,9 +134,13 @@ def _drive(
     told = Told(total, kept.counts, moving=moving, lines=not moving)
     for number, overrides, line in kept.ended():
         driver.tell(wanted.trials, number, overrides, line)
+    pruning = halving(knobs, len(wanted.trials.seeds))
+    if pruning:
+        for line in ledger.lines(kept.folder):
+            pruning.take(line)
     with stop_on_signal() as stop:
         try:
-            Driver(kept, engine, wanted.composer, room, wanted.trials, told, stop, finished).run()
+            Driver(kept, engine, wanted.composer, room, wanted.trials, told, stop, finished, pruning).run()
         except KeyboardInterrupt:
             stop.reason = stop.reason or "SIGINT"
         finally:

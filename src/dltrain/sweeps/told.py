@@ -12,7 +12,8 @@ from dltrain.errors.output import one_line, say
 from dltrain.parts import metrics
 from dltrain.runs import reading
 from dltrain.runs.foreign import Values, is_number
-from dltrain.runs.pulse import duration
+from dltrain.runs.pulse import duration, share
+from dltrain.runs.reading import Run
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -54,6 +55,7 @@ class Told:
         if told["state"] not in _GOOD:
             return f"{told['state']}: {told.get('reason') or 'without a word'}"
         took = f" ({seconds:.1f} s)" if is_number(seconds := told.get("seconds")) else ""
+        took = f", paused{took}" if told["state"] == "pruned" else took
         note = f", {told['note']}" if told.get("note") else ""
         return f"{f'{monitor} {value:.4g}' if is_number(value) else told['state']}{took}{note}"
 
@@ -72,7 +74,7 @@ class Told:
             yield f"{running} running"
         if bad:
             yield f"{bad:,} failed"
-        if self._total and (new := ended - self._before):
+        if self._total and (new := ended - self._before) > 0:
             took = time.monotonic() - self._begun
             yield f"{duration(took / new * (self._total - ended))} left"
         if self._best:
@@ -84,6 +86,17 @@ class Told:
             self._next = 0.0
             self.tick(counts, 0)
             self._bar.close()
+
+
+def spared(jobs: Sequence[Run]) -> str:
+    """What pruning came to: how many were trained to their end, and how much of all steps was."""
+    done = sum(job.status in reading.ENDED for job in jobs)
+    known = [(job.steps or 0, job.pulse.total) for job in jobs if job.pulse]
+    steps, total = (sum(column) for column in zip(*known, strict=True)) if known else (0, 0)
+    part = f" ({share(steps / total)} of all steps were made)" if total else ""
+    return (
+        f"{done} of {len(jobs)} jobs were trained to their end{part}; a paused one goes on: dltrain resume FOLDER/JOB"
+    )
 
 
 def _ended(counts: Counter[str]) -> int:

@@ -39,7 +39,7 @@ class Summary(TypedDict, total=False):
     """What summary.json holds. status: running, done, early_stopped, stopped, diverged or failed."""
 
     status: str
-    reason: str | None  # of one that was stopped: a signal's name, or max_time
+    reason: str | None  # of one that was stopped: a signal's name, max_time, or reading.PAUSED
     error: str  # of one that diverged or failed
     train: dict[str, float]  # metrics of the best weights, as val and test
     val: dict[str, float]
@@ -73,6 +73,7 @@ class Session:
     tracker: Tracker
     clock: run_folder.Stopwatch
     stop: Stop
+    until: float | None = None  # a share of its steps, see `train`
     profile: StepProfile | None = None  # of a run with trainer.profile
     watch: Watch | None = None  # of a run with diagnose=true
     _due: float = 0.0  # by the run's clock, when a word or a checkpoint may be due: one look at the clock a step
@@ -96,6 +97,12 @@ class Session:
         if seconds >= self.keeper.due:
             self.save()
         self._due = min(self.tracker.due, self.keeper.due)
+
+    def pause_when_due(self) -> None:
+        """Has the run stop if its last validation is where it is to pause, and not its end."""
+        plan, step = self.plan, self.keeper.last_metrics.get("step", 0)
+        if self.until is not None and self.until * plan.total_steps <= step < plan.total_steps:
+            self.stop.reason = self.stop.reason or reading.PAUSED
 
     def judge(self, model: nn.Module, split: str) -> dict[str, float]:
         """The metrics of a model on a split; raises Stopped between batches when the run is to stop."""
@@ -148,12 +155,23 @@ def go_on(plan: Plan, folder: Path, *, stop: Stop | None = None, allow_changed_d
 
 
 def train(
-    plan: Plan, folder: Path, *, resume: bool = False, stop: Stop | None = None, allow_changed_data: bool = False
+    plan: Plan,
+    folder: Path,
+    *,
+    resume: bool = False,
+    stop: Stop | None = None,
+    allow_changed_data: bool = False,
+    until: float | None = None,
 ) -> Summary:
-    """Trains in a run folder that is locked by the caller; returns the summary, which is also written there."""
+    """Trains in a run folder that is locked by the caller; returns the summary, which is also written there.
+
+    until: pauses at the first validation after this share of its steps, if that is not the last; the run is as one that
+    was stopped there, and goes on at any time.
+    """
     stop = stop or Stop()
     stop.after(plan.settings.max_time)
     session = _open(plan, folder, stop, resume=resume, allow_changed_data=allow_changed_data)
+    session.until = until
     summary: Summary = {"status": "running", "seconds": session.clock.seconds}
     run_folder.write_json(folder / "summary.json", summary, more_follows=True)
     try:
@@ -195,7 +213,8 @@ def _close(session: Session, folder: Path, summary: Summary) -> None:
 def _loop(session: Session) -> None:
     """The training loop: its body is all that happens at a report, in this order. Raises Stopped when left early."""
     plan, keeper, tracker = session.plan, session.keeper, session.tracker
-    if not keeper.exhausted:  # a run may have been killed after its last step
+    if not keeper.exhausted:  # a run may have been killed after its last step, or where it is to pause
+        session.pause_when_due()
         for record in session.trainer.fit(
             session.train_loader,
             steps=plan.total_steps,
@@ -214,6 +233,7 @@ def _loop(session: Session) -> None:
             session.save_when_due()
             if keeper.exhausted:
                 break
+            session.pause_when_due()
     session.save()
     if session.stop():
         raise Stopped

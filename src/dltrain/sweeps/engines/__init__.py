@@ -31,8 +31,10 @@ class Engine(Protocol):
         """Has a process look at the plans of jobs before any starts; which can't be trained, and why."""
         ...
 
-    def start(self, number: int, overrides: Sequence[str], *, gpu: str | None = None) -> None:
-        """Begins a job, or goes on with it."""
+    def start(
+        self, number: int, overrides: Sequence[str], *, gpu: str | None = None, until: float | None = None
+    ) -> None:
+        """Begins a job, or goes on with it. until: a share of its steps, after which it is to pause."""
         ...
 
     def wait(self, seconds: float) -> list[Ended]:

@@ -89,10 +89,12 @@ class Forks:
             [],
         )
 
-    def start(self, number: int, overrides: Sequence[str], *, gpu: str | None = None) -> None:
+    def start(
+        self, number: int, overrides: Sequence[str], *, gpu: str | None = None, until: float | None = None
+    ) -> None:
         environment = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
         self._running.add(number)
-        self._say({"start": number, "overrides": [*overrides], "environment": environment})
+        self._say({"start": number, "overrides": [*overrides], "environment": environment, "until": until})
 
     def wait(self, seconds: float) -> list[Ended]:
         if b"\n" not in self._rest:
@@ -148,9 +150,11 @@ class Processes:
     def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
         return look(self._orders, jobs)[0]
 
-    def start(self, number: int, overrides: Sequence[str], *, gpu: str | None = None) -> None:
+    def start(
+        self, number: int, overrides: Sequence[str], *, gpu: str | None = None, until: float | None = None
+    ) -> None:
         environment = {**os.environ} if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu}
-        job = {"orders": self._orders.as_json(), "number": number, "overrides": [*overrides]}
+        job = {"orders": self._orders.as_json(), "number": number, "overrides": [*overrides], "until": until}
         self._running[number] = _python(
             "process", "alone", repr(json.dumps(job)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
         )

@@ -147,7 +147,7 @@ class _Server:
 
     def _do(self, asked: Values) -> None:
         if "start" in asked:
-            self._begin(asked["start"], asked["overrides"], asked.get("environment") or {})
+            self._begin(asked["start"], asked["overrides"], asked.get("environment") or {}, asked.get("until"))
         elif "check" in asked:
             self._check(asked["check"])
         elif "signal" in asked:
@@ -157,10 +157,10 @@ class _Server:
         with suppress(OSError):  # it is gone, which the next read tells
             self._driver.sendall(json.dumps(what).encode() + b"\n")
 
-    def _begin(self, number: int, overrides: list[str], environment: dict[str, str]) -> None:
+    def _begin(self, number: int, overrides: list[str], environment: dict[str, str], until: float | None) -> None:
         if not self._prepared:
             self._prepare(overrides)
-        asked = json.dumps({"job": number, "overrides": overrides}).encode() + b"\n"
+        asked = json.dumps({"job": number, "overrides": overrides, "until": until}).encode() + b"\n"
         for child in self._children.values():
             if child.number is None and child.environment == environment:
                 with suppress(OSError):  # it has died meanwhile
@@ -268,9 +268,9 @@ def _serve_jobs(orders: Orders, composer: Composer, server: socket.socket, paren
                 break
             number, overrides = asked["job"], asked["overrides"]
             output = process.write_to(Path(orders.folder) / str(number))
-            told, code = process.run(orders, number, overrides, composer)
+            told, code = process.run(orders, number, overrides, composer, asked["until"])
             process.drop_empty(output)
-            waits = left > 0 and told["state"] in ENDED
+            waits = left > 0 and told["state"] in (*ENDED, "pruned")
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             said = {"told": told, "code": code, "memory": memory, "waits": waits}
             server.sendall(json.dumps(said).encode() + b"\n")
