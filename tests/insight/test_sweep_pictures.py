@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from dltrain.commands import cli
-from dltrain.insight import history, sweep_pictures
+from dltrain.insight import history, sweep_pictures, trials
 from dltrain.insight.plots import sweeps
-from dltrain.insight.plots.sweeps import Score, Trial
+from dltrain.insight.trials import Score, Trial
 from dltrain.runs import reading, seeds
 
 
@@ -36,18 +36,22 @@ def jobs(swept):
 
 
 def test_what_was_varied_is_what_was_typed_differently(jobs):
-    keys = sweep_pictures.keys(jobs)
+    keys = trials.keys(jobs)
     assert sorted(keys) == ["optimizer", "optimizer.lr", "regularisation", "seed"]
     assert keys[-1] == "seed"
-    assert {sweep_pictures.value(job, "optimizer") for job in jobs} == {"sgd", "adam"}
-    assert {sweep_pictures.value(job, "optimizer.lr") for job in jobs} == {1e-3, 1e-1, 1e9}
-    assert {sweep_pictures.value(job, "regularisation") for job in jobs} == {"none", "[dropout]"}
+    assert {trials.value(job, "optimizer") for job in jobs} == {"sgd", "adam"}
+    assert {trials.value(job, "optimizer.lr") for job in jobs} == {1e-3, 1e-1, 1e9}
+    assert {trials.value(job, "regularisation") for job in jobs} == {"none", "[dropout]"}
 
 
 def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
     gallery = sweep_pictures.of_sweep(jobs)
     names = [picture.name for picture in gallery.pictures]
-    assert names == ["parallel.png", "against.png", "heat1.png", "heat2.png", "heat3.png", "curves.png"]
+    compared = ["parallel.png", "against.png", "heat1.png", "heat2.png", "heat3.png"]
+    assert names == ["importance.png", *compared, "sofar.png", "curves.png"]
+    caption = gallery.pictures[0].caption
+    assert caption.startswith("optimizer")
+    assert "of the differences in validation rmse" in caption
     for picture in gallery.pictures:
         assert len(Image.open(io.BytesIO(picture.content)).convert("RGB").getcolors(1 << 20)) > 20
     without = sum("best/rmse" not in job.numbers for job in jobs)
@@ -63,7 +67,7 @@ def test_its_page_ranks_the_runs_and_names_the_failures(swept, jobs, tmp_path, c
     means = [statistics.fmean(scores[int(job.folder.name)] for job in group) for group in seeds.ranked(jobs)]
     assert order == [int(job.folder.name) for job in seeds.in_order(jobs)]
     assert means == sorted(means)
-    assert text.count("<img") == 6
+    assert text.count("<img") == 8
     assert "Mean and deviation over the seeds" in text
     assert f"A sweep of {len(jobs)} runs" in text
     assert "diverged" in text
@@ -93,7 +97,7 @@ def test_runs_that_are_ranked_by_their_training_loss(tmp_path, monkeypatch, caps
     assert "train_loss" not in titles
     (folder,) = tmp_path.glob("runs/a/*")
     found = [reading.read(path, folder) for path, _ in reading.walk(folder)]
-    judge = sweep_pictures.score(found)
+    judge = trials.score(found)
     figure = sweeps.curves([(job.folder.name, history.logged(job)) for job in found], judge)
     assert [len(line.get_ydata()) for line in figure.axes[0].get_lines()] == [2, 2]
     assert figure.axes[0].get_ylabel() == "train loss"
@@ -150,3 +154,28 @@ def test_any_values_can_be_drawn(values):
         logs = [(f"one={value}", [{"epoch": 1.0, f"val/{score.name}": 3.0}]) for value in values]
         figure = sweeps.curves(logs, score)
         figure.canvas.draw()
+
+
+def test_each_value_has_a_mean_with_its_interval_over_configurations_and_many_numbers_are_taken_together():
+    rows = [(kind, seed, 10.0 ** -(i % 12), s) for i, (kind, seed, s) in enumerate(ROWS)]
+    trials = [Trial({"kind": k, "lr": lr, "seed": seed}, s, i) for i, (k, seed, lr, s) in enumerate(rows)]
+    kinds, rates, of_seed = sweeps.against(trials, ["kind", "lr", "seed"], HIGH).axes
+    (bars,) = kinds.containers
+    assert np.allclose(bars.lines[0].get_xdata(), [0, 1])
+    assert len(rates.containers[0].lines[0].get_xdata()) == 6
+    assert len(of_seed.containers[0].lines[0].get_xdata()) == 2
+    means = [np.mean([s for k, _, s in ROWS if k == kind]) for kind in "ab"]
+    assert np.allclose(bars.lines[0].get_ydata(), means)
+    assert all(ax.get_ylim()[1] <= 1.02 for ax in (kinds, rates, of_seed))
+
+
+def test_runs_without_a_key_stand_below_its_numbers():
+    given = [0.5, 0.9, "-", 0.9]
+    trials = [Trial({"momentum": v, "kind": "-" if i else "a"}, 0.1 * i, i) for i, v in enumerate(given)]
+    ax = sweeps.against(trials, ["momentum"], HIGH).axes[0]
+    assert np.allclose(ax.get_lines()[0].get_xdata(), [0.5, 0.9, 0.42, 0.9])
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["-", "0.5", "0.9"]
+    assert sweeps.parallel(trials, ["momentum", "kind"], HIGH)
+
+
+ROWS = [(kind, seed, 0.3 + 0.02 * i + 0.01 * seed) for i in range(12) for kind in "ab" for seed in (0, 1)]

@@ -8,6 +8,7 @@ import json
 from dltrain.config import command_line
 from dltrain.errors import streams
 from dltrain.errors.output import say
+from dltrain.insight import importance
 from dltrain.insight.listing import configuration, files, ids_of, result, row, story, table
 from dltrain.runs import jobs, reading, run_folder, seeds
 
@@ -29,6 +30,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
             from dltrain.runs import sweep_table
 
             say(f"\n{sweep_table.table(found)}")
+        say(f"\n{told}" if (told := importance.of_sweep(found)) else "")
         return 0
     run = reading.read(folder, reading.sweep_of(folder))
     if given.json:

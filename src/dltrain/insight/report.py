@@ -9,7 +9,7 @@ from pathlib import Path
 from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
-from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures
+from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures, trials
 from dltrain.insight.pictures import Gallery
 from dltrain.parts import metrics
 from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, sweep_table, tensorboard
@@ -96,13 +96,13 @@ def _counts(jobs: Sequence[Run]) -> str:
 
 def _jobs_table(ranked: Sequence[Run]) -> str:
     """One row a run: the best validation and the test metrics, what was varied, how it ended."""
-    varied, shown = sweep_pictures.keys(ranked), _shown(ranked)
+    varied, shown = trials.keys(ranked), _shown(ranked)
     titles = ["run", *(title for title, _ in shown), *varied, "status", "seconds"]
     rows = [
         [
             j.folder.name,
             *(metrics.text(key, j.numbers.get(key)) for _, key in shown),
-            *(str(sweep_pictures.value(j, key)) for key in varied),
+            *(str(trials.value(j, key)) for key in varied),
             j.status.replace("_", " "),
             "" if j.seconds is None else f"{j.seconds:.1f}",
         ]
@@ -123,11 +123,11 @@ def _seeds_table(jobs: Sequence[Run]) -> str:
     groups, shown = seeds.ranked(jobs), _shown(jobs)
     if max(map(len, groups), default=0) < 2:
         return ""
-    plain = [key for key in sweep_pictures.keys(jobs) if key != "seed"]
+    plain = [key for key in trials.keys(jobs) if key != "seed"]
     titles = [*plain, "runs", *(title for title, _ in shown)]
     rows = [
         [
-            *(str(sweep_pictures.value(group[0], key)) for key in plain),
+            *(str(trials.value(group[0], key)) for key in plain),
             str(len(group)),
             *(sweep_table.mean_and_deviation(k, seeds.values(group, k)) for _, k in shown),
         ]

@@ -5,37 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from dltrain.insight import history
+from dltrain.insight import history, importance, trials
 from dltrain.insight.pictures import Gallery
-from dltrain.insight.plots import sweeps
-from dltrain.insight.plots.sweeps import Score, Trial, Value
-from dltrain.parts.metrics import larger_is_better
+from dltrain.insight.plots import number, sweeps
+from dltrain.insight.trials import SEED, Score, Trial, keys, score, value
 from dltrain.runs import seeds
 from dltrain.runs.reading import Run
 
-_SEED = "seed"
 _MOST = 6  # keys shown one below the other
+_BARS = 12  # keys whose importance is shown
 _LINES, _CURVES = 500, 100  # runs that are drawn, each as a line of its own
 _T = TypeVar("_T")
-
-
-def keys(jobs: Sequence[Run]) -> list[str]:
-    """What the sweep varied: the keys and groups whose typed values differ, the seed last."""
-    names = dict.fromkeys(name for run in jobs for name in run.typed)
-    varied = [name for name in names if len({run.typed.get(name) for run in jobs}) > 1]
-    return sorted(varied, key=lambda name: name == _SEED)
-
-
-def value(run: Run, key: str) -> Value:
-    """What a run had there: a number as a number, a choice as it was typed; empty where nothing was."""
-    found = run.config.get(key)
-    return found if isinstance(found, (int, float)) else run.typed.get(key, "")
-
-
-def score(jobs: Sequence[Run]) -> Score | None:
-    """The metric that chose each run's best epoch, where one has it."""
-    metric = seeds.criterion(jobs)
-    return Score(metric.removeprefix("best/"), larger_is_better(metric)) if metric else None
 
 
 def of_sweep(jobs: Sequence[Run]) -> Gallery:
@@ -47,20 +27,63 @@ def of_sweep(jobs: Sequence[Run]) -> Gallery:
     ended = [run for run in jobs if f"best/{judge.name}" in run.numbers]
     if len(ended) < len(jobs):
         gallery.notes.append(f"{len(jobs) - len(ended)} of {len(jobs)} runs have no metric and are in no picture")
-    varied = keys(ended)
-    places = {run.folder: place for place, run in enumerate(seeds.in_order(ended))}
-    trials = [
+    varied, groups = keys(ended), seeds.ranked(ended)
+    ordered = [run for group in groups for run in group]
+    places = {run.folder: place for place, run in enumerate(ordered)}
+    each = [
         Trial({k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], places[run.folder])
         for run in ended
     ]
+    together = trials.of_groups(groups, varied, judge)
     if varied:
-        _compare(gallery, trials, varied, judge)
-    _curves(gallery, ended, varied, judge)
+        _important(gallery, together, varied, judge)
+        _compare(gallery, each, varied, judge)
+        _so_far(gallery, trials.in_time(together, ended[0].sweep), judge)
+    _curves(gallery, ordered, varied, judge)
     return gallery
 
 
+def _important(gallery: Gallery, together: list[Trial], varied: list[str], judge: Score) -> None:
+    plain = [key for key in varied if key != SEED]
+    if len(plain) < 2:
+        return  # one key decides all that is no chance
+    found = importance.of_trials(together, plain)
+    if found is None:
+        gallery.notes += [importance.too_few(len(together))] * (len(together) < importance.FEWEST)
+        return
+    if not found.told:
+        gallery.notes.append(importance.sentence(found, judge))
+        return
+    forest = f"a random forest of what they were given foretells {found.foretold * 100:.0f} % of the differences"
+    caption = (
+        f"{importance.sentence(found, judge)} From {found.trials} trials{_over_seeds(varied)}: {forest} of trials that "
+        "it has not seen, and a bar is what one key makes of its answers, over the whole range that was tried (fANOVA, "
+        "Hutter et al. 2014). The whisker holds 95 % of its trees, each grown on trials drawn anew."
+    )
+    gallery.add("importance.png", "Which key decides", caption, lambda: sweeps.importance(found.shares[:_BARS]))
+
+
+def _over_seeds(varied: list[str]) -> str:
+    return ", each the mean over its seeds" * (SEED in varied)
+
+
+def _so_far(gallery: Gallery, ordered: list[Trial], judge: Score) -> None:
+    if len(ordered) < 3:
+        return
+    records = trials.records(ordered, larger=judge.larger)
+    last, since = ordered[records[-1]], len(ordered) - 1 - records[-1]
+    given = " ".join(f"{key}={found}" for key, found in last.values.items() if found != trials.MISSING)
+    after = {0: "It was the last to end", 1: "The one that ended after it was not better"}
+    caption = (
+        f"In the order in which they ended; beside the last records the numbers of their jobs. The best, "
+        f"{number(judge.name, last.score)}, is trial {records[-1] + 1} of {len(ordered)} (job {last.jobs}: {given}). "
+        f"{after.get(since, f'The {since:,} that ended after it were not better')}."
+    )
+    gallery.add("sofar.png", "The best so far", caption, lambda: sweeps.so_far(ordered, records, judge))
+
+
 def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Score) -> None:
-    plain = [key for key in varied if key != _SEED]
+    plain = [key for key in varied if key != SEED]
     better = "higher" if judge.larger else "lower"
     if len(plain) > 1:
         caption = (
@@ -71,26 +94,27 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
         lines = _some(sorted(trials, key=lambda trial: trial.place), _LINES)
         gallery.add("parallel.png", "All runs at once", caption, lambda: sweeps.parallel(lines, plain, judge))
     caption = (
-        "Every dot is a run, the best one orange. Dots of one value that spread widely: something else matters more "
-        "there, or it is chance; try several seeds."
+        "Every dot is a run, the best one orange. The lines are means with their 95 % intervals, of each value or of "
+        "neighbours: where the intervals do not meet, it is the value that counts. Dots of one value that spread "
+        "widely: something else matters more there, or it is chance; try several seeds."
     )
     shown = varied[:_MOST]
     gallery.add("against.png", "One key at a time", caption, lambda: sweeps.against(trials, shown, judge))
-    for number, pair in enumerate(sweeps.pairs(trials, plain), start=1):
+    for place, pair in enumerate(sweeps.pairs(trials, plain), start=1):
         caption = "The mean over the runs of each cell; dark is good. The best cell at an edge: try values beyond it."
-        title, name = f"{pair[0]} and {pair[1]}", f"heat{number}.png"
+        title, name = f"{pair[0]} and {pair[1]}", f"heat{place}.png"
         gallery.add(name, title, caption, lambda pair=pair: sweeps.heat(trials, pair, judge))
 
 
-def _curves(gallery: Gallery, ended: Sequence[Run], varied: list[str], judge: Score) -> None:
+def _curves(gallery: Gallery, ordered: Sequence[Run], varied: list[str], judge: Score) -> None:
     """Their learning curves over each other, the best run last."""
     logs = []
-    for run in reversed(_some(seeds.in_order(ended), _CURVES)):
+    for run in reversed(_some(ordered, _CURVES)):
         told = " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48]
         logs.append((told or run.folder.name, history.logged(run)))
     moves = "rises" if judge.larger else "falls"
     caption = f"How each run came to its result: a curve that still {moves} at the end would gain from more epochs."
-    caption += _of_them(ended, _CURVES)
+    caption += _of_them(ordered, _CURVES)
     gallery.add("curves.png", "The learning curves of all runs", caption, lambda: sweeps.curves(logs, judge))
 
 

@@ -1,9 +1,11 @@
-"""What a sweep found: parallel coordinates, the metric against each key, a heat map for each two, all curves."""
+"""What a sweep found: how much each key decides, parallel coordinates, the metric against each key, a heat map for each
+two, the best so far, all curves.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from dltrain.insight import history
 from dltrain.insight.plots import (
@@ -29,6 +31,7 @@ from dltrain.insight.plots import (
     title,
     wide,
 )
+from dltrain.insight.trials import MISSING, SEED, Score, Trial, Value, means
 from dltrain.parts.metrics import SHARES
 from dltrain.runs.reading import is_number
 
@@ -36,44 +39,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dltrain.insight.importance import Share
     from dltrain.runs.reading import Report
-
-Value = float | str  # of a key: a number as a number, anything else as it was typed
 
 _AXES = 5  # keys that fit beside each other on a phone
 _CELLS = 12  # values of a key that a heat map shows
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One run of a sweep: the value of each key, its score, finite, and its place among all, 0 for the best."""
-
-    values: Mapping[str, Value]
-    score: float
-    place: int
-
-
-@dataclass(frozen=True)
-class Score:
-    """The metric that judges: its plain name (accuracy, train_loss), and whether larger is better."""
-
-    name: str
-    larger: bool
-
-    @property
-    def logged(self) -> str:
-        """Its name in the reports of a run."""
-        return "train/loss" if self.name == "train_loss" else f"val/{self.name}"
-
-    @property
-    def title(self) -> str:
-        """Its name for a person."""
-        return self.logged.replace("val/", "validation ").replace("/", " ")
+_EACH, _BINS = 8, 6  # numbers that have a mean each; more of them are taken together in so many bins
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Where the values of a key stand on an axis: numbers in proportion or by their logarithm, others in a row."""
+    """Where the values of a key stand on an axis: numbers in proportion or by their logarithm, others in a row; runs
+    that do not have it below the numbers.
+    """
 
     places: dict[Value, float]  # of each value that occurs, in order
     names: bool
@@ -93,10 +71,13 @@ class _Scale:
 
 def _scale(values: Sequence[Value]) -> _Scale:
     numbers = sorted({v for v in values if is_number(v)})
-    if not all(map(is_number, values)):
+    if not numbers or not all(is_number(v) or v == MISSING for v in values):
         return _Scale({v: float(i) for i, v in enumerate(dict.fromkeys(map(str, values)))}, names=True)
     log = wide(numbers[0], numbers[-1])
-    return _Scale({v: math.log10(v) if log else float(v) for v in numbers}, names=False)
+    places: dict[Value, float] = {v: math.log10(v) if log else float(v) for v in numbers}
+    low, high = places[numbers[0]], places[numbers[-1]]
+    gap = {MISSING: low - (0.2 * (high - low) or 1.0)} if MISSING in values else {}
+    return _Scale(gap | places, names=False)
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
@@ -156,35 +137,59 @@ def _short(key: str) -> str:
 
 @styled
 def against(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figure:
-    """The score of each run over the values of each key, with the mean where several runs share a value."""
+    """The score of each run over the values of each key, with the mean of each value, or of neighbours, and its 95 %
+    interval: of configurations, where several runs differ in the seed alone.
+    """
     fig, axes = figure(len(keys), 1, height=0.4 + 2.4 * len(keys))
+    scales = {key: _column(trials, key) for key in keys}
     for key, ax in zip(keys, axes, strict=True):
-        _over(ax, *_column(trials, key), trials, score)
+        scale, values = scales[key]
+        _over(ax, scale, values, trials, score)
         ax.set(xlabel=plain(key), ylabel=title(score.name))
         metric_axis(ax, score.name)
+        told = ((t.values[key], t.score) for t in trials) if key == SEED else _configurations(trials, key)
+        _effects(ax, scale, told)
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return fig
+
+
+def _configurations(trials: Sequence[Trial], key: str) -> list[tuple[Value, float]]:
+    """The value of a key and the mean score of the runs of each configuration."""
+    groups: dict[tuple[tuple[str, Value], ...], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(tuple((k, v) for k, v in trial.values.items() if k != SEED), []).append(trial)
+    return [(own[0].values[key], sum(t.score for t in own) / len(own)) for own in groups.values()]
+
+
+def _effects(ax: Axes, scale: _Scale, told: Iterable[tuple[Value, float]]) -> None:
+    """The mean at each value with its interval; the dots alone say how high the axes are."""
+    points = [(scale.places[str(v) if scale.names else v], own) for v, own in told]
+    lowest = scale.places.get(MISSING, -math.inf)
+    numbers = [point for point in points if point[0] != lowest]
+    bins = _BINS if not scale.names and len({place for place, _ in numbers}) > _EACH else None
+    found = means(numbers, bins) if numbers else []
+    found += means([point for point in points if point[0] == lowest]) if len(numbers) < len(points) else []
+    if not any(mean.half is not None for mean in found):
+        return
+    limits = ax.get_ylim()
+    ax.errorbar(
+        [mean.place for mean in found],
+        [mean.mean for mean in found],
+        [mean.half or 0.0 for mean in found],
+        fmt="_",
+        markersize=20,
+        markeredgewidth=1.5,
+        linewidth=1.5,
+        capsize=4,
+        color=INK,
+        label="mean, 95 %",
+    )
+    ax.set_ylim(limits)
 
 
 def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial], score: Score) -> None:
     places, scores, best = [scale.places[v] for v in values], [t.score for t in trials], _best(trials)
     ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0, clip_on=False)
-    groups: dict[Value, list[float]] = {v: [] for v in scale.places}
-    for value, own in zip(values, scores, strict=True):
-        groups[value].append(own)
-    if max(map(len, groups.values())) > 1:
-        means = {v: sum(group) / len(group) for v, group in groups.items()}
-        ax.plot(
-            [scale.places[v] for v in means],
-            list(means.values()),
-            linestyle="none" if scale.names else "-",
-            linewidth=1,
-            marker="_",
-            markersize=20,
-            markeredgewidth=1.5,
-            color=INK,
-            label="mean",
-        )
     at = places[next(i for i, t in enumerate(trials) if t is best)]
     told = f"best: {number(score.name, best.score)}"
     ax.plot([at], [best.score], "o", color=ORANGE, markersize=9, label=told, clip_on=False)
@@ -192,6 +197,43 @@ def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial],
     ax.set_xticks(list(texts), list(texts.values()), rotation=20 if sum(map(len, texts.values())) > 56 else 0)
     edge = 0.08 * (max(places) - min(places)) or 0.5
     ax.set_xlim(min(places) - edge, max(places) + edge)
+
+
+@styled
+def importance(shares: Sequence[Share]) -> Figure:
+    """How much of the differences each key decides alone, the most important on top, with its interval."""
+    fig, (ax,) = figure(height=1.0 + 0.42 * len(shares))
+    at, sizes = range(len(shares)), [share.share for share in shares]
+    below = [max(0.0, share.share - share.low) for share in shares]
+    above = [max(0.0, share.high - share.share) for share in shares]
+    ax.barh(at, sizes, xerr=(below, above), height=0.6, color=BLUE, ecolor=INK, capsize=4, error_kw={"linewidth": 1.2})
+    ax.set_yticks(at, [plain(share.key, 28) for share in shares])
+    ax.invert_yaxis()
+    ax.set(xlim=(0, 1.02), xlabel="share of the differences")
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(visible=False, axis="y")
+    return fig
+
+
+@styled
+def so_far(ordered: Sequence[Trial], records: Sequence[int], score: Score) -> Figure:
+    """The score of each trial in the order in which they ended, and the best until then; the numbers of the jobs that
+    set the last records.
+    """
+    fig, (ax,) = figure(height=3.2)
+    ax.plot(range(1, len(ordered) + 1), [t.score for t in ordered], "o", color=BLUE, alpha=0.45, markersize=4)
+    ends = [*records[1:], len(ordered) - 1]
+    for i, end in zip(records, ends, strict=True):
+        ax.plot([i + 1, end + 1], [ordered[i].score] * 2, color=ORANGE, linewidth=2.2)
+    ax.plot([i + 1 for i in records], [ordered[i].score for i in records], "o", color=ORANGE, label="best so far")
+    ax.set(xlabel="trials that have ended", ylabel=title(score.name))
+    metric_axis(ax, score.name)
+    for i in records[-3:]:
+        drop = -12 if score.larger else 6
+        ax.annotate(ordered[i].jobs[:12], (i + 1, ordered[i].score), xytext=(4, drop), textcoords="offset points")
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    ax.legend(loc="lower right" if score.larger else "upper right")
+    return fig
 
 
 def pairs(trials: Sequence[Trial], keys: Sequence[str]) -> list[tuple[str, str]]:

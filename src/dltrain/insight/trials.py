@@ -1,0 +1,152 @@
+"""The trials of a sweep as plain values: what each was given, what it reached, and in which order they ended."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dltrain.parts.metrics import larger_is_better
+from dltrain.runs import foreign, reading, seeds
+from dltrain.runs.reading import Run
+
+Value = float | str  # of a key: a number as a number, anything else as it was typed
+
+SEED = "seed"
+MISSING = "-"  # the value of a key that a job does not have
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is compared: the value of each key, the score, finite, and the place among all, 0 for the best; the names of
+    its jobs.
+    """
+
+    values: Mapping[str, Value]
+    score: float
+    place: int
+    jobs: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The metric that judges: its plain name (accuracy, train_loss), and whether larger is better."""
+
+    name: str
+    larger: bool
+
+    @property
+    def logged(self) -> str:
+        """Its name in the reports of a run."""
+        return "train/loss" if self.name == "train_loss" else f"val/{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Its name for a person."""
+        return self.logged.replace("val/", "validation ").replace("/", " ")
+
+
+def keys(jobs: Sequence[Run]) -> list[str]:
+    """What the sweep varied: the keys and groups whose typed values differ, the seed last."""
+    found: dict[str, set[str | None]] = {name: set() for run in jobs for name in run.typed}
+    for run in jobs:
+        for name, typed in found.items():
+            typed.add(run.typed.get(name))
+    return sorted((name for name, typed in found.items() if len(typed) > 1), key=lambda name: name == SEED)
+
+
+def value(run: Run, key: str) -> Value:
+    """What a run had there: a number as a number, a choice as it was typed; `MISSING` where nothing was."""
+    found = run.config.get(key)
+    return found if isinstance(found, (int, float)) else run.typed.get(key, MISSING)
+
+
+def score(jobs: Sequence[Run]) -> Score | None:
+    """The metric that chose each run's best epoch, where one has it."""
+    metric = seeds.criterion(jobs)
+    return Score(metric.removeprefix("best/"), larger_is_better(metric)) if metric else None
+
+
+def of_groups(ranked: Sequence[Sequence[Run]], varied: Sequence[str], judge: Score) -> list[Trial]:
+    """One trial for each configuration, best first: its score is the mean over its seeds. Those without one are left
+    out.
+    """
+    rated = [(group, numbers) for group in ranked if (numbers := seeds.values(group, f"best/{judge.name}"))]
+    plain = [key for key in varied if key != SEED]
+    return [
+        Trial({k: value(group[0], k) for k in plain}, statistics.fmean(numbers), place, _numbers(group))
+        for place, (group, numbers) in enumerate(rated)
+    ]
+
+
+def _numbers(group: Sequence[Run]) -> str:
+    return ",".join(sorted((run.folder.name for run in group), key=lambda name: (len(name), name)))
+
+
+def in_time(trials: Sequence[Trial], folder: Path | None) -> list[Trial]:
+    """The trials in the order in which they ended, as the lines of jobs.jsonl have it: each with the last of its jobs.
+    A job that has no line there comes by its number, after those.
+    """
+    ended: dict[str, int] = {}
+    for number, line in enumerate(_ledger(folder / "jobs.jsonl") if folder else ()):
+        if line.get("state") in reading.ENDED or line.get("state") == "pruned":
+            ended[str(line.get("job"))] = number
+
+    def when(trial: Trial) -> tuple[float, int]:
+        jobs = trial.jobs.split(",")
+        return max(ended.get(job, math.inf) for job in jobs), max((int(j) for j in jobs if j.isdecimal()), default=0)
+
+    return sorted(trials, key=when)
+
+
+def _ledger(path: Path) -> list[foreign.Values]:
+    found: list[foreign.Values] = []
+    try:
+        for line in foreign.lines(path):
+            try:
+                found.append(foreign.node(foreign.parse_json(line)))
+            except ValueError:
+                continue
+    except OSError:
+        pass
+    return found
+
+
+def records(ordered: Sequence[Trial], *, larger: bool) -> list[int]:
+    """Which of the trials, in their order, were better than all before them."""
+    found: list[int] = []
+    for i, trial in enumerate(ordered):
+        if not found or (trial.score - ordered[found[-1]].score) * (1 if larger else -1) > 0:
+            found.append(i)
+    return found
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of the scores at a place of an axis, and half its 95 % interval (Student's t); None for one value."""
+
+    place: float
+    mean: float
+    half: float | None
+
+
+def means(points: Sequence[tuple[float, float]], bins: int | None = None) -> list[Mean]:
+    """The mean score at each place, or in so many bins of equal width; (place, score) each. An empty bin has none."""
+    low, high = min(place for place, _ in points), max(place for place, _ in points)
+    groups: dict[float, list[float]] = {}
+    for place, own in sorted(points):
+        if bins and high > low:
+            width = (high - low) / bins
+            place = low + (min(int((place - low) / width), bins - 1) + 0.5) * width
+        groups.setdefault(place, []).append(own)
+    return [Mean(place, statistics.fmean(own), _half(own)) for place, own in groups.items()]
+
+
+def _half(numbers: Sequence[float]) -> float | None:
+    if len(numbers) < 2:
+        return None
+    from scipy.special import stdtrit
+
+    return float(stdtrit(len(numbers) - 1, 0.975)) * statistics.stdev(numbers) / math.sqrt(len(numbers))
