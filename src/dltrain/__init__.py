@@ -5,6 +5,7 @@ In a program or a notebook, whole runs, as the command makes them:
     run = dltrain.train("data=iris", "optimizer.lr=0.01")    a run folder, as `dltrain data=iris ...` makes it
     run.metrics["test/accuracy"], run.history, run.config    what it reached, each report, every key
     run.predict(rows), run.evaluate("val"), run.export()     rows as in the file; a part of its data; one file
+    dltrain.sweep("optimizer.lr=0.1,0.01", data="iris")      many runs, on all processors: a table of them
     dltrain.load("last"), dltrain.resume("last")             a run again; the rest of one
     dltrain.runs(), dltrain.compare("best", "last")          the table of runs; what differs, and is it noise
     dltrain.ensemble("runs/search")                          the average of those that go together best, as a run
@@ -69,6 +70,7 @@ _NAMES = {  # name -> module, imported at first use: `dltrain --help` must not w
     "predict": "evaluation",
     "resume": "trained.whole_run",
     "seed_everything": "trainer",
+    "sweep": "insight.whole_sweep",
     "train": "trained.whole_run",
 }
 __all__ = sorted([*_NAMES, *(name for name in MODULES if "." not in name)])

@@ -7,6 +7,7 @@ from dltrain.engine.records import Record
 from dltrain.engine.state import seed_everything
 from dltrain.engine.trainer import Trainer
 from dltrain.insight.frames import compare, runs
+from dltrain.insight.whole_sweep import sweep
 from dltrain.parts import augmentation, ensembles, losses, models, schedules
 from dltrain.parts import optimizers as optim
 from dltrain.parts import regularisers as regularisation
@@ -48,6 +49,7 @@ __all__ = [
     "schedules",
     "seed_everything",
     "sklearn",
+    "sweep",
     "train",
     "trainer",
 ]

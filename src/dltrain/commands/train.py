@@ -133,6 +133,7 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
         return _preview(overrides, options)
     from dltrain.sweeps.engines import local
 
+    command_line.allowed(options.allow)  # the engine imports from where this process does
     with local.started() as engine:  # first, so that it imports torch while all else is looked at
         from dltrain.sweeps import sweep as sweeps
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dltrain.config.policy import user_allowed
-from dltrain.errors import ConfigError, StorageError
+from dltrain.errors import ConfigError, StorageError, override
 from dltrain.errors.output import cut
 from dltrain.errors.paths import local
 
@@ -86,6 +87,28 @@ def allowed(named: Sequence[str]) -> list[str]:
     if allow and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     return allow
+
+
+Value = str | float | None | Sequence[str | float | None]  # of a key, as a program gives it
+
+
+def word(given: object) -> str:
+    """An override that a program gives."""
+    if not isinstance(given, str):
+        raise ConfigError(f"{cut(repr(given))}: an override is a text, such as 'data=iris' or 'optimizer.lr=0.01'")
+    if re.fullmatch(r"[^\s'\"\[{]+(\s+[\w.@/]+=[^\s'\"\[{]+)+", given):
+        raise ConfigError(f"{cut(given)!r}: each override is a text of its own: {', '.join(map(repr, given.split()))}")
+    return given
+
+
+def typed(key: str, value: Value) -> str:
+    """A keyword argument as an override."""
+    if isinstance(value, str):
+        return override(key, value, shell=False)
+    try:
+        return f"{key}={json.dumps(value)}"
+    except TypeError:
+        raise ConfigError(f"{key}={cut(repr(value))}: give a text, a number, None, or a list of them") from None
 
 
 def path(typed: str) -> Path:

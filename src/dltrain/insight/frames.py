@@ -14,6 +14,7 @@ from dltrain.insight import compare as comparing
 from dltrain.insight import listing
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values
+from dltrain.runs.reading import Run
 from dltrain.trained.inference import Trained
 from dltrain.trained.whole_run import Reference
 
@@ -29,12 +30,18 @@ def runs(where: str | Path = "runs", *conditions: str, sort: str | None = None) 
     a metric, the best first. Raises ConfigError for what no run has, and where there is no such folder.
     """
     found, ids = listing.selected(run_folder.place(str(where)), conditions, sort)
+    return table(found, {"run": [ids[run.folder] for run in found]})
+
+
+def table(found: Sequence[Run], first: Mapping[str, Sequence[object]]) -> pl.DataFrame:
+    """A row for each of these runs, after columns that are given."""
     keys = listing.differing(found)
-    rows = [{"run": ids[run.folder], **listing.flat_row(listing.row(run, None, keys))} for run in found]
+    rows = [listing.flat_row(listing.row(run, None, keys)) for run in found]
     last = ("reason", "steps", "seconds", "name", "started", "folder", "command")
     others = {name for row in rows for name in row} - {*keys, *last}
-    names = dict.fromkeys(["run", "status", *keys, *sorted(others, key=_first_tested), *last])
-    return _frame([{name: row.get(name) for name in names} for row in rows])
+    names = dict.fromkeys(["status", *keys, *sorted(others, key=_first_tested), *last])
+    heads = [{name: column[i] for name, column in first.items()} for i in range(len(rows))]
+    return _frame([{**head, **{name: row.get(name) for name in names}} for head, row in zip(heads, rows, strict=True)])
 
 
 def _first_tested(name: str) -> tuple[int, str]:

@@ -56,6 +56,7 @@ class Options:
     retry_failed: bool = False
     reuse: bool = False  # whether finished runs are taken over
     many: bool = True  # whether keys other than `seeds` may give several values, as after -m
+    lines: bool = True  # whether a line tells of each job where no line moves
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dltrain import __version__
@@ -31,11 +31,14 @@ _LOOKED_AT = 200  # jobs whose plans are made before the first is trained
 
 @dataclass(frozen=True)
 class Ended:
-    """A sweep that came to its end, or was stopped: its folder, how many jobs ended how, and why it was stopped."""
+    """A sweep that came to its end, or was stopped: its folder, how many jobs ended how, why it was stopped, and of
+    what jobs failed, by their numbers.
+    """
 
     folder: Path
     counts: Counter[str]
     reason: str | None
+    failed: dict[int, str] = field(default_factory=dict)
 
 
 def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
@@ -62,7 +65,7 @@ def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
         engine.brief(replace(orders, quick=_proved(wanted, jobs)))
         _look(engine, jobs, folder)
         finished = Finished(local(wanted.first.values["runs_dir"])) if options.reuse else None
-        return _drive(Ledger(folder), engine, wanted, total=total, finished=finished)
+        return _drive(Ledger(folder), engine, wanted, options, total=total, finished=finished)
 
 
 def _earlier(wanted: Request) -> Path | None:
@@ -92,7 +95,7 @@ def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) 
         done = sum(kept.counts.values()) - len(kept.open)
         say(f"{done:,} of {total:,} job{'s' * (total != 1)} had ended")
         engine.brief(orders)
-        return _drive(kept, engine, wanted, total=total)
+        return _drive(kept, engine, wanted, options, total=total)
 
 
 def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = False, trusted: bool = True) -> Orders:
@@ -125,13 +128,19 @@ def _look(engine: Engine, jobs: Sequence[tuple[str, ...]], folder: Path) -> None
 
 
 def _drive(
-    kept: Ledger, engine: Engine, wanted: Request, *, total: int | None, finished: Finished | None = None
+    kept: Ledger,
+    engine: Engine,
+    wanted: Request,
+    options: Options,
+    *,
+    total: int | None,
+    finished: Finished | None = None,
 ) -> Ended:
     """Trains what is left."""
     knobs = wanted.settings
     room = slots(knobs.workers, device=wanted.device)
     moving = progress.is_seen() and not knobs.verbose
-    told = Told(total, kept.counts, moving=moving, lines=not moving)
+    told = Told(total, kept.counts, moving=moving, lines=knobs.verbose or (options.lines and not moving))
     for number, overrides, line in kept.ended():
         driver.tell(wanted.trials, number, overrides, line)
     pruning = halving(knobs, len(wanted.trials.seeds))
@@ -145,4 +154,15 @@ def _drive(
             stop.reason = stop.reason or "SIGINT"
         finally:
             told.close(kept.counts)
-    return Ended(kept.folder, kept.counts, stop.reason)
+    return Ended(kept.folder, kept.counts, stop.reason, dict(_failed(kept)))
+
+
+def _failed(kept: Ledger) -> Iterator[tuple[int, str]]:
+    """Jobs that failed, and of what. Where a process died before it had written anything, its folder says so, too."""
+    for number, typed, line in kept.ended() if kept.counts["failed"] else ():
+        if line["state"] == "failed":
+            folder, reason = kept.folder / str(number), str(line.get("reason") or "")
+            if folder.is_dir() and not ((folder / "summary.json").exists() or (folder / "overrides.txt").exists()):
+                run_folder.write_overrides(folder, typed)
+                run_folder.write_json(folder / "summary.json", {"status": "failed", "error": reason})
+            yield number, reason

@@ -5,7 +5,6 @@ answer.
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from dltrain.config.nodes import first_look
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Split
 from dltrain.engine.process import left_as_it_was
-from dltrain.errors import ConfigError, did_you_mean, override
+from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs import reading, run_folder, seeds, storage
@@ -170,16 +169,13 @@ def load(run: Reference, *, allow: Sequence[str] = ()) -> TrainedRun:
     return TrainedRun(**vars(opened), allow=tuple(allow))
 
 
-Value = str | float | None | Sequence[str | float | None]
-
-
 def train(
     *overrides: str,
     allow: Sequence[str] = (),
     runs_dir: str | Path | None = None,
     config_dir: str | Path | None = None,
     allow_changed_data: bool = False,
-    **keys: Value,
+    **keys: command_line.Value,
 ) -> TrainedRun:
     """Trains what `dltrain KEY=VALUE GROUP=NAME ...` trains, into a run folder below `runs_dir`, and returns the run.
 
@@ -193,7 +189,7 @@ def train(
     others of its threads that would train wait.
     """
     keys |= {} if runs_dir is None else {"runs_dir": str(runs_dir)}
-    words = [*map(_word, overrides), *(_typed(key, value) for key, value in keys.items())]
+    words = [*map(command_line.word, overrides), *(command_line.typed(key, value) for key, value in keys.items())]
     if seeds.split(words) != (words, 0, []):
         raise ConfigError("seeds=N makes several runs: train each, for seed in range(N): train(..., f'seed={seed}')")
     with left_as_it_was():
@@ -208,7 +204,7 @@ def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_cha
 
     What `train` says of errors and of the process holds here, too.
     """
-    folder, words = _folder(run), [*map(_word, overrides)]
+    folder, words = _folder(run), [*map(command_line.word, overrides)]
     if not words and run_folder.complete(folder):
         return load(folder, allow=allow)
     with left_as_it_was():
@@ -242,24 +238,6 @@ def ensemble(
         root, command = averaging.place(str(runs_dir), name), ["dltrain", "ensemble", *map(str, runs)]
         weights = averaging.choose(library, top=top)
         return load(averaging.write(library, weights, root=root, name=name, command=command), allow=allow)
-
-
-def _word(given: object) -> str:
-    if not isinstance(given, str):
-        raise ConfigError(f"{cut(repr(given))}: an override is a text, such as 'data=iris' or 'optimizer.lr=0.01'")
-    if re.fullmatch(r"[^\s'\"\[{]+(\s+[\w.@/]+=[^\s'\"\[{]+)+", given):
-        raise ConfigError(f"{cut(given)!r}: each override is a text of its own: {', '.join(map(repr, given.split()))}")
-    return given
-
-
-def _typed(key: str, value: Value) -> str:
-    """A keyword argument as an override."""
-    if isinstance(value, str):
-        return override(key, value, shell=False)
-    try:
-        return f"{key}={json.dumps(value)}"
-    except TypeError:
-        raise ConfigError(f"{key}={cut(repr(value))}: give a text, a number, None, or a list of them") from None
 
 
 def _trained(
