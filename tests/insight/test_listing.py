@@ -3,12 +3,15 @@
 import csv
 import io
 import json
+import re
 import sys
 
 import pytest
 from outcomes import make_failed
 
 from dltrain.commands import cli
+from dltrain.insight import listing
+from dltrain.runs import reading
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +202,36 @@ def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(dltrain, monkeypatch)
         assert "…" not in out
         assert {"run", "status", "best/accuracy", "test/accuracy"} <= set(head.split())
         assert wide > 100 or "not shown: " in out
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    root = tmp_path_factory.mktemp("swept")
+    words = ["-m", "data=iris", "optimizer=sgd,momentum,adamw", "optimizer.lr=1e-4,1e-3,1e-2,1e-1"]
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "trainer.epochs=2", "trainer.tensorboard=false", f"runs_dir={root}"])
+    assert stop.value.code == 0
+    return next(root.glob("*/*"))
+
+
+def test_a_sweep_shows_choices_as_they_were_typed_and_says_which_key_decides(dltrain, swept):
+    for command in ("show", "runs"):
+        code, out, _ = dltrain(command, str(swept))
+        assert code == 0
+        lines = out.splitlines()
+        head = next(i for i, line in enumerate(lines) if line.startswith("run "))
+        told = [line.split()[lines[head].split().index("optimizer")] for line in lines[head + 2 : head + 14]]
+        assert sorted(told) == ["adamw"] * 4 + ["momentum"] * 4 + ["sgd"] * 4
+    _, out, _ = dltrain("show", str(swept))
+    assert re.search(r"^(\S+ decides .* of the differences in|What was varied does not foretell)", out, re.MULTILINE)
+    _, out, _ = dltrain("runs", str(swept), "--csv", "--columns", "optimizer")
+    assert {row["optimizer"] for row in rows(out)} == {"AdamW", "SGD"}
+
+
+def test_a_choice_is_shown_as_typed_where_each_run_has_typed_it(swept):
+    found = [reading.read(*place) for place in reading.walk(swept)]
+    assert listing.choices(found) >= {"optimizer", "data"}
+    sgd, momentum = (next(r for r in found if r.typed["optimizer"] == name) for name in ("sgd", "momentum"))
+    assert "optimizer" not in listing.differing([sgd, momentum])
+    assert "optimizer" in listing.differing([sgd, momentum], typed=listing.choices(found))
+    assert listing.choices([]) == frozenset()

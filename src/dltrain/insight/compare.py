@@ -157,12 +157,13 @@ def _other_problems(compared: Sequence[Entry]) -> list[str]:
 def what_differs(compared: Sequence[Entry]) -> str:
     """The keys that differ, one a row; with many entries one a column."""
     firsts = [entry.runs[0] for entry in compared]
-    keys = listing.differing(firsts, duplicates=len(compared) < 9)
+    typed = listing.choices(firsts)
+    keys = listing.differing(firsts, duplicates=len(compared) < 9, typed=typed)
     if len(compared) > 1 and any(len(entry.runs) > 1 for entry in compared):
         keys = [key for key in keys if key != "seed"]
     if not keys:
         return "the configurations are the same"
-    rows = [[key, *(listing.cell(key, listing.value(run, key)) for run in firsts[:_ROWS])] for key in keys]
+    rows = [[key, *(listing.cell(key, listing.shown(run, key, typed)) for run in firsts[:_ROWS])] for key in keys]
     table = [["", *(entry.name for entry in compared[:_ROWS])], *rows]
     if len(compared) > 8:
         table = [list(row) for row in zip(*table[:9], strict=True)]
@@ -263,10 +264,11 @@ def draw(compared: Sequence[Entry], metric: str, output: Path) -> str:
     from dltrain.insight.plots.comparison import curves
 
     firsts = [entry.runs[0] for entry in compared]
-    keys = [k for k in listing.differing(firsts) if k != "seed"][:3] or ["seed"]
+    typed = listing.choices(firsts)
+    keys = [k for k in listing.differing(firsts, typed=typed) if k != "seed"][:3] or ["seed"]
     groups: list[tuple[str, list[list[Report]]]] = []
     for entry in compared[:_DRAWN]:
-        settings = ", ".join(f"{key} {listing.cell(key, listing.value(entry.runs[0], key))}" for key in keys)
+        settings = ", ".join(f"{key} {listing.cell(key, listing.shown(entry.runs[0], key, typed))}" for key in keys)
         seeds_ = f" ({len(entry.runs)} seeds)" if len(entry.runs) > 1 else ""
         logs = [rows for run in entry.runs if (rows := reading.read_log(run.folder))]
         if logs:

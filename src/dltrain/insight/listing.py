@@ -50,7 +50,8 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
 
     Columns that the terminal has no room for are left out, and named below, unless they were chosen.
     """
-    keys = differing(found) if chosen is None else []
+    typed = choices(found)
+    keys = differing(found, typed=typed) if chosen is None else []
     names, left = chosen or [], keys[_KEYS:]
     if chosen is None:
         several = len({_FACTS["name"](run) for run in found}) > 1
@@ -66,7 +67,7 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
             *keys[:2][::-1],
         ]
         room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
-        cells = {n: [n, *(cell(n, value(run, n)) for run in found)] for n in names}
+        cells = {n: [n, *(cell(n, shown(run, n, typed)) for run in found)] for n in names}
         widths = {n: max(map(len, column)) + tables.GAP for n, column in cells.items()}
         if reasons:
             widths["reason"] = min(widths["reason"], _REASON)  # the line's end, which may be cut
@@ -75,7 +76,8 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
                 del widths[name]
                 left = [name, *left]
         names = [n for n in names if n in widths]
-    rows = [["run", *names], *([ids[run.folder], *(cell(name, value(run, name)) for name in names)] for run in found)]
+    told = [[ids[run.folder], *(cell(name, shown(run, name, typed)) for name in names)] for run in found]
+    rows = [["run", *names], *told]
     lines = tables.table(rows, cut=True)
     if left:
         more = f", and {len(left) - 8} more" * (len(left) > 8)
@@ -106,18 +108,33 @@ def cell(name: str, found: object) -> str:
 # -- keys --------------------------------------------------------------------------------------------------------
 
 
-def differing(found: Sequence[Run], *, duplicates: bool = False) -> list[str]:
+def choices(found: Sequence[Run]) -> frozenset[str]:
+    """The groups that each of the runs chose by a word: a table shows the word (momentum), not its class (SGD)."""
+    common = set.intersection(*(set(run.typed) for run in found)) if found else set[str]()
+    return frozenset(
+        name
+        for name in common
+        if "." not in name and all(isinstance(run.config.get(name), str | None) for run in found)
+    )
+
+
+def shown(run: Run, name: str, typed: frozenset[str]) -> object:
+    """What a table shows of a run: a choice as it was typed where it is one of `choices`, else its value."""
+    return run.typed[name] if name in typed else value(run, name)
+
+
+def differing(found: Sequence[Run], *, duplicates: bool = False, typed: frozenset[str] = frozenset()) -> list[str]:
     """The keys of the configurations that differ, those that somebody typed first.
 
     A key is left out when only some runs have it and it is the same in those, or when it repeats another one's values
-    (unless `duplicates`).
+    (unless `duplicates`). Those of `choices` in `typed` are told apart by what was typed.
     """
-    configs = [run.config for run in found]
-    typed = {key for run in found for key in run.typed}
+    configs = [run.config | {name: run.typed[name] for name in typed} for run in found]
+    own = {key for run in found for key in run.typed}
     names = [name for name in dict.fromkeys(name for config in configs for name in config)]
     names = [name for name in names if name not in key_roles.UNSEEN]
     kept: dict[str, dict[int, str]] = {}  # key -> its values, by the number of the run
-    for name in sorted(names, key=lambda name: name not in typed):
+    for name in sorted(names, key=lambda name: name not in own):
         values = {i: str(config[name]) for i, config in enumerate(configs) if name in config}
         repeats = not duplicates and any(values.items() <= other.items() for other in kept.values())
         if len(set(values.values())) > 1 and not repeats:
