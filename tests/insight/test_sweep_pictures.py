@@ -169,6 +169,14 @@ def test_each_value_has_a_mean_with_its_interval_over_configurations_and_many_nu
     assert all(ax.get_ylim()[1] <= 1.02 for ax in (kinds, rates, of_seed))
 
 
+def test_the_mean_of_one_run_has_no_interval():
+    trials = [Trial({"kind": kind}, score, i) for i, (kind, score) in enumerate([("a", 0.1), ("a", 0.3), ("b", 0.2)])]
+    trials = [Trial({**t.values, "n": i}, t.score, i) for i, t in enumerate(trials)]
+    (bars,) = sweeps.against(trials, ["kind"], HIGH).axes[0].containers
+    assert np.isfinite(bars.lines[2][0].get_segments()[0]).all()
+    assert not np.isfinite(bars.lines[1][0].get_ydata()[1])
+
+
 def test_runs_without_a_key_stand_below_its_numbers():
     given = [0.5, 0.9, "-", 0.9]
     trials = [Trial({"momentum": v, "kind": "-" if i else "a"}, 0.1 * i, i) for i, v in enumerate(given)]

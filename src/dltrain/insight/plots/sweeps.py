@@ -175,7 +175,7 @@ def _effects(ax: Axes, scale: _Scale, told: Iterable[tuple[Value, float]]) -> No
     ax.errorbar(
         [mean.place for mean in found],
         [mean.mean for mean in found],
-        [mean.half or 0.0 for mean in found],
+        [math.nan if mean.half is None else mean.half for mean in found],  # of one alone nothing is known
         fmt="_",
         markersize=20,
         markeredgewidth=1.5,
@@ -193,8 +193,8 @@ def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial],
     at = places[next(i for i, t in enumerate(trials) if t is best)]
     told = f"best: {number(score.name, best.score)}"
     ax.plot([at], [best.score], "o", color=ORANGE, markersize=9, label=told, clip_on=False)
-    texts = {scale.places[v]: _tick(v) for v in scale.ticks(8)}
-    ax.set_xticks(list(texts), list(texts.values()), rotation=20 if sum(map(len, texts.values())) > 56 else 0)
+    texts = {scale.places[v]: _tick(v) for v in scale.ticks(8 if len(scale.places) <= 8 else 6)}
+    ax.set_xticks(list(texts), list(texts.values()), rotation=20 if sum(map(len, texts.values())) > 44 else 0)
     edge = 0.08 * (max(places) - min(places)) or 0.5
     ax.set_xlim(min(places) - edge, max(places) + edge)
 
