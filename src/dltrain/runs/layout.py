@@ -11,12 +11,12 @@ from pathlib import Path
 from dltrain.errors import CheckpointError, StorageError, system
 
 OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep; an exported model is its user's
-    r"\.lock|\.(tmp|del|old)-.*|[0-9]+|checkpoints|configs|plots|profile|config\.yaml|overrides\.txt|error\.txt"
+    r"\.lock|\.(tmp|del|old)-.*|[0-9]+|checkpoints|cluster|configs|plots|profile|config\.yaml|overrides\.txt|error\.txt"
     r"|multirun\.yaml|output\.txt|(metrics|diagnosis|jobs)\.jsonl|(data|environment|progress|summary|sweep|eval-\w+)\.json"
     r"|events\.out\.tfevents\..*|report\.html"
 )
 SECOND_NAME = "has a second name elsewhere (a hard link), and would be changed there, too; put a copy in its place"
-_FOLDERS = re.compile(r"[0-9]+|checkpoints|configs|plots|profile|\.old-.*")
+_FOLDERS = re.compile(r"[0-9]+|checkpoints|cluster|configs|plots|profile|\.old-.*")
 _IN_PLACE = re.compile(  # the others are written anew
     r"(metrics|diagnosis|jobs)\.jsonl|output\.txt|progress\.json|events\.out\.tfevents\..*"
 )

@@ -13,7 +13,7 @@ from dltrain.config.composer import Composer
 from dltrain.config.nodes import first_look
 from dltrain.config.overrides import check_overrides, first_of_each, frozen, lifted, repeats
 from dltrain.errors import ConfigError, key_of
-from dltrain.errors.output import plain
+from dltrain.errors.output import cut, plain
 from dltrain.runs import seeds
 from dltrain.runs.foreign import Values, has_interpolation, node
 from dltrain.sweeps.orders import Orders
@@ -22,7 +22,9 @@ from dltrain.sweeps.settings import Settings, settings
 from dltrain.sweeps.space import Space
 
 _AUTO = "resume=auto"
-MAY_CHANGE = ("sweep.trials", "sweep.workers", "sweep.verbose")  # of a sweep that goes on
+MAY_CHANGE = tuple(
+    f"sweep.{key}" for key in ("trials", "workers", "verbose", "engine", "cluster")
+)  # as a sweep goes on
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,15 @@ def read(overrides: Sequence[str], options: Options) -> Request:
     if count and isinstance(seed, int):
         good = [*good, seeds.axis(seed, count)]
     settled = frozen(good, config_dir)
-    found = compose.compose([*_choices(first), *how], config_dir, sweep=True).sweep if how else first.sweep
+    found = first.sweep
+    if how:
+        made = compose.compose([*_choices(first), *map(_with_plus, how)], config_dir, sweep=True)
+        found, wrong = made.sweep, [line for line in made.mistakes if "`sweep" in line or "`+sweep" in line]
+        if wrong:
+            raise ConfigError("\n".join(wrong))
     wanted = _wanted(settled, config_dir, composer, found)
     first_look(wanted.first, options.allow)
-    changed = tuple(o for o in how if key_of(o) in MAY_CHANGE)
+    changed = tuple(o for o in how if _may_change(o))
     return replace(wanted, typed=(*good, *(o for o in how if o not in changed)), auto=_AUTO in resumes, changed=changed)
 
 
@@ -156,17 +163,36 @@ def stored(record: Values, orders: Orders, changed: Values) -> Request:
     good, mistakes = check_overrides(overrides, orders.snapshot, sweep=True)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    return _wanted(good, orders.snapshot, Composer(orders.snapshot), {**node(record.get("sweep")), **changed})
+    kept = node(record.get("sweep"))
+    if (before := kept.get("engine", "local")) != "local" and "engine" not in changed:
+        raise ConfigError(
+            f"this sweep ran by sweep.engine={cut(str(before), 20)}: type that again, and what sweep.cluster is to be; "
+            "or sweep.engine=local to go on here"
+        )
+    kept |= {"engine": "local", "cluster": {}}  # the record may be a stranger's, and a cluster runs what it is told
+    return _wanted(good, orders.snapshot, Composer(orders.snapshot), {**kept, **changed})
 
 
 def changes(typed: Sequence[str]) -> Values:
     """What of the node `sweep` is another from here on; raises ConfigError for all else that was typed."""
     parse, found = hydra.parser({}), Values()
     for text in typed:
-        if key_of(text) not in MAY_CHANGE or "=" not in text:
+        if not _may_change(text) or "=" not in text:
             raise ConfigError(f"`{text}`: a sweep goes on as it began; only {', '.join(MAY_CHANGE)} may change")
         try:
-            found[key_of(text).partition(".")[2]] = parse(text).value
+            value = parse(text).value
         except hydra.RefusedError as error:
             raise ConfigError(f"`{text}`: {error}") from error
+        _, key, inner = f"{key_of(text)}..".split(".", 2)
+        found[key] = {**node(found.get(key)), inner.rstrip("."): value} if inner.rstrip(".") else value
     return found
+
+
+def _with_plus(override: str) -> str:
+    """An override of a node that takes any key, as Hydra wants a new one."""
+    return f"+{override}" if re.match(r"sweep\.(cluster|options)[.=]", override) else override
+
+
+def _may_change(override: str) -> bool:
+    key = key_of(override)
+    return key in MAY_CHANGE or key.startswith("sweep.cluster.")

@@ -24,12 +24,13 @@ class Settings:
     sampler: str | None
     options: dict[str, object]
     workers: int | str
-    engine: Literal["local"]
+    engine: Literal["local", "submitit"]
     verbose: bool
     params: dict[str, object]
     prune: Literal["halving", "asha"] | None = None
     factor: int = 3
     rungs: int = 2
+    cluster: dict[str, object] | None = None
 
     def mistakes(self) -> dict[str, str]:
         """Values out of range, by key."""

@@ -14,6 +14,7 @@ from dltrain.errors.system import free_memory
 
 _JOB = 0.5 * 2**30  # bytes that a job takes, until one has shown it
 _SHARED = 0.2 * 2**30  # bytes of them that jobs have from the process that forked them
+_ELSEWHERE = 100  # jobs that a cluster is given at once: it has a queue of its own
 
 
 @dataclass
@@ -46,8 +47,10 @@ class Slots:
         self._largest = max(self._largest, memory - _SHARED)
 
 
-def slots(workers: int | str, *, device: str) -> Slots:
-    """Those for `sweep.workers`, where jobs run on this device: auto, cpu, cuda, ..."""
+def slots(workers: int | str, *, device: str, elsewhere: bool = False) -> Slots:
+    """Those for `sweep.workers`, where jobs run on this device: auto, cpu, cuda, ... elsewhere: on other machines."""
+    if elsewhere:
+        return Slots(_ELSEWHERE if workers == "auto" else int(workers), by_memory=False)
     gpus = [] if device not in ("auto", "cuda") else visible_gpus()
     if workers != "auto":
         return Slots(int(workers), gpus if int(workers) > 1 else [], by_memory=False)

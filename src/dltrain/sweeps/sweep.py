@@ -9,20 +9,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dltrain import __version__
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, system
 from dltrain.errors.output import say
 from dltrain.errors.paths import local
 from dltrain.runs import layout, progress, reading, run_folder, storage
 from dltrain.runs.foreign import Values, node
 from dltrain.sweeps import driver, ledger, request, snapshot
 from dltrain.sweeps.driver import Driver
-from dltrain.sweeps.engines import Engine
+from dltrain.sweeps.engines import Engine, cluster
 from dltrain.sweeps.halving import halving
 from dltrain.sweeps.ledger import Ledger
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
 from dltrain.sweeps.reuse import Finished
-from dltrain.sweeps.slots import slots
+from dltrain.sweeps.slots import Slots, slots
 from dltrain.sweeps.told import Told
 from dltrain.training.stop import stop_on_signal
 
@@ -50,9 +50,9 @@ def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
     total = wanted.trials.total
     for note in [*request.repeated(wanted, options.config_dir), *notes]:
         say(f"note: {note}", error=True)
+    engine = cluster.chosen(wanted.settings, engine, device=wanted.device)
     folder = run_folder.create(local(wanted.first.values["runs_dir"]), request.name(wanted))
-    room = slots(wanted.settings.workers, device=wanted.device)
-    threads = 1 if room.most > 1 else None
+    threads = _threads(wanted)
     with run_folder.Lock(folder):
         snapshot.take(folder, options.config_dir)
         record: Values = {"format": ledger.FORMAT, "dltrain": __version__, "overrides": wanted.overrides}
@@ -89,6 +89,7 @@ def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) 
         for file in snapshot.changed(folder, options.config_dir):
             say(f"note: {file} has changed since this sweep began; its jobs keep what it was", error=True)
         wanted = request.stored(record, orders, changes)
+        engine = cluster.chosen(wanted.settings, engine, device=wanted.device)
         kept = Ledger(folder)
         kept.reopen(*(("failed", "diverged") if options.retry_failed else ()))
         total = wanted.trials.total
@@ -111,6 +112,19 @@ def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = F
         resumed=resumed,
         trusted=trusted,
     )
+
+
+def _room(wanted: Request) -> Slots:
+    knobs = wanted.settings
+    return slots(knobs.workers, device=wanted.device, elsewhere=knobs.engine != "local")
+
+
+def _threads(wanted: Request) -> int | None:
+    """Of each job: one where several share the processors, on a cluster as many as a job has."""
+    if wanted.settings.engine != "local":
+        given = (wanted.settings.cluster or {}).get("cpus_per_task", 1)
+        return given if type(given) is int and given > 0 else 1
+    return 1 if _room(wanted).most > 1 else None
 
 
 def _proved(wanted: Request, jobs: Sequence[tuple[str, ...]]) -> bool:
@@ -138,7 +152,7 @@ def _drive(
 ) -> Ended:
     """Trains what is left."""
     knobs = wanted.settings
-    room = slots(knobs.workers, device=wanted.device)
+    room = _room(wanted)
     moving = progress.is_seen() and not knobs.verbose
     told = Told(total, kept.counts, moving=moving, lines=knobs.verbose or (options.lines and not moving))
     for number, overrides, line in kept.ended():
@@ -152,6 +166,7 @@ def _drive(
             Driver(kept, engine, wanted.composer, room, wanted.trials, told, stop, finished, pruning).run()
         except KeyboardInterrupt:
             stop.reason = stop.reason or "SIGINT"
+            engine.signal(system.stop_signal(stop.reason))
         finally:
             told.close(kept.counts)
     return Ended(kept.folder, kept.counts, stop.reason, dict(_failed(kept)))

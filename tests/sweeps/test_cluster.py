@@ -1,0 +1,121 @@
+"""Jobs of a cluster, as submitit runs them on this machine: SLURM itself is no part of the tests."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from dltrain.runs import reading
+from dltrain.sweeps.engines import cluster
+from dltrain.sweeps.slots import slots
+
+submitit = pytest.mark.skipif(
+    find_spec("submitit") is None or sys.platform != "linux",
+    reason="needs submitit (pip install 'dltrain[slurm]'), and /proc",
+)
+QUICK = ("data=iris", "trainer.epochs=2", "trainer.tensorboard=false")
+HERE = ("sweep.engine=submitit", "sweep.cluster.cluster=local", "sweep.cluster.timeout_min=60")
+DLTRAIN = [sys.executable, "-m", "dltrain"]
+KILLED = """
+import os
+from dltrain import MLP
+
+
+def net(in_features: int, out_features: int, does: str):
+    if does == "killed" and os.environ.get("SUBMITIT_LOCAL_JOB_ID"):
+        os.kill(os.getpid(), 9)
+    if does == "leaves" and os.environ.get("SUBMITIT_LOCAL_JOB_ID"):
+        os._exit(3)
+    return MLP(in_features, out_features, widths=[4])
+"""
+
+
+def command(folder, *words):
+    return subprocess.run([*DLTRAIN, *words], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def lines(folder):
+    (sweep,) = (file.parent for file in folder.glob("runs/*/*/sweep.json"))
+    found = [json.loads(line) for line in (sweep / "jobs.jsonl").read_text().splitlines()]
+    return sweep, {line["job"]: line for line in found}
+
+
+@submitit
+def test_jobs_of_a_cluster_end_as_they_do_here(tmp_path):
+    (tmp_path / "mine.py").write_text(KILLED)
+    words = ("model=module", "model._target_=mine.net", "+model.does=nothing,killed,leaves")
+    done = command(tmp_path, "-m", "--allow", "mine", *QUICK, *words, *HERE)
+    assert done.returncode == 8, done.stderr
+    sweep, found = lines(tmp_path)
+    assert [found[n]["state"] for n in range(3)] == ["done", "failed", "failed"]
+    assert "killed by SIGKILL" in found[1]["reason"]
+    assert "exit code 3" in found[2]["reason"]
+    again = command(tmp_path, "resume", str(sweep))
+    assert (again.returncode, "type that again" in again.stderr) == (2, True), again.stderr
+
+
+def _parent(stat):
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+@submitit
+def test_a_job_that_gives_way_saves_and_goes_on(tmp_path):
+    words = ("data=iris", "trainer.epochs=3000", "trainer.tensorboard=false", "trainer.save_every=0.2", "seed=0")
+    process = subprocess.Popen([*DLTRAIN, "-m", *words, *HERE], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    _until(process, lambda: [*tmp_path.glob("runs/*/*/*/checkpoints/step-*")])
+    (controller,) = (int(p.name.split("_")[0]) for p in tmp_path.glob("runs/*/*/cluster/*/*_submitted.pkl"))
+    (task,) = (int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == controller)
+    os.kill(task, signal.SIGUSR2)  # what SLURM sends before a limit of time
+    sweep, _ = lines(tmp_path)
+    _until(process, lambda: _parent(Path(f"/proc/{task}/stat")) != controller and reading.is_alive(sweep / "0"))
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 143, err
+    log = "".join(file.read_text() for file in sweep.glob("cluster/*/*_log.*"))
+    assert log.count("Calling checkpoint method") == 1
+    assert lines(tmp_path)[1][0]["state"] == "stopped"
+    again = command(tmp_path, "resume", str(sweep), *HERE)
+    assert again.returncode == 0, again.stderr
+    assert lines(tmp_path)[1][0]["state"] == "done"
+    assert reading.read(sweep / "0").numbers["last/epoch"] == 3000
+
+
+def _until(process, holds):
+    while not holds():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def test_what_can_not_be_as_asked_is_said_before_anything_is_written(dltrain, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    code, _, err = dltrain("-m", *QUICK, "seed=0,1", "sweep.engine=submitit")
+    assert (code, err) == (2, "error: sweep.engine=submitit needs submitit: pip install 'dltrain[slurm]'\n")
+    assert not (tmp_path / "runs").exists()
+    code, _, err = dltrain("-m", *QUICK, "seed=0,1", "hydra/launcher=submitit_slurm")
+    assert (code, "sweep.engine=submitit" in err) == (2, True)
+    assert slots("auto", device="cuda", elsewhere=True).most == 100
+
+
+@submitit
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("cluster.nodes=2", "a job is one process"),
+        ("cluster.timeout=3", "imeout"),
+        ("cluster.cluster=pbs", "any executor named pbs"),
+        ("cluster.cluster=slurm", "srun"),
+    ],
+)
+def test_parameters_of_a_cluster_are_checked(word, said, dltrain, tmp_path):
+    code, _, err = dltrain("-m", *QUICK, "seed=0,1", "sweep.engine=submitit", f"sweep.{word}")
+    assert (code, said in err) == (2, True), err
+    assert not (tmp_path / "runs").exists()
