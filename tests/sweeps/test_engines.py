@@ -119,6 +119,17 @@ def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path):
 
 
 @linux
+def test_jobs_read_their_data_themselves(tmp_path):
+    """The process that forks them has no threads: a library's would not be there in its children."""
+    (tmp_path / "rows.csv").write_text("a,b,y\n" + "".join(f"{i % 7},{i % 5},{'ab'[i % 2]}\n" for i in range(60)))
+    done = command(tmp_path, "-m", *QUICK[1:], "data=iris,wine,breast_cancer", "seed=1,2", "sweep.workers=2")
+    assert done.returncode == 0, done.stderr
+    table = ("data=table", "data.path=rows.csv", "data.target=y", "data.scaling=standard,none")
+    done = command(tmp_path, "-m", *QUICK[1:], *table, "seed=1,2", "name=table")
+    assert done.returncode == 0, done.stderr
+
+
+@linux
 @pytest.mark.parametrize("how", ["a group, as Ctrl-C", "the driver alone", "the driver, by SIGKILL", "the server"])
 def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(tmp_path, how):
     words = ("data=iris", "trainer.epochs=1500", "trainer.tensorboard=false", "trainer.save_every=0.2")

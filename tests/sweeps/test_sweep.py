@@ -110,6 +110,7 @@ def test_a_key_that_goes_with_some_choices_is_left_out_of_the_other_jobs(dltrain
         (["trainer.epochs=1,0", "seed=1,x"], "seed"),
         (["model=mlp,linear", "model.widths=[8],9"], "model.widths: want a list of whole numbers, got 9; write [9]"),
         (["data.batch_size=1e9,x"], "data.batch_size"),
+        (["optimizer.lr=0.1"], "-m: nothing varies: give a key several values, as optimizer.lr=0.1,0.01"),
         (["sweep.workers=0", "seed=0,1"], "sweep.workers: 0: want auto, or a number from 1 to 1,024"),
         (["sweep=nope", "seed=0,1"], "sweep has no `nope`"),
     ],

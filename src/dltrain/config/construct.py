@@ -41,7 +41,7 @@ def make_data(part: Part, *, stored: bool, started: Path | None = None) -> Data:
     for key in _PLACES.get(source, ()) if stored else ():
         if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
             raise DataError(f"{_gone(key, path, started)}; say where it is: data.{key}=...")
-    told = repr(part) if _kept is not None and source.startswith("dltrain.data.") else ""
+    told = f"{part} {torch.get_num_threads()}" if _kept is not None and source.startswith("dltrain.data.") else ""
     if _kept is not None and told in _kept:
         return _kept[told]
     _guard(part.arguments)
@@ -50,6 +50,7 @@ def make_data(part: Part, *, stored: bool, started: Path | None = None) -> Data:
     if not isinstance(data, Data):
         raise TypeError(f"it returned a {type(data).__name__}, not a dltrain.data.Data")
     if _kept is not None and told:
+        _kept.clear()  # others may fill the memory
         _kept[told] = data
     return data
 

@@ -94,6 +94,8 @@ def read(overrides: Sequence[str], options: Options) -> Request:
         raise ConfigError("\n".join(mistakes))
     if count and isinstance(seed, int):
         good = [*good, seeds.axis(seed, count)]
+    if not count and first_of_each(good, config_dir) == good:
+        raise ConfigError("-m: nothing varies: give a key several values, as optimizer.lr=0.1,0.01, or leave -m out")
     settled = frozen(good, config_dir)
     found = first.sweep
     if how:

@@ -18,6 +18,7 @@ from dltrain.sweeps.engines import Ended, Engine
 from dltrain.sweeps.orders import Orders
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from dltrain.sweeps.{0} import {1}; {1}({2})"
+_MUTE = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # who reads the driver's must not wait for it
 _MOST_DEATHS = 3  # of servers, one after another, without a job that ended between them
 
 
@@ -70,7 +71,7 @@ class Forks:
     def _begin(self) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._server = _python("engines.server", "main", str(theirs.fileno()), pass_fds=[theirs.fileno()])
+            self._server = _python("engines.server", "main", str(theirs.fileno()), pass_fds=[theirs.fileno()], **_MUTE)
         self._rest = b""
 
     def _say(self, what: Values) -> None:

@@ -29,15 +29,13 @@ from pathlib import Path
 from dltrain.config.composer import Composer
 from dltrain.errors import DltrainError, streams
 from dltrain.errors.output import warnings_in_words
-from dltrain.runs.foreign import Values, node
+from dltrain.runs.foreign import Values
 from dltrain.runs.reading import ENDED
 from dltrain.sweeps import job, process
 from dltrain.sweeps.orders import Orders
-from dltrain.sweeps.slots import visible_gpus
 
 _PATIENCE = 20.0  # seconds for jobs to save, once nobody waits for them
 _PDEATHSIG = 1  # of Linux's prctl: the signal that a process gets when its parent ends
-_WITHOUT_THREADS = ("sklearn_sets", "toy", "images")  # sources of data that start none while they read
 _LATE = ("dltrain.engine.assessment", "tensorboard.plugins.hparams.plugin_data_pb2")  # what jobs import on their way
 _JOBS = 64  # that a process trains, one after another; code of the user's own gets a process for each
 _LONGEST = 1 << 16  # bytes of what a job says at its end: what a pipe holds while nobody reads
@@ -47,13 +45,10 @@ def main(handle: int) -> None:
     """Serves the driver at the other end of an inherited socket until that closes it."""
     with socket.socket(fileno=handle) as driver:
         warm()
-        from dltrain.config.construct import data_kept
-
         lines = _Lines(driver)
         if asked := lines.next():
             orders = Orders.of(asked)
-            with data_kept():
-                _Server(driver, lines, orders, Composer(orders.snapshot, quick=orders.quick)).serve()
+            _Server(driver, lines, orders, Composer(orders.snapshot, quick=orders.quick)).serve()
 
 
 def warm() -> None:
@@ -106,7 +101,6 @@ class _Server:
     def __init__(self, driver: socket.socket, lines: _Lines, orders: Orders, composer: Composer) -> None:
         self._driver, self._lines, self._orders, self._composer = driver, lines, orders, composer
         self._children: dict[int, _Child] = {}
-        self._prepared = False
 
     def serve(self) -> None:
         woken, wakes = os.pipe()
@@ -132,19 +126,6 @@ class _Server:
                     return self._leave()
                 self._do(asked)
 
-    def _prepare(self, overrides: list[str]) -> None:
-        """Makes the plan of a job, if its data are numbers that dltrain's own sources read without threads, and jobs
-        compute with one thread: what is looked up and read for it, all jobs find done.
-        """
-        self._prepared = True
-        with suppress(DltrainError, OSError):
-            made = job.composed(self._orders, overrides, self._composer)
-            source = node(made.values.get("data")).get("_target_")
-            plain = any(str(source).startswith(f"dltrain.data.{name}.") for name in _WITHOUT_THREADS)
-            if plain and self._orders.threads == 1 and not visible_gpus():
-                job.plan_of(self._orders, made)
-        gc.freeze()
-
     def _do(self, asked: Values) -> None:
         if "start" in asked:
             self._begin(asked["start"], asked["overrides"], asked.get("environment") or {}, asked.get("until"))
@@ -158,8 +139,6 @@ class _Server:
             self._driver.sendall(json.dumps(what).encode() + b"\n")
 
     def _begin(self, number: int, overrides: list[str], environment: dict[str, str], until: float | None) -> None:
-        if not self._prepared:
-            self._prepare(overrides)
         asked = json.dumps({"job": number, "overrides": overrides, "until": until}).encode() + b"\n"
         for child in self._children.values():
             if child.number is None and child.environment == environment:
@@ -210,7 +189,6 @@ class _Server:
 
     def _check(self, jobs: list[list[str]]) -> None:
         """Has a fork look at jobs: it reads their data, and this process must not."""
-        self._prepare(jobs[0])
         for overrides in jobs:
             with suppress(DltrainError):
                 job.composed(self._orders, overrides, self._composer)
@@ -222,6 +200,10 @@ class _Server:
             os._exit(0)
         os.close(tells)
         with os.fdopen(told, "rb") as source:
+            nobody: list[int] = []
+            while source not in select.select([source, self._driver], nobody, nobody)[0]:
+                if not self._driver.recv(1, socket.MSG_PEEK):  # it has left
+                    os.kill(pid, signal.SIGKILL)
             said = source.read()
         os.waitpid(pid, 0)
         self._say(checked=json.loads(said) if said else [])
@@ -256,26 +238,30 @@ def _serve_jobs(orders: Orders, composer: Composer, server: socket.socket, paren
     may have left something behind.
     """
     code = 1
+
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _end_with(parent)
         os.setpgid(0, 0)
         gc.enable()
+        from dltrain.config.construct import data_kept
+
         lines = _Lines(server)
-        for left in reversed(range(1 if orders.allow else _JOBS)):
-            if not (asked := lines.next()):
-                break
-            number, overrides = asked["job"], asked["overrides"]
-            output = process.write_to(Path(orders.folder) / str(number))
-            told, code = process.run(orders, number, overrides, composer, asked["until"])
-            process.drop_empty(output)
-            waits = left > 0 and told["state"] in (*ENDED, "pruned")
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            said = {"told": told, "code": code, "memory": memory, "waits": waits}
-            server.sendall(json.dumps(said).encode() + b"\n")
-            if not waits:
-                break
+        with data_kept():
+            for left in reversed(range(1 if orders.allow else _JOBS)):
+                if not (asked := lines.next()):
+                    break
+                number, overrides = asked["job"], asked["overrides"]
+                output = process.write_to(Path(orders.folder) / str(number))
+                told, code = process.run(orders, number, overrides, composer, asked["until"])
+                process.drop_empty(output)
+                waits = left > 0 and told["state"] in (*ENDED, "pruned")
+                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+                said = {"told": told, "code": code, "memory": memory, "waits": waits}
+                server.sendall(json.dumps(said).encode() + b"\n")
+                if not waits:
+                    break
     except BaseException:
         import traceback
 
