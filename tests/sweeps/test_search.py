@@ -118,7 +118,7 @@ def test_a_diverged_trial_tells_optuna_where_not_to_look(made):
         (["seed=0,1"], {"method": "random"}, "sweep.trials: None: want a number"),
         (["seed=0,1"], {"trials": 3}, "a grid trains every combination; sweep=random draws some of them"),
         (["seed=0,1"], {"workers": 0}, "sweep.workers: 0: want auto"),
-        (["seed=0,1"], {"engine": "yarn"}, "sweep.engine: want local"),
+        (["seed=0,1"], {"engine": "yarn"}, "sweep.engine: want one of local"),
         (["seed=0,1"], {"method": "optuna", "trials": 3, "sampler": "TPSampler"}, "did you mean `TPESampler`?"),
         (
             ["seed=0,1"],
