@@ -411,6 +411,12 @@ HOSTILE = {  # what each does to a run folder; the second argument is a file tha
     "a sweep whose kept file is a bomb": lambda r, m: edited(
         r, "train.yaml", "name: null", "name: &a [&b [x,x],*b,*b]\nbomb: " + "[" * 30 + "]" * 30
     ),
+    "a sweep whose ledger asks the environment": lambda r, m: (
+        sweep(r, []),
+        (r / "jobs.jsonl").write_text(
+            '{"job": 0, "state": "queued", "overrides": ["data=iris", "name=${oc.env:HOME}"]}\n'
+        ),
+    ),
     "a sweep whose ledger names jobs of elsewhere": lambda r, m: (
         sweep(r, []),
         (r / "jobs.jsonl").write_text('{"job": 0, "state": "queued", "overrides": ["model._target_=os.system"]}\n'),

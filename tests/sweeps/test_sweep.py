@@ -200,3 +200,12 @@ def test_a_sweep_goes_on_as_it_began(dltrain, tmp_path, words):
     (sweep,) = tmp_path.glob("runs/sweep/*")
     code, out, err = dltrain("resume", str(sweep), *words)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
+
+
+def test_a_key_that_follows_another_goes_on_with_its_sweep(dltrain, tmp_path):
+    assert dltrain("-m", *QUICK, "seed=0,1", "data.split_seed=${seed}")[0] == 0
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    (sweep / "1" / "summary.json").unlink()
+    code, _, err = dltrain("resume", str(sweep))
+    assert code == 0, err
+    assert [reading.read(sweep / str(n)).config["data.split_seed"] for n in (0, 1)] == [0, 1]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from dltrain.config import compose
 from dltrain.config.composer import Composer
+from dltrain.config.own_groups import asks
 from dltrain.errors import BusyError, ConfigError, DataError, DivergedError, DltrainError, StorageError, key_of
+from dltrain.errors.output import plain
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values
 from dltrain.sweeps.orders import Orders
@@ -31,6 +33,8 @@ def threads_of(orders: Orders, overrides: Sequence[str]) -> list[str]:
 
 def composed(orders: Orders, overrides: Sequence[str], composer: Composer) -> Composed:
     """The configuration of a job; raises ConfigError."""
+    if orders.resumed and (bad := next((text for text in overrides if asks(text) or plain(text) != text), None)):
+        raise ConfigError(f"`{bad}`: a stored job may not ask this machine")
     made = composer([*overrides, *threads_of(orders, overrides)])
     made = replace(made, overrides=made.overrides[: len(overrides)])
     if not orders.resumed:

@@ -12,10 +12,11 @@ from dltrain.config.compose import Composed
 from dltrain.config.composer import Composer
 from dltrain.config.nodes import first_look
 from dltrain.config.overrides import check_overrides, first_of_each, frozen, lifted, repeats
+from dltrain.config.own_groups import asks
 from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut, plain
 from dltrain.runs import seeds
-from dltrain.runs.foreign import Values, has_interpolation, node
+from dltrain.runs.foreign import Values, node
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.search import Trials, search
 from dltrain.sweeps.settings import Settings, settings
@@ -159,7 +160,7 @@ def name(wanted: Request) -> str:
 def stored(record: Values, orders: Orders, changed: Values) -> Request:
     """What was typed for an earlier sweep. It is data: it may not speak to Hydra or the environment."""
     overrides = [str(text) for text in record["overrides"]]
-    bad = [o for o in overrides if o.startswith("-") or has_interpolation(o) or plain(o) != o or _is_search(o)]
+    bad = [o for o in overrides if o.startswith("-") or asks(o) or plain(o) != o or _is_search(o)]
     if bad:
         raise ConfigError(f"`{bad[0]}`: the record of this sweep is damaged")
     good, mistakes = check_overrides(overrides, orders.snapshot, sweep=True)

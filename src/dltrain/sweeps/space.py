@@ -54,7 +54,8 @@ class Space:
         parse, found = hydra.parser(known), dict[str, Axis]()
         for text in overrides:
             read = parse(text)
-            values = tuple(dict.fromkeys(read.texts()))
+            computed = not read.several and "${" in text  # which Hydra would write as a text of no meaning
+            values = (text.partition("=")[2],) if computed else tuple(dict.fromkeys(read.texts()))
             found[read.key] = Axis(read.key, values, read.name in known or text[0] in "+~", read.interval)
         self.axes = [*found.values()]
         self._composer = composer
