@@ -17,7 +17,7 @@ SHARED = Path(NAMED) if NAMED else Path(__file__).parents[2] / "shared" / "data"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: at the end a long file would leave the other processes idle."""
-    items.sort(key=lambda item: "promises" not in item.path.parts)
+    items.sort(key=lambda item: {"promises", "sweeps"}.isdisjoint(item.path.parts))
 
 
 @pytest.fixture(scope="session")

@@ -205,9 +205,9 @@ def test_sweep_parameters_of_a_file(mine):
     [
         (
             "defaults: [override /hydra/launcher: joblib]\n",
-            r"'hydra/launcher/joblib': a sweep trains its jobs one after",
+            r"'hydra/launcher/joblib': -m runs jobs on all processors",
         ),
-        ("hydra: {launcher: {n_jobs: 3}}\n", r"Key 'n_jobs' not in .*: a sweep trains its jobs one after another"),
+        ("hydra: {launcher: {n_jobs: 3}}\n", r"Key 'n_jobs' not in .*: -m runs jobs on all processors"),
         ("hydra: {nonsense: 1}\n", r"Key 'nonsense' not in .*: dltrain takes its configurations from Hydra"),
         ("hydra: {run: {dir: x}}\n", r"exp.yaml sets hydra.run: a run makes a folder of its own"),
         ("hydra: {job: {chdir: true}}\n", r"exp.yaml sets hydra.job.chdir: a run stays in the folder"),

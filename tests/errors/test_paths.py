@@ -32,7 +32,7 @@ def test_a_home_folder_is_meant_wherever_a_path_is_typed(dltrain, home, tmp_path
     (home / "t.csv").write_text(f"x,y,class\n{rows}\n")
     words = ["data=table", "data.path=~/t.csv", "data.test_path=~/t.csv", "data.target=class", "runs_dir=~/runs"]
     words += ["name=t", "trainer.tensorboard=false", "experiment=small", "--config-dir", "~/mine"]
-    for more in ([], ["-m"]):
+    for more in ([], ["-m", "seeds=1"]):
         code, _, err = dltrain(*words, *more)
         assert code == 0, err
     run = next(p for p in sorted((home / "runs" / "t").iterdir()) if (p / "config.yaml").is_file())

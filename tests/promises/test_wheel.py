@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRA = ("onnx", "onnxruntime", "onnxscript", "optuna")  # asked for by who exports to it
+EXTRA = ("onnx", "onnxruntime", "onnxscript", "optuna", "submitit")  # asked for by who wants it
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_a_long_log_and_a_long_event_file_are_cut_without_being_held(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(line * 20_000 + line.replace(b'"step": 1', b'"step": 9'))
     assert peak_of(lambda: tracker._rewind(tmp_path / "metrics.jsonl", 5)) < 8 << 20
     assert (tmp_path / "metrics.jsonl").read_bytes() == line * 20_000
-    early, late = (tensorboard._event(step=n, summary=tensorboard.scalar("x" * 1000, 1.0)) for n in (1, 9))
+    early, late = (tensorboard.scalar(step, "x" * 1000, 1.0) for step in (1, 9))
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "events.out.tfevents.1.host.1").write_bytes(tensorboard._framed([early]))
     tensorboard.rewind(tmp_path / "small", 5, 5)  # loads what it needs

@@ -70,7 +70,9 @@ def _parent(stat):
 @submitit
 def test_a_job_that_gives_way_saves_and_goes_on(tmp_path):
     words = ("data=iris", "trainer.epochs=3000", "trainer.tensorboard=false", "trainer.save_every=0.2", "seed=0")
-    process = subprocess.Popen([*DLTRAIN, "-m", *words, *HERE], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*DLTRAIN, "-m", "seeds=1", *words, *HERE], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
     _until(process, lambda: [*tmp_path.glob("runs/*/*/*/checkpoints/step-*")])
     (controller,) = (int(p.name.split("_")[0]) for p in tmp_path.glob("runs/*/*/cluster/*/*_submitted.pkl"))
     (task,) = (int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == controller)

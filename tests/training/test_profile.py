@@ -66,7 +66,7 @@ def test_a_disk_that_refuses_the_trace_does_not_stop_the_run(tmp_path, monkeypat
         raise OSError(28, "No space left on device")
 
     write = storage.write_folder
-    monkeypatch.setattr(storage, "write_folder", lambda p, c: (refuse if p.name == "profile" else write)(p, c))
+    monkeypatch.setattr(storage, "write_folder", lambda p, c, **_: (refuse if p.name == "profile" else write)(p, c))
     _, _, summary = run(tmp_path, "trainer.profile=2")
     assert summary["status"] == "done"
     assert "profile can't be written: No space left on device" in capsys.readouterr().err
