@@ -90,7 +90,7 @@ class Search:
 
 class Engine:
     def __init__(self): self.running = []
-    def start(self, number, overrides, *, gpu=None): self.running.append(number)
+    def start(self, number, overrides, *, gpu=None, until=None): self.running.append(number)
     def wait(self, seconds): found, self.running = self.running, []; return [Ended(n, TOLD) for n in found]
     def signal(self, number, job=None): pass
 
@@ -143,7 +143,7 @@ def contenders(before: Path | None, folder: Path) -> dict[str, list[str]]:
     found = {
         "dltrain -m": sweeps(sys.executable, "dltrain", *work),
         "dltrain -m sweep.workers=1": sweeps(sys.executable, "dltrain", *work, "sweep.workers=1"),
-        "one job": sweeps(sys.executable, "dltrain", *JOBS, "seed=0"),
+        "one job": sweeps(sys.executable, "dltrain", *JOBS, "seeds=1"),
         "joblib, 2 processes, over dltrain.train": [sys.executable, "parallel.py", RATES, str(SEEDS)],
         "Hydra's basic launcher over the tutorial's loop": [
             *(sys.executable, "tutorial.py", "-m", f"lr={RATES}", f"seed={seeds}")
