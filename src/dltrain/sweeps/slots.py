@@ -62,7 +62,7 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         named = [name.strip() for name in given.split(",")]
-        return [name for name in named if re.fullmatch(r"[0-9]+|(GPU|MIG)-[\\w/-]+", name)]
+        return [name for name in named if re.fullmatch(r"[0-9]+|(GPU|MIG)-[\w/-]+", name)]
     with suppress(OSError):
         return [str(i) for i, _ in enumerate(Path("/proc/driver/nvidia/gpus").iterdir())]
     return []
