@@ -6,18 +6,16 @@ of ten.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from dltrain.config.composer import Composer
 from dltrain.errors import BusyError, DltrainError, StorageError, system
 from dltrain.parts import metrics
-from dltrain.runs import reading
+from dltrain.runs import identity, reading
 from dltrain.runs.foreign import Values, is_number
 from dltrain.runs.reading import ENDED
 from dltrain.sweeps.engines import Ended, Engine
@@ -34,11 +32,6 @@ _TICK = 0.2  # seconds between two looks at whether to stop
 _ATTEMPTS = 2  # processes for a job that ends without a word, before it counts as failed
 _KILL = 9  # SIGKILL, of which Windows has none
 _FULL = StorageError.exit_code  # of a job that met a full disk: the next would, too
-
-
-def identity(values: Values) -> str:
-    """What is equal for two jobs of a sweep that are one."""
-    return sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -142,11 +135,12 @@ class Driver:
         return source is not None
 
     def _identity(self, typed: Sequence[str]) -> str:
+        """What is equal for two jobs of a sweep that are one; empty for one that can't be composed."""
         try:
             made = self.composer(typed)
         except DltrainError:
             return ""
-        return "" if made.mistakes else identity(made.values)
+        return "" if made.mistakes else identity.digest(made.values)[:32]
 
     def _start(self, job: Job) -> None:
         by = f"process {os.getpid()} on {socket.gethostname()}"

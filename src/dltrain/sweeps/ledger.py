@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -34,7 +34,6 @@ class Job:
     identity: str = ""  # of its configuration, once that is composed
     attempts: int = 0  # how often a process for it has ended without a word
     rung: int = 0  # where it pauses next, of a sweep that prunes
-    facts: Values = field(default_factory=dict)  # what was said with the last state
 
 
 class Ledger:
@@ -86,7 +85,6 @@ class Ledger:
             job.attempts = attempts
         if type(rung := line.get("rung")) is int:
             job.rung = rung
-        job.facts = {k: v for k, v in line.items() if k not in ("job", "state", "overrides", "identity")}
         if state not in ENDED:
             self.open[number] = job
         elif state != "done":

@@ -13,7 +13,6 @@ from dltrain.sweeps import request, snapshot
 from dltrain.sweeps.engines.local import look
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
-from dltrain.sweeps.slots import slots
 from dltrain.sweeps.space import Axis
 
 _SHOWN = 20  # jobs
@@ -23,12 +22,11 @@ def preview(wanted: Request, options: Options) -> str:
     """Raises ConfigError for what the sweep itself would refuse."""
     notes = [*request.repeated(wanted, options.config_dir), *wanted.space.check(options.allow)]
     total = wanted.trials.total
-    room = slots(wanted.settings.workers, device=wanted.device)
+    room = wanted.room()
     jobs = [*itertools.islice(wanted.trials.jobs(0), _SHOWN)]
     with tempfile.TemporaryDirectory(prefix="dltrain-") as name:
         snapshot.take(Path(name), options.config_dir)
-        threads = 1 if room.most > 1 else None
-        orders = Orders(name, own_groups=bool(options.config_dir), threads=threads, allow=options.allow)
+        orders = Orders(name, own_groups=bool(options.config_dir), threads=wanted.threads, allow=options.allow)
         wrong, seconds = look(orders, wanted.space.samples(_SHOWN), timed=True)
     if wrong:
         raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))

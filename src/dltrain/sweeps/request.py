@@ -20,6 +20,7 @@ from dltrain.runs.foreign import Values, node
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.search import Trials, search
 from dltrain.sweeps.settings import Settings, settings
+from dltrain.sweeps.slots import Slots, slots
 from dltrain.sweeps.space import Space
 
 _AUTO = "resume=auto"
@@ -47,6 +48,18 @@ class Request:
     def device(self) -> str:
         """Where its jobs run, as it is configured."""
         return str(node(self.first.values.get("trainer")).get("device"))
+
+    def room(self) -> Slots:
+        """How many of its jobs run at once, and where."""
+        return slots(self.settings.workers, device=self.device, elsewhere=self.settings.engine != "local")
+
+    @property
+    def threads(self) -> int | None:
+        """Of each job: one where several share the processors, on a cluster as many as a job has."""
+        if self.settings.engine != "local":
+            given = (self.settings.cluster or {}).get("cpus_per_task", 1)
+            return given if type(given) is int and given > 0 else 1
+        return 1 if self.room().most > 1 else None
 
 
 @dataclass(frozen=True)

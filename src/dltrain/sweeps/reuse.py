@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 from dltrain.errors import StorageError
-from dltrain.runs import foreign, key_roles, layout, reading, run_folder
+from dltrain.runs import foreign, identity, key_roles, layout, reading, run_folder
 from dltrain.runs.foreign import Values
 from dltrain.runs.key_roles import Role
 
@@ -47,8 +45,7 @@ def _identities(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _identity(values: Values) -> str:
-    fixed = {key: value for key, value in reading.flat(values).items() if key not in key_roles.UNSEEN}
-    return sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
+    return identity.digest(values, but=key_roles.UNSEEN)
 
 
 def _data_changed(values: Values, run: Path) -> bool:

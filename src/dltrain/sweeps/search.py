@@ -130,7 +130,6 @@ class Trials:
 
     search: Search
     seeds: Sequence[str] = ()  # overrides
-    larger: bool | None = None  # whether the monitor is better so; known with the first result
     _values: dict[int, list[float | None]] = field(default_factory=dict)
 
     @property

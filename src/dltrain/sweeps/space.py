@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from dltrain.config import hydra
 from dltrain.config.choices import GROUPS, Groups, groups
-from dltrain.config.compose import Composed, has_key
+from dltrain.config.compose import has_key
 from dltrain.config.composer import Composer
 from dltrain.config.intervals import Interval
 from dltrain.config.nodes import first_look
@@ -127,7 +126,7 @@ class Space:
         """The overrides of a job in which every axis has its first value that goes with the others."""
         return next(self.grid())
 
-    def check(self, allow: Sequence[str], *, stored: Path | None = None) -> list[str]:
+    def check(self, allow: Sequence[str]) -> list[str]:
         """Looks at each value of each axis by itself, in the first job; returns in words what is left out where.
 
         Raises ConfigError with all that is wrong, as far as it shows without torch.
@@ -135,7 +134,7 @@ class Space:
         mistakes: dict[str, None] = {}
         notes: list[str] = []
         for axis in self.axes:
-            wrong, note = self._check(axis, allow, stored) if axis in self.varied or self._choices(axis) else ([], [])
+            wrong, note = self._check(axis, allow) if axis in self.varied or self._choices(axis) else ([], [])
             mistakes |= dict.fromkeys(wrong)
             notes += note
         if mistakes:
@@ -155,49 +154,46 @@ class Space:
                 found |= dict.fromkeys([job] if job else [])
         return [*found][: most + 1]
 
-    def _with(self, axis: Axis, text: str) -> tuple[str, ...] | None:
-        """The first job with one value of an axis, under choices that it goes with."""
+    def _first_values(self) -> dict[str, str]:
+        return {axis.key: axis.texts()[0] for axis in self.axes}
+
+    def _jobs(self, axis: Axis) -> Iterator[dict[str, str]]:
+        """The first values, with each combination of the choices that decide whether an axis's key exists."""
         deciding = self._choices(axis)
         for chosen in itertools.product(*(a.texts() for a in deciding)):
-            job = {a.key: a.texts()[0] for a in self.axes} | dict(zip((a.key for a in deciding), chosen, strict=True))
-            job[axis.key] = text
+            yield self._first_values() | dict(zip((a.key for a in deciding), chosen, strict=True))
+
+    def _with(self, axis: Axis, text: str) -> tuple[str, ...] | None:
+        """The first job with one value of an axis, under choices that it goes with."""
+        for job in self._jobs(axis):
             if self.applies(axis, job):
+                job[axis.key] = text
                 return tuple(job[a.key] for a in self.axes if self.applies(a, job))
         return None
 
-    def _check(self, axis: Axis, allow: Sequence[str], stored: Path | None) -> tuple[list[str], list[str]]:
-        deciding, without = self._choices(axis), list[str]()
+    def _check(self, axis: Axis, allow: Sequence[str]) -> tuple[list[str], list[str]]:
+        jobs, without = [*self._jobs(axis)], list[str]()
         wrong: dict[str, None] = {}
-        contexts = [*itertools.product(*(a.texts() for a in deciding))]
-        for chosen in contexts:
-            job = {a.key: a.texts()[0] for a in self.axes} | dict(zip((a.key for a in deciding), chosen, strict=True))
+        for job in jobs:
             if not self.applies(axis, job):
-                without.append(" ".join(chosen))
+                without.append(" ".join(job[a.key] for a in self._choices(axis)))
                 continue
             for text in axis.texts():
-                wrong |= dict.fromkeys(self._look({**job, axis.key: text}, axis, allow, stored))
-        if len(without) == len(contexts):  # in no job: the first one says what there is
-            job = {a.key: a.texts()[0] for a in self.axes}
-            return self._look(job, axis, allow, stored, all_of_it=True), []
+                wrong |= dict.fromkeys(self._look({**job, axis.key: text}, axis, allow))
+        if len(without) == len(jobs):  # in no job: the first one says what there is
+            return self._look(self._first_values(), axis, allow, all_of_it=True), []
         return [*wrong], [f"{axis.name} is left out where there is none: with {', '.join(without)}"] * bool(without)
 
-    def _look(
-        self, job: Mapping[str, str], axis: Axis, allow: Sequence[str], stored: Path | None, *, all_of_it: bool = False
-    ) -> list[str]:
-        typed = [text for a in self.axes if all_of_it or self.applies(a, job) for text in [job[a.key]]]
+    def _look(self, job: Mapping[str, str], axis: Axis, allow: Sequence[str], *, all_of_it: bool = False) -> list[str]:
+        typed = [job[a.key] for a in self.axes if all_of_it or self.applies(a, job)]
         try:
             composed = self._composer(typed)
             if composed.mistakes:
                 return [*composed.mistakes]
-            copies = [
-                key for key, source in composed.resolved.copies.items() if f"{source}.".startswith(f"{axis.name}.")
-            ]
+            sources = composed.resolved.copies.items()
+            copies = [key for key, source in sources if f"{source}.".startswith(f"{axis.name}.")]
             only = None if axis.is_choice else {axis.group, *(key.partition(".")[0] for key in copies)}
-            first_look(_as_stored(composed, stored), allow, only=only)
+            first_look(composed, allow, only=only)
         except ConfigError as error:
             return str(error).splitlines()
         return []
-
-
-def _as_stored(composed: Composed, started: Path | None) -> Composed:
-    return replace(composed, stored=True, started=started) if started else composed

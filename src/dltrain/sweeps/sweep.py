@@ -22,7 +22,6 @@ from dltrain.sweeps.ledger import Ledger
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
 from dltrain.sweeps.reuse import Finished
-from dltrain.sweeps.slots import Slots, slots
 from dltrain.sweeps.told import Told
 from dltrain.training.stop import stop_on_signal
 
@@ -52,7 +51,7 @@ def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
         say(f"note: {note}", error=True)
     engine = cluster.chosen(wanted.settings, engine, device=wanted.device)
     folder = run_folder.create(local(wanted.first.values["runs_dir"]), request.name(wanted))
-    threads = _threads(wanted)
+    threads = wanted.threads
     with run_folder.Lock(folder):
         snapshot.take(folder, options.config_dir)
         record: Values = {"format": ledger.FORMAT, "dltrain": __version__, "overrides": wanted.overrides}
@@ -114,19 +113,6 @@ def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = F
     )
 
 
-def _room(wanted: Request) -> Slots:
-    knobs = wanted.settings
-    return slots(knobs.workers, device=wanted.device, elsewhere=knobs.engine != "local")
-
-
-def _threads(wanted: Request) -> int | None:
-    """Of each job: one where several share the processors, on a cluster as many as a job has."""
-    if wanted.settings.engine != "local":
-        given = (wanted.settings.cluster or {}).get("cpus_per_task", 1)
-        return given if type(given) is int and given > 0 else 1
-    return 1 if _room(wanted).most > 1 else None
-
-
 def _proved(wanted: Request, jobs: Sequence[tuple[str, ...]]) -> bool:
     """Whether Hydra makes of a job, drawn among these, what is made of it without Hydra."""
     if not (proved := wanted.composer.prove(random.choice(jobs))):
@@ -152,7 +138,7 @@ def _drive(
 ) -> Ended:
     """Trains what is left."""
     knobs = wanted.settings
-    room = _room(wanted)
+    room = wanted.room()
     moving = progress.is_seen() and not knobs.verbose
     told = Told(total, kept.counts, moving=moving, lines=knobs.verbose or (options.lines and not moving))
     for number, overrides, line in kept.ended():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +22,7 @@ from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
 from dltrain.parts import State
-from dltrain.runs import ensemble_members, key_roles, layout, reading, run_folder
+from dltrain.runs import ensemble_members, identity, key_roles, layout, reading, run_folder
 from dltrain.runs.reading import flat
 
 
@@ -75,8 +73,7 @@ def stored(
 
 def digest(settings: dict[str, object]) -> str:
     """SHA-256 of a configuration without the keys that may change: equal for runs that compute the same."""
-    fixed = {key: value for key, value in flat(settings).items() if key not in key_roles.MAY_CHANGE}
-    return hashlib.sha256(json.dumps(fixed, sort_keys=True, default=str).encode()).hexdigest()
+    return identity.digest(settings, but=key_roles.MAY_CHANGE)
 
 
 def find(plan: Plan) -> list[Path]:

@@ -107,7 +107,6 @@ class _Server:
         os.set_blocking(wakes, False)
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._say(ready=True)
         nobody: list[int] = []
         while True:
             if self._lines.waiting:
@@ -238,7 +237,6 @@ def _serve_jobs(orders: Orders, composer: Composer, server: socket.socket, paren
     may have left something behind.
     """
     code = 1
-
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
