@@ -1,5 +1,9 @@
 """Nets as a user may write them, some of which do more than pass a value from module to module."""
 
+import os
+import select
+import signal
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -85,3 +89,24 @@ class Rows(nn.Module):
 
     def forward(self, x):
         return self.out(self.flat(self.rows(x)))
+
+
+class Held(TwoLayers):
+    """Stays in its fourth step for as long as there is a file `hold`, or until a signal comes."""
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__(in_features, out_features)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += self.training and x.device.type == "cpu"
+        if self.calls > 3 and os.path.exists("hold"):
+            woken, wakes = os.pipe()
+            os.set_blocking(wakes, False)
+            before = signal.set_wakeup_fd(wakes)
+            while os.path.exists("hold") and not select.select([woken], [], [], 0.02)[0]:
+                pass
+            signal.set_wakeup_fd(before)
+            os.close(woken)
+            os.close(wakes)
+        return super().forward(x)

@@ -6,14 +6,19 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 from outcomes import outcome
 
-from dltrain.runs import reading
+from dltrain.commands import cli
+from dltrain.config.compose import compose
+from dltrain.config.plan import make_plan
+from dltrain.runs import reading, run_folder
 from dltrain.sweeps.engines.local import Processes
 from dltrain.sweeps.orders import Orders
+from dltrain.training import experiment
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux alone")
 QUICK = ("data=iris", "trainer.epochs=2", "trainer.tensorboard=false")
@@ -45,8 +50,24 @@ class Odd(nn.Module):
 """
 
 
-def command(folder, *words, **knobs):
-    return subprocess.run([*DLTRAIN, *words], cwd=folder, capture_output=True, text=True, timeout=300, **knobs)
+def command(folder, *words):
+    return subprocess.run([*DLTRAIN, *words], cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def here(folder, *words):
+    """The exit code of a command in this process, which trains jobs by itself: where its own processes were seen."""
+    with chdir(folder), pytest.raises(SystemExit) as end:
+        cli.main(words)
+    return end.value.code
+
+
+def alone(root, *words):
+    """What a run that is no job gives."""
+    plan = make_plan(compose([*words, f"runs_dir={root}", "trainer.threads=1"]), [NETS])
+    folder = run_folder.create(plan.runs_dir, plan.name)
+    experiment.prepare(plan, folder, ["dltrain"])
+    experiment.train(plan, folder)
+    return outcome(folder)
 
 
 def sweep_in(folder):
@@ -78,26 +99,32 @@ def gone(folder):
         time.sleep(0.1)
 
 
+OPTIMIZERS = ("adamw", "momentum")
+
+
+@pytest.fixture(scope="module")
+def singles(tmp_path_factory):
+    words = (*QUICK, "regularisation=[dropout]")
+    return [alone(tmp_path_factory.mktemp(name), *words, f"optimizer={name}") for name in OPTIMIZERS]
+
+
 @linux
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_job_has_the_bits_of_the_same_run_alone(tmp_path, workers):
-    words = (*QUICK, "optimizer=adamw,momentum", "regularisation=[dropout]", "trainer.threads=1")
+def test_a_job_has_the_bits_of_the_same_run_alone(tmp_path, singles, workers):
+    words = (*QUICK, f"optimizer={','.join(OPTIMIZERS)}", "regularisation=[dropout]", "trainer.threads=1")
     done = command(tmp_path, "-m", *words, f"sweep.workers={workers}")
     assert done.returncode == 0, done.stderr
     sweep = sweep_in(tmp_path)
-    for number, optimizer in enumerate(("adamw", "momentum")):
-        alone = command(tmp_path, *QUICK, f"optimizer={optimizer}", *words[-2:], f"name=alone{number}")
-        assert alone.returncode == 0, alone.stderr
-        (single,) = tmp_path.glob(f"runs/alone{number}/*")
-        one, other = outcome(sweep / str(number)), outcome(single)
-        for state in (one[1], other[1]):
-            state["config"].pop("name")
-        assert one == other
+    for number, single in enumerate(singles):
+        job = outcome(sweep / str(number))
+        for _, state, *_ in (job, single):
+            state["config"] |= {"name": "", "runs_dir": ""}
+        assert job == single
     assert not (sweep / "0" / "output.txt").exists()
 
 
 @linux
-def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path):
+def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(MINE)
     does = ["nothing", "exits", "crashes", "raises", "leaves", "is killed", "everything"]
     words = ("-m", "--allow", "mine", *QUICK, "model=module", "model._target_=mine.Odd", "sweep.workers=2")
@@ -112,8 +139,8 @@ def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path):
     assert found[4]["reason"] == "SystemExit: 4"
     assert "SIGKILL" in found[5]["reason"]
     assert (sweep / "1" / "output.txt").read_text() == "leaving\n"
-    again = command(tmp_path, "--allow", "mine", "resume", str(sweep))
-    assert (again.returncode, "7 of 7 jobs had ended" in again.stdout) == (8, True)
+    assert here(tmp_path, "--allow", "mine", "resume", str(sweep)) == 8
+    assert "7 of 7 jobs had ended" in capsys.readouterr().out
     again = command(tmp_path, "--allow", "mine", "--retry-failed", "resume", str(sweep))
     assert (again.returncode, "2 of 7 jobs had ended" in again.stdout) == (8, True)
 
@@ -129,22 +156,33 @@ def test_jobs_read_their_data_themselves(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+NETS = "own_nets"
+HELD = ("data=iris", "model=module", f"model._target_={NETS}.Held", "trainer.epochs=4", "trainer.tensorboard=false")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory):
+    return alone(tmp_path_factory.mktemp("second"), *HELD, "regularisation=none", "seed=1")
+
+
 @linux
 @pytest.mark.parametrize("how", ["a group, as Ctrl-C", "the driver alone", "the driver, by SIGKILL", "the server"])
-def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(tmp_path, how):
-    words = ("data=iris", "trainer.epochs=1500", "trainer.tensorboard=false", "trainer.save_every=0.2")
-    words = (*words, "seed=0,1", "sweep.workers=2", "regularisation=none")
+def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(tmp_path, monkeypatch, second, how):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    words = ("--allow", NETS, *HELD, "regularisation=none", "trainer.save_every=0", "seed=0,1", "sweep.workers=2")
+    (tmp_path / "hold").touch()
     process = subprocess.Popen(
         [*DLTRAIN, "-m", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     end = time.monotonic() + 120
-    while len(list(tmp_path.glob("runs/*/*/*/checkpoints/step-*"))) < 2:
+    while len({place.parents[1] for place in tmp_path.glob("runs/*/*/*/checkpoints/step-*")}) < 2:
         assert time.monotonic() < end
         time.sleep(0.02)
     sweep = sweep_in(tmp_path)
     if how == "the server":
         (server,) = (int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if _parent(p) == process.pid)
         os.kill(server, signal.SIGKILL)
+        (tmp_path / "hold").unlink()
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
     else:
@@ -155,16 +193,18 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(tmp_path, how):
         _, err = process.communicate(timeout=60)
         assert process.returncode == {"a": 130, "t": 143}[how[0]] if "SIGKILL" not in how else -9, err
         gone(tmp_path)
-        again = command(tmp_path, "resume", str(sweep))
-        assert again.returncode == 0, again.stderr
+        (tmp_path / "hold").unlink()
+        assert {reading.read(sweep / str(seed)).status for seed in (0, 1)} == {"stopped"}
+        if how.startswith("a group"):
+            again = command(tmp_path, "--allow", NETS, "resume", str(sweep))
+            assert again.returncode == 0, again.stderr
+        else:
+            assert here(tmp_path, "--allow", NETS, "resume", str(sweep)) == 0
     assert {line["state"] for line in last_lines(sweep).values()} == {"done"}
     for seed in (0, 1):
         run = reading.read(sweep / str(seed))
         assert (run.status, run.steps) == ("done", json.loads((sweep / "0" / "summary.json").read_text())["steps"])
-    alone = command(tmp_path, *words[:4], "seed=1", "trainer.threads=1", "regularisation=none", "name=alone")
-    assert alone.returncode == 0, alone.stderr
-    (single,) = tmp_path.glob("runs/alone/*")
-    assert outcome(sweep / "1")[0] == outcome(single)[0]
+    assert outcome(sweep / "1")[0] == second[0]
     gone(tmp_path)
 
 
@@ -175,9 +215,8 @@ def _parent(stat):
         return 0
 
 
-def test_where_nothing_is_forked_each_job_is_a_python_of_its_own(tmp_path, monkeypatch):
-    done = command(tmp_path, "-m", *QUICK, "seed=0,1", "sweep.workers=2")
-    assert done.returncode == 0, done.stderr
+def test_where_nothing_is_forked_each_job_is_a_python_of_its_own(tmp_path):
+    assert here(tmp_path, "-m", *QUICK, "seed=0,1", "sweep.workers=2") == 0
     sweep = sweep_in(tmp_path)
     engine = Processes()
     engine.brief(Orders(str(sweep), threads=1))
@@ -195,15 +234,16 @@ def test_where_nothing_is_forked_each_job_is_a_python_of_its_own(tmp_path, monke
 
 
 @linux
-def test_what_is_edited_while_a_sweep_waits_changes_nothing(tmp_path):
+def test_what_is_edited_while_a_sweep_waits_changes_nothing(tmp_path, capsys):
     (tmp_path / "mine" / "optimizer").mkdir(parents=True)
     file = tmp_path / "mine" / "optimizer" / "slow.yaml"
     file.write_text("# Slow.\n_target_: torch.optim.SGD\nlr: 0.01\n")
     words = ("--config-dir", "mine", "-m", *QUICK, "optimizer=slow", "seed=0,1", "trainer.max_time=1e-6")
-    assert command(tmp_path, *words).returncode == 138
+    assert here(tmp_path, *words) == 138
     sweep = sweep_in(tmp_path)
     file.write_text("# Slow.\n_target_: torch.optim.SGD\nlr: 0.9\n")
     assert command(tmp_path, "resume", str(sweep)).returncode == 138
-    again = command(tmp_path, "--config-dir", "mine", "resume", str(sweep))
-    assert "mine/optimizer/slow.yaml has changed since this sweep began; its jobs keep what it was" in again.stderr
+    assert here(tmp_path, "--config-dir", "mine", "resume", str(sweep)) == 138
+    said = capsys.readouterr().err
+    assert "mine/optimizer/slow.yaml has changed since this sweep began; its jobs keep what it was" in said
     assert [reading.read(sweep / str(n)).config["optimizer.lr"] for n in (0, 1)] == [0.01, 0.01]
