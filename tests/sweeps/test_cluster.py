@@ -36,10 +36,6 @@ def net(in_features: int, out_features: int, does: str):
 """
 
 
-def command(folder, *words):
-    return subprocess.run([*DLTRAIN, *words], cwd=folder, capture_output=True, text=True, timeout=300)
-
-
 def lines(folder):
     (sweep,) = (file.parent for file in folder.glob("runs/*/*/sweep.json"))
     found = [json.loads(line) for line in (sweep / "jobs.jsonl").read_text().splitlines()]
@@ -47,17 +43,18 @@ def lines(folder):
 
 
 @submitit
-def test_jobs_of_a_cluster_end_as_they_do_here(tmp_path):
-    (tmp_path / "mine.py").write_text(KILLED)
-    words = ("model=module", "model._target_=mine.net", "+model.does=nothing,killed,leaves")
-    done = command(tmp_path, "-m", "--allow", "mine", *QUICK, *words, *HERE)
-    assert done.returncode == 8, done.stderr
+def test_jobs_of_a_cluster_fail_as_they_do_here(dltrain, tmp_path, monkeypatch):
+    (tmp_path / "killed_net.py").write_text(KILLED)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("model=module", "model._target_=killed_net.net", "+model.does=killed,leaves")
+    code, _, err = dltrain("-m", "--allow", "killed_net", *QUICK, *words, *HERE)
+    assert code == 8, err
     sweep, found = lines(tmp_path)
-    assert [found[n]["state"] for n in range(3)] == ["done", "failed", "failed"]
-    assert "killed by SIGKILL" in found[1]["reason"]
-    assert "exit code 3" in found[2]["reason"]
-    again = command(tmp_path, "resume", str(sweep))
-    assert (again.returncode, "type that again" in again.stderr) == (2, True), again.stderr
+    assert [found[n]["state"] for n in range(2)] == ["failed", "failed"]
+    assert "killed by SIGKILL" in found[0]["reason"]
+    assert "exit code 3" in found[1]["reason"]
+    code, _, err = dltrain("resume", str(sweep))
+    assert (code, "type that again" in err) == (2, True), err
 
 
 def _parent(stat):
@@ -68,10 +65,13 @@ def _parent(stat):
 
 
 @submitit
-def test_a_job_that_gives_way_saves_and_goes_on(tmp_path):
-    words = ("data=iris", "trainer.epochs=3000", "trainer.tensorboard=false", "trainer.save_every=0.2", "seed=0")
+def test_a_job_that_gives_way_saves_and_goes_on(dltrain, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    own = ("--allow", "own_nets", "model=module", "model._target_=own_nets.Held")
+    words = ("data=iris", "trainer.epochs=4", "trainer.tensorboard=false", "trainer.save_every=0", "seed=0")
+    (tmp_path / "hold").touch()
     process = subprocess.Popen(
-        [*DLTRAIN, "-m", "seeds=1", *words, *HERE], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*DLTRAIN, "-m", "seeds=1", *own, *words, *HERE], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     _until(process, lambda: [*tmp_path.glob("runs/*/*/*/checkpoints/step-*")])
     (controller,) = (int(p.name.split("_")[0]) for p in tmp_path.glob("runs/*/*/cluster/*/*_submitted.pkl"))
@@ -85,10 +85,11 @@ def test_a_job_that_gives_way_saves_and_goes_on(tmp_path):
     log = "".join(file.read_text() for file in sweep.glob("cluster/*/*_log.*"))
     assert log.count("Calling checkpoint method") == 1
     assert lines(tmp_path)[1][0]["state"] == "stopped"
-    again = command(tmp_path, "resume", str(sweep), *HERE)
-    assert again.returncode == 0, again.stderr
+    (tmp_path / "hold").unlink()
+    code, _, err = dltrain(*own[:2], "resume", str(sweep), *HERE)
+    assert code == 0, err
     assert lines(tmp_path)[1][0]["state"] == "done"
-    assert reading.read(sweep / "0").numbers["last/epoch"] == 3000
+    assert reading.read(sweep / "0").numbers["last/epoch"] == 4
 
 
 def _until(process, holds):
