@@ -211,7 +211,10 @@ def raced(tmp_path_factory) -> dict:
         installed = [e for e in peers() if not e.missing]
         own = [e for e in installed if {*e.needs} - {"sklearn"}]  # frameworks want a process each
         results = {r.name: r for r in conduct.race(workload, own, folder, rounds=1, say=lambda text: None)}
-        for entry in [contender.Entry("reference", "handwritten", "in_memory"), *(e for e in installed if e not in own)]:
+        for entry in [
+            contender.Entry("reference", "handwritten", "in_memory"),
+            *(e for e in installed if e not in own),
+        ]:
             task = workloads.read(folder, folder)
             setup = getattr(importlib.import_module(f"speed.{entry.module}"), entry.function)
             answer = worker._round(setup(task, **entry.options), task, seconds=0)
