@@ -1,5 +1,6 @@
 """Real training processes are killed and stopped; resumed, they end as if nothing had happened."""
 
+import io
 import json
 import os
 import shlex
@@ -7,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 from outcomes import outcome
+
+from dltrain.commands import cli
 
 # Large enough to be caught in the act, small enough to test; dropout, BatchNorm, an average and a plateau-free cycle.
 RUN = shlex.split(
@@ -31,6 +35,14 @@ def finished(process):
     return process.returncode, out, err
 
 
+def here(*arguments, cwd):
+    """The same of a command in this process, where nobody disturbs it."""
+    out, err = io.StringIO(), io.StringIO()
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    return end.value.code, out.getvalue(), err.getvalue()
+
+
 def only_run(root: Path) -> Path:
     (folder,) = root.glob("runs/*/*")
     return folder
@@ -39,7 +51,7 @@ def only_run(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     root = tmp_path_factory.mktemp("whole")
-    code, _, err = finished(dltrain(*RUN, cwd=root))
+    code, _, err = here(*RUN, cwd=root)
     assert code == 0, err
     return outcome(only_run(root))
 
@@ -63,7 +75,8 @@ def test_killed_with_no_warning_it_ends_the_same(tmp_path, undisturbed, lines):
     process.communicate()
     folder = only_run(tmp_path)
     assert json.loads((folder / "summary.json").read_text())["status"] == "running"
-    code, out, err = finished(dltrain("resume", str(folder), cwd=tmp_path))
+    words = ("resume", str(folder))
+    code, out, err = finished(dltrain(*words, cwd=tmp_path)) if lines == 1 else here(*words, cwd=tmp_path)
     assert code == 0, err
     assert "best epoch" in out
     assert outcome(folder) == undisturbed
@@ -82,10 +95,12 @@ def test_stopped_by_a_signal_it_saves_and_ends_the_same(tmp_path, undisturbed, u
     assert err.splitlines()[-1].startswith("stopped at step ")
     assert err.splitlines()[-1].endswith(f"resume: dltrain resume {folder.relative_to(tmp_path)}")
     assert json.loads((folder / "summary.json").read_text())["status"] == "stopped"
-    returned, _, err = finished(dltrain("resume", "last", cwd=tmp_path))
+    words = ("resume", "last")
+    in_turn = number == signal.SIGTERM
+    returned, _, err = finished(dltrain(*words, cwd=tmp_path)) if in_turn else here(*words, cwd=tmp_path)
     assert returned == 0, err
     assert outcome(folder) == undisturbed
-    returned, out, _ = finished(dltrain("resume", folder.name[-4:], cwd=tmp_path))
+    returned, out, _ = here("resume", folder.name[-4:], cwd=tmp_path)
     assert returned == 0
     assert "is complete; nothing to resume" in out
 
@@ -95,20 +110,18 @@ def test_streamed_images_with_workers_resume_bit_for_bit(tmp_path):
         "data=digits regularisation=[rand_augment] data.workers=2 trainer.epochs=4 trainer.save_every=0 "
         "data.batch_size=128 trainer.threads=1"
     )
-    folders = []
-    for name in ("whole", "killed"):
-        root = tmp_path / name
-        root.mkdir()
-        process = dltrain(*run, cwd=root)
-        if name == "killed":
-            wait_for_steps(root, process, 2)
-            os.killpg(process.pid, signal.SIGKILL)
-        code, _, err = finished(process)
-        if name == "killed":
-            code, _, err = finished(dltrain("resume", "last", cwd=root))
-        assert code == 0, err
-        folders.append(only_run(root))
-    assert outcome(folders[0]) == outcome(folders[1])
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    code, _, err = here(*run, cwd=whole)
+    assert code == 0, err
+    process = dltrain(*run, cwd=killed)
+    wait_for_steps(killed, process, 2)
+    os.killpg(process.pid, signal.SIGKILL)
+    finished(process)
+    code, _, err = here("resume", "last", cwd=killed)
+    assert code == 0, err
+    assert outcome(only_run(whole)) == outcome(only_run(killed))
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(tmp_path):
@@ -117,34 +130,34 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path):
         "model.widths=[32]",
         "trainer.save_every=0.05",
     ]
-    sweeps = []
-    for name in ("whole", "stopped"):
-        root = tmp_path / name
-        root.mkdir()
-        process = dltrain(*command, cwd=root)
-        if name == "stopped":
-            deadline = time.monotonic() + 60
-            while not list(root.glob("runs/sweep/*/0/checkpoints/step-*")) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            os.killpg(process.pid, signal.SIGTERM)
-        code, _, err = finished(process)
-        (sweep,) = root.glob("runs/sweep/*")
-        if name == "stopped":
-            assert code == 143, err
-            assert err.splitlines()[-1] == f"stopped; resume: dltrain resume {sweep.relative_to(root)}"
-            assert json.loads((sweep / "0" / "summary.json").read_text())["status"] == "stopped"
-            code, out, err = finished(dltrain("resume", str(sweep), cwd=root))
-            assert "2 jobs in" in out
-        assert code == 0, err
-        sweeps.append([outcome(sweep / number) for number in ("0", "1")])
-    assert sweeps[0] == sweeps[1]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole.mkdir()
+    stopped.mkdir()
+    code, _, err = here(*command, cwd=whole)
+    assert code == 0, err
+    process = dltrain(*command, cwd=stopped)
+    deadline = time.monotonic() + 60
+    while not list(stopped.glob("runs/sweep/*/0/checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    code, _, err = finished(process)
+    assert code == 143, err
+    (sweep,) = stopped.glob("runs/sweep/*")
+    assert err.splitlines()[-1] == f"stopped; resume: dltrain resume {sweep.relative_to(stopped)}"
+    assert json.loads((sweep / "0" / "summary.json").read_text())["status"] == "stopped"
+    code, out, err = here("resume", str(sweep), cwd=stopped)
+    assert code == 0, err
+    assert "2 jobs in" in out
+    (undisturbed,) = whole.glob("runs/sweep/*")
+    for number in ("0", "1"):
+        assert outcome(sweep / number) == outcome(undisturbed / number)
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
     """A finished run of 6 epochs, 15 steps each, and how to go on with it."""
     root = tmp_path_factory.mktemp("short")
-    assert finished(dltrain(*SHORT, "trainer.epochs=6", cwd=root))[0] == 0
+    assert here(*SHORT, "trainer.epochs=6", cwd=root)[0] == 0
     return root
 
 
@@ -152,24 +165,24 @@ SHORT = shlex.split("data=iris data.batch_size=8 trainer.threads=1 trainer.tenso
 
 
 def test_training_longer_asks_what_the_schedule_should_do(short, tmp_path):
-    code, _, err = finished(dltrain("resume", "last", "trainer.epochs=8", cwd=short))
+    code, _, err = here("resume", "last", "trainer.epochs=8", cwd=short)
     assert code == 2
     steps = json.loads((only_run(short) / "summary.json").read_text())["steps"]
     assert f"trainer.schedule_steps={steps}: as it was, then its last rate is held" in err
-    code, _, err = finished(dltrain("resume", "last", "trainer.epochs=8", f"trainer.schedule_steps={steps}", cwd=short))
+    code, _, err = here("resume", "last", "trainer.epochs=8", f"trainer.schedule_steps={steps}", cwd=short)
     assert code == 0, err
     command = [*SHORT, "trainer.epochs=8", f"trainer.schedule_steps={steps}"]
-    assert finished(dltrain(*command, cwd=tmp_path))[0] == 0
+    assert here(*command, cwd=tmp_path)[0] == 0
     longer, at_once = outcome(only_run(short)), outcome(only_run(tmp_path))
     assert longer[0] == at_once[0]  # the same bits as if it had been planned so
     assert longer[2] == at_once[2]
 
 
 def test_resume_refuses_what_would_make_another_run(short):
-    code, _, err = finished(dltrain("resume", "last", "optimizer.lr=0.1", cwd=short))
+    code, _, err = here("resume", "last", "optimizer.lr=0.1", cwd=short)
     assert code == 2
     assert "`optimizer.lr=0.1`: a run goes on as it began" in err
-    code, _, err = finished(dltrain(*SHORT, "trainer.epochs=9", "optimizer.lr=0.1", "resume=last", cwd=short))
+    code, _, err = here(*SHORT, "trainer.epochs=9", "optimizer.lr=0.1", "resume=last", cwd=short)
     assert code == 2
     assert "optimizer.lr: 0.003 then, 0.1 now" in err
 
@@ -178,7 +191,7 @@ def test_the_same_command_with_resume_auto_goes_on_or_starts(tmp_path):
     command = [*RUN, "resume=auto", "trainer.max_time=0.2"]
     codes = []
     for _ in range(30):
-        code, _, err = finished(dltrain(*command, cwd=tmp_path))
+        code, _, err = here(*command, cwd=tmp_path)
         codes.append(code)
         if code == 0:
             break
@@ -187,7 +200,7 @@ def test_the_same_command_with_resume_auto_goes_on_or_starts(tmp_path):
     assert codes[0] == 138
     assert codes[-1] == 0
     only_run(tmp_path)
-    code, out, _ = finished(dltrain(*command, cwd=tmp_path))
+    code, out, _ = here(*command, cwd=tmp_path)
     assert (code, "is complete; nothing to resume" in out) == (0, True)
 
 
@@ -196,11 +209,11 @@ def test_changed_data_are_refused_unless_allowed(tmp_path):
     rows = [f"{i % 7},{i % 5},{(i * 3) % 11}" for i in range(90)]
     table.write_text("a,b,y\n" + "\n".join(rows) + "\n")
     run = ["data=table", "data.path=t.csv", "data.target=y", "trainer.threads=1", "trainer.tensorboard=false"]
-    assert finished(dltrain(*run, "trainer.epochs=200", "trainer.max_time=0.01", cwd=tmp_path))[0] == 138
+    assert here(*run, "trainer.epochs=200", "trainer.max_time=0.01", cwd=tmp_path)[0] == 138
     table.write_text(table.read_text().replace("6,4,", "6,5,"))
-    code, _, err = finished(dltrain("resume", "last", "trainer.max_time=null", cwd=tmp_path))
+    code, _, err = here("resume", "last", "trainer.max_time=null", cwd=tmp_path)
     assert code == 3
     assert "the data changed since" in err
     assert "--allow-changed-data" in err
-    code, _, err = finished(dltrain("resume", "last", "trainer.max_time=null", "--allow-changed-data", cwd=tmp_path))
+    code, _, err = here("resume", "last", "trainer.max_time=null", "--allow-changed-data", cwd=tmp_path)
     assert code == 0, err
