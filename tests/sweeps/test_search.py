@@ -1,6 +1,7 @@
 """How trials are chosen: each search over one space, and what it learns from how trials end."""
 
 import math
+import random
 from collections import Counter
 
 import pytest
@@ -59,6 +60,15 @@ def test_what_is_drawn_depends_on_the_seed_alone(made, method):
     trials = [*made(method=method, trials=12).trials(0)]
     assert [*made(method=method, trials=12).trials(5)] == trials[5:]
     assert [*made(method=method, trials=12, seed=1).trials(0)] != trials
+
+
+def test_what_a_seed_draws_stays_what_it_was(made):
+    found = [*made("optimizer.lr=interval(0,1)", "seed=range(1000)", method="random", trials=3).trials(0)]
+    draw = random.Random("dltrain sweep 0")
+    for trial in map(values, found):
+        first, second, *_ = [draw.random() for _ in range(1000)]
+        assert float(trial["optimizer.lr"]) == pytest.approx(first, rel=1e-4)
+        assert int(trial["seed"]) == int(second * 1000)
 
 
 def test_a_small_space_is_drawn_out(made):

@@ -40,7 +40,7 @@ def search(space: Space, knobs: Settings) -> Search:
         from dltrain.sweeps.optuna_search import Optuna
 
         return Optuna(space, trials, sampler=str(knobs.sampler), options=knobs.options, seed=knobs.seed)
-    return Drawn(space, trials, _random(knobs.seed) if knobs.method == "random" else _sobol(space, knobs.seed))
+    return Drawn(space, trials, _random(space, knobs.seed) if knobs.method == "random" else _sobol(space, knobs.seed))
 
 
 class Grid:
@@ -93,16 +93,21 @@ def _value(axis: Axis, share: float) -> str:
     return axis.texts()[min(int(share * len(axis.values)), len(axis.values) - 1)]
 
 
-def _random(seed: int) -> Callable[[], Iterator[Sequence[float]]]:
+def _random(space: Space, seed: int) -> Callable[[], Iterator[Sequence[float]]]:
+    """A trial has so many numbers as overrides may be typed; those that it does not need are passed over at once."""
+    needed = len(space.axes)
+
     def points() -> Iterator[Sequence[float]]:
         draw = random.Random(f"dltrain sweep {seed}")
         while True:
-            yield [draw.random() for _ in range(_AXES)]
+            yield [draw.random() for _ in range(needed)]
+            draw.getrandbits((_AXES - needed) * _BITS)
 
     return points
 
 
 _AXES = 1_000  # as many overrides may be typed
+_BITS = 64  # that `random()` takes
 
 
 def _sobol(space: Space, seed: int) -> Callable[[], Iterator[Sequence[float]]]:
