@@ -1,4 +1,4 @@
-"""How much training a search takes to be as good as another: grid, random, tpe, and halving of the random trials.
+"""How much training a search takes to be as good as another: grid, random, tpe, and pruning of random and of tpe.
 
     python scripts/benchmark_search.py [--repeats 10] [--data digits] [--root FOLDER]
 
@@ -29,6 +29,10 @@ SEARCHES = {
     "tpe": [RATE, "sweep=tpe", "sweep.trials=27"],
     "halving": [RATE, "sweep=random", "sweep.trials=27", "sweep.prune=halving"],
     "asha": [RATE, "sweep=random", "sweep.trials=27", "sweep.prune=asha"],
+    "median": [RATE, "sweep=random", "sweep.trials=27", "sweep.prune=median"],
+    "tpe and halving": [RATE, "sweep=tpe", "sweep.trials=27", "sweep.prune=halving"],
+    "tpe and asha": [RATE, "sweep=tpe", "sweep.trials=27", "sweep.prune=asha"],
+    "tpe and median": [RATE, "sweep=tpe", "sweep.trials=27", "sweep.prune=median"],
 }
 SHARES = (1 / 9, 1 / 3, 1.0)
 LARGER = {"digits": True, "california_housing": False}

@@ -75,12 +75,19 @@ from pathlib import Path
 from dltrain.runs import jobs as progress
 from dltrain.sweeps.driver import Driver
 from dltrain.sweeps.engines import Ended
+from dltrain.sweeps.halving import Halving
 from dltrain.sweeps.ledger import Ledger
 from dltrain.sweeps.search import Trials
 from dltrain.sweeps.slots import Slots
 from dltrain.training.stop import Stop
 
-TOLD = {"state": "done", "monitor": "val/accuracy", "value": 0.5, "loss": 1.0, "seconds": 0.1}
+TOLD = {"monitor": "val/accuracy", "loss": 1.0, "seconds": 0.1}
+PRUNING = {
+    "none": None,
+    "halving": Halving((1 / 9, 1 / 3)),
+    "asha": Halving((1 / 9, 1 / 3), at_once=True),
+    "median": Halving((1 / 9, 1 / 3), factor=2, at_once=True, startup=5),
+}[sys.argv[3]]
 
 class Search:
     total = int(sys.argv[2])
@@ -90,8 +97,10 @@ class Search:
 
 class Engine:
     def __init__(self): self.running = []
-    def start(self, number, overrides, *, gpu=None, until=None): self.running.append(number)
-    def wait(self, seconds): found, self.running = self.running, []; return [Ended(n, TOLD) for n in found]
+    def start(self, number, overrides, *, gpu=None, until=None):
+        told = TOLD | {"state": "pruned" if until else "done", "value": number * 7919 % 10007 / 10007}
+        self.running.append(Ended(number, told))
+    def wait(self, seconds): found, self.running = self.running, []; return found
     def signal(self, number, job=None): pass
 
 class Told:
@@ -105,11 +114,12 @@ class Made:
 folder = Path(sys.argv[1])
 begin = time.perf_counter()
 ledger = Ledger(folder)
-Driver(ledger, Engine(), Made, Slots(8, by_memory=False), Trials(Search()), Told(), Stop()).run()
+Driver(ledger, Engine(), Made, Slots(8, by_memory=False), Trials(Search()), Told(), Stop(), pruning=PRUNING).run()
 took = time.perf_counter() - begin
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 begin = time.perf_counter()
-assert progress.read(folder, []).states["done"] == Search.total
+states = progress.read(folder, []).states
+assert states["done"] + states["pruned"] == Search.total
 listed = time.perf_counter() - begin
 begin = time.perf_counter()
 assert Ledger(folder).next == Search.total
@@ -177,10 +187,11 @@ def many(count: int) -> dict[str, float]:
     return {"wall": wall, "processor": processor}
 
 
-def simulated(count: int) -> dict[str, float]:
+def simulated(count: int, prune: str = "none") -> dict[str, float]:
     """The ledger and the driver over an engine that trains nothing."""
     with tempfile.TemporaryDirectory() as name:
-        done = subprocess.run([sys.executable, "-c", SIMULATION, name, str(count)], capture_output=True, text=True)
+        words = [sys.executable, "-c", SIMULATION, name, str(count), prune]
+        done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr)
     took, memory, size, listed, opened = map(float, done.stdout.split())
@@ -205,6 +216,8 @@ def main() -> None:
         found["1,000 perceptrons"] = many(1_000)
     if given.only in (None, "simulate"):
         found["simulated"] = {f"{count:,}": simulated(count) for count in (1_000, 10_000, 100_000)}
+        for prune in ("halving", "asha", "median"):
+            found[f"simulated, {prune}"] = {f"{n:,}": simulated(n, prune) for n in (1_000, 10_000, 30_000)}
     text = json.dumps(found, indent=1)
     print(text)
     if given.out:

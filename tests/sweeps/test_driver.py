@@ -32,7 +32,7 @@ class Counted:
     def trials(self, start):
         return ((f"seed={n}",) for n in range(start, self.total))
 
-    def tell(self, number, trial, value, state):
+    def tell(self, number, trial, value, state, rung=None):
         self.told[number] = (trial, value, state)
 
 

@@ -1,21 +1,26 @@
 """Halving on top of pause and resume: who goes on, what a kill leaves, and that the bits are those of a whole run."""
 
+import random
 from contextlib import suppress
 
 import pytest
 from outcomes import outcome
 from test_driver import Counted, Silent, compose, states
 
+from dltrain.config.composer import Composer
 from dltrain.runs import reading
-from dltrain.sweeps.driver import Driver
+from dltrain.sweeps.driver import Driver, recall
 from dltrain.sweeps.engines import Ended
 from dltrain.sweeps.halving import Halving
 from dltrain.sweeps.ledger import Ledger, lines
+from dltrain.sweeps.optuna_search import Optuna
 from dltrain.sweeps.search import Trials
 from dltrain.sweeps.slots import Slots
+from dltrain.sweeps.space import Space
 from dltrain.training.stop import Stop
 
 THIRDS = (1 / 9, 1 / 3)
+MEDIAN = {"factor": 2, "at_once": True, "startup": 5}
 
 
 class Engine:
@@ -47,6 +52,7 @@ def drive(folder, engine, *, trials=None, workers=2, **knobs):
     pruning = Halving(THIRDS, seeds=max(1, len(trials.seeds)), **knobs)
     for line in lines(folder):
         pruning.take(line)
+    recall(trials, lines(folder))
     room = Slots(workers, by_memory=False)
     Driver(ledger, engine, compose, room, trials, Silent(), Stop(), pruning=pruning).run()
     return ledger
@@ -55,6 +61,23 @@ def drive(folder, engine, *, trials=None, workers=2, **knobs):
 def heights(folder):
     """The rung at which each job is paused, or its end."""
     return {line["job"]: line.get("rung", line["state"]) for line in lines(folder)}
+
+
+def typed(folder):
+    return {line["job"]: line["overrides"] for line in lines(folder) if line["state"] == "queued"}
+
+
+@pytest.fixture(scope="module")
+def tpe():
+    """Makes a search that draws two trials, and learns from then on."""
+    composer = Composer()
+
+    def make(trials):
+        pytest.importorskip("optuna")
+        space = Space(["optimizer.lr=tag(log,interval(1e-4,1))", "model.widths=[8],[16]"], None, composer)
+        return Optuna(space, trials, sampler="TPESampler", options={"n_startup_trials": 2}, seed=0)
+
+    return make
 
 
 def test_the_best_third_goes_on_from_each_rung(tmp_path):
@@ -68,21 +91,27 @@ def test_the_best_third_goes_on_from_each_rung(tmp_path):
     assert again.started == []
 
 
-@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("knobs", [{}, {"at_once": True}, MEDIAN | {"startup": 2}], ids=["halving", "asha", "median"])
+@pytest.mark.parametrize("searched", [False, True])
 @pytest.mark.parametrize("stop", range(1, 13))
-def test_a_sweep_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path, stop, at_once):
-    """Also where the last line was cut, or is lost."""
+def test_a_sweep_that_is_killed_goes_on_as_if_nothing_had_happened(tmp_path, stop, knobs, searched, tpe):
+    """Also where the last line was cut, or is lost, and with a search that learns from what is paused."""
     for folder in ("whole", "killed"):
         (tmp_path / folder).mkdir()
-    drive(tmp_path / "whole", Engine(), workers=1, at_once=at_once)
+
+    def trials():
+        return Trials(tpe(9)) if searched else None
+
+    drive(tmp_path / "whole", Engine(), workers=1, trials=trials(), **knobs)
     engine = Engine()
     engine.stop = stop
     with suppress(KeyboardInterrupt):
-        drive(tmp_path / "killed", engine, workers=1, at_once=at_once)
+        drive(tmp_path / "killed", engine, workers=1, trials=trials(), **knobs)
     log = tmp_path / "killed" / "jobs.jsonl"
     log.write_bytes(log.read_bytes()[: -30 if stop % 2 else None])
     engine.stop = None
-    drive(tmp_path / "killed", engine, workers=1, at_once=at_once)
+    drive(tmp_path / "killed", engine, workers=1, trials=trials(), **knobs)
+    assert typed(tmp_path / "killed") == typed(tmp_path / "whole")
     assert heights(tmp_path / "killed") == heights(tmp_path / "whole")
     kept = [line["job"] for line in lines(tmp_path / "killed") if line["state"] == "done"]
     assert len(kept) == len({*kept})
@@ -94,6 +123,53 @@ def test_without_waiting_a_job_goes_on_as_soon_as_it_is_among_the_best_so_far(tm
     assert engine.started[:4] == [(0, first), (1, first), (2, first), (0, second)]
     assert engine.started[-1] == (0, None)
     assert len([n for n, until in engine.started if until == second]) == 3
+
+
+def test_the_median_pauses_who_is_worse_but_for_the_first_five(tmp_path):
+    values = [0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.6, 0.45, 0.35]
+    ledger = drive(tmp_path, engine := Engine(value=lambda n: values[n]), workers=1, **MEDIAN)
+    first, second = THIRDS
+    begun = [(n, until) for n in range(5) for until in (first, second, None)]
+    assert engine.started[: len(begun)] == begun
+    rest = [(5, first), (6, first), (6, second), (6, None), (7, first), (7, second), (7, None), (8, first), (8, second)]
+    assert engine.started[len(begun) :] == [*rest, (8, None)]
+    assert (ledger.counts["pruned"], ledger.counts["done"]) == (1, 8)
+
+
+@pytest.mark.parametrize("knobs", [{"at_once": True}, MEDIAN], ids=["asha", "median"])
+def test_who_goes_on_is_who_a_look_at_all_would_find(knobs):
+    """Whatever arrives when: seeds one by one, doubles, failures that are tried again."""
+    draw = random.Random(0)
+    pruning = Halving(THIRDS, seeds=2, **knobs)
+    at, rung = {}, {}
+    for job in range(200):
+        pruning.take({"job": job, "state": "queued", "overrides": [f"seed={job}"], "rung": 0})
+        rung[job] = 0
+    for _ in range(600):
+        job = draw.choice([*rung])
+        if rung[job] > 1 or (job, rung[job]) in at:
+            continue
+        at[job, rung[job]] = value = draw.randrange(100) / 100
+        told = {"monitor": "val/accuracy", "value": value, "loss": draw.random()}
+        pruning.take({"job": job, "state": "pruned", "rung": rung[job], **told})
+        while gone := pruning.promoted():
+            for other, to in gone:
+                here = [mean(at, n, to - 1) for n in range(100) if mean(at, n, to - 1) is not None]
+                better = sum(value > mean(at, other // 2, to - 1) for value in here)
+                few = max(pruning.startup, (len(here) + bool(pruning.startup)) // pruning.factor)
+                assert better < few
+                pruning.take({"job": other, "state": "queued", "rung": to})
+                rung[other] = to
+    for to in (1, 2):
+        here = sorted((mean(at, n, to - 1), n) for n in range(100) if mean(at, n, to - 1) is not None)
+        few = max(pruning.startup, (len(here) + bool(pruning.startup)) // pruning.factor)
+        limit = here[-few][0]
+        assert all(rung[2 * n] >= to and rung[2 * n + 1] >= to for value, n in here if value > limit)
+
+
+def mean(at, trial, rung):
+    values = [at.get((2 * trial + i, rung)) for i in (0, 1)]
+    return None if None in values else sum(values) / 2
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -151,10 +227,24 @@ def test_a_job_that_was_paused_has_the_bits_of_one_that_was_not(dltrain, tmp_pat
     assert "2 of 2 jobs ended (2 done)" in out
 
 
+def test_a_search_learns_from_what_is_paused_and_goes_on(dltrain, tmp_path):
+    pytest.importorskip("optuna")
+    words = ("data=iris", "trainer.epochs=2", "trainer.tensorboard=false", "trainer.threads=1", "name=searched")
+    words = (*words, "optimizer.lr=tag(log,interval(1e-5,1e-1))", "sweep=tpe", "sweep.options.n_startup_trials=3")
+    code, out, err = dltrain("-m", *words, "sweep.trials=7", "sweep.prune=median", "sweep.rungs=1", "sweep.factor=2")
+    assert code == 0, err
+    (folder,) = tmp_path.glob("runs/searched/*")
+    before = typed(folder)
+    found = heights(folder)
+    assert (len(found), [*found.values()].count("done") >= 5) == (7, True)
+    code, out, err = dltrain("resume", str(folder), "sweep.trials=9")
+    assert (code, "7 of 9 jobs had ended" in out) == (0, True), err
+    assert (len(heights(folder)), {n: typed(folder)[n] for n in before}) == (9, before)
+
+
 def test_what_does_not_go_with_pruning_is_said(dltrain):
     for words, said in [
-        (["sweep=tpe", "sweep.prune=halving"], "sweep.prune: Optuna learns from jobs that end"),
-        (["sweep.prune=median"], "sweep.prune: want"),
+        (["sweep.prune=mean"], "sweep.prune: want"),
         (["sweep.factor=1"], "sweep.factor: 1: want a number from 2 to 100"),
         (["sweep.rungs=0"], "sweep.rungs: 0: want a number from 1 to 10"),
     ]:

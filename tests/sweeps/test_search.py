@@ -120,6 +120,40 @@ def test_a_diverged_trial_tells_optuna_where_not_to_look(made):
     assert sum(rate > 1e-2 for rate in rates[40:]) < 20
 
 
+@pytest.mark.parametrize("good", [False, True])
+def test_a_paused_trial_tells_optuna_where_not_to_look_unless_it_comes_to_more(made, good):
+    """Fast rates are the worse ones at the first rung, where they stay, or go on from and are the best at their end."""
+    pytest.importorskip("optuna")
+    found = made("optimizer.lr=tag(log,interval(1e-4,1))", method="optuna", sampler="TPESampler", trials=80)
+    fast = []
+    for number, trial in enumerate(found.trials(0)):
+        rate = math.log10(float(values(trial)["optimizer.lr"]))
+        fast.append(rate > -2)
+        found.tell(number, trial, rate, "pruned", 0)
+        if good or not fast[-1]:
+            found.tell(number, trial, abs(rate + 1) if fast[-1] else 2.0, "done")
+    assert sum(fast[40:]) > 30 if good else sum(fast[40:]) < 20
+
+
+def test_several_seeds_pause_and_go_on_together():
+    told = []
+
+    class Told:
+        total = 1
+
+        def trials(self, start):
+            return iter([("optimizer.lr=1",)])
+
+        def tell(self, number, trial, value, state, rung=None):
+            told.append((value, state, rung))
+
+    trials = Trials(Told(), ["seed=0", "seed=1"])
+    jobs = [*trials.jobs(0)]
+    for number, value, rung in [(1, 3.0, 0), (0, 1.0, 0), (0, 0.5, 1), (1, 0.7, None), (0, 0.3, None)]:
+        trials.ended(number, jobs[number], value, "done" if rung is None else "pruned", larger=False, rung=rung)
+    assert told == [(2.0, "pruned", 0), (0.6, "done", 1), (0.5, "done", None)]
+
+
 @pytest.mark.parametrize(
     ("axes", "knobs", "said"),
     [
@@ -170,5 +204,5 @@ def test_the_mean_of_several_seeds_is_the_value_of_a_trial():
     trials.ended(3, jobs[3], 0.5, "done", larger=True)
     trials.ended(4, jobs[4], None, "diverged", larger=True)
     trials.ended(5, jobs[5], 0.5, "done", larger=True)
-    assert told[0] == (0, ("optimizer.lr=0",), pytest.approx(-0.6), "done")
+    assert told[0] == (0, ("optimizer.lr=0",), pytest.approx(-0.6), "done", None)
     assert told[1][2] is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dltrain.config.composer import Composer
@@ -18,6 +18,7 @@ from dltrain.parts import metrics
 from dltrain.runs import identity, reading
 from dltrain.runs.foreign import Values, is_number
 from dltrain.runs.reading import ENDED
+from dltrain.sweeps import ledger
 from dltrain.sweeps.engines import Ended, Engine
 from dltrain.sweeps.halving import Halving
 from dltrain.sweeps.job import told as job_of_run
@@ -170,15 +171,31 @@ class Driver:
         rung = {"rung": job.rung} if told["state"] == "pruned" else {}
         self._write(job.number, told["state"], **_facts(told), **rung)
         self.told.ended(job.number, job.overrides, told)
-        if not rung:
-            tell(self.trials, job.number, job.overrides, told)
+        tell(self.trials, job.number, job.overrides, told | rung)
+
+
+def recall(trials: Trials, lines: Iterable[Values]) -> None:
+    """Has the search know what the ledger says of earlier commands."""
+    typed: dict[int, tuple[str, ...]] = {}
+    seen = 0
+    for line in lines:
+        job = line["job"]
+        if isinstance(found := line.get("overrides"), list):
+            typed[job] = tuple(map(str, found))
+        if job >= seen and job in typed:
+            seen = job + 1
+            trials.known(job, typed[job])
+        if line["state"] in ledger.ENDED and job in typed:
+            tell(trials, job, typed.pop(job), line)
 
 
 def tell(trials: Trials, number: int, typed: tuple[str, ...], told: Values) -> None:
-    """Has the search know how a job ended."""
+    """Has the search know how a job ended, or what it has come to where it is paused."""
     value, name = told.get("value"), reading.plain_name(str(told.get("monitor") or ""))
-    found = value if is_number(value) and told["state"] in ENDED else None
-    trials.ended(number, typed, found, told["state"], larger=metrics.larger_is_better(name))
+    paused = told["state"] == "pruned"
+    found = value if is_number(value) and (paused or told["state"] in ENDED) else None
+    rung = told.get("rung") if paused else None
+    trials.ended(number, typed, found, told["state"], larger=metrics.larger_is_better(name), rung=rung)
 
 
 def _facts(told: Values) -> Values:

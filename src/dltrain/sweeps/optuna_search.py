@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 _OLDEST = (4, 9)
+_WITHOUT_MEMORY = ("TPESampler", "RandomSampler")  # a new one for each trial has the same draws after a resume
 
 
 def _optuna() -> ModuleType:
@@ -42,27 +44,34 @@ class Optuna:
         if wrong:
             raise ConfigError("\n".join(f"sweep.options.{key}: {message}" for key, message in wrong.items()))
         self._study = self._optuna.create_study(sampler=self._make(0))
-        self._asked: dict[int, optuna.Trial] = {}
+        self._numbers: dict[int, int] = {}  # what the study calls a trial
 
     def _make(self, known: int) -> optuna.samplers.BaseSampler:
         """A sampler; after so many trials it draws other numbers than at the start."""
-        seeded = "seed" in inspect.signature(self._sampler).parameters
-        extra = {"seed": self._seed + known} if seeded and "seed" not in self._options else {}
+        options = self._options
+        if "seed" in inspect.signature(self._sampler).parameters:
+            seed = random.Random(f"{options.get('seed', self._seed)} {known}").getrandbits(32)
+            options = {**options, "seed": seed}
         try:
-            return self._sampler(**self._options, **extra)
+            return self._sampler(**options)
         except (ImportError, TypeError, ValueError) as error:
             raise ConfigError(f"sweep.sampler: {self._sampler.__name__}: {str(error).splitlines()[0]}") from error
 
     def trials(self, start: int) -> Iterator[Trial]:
         self._study.sampler = self._make(start)
         for number in range(start, self.total):
+            if self._sampler.__name__ in _WITHOUT_MEMORY:
+                self._study.sampler = self._make(number)
             trial = self._study.ask()
             job: dict[str, str] = {}
             for axis in sorted(self._space.axes, key=lambda axis: not axis.is_choice):  # choices decide what else is
                 if axis.is_choice or self._space.applies(axis, job):
                     job[axis.key] = self._suggested(trial, axis)
-            self._asked[number] = trial
-            yield tuple(job[axis.key] for axis in self._space.axes if axis.key in job)
+            typed = tuple(job[axis.key] for axis in self._space.axes if axis.key in job)
+            self._numbers[number] = trial.number
+            kept = self._kept(number)
+            kept.params, kept.distributions = self._read(typed)  # as they are typed: with fewer digits
+            yield typed
 
     def _suggested(self, trial: optuna.Trial, axis: Axis) -> str:
         if len(axis.values) == 1:
@@ -72,18 +81,37 @@ class Optuna:
             return f"{axis.key}={found:.6g}" if isinstance(found, float) else f"{axis.key}={found}"
         return f"{axis.key}={_ordered(axis)[found] if isinstance(found, int) else found}"
 
-    def tell(self, number: int, trial: Trial, value: float | None, state: str) -> None:
-        """A diverged trial counts as worse than all that ended; one that failed says nothing of its values."""
+    def tell(self, number: int, trial: Trial, value: float | None, state: str, rung: int | None = None) -> None:
+        """A paused trial counts as worse than those that ended, by its value at the rung, until it has come to more; a
+        diverged one as worse than all others; one that failed says nothing of its values.
+        """
         states = self._optuna.trial.TrialState
-        how = states.COMPLETE if value is not None else states.PRUNED if state == "diverged" else states.FAIL
-        if (asked := self._asked.pop(number, None)) is not None:
-            self._study.tell(asked, value, state=how)
+        if number not in self._numbers:
+            self._numbers[number] = len(self._study.get_trials(deepcopy=False))
+            try:
+                params, found = self._read(trial)
+                known = self._optuna.trial.create_trial(state=states.RUNNING, params=params, distributions=found)
+            except ValueError as error:
+                raise ConfigError(f"jobs.jsonl: trial {number} is none of this space; the file is damaged") from error
+            self._study.add_trial(known)
+        if state == "queued":
             return
-        params, distributions = self._read(trial)
-        made = self._optuna.trial.create_trial(state=how, value=value, params=params, distributions=distributions)
-        self._study.add_trial(made)
+        kept = self._kept(number)
+        kept.state, kept.datetime_complete, kept.values = states.RUNNING, None, None  # what it was until now is gone
+        if value is None:
+            kept.intermediate_values.clear()
+            self._study.tell(kept.number, state=states.PRUNED if state == "diverged" else states.FAIL)
+        elif rung is None:
+            self._study.tell(kept.number, value)
+        else:
+            kept.intermediate_values[rung] = value
+            self._study.tell(kept.number, state=states.PRUNED)
 
-    def _read(self, trial: Trial) -> tuple[dict[str, object], Mapping[str, BaseDistribution]]:
+    def _kept(self, number: int) -> optuna.trial.FrozenTrial:
+        """A trial as the study has it, to be changed there: Optuna itself lets none go on that was pruned."""
+        return self._study.get_trials(deepcopy=False)[self._numbers[number]]
+
+    def _read(self, trial: Trial) -> tuple[dict[str, object], dict[str, BaseDistribution]]:
         """A trial of an earlier command, as Optuna would have it."""
         typed = {text.partition("=")[0]: text.partition("=")[2] for text in trial}
         params: dict[str, object] = {}
@@ -93,8 +121,9 @@ class Optuna:
                 continue
             text = typed[axis.key]
             found[axis.key] = _distribution(self._optuna, axis)
-            if axis.interval:
-                params[axis.key] = int(text) if axis.interval.is_whole else float(text)
+            if ends := axis.interval:
+                found_value = int(text) if ends.is_whole else float(text)
+                params[axis.key] = min(max(found_value, ends.first), ends.last)
             else:
                 params[axis.key] = _ordered(axis).index(text) if _is_ordered(axis) else text
         return params, found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +27,11 @@ class Search(Protocol):
         """Trials from one number on, as they are asked for; the same for the same number, or as told until then."""
         ...
 
-    def tell(self, number: int, trial: Trial, value: float | None, state: str) -> None:
-        """How a trial ended. value: the smaller the better; None where it has none."""
+    def tell(self, number: int, trial: Trial, value: float | None, state: str, rung: int | None = None) -> None:
+        """How a trial ended, or what it has come to at a rung; `queued` is one of an earlier command.
+
+        value: the smaller the better; None where it has none.
+        """
         ...
 
 
@@ -52,7 +56,7 @@ class Grid:
     def trials(self, start: int) -> Iterator[Trial]:
         return itertools.islice(self._space.grid(), start, None)
 
-    def tell(self, number: int, trial: Trial, value: float | None, state: str) -> None:
+    def tell(self, number: int, trial: Trial, value: float | None, state: str, rung: int | None = None) -> None:
         """A grid goes on as it is."""
 
 
@@ -77,7 +81,7 @@ class Drawn:
                 seen.add(trial)
                 yield trial
 
-    def tell(self, number: int, trial: Trial, value: float | None, state: str) -> None:
+    def tell(self, number: int, trial: Trial, value: float | None, state: str, rung: int | None = None) -> None:
         """What is drawn does not depend on it."""
 
 
@@ -135,7 +139,7 @@ class Trials:
 
     search: Search
     seeds: Sequence[str] = ()  # overrides
-    _values: dict[int, list[float | None]] = field(default_factory=dict)
+    _found: dict[int, dict[int, tuple[float, float | None, str]]] = field(default_factory=dict)  # by trial and job
 
     @property
     def total(self) -> int:
@@ -159,17 +163,34 @@ class Trials:
             for text in self.seeds:
                 yield (*found, text)
 
-    def ended(self, number: int, job: Trial, value: float | None, state: str, *, larger: bool) -> None:
-        """How a job ended; the search is told when the last of its trial has."""
+    def known(self, number: int, job: Trial) -> None:
+        """A job of an earlier command, however it goes on."""
+        self.search.tell(number // self._each, self._trial(job), None, "queued")
+
+    def ended(
+        self, number: int, job: Trial, value: float | None, state: str, *, larger: bool, rung: int | None = None
+    ) -> None:
+        """How a job ended, or that it is paused at a rung; the search is told when all of its trial are as far."""
         trial = number // self._each
-        found = self._values.setdefault(trial, [])
-        found.append(-value if is_number(value) and larger else value)
-        if len(found) < self._each:
+        found = self._found.setdefault(trial, {})
+        before = self._reached(found)
+        found[number] = math.inf if rung is None else rung, -value if is_number(value) and larger else value, state
+        if (reached := self._reached(found)) == before != math.inf:
             return
-        del self._values[trial]
-        numbers = [v for v in found if is_number(v)]
-        mean = sum(numbers) / len(numbers) if len(numbers) == self._each else None
-        self.search.tell(trial, _without_seed(job) if self.seeds else job, mean, state)
+        values, states = [found[n][1] for n in sorted(found)], {each[2] for each in found.values()}
+        numbers = [v for v in values if is_number(v)]
+        mean = sum(numbers) / len(numbers) if len(numbers) == len(values) else None
+        if reached == math.inf and states.isdisjoint(("failed", "diverged")):  # which may be tried again
+            del self._found[trial]
+        state = "diverged" if "diverged" in states else state
+        self.search.tell(trial, self._trial(job), mean, state, None if reached == math.inf else int(reached))
+
+    def _reached(self, found: Mapping[int, tuple[float, float | None, str]]) -> float:
+        """The rung where all seeds of a trial have been; -1 where one has not come to any, infinity for their ends."""
+        return min(reached for reached, _, _ in found.values()) if len(found) == self._each else -1
+
+    def _trial(self, job: Trial) -> Trial:
+        return _without_seed(job) if self.seeds else job
 
 
 def _without_seed(job: Trial) -> Trial:

@@ -27,7 +27,7 @@ class Settings:
     engine: Literal["local", "submitit"]
     verbose: bool
     params: dict[str, object]
-    prune: Literal["halving", "asha"] | None = None
+    prune: Literal["halving", "asha", "median"] | None = None
     factor: int = 3
     rungs: int = 2
     cluster: dict[str, object] | None = None
@@ -43,8 +43,6 @@ class Settings:
             found["trials"] = f"{self.trials!r}: want a number from 1 to {_MOST_TRIALS:,}"
         if type(self.seed) is int and not 0 <= self.seed < 2**32:
             found["seed"] = f"{self.seed} must be from 0 to 4294967295 (2^32 - 1)"
-        if self.prune and self.method == "optuna":
-            found["prune"] = "Optuna learns from jobs that end; prune those of sweep=grid, random or sobol"
         for key, value, most in (("factor", self.factor, _MOST_FACTOR), ("rungs", self.rungs, _MOST_RUNGS)):
             if type(value) is int and not 1 + (key == "factor") <= value <= most:
                 found[key] = f"{value}: want a number from {1 + (key == 'factor')} to {most}"

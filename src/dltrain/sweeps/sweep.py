@@ -141,8 +141,7 @@ def _drive(
     room = wanted.room()
     moving = progress.is_seen() and not knobs.verbose
     told = Told(total, kept.counts, moving=moving, lines=knobs.verbose or (options.lines and not moving))
-    for number, overrides, line in kept.ended():
-        driver.tell(wanted.trials, number, overrides, line)
+    driver.recall(wanted.trials, ledger.lines(kept.folder))
     pruning = halving(knobs, len(wanted.trials.seeds))
     if pruning:
         for line in ledger.lines(kept.folder):
