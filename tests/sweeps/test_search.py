@@ -135,6 +135,13 @@ def test_a_paused_trial_tells_optuna_where_not_to_look_unless_it_comes_to_more(m
     assert sum(fast[40:]) > 30 if good else sum(fast[40:]) < 20
 
 
+def test_a_ledger_of_another_space_is_refused(made):
+    pytest.importorskip("optuna")
+    found = made("optimizer.lr=interval(0,1)", method="optuna", sampler="TPESampler", trials=3)
+    with pytest.raises(ConfigError, match=r"jobs\.jsonl: trial 7 is none of this space; the file is damaged"):
+        found.tell(7, ("optimizer.lr=much",), None, "queued")
+
+
 def test_several_seeds_pause_and_go_on_together():
     told = []
 
@@ -164,6 +171,11 @@ def test_several_seeds_pause_and_go_on_together():
         (["seed=0,1"], {"workers": 0}, "sweep.workers: 0: want auto"),
         (["seed=0,1"], {"engine": "yarn"}, "sweep.engine: want one of local"),
         (["seed=0,1"], {"method": "optuna", "trials": 3, "sampler": "TPSampler"}, "did you mean `TPESampler`?"),
+        (
+            ["optimizer.lr=interval(0,1)"],
+            {"method": "optuna", "trials": 3, "sampler": "BruteForceSampler"},
+            "sweep.sampler: BruteForceSampler: FloatDistribution.step must be given",
+        ),
         (
             ["seed=0,1"],
             {"method": "optuna", "trials": 3, "sampler": "TPESampler", "options": {"startups": 2}},

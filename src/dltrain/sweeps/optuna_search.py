@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import random
 import re
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,7 @@ class Optuna:
         wrong = check_arguments(self._sampler, options, node="sweep.options", passed=("seed",))
         if wrong:
             raise ConfigError("\n".join(f"sweep.options.{key}: {message}" for key, message in wrong.items()))
+        self._try()
         self._study = self._optuna.create_study(sampler=self._make(0))
         self._numbers: dict[int, int] = {}  # what the study calls a trial
 
@@ -52,8 +55,23 @@ class Optuna:
         if "seed" in inspect.signature(self._sampler).parameters:
             seed = random.Random(f"{options.get('seed', self._seed)} {known}").getrandbits(32)
             options = {**options, "seed": seed}
-        try:
+        with warnings.catch_warnings(action="ignore", category=self._optuna.exceptions.ExperimentalWarning):
             return self._sampler(**options)
+
+    def _try(self) -> None:
+        """Two trials of another study: what the sampler can't do, or lacks, mostly shows before any job starts."""
+        with self._in_words():
+            study = self._optuna.create_study(sampler=self._make(0))
+            for _ in range(2):
+                trial = study.ask()
+                for axis in self._space.varied:
+                    self._suggested(trial, axis)
+                study.tell(trial, 0.0)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
         except (ImportError, TypeError, ValueError) as error:
             raise ConfigError(f"sweep.sampler: {self._sampler.__name__}: {str(error).splitlines()[0]}") from error
 
@@ -62,16 +80,21 @@ class Optuna:
         for number in range(start, self.total):
             if self._sampler.__name__ in _WITHOUT_MEMORY:
                 self._study.sampler = self._make(number)
-            trial = self._study.ask()
-            job: dict[str, str] = {}
-            for axis in sorted(self._space.axes, key=lambda axis: not axis.is_choice):  # choices decide what else is
-                if axis.is_choice or self._space.applies(axis, job):
-                    job[axis.key] = self._suggested(trial, axis)
-            typed = tuple(job[axis.key] for axis in self._space.axes if axis.key in job)
+            with self._in_words():
+                trial = self._study.ask()
+                typed = self._typed(trial)
             self._numbers[number] = trial.number
             kept = self._kept(number)
             kept.params, kept.distributions = self._read(typed)  # as they are typed: with fewer digits
             yield typed
+
+    def _typed(self, trial: optuna.Trial) -> Trial:
+        """The overrides of a trial."""
+        job: dict[str, str] = {}
+        for axis in sorted(self._space.axes, key=lambda axis: not axis.is_choice):  # choices decide what else is
+            if axis.is_choice or self._space.applies(axis, job):
+                job[axis.key] = self._suggested(trial, axis)
+        return tuple(job[axis.key] for axis in self._space.axes if axis.key in job)
 
     def _suggested(self, trial: optuna.Trial, axis: Axis) -> str:
         if len(axis.values) == 1:
