@@ -9,6 +9,8 @@ from dltrain.sweeps.engines import Ended
 
 
 class Inline:
+    room = None
+
     def __init__(self):
         self.ended = []
 

@@ -13,6 +13,7 @@ import dltrain
 from dltrain.errors import ConfigError
 from dltrain.sweeps.engines import local
 
+OWN = local.local  # the engine, before tests have jobs in their own process
 QUICK = ("data=iris", "trainer.epochs=2", "trainer.tensorboard=false", "sweep.workers=1")
 
 LEAVES = """
@@ -36,7 +37,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def _processes(monkeypatch):
     """Jobs are processes, as they are for everybody else."""
-    monkeypatch.setattr(local, "local", local.Forks if sys.platform == "linux" else local.Processes)
+    monkeypatch.setattr(local, "local", OWN)
 
 
 @pytest.mark.usefixtures("_processes")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-EXTRA = ("onnx", "onnxruntime", "onnxscript", "optuna", "submitit")  # asked for by who wants it
+EXTRA = ("onnx", "onnxruntime", "onnxscript", "optuna", "ray", "submitit")  # asked for by who wants it
 
 
 @pytest.fixture(scope="module")

@@ -365,7 +365,7 @@ _INSTEAD = {  # of a key of Hydra's
     "output_subdir": "the run folder holds its configuration",
     "job.chdir": "a run stays in the folder in which it was typed",
     "job": "a run has its name by name=...",
-    "launcher": "-m runs jobs on all processors (sweep.workers=N: so many), sweep.engine=submitit on a SLURM cluster",
+    "launcher": "-m runs jobs on all processors (sweep.workers=N: so many), sweep.engine=submitit on SLURM, or ray",
     "sweeper": "-m KEY=V1,V2 trains every combination, sweep=tpe with sweep.trials=N searches (Optuna)",
     "mode": "-m makes a sweep, and without it there is one run",
     "searchpath": "--config-dir DIR names a folder with config groups of your own",

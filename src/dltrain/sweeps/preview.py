@@ -30,8 +30,10 @@ def preview(wanted: Request, options: Options) -> str:
         wrong, seconds = look(orders, wanted.space.samples(_SHOWN), timed=True)
     if wrong:
         raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
-    took = f", about {duration(seconds * total / room.most)}" if seconds is not None else ""
-    lines = [f"{total:,} job{'s' * (total != 1)}, {room.most} at once{took}; nothing is trained (--dry-run)"]
+    known = wanted.settings.engine != "ray" or wanted.settings.workers != "auto"
+    took = f", about {duration(seconds * total / room.most)}" if known and seconds is not None else ""
+    at_once = f"{room.most} at once" if known else "as many at once as the cluster has room for"
+    lines = [f"{total:,} job{'s' * (total != 1)}, {at_once}{took}; nothing is trained (--dry-run)"]
     lines += [f"  {axis.name}: {_values(axis)}" for axis in wanted.space.varied]
     lines += [f"  seed: {len(wanted.trials.seeds)} for each trial"] * bool(wanted.trials.seeds)
     lines += [f"note: {note}" for note in notes]

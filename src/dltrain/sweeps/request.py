@@ -16,7 +16,7 @@ from dltrain.config.own_groups import asks
 from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut, plain
 from dltrain.runs import seeds
-from dltrain.runs.foreign import Values, node
+from dltrain.runs.foreign import Values, is_number, node
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.search import Trials, search
 from dltrain.sweeps.settings import Settings, settings
@@ -57,8 +57,9 @@ class Request:
     def threads(self) -> int | None:
         """Of each job: one where several share the processors, on a cluster as many as a job has."""
         if self.settings.engine != "local":
-            given = (self.settings.cluster or {}).get("cpus_per_task", 1)
-            return given if type(given) is int and given > 0 else 1
+            key = "num_cpus" if self.settings.engine == "ray" else "cpus_per_task"
+            given = (self.settings.cluster or {}).get(key, 1)
+            return int(given) if is_number(given) and given >= 1 else 1
         return 1 if self.room().most > 1 else None
 
 

@@ -24,7 +24,7 @@ class Settings:
     sampler: str | None
     options: dict[str, object]
     workers: int | str
-    engine: Literal["local", "submitit"]
+    engine: Literal["local", "submitit", "ray"]
     verbose: bool
     params: dict[str, object]
     prune: Literal["halving", "asha", "median"] | None = None

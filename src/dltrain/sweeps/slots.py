@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +25,13 @@ class Slots:
     most: int
     gpus: list[str] = field(default_factory=list)
     by_memory: bool = True  # whether fewer run where memory is short
+    offered: Callable[[], int | None] = lambda: None  # for how many a cluster has room now, where it says
     _taken: dict[int, str] = field(default_factory=dict)
     _largest: float = _JOB
 
     def free(self, running: int) -> bool:
         """Whether one more job may start."""
-        if running >= self.most:
+        if running >= (self.offered() or self.most):
             return False
         return running == 0 or not self.by_memory or free_memory() > self._largest
 

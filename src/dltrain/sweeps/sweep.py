@@ -16,7 +16,8 @@ from dltrain.runs import layout, progress, reading, run_folder, storage
 from dltrain.runs.foreign import Values, node
 from dltrain.sweeps import driver, ledger, request, snapshot
 from dltrain.sweeps.driver import Driver
-from dltrain.sweeps.engines import Engine, cluster
+from dltrain.sweeps.engines import Engine
+from dltrain.sweeps.engines.chosen import chosen
 from dltrain.sweeps.halving import halving
 from dltrain.sweeps.ledger import Ledger
 from dltrain.sweeps.orders import Orders
@@ -46,10 +47,14 @@ def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
     if wanted.auto and (earlier := _earlier(wanted)):
         return go_on(earlier, wanted.changed, options, engine)
     notes = wanted.space.check(options.allow)
-    total = wanted.trials.total
     for note in [*request.repeated(wanted, options.config_dir), *notes]:
         say(f"note: {note}", error=True)
-    engine = cluster.chosen(wanted.settings, engine, device=wanted.device)
+    with chosen(wanted.settings, engine, device=wanted.device) as engine:
+        return _begin(wanted, options, engine)
+
+
+def _begin(wanted: Request, options: Options, engine: Engine) -> Ended:
+    total = wanted.trials.total
     folder = run_folder.create(local(wanted.first.values["runs_dir"]), request.name(wanted))
     threads = wanted.threads
     with run_folder.Lock(folder):
@@ -88,14 +93,14 @@ def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) 
         for file in snapshot.changed(folder, options.config_dir):
             say(f"note: {file} has changed since this sweep began; its jobs keep what it was", error=True)
         wanted = request.stored(record, orders, changes)
-        engine = cluster.chosen(wanted.settings, engine, device=wanted.device)
-        kept = Ledger(folder)
-        kept.reopen(*(("failed", "diverged") if options.retry_failed else ()))
-        total = wanted.trials.total
-        done = sum(kept.counts.values()) - len(kept.open)
-        say(f"{done:,} of {total:,} job{'s' * (total != 1)} had ended")
-        engine.brief(orders)
-        return _drive(kept, engine, wanted, options, total=total)
+        with chosen(wanted.settings, engine, device=wanted.device) as engine:
+            kept = Ledger(folder)
+            kept.reopen(*(("failed", "diverged") if options.retry_failed else ()))
+            total = wanted.trials.total
+            done = sum(kept.counts.values()) - len(kept.open)
+            say(f"{done:,} of {total:,} job{'s' * (total != 1)} had ended")
+            engine.brief(orders)
+            return _drive(kept, engine, wanted, options, total=total)
 
 
 def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = False, trusted: bool = True) -> Orders:
@@ -139,6 +144,8 @@ def _drive(
     """Trains what is left."""
     knobs = wanted.settings
     room = wanted.room()
+    if knobs.workers == "auto":
+        room.offered = lambda: engine.room
     moving = progress.is_seen() and not knobs.verbose
     told = Told(total, kept.counts, moving=moving, lines=knobs.verbose or (options.lines and not moving))
     driver.recall(wanted.trials, ledger.lines(kept.folder))

@@ -23,6 +23,11 @@ class Ended:
 class Engine(Protocol):
     """Runs jobs, several at once."""
 
+    @property
+    def room(self) -> int | None:
+        """How many at once it has room for now, where it knows that better than this machine."""
+        ...
+
     def brief(self, orders: Orders) -> None:
         """Says what holds for all jobs, before the first."""
         ...

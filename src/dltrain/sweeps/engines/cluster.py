@@ -8,12 +8,10 @@ folder, for each command in a folder whose name nobody can know before: submitit
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,10 +23,9 @@ from typing import TYPE_CHECKING
 from dltrain.errors import ConfigError
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values, node
-from dltrain.sweeps import job
 from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.engines.apart import Apart, ended
 from dltrain.sweeps.orders import Orders
-from dltrain.sweeps.settings import Settings
 
 if TYPE_CHECKING:
     from submitit import AutoExecutor, Job
@@ -38,67 +35,36 @@ _USUAL: Values = {"name": "dltrain", "timeout_min": 240}
 _REQUEUED = 1000  # times that a job may meet its limit of time, and go on
 _AGAIN = 5.0  # seconds after which jobs are asked again to stop
 _ONE = ("nodes", "tasks_per_node")
-_CODE = (  # the signal before a limit of time reaches every process of a job, and is submitit's
-    "import signal, sys, json; signal.signal(signal.SIGUSR2, signal.SIG_IGN); sys.path[:] = json.loads(sys.argv[1]); "
-    "from dltrain.sweeps.process import alone; alone(sys.argv[2])"
-)
 
 
 class Task:
-    """What the cluster runs for a job. end: the file that is to say how it ended."""
+    """What submitit runs for a job. end: the file that is to say how it ended."""
 
-    def __init__(self, paths: Sequence[str], asked: str, end: str) -> None:
-        self.paths, self.asked, self.end = [*paths], asked, end
-        self._pid = 0
+    def __init__(self, job: Apart, end: str) -> None:
+        self.job, self.end = job, end
 
     def __call__(self) -> None:
-        stopped: list[int] = []
-
-        def stop(number: int, _frame: object) -> None:
-            stopped.append(number)
-            if self._pid:
-                os.kill(self._pid, signal.SIGTERM)
-
-        signal.signal(signal.SIGTERM, stop)
-        words = [sys.executable, "-P", "-c", _CODE, json.dumps(self.paths), self.asked]
-        with tempfile.TemporaryFile() as out:
-            process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out)
-            self._pid = process.pid
-            if stopped:
-                process.terminate()
-            while process.poll() is None:
-                time.sleep(0.05)
-            out.seek(0)
-            lines = out.read().strip().splitlines()
-        told: Values = {}
-        with suppress(ValueError):
-            told = node(json.loads(lines[-1])) if lines else {}
-        run_folder.write_json(Path(self.end), {"told": told, "code": process.returncode})
+        run_folder.write_json(Path(self.end), self.job.train(signal.SIGTERM))
 
     def checkpoint(self) -> DelayedSubmission:
         """Called by submitit where the job must give way: it saves, and is what is to be started again."""
         from submitit.core.utils import DelayedSubmission
 
-        if self._pid:
-            with suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._pid, signal.SIGTERM)
-                os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        return DelayedSubmission(Task(self.paths, self.asked, self.end))
+        self.job.saved()
+        return DelayedSubmission(Task(Apart(self.job.paths, self.job.place, self.job.asked), self.end))
 
 
-def chosen(knobs: Settings, here: Engine, *, device: str) -> Engine:
-    """The engine that `sweep.engine` names; raises ConfigError where there is none, or where it can't be as asked."""
-    if knobs.engine == "local":
-        return here
+def submitted(given: Values, near: Engine, *, device: str) -> Engine:
+    """The engine of `sweep.engine=submitit`; raises ConfigError where it can't be as asked."""
     if os.name != "posix" or find_spec("submitit") is None:
         raise ConfigError("sweep.engine=submitit needs submitit: pip install 'dltrain[slurm]'")
-    given = {**_USUAL, **(knobs.cluster or {})}
+    given = {**_USUAL, **given}
     for key in _ONE:
         if given.get(key, 1) != 1:
             raise ConfigError(f"sweep.cluster.{key}={given[key]}: a job is one process; give it GPUs by gpus_per_node")
     with tempfile.TemporaryDirectory() as folder:
         _executor(Path(folder), given)
-    return Cluster(given, here, looks=device in ("auto", "cpu") and not given.get("gpus_per_node"))
+    return Cluster(given, near, looks=device in ("auto", "cpu") and not given.get("gpus_per_node"))
 
 
 def _executor(folder: Path, given: Values) -> AutoExecutor:
@@ -118,6 +84,8 @@ class Cluster:
     """Submits jobs, and looks now and then whether they have ended. near: the engine of this machine, which looks at
     plans before the first job, if this machine has what jobs want.
     """
+
+    room: int | None = None
 
     def __init__(self, given: Values, near: Engine, *, looks: bool) -> None:
         self._given, self._near, self._looks = given, near, looks
@@ -140,10 +108,10 @@ class Cluster:
         from submitit.core.utils import FailedJobError
 
         self._near.close()  # it has looked at what there was to look at
-        asked = {"orders": self._orders.as_json(), "number": number, "overrides": [*overrides], "until": until}
         end = self._place / f"{number}-{secrets.token_hex(4)}.json"
+        task = Task(Apart.of(self._orders, number, overrides, until), str(end))
         try:
-            self._running[number] = self._executor.submit(Task(sys.path, json.dumps(asked), str(end))), end
+            self._running[number] = self._executor.submit(task), end
         except (FailedJobError, OSError, subprocess.SubprocessError) as error:
             reason = f"the cluster did not take it: {str(error).strip().splitlines()[-1]}"
             self._over.append(Ended(number, {"state": "failed", "reason": reason}, 1))
@@ -162,18 +130,14 @@ class Cluster:
 
     def _ended(self, number: int) -> Ended:
         task, end = self._running.pop(number)
-        said = node(reading.read_json(end)[0])
-        told, code = node(said.get("told")), said.get("code")
-        if code == -signal.SIGTERM or (not said and self._asked):
-            return Ended(number, {"state": "stopped", "reason": "SIGTERM"}, None)
-        if said and isinstance(code, int):
-            stopped = told.get("state") == "stopped" and told.get("reason") != "max_time"
-            return Ended(number, told, None if stopped else code)
-        run = reading.read(Path(self._orders.folder) / str(number))
-        if run.status not in ("running", "killed", "damaged"):
-            return Ended(number, job.told(run), None if run.status == "stopped" else 0)
-        reason = f"its job {task.job_id} on the cluster ended as {task.state}; see {task.paths.stderr}"
-        return Ended(number, {"state": "failed", "reason": reason}, -signal.SIGKILL)
+        return ended(
+            number,
+            node(reading.read_json(end)[0]),
+            Path(self._orders.folder),
+            stopping=bool(self._asked),
+            otherwise=f"its job {task.job_id} on the cluster ended as {task.state}; see {task.paths.stderr}",
+            code=-signal.SIGKILL,
+        )
 
     def signal(self, number: int, job: int | None = None) -> None:
         """Has jobs save and end, whatever the signal."""

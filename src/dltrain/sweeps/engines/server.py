@@ -32,6 +32,7 @@ from dltrain.errors.output import warnings_in_words
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import ENDED
 from dltrain.sweeps import job, process
+from dltrain.sweeps.engines.served import Lines
 from dltrain.sweeps.orders import Orders
 
 _PATIENCE = 20.0  # seconds for jobs to save, once nobody waits for them
@@ -45,7 +46,7 @@ def main(handle: int) -> None:
     """Serves the driver at the other end of an inherited socket until that closes it."""
     with socket.socket(fileno=handle) as driver:
         warm()
-        lines = _Lines(driver)
+        lines = Lines(driver)
         if asked := lines.next():
             orders = Orders.of(asked)
             _Server(driver, lines, orders, Composer(orders.snapshot, quick=orders.quick)).serve()
@@ -68,26 +69,6 @@ def warm() -> None:
     gc.freeze()
 
 
-class _Lines:
-    """Lines of JSON from a socket."""
-
-    def __init__(self, source: socket.socket) -> None:
-        self._source, self._rest = source, b""
-
-    def next(self) -> Values:
-        """The next line; an empty mapping once the other end has closed."""
-        while b"\n" not in self._rest:
-            if not (more := self._source.recv(1 << 16)):
-                return {}
-            self._rest += more
-        line, _, self._rest = self._rest.partition(b"\n")
-        return json.loads(line)
-
-    @property
-    def waiting(self) -> bool:
-        return b"\n" in self._rest
-
-
 @dataclass
 class _Child:
     """A forked process. number: the job that it trains, None while it waits for the next."""
@@ -98,7 +79,7 @@ class _Child:
 
 
 class _Server:
-    def __init__(self, driver: socket.socket, lines: _Lines, orders: Orders, composer: Composer) -> None:
+    def __init__(self, driver: socket.socket, lines: Lines, orders: Orders, composer: Composer) -> None:
         self._driver, self._lines, self._orders, self._composer = driver, lines, orders, composer
         self._children: dict[int, _Child] = {}
 
@@ -245,7 +226,7 @@ def _serve_jobs(orders: Orders, composer: Composer, server: socket.socket, paren
         gc.enable()
         from dltrain.config.construct import data_kept
 
-        lines = _Lines(server)
+        lines = Lines(server)
         with data_kept():
             for left in reversed(range(1 if orders.allow else _JOBS)):
                 if not (asked := lines.next()):
