@@ -1,4 +1,4 @@
-"""Imported by the fork server alone: makes and trains every run once, so that its children start warm."""
+"""Imported by the fork server alone: makes every run and trains it for a moment, so that its children start warm."""
 
 import io
 import tempfile
@@ -6,17 +6,22 @@ from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
 import torch
+from inline_engine import Inline
 from nursery import RUNS, SWEEP, new_folder, plan_of
 
 from dltrain.commands import cli
 from dltrain.data.loaders import _stop_all_workers
+from dltrain.sweeps.engines import local
 from dltrain.training import experiment
 
 torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
 with tempfile.TemporaryDirectory() as root:
     for name in RUNS:
-        plan = plan_of(name)
+        plan = plan_of(name, "trainer.epochs=1")
         experiment.train(plan, new_folder(plan, Path(root)))
+        plan_of(name)
+    inner, local.local = local.local, Inline
     with chdir(root), redirect_stdout(io.StringIO()):
-        cli._run(SWEEP)
+        cli._run([*SWEEP, "trainer.epochs=1"])
+    local.local = inner
 _stop_all_workers()  # a child would take them for its own
