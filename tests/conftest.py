@@ -15,9 +15,14 @@ NAMED = os.environ.get("DLTRAIN_TEST_DATA")
 SHARED = Path(NAMED) if NAMED else Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """xdist would begin with the files of the most tests; those with few wait for processes, and take longest."""
+    config.option.loadscopereorder = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: at the end a long file would leave the other processes idle."""
-    items.sort(key=lambda item: {"promises", "sweeps"}.isdisjoint(item.path.parts))
+    items.sort(key=lambda item: {"promises", "sweeps", "training"}.isdisjoint(item.path.parts))
 
 
 @pytest.fixture(scope="session")
