@@ -30,7 +30,7 @@ from dltrain.engine.steps.step import Kind
 from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
-from dltrain.parts.models import Row
+from dltrain.parts.modules import Row
 from dltrain.parts.pretrained import How
 from dltrain.runs import foreign
 from dltrain.runs.foreign import LARGEST_CONFIG, Values

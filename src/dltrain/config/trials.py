@@ -19,7 +19,7 @@ from dltrain.data import Data, Tensors, take
 from dltrain.data.loaders import generators_kept, make_loader
 from dltrain.errors import DataError
 from dltrain.errors.system import free_memory
-from dltrain.parts import models, optimizers
+from dltrain.parts import modules, optimizers
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 _TRIED = 32  # train samples that a change of single ones is tried on
@@ -179,7 +179,7 @@ def is_large(net: nn.Module) -> bool:
     return sum(p.numel() for p in net.parameters()) > LARGE
 
 
-def model(part: Part, sizes: Sizes, device: str) -> tuple[nn.Module | None, list[models.Row], Exception | None]:
+def model(part: Part, sizes: Sizes, device: str) -> tuple[nn.Module | None, list[modules.Row], Exception | None]:
     """The model on a device, its summary, and what went wrong: without a model its constructor, else its forward.
 
     On the meta device only a large one is tried: torch's shape arithmetic for it takes 1.5 s to import.
@@ -190,9 +190,9 @@ def model(part: Part, sizes: Sizes, device: str) -> tuple[nn.Module | None, list
             with Bounded(), torch.device(device):
                 built = _module(part(**sizes))
                 if is_large(built):
-                    return built, models.summary(built, sizes["in_shape"]), None
+                    return built, modules.summary(built, sizes["in_shape"]), None
             built = built if device == "cpu" else _module(part(**sizes))
-            return built, models.summary(built, sizes["in_shape"]), None
+            return built, modules.summary(built, sizes["in_shape"]), None
     except Exception as error:
         if built is None:
             return None, [], error

@@ -23,7 +23,7 @@ from dltrain.engine.steps import direct
 from dltrain.errors import ConfigError, DataError
 from dltrain.parts import losses
 from dltrain.parts.metrics import METRICS
-from dltrain.parts.models import evaluating
+from dltrain.parts.modules import evaluating
 
 
 def predict(

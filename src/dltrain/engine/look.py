@@ -12,7 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from dltrain.engine import devices
-from dltrain.parts.models import working
+from dltrain.parts.modules import working
 
 
 @dataclass

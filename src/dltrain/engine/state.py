@@ -162,7 +162,10 @@ def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and torch, every device."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # which takes no larger one
-    torch.manual_seed(seed)
+    if any(map(devices.count, devices.KINDS)):
+        torch.manual_seed(seed)
+    else:  # the same of the CPU; for each kind that is not there torch would keep a stack trace, and its time
+        torch.default_generator.manual_seed(seed)
 
 
 def random_state(device: torch.device) -> State:

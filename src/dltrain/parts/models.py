@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dltrain.errors import DataError, nearest
 from dltrain.parts import pretrained
+from dltrain.parts.modules import evaluating
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -276,69 +277,6 @@ def _explain_size(name: str, height: int, width: int, weights: WeightsEnum | Non
             f"{name} cannot take images of {height}x{width}; model.image_size={size} resizes them (a smaller size"
             f" may do, and trains faster). It says: {str(error).splitlines()[0]}"
         ) from error
-
-
-def working(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that compute something of their own: without children, or with parameters that are not a child's.
-
-    Each has its name; the model itself is called `model`.
-    """
-    for name, module in model.named_modules():
-        if not list(module.children()) or list(module.parameters(recurse=False)):
-            yield name or "model", module
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards each submodule is in the mode it was in."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        for module in modules:
-            module.eval()
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-
-
-class Row(NamedTuple):
-    """One module of a summary. `output_shape` has no batch axis; it is None where the output is not a tensor."""
-
-    name: str
-    type: str
-    output_shape: tuple[int, ...] | None
-    parameters: int
-
-
-def summary(model: nn.Module, in_shape: tuple[int, ...]) -> list[Row]:
-    """The modules that a batch passes through, in that order, and last the total of all parameters.
-
-    One sample of zeros goes through the model in eval mode, on the model's own device ("meta" costs nothing).
-    Parameters that several modules share count once.
-    """
-    rows: dict[str, Row] = {}
-    seen: set[nn.Parameter] = set()
-
-    def record(module: nn.Module, _inputs: object, output: object, *, name: str) -> None:
-        if name not in rows:
-            own = set(module.parameters(recurse=False)) - seen
-            seen.update(own)
-            rows[name] = Row(name, type(module).__name__, _sample_shape(output), sum(p.numel() for p in own))
-
-    hooks = [module.register_forward_hook(partial(record, name=name)) for name, module in working(model)]
-    like = next(model.parameters(), torch.empty(0))
-    try:
-        with torch.no_grad(), evaluating(model):
-            output = model(torch.zeros(1, *in_shape, device=like.device, dtype=like.dtype))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    parameters = sum(p.numel() for p in model.parameters())
-    return [*rows.values(), Row("total", type(model).__name__, _sample_shape(output), parameters)]
-
-
-def _sample_shape(output: object) -> tuple[int, ...] | None:
-    return tuple(output.shape[1:]) if isinstance(output, Tensor) else None
 
 
 def _sequence(**layers: nn.Module) -> nn.Sequential:

@@ -225,6 +225,8 @@ def _check_hash(path: Path, digest: str, facts: _Facts) -> None:
 
 def _encode(value: object, tensors: dict[str, Tensor]) -> object:
     """A tree of dicts, lists, tuples, tensors and plain values as JSON, tensors moved to `tensors`."""
+    if type(value) is int:  # a generator's state has 625 of them
+        return value
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value

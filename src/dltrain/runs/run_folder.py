@@ -19,7 +19,7 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -101,22 +101,38 @@ class Lock:
 
 def write_json(path: Path, content: object, *, more_follows: bool = False) -> None:
     """Writes JSON so that a reader sees the old file or the new one, never a part; NaN becomes null."""
-    write_text(path, json.dumps(_finite(content), indent=2) + "\n", more_follows=more_follows)
+    write_text(path, as_json(content), more_follows=more_follows)
 
 
 def write_text(path: Path, text: str, *, more_follows: bool = False) -> None:
     """Writes a small text file whole or not at all; more_follows: see `storage.replace`."""
+    write_texts(path.parent, {path.name: text}, more_follows=more_follows)
+
+
+def write_texts(folder: Path, texts: Mapping[str, str], *, more_follows: bool = False) -> None:
+    """Writes small text files of a folder, each whole or not at all, which waits for the disk only once."""
     try:
-        storage.replace(path, text.encode(), more_follows=more_follows)
+        storage.replace_all(folder, {name: text.encode() for name, text in texts.items()}, more_follows=more_follows)
     except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror}") from error
+        named = folder / next(iter(texts)) if len(texts) == 1 else folder
+        raise StorageError(f"{named} can't be written: {error.strerror}") from error
 
 
-def write_overrides(folder: Path, overrides: Sequence[str], *, more_follows: bool = False) -> None:
-    """Writes what was typed, one override a line; as a JSON text where it holds more than plain signs: whoever shows
-    the file in a terminal must not be obeyed. `reading.Run.overrides` reads it back."""
+def write_overrides(folder: Path, overrides: Sequence[str]) -> None:
+    """Writes what was typed to overrides.txt."""
+    write_text(folder / "overrides.txt", as_lines(overrides))
+
+
+def as_json(content: object) -> str:
+    """The text of a JSON file; NaN becomes null."""
+    return json.dumps(_finite(content), indent=2) + "\n"
+
+
+def as_lines(overrides: Sequence[str]) -> str:
+    """What was typed, one override a line; as a JSON text where it holds more than plain signs: whoever shows the file
+    in a terminal must not be obeyed. `reading.Run.overrides` reads it back."""
     lines = (o if o.isprintable() and not o.startswith('"') else json.dumps(o) for o in overrides)
-    write_text(folder / "overrides.txt", "".join(f"{line}\n" for line in lines), more_follows=more_follows)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _finite(value: object) -> object:

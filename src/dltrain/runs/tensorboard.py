@@ -84,18 +84,20 @@ def _checksums(texts: list[bytes]) -> list[int]:
 
     A sum is linear: what a byte adds to it depends on how many bytes come after it, and all are looked up at once.
     """
-    table = _sum_table()
-    firsts = [(len(text) - 4) % _AT_ONCE + 4 for text in texts]  # bytes of the first block; all others are whole
-    blocks = [
-        [first, *[_AT_ONCE] * ((len(text) - first) // _AT_ONCE)] for first, text in zip(firsts, texts, strict=True)
-    ]
-    lengths = np.array([length for own in blocks for length in own])
-    ends, begins = lengths.cumsum(), np.cumsum([0, *map(len, texts[:-1])])
+    table, sizes = _sum_table(), np.array([len(text) for text in texts])
+    firsts = (sizes - 4) % _AT_ONCE + 4  # bytes of the first block; all others are whole
+    counts = (sizes - firsts) // _AT_ONCE + 1
+    lengths = np.full(counts.sum(), _AT_ONCE)
+    lengths[counts.cumsum() - counts] = firsts
+    ends = lengths.cumsum()
     content = np.frombuffer(b"".join(texts), np.uint8).copy()
-    content[begins[:, None] + np.arange(4)] ^= 255  # what a sum begins with
+    content[(sizes.cumsum() - sizes)[:, None] + np.arange(4)] ^= 255  # what a sum begins with
     after = np.repeat(ends, lengths) - np.arange(1, len(content) + 1)
-    parts = iter(np.bitwise_xor.reduceat(table[after, content], ends - lengths).tolist())
-    return [_mask(reduce(_moved_on, islice(parts, len(own)))) for own in blocks]
+    parts = np.bitwise_xor.reduceat(table[after, content], ends - lengths).tolist()
+    if len(parts) > len(texts):
+        left = iter(parts)
+        parts = [reduce(_moved_on, islice(left, count)) for count in counts.tolist()]
+    return [_mask(part) for part in parts]
 
 
 def _moved_on(sums: int, part: int) -> int:

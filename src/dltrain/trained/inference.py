@@ -35,7 +35,7 @@ from dltrain.engine.steps import direct
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import cut
 from dltrain.parts import losses, pretrained
-from dltrain.parts.models import evaluating
+from dltrain.parts.modules import evaluating
 from dltrain.runs import checkpoint, key_roles, layout, run_folder
 from dltrain.runs.key_roles import Role
 from dltrain.trained import blocks

@@ -297,27 +297,27 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
 def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     """Writes what is known before the first step: configuration, what was typed, environment, data facts."""
     data = plan.data
-    run_folder.write_text(folder / "config.yaml", plan.text, more_follows=True)
-    run_folder.write_overrides(folder, plan.overrides, more_follows=True)
     facts = {"device": str(plan.device), "threads": build.threads(plan), "matmul": products.used()}
     facts |= {"monitor": plan.monitor, "config_sha256": resuming.digest(plan.config)}
-    environment = run_folder.environment(command, **facts)
-    run_folder.write_json(folder / "environment.json", environment, more_follows=True)
-    run_folder.write_json(
-        folder / "data.json",
-        {
-            "task": data.task,
-            "in_shape": list(data.in_shape),
-            "classes": list(data.classes),
-            "targets": list(data.targets),
-            "rows": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-            "target_mean": None if data.target_mean is None else data.target_mean.tolist(),
-            "target_std": None if data.target_std is None else data.target_std.tolist(),
-            "preprocessing": data.preprocessing,
-            "sha256": plan.fingerprint,
-            "notes": list(plan.notes),
-        },
-    )
+    learned = {
+        "task": data.task,
+        "in_shape": list(data.in_shape),
+        "classes": list(data.classes),
+        "targets": list(data.targets),
+        "rows": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
+        "target_mean": None if data.target_mean is None else data.target_mean.tolist(),
+        "target_std": None if data.target_std is None else data.target_std.tolist(),
+        "preprocessing": data.preprocessing,
+        "sha256": plan.fingerprint,
+        "notes": list(plan.notes),
+    }
+    texts = {
+        "config.yaml": plan.text,
+        "overrides.txt": run_folder.as_lines(plan.overrides),
+        "environment.json": run_folder.as_json(run_folder.environment(command, **facts)),
+        "data.json": run_folder.as_json(learned),
+    }
+    run_folder.write_texts(folder, texts)
 
 
 def _shown(config: dict[str, object]) -> dict[str, float | str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dltrain.config.settings import Regularisation, Settings
     from dltrain.data import Data
     from dltrain.engine.steps.step import Kind
-    from dltrain.parts.models import Row
+    from dltrain.parts.modules import Row
     from dltrain.parts.pretrained import How
     from dltrain.parts.schedules import PureSchedule, TorchSchedule
     from dltrain.runs.foreign import Values

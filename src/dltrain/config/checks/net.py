@@ -17,7 +17,7 @@ from dltrain.data import Data
 from dltrain.engine.steps import compiled, cuda_graph, direct
 from dltrain.errors import CheckpointError, ConfigError
 from dltrain.parts import losses, pretrained
-from dltrain.parts.models import Row
+from dltrain.parts.modules import Row
 from dltrain.runs import checkpoint
 
 

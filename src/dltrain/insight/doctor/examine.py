@@ -22,7 +22,7 @@ from dltrain.errors import CheckpointError, DivergedError
 from dltrain.errors.output import cut
 from dltrain.insight import lr_range
 from dltrain.parts import State
-from dltrain.parts.models import working
+from dltrain.parts.modules import working
 from dltrain.parts.regularisers import Penalty
 from dltrain.parts.schedules import PureSchedule, Setting
 from dltrain.runs import checkpoint, reading
