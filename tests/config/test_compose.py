@@ -193,7 +193,7 @@ def test_sweep_parameters_of_a_file(mine):
     with pytest.raises(ConfigError, match=r"exp.yaml sets a sweep \(optimizer.lr=0.1,0.2, model.dropout=0.5\): add -m"):
         compose(["experiment=exp"], folder)
     assert compose(["experiment=exp"], folder, sweep=True).parameters == ("optimizer.lr=0.1,0.2", "model.dropout=0.5")
-    assert config.sweep_parameters(["experiment=exp"], folder) == ["optimizer.lr=0.1,0.2", "model.dropout=0.5"]
+    assert config.sweep_parameters(["experiment=exp"], folder) == (["optimizer.lr=0.1,0.2", "model.dropout=0.5"], [])
     mine("experiment/other.yaml", GLOBAL + "seed: 1\n")
     for both in ("exp,other", "other,exp"):
         with pytest.raises(ConfigError, match=r"one of them sets a sweep"):
@@ -204,8 +204,8 @@ def test_sweep_parameters_of_a_file(mine):
     ("text", "message"),
     [
         (
-            "defaults: [override /hydra/launcher: joblib]\n",
-            r"'hydra/launcher/joblib': -m runs jobs on all processors",
+            "defaults: [override /hydra/launcher: rq]\n",
+            r"'hydra/launcher/rq': -m runs jobs on all processors",
         ),
         ("hydra: {launcher: {n_jobs: 3}}\n", r"Key 'n_jobs' not in .*: -m runs jobs on all processors"),
         ("hydra: {nonsense: 1}\n", r"Key 'nonsense' not in .*: dltrain takes its configurations from Hydra"),

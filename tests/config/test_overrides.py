@@ -25,7 +25,7 @@ def wrong(text, *, sweep=True):
         ("hydra/launcher=joblib", "on all processors"),
         ("hydra.launcher.n_jobs=2", "on all processors"),
         ("hydra/sweeper=optuna", "every combination"),
-        ("hydra/sweeper/sampler=tpe", "every combination"),
+        ("hydra/sweeper/sampler=tpe", "sweep.sampler=GPSampler takes any"),
         ("hydra.sweeper.max_batch_size=2", "every combination"),
         ("hydra.searchpath=[pkg://os]", "--config-dir"),
         ("hydra.mode=MULTIRUN", "-m makes a sweep"),

@@ -77,7 +77,7 @@ def test_cfg_of_a_sweep_prints_its_first_job_and_trains_nothing(dltrain, tmp_pat
             ["~optimizer"],
             ["~seed"],
         ),
-        *(["-m", "hydra/launcher=joblib", "seed=0,1"], ["hydra.run.dir=x"], ["optimizer.lr=interval(0,1)"]),
+        *(["-m", "hydra/launcher=rq", "seed=0,1"], ["hydra.run.dir=x"], ["optimizer.lr=interval(0,1)"]),
     ],
     ids=" ".join,
 )
@@ -193,7 +193,7 @@ def test_an_old_sweep_is_refused_in_a_sentence(dltrain, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["optimizer.lr=0.1"], ["sweep.trials=4"], ["hydra/launcher=joblib"], ["sweep.engine=x"]]
+    "words", [["optimizer.lr=0.1"], ["sweep.trials=4"], ["hydra/sweeper=optuna"], ["sweep.engine=x"]]
 )
 def test_a_sweep_goes_on_as_it_began(dltrain, tmp_path, words):
     assert dltrain("-m", *QUICK, "seed=0,1")[0] == 0

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dltrain.config import hydra, own_groups
+from dltrain.config import hydra, hydra_words, own_groups
 from dltrain.config.choices import CONFIGS, GROUPS, Groups, folders, groups, readable
 from dltrain.config.hydra import MISSING, Composition, Resolved
 from dltrain.config.overrides import check_overrides, first_of_each, in_text, jobs
@@ -27,6 +27,7 @@ class Composed:
     mistakes: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()  # of config groups
     parameters: tuple[str, ...] = ()  # of a sweep, which the chosen files set, as overrides: sweep.params, and Hydra's
+    asked: tuple[str, ...] = ()  # the same of Hydra's launchers and sweepers
     sweep: Values = field(default_factory=dict)  # the node `sweep`, which is no part of a run
     file: Path | None = None  # that holds the whole configuration
     stored: bool = False  # in a run folder or a sweep's record, which may be a stranger's
@@ -144,7 +145,7 @@ def compose(overrides: Sequence[str], config_dir: Groups = None, *, sweep: bool 
             before = attempt([]).hydras() if config_dir else None
         except hydra.RefusedError as error:
             files = " ".join(o for o in good if key_of(o) == "experiment")
-            line = hydra.in_words(str(error), groups(config_dir)) + (f" ({files})" if files else "")
+            line = hydra_words.in_words(str(error), groups(config_dir)) + (f" ({files})" if files else "")
             raise ConfigError("\n".join([*mistakes, line])) from error
     own = {} if before is None else {k: v for k, v in made.hydras().items() if v != before.get(k)}
     try:
@@ -156,8 +157,10 @@ def compose(overrides: Sequence[str], config_dir: Groups = None, *, sweep: bool 
     parameters = tuple(text for parameters in given for text in in_text(parameters))
     if not sweep:
         mistakes += [f"`{o}`: it is about a sweep: add -m" for o in good if key_of(o).split(".")[0] == "sweep"]
+    asked = tuple(_asked(own))
+    own = _left(own, asked)
     composed = Composed(
-        resolved, made.chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), parameters, node
+        resolved, made.chosen, tuple(good), tuple(mistakes), tuple(folders(config_dir)), parameters, asked, node
     )
     if wrong := [*_hidden(composed), *_not_used(composed, own, sweep=sweep)]:
         raise ConfigError("\n".join([*mistakes, *wrong]))
@@ -184,21 +187,40 @@ def _not_used(composed: Composed, own: Values, *, sweep: bool) -> Iterator[str]:
     if (composed.parameters or many) and not sweep:
         yield f"{file} sets a sweep ({', '.join(composed.parameters)}): add -m to train one run for each"
     for key in (key for key in own if not (many and key == "mode")):
-        yield f"{file} sets {key if key.startswith('hydra/') else f'hydra.{key}'}: {hydra.instead(key)}"
+        yield f"{file} sets {key if key.startswith('hydra/') else f'hydra.{key}'}: {hydra_words.instead(key)}"
 
 
-def sweep_parameters(overrides: Sequence[str], config_dir: Groups) -> list[str]:
-    """The parameters of a sweep that the chosen files of the user's own set, as overrides."""
+_PLUGINS = re.compile(r"(?:hydra/)?(?:launcher|sweeper)\b")
+
+
+def _asked(own: Values) -> Iterator[str]:
+    """What files set of Hydra's launchers and sweepers, as it would be typed."""
+    for key, value in own.items():
+        if key.startswith("hydra/") and _PLUGINS.match(key):
+            yield f"{key}={value}"
+        elif _PLUGINS.match(key):
+            texts = in_text(own_groups.release(value), f"hydra.{key}.")
+            yield from (text for text in texts if "._target_=hydra._internal." not in text)
+
+
+def _left(own: Values, asked: Sequence[str]) -> Values:
+    """What of Hydra's own is not read as ours."""
+    others = {key_of(text).removeprefix("hydra."): None for text in hydra_words.read(asked).others}
+    return {key: value for key, value in own.items() if not _PLUGINS.match(key)} | others
+
+
+def sweep_parameters(overrides: Sequence[str], config_dir: Groups) -> tuple[list[str], list[str]]:
+    """What the chosen files of the user's own ask of a sweep, as overrides: its axes, and Hydra's words."""
     if not config_dir:
-        return []
+        return [], []
     good, _ = check_overrides(overrides, config_dir, sweep=True)
     first = first_of_each(good, config_dir)
     several = [o for o in good if key_of(o) == "experiment" and o not in first]
-    each = jobs(several, config_dir)
-    found = [compose([*first, *job], config_dir, sweep=True).parameters for job in each]
+    made = [compose([*first, *job], config_dir, sweep=True) for job in jobs(several, config_dir)]
+    found = [(*one.parameters, *one.asked) for one in made]
     if several and any(found):
         raise ConfigError(f"`{several[0]}`: one of them sets a sweep ({', '.join(max(found))}); give it alone")
-    return list(found[0])
+    return [*made[0].parameters], [*made[0].asked]
 
 
 def _drop_bad(

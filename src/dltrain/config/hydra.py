@@ -21,6 +21,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser import types
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,8 +34,8 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from dltrain.config import own_groups
 from dltrain.config.choices import CONFIGS, Groups, Snapshot, folders
+from dltrain.config.hydra_words import CHOICES
 from dltrain.config.intervals import Interval
-from dltrain.errors import did_you_mean
 from dltrain.errors.output import cut
 from dltrain.runs.foreign import Values
 
@@ -207,12 +208,22 @@ def composer(config_dir: Groups = None) -> Iterator[Callable[[Sequence[str]], Co
             _refuse(error)
 
     _plugins().register(source)
+    _know_plugins()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(config_dir=str(main), version_base="1.3"):
         if isinstance(config_dir, Snapshot):
             GlobalHydra.instance().clear()
             Hydra.create_main_hydra2("train", create_config_search_path(f"{source.scheme()}://{main}"))
         yield composed
+
+
+def _know_plugins() -> None:
+    """Has files choose launchers and sweepers that others have as plugins; which mean what, `hydra_words` knows."""
+    for group, names in CHOICES.items():
+        for name in names if "/" in group else ():
+            node: Values = {"defaults": [{"sampler": "tpe"}]} if name == "optuna" else {}
+            if name != "basic":
+                ConfigStore.instance().store(name=name, node=node, group=group, provider="dltrain")
 
 
 def _plugins() -> Plugins:
@@ -355,45 +366,3 @@ def _is_plain(value: object) -> bool:
 
 _KEY, _TEXT = re.compile(r"[!-~]{1,60}"), re.compile(r"[!-~]{0,120}|[ -~]{0,40}")
 _SCALARS = (int, float, bool, type(None))
-
-
-# -- in words --------------------------------------------------------------------------------------------------
-
-_INSTEAD = {  # of a key of Hydra's
-    "run": "a run makes a folder of its own below runs_dir and name: set those",
-    "sweep": "a sweep makes a folder of its own below runs_dir and name: set those",
-    "output_subdir": "the run folder holds its configuration",
-    "job.chdir": "a run stays in the folder in which it was typed",
-    "job": "a run has its name by name=...",
-    "launcher": "-m runs jobs on all processors (sweep.workers=N: so many), sweep.engine=submitit on SLURM, or ray",
-    "sweeper": "-m KEY=V1,V2 trains every combination, sweep=tpe with sweep.trials=N searches (Optuna)",
-    "mode": "-m makes a sweep, and without it there is one run",
-    "searchpath": "--config-dir DIR names a folder with config groups of your own",
-    "verbose": "--debug shows tracebacks",
-    "job_logging": "trainer.progress=false is quiet; a run logs to metrics.jsonl and TensorBoard",
-    "hydra_logging": "trainer.progress=false is quiet; a run logs to metrics.jsonl and TensorBoard",
-    "help": "`dltrain --help` and `dltrain list` are the help",
-}
-
-
-def instead(key: str) -> str:
-    """What to write in the place of one of Hydra's own keys, given without its `hydra.`."""
-    key = key.removeprefix("hydra/").replace("/", ".")
-    found = next((text for name, text in _INSTEAD.items() if f"{key}.".startswith(f"{name}.")), None)
-    return found or "dltrain takes its configurations from Hydra, and nothing else of it"
-
-
-def in_words(line: str, known: Mapping[str, list[str]]) -> str:
-    """What Hydra says of the chosen files themselves, with what may be meant; `known`: the names in each group."""
-    if missing := re.search(r"Could not (?:find|load) '([\w.-]+)/([\w.-]+)'", line):
-        names = known.get(missing[1], [])
-        return f"{line}{did_you_mean(missing[2], names) or '; there are ' + ', '.join(names or known)}"
-    if own := re.search(r"'hydra/(\w+)/|'(?:Hydra|Basic)?(\w*)Conf'", line):
-        return f"{line}: {instead((own[1] or own[2]).lower())}"
-    if unmatched := re.search(r"Could not override '([\w.-]+)'", line):
-        return f"{line}{did_you_mean(unmatched[1], known)}"
-    if twice := re.search(r"Multiple values for ([\w.-]+)\..*'override [\w.-]+: ([\w.-]+)'", line):
-        return (
-            f"{twice[1]} is chosen twice; in the defaults of an experiment write `- override /{twice[1]}: {twice[2]}`"
-        )
-    return line

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from dltrain.config import hydra
+from dltrain.config import hydra, hydra_words
 from dltrain.config.choices import CONFIGS, GROUPS, Groups, groups
 from dltrain.config.command_line import NAMES
 from dltrain.errors import ConfigError, did_you_mean
@@ -166,7 +166,7 @@ def _hydra_mistake(text: str, override: hydra.Override) -> str | None:
     if key.startswith(_PARAMETERS) and not override.deletes:
         return f"`{text}`: it makes a sweep: add -m to train one run for each value"
     own = next((k for k in (key, override.package) if re.match(r"hydra(?:[./:]|$)", k)), None)
-    return f"`{text}`: {hydra.instead(re.sub('^hydra[./:]?', '', own))}" if own is not None else None
+    return f"`{text}`: {hydra_words.instead(re.sub('^hydra[./:]?', '', own))}" if own is not None else None
 
 
 def lifted(overrides: Sequence[str]) -> list[str]:

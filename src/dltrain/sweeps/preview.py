@@ -20,7 +20,7 @@ _SHOWN = 20  # jobs
 
 def preview(wanted: Request, options: Options) -> str:
     """Raises ConfigError for what the sweep itself would refuse."""
-    notes = [*request.repeated(wanted, options.config_dir), *wanted.space.check(options.allow)]
+    notes = [*request.notes(wanted, options.config_dir), *wanted.space.check(options.allow)]
     total = wanted.trials.total
     room = wanted.room()
     jobs = [*itertools.islice(wanted.trials.jobs(0), _SHOWN)]

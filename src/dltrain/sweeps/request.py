@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dltrain.config import compose, hydra
+from dltrain.config import compose, hydra, hydra_words
 from dltrain.config.choices import Groups
 from dltrain.config.compose import Composed
 from dltrain.config.composer import Composer
@@ -43,6 +43,7 @@ class Request:
     node: Values  # `sweep`, from which the settings are
     auto: bool  # `resume=auto`: goes on with an earlier sweep of the same command
     changed: tuple[str, ...]  # of what may change, what was typed
+    notes: tuple[str, ...] = ()  # on how something was read
 
     @property
     def device(self) -> str:
@@ -85,7 +86,10 @@ class Options:
 def read(overrides: Sequence[str], options: Options) -> Request:
     """What was typed, with all that is wrong in every job raised as ConfigError, as far as it shows without torch."""
     config_dir = options.config_dir
-    typed = _with_parameters(overrides, config_dir) if options.many else [*overrides]
+    own_words = hydra_words.read(overrides)
+    said = [*own_words.notes]
+    typed = [*own_words.words, *own_words.others]
+    typed = _with_parameters(typed, config_dir, said) if options.many else typed
     others, count, mistakes = seeds.split([o for o in typed if not _is_search(o)])
     own = [o for o in others if count and key_of(o) == "seed"]
     good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=options.many)
@@ -120,8 +124,12 @@ def read(overrides: Sequence[str], options: Options) -> Request:
             raise ConfigError("\n".join(wrong))
     wanted = _wanted(settled, config_dir, composer, found)
     first_look(wanted.first, options.allow)
+    for text in said if wanted.settings.engine == "local" else ():
+        if " sweep.cluster." in text and not re.search(r" sweep\.engine=(submitit|ray)", text):
+            raise ConfigError(f"{text}: say where jobs run, too, as hydra/launcher=submitit_slurm, or sweep.engine=ray")
     changed = tuple(o for o in how if _may_change(o))
-    return replace(wanted, typed=(*good, *(o for o in how if o not in changed)), auto=_AUTO in resumes, changed=changed)
+    typed_before = (*good, *(o for o in how if o not in changed))
+    return replace(wanted, typed=typed_before, auto=_AUTO in resumes, changed=changed, notes=tuple(said))
 
 
 def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found: Values) -> Request:
@@ -151,16 +159,23 @@ def _is_search(override: str) -> bool:
     return key_of(override).partition(".")[0] == "sweep"
 
 
-def _with_parameters(overrides: Sequence[str], config_dir: str | None) -> list[str]:
-    """What was typed, after the axes that `sweep.params` or Hydra's own give, typed or in a chosen file."""
+def _with_parameters(overrides: Sequence[str], config_dir: str | None, said: list[str]) -> list[str]:
+    """What was typed, after what chosen files ask of a sweep: axes by `sweep.params` or Hydra's own, and Hydra's words
+    for where jobs run, which are noted.
+    """
     typed = lifted(overrides)
-    return [*compose.sweep_parameters(typed, config_dir), *typed]
+    axes, asked = compose.sweep_parameters(typed, config_dir)
+    found = hydra_words.read(asked)
+    said += found.notes
+    given = {key_of(text) for text in typed}
+    return [*axes, *(text for text in found.words if key_of(text) not in given), *typed]
 
 
-def repeated(wanted: Request, config_dir: str | None) -> list[str]:
-    """What stands twice among the values of an axis, in words."""
+def notes(wanted: Request, config_dir: str | None) -> list[str]:
+    """How Hydra's words were read, and what stands twice among the values of an axis."""
     several = [text for text in wanted.overrides if text not in wanted.first.overrides]
-    return [f"`{text}`: each value is trained once" for text in several if repeats(text, config_dir)]
+    twice = [f"`{text}`: each value is trained once" for text in several if repeats(text, config_dir)]
+    return [*wanted.notes, *twice]
 
 
 def name(wanted: Request) -> str:
@@ -192,8 +207,8 @@ def stored(record: Values, orders: Orders, changed: Values) -> Request:
 
 def changes(typed: Sequence[str]) -> Values:
     """What of the node `sweep` is another from here on; raises ConfigError for all else that was typed."""
-    parse, found = hydra.parser({}), Values()
-    for text in typed:
+    parse, found, own_words = hydra.parser({}), Values(), hydra_words.read(typed)
+    for text in (*own_words.words, *own_words.others):
         if not _may_change(text) or "=" not in text:
             raise ConfigError(f"`{text}`: a sweep goes on as it began; only {', '.join(MAY_CHANGE)} may change")
         try:

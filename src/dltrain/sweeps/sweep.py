@@ -47,7 +47,7 @@ def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
     if wanted.auto and (earlier := _earlier(wanted)):
         return go_on(earlier, wanted.changed, options, engine)
     notes = wanted.space.check(options.allow)
-    for note in [*request.repeated(wanted, options.config_dir), *notes]:
+    for note in [*request.notes(wanted, options.config_dir), *notes]:
         say(f"note: {note}", error=True)
     with chosen(wanted.settings, engine, device=wanted.device) as engine:
         return _begin(wanted, options, engine)
