@@ -92,7 +92,8 @@ class Halving:
         """
         for rung in reversed(range(len(self.rungs))):
             there, paused = self._there[rung].keys, self._paused[rung].keys
-            few = max(self.startup, (len(there) + bool(self.startup)) // self.factor)
+            median = self.startup > 0  # which the middle one is not worse than
+            few = max(self.startup, (len(there) + median) // self.factor)
             if paused and bisect_left(there, paused[0]) < few:
                 return [(job, rung + 1) for job in self._staying(paused[0][-1], rung)]
         return []
