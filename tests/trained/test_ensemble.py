@@ -24,6 +24,7 @@ SWEEPS = {  # name -> what is typed beside -m
     "values": ["data=diabetes", "data.scaling=quantile,none", "loss=mse"],
     "mixed": ["data=table", "data.path=mixed.csv", "data.target=price", "data.scaling=standard,quantile"],
     "hinge": ["data=iris", "loss=hinge", "seeds=1"],
+    "iris": ["data=iris", "loss=cross_entropy", "seeds=2"],
 }
 
 
@@ -148,6 +149,18 @@ def test_a_program_has_it_as_a_run(root):
         again = library.ensemble("runs/digits", made)
     assert len(reading.read(again.folder).summary["members"]) <= 4
     assert library.compare(made, again).entries.height == 2
+
+
+def test_what_is_left_out_decides_nothing_though_it_is_the_best(root, capsys):
+    (first,) = root.glob("runs/hinge/*/0")
+    summary = json.loads((first / "summary.json").read_text())
+    summary["best"]["accuracy"] = 2.0
+    (first / "summary.json").write_text(json.dumps(summary))
+    assert run("ensemble", "runs/hinge", "runs/iris", *TOP) == 0
+    assert "Hinge makes no probabilities" in capsys.readouterr().out
+    folder = run_folder.find("last")
+    assert library.load(folder).evaluate("test") == pytest.approx(reading.read(folder).summary["test"], rel=1e-6)
+    assert "CrossEntropy" in (folder / "config.yaml").read_text()
 
 
 def test_nets_of_ones_own_are_allowed_by_who_runs_it(root, capsys):

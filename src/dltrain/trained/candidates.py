@@ -154,14 +154,15 @@ def gather(
             key = json.dumps(trained.outline.config["data"], sort_keys=True)
             reader = readers.setdefault(key, _Reader())
             reader.load(trained, allow_changed_data=allow_changed_data)
-            if library is None:
-                metric = _metric(run, trained.facts.task)
-                library = Library(trained, reader.data[0], metric, overrides=overrides, allow=allow)
-            library.candidates.append(reader.candidate(trained, run, library))
+            metric = _metric(run, trained.facts.task)
+            shared = library or Library(trained, reader.data[0], metric, overrides=overrides, allow=allow)
+            shared.candidates.append(reader.candidate(trained, run, shared))
+            library = shared  # a run that is left out decides nothing
         except DltrainError as error:
             wrong.setdefault(str(error).replace(str(run.folder), ""), (error, []))[1].append(name)
     left += [f"{_few(names)}: {why}" for why, names in wrong.values()]
-    if library is None and len(wrong) == 1 and isinstance(error := next(iter(wrong.values()))[0], DataError):
+    asked = any(reader.loaders for reader in readers.values())
+    if not asked and len(wrong) == 1 and isinstance(error := next(iter(wrong.values()))[0], DataError):
         raise error  # their data are gone, or others
     if library is None or len(library.candidates) < 2:
         count = len(library.candidates) if library else 0
