@@ -90,7 +90,7 @@ class Override:
         call.
         """
         if ends := self.interval:
-            return iter([f"{ends.first:g}", f"{ends.last:g}"])
+            return iter([str(ends.first), str(ends.last)])
         return self._read.sweep_string_iterator() if self.several else iter([self._read.get_value_element_as_str()])
 
     def fault(self, most: int) -> str | None:

@@ -33,4 +33,7 @@ class Interval:
             found = math.exp(math.log(first) + share * (math.log(last) - math.log(first)))
         else:
             found = first + share * (last - first)
-        return f"{min(int(found), int(self.last))}" if self.is_whole else f"{found:.6g}"
+        return f"{min(max(math.floor(found), self.first), self.last)}" if self.is_whole else f"{found:.6g}"
+
+    def __str__(self) -> str:
+        return f"interval({self.first},{self.last})"

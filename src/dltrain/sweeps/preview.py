@@ -43,5 +43,5 @@ def preview(wanted: Request, options: Options) -> str:
 
 def _values(axis: Axis) -> str:
     if ends := axis.interval:
-        return f"from {ends.first:g} to {ends.last:g}{', by its logarithm' * ends.log}"
+        return f"from {ends.first} to {ends.last}{', by its logarithm' * ends.log}"
     return cut(", ".join(axis.values), 200)

@@ -123,7 +123,7 @@ def read(overrides: Sequence[str], options: Options) -> Request:
         if wrong:
             raise ConfigError("\n".join(wrong))
     wanted = _wanted(settled, config_dir, composer, found)
-    first_look(wanted.first, options.allow)
+    _look(wanted, options.allow)
     for text in said if wanted.settings.engine == "local" else ():
         if " sweep.cluster." in text and not re.search(r" sweep\.engine=(submitit|ray)", text):
             raise ConfigError(f"{text}: say where jobs run, too, as hydra/launcher=submitit_slurm, or sweep.engine=ray")
@@ -144,6 +144,19 @@ def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found:
     trials = Trials(search(space, knobs), each)
     first = composer([*space.first(), *each[:1]])
     return Request(tuple(overrides), overrides, space, trials, composer, first, knobs, found, auto=False, changed=())
+
+
+def _look(wanted: Request, allow: Sequence[str]) -> None:
+    """Looks at the first job; says what to type where an interval gives any number, and a whole one is wanted."""
+    try:
+        first_look(wanted.first, allow)
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        whole = [line for line in lines if "whole number" in line]
+        for axis in wanted.space.axes:
+            if (ends := axis.interval) and not ends.is_whole and any(f"override {axis.key}=" in line for line in whole):
+                lines.append(f"`{axis.key}={ends}` draws any number, {axis.key}=int({ends}) whole ones")
+        raise ConfigError("\n".join(lines)) from error
 
 
 def _choices(first: Composed) -> list[str]:
