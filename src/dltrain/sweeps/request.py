@@ -138,9 +138,8 @@ def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found:
     """
     knobs = settings(found)
     together = knobs.method != "grid" or knobs.prune is not None
-    apart = [o for o in overrides if together and re.fullmatch(r"seed=\d+(,\d+)+", o)]
-    space = Space([o for o in overrides if o not in apart], config_dir, composer)
-    each = [f"seed={seed}" for text in apart[-1:] for seed in text.partition("=")[2].split(",")]
+    each = _seeds(overrides) if together else []
+    space = Space([o for o in overrides if not (each and key_of(o) == "seed")], config_dir, composer)
     trials = Trials(search(space, knobs), each)
     first = composer([*space.first(), *each[:1]])
     return Request(tuple(overrides), overrides, space, trials, composer, first, knobs, found, auto=False, changed=())
@@ -157,6 +156,16 @@ def _look(wanted: Request, allow: Sequence[str]) -> None:
             if (ends := axis.interval) and not ends.is_whole and any(f"override {axis.key}=" in line for line in whole):
                 lines.append(f"`{axis.key}={ends}` draws any number, {axis.key}=int({ends}) whole ones")
         raise ConfigError("\n".join(lines)) from error
+
+
+def _seeds(overrides: Sequence[str]) -> list[str]:
+    """The seeds that were typed last, each once; none where that is one, or an interval to draw from, or no seeds."""
+    parse = hydra.parser({})
+    for read in [parse(text) for text in overrides if key_of(text) == "seed"][-1:]:
+        if read.several and not read.interval:
+            found = [*dict.fromkeys(read.texts())]
+            return [f"{read.key}={seed}" for seed in found] if all(re.fullmatch("[0-9]+", s) for s in found) else []
+    return []
 
 
 def _choices(first: Composed) -> list[str]:

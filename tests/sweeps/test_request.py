@@ -1,0 +1,52 @@
+"""What is typed for a sweep: which of it are axes, and which seeds."""
+
+import pytest
+
+from dltrain.errors import ConfigError
+from dltrain.sweeps import request
+from dltrain.sweeps.request import Options
+
+RANDOM = ("sweep=random", "sweep.trials=4")
+LR = "optimizer.lr=tag(log,interval(1e-4,1e-1))"
+
+
+def trials(*words):
+    return request.read(["data=iris", *words], Options()).trials
+
+
+@pytest.mark.parametrize(
+    ("typed", "seeds"),
+    [
+        (["seed=range(3)"], "012"),
+        (["seed=4,2"], "42"),
+        (["seed=choice(1,2,1)"], "12"),
+        (["seed=sort(3,1)"], "13"),
+        (["seed=1,1"], "1"),
+        (["++seed=0,1"], "01"),
+        (["seed=0,1", "seed=2,3"], "23"),
+        (["seed=7", "seeds=3"], "789"),
+        (["seed=0,1", "seed=5"], ""),
+        (["seed=5"], ""),
+    ],
+)
+@pytest.mark.parametrize("how", [RANDOM, ("sweep.prune=asha",)], ids=["random", "pruned"])
+def test_seeds_make_one_trial_together_however_they_are_typed(how, typed, seeds):
+    lr = LR if how == RANDOM else "optimizer.lr=1e-4,1e-3,1e-2,1e-1"
+    found = trials(*how, lr, *typed)
+    assert [text.removeprefix("++") for text in found.seeds] == [f"seed={seed}" for seed in seeds]
+    assert found.total == 4 * max(1, len(seeds))
+    jobs = [*found.jobs(0)]
+    assert len(set(jobs)) == found.total
+    assert all(sum("seed=" in text for text in job) == 1 for job in jobs)
+    assert {job[-1].rpartition("=")[2] for job in jobs} == ({*seeds} or {"5"})
+
+
+def test_seeds_of_an_interval_are_drawn():
+    found = trials(*RANDOM, "seed=int(interval(0,99))")
+    assert (found.seeds, found.total) == ([], 4)
+
+
+@pytest.mark.parametrize("typed", ["seed=1,x", "seed=0.5,1", "seed=-1,1", "seed='1','2'"])
+def test_what_is_no_seed_is_refused_as_any_other_value(typed):
+    with pytest.raises(ConfigError, match="seed: "):
+        request.read(["data=iris", *RANDOM, LR, typed], Options()).space.check(())
