@@ -43,7 +43,7 @@ def _processes(monkeypatch):
 @pytest.mark.usefixtures("_processes")
 def test_a_sweep_is_a_frame_the_best_first(here, capfd):
     before = [*sys.path], threading.active_count()
-    table = dltrain.sweep(*QUICK, "optimizer.lr=0.02,1e38", optimizer="sgd,adamw", seed=3, runs_dir="my runs")
+    table = dltrain.sweep(*QUICK, "optimizer.lr=0.02,1e38", optimizer="sgd,adamw", seed=3, runs_dir="my rüns")
     assert (sys.path, threading.active_count()) == before
     assert isinstance(table, pl.DataFrame)
     assert table.columns[:2] == ["job", "status"]
@@ -52,14 +52,14 @@ def test_a_sweep_is_a_frame_the_best_first(here, capfd):
     assert "Try a smaller optimizer.lr" in table["reason"][3]
     assert "optimizer.lr=0.02" in table["command"][0]
     assert {str(here / folder) for folder in table["folder"]} == {
-        str(p.parent) for p in here.glob("my runs/*/*/*/.lock")
+        str(p.parent) for p in here.glob("my rüns/*/*/*/.lock")
     }
     out, err = capfd.readouterr()
     assert (out, len(err.splitlines())) == ("", 2)
     best = dltrain.load(table["folder"][0])
     assert best.metrics["best/accuracy"] == table["best/accuracy"][0]
     again = dltrain.sweep(
-        *QUICK, "optimizer.lr=0.02,1e38", optimizer="sgd,adamw", seed=3, runs_dir="my runs", resume="auto"
+        *QUICK, "optimizer.lr=0.02,1e38", optimizer="sgd,adamw", seed=3, runs_dir="my rüns", resume="auto"
     )
     assert again.equals(table)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dltrain.config.policy import user_allowed
-from dltrain.errors import ConfigError, StorageError, override
+from dltrain.errors import ConfigError, StorageError, in_quotes, override
 from dltrain.errors.output import cut
 from dltrain.errors.paths import local
 
@@ -106,9 +106,15 @@ def typed(key: str, value: Value) -> str:
     if isinstance(value, str):
         return override(key, value, shell=False)
     try:
-        return f"{key}={json.dumps(value)}"
+        return f"{key}={_as_typed(value)}"
     except TypeError:
         raise ConfigError(f"{key}={cut(repr(value))}: give a text, a number, None, or a list of them") from None
+
+
+def _as_typed(value: Value) -> str:
+    if isinstance(value, str):
+        return in_quotes(value)
+    return f"[{','.join(map(_as_typed, value))}]" if isinstance(value, (list, tuple)) else json.dumps(value)
 
 
 def path(typed: str) -> Path:

@@ -36,6 +36,7 @@ from dltrain.config import own_groups
 from dltrain.config.choices import CONFIGS, Groups, Snapshot, folders
 from dltrain.config.hydra_words import CHOICES
 from dltrain.config.intervals import Interval
+from dltrain.errors import in_quotes
 from dltrain.errors.output import cut
 from dltrain.runs.foreign import Values
 
@@ -138,11 +139,6 @@ class _Names:
 
     def get_group_options(self, group: str, results_filter: object = None) -> list[str]:
         return self.groups.get(group, [])
-
-
-def in_quotes(text: str) -> str:
-    """A text as a value that is read as it stands."""
-    return types.QuotedString(text, types.Quote.single).with_quotes()
 
 
 # -- what is composed ------------------------------------------------------------------------------------------

@@ -40,9 +40,14 @@ def override(key: str, value: str | Sequence[str], *, shell: bool = True) -> str
     words = [value] if isinstance(value, str) else value
     plain = all(_PLAIN.fullmatch(word) for word in words)
     if not plain:
-        words = [f'"{_ESCAPED.sub(_escape, word)}"' for word in words]
+        words = [in_quotes(word) for word in words]
     text = f"{key}={words[0]}" if isinstance(value, str) else f"{key}=[{','.join(words)}]"
     return shlex.quote(text) if shell and not plain else text
+
+
+def in_quotes(text: str) -> str:
+    """A text as a value that Hydra reads to the letter."""
+    return f'"{_ESCAPED.sub(_escape, text)}"'
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -44,8 +44,8 @@ def sweep(
     Raises ConfigError with all mistakes before anything is written, and StorageError. Ctrl-C has the jobs save, and
     raises KeyboardInterrupt with the words that go on.
     """
-    keys |= {} if runs_dir is None else {"runs_dir": json.dumps(str(runs_dir))}
     words = [*map(command_line.word, overrides), *(_typed(key, value) for key, value in keys.items())]
+    words += [] if runs_dir is None else [command_line.typed("runs_dir", str(runs_dir))]
     with _importing(allow) as allowed, local.started() as engine:  # it imports torch while all else is looked at
         from dltrain.sweeps import sweep as sweeps
         from dltrain.sweeps.request import Options
