@@ -53,6 +53,9 @@ def test_words_that_only_begin_with_hydra_are_others():
         (["hydra.sweeper.params={model:{dropout:null}}"], ["model.dropout=null"]),
         (["++hydra.sweeper.params.seed=range(3)"], ["seed=range(3)"]),
         (["hydra.sweeper.params=null"], []),
+        (["seed=1", "+sweep.params.optimizer.lr='0.1,0.2'"], ["optimizer.lr=0.1,0.2", "seed=1"]),
+        (["sweep.params.optimizer.lr=0.1,0.2"], ["optimizer.lr=0.1,0.2"]),
+        (["++sweep.params={model:{dropout:null}}"], ["model.dropout=null"]),
     ],
 )
 def test_parameters_of_hydras_sweeper_are_values_of_a_sweep(typed, meant):

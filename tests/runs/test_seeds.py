@@ -98,6 +98,8 @@ def test_a_sweep_over_seeds_that_was_killed_goes_on(dltrain, tmp_path):
         (["seeds=2", "resume=last"], "a sweep goes on by resume=auto, or dltrain resume FOLDER"),
         (["seeds=2", "++resume=auto"], "a sweep goes on by resume=auto, or dltrain resume FOLDER"),
         (["--cfg", "seeds=x"], "must be a whole number"),
+        (["--cfg", "job", "seeds=3", "seed=abc"], "seed: 'abc' is not a whole number"),
+        (["seeds=2", "+sweep.params.optimizer.lr='0.1,0.2'"], "it makes a sweep: add -m"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_written(dltrain, tmp_path, words, text):

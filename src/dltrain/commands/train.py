@@ -51,7 +51,7 @@ def show(words: list[str], options: argparse.Namespace) -> int:
         if composed.mistakes:
             raise ConfigError("\n".join(composed.mistakes))
         if count:
-            say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.values['seed'], count)}")
+            say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.values.get('seed'), count)}")
     if unresolved := composed.resolved.unresolved:
         key, why = next(iter(unresolved.items()))
         raise ConfigError(f"{key}: {why or 'what it refers to is not given'}")

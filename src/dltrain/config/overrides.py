@@ -157,23 +157,25 @@ def repeats(text: str, config_dir: Groups = None) -> bool:
 
 # -- Hydra's own -------------------------------------------------------------------------------------------------
 
-_PARAMETERS = "hydra.sweeper.params"
+_PARAMETERS = re.compile(r"(?:hydra\.sweeper|sweep)\.params(?:\.|(?=[^\w]|$))")  # Hydra's, and ours
 
 
 def _hydra_mistake(text: str, override: hydra.Override) -> str | None:
     """What is wrong with an override of Hydra's own keys, or None where it is none."""
     key = override.name
-    if key.startswith(_PARAMETERS) and not override.deletes:
+    if _PARAMETERS.match(key) and not override.deletes:
         return f"`{text}`: it makes a sweep: add -m to train one run for each value"
     own = next((k for k in (key, override.package) if re.match(r"hydra(?:[./:]|$)", k)), None)
     return f"`{text}`: {hydra_words.instead(re.sub('^hydra[./:]?', '', own))}" if own is not None else None
 
 
 def lifted(overrides: Sequence[str]) -> list[str]:
-    """What was typed for a sweep, with hydra.sweeper.params.KEY=VALUES as KEY=VALUES, before the others."""
+    """What was typed for a sweep, with hydra.sweeper.params.KEY=VALUES or sweep.params.KEY=VALUES as KEY=VALUES, before
+    the others.
+    """
     found, others, parse = list[str](), list[str](), hydra.parser(groups())
     for text in map(quoted, overrides):
-        if not text.lstrip("+").startswith(_PARAMETERS):
+        if not _PARAMETERS.match(text.lstrip("+")):
             others.append(text)
             continue
         try:
@@ -181,7 +183,7 @@ def lifted(overrides: Sequence[str]) -> list[str]:
         except hydra.RefusedError:
             others.append(text)
             continue
-        key = override.name.removeprefix(_PARAMETERS).lstrip(".")
+        key = _PARAMETERS.sub("", override.name, count=1)
         if override.several:
             found.append(f"{key}={text.partition('=')[2]}")
         else:

@@ -7,7 +7,7 @@ import re
 import statistics
 from collections.abc import Sequence
 
-from dltrain.errors import key_of
+from dltrain.errors import ConfigError, key_of
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import key_roles, reading
 from dltrain.runs.reading import Run
@@ -28,8 +28,10 @@ def split(overrides: Sequence[str]) -> tuple[list[str], int, list[str]]:
     return others, int(typed[-1].partition("=")[2]) if typed else 0, []
 
 
-def axis(first: int, count: int) -> str:
-    """The override that makes `count` runs, from the seed `first` on."""
+def axis(first: object, count: int) -> str:
+    """The override that makes `count` runs, from the seed `first` on; raises ConfigError where that is none."""
+    if type(first) is not int:
+        raise ConfigError(f"seed: {first!r} is not a whole number, from which seeds={count} could count")
     return f"seed={','.join(str(first + i) for i in range(count))}"
 
 

@@ -104,16 +104,13 @@ def read(overrides: Sequence[str], options: Options) -> Request:
     composer = Composer(config_dir)
     first = _first([*good, *own], config_dir, composer)
     mistakes += first.mistakes
-    seed = first.values.get("seed")
     if count and first_of_each(own) != own:
         mistakes.append(f"`{own[-1]}` and `seeds={count}`: give the seeds one by one, or their number")
-    elif count and type(seed) is not int:
-        mistakes.append(f"seed: {seed!r} is not a whole number, from which seeds={count} could count")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    if count and isinstance(seed, int):
-        good = [*good, seeds.axis(seed, count)]
-    if not count and first_of_each(good, config_dir) == good:
+    if count:
+        good = [*good, seeds.axis(first.values.get("seed"), count)]
+    elif first_of_each(good, config_dir) == good:
         raise ConfigError("-m: nothing varies: give a key several values, as optimizer.lr=0.1,0.01, or leave -m out")
     settled = frozen(good, config_dir)
     found = first.sweep
