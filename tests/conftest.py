@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from inline_engine import Inline
+from quick_compose import quick
 
 from dltrain.commands import cli
+from dltrain.config import compose
 from dltrain.sweeps.engines import local
 
 NAMED = os.environ.get("DLTRAIN_TEST_DATA")
@@ -50,6 +52,13 @@ def under_no_nohup():
 def _sweeps_in_this_process():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "local", Inline)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _composed_quickly():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compose, "compose", quick)
         yield
 
 

@@ -1,0 +1,13 @@
+"""Hydra composes each configuration of these tests."""
+
+import pytest
+from quick_compose import HYDRAS
+
+from dltrain.config import compose
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _composed_by_hydra():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compose, "compose", HYDRAS)
+        yield
