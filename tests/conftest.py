@@ -2,11 +2,13 @@
 
 import os
 import signal
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
 from inline_engine import Inline
+from PIL import Image
 from quick_compose import quick
 
 from dltrain.commands import cli
@@ -60,6 +62,14 @@ def _composed_quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose, "compose", quick)
         yield
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Figures are made and not painted, which takes a third of a second for each: where nobody looks at them."""
+    blank = BytesIO()
+    Image.new("RGB", (1, 1)).save(blank, format="png")
+    monkeypatch.setattr("dltrain.insight.plots.png", lambda figure: blank.getvalue())
 
 
 @pytest.fixture

@@ -186,6 +186,7 @@ JUDGED = {  # the odd choices of each group -> what to predict
 }
 
 
+@pytest.mark.usefixtures("unpainted")
 @pytest.mark.parametrize("groups", JUDGED)
 def test_a_resumed_run_of_each_group_can_be_used(dltrain, monkeypatch, groups):
     words, source = JUDGED[groups]
