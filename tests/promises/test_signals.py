@@ -54,7 +54,8 @@ def stopped(case: Case, number: int, *, group: bool, twice: bool, moment: int | 
 def test_a_signal_saves_and_the_rest_follows(case, number, code, how):
     dice, moments = random.Random(how), {"in a save": SAVING, "in validation": VALIDATING, "in a step": STEPPING}
     names = ["dropout and BatchNorm", "plateau", "streamed images, two workers"]
-    trials, codes = (50 if SOAK else 3), []
+    random.Random(f"{how} {number}").shuffle(names)
+    trials, codes = (50 if SOAK else 2), []
     for trial in range(trials):
         codes.append(
             stopped(
@@ -110,7 +111,7 @@ def test_a_signal_stops_a_sweep_and_the_rest_follows(sweep, tmp_path, number, co
 
 
 def test_of_two_processes_in_one_folder_exactly_one_runs(case):
-    case, trials, busy = case("plateau"), (50 if SOAK else 10), 0
+    case, trials, busy = case("plateau"), (50 if SOAK else 6), 0
     for _ in range(trials):
         folder = case.new()
         codes = sorted(child.ended() for child in [Child(case, folder) for _ in range(2)])
