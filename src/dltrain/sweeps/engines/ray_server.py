@@ -14,13 +14,13 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.errors.output import one_line
-from dltrain.runs.foreign import Values, is_number
+from dltrain.runs.foreign import Values
 from dltrain.sweeps.engines.apart import Apart, ended
 from dltrain.sweeps.engines.served import Lines
 from dltrain.sweeps.orders import Orders
@@ -56,7 +56,12 @@ def _ray(address: str) -> Iterator[None]:
         import ray
 
         _reach(address)
-        ray.init(address, log_to_driver=False, configure_logging=False)
+        try:
+            ray.init(address, log_to_driver=False, configure_logging=False)
+        except ConnectionError as error:
+            if address == "auto":
+                raise ConnectionError("no Ray cluster runs on this machine: start one by ray start --head") from error
+            raise
         yield
         return ray.shutdown()
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # before Ray is imported
@@ -119,6 +124,7 @@ class _Server:
         self._each = {"CPU": wanted["num_cpus"], "GPU": gpus, "memory": wanted["memory"] or 0, **own}
         if kind := wanted["accelerator_type"]:
             self._each[f"accelerator_type:{kind}"] = 0.001
+        self._asks = [name for name, each in self._each.items() if each]
         self._hidden = {} if gpus else {"CUDA_VISIBLE_DEVICES": ""}  # Ray hides none of a job that asked for none
         self._task = ray.remote(
             num_cpus=wanted["num_cpus"],
@@ -131,7 +137,7 @@ class _Server:
 
     def serve(self) -> None:
         room, looked = self._room(), time.monotonic()
-        told = {"room": room, "gpus": bool(self._each["GPU"]), "job": _in_words(self._each)}
+        told = {"room": room, "gpus": bool(self._each["GPU"]), "job": _in_words(self._each, self._asks)}
         _say(self._driver, cluster=told | {"machines": self._machines()})
         nobody: list[int] = []
         while True:
@@ -194,8 +200,7 @@ class _Server:
     def _room(self) -> int:
         """How many jobs the machines have room for at once."""
         return sum(
-            int(min(machine.get(name, 0) / each for name, each in self._each.items() if each))
-            for machine in self._alive()
+            int(min(machine.get(name, 0) / self._each[name] for name in self._asks)) for machine in self._alive()
         )
 
     def _alive(self) -> list[dict[str, float]]:
@@ -204,7 +209,7 @@ class _Server:
         return [found["Resources"] for found in ray.nodes() if found["Alive"]]
 
     def _machines(self) -> str:
-        return "; ".join(map(_in_words, self._alive()))
+        return "; ".join(dict.fromkeys(_in_words(machine, self._asks) for machine in self._alive()))
 
     def _leave(self) -> None:
         """The driver is gone: jobs save, and end."""
@@ -214,10 +219,17 @@ class _Server:
             self._hear(_TICK)
 
 
-def _in_words(has: Mapping[str, float]) -> str:
-    """A machine, or what a job asks for."""
-    own = [name for name in has if name not in ("CPU", "GPU", "memory", "object_store_memory") and ":" not in name]
-    return ", ".join(f"{has.get(name, 0):g} {name}" for name in ("CPU", "GPU", *own) if is_number(has.get(name, 0)))
+def _in_words(has: Mapping[str, float], names: Iterable[str]) -> str:
+    """A machine, or what a job asks for: as much as it has of these."""
+    return ", ".join(_amount(name, has.get(name, 0)) for name in names)
+
+
+def _amount(name: str, value: float) -> str:
+    if name == "memory":
+        return f"{value / 2**30:.3g} GiB"
+    if ":" in name:  # of a kind, which a machine has or has not
+        return f"{'a' if value else 'no'} {name.partition(':')[2]}"
+    return f"{value:g} {name}{'s' * (name in ('CPU', 'GPU') and value != 1)}"
 
 
 def _first(error: BaseException) -> str:
