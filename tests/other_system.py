@@ -28,7 +28,7 @@ EVERYWHERE = {  # names that Linux, macOS and Windows have; one that is missing 
         *("fsdecode", "open", "O_APPEND", "O_CREAT", "O_EXCL", "O_RDONLY", "O_RDWR", "O_TRUNC", "O_WRONLY"),
     },
     "signal": {"SIGINT", "SIGTERM", "SIG_DFL", "SIG_IGN", "Signals", "getsignal", "signal", "default_int_handler"},
-    "socket": {"gethostname", "socket", "socketpair"},
+    "socket": {"SHUT_WR", "gethostname", "socket", "socketpair"},
     "time": {"monotonic", "perf_counter", "sleep", "time", "time_ns"},
 }
 POSIX_ALONE = ("fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty")

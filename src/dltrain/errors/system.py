@@ -216,6 +216,13 @@ def stop_signal(name: str | None) -> int:
     return next((number for number in STOPS if number.name == name), signal.SIGTERM)
 
 
+def kill_group(leader: int) -> None:
+    """Kills the processes of a group, where the system has groups."""
+    if kill := getattr(os, "killpg", None):
+        with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of dead processes
+            kill(leader, signal.SIGKILL)
+
+
 @contextmanager
 def without(name: str) -> Iterator[None]:
     """While it lasts, a variable of the environment is not there."""

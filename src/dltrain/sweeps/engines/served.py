@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from dltrain.errors import StorageError
+from dltrain.errors import StorageError, system
 from dltrain.runs.foreign import Values
 from dltrain.sweeps.engines import Ended
 from dltrain.sweeps.orders import Orders
@@ -147,8 +145,7 @@ class Served:
     def _end(self) -> int:
         """Kills it with all that it has started in its session, and on Linux the system kills the other children."""
         if self._server.returncode is None:  # else its number may be another's
-            with suppress(ProcessLookupError, PermissionError):  # macOS says so of a group of dead processes
-                os.killpg(self._server.pid, signal.SIGKILL)
+            system.kill_group(self._server.pid)
         self._server.kill()
         self._socket.close()
         return self._server.wait()
