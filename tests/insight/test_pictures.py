@@ -77,12 +77,14 @@ def test_every_kind_of_data_gets_what_fits_it(overrides, also, tmp_path):
     assert names(gallery) == EVERY - {"walk.png"} | also
 
 
+@pytest.mark.usefixtures("few_frames")
 def test_a_learned_function_has_a_film_too(tmp_path):
     gallery = made(train(tmp_path, "data=sine", "trainer.epochs=2"))
     assert gallery.notes == []
     assert names(gallery) == EVERY | {"regions.png", "film.gif", "regression.png"}
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_long_run_is_not_trained_again_unasked(moons):
     gallery = made(moons, seconds=0)
     assert names(gallery) == EVERY - {"walk.png"} | CLASSES | {"regions.png"}
@@ -108,6 +110,7 @@ def test_without_a_whole_configuration_the_curves_remain(copy):
     assert "config.yaml" in gallery.notes[0]
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_checkpoint_of_another_net_is_a_note(copy):
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("- 16", "- 17"))
@@ -116,13 +119,14 @@ def test_a_checkpoint_of_another_net_is_a_note(copy):
     assert "does not fit" in gallery.notes[0]
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_without_any_report_nothing_is_drawn_from_it(copy):
     (copy / "metrics.jsonl").write_text('{"step": 1')
-    gallery = made(copy)
+    gallery = made(copy, seconds=0)
     assert "curves.png" not in names(gallery)
     assert "metrics.jsonl has no report that can be read" in gallery.notes[0]
     (copy / "metrics.jsonl").unlink()
-    assert "nothing was logged" in made(copy).notes[0]
+    assert "nothing was logged" in made(copy, seconds=0).notes[0]
 
 
 def test_odd_values_in_the_log_harm_no_other_picture(copy):
@@ -190,6 +194,7 @@ def test_a_class_leads_by_what_it_is_above_all_others():
         assert np.array_equal(margin, outputs[:, k] - np.delete(outputs, k, axis=1).max(1))
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_regions_of_too_many_classes_are_not_drawn(tmp_path):
     gallery = made(train(tmp_path, "data=blobs", "data.classes=30", "trainer.max_steps=2"), seconds=0)
     assert "regions.png" not in names(gallery)
@@ -272,6 +277,7 @@ def caption(gallery, name):
     return next(picture.caption for picture in gallery.pictures if picture.name == name)
 
 
+@pytest.mark.usefixtures("unpainted", "few_frames")
 def test_one_row_is_one_curve_and_has_no_r2(tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda ax, text, **kw: titles.append(text))
@@ -285,6 +291,7 @@ def test_one_row_is_one_curve_and_has_no_r2(tmp_path, monkeypatch):
     assert "random" not in caption(gallery, "walk.png")  # they were typed
 
 
+@pytest.mark.usefixtures("unpainted", "few_frames")
 def test_pictures_say_which_weights_they_show(tmp_path):
     folder = train(tmp_path, "experiment=perceptron_xor", "trainer.epochs=4", "trainer.monitor=val/accuracy")
     run = reading.read(folder)

@@ -56,6 +56,7 @@ def addresses(tags):
     return [v for _, attributes in tags for k, v in attributes.items() if k in ("src", "href", "srcset", "action")]
 
 
+@pytest.mark.usefixtures("few_frames")
 def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
     code, out, err = dltrain("report", "last", "-o", "page.html", "--force")
     assert (code, err) == (0, "")
@@ -98,6 +99,7 @@ def browser():
     opened.close()
 
 
+@pytest.mark.usefixtures("few_frames")
 def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_path):
     assert dltrain("report", str(run), "-o", "page.html", "--force")[0] == 0
     page = (tmp_path / "page.html").resolve().as_uri()
@@ -117,6 +119,7 @@ def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_pa
 NASTY = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_strangers_words_are_text(dltrain, run, tmp_path):
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**summary, "status": "failed", "error": NASTY}))
@@ -135,6 +138,7 @@ def test_a_strangers_words_are_text(dltrain, run, tmp_path):
     assert text.count("&lt;script&gt;alert(1)") >= 6
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_no_script_of_a_stranger_runs(browser, dltrain, run, tmp_path):
     (run / "data.json").write_text(json.dumps({"notes": [NASTY]}))
     assert dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")[0] == 0
@@ -147,6 +151,7 @@ def test_no_script_of_a_stranger_runs(browser, dltrain, run, tmp_path):
     assert any("Content Security Policy" in line for line in browser.console)
 
 
+@pytest.mark.usefixtures("unpainted", "few_frames")
 @pytest.mark.parametrize("content", ["[]", "3", "{", '{"best": [], "train": {"loss": "x"}, "steps": "many"}'])
 def test_broken_files_of_a_run_leave_a_page(content, dltrain, run):
     for name in ("summary.json", "environment.json", "data.json"):
@@ -156,6 +161,7 @@ def test_broken_files_of_a_run_leave_a_page(content, dltrain, run):
     assert "Learning curves" in (run / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("unpainted", "few_frames")
 def test_a_run_without_anything_but_its_configuration_has_a_page(dltrain, run):
     for path in run.iterdir():
         if path.name != "config.yaml":
@@ -184,6 +190,7 @@ def test_mistakes_are_one_sentence(dltrain, run, tmp_path):
         assert len(err.splitlines()) <= 3
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path, monkeypatch):
     replace = storage.replace
 
