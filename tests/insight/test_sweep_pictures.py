@@ -54,8 +54,8 @@ def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
     assert "of the differences in validation rmse" in caption
     for picture in gallery.pictures:
         assert len(Image.open(io.BytesIO(picture.content)).convert("RGB").getcolors(1 << 20)) > 20
-    without = sum("best/rmse" not in job.numbers for job in jobs)
-    assert gallery.notes == [f"{without} of {len(jobs)} runs have no metric and are in no picture"]
+    without = sum("best/rmse" not in job.numbers or job.status == "diverged" for job in jobs)
+    assert gallery.notes == [f"{without} of {len(jobs)} runs failed, diverged or have no metric, and are in no picture"]
 
 
 def test_its_page_ranks_the_runs_and_names_the_failures(swept, jobs, tmp_path, capsys):

@@ -8,10 +8,11 @@ import statistics
 import pytest
 
 from dltrain.insight import report as reporting
-from dltrain.insight import sweep_pictures
+from dltrain.insight import sweep_pictures, trials
 from dltrain.runs import reading, seeds, sweep_table
 from dltrain.runs import run_folder as runs
 
+ACCURACY = trials.Score("accuracy", True)
 QUICK = ["data=iris", "trainer.epochs=2", "trainer.tensorboard=false"]
 
 
@@ -150,18 +151,26 @@ def sweep_of(root, monitor, *jobs):
     return folder, [reading.read(path, folder) for path, _ in reading.walk(folder)]
 
 
+def ending(folder, **statuses):
+    """The jobs of a sweep, some of which ended otherwise: `job1="diverged"`."""
+    for name, status in statuses.items():
+        path = folder / name.removeprefix("job") / "summary.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
+    return [reading.read(path, folder) for path, _ in reading.walk(folder)]
+
+
 def seen_orders(folder, jobs):
     """The number of the best job, as each page, table, picture and word has it."""
     page = reporting.sweep_page(folder)
-    trials = []
+    drawn = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_pictures, "_compare", lambda gallery, drawn, *rest: trials.extend(drawn))
+        patch.setattr(sweep_pictures, "_compare", lambda gallery, each, *rest: drawn.extend(each))
         sweep_pictures.of_sweep(jobs)
     return {
         "best": int(runs.find(f"{folder}/best").name),
         "report of the sweep": int(sweep_table.jobs(folder)[0].folder.name),
         "page": int(re.search(r"<tbody>\s*<tr>\s*<t[dh][^>]*>(\d+)<|<td>(\d+)</td>", page)[1] or 0),
-        "picture": min(range(len(trials)), key=lambda i: trials[i].place),
+        "picture": min(range(len(drawn)), key=lambda i: drawn[i].place),
     }
 
 
@@ -193,6 +202,31 @@ def test_configurations_are_ranked_by_the_mean_over_their_seeds_everywhere(tmp_p
     assert [[int(run.folder.name) for run in group] for group in seeds.ranked(found)] == [[3, 2], [0, 1]]
     lines = sweep_table.table(found).splitlines()
     assert [line.split()[1] for line in lines if " of 2 " in line] == ["optimizer.lr=0.2", "optimizer.lr=0.1"]
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_what_failed_ranks_after_all_others_whatever_it_had_reached(tmp_path, status):
+    rates = [(0.1, 0.97), (0.2, 0.90), (0.3, 0.99), (0.4, 0.80)]
+    folder, _ = sweep_of(tmp_path, "val/accuracy", *(job(0, lr, accuracy=value, loss=1.0) for lr, value in rates))
+    jobs = ending(folder, job0=status, job2=status, job3="stopped")
+    assert [int(run.folder.name) for run in seeds.in_order(jobs)] == [1, 3, 2, 0]
+    orders = seen_orders(folder, jobs)
+    assert (orders.pop("picture"), set(orders.values())) == (0, {1})  # of two that are drawn
+    assert [trial.jobs for trial in trials.of_groups(seeds.ranked(jobs), ["optimizer.lr"], ACCURACY)] == ["1", "3"]
+    assert sweep_pictures.of_sweep(jobs[:1]).pictures == []
+    assert seeds.best(jobs[:1]).folder.name == "0"  # there is no other
+
+
+def test_a_configuration_of_which_a_seed_failed_ranks_after_all_others(tmp_path):
+    """As for a search, and for who goes on where trials are pruned."""
+    given = [(0, 0.1, {"accuracy": 0.99}), (1, 0.1, {}), (0, 0.2, {"accuracy": 0.8}), (1, 0.2, {"accuracy": 0.9})]
+    folder, jobs = sweep_of(tmp_path, "val/accuracy", *(job(seed, lr, **best) for seed, lr, best in given))
+    assert [run.status for run in jobs] == ["done", "failed", "done", "done"]
+    assert [int(run.folder.name) for run in seeds.in_order(jobs)] == [3, 2, 0, 1]
+    orders = seen_orders(folder, jobs)
+    assert (orders.pop("picture"), set(orders.values())) == (2, {3})  # of three that are drawn
+    jobs = ending(folder, job1="running")
+    assert [int(run.folder.name) for run in seeds.in_order(jobs)] == [0, 1, 3, 2]  # as far as it is known
 
 
 def test_groups_are_those_of_the_configuration_not_of_what_was_typed(tmp_path):

@@ -21,15 +21,15 @@ _T = TypeVar("_T")
 def of_sweep(jobs: Sequence[Run]) -> Gallery:
     """All pictures of a sweep."""
     gallery, judge = Gallery(), score(jobs)
-    if judge is None:
-        gallery.notes.append("no run has a validation metric yet: there is nothing to compare")
+    ended = [run for run in jobs if judge and f"best/{judge.name}" in run.numbers and not seeds.failed([run])]
+    if judge is None or not ended:
+        gallery.notes.append("no run that did not fail has a validation metric yet: there is nothing to compare")
         return gallery
-    ended = [run for run in jobs if f"best/{judge.name}" in run.numbers]
-    if len(ended) < len(jobs):
-        gallery.notes.append(f"{len(jobs) - len(ended)} of {len(jobs)} runs have no metric and are in no picture")
-    varied, groups = keys(ended), seeds.ranked(ended)
-    ordered = [run for group in groups for run in group]
-    places = {run.folder: place for place, run in enumerate(ordered)}
+    if out := len(jobs) - len(ended):
+        gallery.notes.append(f"{out} of {len(jobs)} runs failed, diverged or have no metric, and are in no picture")
+    varied, groups = keys(ended), seeds.ranked(jobs)
+    places = {run.folder: place for place, run in enumerate(run for group in groups for run in group)}
+    ordered = sorted(ended, key=lambda run: places[run.folder])
     each = [
         Trial({k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], places[run.folder])
         for run in ended

@@ -70,10 +70,11 @@ def score(jobs: Sequence[Run]) -> Score | None:
 
 
 def of_groups(ranked: Sequence[Sequence[Run]], varied: Sequence[str], judge: Score) -> list[Trial]:
-    """One trial for each configuration, best first: its score is the mean over its seeds. Those without one are left
-    out.
+    """One trial for each configuration, best first: its score is the mean over its seeds. Those without one, as one of
+    which a seed diverged or failed, are left out.
     """
-    rated = [(group, numbers) for group in ranked if (numbers := seeds.values(group, f"best/{judge.name}"))]
+    given = [(group, seeds.values(group, f"best/{judge.name}")) for group in ranked if not seeds.failed(group)]
+    rated = [(group, numbers) for group, numbers in given if numbers]
     plain = [key for key in varied if key != SEED]
     return [
         Trial({k: value(group[0], k) for k in plain}, statistics.fmean(numbers), place, _numbers(group))

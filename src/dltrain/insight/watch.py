@@ -126,7 +126,7 @@ class Watcher:
     def __init__(self, place: Path) -> None:
         self._place = place
         self._seen: dict[Path, _Seen] = {}
-        self._rated: list[Run] = []
+        self._ended: list[Run] = []
         self._best: Run | None = None
 
     def look(self) -> bool:
@@ -182,11 +182,12 @@ class Watcher:
 
     def _best_line(self, ids: dict[Path, str], typed: dict[Path, str]) -> list[str]:
         """The best of all that is no longer in progress, as `best` is everywhere; none where they can't be compared."""
-        rated = [s.run for s in self._seen.values() if s.run.status != "running" and s.run.criterion in s.run.numbers]
-        if len(rated) != len(self._rated) or any(a is not b for a, b in zip(rated, self._rated, strict=True)):
-            alike = len({tuple(sorted(reading.problem(run).items())) for run in rated}) == 1
-            self._rated, self._best = rated, seeds.in_order(rated)[0] if alike else None
-        if self._best is None or len(rated) < 2:
+        ended = [s.run for s in self._seen.values() if s.run.status != "running"]
+        if len(ended) != len(self._ended) or any(a is not b for a, b in zip(ended, self._ended, strict=True)):
+            problems = [reading.problem(run) for run in ended if run.criterion in run.numbers]
+            alike = len(problems) > 1 and all(problem == problems[0] for problem in problems)
+            self._ended, self._best = ended, seeds.best(ended) if alike else None
+        if self._best is None:
             return []
         run = self._best
         value = metrics.text(run.monitor, run.numbers[run.criterion])

@@ -66,12 +66,14 @@ def sweep(
 def _table(ended: Ended) -> pl.DataFrame:
     """The jobs, the best first. Of one whose process died, its folder knows no more than that it did not end."""
     from dltrain.insight import frames
-    from dltrain.runs import sweep_table
+    from dltrain.runs import seeds, sweep_table
 
-    jobs = [
-        replace(job, status="failed", reason=reason) if (reason := ended.failed.get(int(job.folder.name))) else job
-        for job in sweep_table.jobs(ended.folder)
-    ]
+    jobs = seeds.in_order(
+        [
+            replace(job, status="failed", reason=reason) if (reason := ended.failed.get(int(job.folder.name))) else job
+            for job in sweep_table.jobs(ended.folder)
+        ]
+    )
     return frames.table(jobs, {"job": [int(job.folder.name) for job in jobs]})
 
 

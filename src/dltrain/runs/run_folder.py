@@ -233,12 +233,10 @@ def _last(scope: Path, *, sweeps: bool) -> Path:
 
 
 def _best(scope: Path) -> Path:
-    """The best run of the best configuration, as `seeds.ranked` has it, where all can be compared: on one problem, by
-    one monitor.
-    """
+    """The best run, as `seeds.best` has it, where all can be compared: on one problem, by one monitor."""
     found = [reading.read(folder, sweep) for folder, sweep in reading.walk(scope)]
     rated = [run for run in found if run.status != "running" and run.criterion in run.numbers]
-    if not rated:
+    if (best := seeds.best(found)) is None:
         raise ConfigError(f"no run in {scope} has a best epoch yet")
     problems = [reading.problem(run) for run in rated]
     for key in dict.fromkeys(key for problem in problems for key in problem):
@@ -248,7 +246,7 @@ def _best(scope: Path) -> Path:
                 f"name a folder or sweep of comparable ones, as in NAME/best, or see "
                 f"dltrain runs {scope} --where {key}={values[0]} --sort {rated[0].monitor}"
             )
-    return seeds.in_order(rated)[0].folder
+    return best.folder
 
 
 def complete(folder: Path, steps: int = 0) -> bool:

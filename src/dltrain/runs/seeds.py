@@ -13,6 +13,7 @@ from dltrain.runs import key_roles, reading
 from dltrain.runs.reading import Run
 
 _MOST = 10_000
+_BAD = ("diverged", "failed")  # whatever such a run had reached, it is none that anybody would take
 
 
 def split(overrides: Sequence[str]) -> tuple[list[str], int, list[str]]:
@@ -62,24 +63,37 @@ def differ_in_seed(group: Sequence[Run]) -> bool:
     return len({str(run.config.get("seed")) for run in group}) == len(group) > 1
 
 
-def ranked(found: Sequence[Run]) -> list[list[Run]]:
-    """The one order of results: the groups of one configuration, best first, and in each its runs, best first.
+def failed(group: Sequence[Run]) -> bool:
+    """Whether a run of it diverged or failed: it then has no result, and ranks after all that have one."""
+    return any(run.status in _BAD for run in group)
 
-    Groups are ranked by the mean over their seeds of the metric that chose the best epochs (of the first run that has
-    one), equals by that of the validation loss; what has no such number comes last, in its order.
+
+def rank(group: Sequence[Run], metric: str) -> tuple[bool, bool, float, float]:
+    """The one order of results, the better first: by the mean over the runs that have it of a metric, equals by that of
+    the validation loss; then what has no such number, and last what `failed`, each in the same order.
+    """
+    value, loss = (spread(values(group, name))[0] for name in (metric, "best/loss"))
+    return failed(group), *reading.rank(value, loss, larger=larger_is_better(metric))
+
+
+def ranked(found: Sequence[Run]) -> list[list[Run]]:
+    """The groups of one configuration, best first, and in each its runs, best first, by the metric that chose the best
+    epochs (of the first run that has one).
     """
     metric = criterion(found)
-
-    def order(group: Sequence[Run]) -> tuple[bool, float, float]:
-        value, loss = (spread(values(group, name))[0] for name in (metric, "best/loss"))
-        return reading.rank(value, loss, larger=larger_is_better(metric))
-
-    return sorted((sorted(group, key=lambda run: order([run])) for group in groups(found)), key=order)
+    each = (sorted(group, key=lambda run: rank([run], metric)) for group in groups(found))
+    return sorted(each, key=lambda group: rank(group, metric))
 
 
 def in_order(found: Sequence[Run]) -> list[Run]:
     """The runs of `ranked`, one after the other."""
     return [run for group in ranked(found) for run in group]
+
+
+def best(found: Sequence[Run]) -> Run | None:
+    """The best run of the best configuration of all that is no longer in progress; None where none has a best epoch."""
+    ended = in_order([run for run in found if run.status != "running"])
+    return next((run for run in ended if run.criterion in run.numbers), None)
 
 
 def criterion(found: Sequence[Run]) -> str:

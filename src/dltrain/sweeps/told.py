@@ -48,7 +48,7 @@ class Told:
     def _result(self, number: int, told: Values) -> str:
         monitor, value = str(told.get("monitor") or ""), told.get("value")
         name = reading.plain_name(monitor)
-        if is_number(value):
+        if is_number(value) and told["state"] in _GOOD:
             rank = reading.rank(value, told.get("loss"), larger=metrics.larger_is_better(name))
             if self._best is None or rank < self._best[0]:
                 self._best = rank, f"{name} {metrics.text(name, value)} [{number}]"

@@ -22,7 +22,7 @@ from dltrain.data.preprocessing import Facts, again
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.parts import ensembles, losses, metrics
-from dltrain.runs import ensemble_members, reading, run_folder
+from dltrain.runs import ensemble_members, reading, run_folder, seeds
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Run
 from dltrain.trained import inference, judge
@@ -200,11 +200,8 @@ def _ended(found: Sequence[Run]) -> tuple[list[Run], list[str]]:
         else:
             usable.append(run)
 
-    def order(run: Run) -> Rank:
-        larger = metrics.larger_is_better(run.criterion)
-        return reading.rank(run.numbers[run.criterion], run.numbers.get("best/loss"), larger=larger)
-
-    return sorted(usable, key=order), [f"{count} run{'s' * (count > 1)}: {kind}" for kind, count in kinds.items()]
+    usable.sort(key=lambda run: seeds.rank([run], run.criterion))
+    return usable, [f"{count} run{'s' * (count > 1)}: {kind}" for kind, count in kinds.items()]
 
 
 def _check_problem(runs: Sequence[Run]) -> None:
