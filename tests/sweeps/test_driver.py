@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from dltrain.config.composer import Composer
 from dltrain.errors import StorageError
 from dltrain.runs import storage
-from dltrain.sweeps.driver import Driver
+from dltrain.sweeps.driver import Driver, recall
 from dltrain.sweeps.engines import Ended
-from dltrain.sweeps.ledger import Ledger
-from dltrain.sweeps.search import Trials
+from dltrain.sweeps.ledger import Ledger, lines
+from dltrain.sweeps.search import Trials, search
+from dltrain.sweeps.settings import settings
 from dltrain.sweeps.slots import Slots
+from dltrain.sweeps.space import Space
 from dltrain.training.stop import Stop
 
 DONE = {"state": "done", "monitor": "val/accuracy", "value": 0.5, "loss": 1.0, "seconds": 0.1}
@@ -206,6 +209,22 @@ def test_the_same_configuration_twice_is_one_job(tmp_path):
     ledger, told = drive(tmp_path, engine, trials=Trials(Twice(6)))
     assert (sorted(engine.started), ledger.counts["same"]) == ([0, 2, 4], 3)
     assert (1, "same", "the same configuration as [0]") in told.lines
+
+
+@pytest.mark.parametrize("sampler", ["TPESampler", "BruteForceSampler"])
+def test_a_search_that_learns_ends_when_its_space_is_drawn_out(tmp_path, sampler):
+    pytest.importorskip("optuna")
+    node = {"method": "optuna", "trials": 9, "seed": 0, "sampler": sampler, "options": {}, "workers": "auto"}
+    node |= {"engine": "local", "verbose": False, "params": {}}
+
+    def trials():
+        return Trials(search(Space(["optimizer.lr=0.1,0.2", "seed=0,1"], None, Composer()), settings(node)))
+
+    ledger, _ = drive(tmp_path, engine := Engine(), trials=trials())
+    assert ([*engine.started], +ledger.counts) == ([0, 1, 2, 3], {"done": 4})
+    recall(again := trials(), lines(tmp_path))
+    ledger, _ = drive(tmp_path, engine := Engine(), trials=again)
+    assert (engine.started, +ledger.counts) == ([], {"done": 4})
 
 
 @pytest.mark.parametrize("begun", range(5))

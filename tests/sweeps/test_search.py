@@ -109,6 +109,44 @@ def test_tpe_finds_what_is_good_also_in_two_goes(made):
     assert sum(value for _, value in second[30:]) < 0.75 * drawn
 
 
+SMALL = (
+    "optimizer.lr=0.1,0.2,0.3,0.4",
+    "model.widths=[8],[16]",
+    "optimizer=adamw,sgd",
+    "optimizer.momentum=0,0.9",
+)
+
+
+def drawn(found, start=0, told=()):
+    """All trials, the best of which are those of a high rate."""
+    trials = [*told]
+    for number, trial in enumerate(trials):
+        found.tell(number, trial, -float(values(trial)["optimizer.lr"]), "done")
+    for number, trial in enumerate(found.trials(start), start=start):
+        trials.append(trial)
+        found.tell(number, trial, -float(values(trial)["optimizer.lr"]), "done")
+    return trials
+
+
+@pytest.mark.parametrize("sampler", ["TPESampler", "RandomSampler", "QMCSampler", "NSGAIISampler", "BruteForceSampler"])
+def test_no_trial_of_optunas_comes_twice_until_the_space_is_drawn_out(made, sampler):
+    pytest.importorskip("optuna")
+    knobs = {"method": "optuna", "sampler": sampler}
+    assert len(set(drawn(made(*SMALL, **knobs, trials=20)))) == 20
+    trials = drawn(made(*SMALL, **knobs, trials=30))
+    assert len(trials) == len(set(trials)) == 24
+    assert drawn(made(*SMALL, **knobs, trials=30), start=24, told=trials) == trials
+    assert len(drawn(made("optimizer.lr=0.1,0.2", "seed=1", **knobs, trials=3))) == 2
+
+
+@pytest.mark.parametrize("sampler", ["TPESampler", "RandomSampler"])
+def test_a_small_space_is_drawn_in_the_same_order_after_a_resume(made, sampler):
+    pytest.importorskip("optuna")
+    knobs = {"method": "optuna", "sampler": sampler, "trials": 30}
+    whole = drawn(made(*SMALL, **knobs))
+    assert drawn(made(*SMALL, **knobs), start=15, told=whole[:15]) == whole
+
+
 def test_a_diverged_trial_tells_optuna_where_not_to_look(made):
     pytest.importorskip("optuna")
     found = made("optimizer.lr=tag(log,interval(1e-4,1))", method="optuna", sampler="TPESampler", trials=80)
@@ -175,6 +213,21 @@ def test_several_seeds_pause_and_go_on_together():
             ["optimizer.lr=interval(0,1)"],
             {"method": "optuna", "trials": 3, "sampler": "BruteForceSampler"},
             "sweep.sampler: BruteForceSampler: FloatDistribution.step must be given",
+        ),
+        (
+            ["seed=0,1"],
+            {"method": "optuna", "trials": 3, "sampler": "GridSampler"},
+            "sweep.sampler: GridSampler: sweep=grid trains every combination",
+        ),
+        (
+            ["seed=0,1"],
+            {"method": "optuna", "trials": 3, "sampler": "PartialFixedSampler"},
+            "sweep.sampler: PartialFixedSampler: leave it out: a key that has one value is fixed",
+        ),
+        (
+            ["seed=0,1"],
+            {"method": "optuna", "trials": 3, "sampler": "BaseSampler"},
+            "sweep.sampler: Optuna has no sampler `BaseSampler`",
         ),
         (
             ["seed=0,1"],

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 _OLDEST = (4, 9)
 _WITHOUT_MEMORY = ("TPESampler", "RandomSampler")  # a new one for each trial has the same draws after a resume
+_DRAWS = 10  # of one trial, until it is another than all before
+_UNFIT = {
+    "GridSampler": "sweep=grid trains every combination",
+    "PartialFixedSampler": "leave it out: a key that has one value is fixed",
+}
 
 
 def _optuna() -> ModuleType:
@@ -36,18 +41,34 @@ def _optuna() -> ModuleType:
 
 
 class Optuna:
-    """One of Optuna's samplers over the space; numbers that are listed count as ordered, other values as categories."""
+    """One of Optuna's samplers over the space; numbers that are listed count as ordered, other values as categories.
 
-    def __init__(self, space: Space, trials: int, *, sampler: str, options: dict[str, object], seed: int) -> None:
+    No trial comes twice: where the sampler finds no other, it is the first of `drawn` that is new. drawn: trials of the
+    space in an order that is always the same, until there are no more.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        trials: int,
+        *,
+        sampler: str,
+        options: dict[str, object],
+        seed: int,
+        drawn: Iterator[Trial],
+    ) -> None:
         self._optuna = _optuna()
         self._space, self.total = space, trials
+        self._axes = sorted(space.axes, key=lambda axis: not axis.is_choice)  # choices decide what else there is
         self._sampler, self._options, self._seed = _sampler(self._optuna, sampler), options, seed
         wrong = check_arguments(self._sampler, options, node="sweep.options", passed=("seed",))
         if wrong:
             raise ConfigError("\n".join(f"sweep.options.{key}: {message}" for key, message in wrong.items()))
         self._try()
-        self._study = self._optuna.create_study(sampler=self._make(0))
+        self._study = self._begun()
         self._numbers: dict[int, int] = {}  # what the study calls a trial
+        self._seen: set[Trial] = set()
+        self._drawn = drawn
 
     def _make(self, known: int) -> optuna.samplers.BaseSampler:
         """A sampler; after so many trials it draws other numbers than at the start."""
@@ -58,10 +79,16 @@ class Optuna:
         with warnings.catch_warnings(action="ignore", category=self._optuna.exceptions.ExperimentalWarning):
             return self._sampler(**options)
 
+    def _begun(self) -> optuna.Study:
+        """A new study. A sampler that has drawn all there is would stop it; that is seen by what it draws next."""
+        study = self._optuna.create_study(sampler=self._make(0))
+        setattr(study, "stop", lambda: None)  # noqa: B010 - Optuna's raises an error outside of its own loop
+        return study
+
     def _try(self) -> None:
         """Two trials of another study: what the sampler can't do, or lacks, mostly shows before any job starts."""
         with self._in_words():
-            study = self._optuna.create_study(sampler=self._make(0))
+            study = self._begun()
             for _ in range(2):
                 trial = study.ask()
                 for axis in self._space.varied:
@@ -82,16 +109,33 @@ class Optuna:
                 self._study.sampler = self._make(number)
             with self._in_words():
                 trial = self._study.ask()
-                typed = self._typed(trial)
+                typed = self._new(trial)
+            if typed is None:
+                self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
+                return
+            self._seen.add(typed)
             self._numbers[number] = trial.number
             kept = self._kept(number)
             kept.params, kept.distributions = self._read(typed)  # as they are typed: with fewer digits
             yield typed
 
+    def _new(self, trial: optuna.Trial) -> Trial | None:
+        """What a trial of the study is to be; None when the space is drawn out. Draws that are passed over leave
+        nothing there, so that a resume draws the same.
+        """
+        for draw in range(_DRAWS):
+            if draw:
+                kept = self._study.get_trials(deepcopy=False)[trial.number]
+                kept.params, kept.distributions = self._read(())
+                trial = self._optuna.Trial(self._study, trial._trial_id)
+            if (typed := self._typed(trial)) not in self._seen:
+                return typed
+        return next((typed for typed in self._drawn if typed not in self._seen), None)
+
     def _typed(self, trial: optuna.Trial) -> Trial:
         """The overrides of a trial."""
         job: dict[str, str] = {}
-        for axis in sorted(self._space.axes, key=lambda axis: not axis.is_choice):  # choices decide what else is
+        for axis in self._axes:
             if axis.is_choice or self._space.applies(axis, job):
                 job[axis.key] = self._suggested(trial, axis)
         return tuple(job[axis.key] for axis in self._space.axes if axis.key in job)
@@ -110,6 +154,7 @@ class Optuna:
         """
         states = self._optuna.trial.TrialState
         if number not in self._numbers:
+            self._seen.add(trial)
             self._numbers[number] = len(self._study.get_trials(deepcopy=False))
             try:
                 params, found = self._read(trial)
@@ -139,8 +184,8 @@ class Optuna:
         typed = {text.partition("=")[0]: text.partition("=")[2] for text in trial}
         params: dict[str, object] = {}
         found: dict[str, BaseDistribution] = {}
-        for axis in self._space.varied:
-            if axis.key not in typed:
+        for axis in self._axes:  # in the order in which they are drawn, which a sampler may go by
+            if axis.key not in typed or len(axis.values) == 1:
                 continue
             text = typed[axis.key]
             found[axis.key] = _distribution(self._optuna, axis)
@@ -153,7 +198,9 @@ class Optuna:
 
 
 def _sampler(optuna: ModuleType, name: str) -> type[optuna.samplers.BaseSampler]:
-    names = [n for n in dir(optuna.samplers) if n.endswith("Sampler") and n != "BaseSampler"]
+    if name in _UNFIT:
+        raise ConfigError(f"sweep.sampler: {name}: {_UNFIT[name]}")
+    names = [n for n in dir(optuna.samplers) if re.fullmatch("(?!Base).+Sampler", n) and n not in _UNFIT]
     if name not in names:
         near = did_you_mean(name, names) or f"; there are {', '.join(names)}"
         raise ConfigError(f"sweep.sampler: Optuna has no sampler `{name}`{near}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +44,8 @@ def search(space: Space, knobs: Settings) -> Search:
     if knobs.method == "optuna":
         from dltrain.sweeps.optuna_search import Optuna
 
-        return Optuna(space, trials, sampler=str(knobs.sampler), options=knobs.options, seed=knobs.seed)
+        drawn = Drawn(space, sys.maxsize, _random(space, knobs.seed)).trials(0)
+        return Optuna(space, trials, sampler=str(knobs.sampler), options=knobs.options, seed=knobs.seed, drawn=drawn)
     return Drawn(space, trials, _random(space, knobs.seed) if knobs.method == "random" else _sobol(space, knobs.seed))
 
 
