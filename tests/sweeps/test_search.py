@@ -62,6 +62,14 @@ def test_what_is_drawn_depends_on_the_seed_alone(made, method):
     assert [*made(method=method, trials=12, seed=1).trials(0)] != trials
 
 
+def test_a_grid_has_every_combination_once_and_the_later_word_counts(made):
+    found = made("seed=1,2", "optimizer=sgd", "optimizer.lr=0.1,0.2,0.1", "seed=8,7", "~name")
+    assert [*found.trials(0)] == [
+        (f"seed={seed}", "optimizer=sgd", f"optimizer.lr={lr}", "~name=null") for seed in (8, 7) for lr in (0.1, 0.2)
+    ]
+    assert found.total == 4
+
+
 def test_what_a_seed_draws_stays_what_it_was(made):
     found = [*made("optimizer.lr=interval(0,1)", "seed=range(1000)", method="random", trials=3).trials(0)]
     draw = random.Random("dltrain sweep 0")

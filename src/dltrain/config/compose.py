@@ -11,7 +11,7 @@ from pathlib import Path
 from dltrain.config import hydra, hydra_words, own_groups
 from dltrain.config.choices import CONFIGS, GROUPS, Groups, folders, groups, readable
 from dltrain.config.hydra import MISSING, Composition, Resolved
-from dltrain.config.overrides import check_overrides, first_of_each, in_text, jobs
+from dltrain.config.overrides import alternatives, check_overrides, first_of_each, in_text
 from dltrain.errors import ConfigError, did_you_mean, key_of
 from dltrain.runs import foreign, reading
 from dltrain.runs.foreign import Values
@@ -215,8 +215,9 @@ def sweep_parameters(overrides: Sequence[str], config_dir: Groups) -> tuple[list
         return [], []
     good, _ = check_overrides(overrides, config_dir, sweep=True)
     first = first_of_each(good, config_dir)
-    several = [o for o in good if key_of(o) == "experiment" and o not in first]
-    made = [compose([*first, *job], config_dir, sweep=True) for job in jobs(several, config_dir)]
+    several = [o for o in good if key_of(o) == "experiment" and o not in first][-1:]
+    chosen = [[text] for text in alternatives(several[0], config_dir)] if several else [[]]
+    made = [compose([*first, *own], config_dir, sweep=True) for own in chosen]
     found = [(*one.parameters, *one.asked) for one in made]
     if several and any(found):
         raise ConfigError(f"`{several[0]}`: one of them sets a sweep ({', '.join(max(found))}); give it alone")

@@ -95,7 +95,7 @@ class Override:
         return self._read.sweep_string_iterator() if self.several else iter([self._read.get_value_element_as_str()])
 
     def fault(self, most: int) -> str | None:
-        """Why no sweep over these values can be made, or one of more than `most`, or None."""
+        """Why no sweep over these values can be made, as of a range of more than `most`, or None."""
         if not self.several:
             return None
         if ends := self.interval:
@@ -105,7 +105,7 @@ class Override:
         given = self.value
         try:
             if isinstance(given, types.RangeSweep) and not _steps(given) <= most:
-                return f"a sweep may have {most:,} jobs; give fewer values"
+                return f"{most:,} values are the most; give fewer, or have some drawn, as from int(interval(1,9))"
             first = next(self.texts(), None)
         except (ArithmeticError, ValueError, HydraException) as error:
             return f"{error}; write range(FIRST,END,STEP), as range(1,10,2)"

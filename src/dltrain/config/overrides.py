@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Sequence
 
 from dltrain.config import hydra, hydra_words
 from dltrain.config.choices import CONFIGS, GROUPS, Groups, groups
 from dltrain.config.command_line import NAMES
-from dltrain.errors import ConfigError, did_you_mean
+from dltrain.errors import did_you_mean
 from dltrain.errors.output import cut, encodable
 
-_MOST_JOBS = 100_000
+_MOST_VALUES = 100_000  # of an axis: each is looked at before the first job
 _MOST = 1_000  # overrides
 _MOST_LETTERS = 1 << 18  # of all overrides; a command line of Linux may have 1 << 17 in a word
 _MOST_LISTED = 5_000  # values in lists: Hydra's parser takes the square of them, for these some seconds
@@ -66,7 +65,7 @@ def check_overrides(
                 f"`{text}` gives several values: add -m to train one run for each, or write one value "
                 "([1,2] is a list, 0.1 a number, \"'a,b'\" a text)"
             )
-        elif fault := override.fault(_MOST_JOBS):
+        elif fault := override.fault(_MOST_VALUES):
             mistakes.append(f"`{text}`: {fault}")
         elif bad := _group_mistake(text, override, known):
             mistakes.append(bad)
@@ -137,22 +136,16 @@ def frozen(overrides: Sequence[str], config_dir: Groups = None) -> list[str]:
     return settled
 
 
-def jobs(overrides: Sequence[str], config_dir: Groups = None) -> list[tuple[str, ...]]:
-    """The overrides of each job of a sweep: every combination once, in the order of Hydra's own sweeper."""
-    parse, axes = hydra.parser(groups(config_dir)), dict[str, list[str]]()
-    for text in overrides:
-        override = parse(text)
-        axes[override.key] = list(dict.fromkeys(f"{override.key}={value}" for value in override.texts()))
-    if (count := math.prod(map(len, axes.values()))) > _MOST_JOBS:
-        raise ConfigError(f"{count:,} jobs: a sweep may have {_MOST_JOBS:,}; give fewer values")
-    return list(itertools.product(*axes.values()))
+def alternatives(text: str, config_dir: Groups = None) -> list[str]:
+    """The overrides that one of several values stands for, as often as they are given."""
+    override = hydra.parser(groups(config_dir))(text)
+    return [f"{override.key}={value}" for value in override.texts()]
 
 
 def repeats(text: str, config_dir: Groups = None) -> bool:
     """Whether a value stands twice among several that an override gives to a sweep."""
-    override = hydra.parser(groups(config_dir))(text)
-    values = list(override.texts())
-    return len(set(values)) < len(values)
+    found = alternatives(text, config_dir)
+    return len(set(found)) < len(found)
 
 
 # -- Hydra's own -------------------------------------------------------------------------------------------------

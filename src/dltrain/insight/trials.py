@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dltrain.parts.metrics import larger_is_better
-from dltrain.runs import foreign, reading, seeds
+from dltrain.runs import jobs, reading, seeds
 from dltrain.runs.reading import Run
 
 Value = float | str  # of a key: a number as a number, anything else as it was typed
@@ -91,28 +92,16 @@ def in_time(trials: Sequence[Trial], folder: Path | None) -> list[Trial]:
     A job that has no line there comes by its number, after those.
     """
     ended: dict[str, int] = {}
-    for number, line in enumerate(_ledger(folder / "jobs.jsonl") if folder else ()):
-        if line.get("state") in reading.ENDED or line.get("state") == "pruned":
-            ended[str(line.get("job"))] = number
+    with suppress(OSError):
+        for number, line in enumerate(jobs.lines(folder) if folder else ()):
+            if line["state"] in (*reading.ENDED, "pruned"):
+                ended[str(line["job"])] = number
 
     def when(trial: Trial) -> tuple[float, int]:
-        jobs = trial.jobs.split(",")
-        return max(ended.get(job, math.inf) for job in jobs), max((int(j) for j in jobs if j.isdecimal()), default=0)
+        own = trial.jobs.split(",")
+        return max(ended.get(job, math.inf) for job in own), max((int(j) for j in own if j.isdecimal()), default=0)
 
     return sorted(trials, key=when)
-
-
-def _ledger(path: Path) -> list[foreign.Values]:
-    found: list[foreign.Values] = []
-    try:
-        for line in foreign.lines(path):
-            try:
-                found.append(foreign.node(foreign.parse_json(line)))
-            except ValueError:
-                continue
-    except OSError:
-        pass
-    return found
 
 
 def records(ordered: Sequence[Trial], *, larger: bool) -> list[int]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -51,7 +52,7 @@ class Jobs:
 def read(folder: Path, runs: Sequence[Run]) -> Jobs:
     """How far a sweep is, given those of its runs that have a folder."""
     known = reading.node(reading.read_json(folder / "sweep.json")[0]).get("jobs")
-    states = dict(_ledger(folder / "jobs.jsonl", stamp(folder / "jobs.jsonl")))
+    states = dict(_ledger(folder, stamp(folder / "jobs.jsonl")))
     for run in runs:
         number = int(run.folder.name)
         state = states.get(number, "queued")
@@ -80,26 +81,28 @@ def stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
+def lines(folder: Path) -> Iterator[foreign.Values]:
+    """The lines of jobs.jsonl in a folder that are ones; none where there is no such file. Raises OSError."""
+    path = folder / "jobs.jsonl"
+    for text in foreign.lines(path) if path.is_file() else ():
+        try:
+            line = foreign.node(foreign.parse_json(text))
+        except ValueError:
+            continue
+        number = line.get("job")
+        if type(number) is int and 0 <= number < 10**9 and isinstance(line.get("state"), str):
+            yield line
+
+
 @lru_cache(maxsize=16)
-def _ledger(path: Path, _stamp: object) -> dict[int, str]:
+def _ledger(folder: Path, _stamp: object) -> dict[int, str]:
     """The last state of each job."""
     found: dict[int, str] = {}
-    for line in _values(path):
-        number, state = line.get("job"), line.get("state")
-        if type(number) is int and 0 <= number < _MOST and isinstance(state, str) and state in STATES:
-            found[number] = state
+    with suppress(OSError):
+        for line in lines(folder):
+            if line["job"] < _MOST and line["state"] in STATES:
+                found[line["job"]] = line["state"]
     return found
-
-
-def _values(path: Path) -> Iterable[foreign.Values]:
-    try:
-        for line in foreign.lines(path):
-            try:
-                yield foreign.node(foreign.parse_json(line))
-            except ValueError:
-                continue
-    except OSError:
-        return
 
 
 def _left(runs: Sequence[Run], waiting: int) -> float | None:

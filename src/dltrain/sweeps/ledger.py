@@ -19,6 +19,7 @@ from pathlib import Path
 from dltrain.errors import ConfigError, StorageError
 from dltrain.runs import foreign, reading, run_folder, storage
 from dltrain.runs.foreign import Values, node
+from dltrain.runs.jobs import lines
 
 ENDED = ("done", "early_stopped", "pruned", "diverged", "failed", "same")  # nothing is left to do, unless asked for
 _SYNC = 1.0  # seconds: a line reaches the operating system at once, and the disk with the next after so many
@@ -133,19 +134,6 @@ class Ledger:
                 facts: Values = {"rung": rungs[number]} if number in rungs else {}
                 facts |= {"overrides": typed.get(number) or _typed(self.folder / str(number))}
                 self.write(number, "queued", **facts)
-
-
-def lines(folder: Path) -> Iterator[Values]:
-    """The lines of jobs.jsonl in a folder that are ones."""
-    path = folder / "jobs.jsonl"
-    for text in foreign.lines(path) if path.is_file() else ():
-        try:
-            line = node(foreign.parse_json(text))
-        except ValueError:
-            continue
-        number = line.get("job")
-        if type(number) is int and 0 <= number < 10**9 and isinstance(line.get("state"), str):
-            yield line
 
 
 def _folders(folder: Path) -> list[int]:
