@@ -69,6 +69,15 @@ def test_yes_removes_what_was_listed_and_nothing_else(dltrain, root):
     assert not (root / "many").exists()
 
 
+def test_last_is_the_sweep_that_show_and_resume_mean_and_a_job_where_the_sweep_is_named(dltrain, root):
+    (many,) = root.glob("many/*")
+    (many / "1" / "config.yaml").write_text("seed: 1\n")
+    code, out, _ = dltrain("rm", f"{many}/last", "--yes")
+    assert (code, "sweep, " in out, sorted(p.name for p in many.glob("[0-9]"))) == (0, False, ["0"])
+    code, out, _ = dltrain("rm", "runs/many/last", "--yes")
+    assert (code, "sweep, 1 of 1 done" in out, many.exists()) == (0, True, False)
+
+
 @pytest.mark.parametrize(
     ("answer", "gone"),
     [("y\n", True), ("n\n", False), ("\n", False), ("yes please\n", False), ("\x04", False), ("\udcff\n", False)],

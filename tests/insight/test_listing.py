@@ -95,7 +95,10 @@ def test_where_chooses(dltrain, conditions, count):
 
 def test_a_part_of_the_runs_is_named_as_in_other_commands(dltrain, root):
     (sweep,) = root.glob("runs/sweep/*")
-    for place, count in (("plain", 3), ("runs/plain", 3), (sweep.name[-4:], 2), (str(sweep), 2)):
+    for place, count in (
+        *(("plain", 3), ("runs/plain", 3), (sweep.name[-4:], 2), (str(sweep), 2)),
+        *(("last", 2), ("sweep/last", 2), (f"{sweep.name[-4:]}/last", 1), ("plain/last", 1), ("sweep/best", 1)),
+    ):
         assert len(rows(dltrain("runs", place, "--csv")[1])) == count
 
 

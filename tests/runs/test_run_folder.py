@@ -83,6 +83,8 @@ def test_a_sweep_and_its_jobs_are_found_by_its_id(tmp_path):
     assert run_folder.find(f"{short}/0", tmp_path) == sweep / "0"
     assert run_folder.find(f"{short}/last", tmp_path) == run_folder.find("last", tmp_path) == sweep / "0"
     assert run_folder.find(short, tmp_path, sweeps=True) == run_folder.find("last", tmp_path, sweeps=True) == sweep
+    assert run_folder.find("sweep/last", tmp_path, sweeps=True) == run_folder.place("sweep/last", tmp_path) == sweep
+    assert run_folder.find(f"{short}/last", tmp_path, sweeps=True) == sweep / "0"  # which names the sweep already
     assert run_folder.find(f"{short}/1", tmp_path, broken=True) == sweep / "1"
     with pytest.raises(ConfigError, match="is a sweep; name one of its runs"):
         run_folder.find(short, tmp_path)

@@ -21,10 +21,10 @@ _HALF_REMOVED = re.compile(rf"\.del-{reading.STAMP.pattern}-\d+")
 def command(words: list[str], _options: argparse.Namespace) -> int:
     """`dltrain rm`."""
     parser = command_line.parser("rm", "Removes runs and sweeps, after showing what goes and a yes.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="its folder, its short id, last or best")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="its folder, its short id, last or best; or a sweep")
     parser.add_argument("--yes", action="store_true", help="without being asked, for scripts")
     given = parser.parse_args(words)
-    found = [run_folder.find(name, sweeps=name.rpartition("/")[2] != "last", broken=True) for name in given.runs]
+    found = [run_folder.find(name, sweeps=True, broken=True) for name in given.runs]
     unique = {folder.resolve(): folder for folder in found}
     inside = [path for path in unique if path.parent in unique]  # a job goes with its sweep
     return remove([folder for path, folder in unique.items() if path not in inside], yes=given.yes)

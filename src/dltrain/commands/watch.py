@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.config import command_line
@@ -33,7 +32,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     parser.add_argument("--once", action="store_true", help="one look, as off a terminal")
     parser.add_argument("--every", type=_seconds, default=2.0, metavar="SECONDS", help="between two looks (2)")
     given = parser.parse_args(words)
-    place = _place(given.where)
+    place = run_folder.place(given.where)
     watcher = Watcher(place)
     live = not given.once and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     alone = (place / "sweep.json").is_file() or reading.is_run(place)
@@ -56,12 +55,6 @@ def _seconds(text: str) -> float:
     if not 0.1 <= seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text[:60]}: write a number from 0.1 to 3600")
     return seconds
-
-
-def _place(where: str) -> Path:
-    if where.rpartition("/")[2] in ("last", "best"):
-        return run_folder.find(where, sweeps=True, broken=True)
-    return run_folder.place(where)
 
 
 def _page(watcher: Watcher) -> list[Line]:

@@ -160,7 +160,8 @@ def find(reference: str, root: Path = Path("runs"), *, sweeps: bool = False, bro
     `last`, the one begun or resumed last; `best`, by the validation metric that chose each one's best epoch.
 
     `WHERE/last` and `WHERE/best` look only there: in a folder, in one below `root`, or in the sweep of a short id.
-    sweeps: the folder of a sweep will do too. broken: and that of a run which has no configuration yet.
+    sweeps: the folder of a sweep will do too, and `last` is the sweep where it is a job of one; `SWEEP/last` is the
+    job. broken: and that of a run which has no configuration yet.
     Raises ConfigError for none, or for several.
     """
     where, _, word = reference.rpartition("/")
@@ -196,14 +197,18 @@ def _called(reference: str, root: Path) -> list[Path]:
 
 
 def place(where: str, root: Path = Path("runs")) -> Path:
-    """A folder with runs, as a user names it: its path, its name below `root`, or the short id of a sweep or run.
+    """A folder with runs, as a user names it: its path, its name below `root`, the short id of a sweep or run, or what
+    `find` knows as `last` and `best`.
 
     `root` itself need not be there yet.
     """
     typed = local(where)
     if typed == root:
         return root
-    named = [path for path in (typed, root / typed) if os.path.isdir(path)] or _called(where, root)
+    named = [path for path in (typed, root / typed) if os.path.isdir(path)]
+    if not named and where.rpartition("/")[2] in ("last", "best"):
+        return find(where, root, sweeps=True, broken=True)
+    named = named or _called(where, root)
     if len(named) != 1 and not (named and os.path.isdir(typed)):
         raise ConfigError(f"there is no folder or sweep called `{where}`, here or in {root}; `dltrain runs` lists them")
     return named[0]
@@ -229,7 +234,7 @@ def _last(scope: Path, *, sweeps: bool) -> Path:
     if not known:
         raise ConfigError(f"there is no run in {scope} yet")
     folder, sweep = max(known, key=lambda found: (found[0] / "config.yaml").stat().st_mtime)
-    return sweep if sweep and sweeps else folder
+    return sweep if sweep and sweeps and sweep != scope else folder
 
 
 def _best(scope: Path) -> Path:
