@@ -199,3 +199,78 @@ def test_a_hole_is_told_from_a_file_that_is_stored(tmp_path):
         with path.open("rb") as file:
             assert system.is_hollow(file.fileno()) is hollow
             assert file.read(1) == b"a"[: min(stored, size)]
+
+
+def written(folder, **texts):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        (folder / name.replace("__", ".")).write_text(text)
+
+
+@pytest.fixture
+def groups(monkeypatch, tmp_path):
+    """A tree of control groups, and what says where in it this process is."""
+
+    def forget():
+        system.control_groups.cache_clear()
+        system._memory_limits.cache_clear()
+
+    monkeypatch.setattr(system, "_CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(system, "_OWN_GROUPS", tmp_path / "own")
+    forget()
+    yield lambda text: (tmp_path / "own").write_text(text)
+    forget()
+
+
+def test_memory_is_free_within_the_limits_of_all_control_groups(groups, tmp_path):
+    groups("0::/user/job\n")
+    facts = "anon 1\ninactive_file 200\nactive_file 100\n"
+    written(tmp_path / "cgroup" / "user" / "job", memory__max="max\n", memory__current="500\n", memory__stat=facts)
+    written(tmp_path / "cgroup" / "user", memory__max="2000\n", memory__current="1500\n", memory__stat=facts)
+    written(tmp_path / "cgroup")
+    assert system.free_memory() == 2000 - 1500 + 300
+    written(tmp_path / "cgroup" / "user", memory__current="9000\n")
+    assert system.free_memory() == 0
+
+
+def test_memory_is_free_within_a_limit_of_the_first_version_of_control_groups(groups, tmp_path):
+    groups("3:cpu,cpuacct:/box\n2:memory:/box\n1:name=systemd:/\n0::/\n")  # as a container is told, which sees no box
+    facts = "inactive_file 1\nactive_file 2\ntotal_inactive_file 200\ntotal_active_file 100\n"
+    texts = {"memory__limit_in_bytes": "2000\n", "memory__usage_in_bytes": "1500\n", "memory__stat": facts}
+    written(tmp_path / "cgroup" / "memory", **texts)
+    assert system.free_memory() == 800
+    assert system.control_groups("cpu") == [tmp_path / "cgroup"]
+
+
+def test_without_a_limit_memory_is_free_as_the_machine_says(groups, tmp_path):
+    whole = system.free_memory()
+    assert whole > 0
+    groups("2:memory:/\n")
+    written(tmp_path / "cgroup" / "memory", memory__limit_in_bytes="9223372036854771712", memory__usage_in_bytes="5")
+    assert system._memory_limits() == []
+
+
+@FORKS
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("echo 'GPU 0: NVIDIA A (UUID: GPU-1)'; echo '  MIG 1g: x'; echo 'GPU 1: NVIDIA A (UUID: GPU-2)'", 2),
+        ("echo NVIDIA-SMI has failed; exit 9", 0),
+        ("exec sleep 60", 0),
+        (None, 0),
+    ],
+)
+def test_where_the_driver_has_no_folder_its_program_is_asked_for_gpus(monkeypatch, tmp_path, script, found):
+    program = tmp_path / "nvidia-smi"
+    if script:
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o700)
+    monkeypatch.setattr(system, "_GPUS", tmp_path / "none")
+    monkeypatch.setattr(system, "_LISTING", [tmp_path / "other", program])
+    monkeypatch.setattr(system, "_SOON", 0.2 if script and "sleep" in script else 60.0)
+    system.nvidia_gpus.cache_clear()
+    assert system.nvidia_gpus() == found
+    (tmp_path / "none" / "0000:01:00.0").mkdir(parents=True)
+    system.nvidia_gpus.cache_clear()
+    assert system.nvidia_gpus() == 1
+    system.nvidia_gpus.cache_clear()

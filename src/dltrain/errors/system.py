@@ -254,12 +254,72 @@ def processor() -> tuple[str, int]:
 
 
 def free_memory() -> float:
-    """Bytes that this machine could give now; infinite where it doesn't say."""
-    try:
+    """Bytes that this process could have now, by its machine and its control groups; infinite where nothing says so."""
+    free = [math.inf]
+    with suppress(OSError):
         found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
-    except OSError:
-        found = None
-    return int(found[1]) * 1024 if found else math.inf
+        free += [int(found[1]) * 1024] if found else []
+    for limit, used, facts in _memory_limits():
+        with suppress(OSError, ValueError):  # files that are kept in memory give way
+            kept = re.findall(r"^(?:total_)?(?:in)?active_file (\d+)", facts.read_text(encoding="ascii"), re.MULTILINE)
+            free.append(limit - int(used.read_text(encoding="ascii")) + sum(map(int, kept[-2:])))
+    return max(0, min(free))
+
+
+@cache
+def _memory_limits() -> list[tuple[int, Path, Path]]:
+    """Limits in bytes, with the files that say what is used of them."""
+    found: list[tuple[int, Path, Path]] = []
+    for folder in control_groups("memory"):
+        for limit, used in ("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"):
+            with suppress(OSError, ValueError):  # `max` is none, and so is what no machine has
+                if (most := int((folder / limit).read_text(encoding="ascii"))) < 2**60:
+                    found.append((most, folder / used, folder / "memory.stat"))
+    return found
+
+
+_CGROUP, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+@cache
+def control_groups(controller: str) -> list[Path]:
+    """The folders of Linux's control groups, of both versions, whose limits hold for this process, its own first.
+
+    controller: cpu, memory.
+    """
+    found: list[Path] = []
+    with suppress(OSError, ValueError):
+        for line in _OWN_GROUPS.read_text(encoding="utf-8", errors="replace").splitlines():
+            _, names, place = line.split(":", 2)
+            if names and controller not in names.split(","):
+                continue
+            top = _CGROUP / controller if names else _CGROUP
+            own = top if ".." in place else top / place.lstrip("/")  # what a container can't see is not there
+            found += [each for each in (own, *own.parents) if each.is_relative_to(top) and each.is_dir()]
+    return found
+
+
+_GPUS = Path("/proc/driver/nvidia/gpus")
+_LISTING = (  # by its whole path: nothing is run that lies in some folder of the user's
+    [Path(os.environ.get("SystemRoot", r"C:\Windows"), "System32", "nvidia-smi.exe")]  # noqa: SIM112
+    if os.name == "nt"
+    else [Path("/usr/lib/wsl/lib/nvidia-smi"), Path("/usr/bin/nvidia-smi")]
+)
+_SOON = 5.0  # seconds
+
+
+@cache
+def nvidia_gpus() -> int:
+    """How many of NVIDIA's GPUs the driver lists. CUDA is not initialised."""
+    with suppress(OSError):
+        return len([*_GPUS.iterdir()])
+    import subprocess
+
+    for program in _LISTING:
+        with suppress(OSError, subprocess.SubprocessError):
+            told = subprocess.run([program, "-L"], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SOON)
+            return len(re.findall(rb"^GPU \d+:", told.stdout, re.MULTILINE))
+    return 0
 
 
 # -- terminals --------------------------------------------------------------------------------------------------
