@@ -82,8 +82,10 @@ def _ray(address: str) -> Iterator[None]:
             configure_logging=False,
             _temp_dir=folder,
         )
-        yield
-        ray.shutdown()
+        try:
+            yield
+        finally:
+            ray.shutdown(wait_for_processes=True)  # they write to the folder to their end
     return None
 
 
