@@ -135,7 +135,8 @@ def test_a_job_whose_folder_is_there_without_a_line_is_that_job(tmp_path):
         (lambda n, a: Ended(n, code=-9), "failed", "killed by SIGKILL"),
         (lambda n, a: Ended(n, code=None) if a < 3 else Ended(n, DONE), "done", ""),
         (lambda n, a: Ended(n, code=-11), "failed", "killed by SIGSEGV"),
-        (lambda n, a: Ended(n, code=3), "failed", "exit code 3"),
+        (lambda n, a: Ended(n, code=-40), "failed", "killed by "),  # a signal that has no name
+        (lambda n, a: Ended(n, code=3), "failed", "its process ended with exit code 3"),
         (lambda n, a: Ended(n, {"state": "failed", "reason": "bad"}), "failed", "bad"),
         (lambda n, a: Ended(n, {"state": "diverged", "reason": "nan"}), "diverged", "nan"),
         (lambda n, a: Ended(n, {"state": "stopped", "reason": "SIGTERM"}) if a == 1 else Ended(n, DONE), "done", ""),

@@ -15,7 +15,9 @@ from outcomes import outcome
 from dltrain.commands import cli
 from dltrain.config.compose import compose
 from dltrain.config.plan import make_plan
+from dltrain.errors import StorageError
 from dltrain.runs import reading, run_folder
+from dltrain.sweeps.engines import Ended, served
 from dltrain.sweeps.engines.local import Processes
 from dltrain.sweeps.orders import Orders
 from dltrain.training import experiment
@@ -206,6 +208,21 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(tmp_path, monkeyp
         assert (run.status, run.steps) == ("done", json.loads((sweep / "0" / "summary.json").read_text())["steps"])
     assert outcome(sweep / "1")[0] == second[0]
     gone(tmp_path)
+
+
+@linux
+def test_a_server_that_dies_while_it_looks_at_jobs_is_replaced_and_says_how_it_ended(monkeypatch):
+    dying = [sys.executable, "-c", "import os, time; time.sleep(0.2); os.kill(os.getpid(), 40)"]
+    monkeypatch.setattr(served, "python", lambda *_, pass_fds, **__: subprocess.Popen(dying, pass_fds=pass_fds))
+    engine = served.Served("none")
+    engine.brief(Orders("."))
+    assert engine.check([["seed=0"]]) == []  # what it had not read is lost: the connection is reset
+    for _ in range(2):
+        engine.start(0, ["seed=0"])
+        assert engine.wait(60) == [Ended(0, code=None)]
+    with pytest.raises(StorageError, match=r"ended 3 times, .* killed by signal 40\); where memory is scarce"):
+        engine.wait(60)
+    engine.close()
 
 
 def _parent(stat):

@@ -7,7 +7,6 @@ of ten.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from dltrain.runs import identity, reading
 from dltrain.runs.foreign import Values, is_number
 from dltrain.runs.reading import ENDED
 from dltrain.sweeps import ledger
-from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.engines import Ended, Engine, how
 from dltrain.sweeps.halving import Halving
 from dltrain.sweeps.job import told as job_of_run
 from dltrain.sweeps.ledger import Job, Ledger
@@ -215,8 +214,5 @@ def _in_words(ended: Ended) -> Values:
         return ended.told
     if ended.code is None:
         return {"state": "failed", "reason": "its process was lost"}
-    if ended.code < 0:
-        name = signal.Signals(-ended.code).name
-        why = " (by somebody, or for want of memory)" if name == "SIGKILL" else ""
-        return {"state": "failed", "reason": f"killed by {name}{why}; see output.txt"}
-    return {"state": "failed", "reason": f"its process ended with exit code {ended.code}; see output.txt"}
+    its = "its process " * (ended.code >= 0)
+    return {"state": "failed", "reason": f"{its}{how(ended.code)}; see output.txt"}

@@ -11,17 +11,25 @@ from dltrain.errors import StorageError
 from dltrain.runs import foreign, storage
 
 _PARTS = ("packaged", "own")
+_AT_ONCE = 100  # files that are open; some systems allow a process no more than 256
 
 
 def take(folder: Path, config_dir: str | None) -> None:
-    """Copies every file of choices into `configs/`. Raises StorageError."""
+    """Copies every file of choices into `configs/`; they are on the disk when this returns. Raises StorageError."""
+    copies: dict[Path, bytes] = {}
+    kept = folder / "configs"
     try:
         for part, source in zip(_PARTS, folders(config_dir), strict=False):
             for file in _files(source, config_dir):
-                copy = folder / "configs" / part / file.relative_to(source)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(foreign.read(file.resolve(), foreign.LARGEST_CONFIG))
-        storage.sync(folder / "configs")
+                copies[kept / part / file.relative_to(source)] = foreign.read(file.resolve(), foreign.LARGEST_CONFIG)
+        above = {kept, *(up for copy in copies for up in copy.parents if kept in up.parents)}
+        for place in sorted(above):
+            place.mkdir()
+        pairs = [*copies.items()]
+        for i in range(0, len(pairs), _AT_ONCE):
+            storage.write(dict(pairs[i : i + _AT_ONCE]))
+        for place in above:
+            storage.sync(place)
     except OSError as error:
         raise StorageError(f"{folder / 'configs'} can't be written: {error.strerror}") from error
 

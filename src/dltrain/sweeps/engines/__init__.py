@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,6 +19,14 @@ class Ended:
     told: Values = field(default_factory=dict)
     code: int | None = 0  # as of `subprocess`: negative is the signal that killed it; None: nobody knows
     memory: int = 0  # bytes that it took at most; 0 where that is not known
+
+
+def how(code: int) -> str:
+    """What an exit code says of the end of a process."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+    return f"killed by {name}{' (by somebody, or for want of memory)' if name == 'SIGKILL' else ''}"
 
 
 class Engine(Protocol):

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from dltrain.errors import StorageError, system
 from dltrain.runs.foreign import Values
-from dltrain.sweeps.engines import Ended
+from dltrain.sweeps.engines import Ended, how
 from dltrain.sweeps.orders import Orders
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from dltrain.sweeps.{0} import {1}; {1}({2})"
@@ -121,7 +121,10 @@ class Served:
         self._deaths += 1
         code = self._end()
         if self._deaths >= _MOST_DEATHS:
-            raise StorageError(f"the process that starts jobs has ended {self._deaths} times (exit code {code})")
+            raise StorageError(
+                f"the process that starts jobs has ended {self._deaths} times, and no job had (the last: {how(code)}); "
+                "where memory is scarce or limited, as by ulimit -v, it may lack for it: one run without -m needs less"
+            )
         lost = [Ended(number, code=None) for number in sorted(self._running)]
         self._running.clear()
         self._begin()
