@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -193,6 +194,30 @@ def test_show_of_a_stopped_run_says_how_to_go_on(dltrain, root):
     _, out, _ = dltrain("show", "elsewhere/last")
     assert "status    stopped by max_time after" in out
     assert f"go on     dltrain resume {next((root / 'elsewhere').glob('*/*')).relative_to(root)}" in out
+
+
+def test_show_of_a_sweep_says_what_resume_would_do_and_what_was_removed(dltrain, root, tmp_path):
+    (sweep,) = root.glob("runs/sweep/*")
+    copy = tmp_path / sweep.name
+    shutil.copytree(sweep, copy)
+    log = copy / "jobs.jsonl"
+    text = log.read_text()
+
+    def shown(**line):
+        log.write_text(text + json.dumps({"job": 1, **line}) + "\n")
+        lines = dltrain("show", str(copy))[1].splitlines()
+        return [line for line in lines if line.startswith(("go on", "no folder"))]
+
+    again = f"go on     dltrain resume {copy}"
+    assert shown(state="failed", reason="killed by SIGSEGV") == [f"{again} --retry-failed"]
+    assert shown(state="queued") == [again]
+    shutil.rmtree(copy / "1")
+    assert shown(state="failed", reason="killed by SIGSEGV") == [
+        "no folder [1] failed: killed by SIGSEGV",
+        f"{again} --retry-failed",
+    ]
+    assert shown(state="done") == [again]
+    assert shown(state="pruned") == ["no folder [1] pruned"]
 
 
 def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(dltrain, monkeypatch):

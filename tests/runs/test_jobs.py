@@ -64,6 +64,30 @@ def test_a_ledger_says_k_of_n_and_how_long(tmp_path):
     assert str(far(tmp_path)) == "3 of 300 jobs ended (2 done, 1 pruned), 1 killed"
 
 
+def test_what_is_left_to_do_and_what_was_removed(tmp_path):
+    ledger(tmp_path, (0, "done"), (1, "failed"), (2, "pruned"), (3, "diverged"), total=4)
+    line = {"job": 1, "state": "failed", "reason": "killed by SIGSEGV"}
+    with (tmp_path / "jobs.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    folder = job(tmp_path, 0, "done")
+    assert jobs.gone(tmp_path, [reading.read(folder, tmp_path)]) == [
+        "[1] failed: killed by SIGSEGV",
+        "[2] pruned",
+        "[3] diverged",
+    ]
+    assert not far(tmp_path).unfinished
+    job(tmp_path, 1, "killed")
+    (job(tmp_path, 2, "") / "summary.json").write_text('{"status": "stopped", "reason": "pruning"}')
+    assert (len(jobs.gone(tmp_path, [])), not far(tmp_path).unfinished) == (3, True)
+    assert str(far(tmp_path)) == "4 of 4 jobs ended (1 done, 1 pruned, 1 diverged, 1 failed)"
+    (folder / "summary.json").unlink()
+    folder.rmdir()
+    assert (far(tmp_path).unfinished, str(far(tmp_path)).split(" (")[0]) == (True, "3 of 4 jobs ended")
+    with (tmp_path / "jobs.jsonl").open("a") as file:  # it is to go on with
+        file.write(json.dumps({"job": 2, "state": "queued", "rung": 1}) + "\n")
+    assert far(tmp_path).states["queued"] == 2
+
+
 def test_what_a_stranger_wrote_is_counted_as_far_as_it_goes(tmp_path):
     lines = [
         "[" * 5000,

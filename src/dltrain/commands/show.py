@@ -7,10 +7,12 @@ import json
 
 from dltrain.config import command_line
 from dltrain.errors import streams
-from dltrain.errors.output import say
+from dltrain.errors.output import one_line, say
 from dltrain.insight import importance
 from dltrain.insight.listing import configuration, files, ids_of, result, row, story, table
 from dltrain.runs import jobs, reading, run_folder, seeds
+
+_GONE = 10  # removed jobs that are listed
 
 
 def command(words: list[str], _options: argparse.Namespace) -> int:
@@ -22,9 +24,13 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
     folder = run_folder.find(given.run, sweeps=True, broken=True)
     if (folder / "sweep.json").is_file():
         found = [reading.read(job, sweep) for job, sweep in reading.walk(folder)]
-        left = any(job.status not in reading.ENDED and not job.paused for job in found)
-        say(f"sweep     {folder}\nstatus    {jobs.read(folder, found)}")
-        say(f"go on     dltrain resume {folder}\n" * (left or not found))
+        far, gone = jobs.read(folder, found), jobs.gone(folder, found)
+        say(f"sweep     {folder}\nstatus    {far}")
+        for line in [*gone[:_GONE], *[f"and {len(gone) - _GONE:,} more"] * (len(gone) > _GONE)]:
+            say(one_line(f"no folder {line}"))
+        if not reading.is_alive(folder) and (far.unfinished or far.states["failed"] + far.states["diverged"]):
+            say(f"go on     dltrain resume {folder}{'' if far.unfinished else ' --retry-failed'}")
+        say()
         say(table(found, ids_of(found), None) if found else "")
         if any(map(seeds.differ_in_seed, seeds.groups(found))):
             from dltrain.runs import sweep_table

@@ -267,7 +267,7 @@ def story(run: Run) -> list[str]:
         lines.append(f"again     {one_line(run.command)}")
     if ensemble_members.are_in(run.summary):
         lines += [f"member    {line}" for line in ensemble_members.told(run.summary)]
-    elif run.status in ("killed", "stopped") or (run.status == "failed" and reading.checkpoints(run.folder)):
+    elif run.status in ("killed", "stopped", "pruned") or (run.status == "failed" and reading.checkpoints(run.folder)):
         lines.append(f"go on     dltrain resume {run.folder}")
     return lines
 
@@ -275,7 +275,7 @@ def story(run: Run) -> list[str]:
 def _where(run: Run) -> list[str]:
     """How far a run is that has not ended, and when it said so."""
     word = run.pulse
-    if word is None or run.status not in ("running", "killed", "stopped"):
+    if word is None or run.status not in ("running", "killed", "stopped", "pruned"):
         return []
     if run.status != "running":
         return [f"          at {word.place}, {pulse.duration(word.age)} ago"]

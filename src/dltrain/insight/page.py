@@ -68,7 +68,7 @@ def paragraph(text: str) -> str:
 
 def status(word: str) -> str:
     """How a run ended, as a coloured word."""
-    good = word in ("done", "early_stopped", "running", "stopped")
+    good = word in ("done", "early_stopped", "running", "stopped", "pruned")
     return f'<span class="status{"" if good else " bad"}">{escape(word.replace("_", " "))}</span>'
 
 

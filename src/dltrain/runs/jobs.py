@@ -17,7 +17,7 @@ from dltrain.runs import foreign, reading
 from dltrain.runs.pulse import duration
 from dltrain.runs.reading import Run
 
-STATES = ("queued", *reading.STATUSES, "pruned", "same")
+STATES = ("queued", *reading.STATUSES, "same")
 _OPEN = ("queued", "running", "killed", "stopped", "damaged")  # there is something left to do
 _MOST = 1_000_000  # jobs
 
@@ -37,6 +37,11 @@ class Jobs:
         """How many will not be trained again."""
         return sum(n for state, n in self.states.items() if state not in _OPEN)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether some will be."""
+        return any(self.states[state] for state in _OPEN) or self.ended < (self.total or 1)
+
     def __str__(self) -> str:
         told = [state for state in STATES if self.states[state] and state != "queued"]
         words = {state: f"{self.states[state]:,} {state.replace('_', ' ')}" for state in told}
@@ -53,16 +58,31 @@ def read(folder: Path, runs: Sequence[Run]) -> Jobs:
     """How far a sweep is, given those of its runs that have a folder."""
     known = reading.node(reading.read_json(folder / "sweep.json")[0]).get("jobs")
     states = dict(_ledger(folder, stamp(folder / "jobs.jsonl")))
-    for run in runs:
-        number = int(run.folder.name)
-        state = states.get(number, "queued")
-        went_on = state == "pruned" and not run.paused
-        if state in _OPEN or went_on:  # the run itself knows better, also where the ledger's keeper died
+    there = {int(run.folder.name): run for run in runs}
+    states |= {n: "queued" for n, state in states.items() if state in reading.ENDED and n not in there}  # trained again
+    for number, run in there.items():
+        state = states.get(number)
+        if run.paused and state in ("running", "stopped"):  # and its sweep did not live to say so
+            states[number] = "queued"
+        elif state == "queued" and run.status != "running":  # it is to be trained, whatever came of it before
+            continue
+        elif state in (None, *_OPEN, "pruned"):  # the run itself knows better, also where the ledger's keeper died
             states[number] = run.status
     queued = known - len(states) if type(known) is int and len(states) <= known <= _MOST else None
     counts = Counter(states.values())
     waiting = counts["queued"] + (queued or 0)
     return Jobs(len(states) + queued if queued is not None else None, counts, _left(runs, waiting))
+
+
+def gone(folder: Path, runs: Sequence[Run]) -> list[str]:
+    """Jobs that failed, diverged or were pruned, and whose folder somebody has removed: number, state, reason."""
+    last: dict[int, foreign.Values] = {}
+    with suppress(OSError):
+        last |= {line["job"]: line for line in lines(folder) if line["state"] in STATES}
+    there = {int(run.folder.name) for run in runs}
+    bad = ("failed", "diverged", "pruned")
+    left = sorted(number for number, line in last.items() if line["state"] in bad and number not in there)
+    return [f"[{n}] {last[n]['state']}{f': {why}' if (why := last[n].get('reason')) else ''}" for n in left]
 
 
 def in_progress(runs: Iterable[Run]) -> list[Path]:

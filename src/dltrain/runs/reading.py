@@ -34,7 +34,7 @@ STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `r
 ENDED = ("done", "early_stopped")
 HELD: set[str] = set()  # folders that this process has locked: to open and close a lock file would free its own lock
 PAUSED = "pruning"  # why a job of a sweep was stopped, to be gone on with if it is among the best
-STATUSES = ("running", "killed", *ENDED, "stopped", "diverged", "failed", "damaged")
+STATUSES = ("running", "killed", *ENDED, "stopped", "pruned", "diverged", "failed", "damaged")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Run:
     @property
     def paused(self) -> bool:
         """Whether it is a job that its sweep has pruned, and that can go on."""
-        return self.status == "stopped" and self.reason == PAUSED
+        return self.status == "pruned"
 
     @property
     def unwritten(self) -> bool:
@@ -211,6 +211,8 @@ def read(folder: Path, sweep: Path | None = None) -> Run:
         return Run(folder, *pulse.unheld(pulse.read(folder)), node(summary), sweep)
     status = summary["status"]
     reason = summary.get("error", summary.get("reason", ""))
+    if status == "stopped" and reason == PAUSED:
+        return Run(folder, "pruned", "", summary, sweep)
     return Run(folder, status, cut(reason, _LONGEST_REASON) if isinstance(reason, str) else "", summary, sweep)
 
 

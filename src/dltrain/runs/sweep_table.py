@@ -31,8 +31,7 @@ def table(jobs: Sequence[Run]) -> str:
     head = ["seeds", "overrides", "done"] if several else ["job", "overrides", "status"]
     table = [[*head, *(title for title, _ in columns(names)), "seconds"]]
     for row, overrides in zip(rows[:_ROWS], typed, strict=False):
-        status = "pruned" if row[0].paused else row[0].status
-        done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else status
+        done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
         cells = [mean_and_deviation(key, seeds.values(row, key)) for _, key in columns(names)]
         seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
         which = _seed_range(row) if several else row[0].folder.name

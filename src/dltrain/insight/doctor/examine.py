@@ -329,9 +329,7 @@ def examine(plan: Plan, folder: Path) -> Examination:
     weights = "present" if found and plan.pretrained == "cached" else plan.pretrained
     plan = replace(plan, settings=replace(plan.settings, compile=False), pretrained=weights)
     build.set_threads_and_determinism(plan)
-    summary = reading.node(reading.read_json(folder / "summary.json")[0])
-    status = str(summary.get("status", "unfinished"))
-    return Examination(plan, status, reading.read_log(folder), found[1] if found else None)
+    return Examination(plan, reading.read(folder).status, reading.read_log(folder), found[1] if found else None)
 
 
 def look(plan: Plan, model: nn.Module, updates: dict[str, float] | None = None) -> Look:
