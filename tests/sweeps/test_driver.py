@@ -13,6 +13,7 @@ import pytest
 
 from dltrain.config.composer import Composer
 from dltrain.errors import StorageError
+from dltrain.runs import jobs as how_far
 from dltrain.runs import storage
 from dltrain.sweeps.driver import Driver, recall
 from dltrain.sweeps.engines import Ended
@@ -61,8 +62,13 @@ class Engine:
 
 
 class Silent:
+    total = None
+
     def __init__(self):
         self.lines = []
+
+    def recall(self, lines):
+        pass
 
     def ended(self, number, overrides, told):
         self.lines.append((number, told["state"], told.get("reason", "")))
@@ -81,10 +87,10 @@ def compose(typed):
     return Made({"typed": [t for t in typed if not t.startswith("name=")]})
 
 
-def drive(folder, engine, *, jobs=8, workers=2, trials=None, stop=None):
+def drive(folder, engine, *, total=8, workers=2, trials=None, stop=None):
     ledger = Ledger(folder)
     told = Silent()
-    trials = trials or Trials(Counted(jobs))
+    trials = trials or Trials(Counted(total))
     Driver(ledger, engine, compose, Slots(workers, by_memory=False), trials, told, stop or Stop()).run()
     return ledger, told
 
@@ -123,7 +129,7 @@ def test_a_job_whose_folder_is_there_without_a_line_is_that_job(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "overrides.txt").write_text("seed=0\n")
     engine = Engine()
-    drive(tmp_path, engine, jobs=2)
+    drive(tmp_path, engine, total=2)
     assert sorted(engine.started) == [0, 1]
     assert json.loads((tmp_path / "jobs.jsonl").read_text().splitlines()[0])["overrides"] == ["seed=0"]
 
@@ -143,14 +149,14 @@ def test_a_job_whose_folder_is_there_without_a_line_is_that_job(tmp_path):
     ],
 )
 def test_what_becomes_of_a_job_that_does_not_end_well(tmp_path, ends, found, said):
-    ledger, told = drive(tmp_path, Engine(ends), jobs=1)
+    ledger, told = drive(tmp_path, Engine(ends), total=1)
     assert ledger.counts[found] == 1
     assert said in told.lines[-1][2]
 
 
 def test_failed_jobs_that_are_tried_again_count_as_what_they_become(tmp_path):
     bad = {"state": "failed", "reason": "bad"}
-    ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, bad if n % 2 else DONE)), jobs=6)
+    ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, bad if n % 2 else DONE)), total=6)
     assert +ledger.counts == {"done": 3, "failed": 3}
     ledger = Ledger(tmp_path)
     assert +ledger.counts == {"done": 3, "failed": 3}
@@ -159,15 +165,15 @@ def test_failed_jobs_that_are_tried_again_count_as_what_they_become(tmp_path):
         (tmp_path / str(n) / "summary.json").write_text(json.dumps({"status": "done", "steps": 1}))
     ledger.reopen("failed", "diverged")
     assert (+ledger.counts, [*ledger.open]) == ({"done": 3, "queued": 3}, [1, 3, 5])
-    ledger, _ = drive(tmp_path, Engine(), jobs=6)
+    ledger, _ = drive(tmp_path, Engine(), total=6)
     assert +ledger.counts == {"done": 6}
     assert +Ledger(tmp_path).counts == {"done": 6}
 
 
 def test_a_job_that_was_stopped_by_its_own_time_waits_for_a_resume(tmp_path):
-    ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, {"state": "stopped", "reason": "max_time"})), jobs=3)
+    ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, {"state": "stopped", "reason": "max_time"})), total=3)
     assert (ledger.counts["stopped"], len(ledger.open)) == (3, 3)
-    ledger, _ = drive(tmp_path, engine := Engine(), jobs=3)
+    ledger, _ = drive(tmp_path, engine := Engine(), total=3)
     assert (sorted(engine.started), ledger.counts["done"]) == ([0, 1, 2], 3)
 
 
@@ -228,6 +234,21 @@ def test_a_search_that_learns_ends_when_its_space_is_drawn_out(tmp_path, sampler
     assert (engine.started, +ledger.counts) == ([], {"done": 4})
 
 
+def test_what_follows_a_sweep_is_told_how_many_jobs_there_are(tmp_path):
+    """Fewer than were asked for where the space is drawn out, more where more are wanted as it goes on."""
+
+    class Few(Counted):
+        def trials(self, start):
+            return ((f"seed={n}",) for n in range(start, min(self.total, 5)))
+
+    record = {"format": 2, "jobs": 3}
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    for wanted, found in [(3, 3), (4, 4), (9, 5), (9, 5)]:
+        _, told = drive(tmp_path, Engine(), trials=Trials(Few(wanted)))
+        assert json.loads((tmp_path / "sweep.json").read_text()) == record | {"jobs": found}
+        assert told.total == how_far.read(tmp_path, []).total == found
+
+
 @pytest.mark.parametrize("begun", range(5))
 def test_several_seeds_are_one_trial(tmp_path, begun):
     """Also where the command ended between two of them."""
@@ -265,7 +286,7 @@ def count():
     """Prints the bytes that are kept after so many jobs."""
     folder, jobs = Path(sys.argv[1]), int(sys.argv[2])
     tracemalloc.start()
-    kept = drive(folder, Engine(), jobs=jobs, trials=Trials(Unheard(jobs)))
+    kept = drive(folder, Engine(), total=jobs, trials=Trials(Unheard(jobs)))
     gc.collect()
     print(tracemalloc.get_traced_memory()[0])
     del kept

@@ -75,7 +75,7 @@ def tpe():
     def make(trials):
         pytest.importorskip("optuna")
         space = Space(["optimizer.lr=tag(log,interval(1e-4,1))", "model.widths=[8],[16]"], None, composer)
-        return Optuna(space, trials, sampler="TPESampler", options={"n_startup_trials": 2}, seed=0)
+        return Optuna(space, trials, sampler="TPESampler", options={"n_startup_trials": 2}, seed=0, drawn=iter(()))
 
     return make
 

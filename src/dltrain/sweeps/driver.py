@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from dltrain.config.composer import Composer
 from dltrain.errors import BusyError, DltrainError, StorageError, system
 from dltrain.parts import metrics
-from dltrain.runs import identity, reading
-from dltrain.runs.foreign import Values, is_number
+from dltrain.runs import identity, reading, run_folder
+from dltrain.runs.foreign import Values, is_number, node
 from dltrain.runs.reading import ENDED
 from dltrain.sweeps import ledger
 from dltrain.sweeps.engines import Ended, Engine, how
@@ -53,6 +53,8 @@ class Driver:
         self._running: dict[int, Job] = {}
         self._full: str | None = None
         self._proposed = self.trials.jobs(self.ledger.next, self.ledger.last)
+        self._jobs = self._record().get("jobs")  # in all, as it is said there
+        self.told.recall(ledger.lines(self.ledger.folder))
 
     def run(self) -> None:
         """Raises StorageError where the disk refuses a write, once the jobs that run have ended."""
@@ -94,6 +96,8 @@ class Driver:
             return self._next()
         for typed in self._proposed:
             number = self.ledger.next
+            if is_number(self._jobs) and number >= self._jobs:
+                self._say_jobs(self.trials.total)
             known = self._identity(typed)
             if (same := self.ledger.known.get(known)) is not None:
                 self._write(number, "same", overrides=typed, reason=f"as {same}")
@@ -103,9 +107,20 @@ class Driver:
             self._write(number, "queued", overrides=typed, identity=known)
             if not self._taken_over(self.ledger.open[number]):
                 return self.ledger.open[number]
+        self._say_jobs(self.ledger.next)
         if self.pruning and not self._running and self._go_on(self.pruning.due(self.ledger.open)):
             return self._next()
         return None
+
+    def _say_jobs(self, jobs: int) -> None:
+        """Says how many jobs there are in all: more than before are wanted, or the space has no more."""
+        self.told.total = jobs
+        if self._jobs not in (None, jobs) and (record := self._record()):
+            self._jobs = jobs
+            run_folder.write_json(self.ledger.folder / "sweep.json", record | {"jobs": jobs})
+
+    def _record(self) -> Values:
+        return node(reading.read_json(self.ledger.folder / "sweep.json")[0])
 
     def _go_on(self, jobs: Sequence[tuple[int, int]]) -> bool:
         """Queues jobs that were paused, each on its way to a rung; whether there are any."""

@@ -26,10 +26,15 @@ class Told:
     """Tells of jobs as they end. total: how many there will be, where that is known."""
 
     def __init__(self, total: int | None, counts: Counter[str], *, moving: bool, lines: bool) -> None:
-        self._total, self._lines = total, lines
+        self.total, self._lines = total, lines
         self._best: tuple[tuple[bool, float, float], str] | None = None
         self._next, self._begun, self._before = 0.0, time.monotonic(), _ended(counts)
         self._bar = _line() if moving else None
+
+    def recall(self, lines: Iterable[Values]) -> None:
+        """Has the line know what the ledger says of earlier commands."""
+        for line in lines if self._bar is not None else ():
+            self._judge(line["job"], line)
 
     def ended(self, number: int, overrides: Sequence[str], told: Values) -> None:
         """One job."""
@@ -45,13 +50,17 @@ class Told:
                 flush=True,
             )
 
-    def _result(self, number: int, told: Values) -> str:
-        monitor, value = str(told.get("monitor") or ""), told.get("value")
-        name = reading.plain_name(monitor)
+    def _judge(self, number: int, told: Values) -> None:
+        """Keeps the best."""
+        name, value = reading.plain_name(str(told.get("monitor") or "")), told.get("value")
         if is_number(value) and told["state"] in _GOOD:
             rank = reading.rank(value, told.get("loss"), larger=metrics.larger_is_better(name))
             if self._best is None or rank < self._best[0]:
                 self._best = rank, f"{name} {metrics.text(name, value)} [{number}]"
+
+    def _result(self, number: int, told: Values) -> str:
+        self._judge(number, told)
+        monitor, value = str(told.get("monitor") or ""), told.get("value")
         if told["state"] not in _GOOD:
             return f"{told['state']}: {told.get('reason') or 'without a word'}"
         took = f" ({seconds:.1f} s)" if is_number(seconds := told.get("seconds")) else ""
@@ -69,14 +78,14 @@ class Told:
 
     def _parts(self, ended: int, running: int, bad: int) -> Iterator[str]:
         """What the line says, the most important first."""
-        yield f"{ended:,} of {self._total:,} jobs" if self._total else f"{ended:,} jobs"
+        yield f"{ended:,} of {self.total:,} jobs" if self.total else f"{ended:,} jobs"
         if running:
             yield f"{running} running"
         if bad:
             yield f"{bad:,} failed"
-        if self._total and (new := ended - self._before) > 0:
+        if self.total and (new := ended - self._before) > 0:
             took = time.monotonic() - self._begun
-            yield f"{duration(took / new * (self._total - ended))} left"
+            yield f"{duration(took / new * (self.total - ended))} left"
         if self._best:
             yield f"best {self._best[1]}"
 
