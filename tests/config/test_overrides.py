@@ -79,6 +79,10 @@ def test_parameters_of_hydras_sweeper_are_values_of_a_sweep(typed, meant):
         ("optimizer.lr=range(nan,1)", "100,000 values are the most"),
         ("optimizer.lr=choice()", "its functions are choice(a,b)"),
         ("optimizer.lr=log(1,2)", "its functions are choice(a,b)"),
+        ("model.widths=[choice(1,2)]", "give each whole, as choice([16],[32,32])"),
+        ("model.widths=[interval(1,2)],[3]", "give each whole, as choice([16],[32,32])"),
+        ("+model.own={a:[range(1,3)]}", "give each whole"),
+        ("model.widths=[1,glob(*)]", "give each whole"),
     ],
 )
 def test_values_that_make_no_sweep(text, message):

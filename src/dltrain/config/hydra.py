@@ -96,6 +96,8 @@ class Override:
 
     def fault(self, most: int) -> str | None:
         """Why no sweep over these values can be made, as of a range of more than `most`, or None."""
+        if _holds_several(self.value.list if isinstance(self.value, types.ChoiceSweep) else self.value):
+            return "several values can't stand in a list or a mapping; give each whole, as choice([16],[32,32])"
         if not self.several:
             return None
         if ends := self.interval:
@@ -110,6 +112,12 @@ class Override:
         except (ArithmeticError, ValueError, HydraException) as error:
             return f"{error}; write range(FIRST,END,STEP), as range(1,10,2)"
         return "it gives no value" if first is None else None
+
+
+def _holds_several(value: object) -> bool:
+    """Whether a list or a mapping holds what gives several values."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(isinstance(part, (types.Sweep, types.Glob)) or _holds_several(part) for part in inner)
 
 
 def _steps(given: types.RangeSweep) -> float:
