@@ -18,7 +18,7 @@ from dltrain.runs import storage
 from dltrain.sweeps.driver import Driver, recall
 from dltrain.sweeps.engines import Ended
 from dltrain.sweeps.ledger import Ledger, lines
-from dltrain.sweeps.search import Trials, search
+from dltrain.sweeps.search import Drawn, Trials, search
 from dltrain.sweeps.settings import settings
 from dltrain.sweeps.slots import Slots
 from dltrain.sweeps.space import Space
@@ -132,6 +132,25 @@ def test_a_job_whose_folder_is_there_without_a_line_is_that_job(tmp_path):
     drive(tmp_path, engine, total=2)
     assert sorted(engine.started) == [0, 1]
     assert json.loads((tmp_path / "jobs.jsonl").read_text().splitlines()[0])["overrides"] == ["seed=0"]
+
+
+def test_a_number_that_no_job_of_a_sweep_has_is_passed_over(tmp_path):
+    lines = [{"job": 0, "state": "done", "overrides": ["seed=0"]}, {"job": 999_999_998, "state": "failed"}]
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "0").mkdir()
+    (tmp_path / "999999999").mkdir()
+    engine = Engine()
+    ledger, _ = drive(tmp_path, engine, jobs=3)
+    assert (sorted(engine.started), +ledger.counts) == ([1, 2], {"done": 3})
+
+
+def test_nothing_is_drawn_for_a_sweep_that_has_more_jobs_than_it_may():
+    def points():
+        yield from ([n / 9] for n in range(9))
+        raise AssertionError
+
+    space = Space(["optimizer.lr=interval(0.1,0.2)"], None, Composer(None))
+    assert [*Drawn(space, 5, points).trials(10**12)] == []
 
 
 @pytest.mark.parametrize(

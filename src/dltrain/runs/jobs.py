@@ -20,6 +20,7 @@ from dltrain.runs.reading import Run
 STATES = ("queued", *reading.STATUSES, "same")
 _OPEN = ("queued", "running", "killed", "stopped", "damaged")  # there is something left to do
 _MOST = 1_000_000  # jobs
+MOST_LOST = 10_000  # jobs whose lines a power failure may take
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,18 @@ def stamp(path: Path) -> tuple[int, int] | None:
 
 
 def lines(folder: Path) -> Iterator[foreign.Values]:
-    """The lines of jobs.jsonl in a folder that are ones; none where there is no such file. Raises OSError."""
+    """The lines of jobs.jsonl in a folder that are ones; none where there is no such file. Raises OSError.
+
+    Jobs are begun in the order of their numbers, each with a line: a number far above that of the lines is none.
+    """
     path = folder / "jobs.jsonl"
-    for text in foreign.lines(path) if path.is_file() else ():
+    for i, text in enumerate(foreign.lines(path) if path.is_file() else ()):
         try:
             line = foreign.node(foreign.parse_json(text))
         except ValueError:
             continue
         number = line.get("job")
-        if type(number) is int and 0 <= number < 10**9 and isinstance(line.get("state"), str):
+        if type(number) is int and 0 <= number < i + MOST_LOST and isinstance(line.get("state"), str):
             yield line
 
 

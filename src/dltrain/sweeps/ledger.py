@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dltrain.errors import ConfigError, StorageError
-from dltrain.runs import foreign, reading, run_folder, storage
+from dltrain.runs import foreign, jobs, reading, run_folder, storage
 from dltrain.runs.foreign import Values, node
 from dltrain.runs.jobs import lines
 
@@ -53,8 +53,9 @@ class Ledger:
         self._cut()
         for line in lines(folder):
             self._take(line)
-        for number in _folders(folder):  # begun, and the line is lost: the power failed
-            if number >= self.next:
+        most = self.next + jobs.MOST_LOST
+        for i, number in enumerate(_folders(folder)):  # begun, and the line is lost: the power failed
+            if self.next <= number < i + most:
                 self._take({"job": number, "state": "queued", "overrides": _typed(folder / str(number))})
 
     def _cut(self) -> None:

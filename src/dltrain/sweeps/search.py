@@ -69,7 +69,7 @@ class Drawn:
         self._space, self.total, self._points = space, trials, points
 
     def trials(self, start: int) -> Iterator[Trial]:
-        return itertools.islice(self._new(), start, self.total)
+        return itertools.islice(self._new(), min(start, self.total), self.total)
 
     def _new(self) -> Iterator[Trial]:
         seen: set[Trial] = set()
