@@ -70,6 +70,16 @@ def test_a_snapshot_is_composed_in_the_place_of_the_packaged_groups(tmp_path):
     assert compose([], snapshot).values["optimizer"]["lr"] == 0.25
 
 
+def test_a_snapshot_that_lacks_what_it_kept_is_refused_in_a_sentence(tmp_path):
+    snapshot = Snapshot(tmp_path / "packaged", tmp_path / "own")
+    with pytest.raises(ConfigError, match=r"packaged/train\.yaml is missing; a sweep goes on by the YAML files"):
+        compose([], snapshot, sweep=True)
+    shutil.copytree(CONFIGS, tmp_path / "packaged")
+    (tmp_path / "own").touch()
+    with pytest.raises(ConfigError, match="own is missing; a sweep goes on by"):
+        Composer(snapshot)(["seed=1"])
+
+
 @pytest.mark.parametrize("text", ["${oc.env:HOME}", "a${oc.decode:'1'}", "${ oc.env : HOME }", "${${name}:HOME}"])
 def test_a_strangers_snapshot_asks_nothing_of_this_machine(tmp_path, text):
     shutil.copytree(CONFIGS, tmp_path / "packaged")

@@ -39,6 +39,11 @@ def shares(found):
     return {share.key: share for share in found.shares}
 
 
+def test_whole_numbers_that_are_one_as_floats_are_no_axis():
+    found = [Trial({"split": 2**53 + place % 2}, place / 12, place) for place in range(12)]
+    assert importance.of_trials(found, ["split"]) is None
+
+
 @pytest.mark.parametrize("count", [50, 200, 1000])
 def test_shares_are_those_of_the_formula(count):
     found = importance.of_trials(drawn(count, additive), KEYS)

@@ -256,6 +256,20 @@ def test_a_folder_in_a_sweep_that_only_looks_like_a_number_is_no_job(made, tmp_p
     assert [path.name for path, _ in reading.walk(tmp_path)] == ["0"]
 
 
+def test_no_sweep_is_the_job_of_another(made, tmp_path):
+    """Else sweeps could stand in sweeps more deeply than Python calls."""
+    shutil.copytree(made, tmp_path / "0" / "0" / "0")
+    for folder in (tmp_path, tmp_path / "0", tmp_path / "0" / "0"):
+        (folder / "sweep.json").write_text("{}")
+    assert [*reading.walk(tmp_path)] == []
+    assert [path for path, _ in reading.walk(tmp_path / "0" / "0")] == [tmp_path / "0" / "0" / "0"]
+
+
+def test_more_steps_than_a_run_can_make_are_none(tmp_path):
+    (tmp_path / "summary.json").write_text(f'{{"status": "done", "steps": {10**400}}}')
+    assert reading.read(tmp_path).steps is None
+
+
 def test_checkpoints_are_in_the_order_of_their_steps(tmp_path):
     steps = [5, 99_999_990, 100_000_010, 2_000_000_000]
     for step in steps[::-1]:

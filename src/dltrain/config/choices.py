@@ -55,7 +55,11 @@ Groups = str | Path | Snapshot | None  # where config groups are, beside the pac
 def folders(config_dir: Groups = None) -> list[Path]:
     """Folders that hold config groups: the packaged one, then the user's own."""
     if isinstance(config_dir, Snapshot):
-        return [config_dir.packaged, *([config_dir.own] if config_dir.own else [])]
+        train, own = config_dir.packaged / "train.yaml", config_dir.own
+        if not train.is_file() or (own and not own.is_dir()):
+            lost = own if train.is_file() else train
+            raise ConfigError(f"{lost} is missing; a sweep goes on by the YAML files that it keeps: begin it again")
+        return [config_dir.packaged, *([own] if own else [])]
     if not CONFIGS.is_dir():
         raise ConfigError(f"the packaged configs are missing beside {_HERE}; install dltrain again")
     if config_dir is None:

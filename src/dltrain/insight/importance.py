@@ -96,7 +96,7 @@ def of_trials(compared: Sequence[Trial], keys: Sequence[str]) -> Importance | No
     A key that a trial does not have decides nothing there: each tree sees a value at random. Each tree is grown on
     trials that are drawn anew with replacement. Losses that span a factor of 20 are judged by their logarithm.
     """
-    keys = [key for key in keys if len({t.values[key] for t in compared} - {MISSING}) > 1]
+    keys = [key for key in keys if len({_seen(t.values[key]) for t in compared} - {MISSING}) > 1]
     if len(compared) < FEWEST or not keys:
         return None
     import numpy as np
@@ -129,6 +129,11 @@ def of_trials(compared: Sequence[Trial], keys: Sequence[str]) -> Importance | No
     found = [Share(*each) for each in zip(keys, means.tolist(), low.tolist(), high.tolist(), strict=True)]
     found.sort(key=lambda share: -share.share)
     return Importance(found, float(1 - errors / np.var(y[seen])), len(compared))
+
+
+def _seen(value: float | str) -> float | str:
+    """A value as an axis has it: two whole numbers may be one there."""
+    return float(value) if is_number(value) else value
 
 
 def _axis(values: Sequence[float | str]) -> _Axis:

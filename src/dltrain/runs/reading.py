@@ -28,6 +28,7 @@ from dltrain.runs.pulse import Pulse
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _LONGEST_REASON = 500  # letters of what a run says it failed of
+_MOST_STEPS = 1 << 62  # of a run
 _MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `run_folder.create` made
@@ -163,7 +164,7 @@ class Run:
     @property
     def steps(self) -> int | None:
         """Optimizer steps that were done and kept: as the summary says, or the newest checkpoint."""
-        if isinstance(done := self.summary.get("steps"), int):
+        if type(done := self.summary.get("steps")) is int and abs(done) < _MOST_STEPS:
             return done
         return max((int(p.name[5:]) for p in checkpoints(self.folder) if p.name.startswith("step-")), default=None)
 
@@ -235,7 +236,7 @@ def _below(folder: Path, sweep: Path | None, depth: int) -> Iterator[tuple[Path,
                     inner.append(entry.name)
     except OSError:
         return
-    if "sweep.json" in names:
+    if "sweep.json" in names and sweep is None:  # none is the job of another
         jobs = [folder / name for name in inner if is_job(name)]
         for job in jobs:
             yield from _below(job, folder, 0)
