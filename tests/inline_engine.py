@@ -15,7 +15,7 @@ class Inline:
         self.ended = []
 
     def brief(self, orders):
-        self.orders, self.composer = orders, Composer(orders.snapshot)
+        self.orders, self.composer = orders, Composer(orders.snapshot, quick=orders.quick)
 
     def check(self, jobs):
         return job.check(self.orders, jobs, self.composer)

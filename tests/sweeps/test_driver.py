@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dltrain.config.composer import Composer
-from dltrain.errors import StorageError
+from dltrain.errors import ConfigError, StorageError
 from dltrain.runs import jobs as how_far
 from dltrain.runs import storage
 from dltrain.sweeps.driver import Driver, recall
@@ -153,6 +153,17 @@ def test_nothing_is_drawn_for_a_sweep_that_has_more_jobs_than_it_may():
     assert [*Drawn(space, 5, points).trials(10**12)] == []
 
 
+def test_of_folders_without_a_line_only_those_that_are_the_next_jobs_count(tmp_path):
+    for number, words in ((0, "seed=0\n"), (1, ""), (2, "seed=7\n")):  # one had not begun, one is another job's
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "overrides.txt").write_text(words)
+    ledger, _ = drive(tmp_path, Engine(), total=4)
+    assert ledger.counts["done"] == 4
+    whole = [json.loads(line) for line in (tmp_path / "jobs.jsonl").read_text().splitlines()]
+    assert [line["overrides"] for line in whole if line["state"] == "queued"] == [[f"seed={n}"] for n in range(1, 4)]
+    assert [(tmp_path / str(n)).exists() for n in range(3)] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("ends", "found", "said"),
     [
@@ -187,6 +198,16 @@ def test_failed_jobs_that_are_tried_again_count_as_what_they_become(tmp_path):
     ledger, _ = drive(tmp_path, Engine(), total=6)
     assert +ledger.counts == {"done": 6}
     assert +Ledger(tmp_path).counts == {"done": 6}
+
+
+def test_of_failed_jobs_those_count_that_still_are(tmp_path):
+    bad = {"state": "failed", "reason": "bad"}
+    drive(tmp_path, Engine(lambda n, a: Ended(n, bad)), total=2)
+    assert Ledger(tmp_path).failed() == {0: (("seed=0",), "bad"), 1: (("seed=1",), "bad")}
+    Ledger(tmp_path).reopen("failed")
+    worse = {"state": "failed", "reason": "worse"}
+    ledger, _ = drive(tmp_path, Engine(lambda n, a: Ended(n, worse if n else DONE)), total=2)
+    assert ledger.failed() == {1: (("seed=1",), "worse")}
 
 
 def test_a_job_that_was_stopped_by_its_own_time_waits_for_a_resume(tmp_path):
@@ -224,6 +245,33 @@ def test_a_stop_reaches_the_jobs_and_nothing_more_is_started(tmp_path):
     ledger, _ = drive(tmp_path, engine, workers=2, stop=stop)
     assert (engine.signals, len(engine.started)) == ([signal.SIGINT], 2)
     assert ledger.counts["stopped"] == 2
+
+
+@pytest.mark.parametrize("code", [-15, -2, 0, 1])
+def test_a_job_that_dies_of_a_stop_without_a_word_goes_on_with_the_sweep(tmp_path, code):
+    stop = Stop()
+
+    def ends(number, attempt):
+        stop.reason = "SIGTERM"
+        return Ended(number, code=code)
+
+    ledger, _ = drive(tmp_path, Engine(ends), stop=stop)
+    assert +ledger.counts == {"stopped": 2}
+    ledger, _ = drive(tmp_path, Engine())
+    assert +ledger.counts == {"done": 8}
+
+
+def test_jobs_that_can_not_be_composed_are_each_a_job(tmp_path, monkeypatch):
+    def refuses(typed):
+        raise ConfigError("there is no variable X")
+
+    monkeypatch.setattr(sys.modules[__name__], "compose", refuses)
+    engine = Engine(lambda n, a: Ended(n, {"state": "failed", "reason": "there is no variable X"}))
+    ledger, _ = drive(tmp_path, engine, total=4)
+    assert (sorted(engine.started), +ledger.counts) == ([0, 1, 2, 3], {"failed": 4})
+    ledger = Ledger(tmp_path)
+    ledger.reopen("failed")
+    assert +ledger.counts == {"queued": 4}
 
 
 def test_the_same_configuration_twice_is_one_job(tmp_path):

@@ -140,6 +140,9 @@ def test_the_same_command_goes_on_with_resume_auto(dltrain, tmp_path):
     (sweep,) = tmp_path.glob("runs/auto/*")
     rates = [reading.read(sweep / str(n)).config["optimizer.lr"] for n in range(5)]
     assert len({*rates}) == 5
+    record = json.loads((sweep / "sweep.json").read_text())
+    assert (record["jobs"], record["sweep"]["trials"], record["sweep"]["workers"]) == (5, 5, "auto")
+    assert "5 of 5 jobs had ended" in dltrain("resume", str(sweep))[1]
     assert all(1e-3 <= rate <= 1e-1 for rate in rates)
     code, out, _ = dltrain(*words, "sweep.trials=5", "seed=1")  # another command: another sweep
     assert (code, len([*tmp_path.glob("runs/auto/*")])) == (0, 2)
@@ -170,6 +173,48 @@ def test_finished_runs_are_taken_over(dltrain, tmp_path):
     (sweep,) = tmp_path.glob("runs/sweep/*")
     assert (sweep / "1" / "metrics.jsonl").read_bytes() == (before / "metrics.jsonl").read_bytes()
     assert [reading.read(sweep / str(n)).status for n in range(3)] == ["done"] * 3
+    assert [reading.read(sweep / str(n)).typed["seed"] for n in range(3)] == ["0", "1", "2"]
+    assert "name" not in reading.read(sweep / "1").typed  # the words are those of the job
+
+
+def test_a_run_that_can_not_be_copied_is_trained_anew(dltrain, tmp_path):
+    assert dltrain(*QUICK, "seed=1", "name=before", "trainer.threads=1")[0] == 0
+    (before,) = tmp_path.glob("runs/before/*")
+    (before / "metrics.jsonl").rename(tmp_path / "elsewhere.jsonl")
+    (before / "metrics.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
+    code, out, err = dltrain("-m", "--reuse", *QUICK, "seed=0,1", "name=more")
+    assert (code, out.count("taken from")) == (0, 0), err
+
+
+def test_a_sweep_that_goes_on_takes_over_finished_runs(dltrain, tmp_path):
+    words = ("-m", *QUICK, "sweep=random", "optimizer.lr=0.1,0.2,0.3,0.4", "trainer.threads=1", "resume=auto")
+    assert dltrain(*words, "sweep.trials=1")[0] == 0
+    for rate in (1, 2, 3, 4):
+        assert dltrain(*QUICK, f"optimizer.lr=0.{rate}", "name=before", "trainer.threads=1")[0] == 0
+    code, out, err = dltrain(*words, "sweep.trials=4", "--reuse")
+    assert (code, out.count("taken from")) == (0, 3), err
+
+
+def test_what_differs_from_hydra_is_composed_by_hydra_when_the_sweep_goes_on(dltrain, tmp_path, monkeypatch):
+    from dltrain.config.composer import Composer
+
+    def differs(self, overrides):
+        self.quick = False
+        return False
+
+    monkeypatch.setattr(Composer, "prove", differs)
+    code, _, err = dltrain("-m", *QUICK, "seed=0,1")
+    assert (code, "Hydra composes each of these jobs anew" in err) == (0, True)
+    (sweep,) = tmp_path.glob("runs/sweep/*")
+    (sweep / "1" / "summary.json").unlink()
+    seen = []
+    made = Composer.__init__
+    monkeypatch.setattr(
+        Composer, "__init__", lambda self, *a, quick=True: seen.append(quick) or made(self, *a, quick=quick)
+    )
+    assert dltrain("resume", str(sweep))[0] == 0
+    assert seen
+    assert not any(seen)
 
 
 def test_a_table_that_has_changed_since_is_trained_on_again(dltrain, tmp_path):

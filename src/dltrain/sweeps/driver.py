@@ -57,7 +57,7 @@ class Driver:
         self.told.recall(ledger.lines(self.ledger.folder))
 
     def run(self) -> None:
-        """Raises StorageError where the disk refuses a write, once the jobs that run have ended."""
+        """Raises StorageError on a full disk: one that a job met once the others have ended, one of a line at once."""
         asked = False
         while True:
             stopping = self.stop() or self._full is not None
@@ -99,12 +99,13 @@ class Driver:
             if is_number(self._jobs) and number >= self._jobs:
                 self._say_jobs(self.trials.total)
             known = self._identity(typed)
-            if (same := self.ledger.known.get(known)) is not None:
+            if known and (same := self.ledger.known.get(known)) is not None:
                 self._write(number, "same", overrides=typed, reason=f"as {same}")
                 tell(self.trials, number, typed, {"state": "same"})
                 self.told.ended(number, typed, {"state": "same", "reason": f"the same configuration as [{same}]"})
                 continue
             self._write(number, "queued", overrides=typed, identity=known)
+            self.ledger.clear(number)
             if not self._taken_over(self.ledger.open[number]):
                 return self.ledger.open[number]
         self._say_jobs(self.ledger.next)
@@ -141,7 +142,7 @@ class Driver:
         folder = self.ledger.folder / str(job.number)
         if self.finished is None or not job.identity or folder.exists():
             return False
-        source = self.finished.take(self.composer(job.overrides).values, folder)
+        source = self.finished.take(self.composer(job.overrides).values, job.overrides, folder)
         if source is not None:
             told = job_of_run(reading.read(folder)) | {"reason": f"taken from {source}", "note": f"taken from {source}"}
             self._write(job.number, told["state"], **_facts(told))
@@ -173,7 +174,8 @@ class Driver:
         told = _in_words(ended)
         if ended.code == _FULL:
             self._full = str(told["reason"])
-        again = _can_go_on(ended, told)
+        silenced = self.stop() and not ended.told  # by the signal, before it could save or say so
+        again = _can_go_on(ended, told) or silenced
         if again and (self.stop() or self._full is not None or told.get("reason") == "max_time"):
             self._write(job.number, "stopped", overrides=job.overrides, **_facts(told))
             return

@@ -53,10 +53,9 @@ class Ledger:
         self._cut()
         for line in lines(folder):
             self._take(line)
-        most = self.next + jobs.MOST_LOST
-        for i, number in enumerate(_folders(folder)):  # begun, and the line is lost: the power failed
-            if self.next <= number < i + most:
-                self._take({"job": number, "state": "queued", "overrides": _typed(folder / str(number))})
+        for number in _folders(folder):  # begun, and the line is lost: the power failed
+            if number == self.next and (typed := _typed(folder / str(number))):
+                self._take({"job": number, "state": "queued", "overrides": typed})
 
     def _cut(self) -> None:
         """Drops what a kill left of a last line, which the next would be joined to."""
@@ -80,7 +79,7 @@ class Ledger:
         if isinstance(typed := line.get("overrides"), (list, tuple)):
             job.overrides = tuple(map(str, typed))
             self.last = job.overrides if number + 1 == self.next else self.last
-        if isinstance(identity := line.get("identity"), str):
+        if isinstance(identity := line.get("identity"), str) and identity:
             job.identity = identity
             self.known.setdefault(identity, number)
         if isinstance(attempts := line.get("attempts"), int):
@@ -104,19 +103,34 @@ class Ledger:
             raise StorageError(f"{self._log.path} can't be written: {error.strerror}") from error
         self._take(line)
 
+    def clear(self, number: int) -> None:
+        """Removes what stands where a new job will: the folder of one whose line a power failure took, if that was
+        another.
+        """
+        folder = self.folder / str(number)
+        if os.path.lexists(folder) and _typed(folder) != self.open[number].overrides:
+            try:
+                storage.remove(folder)
+            except OSError as error:
+                raise StorageError(f"{folder} can't be removed: {error.strerror}") from error
+
     def sync(self) -> None:
         """Puts every line on the disk."""
         self._log.sync()
         self._synced = time.monotonic()
 
-    def ended(self) -> Iterator[tuple[int, tuple[str, ...], Values]]:
-        """Each job that has ended: its number, its overrides, and its last line."""
+    def failed(self) -> dict[int, tuple[tuple[str, ...], str]]:
+        """The jobs that have failed: their overrides, and of what."""
         typed: dict[int, tuple[str, ...]] = {}
-        for line in lines(self.folder):
-            if isinstance(found := line.get("overrides"), list):
-                typed[line["job"]] = tuple(map(str, found))
-            if line["state"] in ENDED and line["job"] not in self.open and line["job"] in typed:
-                yield line["job"], typed.pop(line["job"]), line
+        found: dict[int, tuple[tuple[str, ...], str]] = {}
+        for line in lines(self.folder) if self.counts["failed"] else ():
+            number = line["job"]
+            if isinstance(words := line.get("overrides"), list):
+                typed[number] = tuple(map(str, words))
+            found.pop(number, None)  # it has been tried again
+            if line["state"] == "failed":
+                found[number] = typed.get(number, ()), str(line.get("reason") or "")
+        return found
 
     def reopen(self, *states: str) -> None:
         """Queues the jobs again that ended in one of these states, and those whose folder is not what it was."""

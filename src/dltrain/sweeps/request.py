@@ -221,7 +221,7 @@ def stored(record: Values, orders: Orders, changed: Values) -> Request:
             "or sweep.engine=local to go on here"
         )
     kept |= {"engine": "local", "cluster": {}}  # the record may be a stranger's, and a cluster runs what it is told
-    return _wanted(good, orders.snapshot, Composer(orders.snapshot), {**kept, **changed})
+    return _wanted(good, orders.snapshot, Composer(orders.snapshot, quick=orders.quick), {**kept, **changed})
 
 
 def changes(typed: Sequence[str]) -> Values:

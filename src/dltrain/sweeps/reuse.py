@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dltrain.errors import StorageError
-from dltrain.runs import foreign, identity, key_roles, layout, reading, run_folder
+from dltrain.errors import DltrainError, StorageError
+from dltrain.runs import foreign, identity, key_roles, layout, reading, run_folder, storage
 from dltrain.runs.foreign import Values
 from dltrain.runs.key_roles import Role
 
@@ -22,16 +22,23 @@ class Finished:
     def __init__(self, root: Path) -> None:
         self._found = dict(_identities(root))
 
-    def take(self, values: Values, job: Path) -> str | None:
-        """Copies the run that has such a configuration to the folder of a job; returns which, or None. Raises
-        StorageError.
+    def take(self, values: Values, typed: Sequence[str], job: Path) -> str | None:
+        """Copies the run that has such a configuration to the folder of a job, as what was typed for that; returns
+        which, or None. Raises StorageError.
         """
         run = self._found.get(_identity(values))
         if run is None or _data_changed(values, run):
             return None
         try:
             layout.check(run)
-            shutil.copytree(run, job, symlinks=True, ignore=shutil.ignore_patterns(".*"))
+        except DltrainError:  # a link in it
+            return None
+        draft = job.with_name(f".tmp-{job.name}")
+        try:
+            storage.remove(draft)  # left by a kill
+            shutil.copytree(run, draft, symlinks=True, ignore=shutil.ignore_patterns(".*"))
+            run_folder.write_overrides(draft, typed)
+            storage.disk.replace(draft, job)
         except OSError as error:
             raise StorageError(f"{job} can't be written: {error.strerror or error}") from error
         return str(run)

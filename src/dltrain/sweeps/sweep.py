@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dltrain import __version__
@@ -66,10 +66,14 @@ def _begin(wanted: Request, options: Options, engine: Engine) -> Ended:
         orders = _orders(folder, record, options)
         wanted.composer.read_from(orders.snapshot)
         jobs = wanted.space.samples(_LOOKED_AT)
-        engine.brief(replace(orders, quick=_proved(wanted, jobs)))
-        _look(engine, jobs, folder)
-        finished = Finished(local(wanted.first.values["runs_dir"])) if options.reuse else None
-        return _drive(Ledger(folder), engine, wanted, options, total=total, finished=finished)
+        if not _proved(wanted, jobs):
+            record["quick"] = False
+            run_folder.write_json(folder / "sweep.json", record)
+        engine.brief(_orders(folder, record, options))
+        if not (wrong := engine.check(jobs)):
+            return _drive(Ledger(folder), engine, wanted, options, total=total)
+    storage.remove(folder)  # a value can't be trained with, as far as a plan of one job tells
+    raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
 
 
 def _earlier(wanted: Request) -> Path | None:
@@ -94,6 +98,10 @@ def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) 
             say(f"note: {file} has changed since this sweep began; its jobs keep what it was", error=True)
         wanted = request.stored(record, orders, changes)
         with chosen(wanted.settings, engine, device=wanted.device) as engine:
+            if "trials" in changes:  # it is as many from here on
+                record |= {"sweep": {**node(record.get("sweep")), "trials": changes["trials"]}}
+                record["jobs"] = wanted.trials.total
+                run_folder.write_json(folder / "sweep.json", record)
             kept = Ledger(folder)
             kept.reopen(*(("failed", "diverged") if options.retry_failed else ()))
             total = wanted.trials.total
@@ -115,21 +123,15 @@ def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = F
         allow_changed_data=options.allow_changed_data,
         resumed=resumed,
         trusted=trusted,
+        quick=record.get("quick") is not False,
     )
 
 
 def _proved(wanted: Request, jobs: Sequence[tuple[str, ...]]) -> bool:
     """Whether Hydra makes of a job, drawn among these, what is made of it without Hydra."""
-    if not (proved := wanted.composer.prove(random.choice(jobs))):
+    if not (proved := wanted.composer.prove(random.Random().choice(jobs))):
         say("note: Hydra composes each of these jobs anew: what is made from others is not the same", error=True)
     return proved
-
-
-def _look(engine: Engine, jobs: Sequence[tuple[str, ...]], folder: Path) -> None:
-    """Raises ConfigError where a value can't be trained with, as far as a plan of one job tells; the folder goes."""
-    if wrong := engine.check(jobs):
-        storage.remove(folder)
-        raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
 
 
 def _drive(
@@ -139,10 +141,10 @@ def _drive(
     options: Options,
     *,
     total: int | None,
-    finished: Finished | None = None,
 ) -> Ended:
     """Trains what is left."""
     knobs = wanted.settings
+    finished = Finished(local(wanted.first.values["runs_dir"])) if options.reuse else None
     room = wanted.room()
     if knobs.workers == "auto":
         room.offered = lambda: engine.room
@@ -161,15 +163,15 @@ def _drive(
             engine.signal(system.stop_signal(stop.reason))
         finally:
             told.close(kept.counts)
-    return Ended(kept.folder, kept.counts, stop.reason, dict(_failed(kept)))
+    return Ended(kept.folder, kept.counts, stop.reason, _failed(kept))
 
 
-def _failed(kept: Ledger) -> Iterator[tuple[int, str]]:
+def _failed(kept: Ledger) -> dict[int, str]:
     """Jobs that failed, and of what. Where a process died before it had written anything, its folder says so, too."""
-    for number, typed, line in kept.ended() if kept.counts["failed"] else ():
-        if line["state"] == "failed":
-            folder, reason = kept.folder / str(number), str(line.get("reason") or "")
-            if folder.is_dir() and not ((folder / "summary.json").exists() or (folder / "overrides.txt").exists()):
-                run_folder.write_overrides(folder, typed)
-                run_folder.write_json(folder / "summary.json", {"status": "failed", "error": reason})
-            yield number, reason
+    failed = kept.failed()
+    for number, (typed, reason) in failed.items():
+        folder = kept.folder / str(number)
+        if folder.is_dir() and not ((folder / "summary.json").exists() or (folder / "overrides.txt").exists()):
+            run_folder.write_overrides(folder, typed)
+            run_folder.write_json(folder / "summary.json", {"status": "failed", "error": reason})
+    return {number: reason for number, (_, reason) in failed.items()}
