@@ -237,7 +237,8 @@ def test_where_nothing_is_forked_each_job_is_a_python_of_its_own(tmp_path):
     sweep = sweep_in(tmp_path)
     engine = Processes()
     engine.brief(Orders(str(sweep), threads=1))
-    assert engine.check([[*QUICK, "seed=0"], [*QUICK, "optimizer.lr=-1"]])[0][0] == 1
+    many = [[*QUICK, f"regularisation.l2={'0' * 900}.{n}"] for n in range(150)]  # more than one argument may hold
+    assert engine.check([[*QUICK, "seed=0"], [*QUICK, "optimizer.lr=-1"], *many])[0][0] == 1
     engine.start(2, [*QUICK, "seed=1"])
     engine.start(3, [*QUICK, "optimizer.lr=-1"])
     ended = []

@@ -116,14 +116,14 @@ def train(
     except OSError as error:
         raise StorageError(f"{folder}: {error.strerror}") from error
     made: list[Composed] = []
-    note = ""
+    before, note = reading.read_json(folder / "summary.json")[0], ""
     try:
         with run_folder.Lock(folder):
             note = _train(orders, folder, typed, composer, stop, until, made)
     except (StorageError, BusyError):
         raise
     except (Exception, SystemExit) as error:  # a model of the user's may exit
-        _note(folder, typed, error, made, time.perf_counter() - begin)
+        _note(folder, typed, error, made, time.perf_counter() - begin, before=before)
     return told(reading.read(folder)) | {"note": note}
 
 
@@ -152,12 +152,14 @@ def _train(
     return "; ".join(["no better than one answer to every row"] * idle + configuration.switched_beside())
 
 
-def _note(folder: Path, typed: list[str], error: BaseException, made: list[Composed], seconds: float) -> None:
-    """Writes what a job failed of before it could do so itself."""
+def _note(
+    folder: Path, typed: list[str], error: BaseException, made: list[Composed], seconds: float, *, before: object
+) -> None:
+    """Writes what a job failed of before it could do so itself. before: its summary of an earlier time."""
     if not isinstance(error, DltrainError):
         run_folder.write_text(folder / "error.txt", traceback.format_exc())
     summary = reading.read_json(folder / "summary.json")[0]
-    if isinstance(summary, dict) and summary.get("status") in ("failed", "diverged"):
+    if isinstance(summary, dict) and summary != before and summary.get("status") in ("failed", "diverged"):
         return
     status = "diverged" if isinstance(error, DivergedError) else "failed"
     text = str(error).splitlines()[0] if str(error) else ""

@@ -37,7 +37,8 @@ def look(
 ) -> tuple[list[tuple[int, str]], float | None]:
     """What a Python of its own says of jobs: which have no plan, and why; seconds that the first takes, if `timed`."""
     words = {"orders": orders.as_json(), "jobs": [[*overrides] for overrides in jobs], "timed": timed}
-    out = python("process", "look", repr(json.dumps(words)), stdout=subprocess.PIPE).communicate()[0].splitlines()
+    process = python("process", "look", "sys.stdin.read()", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    out = process.communicate(json.dumps(words).encode())[0].splitlines()  # an argument may not be as long
     found: Values = {}
     with suppress(ValueError):
         found = json.loads(out[-1]) if out else {}

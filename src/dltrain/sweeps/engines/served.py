@@ -24,7 +24,7 @@ def python(module: str, function: str, argument: str, **options: object) -> subp
     """Another Python that imports from where this one does, and from nowhere else."""
     code = _START.format(module, function, argument)
     words = [sys.executable, "-P", "-c", code, json.dumps(sys.path)]
-    return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **options)  # pyrefly: ignore
+    return subprocess.Popen(words, start_new_session=True, **({"stdin": subprocess.DEVNULL} | options))  # pyrefly: ignore
 
 
 class Lines:

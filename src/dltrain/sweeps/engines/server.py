@@ -150,7 +150,9 @@ class _Server:
         if not said:
             return self._lost(pid)
         while not said.endswith(b"\n"):
-            said += child.socket.recv(_LONGEST)
+            if not (more := child.socket.recv(_LONGEST)):
+                return self._lost(pid)
+            said += more
         told = json.loads(said)
         self._say(ended=child.number, **told)
         child.number = None
