@@ -411,6 +411,22 @@ HOSTILE = {  # what each does to a run folder; the second argument is a file tha
     "a sweep whose kept file is a bomb": lambda r, m: edited(
         r, "train.yaml", "name: null", "name: &a [&b [x,x],*b,*b]\nbomb: " + "[" * 30 + "]" * 30
     ),
+    "a sweep whose kept file imports a module": lambda r, m: edited(
+        r, "train.yaml", "output_subdir: null", "searchpath: ['pkg://antigravity']"
+    ),
+    "a sweep whose kept file has others looked for": lambda r, m: edited(
+        r, "train.yaml", "output_subdir: null", f"searchpath: ['file://{r.parent}']"
+    ),
+    "a sweep whose kept file computes where others are looked for": lambda r, m: edited(
+        r, "train.yaml", "\nhydra:\n", f"\nhydra: ${{resume}}\nresume: {{searchpath: ['file://{r.parent}']}}\nrest:\n"
+    ),
+    "a sweep whose kept file names one of elsewhere": lambda r, m: (
+        (r.parent / "elsewhere.yaml").write_text("seed: 777\n"),
+        edited(r, "train.yaml", "  - _self_\n", "  - ../../../elsewhere\n  - _self_\n"),
+    ),
+    "a sweep whose kept file leads to itself": lambda r, m: edited(
+        r, "data/iris.yaml", "_target_:", "defaults: [iris]\n_target_:"
+    ),
     "a sweep whose ledger asks the environment": lambda r, m: (
         sweep(r, []),
         (r / "jobs.jsonl").write_text(

@@ -143,6 +143,11 @@ def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path, capsys):
     assert (sweep / "1" / "output.txt").read_text() == "leaving\n"
     assert here(tmp_path, "--allow", "mine", "resume", str(sweep)) == 8
     assert "7 of 7 jobs had ended" in capsys.readouterr().out
+    assert [(run := reading.read(sweep / str(n))).status for n in (1, 2, 5)] == ["failed"] * 3
+    assert (run.reason, "killed by SIGKILL" in run.reason) == (found[5]["reason"], True)
+    assert "--allow=mine --retry-failed" in done.stderr
+    assert here(tmp_path, "--retry-failed", "resume", str(sweep)) == 2  # and no job is touched
+    assert "its jobs had --allow mine" in capsys.readouterr().err
     again = command(tmp_path, "--allow", "mine", "--retry-failed", "resume", str(sweep))
     assert (again.returncode, "2 of 7 jobs had ended" in again.stdout) == (8, True)
 
@@ -263,5 +268,5 @@ def test_what_is_edited_while_a_sweep_waits_changes_nothing(tmp_path, capsys):
     assert command(tmp_path, "resume", str(sweep)).returncode == 138
     assert here(tmp_path, "--config-dir", "mine", "resume", str(sweep)) == 138
     said = capsys.readouterr().err
-    assert "mine/optimizer/slow.yaml has changed since this sweep began; its jobs keep what it was" in said
+    assert "changed since this sweep began, whose jobs keep what was: mine/optimizer/slow.yaml" in said
     assert [reading.read(sweep / str(n)).config["optimizer.lr"] for n in (0, 1)] == [0.01, 0.01]

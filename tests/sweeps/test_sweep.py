@@ -186,6 +186,49 @@ def test_a_run_that_can_not_be_copied_is_trained_anew(dltrain, tmp_path):
     assert (code, out.count("taken from")) == (0, 0), err
 
 
+def test_an_average_of_runs_is_not_taken_over(dltrain, tmp_path):
+    folder = tmp_path / "runs" / "ensemble" / "20260101-000000-abcd"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("data: {}\n")
+    (folder / "summary.json").write_text('{"status": "done", "steps": 1, "members": [{"run": "x"}]}')
+    assert dltrain("-m", "--reuse", *QUICK, "seed=0,1")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optimizer.lr=0.5,interval(0.1,0.2)", "sweep=random"], "several values stand alone"),
+        (["model.widths=[16,interval(8,64)]", "sweep=random"], "several values stand alone"),
+        (["model.widths=[16],[range(8,64)]"], "several values stand alone"),
+        (["optimizer.lr=tag(log,interval(0.1,0.2)", "sweep=random"], "tag(log,interval(0.001,1))"),
+        (["seed=0,1", "sweep=tpe,random"], "`sweep=tpe,random`: give one value"),
+        (["seed=0,1", "sweep=random", "sweep.trials=2,3"], "`sweep.trials=2,3`: give one value"),
+        (["seed=0,1", "sweep.sampler=TPESampler"], "sweep=optuna does"),
+        (["seed=0,1", "sweep.cluster.gpus_per_node=8"], "is for sweep.engine=submitit or ray"),
+        (["seed=0,1", "experiment=drawn", "sweep=tpe"], "experiment=drawn sets sweep.method=random, which would win"),
+    ],
+)
+def test_what_would_be_another_sweep_than_was_meant_is_refused(dltrain, tmp_path, words, said):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "drawn.yaml").write_text(
+        "# @package _global_\nsweep: {method: random, trials: 2}\n"
+    )
+    code, out, err = dltrain("--config-dir", "mine", "-m", *QUICK, *words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1), err
+    assert said in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_axes_that_change_nothing_and_rungs_that_fall_together_are_said(dltrain, tmp_path):
+    words = ("optimizer=sgd", "optimizer.momentum=0.5,0.9", "sweep.prune=halving")
+    code, _, err = dltrain("-m", *QUICK, *words)
+    assert code == 0
+    assert "`optimizer.momentum=0.5,0.9`: the scheduler sets momentum" in err
+    assert "jobs pause at validations, and have 1: 9 keep 2 rungs apart" in err
+    code, _, err = dltrain("-m", *QUICK, *words[:2], "scheduler.cycle_momentum=false", "trainer.epochs=9")
+    assert (code, err) == (0, "")
+
+
 def test_a_sweep_that_goes_on_takes_over_finished_runs(dltrain, tmp_path):
     words = ("-m", *QUICK, "sweep=random", "optimizer.lr=0.1,0.2,0.3,0.4", "trainer.threads=1", "resume=auto")
     assert dltrain(*words, "sweep.trials=1")[0] == 0

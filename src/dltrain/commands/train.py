@@ -6,6 +6,8 @@ What takes long to import is imported where it is needed, after what can be told
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +79,7 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
     command, changed = ["dltrain", *options.typed], options.allow_changed_data
     with stop_on_signal() as stop:
         ended = experiment.run(plan, command=command, stop=stop, allow_changed_data=changed)
-    return _told(ended)
+    return _told(ended, options.allow)
 
 
 def resume(words: list[str], options: argparse.Namespace) -> int:
@@ -100,7 +102,7 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
     say(overview.describe(plan), flush=True)
     with stop_on_signal() as stop:
         ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=options.allow_changed_data)
-    return _told(ended)
+    return _told(ended, options.allow)
 
 
 def _nothing_left(folder: Path) -> int:
@@ -108,15 +110,16 @@ def _nothing_left(folder: Path) -> int:
     return 0
 
 
-def _told(ended: Ended) -> int:
-    """What came of a run in words; the exit code."""
+def _told(ended: Ended, allow: Sequence[str]) -> int:
+    """What came of a run in words; the exit code. allow: the packages that were typed."""
     from dltrain.training import overview
 
     plan, folder, summary = ended.plan, ended.folder, ended.summary
     if summary is None:
         return _nothing_left(folder)
     if summary["status"] == "stopped":
-        say(f"stopped at step {summary['steps']}; resume: dltrain resume {folder}", error=True)
+        again = shlex.join(["dltrain", "resume", str(folder), *(f"--allow={name}" for name in allow)])
+        say(f"stopped at step {summary['steps']}; resume: {again}", error=True)
         assert summary["reason"] is not None  # it was a signal or the time
         return _EXIT_CODES[summary["reason"]]
     say(overview.result(plan, folder, summary))
@@ -149,11 +152,12 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
         from dltrain.sweeps import told
 
         say(told.spared(done))
+    again = shlex.join(["dltrain", "resume", str(ended.folder), *asked.words])
     if ended.reason or ended.counts["stopped"]:
-        say(f"stopped; resume: dltrain resume {ended.folder}", error=True)
+        say(f"stopped; resume: {again}", error=True)
         return _EXIT_CODES[ended.reason or "max_time"]
     if failed := ended.counts["failed"] + ended.counts["diverged"]:
-        raise SweepError(f"{failed} of {len(done)} jobs failed; again: dltrain resume {ended.folder} --retry-failed")
+        raise SweepError(f"{failed} of {len(done)} jobs failed; again: {again} --retry-failed")
     return 0
 
 

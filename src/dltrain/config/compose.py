@@ -76,6 +76,17 @@ class Composed:
                 found[knob] = f"{choice} and {override.lstrip('+')}: {knob} is on, too"
         return list(found.values())
 
+    def set_by_the_schedule(self) -> list[str]:
+        """What was typed of the optimizer and is another number at each step, in words."""
+        moves = _at(self.values, "scheduler.cycle_momentum") is True
+        typed = [o for o in self.overrides if key_of(o) in ("optimizer.momentum", "optimizer.betas")]
+        return [
+            f"`{text}`: the scheduler sets momentum (the first of betas) at each step; scheduler.cycle_momentum=false "
+            "keeps what is given"
+            for text in typed
+            if moves and _at(self.values, key_of(text)) != 0
+        ]
+
     def _files(self, group: str) -> Iterator[tuple[str, Path]]:
         """The chosen files that may set a key of `group`, the one that has the last word first."""
         for owner in dict.fromkeys(("experiment", "regularisation", group, f"{group}/off")):

@@ -51,6 +51,8 @@ class RefusedError(ValueError):
 
 
 def _refuse(error: Exception) -> NoReturn:
+    if isinstance(error, RecursionError):
+        raise RefusedError("files whose defaults lead to one another without an end") from error
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     raise RefusedError(" ".join(lines[:2]) if lines[0].endswith(":") else lines[0].rstrip(".")) from error
 
@@ -202,7 +204,8 @@ def composer(config_dir: Groups = None) -> Iterator[Callable[[Sequence[str]], Co
     both; raises RefusedError.
     """
     main, *others = folders(config_dir)
-    source = _Foreign if isinstance(config_dir, Snapshot) and config_dir.foreign else _OwnGroups
+    stored = isinstance(config_dir, Snapshot)
+    source = (_Foreign if config_dir.foreign else _Stored) if stored else _OwnGroups
     search = [f"hydra.searchpath=[{in_quotes(f'{source.scheme()}://{own}')}]" for own in others]
 
     def composed(overrides: Sequence[str]) -> Composition:
@@ -215,7 +218,7 @@ def composer(config_dir: Groups = None) -> Iterator[Callable[[Sequence[str]], Co
     _know_plugins()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(config_dir=str(main), version_base="1.3"):
-        if isinstance(config_dir, Snapshot):
+        if stored:
             GlobalHydra.instance().clear()
             Hydra.create_main_hydra2("train", create_config_search_path(f"{source.scheme()}://{main}"))
         yield composed
@@ -255,6 +258,7 @@ class _OwnGroups(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path, self._normalize_file_name(config_path)).resolve()
+        self._check_place(path)
         try:
             text, content = own_groups.read(path)
         except ValueError as error:
@@ -265,9 +269,36 @@ class _OwnGroups(FileConfigSource):
         )
         return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
 
+    def _check_place(self, path: Path) -> None:
+        """Raises ConfigLoadError for a file that is not to be read."""
 
-class _Foreign(_OwnGroups):
-    """The same of a folder that may be a stranger's: its files may name keys, and ask nothing of this machine."""
+
+class _Stored(_OwnGroups):
+    """The same of a sweep's snapshot, whoever made it: its files name one another, and tell Hydra of no other place,
+    from which it would import, too.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        return "stored"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        found = super().load_config(config_path)
+        own = _plain(cast(DictConfig, found.config)).get("hydra", {})
+        if not (isinstance(own, dict) and {*map(str, own)} <= _OF_HYDRA):
+            raise ConfigLoadError(f"the stored {config_path} sets what is Hydra's own")
+        return found
+
+    def _check_place(self, path: Path) -> None:
+        if not path.is_relative_to(Path(self.path).resolve()):
+            raise ConfigLoadError(f"a stored file names {cut(str(path))}, which is not stored with it")
+
+
+_OF_HYDRA = {"output_subdir", "run", "sweep", "job", "sweeper", "launcher"}  # keys that do nothing here
+
+
+class _Foreign(_Stored):
+    """The same of a snapshot that may be a stranger's: its files ask nothing of this machine."""
 
     @staticmethod
     def scheme() -> str:

@@ -19,7 +19,10 @@ _MOST_LISTED = 5_000  # values in lists: Hydra's parser takes the square of them
 _UNREAD = re.compile(r"(?<=[=,\[(])(?=~|[^,'\"\[\](){}\x80-\U0010ffff]*+[^\x00-\x7f])[^,'\"\[\](){}]+")
 _LONGEST_NUMBER = 1_000  # digits; Python reads up to 4,300
 _DEEPEST = 20  # nested brackets, as nodes of a file
-_FUNCTIONS = "its functions are choice(a,b), range(1,9), glob(*), sort(), shuffle(), int(), float(), bool() and str()"
+_FUNCTIONS = (
+    "its functions are choice(a,b), range(1,9), interval(0.1,0.9), tag(log,interval(0.001,1)), glob(*), sort(), "
+    "shuffle(), int(), float(), bool() and str()"
+)
 
 
 def check_overrides(

@@ -94,7 +94,8 @@ def read(overrides: Sequence[str], options: Options) -> Request:
     own = [o for o in others if count and key_of(o) == "seed"]
     good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=options.many)
     own, wrong_seed = check_overrides(own, config_dir, sweep=True)
-    how, wrong_search = check_overrides([o for o in typed if _is_search(o)], config_dir)
+    how, wrong_search = check_overrides([o for o in typed if _is_search(o)], config_dir, sweep=True)
+    wrong_search += [f"`{o}`: give one value: a sweep is made in one way" for o in how if first_of_each([o]) != [o]]
     mistakes += [*wrong, *wrong_seed, *wrong_search]
     resumes = [o for o in good if key_of(o) == "resume"]
     mistakes += [f"`{o}`: a sweep goes on by resume=auto, or dltrain resume FOLDER" for o in resumes if o != _AUTO]
@@ -113,20 +114,35 @@ def read(overrides: Sequence[str], options: Options) -> Request:
     elif first_of_each(good, config_dir) == good:
         raise ConfigError("-m: nothing varies: give a key several values, as optimizer.lr=0.1,0.01, or leave -m out")
     settled = frozen(good, config_dir)
-    found = first.sweep
-    if how:
-        made = compose.compose([*_choices(first), *map(_with_plus, how)], config_dir, sweep=True)
-        found, wrong = made.sweep, [line for line in made.mistakes if "`sweep" in line or "`+sweep" in line]
-        if wrong:
-            raise ConfigError("\n".join(wrong))
-    wanted = _wanted(settled, config_dir, composer, found)
+    wanted = _wanted(settled, config_dir, composer, _searched(first, how, config_dir))
     _look(wanted, options.allow)
     for text in said if wanted.settings.engine == "local" else ():
         if " sweep.cluster." in text and not re.search(r" sweep\.engine=(submitit|ray)", text):
             raise ConfigError(f"{text}: say where jobs run, too, as hydra/launcher=submitit_slurm, or sweep.engine=ray")
+    if wanted.settings.engine == "local" and wanted.settings.cluster:
+        raise ConfigError("sweep.cluster is for sweep.engine=submitit or ray, and these jobs run on this machine")
     changed = tuple(o for o in how if _may_change(o))
     typed_before = (*good, *(o for o in how if o not in changed))
     return replace(wanted, typed=typed_before, auto=_AUTO in resumes, changed=changed, notes=tuple(said))
+
+
+def _searched(first: Composed, how: Sequence[str], config_dir: Groups) -> Values:
+    """The node `sweep`. Raises ConfigError, also where a file says another method than the search that was typed."""
+    if not how:
+        return first.sweep
+    experiment = [text for text in first.overrides if key_of(text) == "experiment"]
+    made = compose.compose([*experiment, *map(_with_plus, how)], config_dir, sweep=True)
+    if wrong := [line for line in made.mistakes if "`sweep" in line or "`+sweep" in line]:
+        raise ConfigError("\n".join(wrong))
+    for text in how if experiment else ():
+        if key_of(text) == "sweep":
+            alone, found = compose.compose([text], config_dir, sweep=True).sweep.get("method"), made.sweep.get("method")
+            if alone != found:
+                raise ConfigError(
+                    f"`{text}`: {experiment[-1]} sets sweep.method={cut(str(found))}, which would win; it chooses a "
+                    "search by `override /sweep: NAME` in its defaults, and leaves the method out"
+                )
+    return made.sweep
 
 
 def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found: Values) -> Request:
@@ -165,11 +181,6 @@ def _seeds(overrides: Sequence[str]) -> list[str]:
     return []
 
 
-def _choices(first: Composed) -> list[str]:
-    """What was typed that may decide over the node `sweep`: an experiment."""
-    return [text for text in first.overrides if key_of(text) == "experiment"]
-
-
 def _first(overrides: Sequence[str], config_dir: Groups, composer: Composer) -> Composed:
     return composer(Space(overrides, config_dir, composer).first())
 
@@ -191,10 +202,24 @@ def _with_parameters(overrides: Sequence[str], config_dir: str | None, said: lis
 
 
 def notes(wanted: Request, config_dir: str | None) -> list[str]:
-    """How Hydra's words were read, and what stands twice among the values of an axis."""
+    """How Hydra's words were read, and what is odd: what stands twice among the values of an axis, axes that change
+    nothing, rungs that fall together.
+    """
     several = [text for text in wanted.overrides if text not in wanted.first.overrides]
     twice = [f"`{text}`: each value is trained once" for text in several if repeats(text, config_dir)]
-    return [*wanted.notes, *twice]
+    idle = replace(wanted.first, overrides=tuple(several)).set_by_the_schedule()
+    return [*wanted.notes, *twice, *idle, *_together(wanted.settings, node(wanted.first.values.get("trainer")))]
+
+
+def _together(knobs: Settings, trainer: Values) -> list[str]:
+    """What is said where jobs have too few validations for the rungs at which they pause."""
+    epochs, every = trainer.get("epochs"), trainer.get("eval_every")
+    if not knobs.prune or trainer.get("max_steps") or not (is_number(epochs) and is_number(every) and every > 0):
+        return []
+    validations, wanted = int(epochs / every), knobs.factor**knobs.rungs
+    if validations >= wanted:
+        return []
+    return [f"jobs pause at validations, and have {validations}: {wanted} keep {knobs.rungs} rungs apart"]
 
 
 def name(wanted: Request) -> str:
@@ -210,7 +235,7 @@ def stored(record: Values, orders: Orders, changed: Values) -> Request:
     overrides = [str(text) for text in record["overrides"]]
     bad = [o for o in overrides if o.startswith("-") or asks(o) or plain(o) != o or _is_search(o)]
     if bad:
-        raise ConfigError(f"`{bad[0]}`: the record of this sweep is damaged")
+        raise ConfigError(f"`{cut(bad[0])}`: the record of this sweep is damaged")
     good, mistakes = check_overrides(overrides, orders.snapshot, sweep=True)
     if mistakes:
         raise ConfigError("\n".join(mistakes))

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dltrain.errors import DltrainError, StorageError
-from dltrain.runs import foreign, identity, key_roles, layout, reading, run_folder, storage
+from dltrain.runs import ensemble_members, foreign, identity, key_roles, layout, reading, run_folder, storage
 from dltrain.runs.foreign import Values
 from dltrain.runs.key_roles import Role
 
@@ -46,6 +46,8 @@ class Finished:
 
 def _identities(root: Path) -> Iterator[tuple[str, Path]]:
     for folder, _ in reading.walk(root):
+        if ensemble_members.are_in(reading.read_json(folder / "summary.json")[0]):
+            continue
         text = reading.read_text(folder / "config.yaml", foreign.LARGEST_CONFIG)
         if run_folder.complete(folder) and text and (values := reading.parse_config(text)):
             yield _identity(values), folder

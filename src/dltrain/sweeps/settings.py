@@ -41,6 +41,8 @@ class Settings:
             found["trials"] = "a grid trains every combination; sweep=random draws some of them"
         elif self.method != "grid" and not (type(self.trials) is int and 1 <= self.trials <= _MOST_TRIALS):
             found["trials"] = f"{self.trials!r}: want a number from 1 to {_MOST_TRIALS:,}"
+        if self.method != "optuna" and (self.sampler or self.options):
+            found["sampler"] = f"sweep={self.method} takes no sampler of Optuna's, nor options; sweep=optuna does"
         if type(self.seed) is int and not 0 <= self.seed < 2**32:
             found["seed"] = f"{self.seed} must be from 0 to 4294967295 (2^32 - 1)"
         for key, value, most in (("factor", self.factor, _MOST_FACTOR), ("rungs", self.rungs, _MOST_RUNGS)):

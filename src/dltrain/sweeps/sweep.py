@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dltrain import __version__
 from dltrain.errors import ConfigError, system
-from dltrain.errors.output import say
+from dltrain.errors.output import cut, say
 from dltrain.errors.paths import local
 from dltrain.runs import layout, progress, reading, run_folder, storage
 from dltrain.runs.foreign import Values, node
@@ -26,6 +26,7 @@ from dltrain.sweeps.reuse import Finished
 from dltrain.sweeps.told import Told
 from dltrain.training.stop import stop_on_signal
 
+_NAMED = 5  # files that have changed
 _LOOKED_AT = 200  # jobs whose plans are made before the first is trained
 
 
@@ -80,6 +81,8 @@ def _earlier(wanted: Request) -> Path | None:
     """The newest sweep of the same command."""
     place = local(wanted.first.values["runs_dir"]) / request.name(wanted)
     for folder in sorted(place.iterdir(), reverse=True) if place.is_dir() else ():
+        if folder.name.startswith(".") or system.leads_elsewhere(folder):  # half removed; of another place
+            continue
         record = node(reading.read_json(folder / "sweep.json")[0])
         if record.get("format") == ledger.FORMAT and record.get("typed") == [*wanted.typed]:
             say(f"resume=auto: {folder}")
@@ -94,8 +97,9 @@ def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) 
     changes = request.changes(typed)
     with run_folder.Lock(folder):
         orders = _orders(folder, record, options, resumed=True, trusted=options.config_dir is not None)
-        for file in snapshot.changed(folder, options.config_dir):
-            say(f"note: {file} has changed since this sweep began; its jobs keep what it was", error=True)
+        if files := snapshot.changed(folder, options.config_dir):
+            named = [*map(cut, files[:_NAMED]), *[f"{len(files) - _NAMED:,} more"] * (len(files) > _NAMED)]
+            say(f"note: changed since this sweep began, whose jobs keep what was: {', '.join(named)}", error=True)
         wanted = request.stored(record, orders, changes)
         with chosen(wanted.settings, engine, device=wanted.device) as engine:
             if "trials" in changes:  # it is as many from here on
@@ -103,12 +107,21 @@ def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) 
                 record["jobs"] = wanted.trials.total
                 run_folder.write_json(folder / "sweep.json", record)
             kept = Ledger(folder)
+            left = bool(kept.open) or kept.next < wanted.trials.total or options.retry_failed
+            _check_allowed(record, options, left=left)
             kept.reopen(*(("failed", "diverged") if options.retry_failed else ()))
             total = wanted.trials.total
             done = sum(kept.counts.values()) - len(kept.open)
             say(f"{done:,} of {total:,} job{'s' * (total != 1)} had ended")
             engine.brief(orders)
             return _drive(kept, engine, wanted, options, total=total)
+
+
+def _check_allowed(record: Values, options: Options, *, left: bool) -> None:
+    """Raises ConfigError where jobs that are left want packages that this command does not allow: they would fail."""
+    before = [text.removeprefix("--allow=") for text in record["command"] if text.startswith("--allow=")]
+    if left and (lacking := [f"--allow {cut(name)}" for name in before if name not in options.allow]):
+        raise ConfigError(f"its jobs had {' '.join(lacking)}: type that again, if you trust what this folder names")
 
 
 def _orders(folder: Path, record: Values, options: Options, *, resumed: bool = False, trusted: bool = True) -> Orders:
@@ -171,7 +184,9 @@ def _failed(kept: Ledger) -> dict[int, str]:
     failed = kept.failed()
     for number, (typed, reason) in failed.items():
         folder = kept.folder / str(number)
-        if folder.is_dir() and not ((folder / "summary.json").exists() or (folder / "overrides.txt").exists()):
+        if folder.is_dir() and not (folder / "overrides.txt").exists():
             run_folder.write_overrides(folder, typed)
-            run_folder.write_json(folder / "summary.json", {"status": "failed", "error": reason})
+        summary = node(reading.read_json(folder / "summary.json")[0])
+        if folder.is_dir() and summary.get("status") in (None, "running"):
+            run_folder.write_json(folder / "summary.json", {**summary, "status": "failed", "error": reason})
     return {number: reason for number, (_, reason) in failed.items()}

@@ -59,4 +59,4 @@ def batches(
 
 
 def beside_the_choice(composed: Composed) -> list[str]:
-    return composed.switched_beside()
+    return [*composed.switched_beside(), *composed.set_by_the_schedule()]
