@@ -258,7 +258,6 @@ class _OwnGroups(FileConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         path = Path(self.path, self._normalize_file_name(config_path)).resolve()
-        self._check_place(path)
         try:
             text, content = own_groups.read(path)
         except ValueError as error:
@@ -268,9 +267,6 @@ class _OwnGroups(FileConfigSource):
             f"{self.scheme()}://{self.path}",
         )
         return ConfigResult(self.provider, place, made, self._get_header_dict(text[:512]))
-
-    def _check_place(self, path: Path) -> None:
-        """Raises ConfigLoadError for a file that is not to be read."""
 
 
 class _Stored(_OwnGroups):
@@ -283,15 +279,14 @@ class _Stored(_OwnGroups):
         return "stored"
 
     def load_config(self, config_path: str) -> ConfigResult:
+        path = Path(self.path, self._normalize_file_name(config_path)).resolve()
+        if not path.is_relative_to(Path(self.path).resolve()):
+            raise ConfigLoadError(f"a stored file names {cut(str(path))}, which is not stored with it")
         found = super().load_config(config_path)
         own = _plain(cast(DictConfig, found.config)).get("hydra", {})
         if not (isinstance(own, dict) and {*map(str, own)} <= _OF_HYDRA):
             raise ConfigLoadError(f"the stored {config_path} sets what is Hydra's own")
         return found
-
-    def _check_place(self, path: Path) -> None:
-        if not path.is_relative_to(Path(self.path).resolve()):
-            raise ConfigLoadError(f"a stored file names {cut(str(path))}, which is not stored with it")
 
 
 _OF_HYDRA = {"output_subdir", "run", "sweep", "job", "sweeper", "launcher"}  # keys that do nothing here
