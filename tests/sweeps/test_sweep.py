@@ -197,9 +197,9 @@ def test_an_average_of_runs_is_not_taken_over(dltrain, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["optimizer.lr=0.5,interval(0.1,0.2)", "sweep=random"], "several values stand alone"),
-        (["model.widths=[16,interval(8,64)]", "sweep=random"], "several values stand alone"),
-        (["model.widths=[16],[range(8,64)]"], "several values stand alone"),
+        (["optimizer.lr=0.5,interval(0.1,0.2)", "sweep=random"], "several values can't stand in a list"),
+        (["model.widths=[16,interval(8,64)]", "sweep=random"], "several values can't stand in a list"),
+        (["model.widths=[16],[range(8,64)]"], "several values can't stand in a list"),
         (["optimizer.lr=tag(log,interval(0.1,0.2)", "sweep=random"], "tag(log,interval(0.001,1))"),
         (["seed=0,1", "sweep=tpe,random"], "`sweep=tpe,random`: give one value"),
         (["seed=0,1", "sweep=random", "sweep.trials=2,3"], "`sweep.trials=2,3`: give one value"),
