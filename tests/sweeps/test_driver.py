@@ -140,7 +140,7 @@ def test_a_number_that_no_job_of_a_sweep_has_is_passed_over(tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "999999999").mkdir()
     engine = Engine()
-    ledger, _ = drive(tmp_path, engine, jobs=3)
+    ledger, _ = drive(tmp_path, engine, total=3)
     assert (sorted(engine.started), +ledger.counts) == ([1, 2], {"done": 3})
 
 

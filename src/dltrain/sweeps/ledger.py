@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dltrain.errors import ConfigError, StorageError
-from dltrain.runs import foreign, jobs, reading, run_folder, storage
+from dltrain.runs import foreign, reading, run_folder, storage
 from dltrain.runs.foreign import Values, node
 from dltrain.runs.jobs import lines
 
