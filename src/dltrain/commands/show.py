@@ -31,7 +31,8 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         if not reading.is_alive(folder) and (far.unfinished or far.states["failed"] + far.states["diverged"]):
             say(f"go on     dltrain resume {folder}{'' if far.unfinished else ' --retry-failed'}")
         say()
-        say(table(found, ids_of(found), None) if found else "")
+        more = f"dltrain runs {folder} --columns A,B chooses, --csv has all"
+        say(table(found, ids_of(found), None, more=more) if found else "")
         if any(map(seeds.differ_in_seed, seeds.groups(found))):
             from dltrain.runs import sweep_table
 

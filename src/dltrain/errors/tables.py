@@ -9,7 +9,8 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 from dltrain.errors.output import one_line
 
@@ -27,8 +28,20 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] | None = None
     lines.insert(1, "─" * max(map(width, lines)))
     if not cut:
         return lines
-    most = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1000
+    most = min(room(), 1000)
     return [line if len(line) <= most else f"{line[: most - 1]}…" for line in lines]
+
+
+def room() -> int:
+    """How many letters a line has room for at standard output; without a terminal as many as one likes."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def short(names: Iterable[str]) -> dict[str, str]:
+    """The last word of each dotted name, where no other has it; else the name itself."""
+    lasts = {name: name.rpartition(".")[2] for name in names}
+    times = Counter(lasts.values())
+    return {name: last if times[last] == 1 else name for name, last in lasts.items()}
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: Collection[int] | None = None) -> list[str]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import operator
 import os
 import re
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +17,7 @@ from dltrain.runs import ensemble_members, jobs, key_roles, pulse, reading
 from dltrain.runs.reading import Run
 
 _LONGEST_VALUE = 1000  # letters that `show` prints of a value
-_REASON = 34  # of why a run failed, at least so many letters stay
+_REASON = 34  # of why a run failed, at least so many letters stay, or half of them where there is room for little else
 _KEYS = 6  # at most this many of the keys that differ fit beside the metrics
 _FOLLOWED: dict[str, Callable[[float], str]] = {"share": pulse.share, "rate": pulse.per_second, "left": pulse.duration}
 _FACTS: dict[str, Callable[[Run], object]] = {  # column -> what it holds
@@ -45,10 +42,17 @@ def ids_of(found: Sequence[Run]) -> dict[Path, str]:
     return dict(zip(folders, reading.short_ids(folders), strict=True))
 
 
-def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) -> str:
+def table(
+    found: Sequence[Run],
+    ids: dict[Path, str],
+    chosen: list[str] | None,
+    *,
+    more: str = "--columns chooses, --csv has all",
+) -> str:
     """The runs for a person: of the keys that differ those that were typed, the main metrics, why a run failed.
 
-    Columns that the terminal has no room for are left out, and named below, unless they were chosen.
+    Columns that the terminal has no room for are left out, and named below with how to see `more`, unless they were
+    chosen.
     """
     typed = choices(found)
     keys = differing(found, typed=typed) if chosen is None else []
@@ -59,30 +63,51 @@ def table(found: Sequence[Run], ids: dict[Path, str], chosen: list[str] | None) 
         reasons = any(run.reason or run.fault for run in found)
         metrics = _main_metrics(found)
         names = ["name"] * several + ["status", *followed, *keys[:_KEYS], *metrics, "seconds"] + ["reason"] * reasons
-        spare = [
-            *keys[2:_KEYS][::-1],
-            *(n for n in metrics if n.startswith("last/")),
-            "seconds",
-            "name",
-            *keys[:2][::-1],
-        ]
-        room = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
-        cells = {n: [n, *(cell(n, shown(run, n, typed)) for run in found)] for n in names}
-        widths = {n: max(map(len, column)) + tables.GAP for n, column in cells.items()}
-        if reasons:
-            widths["reason"] = min(widths["reason"], _REASON)  # the line's end, which may be cut
-        for name in (n for n in spare if n in widths):
-            if sum(widths.values()) + max(map(len, ids.values())) > room:
-                del widths[name]
-                left = [name, *left]
-        names = [n for n in names if n in widths]
-    told = [[ids[run.folder], *(cell(name, shown(run, name, typed)) for name in names)] for run in found]
-    rows = [["run", *names], *told]
-    lines = tables.table(rows, cut=True)
+    columns = {n: [n, *(cell(n, shown(run, n, typed)) for run in found)] for n in names}
+    if chosen is None and found:
+        kept = _fitted(columns, found, keys[:_KEYS], tables.room() - max(map(len, ids.values())))
+        left = [*(n for n in names if n not in kept), *left]
+        columns = kept
+    rows = zip(["run", *(ids[run.folder] for run in found)], *columns.values(), strict=True)
+    lines = tables.table([*rows], cut=True)
     if left:
-        more = f", and {len(left) - 8} more" * (len(left) > 8)
-        lines += ["", f"not shown: {', '.join(left[:8])}{more}; --columns chooses, --csv has all"]
+        others = f", and {len(left) - 8} more" * (len(left) > 8)
+        lines += ["", f"not shown: {', '.join(left[:8])}{others}; {more}"]
     return "\n".join(lines)
+
+
+Columns = dict[str, list[str]]  # what a column is -> its title, and a cell for each run
+
+
+def _fitted(columns: Columns, found: Sequence[Run], keys: Sequence[str], room: int) -> Columns:
+    """As many of the columns as there is room for. Those go first that say next to nothing, and what all runs have
+    typed goes last, as it tells them apart: before it goes it gets a shorter title and shorter cells.
+    """
+    varied = [key for key in keys if all(key in run.typed for run in found)]
+    others = [key for key in keys if key not in varied]
+    metrics = [n for n in columns if "/" in n and n not in keys]
+    empty = [n for n in columns if 2 * columns[n].count("-") > len(found) and n not in varied]
+    same = ["status"] * (len({*columns["status"][1:]}) == 1)
+    last = [n for n in metrics if n.startswith("last/")]
+    kept = {n: [*cells] for n, cells in columns.items()}
+    widths = {n: max(map(tables.width, cells)) + tables.GAP for n, cells in columns.items()}
+
+    def without(*names: str, reason: int) -> None:
+        for name in names:
+            if "reason" in widths:
+                widths["reason"] = min(widths["reason"], reason)  # the line's end, which may be cut
+            if name in kept and sum(widths.values()) > room:
+                del kept[name], widths[name]
+
+    spare = [*(n for n in empty if n != "reason"), *others[2:][::-1], *last, "seconds"]
+    without(*spare, *(n for n in empty if n == "reason"), "name", reason=_REASON)
+    if sum(widths.values()) > room:
+        for name, title in tables.short(kept).items():
+            if name in varied:
+                kept[name] = [cut(cell, max(12, room // 4)) for cell in [title, *kept[name][1:]]]
+                widths[name] = max(map(tables.width, kept[name])) + tables.GAP
+    without(*others[:2][::-1], *same, *metrics[:0:-1], "reason", *metrics[:1], *varied[::-1], reason=_REASON // 2)
+    return kept
 
 
 def sweeps(found: Sequence[Run]) -> list[str]:

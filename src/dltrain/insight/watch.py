@@ -200,7 +200,7 @@ def _typed(seen: Sequence[_Seen]) -> dict[Path, str]:
     """
     kinds: dict[Path, list[Run]] = {}
     keys = {key for s in seen for key in s.run.typed}
-    lasts = Counter(key.rpartition(".")[2] for key in keys)
+    names = tables.short(keys)
     for s in seen:
         kinds.setdefault(s.run.sweep or s.run.folder, []).append(s.run)
     found: dict[Path, str] = {}
@@ -208,7 +208,7 @@ def _typed(seen: Sequence[_Seen]) -> dict[Path, str]:
         shared = set[str]() if len(runs) == 1 else set(runs[0].overrides).intersection(*(r.overrides for r in runs))
         for run in runs:
             own = {k: v for k, v in run.typed.items() if k not in key_roles.UNSEEN and f"{k}={v}" not in shared}
-            short = [f"{last if lasts[last := key.rpartition('.')[2]] == 1 else key}={own[key]}" for key in own]
+            short = [f"{names[key]}={own[key]}" for key in own]
             found[run.folder] = cut(" ".join([*[run.folder.parent.name] * (run.sweep is None), *short]), _LONGEST)
     return found
 
