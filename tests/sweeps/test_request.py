@@ -1,9 +1,13 @@
 """What is typed for a sweep: which of it are axes, and which seeds."""
 
+import json
+
 import pytest
+from sweep_records import NODE, write_record
 
 from dltrain.errors import ConfigError
 from dltrain.sweeps import request
+from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options
 
 RANDOM = ("sweep=random", "sweep.trials=4", "optimizer.lr=tag(log,interval(1e-4,1e-1))")
@@ -39,6 +43,25 @@ def test_seeds_make_one_trial_together_however_they_are_typed(how, typed, seeds)
 def test_seeds_of_an_interval_are_drawn():
     found = trials(*RANDOM[:2], "seed=int(interval(0,99))")
     assert (found.seeds, found.total) == ([], 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"n_ei_candidates": 2 * 10**9}, "2000000000"),
+        ({"n_ei_candidates": 10**400}, "an endless number"),
+        ({"search_space": {f"k{n}": [*range(3_000)] for n in range(9)}}, "more than 10,000 values"),
+    ],
+)
+def test_what_would_fill_the_memory_is_no_option_of_a_stored_sampler(tmp_path, options, said):
+    write_record(
+        tmp_path,
+        ["data=iris", "optimizer.lr=interval(0.1,0.2)"],
+        sweep={**NODE, "method": "optuna", "options": options},
+    )
+    record = json.loads((tmp_path / "sweep.json").read_text())
+    with pytest.raises(ConfigError, match=f"the record of this sweep has {said} in sweep.options"):
+        request.stored(record, Orders(str(tmp_path)), {})
 
 
 @pytest.mark.parametrize("typed", ["seed=1,x", "seed=0.5,1", "seed='1','2'"])

@@ -24,6 +24,7 @@ from dltrain.sweeps.slots import Slots, slots
 from dltrain.sweeps.space import Space
 
 _AUTO = "resume=auto"
+_MOST_OPTION = 10_000  # a number among a stored sampler's options, or how many values they have
 MAY_CHANGE = tuple(
     f"sweep.{key}" for key in ("trials", "workers", "verbose", "engine", "cluster")
 )  # as a sweep goes on
@@ -245,8 +246,26 @@ def stored(record: Values, orders: Orders, changed: Values) -> Request:
             f"this sweep ran by sweep.engine={cut(str(before), 20)}: type that again, and what sweep.cluster is to be; "
             "or sweep.engine=local to go on here"
         )
+    if (found := _too_much(node(kept.get("options")))) is not None:
+        raise ConfigError(
+            f"the record of this sweep has {cut(found)} in sweep.options; it may be a stranger's, and a sampler of "
+            f"more than {_MOST_OPTION:,} of anything may fill the memory: begin it again"
+        )
     kept |= {"engine": "local", "cluster": {}}  # the record may be a stranger's, and a cluster runs what it is told
     return _wanted(good, orders.snapshot, Composer(orders.snapshot, quick=orders.quick), {**kept, **changed})
+
+
+def _too_much(options: Values) -> str | None:
+    """What among the options of a sampler is above what a stored sweep may have; None where all is well."""
+    left, seen = [value for key, value in options.items() if key != "seed"], 0
+    while left:
+        value, seen = left.pop(), seen + 1
+        if seen > _MOST_OPTION:
+            return f"more than {seen - 1:,} values"
+        if isinstance(value, (int, float)) and not abs(value) <= _MOST_OPTION:
+            return str(value) if is_number(value) else "an endless number"
+        left += [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return None
 
 
 def changes(typed: Sequence[str]) -> Values:
