@@ -54,10 +54,10 @@ def test_safetensors_reads_what_we_write_and_the_other_way_round(tmp_path):
 def test_what_is_small_is_written_together_and_what_is_large_in_blocks(tmp_path, monkeypatch):
     sizes = []
     monkeypatch.setattr(storage, "_write", lambda handle, content: sizes.append(len(content)))
-    storage.write(tmp_path / "small", tensor_file.parts({str(n): torch.zeros(100) for n in range(1000)}))
+    storage.write({tmp_path / "small": tensor_file.parts({str(n): torch.zeros(100) for n in range(1000)})})
     assert len(sizes) == 1
     sizes.clear()
-    storage.write(tmp_path / "large", tensor_file.parts({"a": torch.zeros(1 << 20), "b": torch.zeros(9)}))
+    storage.write({tmp_path / "large": tensor_file.parts({"a": torch.zeros(1 << 20), "b": torch.zeros(9)})})
     assert max(sizes) == 1 << 20
     assert len(sizes) == 6  # head, four blocks, the rest
 

@@ -23,7 +23,6 @@ from dltrain.errors.output import cut
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import foreign, key_roles, pulse
 from dltrain.runs.foreign import Values, is_number, node
-from dltrain.runs.key_roles import Role
 from dltrain.runs.pulse import Pulse
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
@@ -202,16 +201,14 @@ def read(folder: Path, sweep: Path | None = None) -> Run:
     """What a run folder says."""
     summary, fault = read_json(folder / "summary.json")
     if is_alive(folder):
-        word = pulse.read(folder)
-        return Run(folder, "running", word.stale if word else "", node(summary), sweep)
+        return Run(folder, "running", word.stale if (word := pulse.read(folder)) else "", node(summary), sweep)
     if fault:
         return Run(folder, "damaged", fault, {}, sweep)
     if summary is not None and not (isinstance(summary, dict) and summary.get("status") in STATUSES):
         return Run(folder, "damaged", "summary.json is not the summary of a run", {}, sweep)
     if summary is None or summary["status"] == "running":  # and nobody holds it
         return Run(folder, *pulse.unheld(pulse.read(folder)), node(summary), sweep)
-    status = summary["status"]
-    reason = summary.get("error", summary.get("reason", ""))
+    status, reason = summary["status"], summary.get("error", summary.get("reason", ""))
     if status == "stopped" and reason == PAUSED:
         return Run(folder, "pruned", "", summary, sweep)
     return Run(folder, status, cut(reason, _LONGEST_REASON) if isinstance(reason, str) else "", summary, sweep)
@@ -270,8 +267,8 @@ def is_run(folder: Path) -> bool:
 
 def problem(run: Run) -> dict[str, str]:
     """What runs must share for their best metrics to be comparable: monitor, data, and the loss if it is the metric."""
-    own = {k: v for k, v in run.config.items() if key_roles.of(k) is Role.PROBLEM}
-    own |= {k: "given" for k, v in run.config.items() if key_roles.of(k) is Role.PLACE and v is not None}
+    own = {k: v for k, v in run.config.items() if key_roles.of(k) is key_roles.Role.PROBLEM}
+    own |= {k: "given" for k, v in run.config.items() if key_roles.of(k) is key_roles.Role.PLACE and v is not None}
     loss = {k: v for k, v in run.config.items() if k.split(".")[0] == "loss" and run.monitor.endswith("loss")}
     return {key: str(value) for key, value in {**own, "trainer.monitor": run.monitor, **loss}.items()}
 
