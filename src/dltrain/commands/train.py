@@ -155,9 +155,10 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
     again = shlex.join(["dltrain", "resume", str(ended.folder), *asked.words])
     if ended.reason or ended.counts["stopped"]:
         say(f"stopped; resume: {again}", error=True)
-        return _EXIT_CODES[ended.reason or "max_time"]
+        alone = (job.reason for job in done if job.status == "stopped" and job.reason in _EXIT_CODES)
+        return _EXIT_CODES[ended.reason or next(alone, "max_time")]
     if failed := ended.counts["failed"] + ended.counts["diverged"]:
-        raise SweepError(f"{failed} of {len(done)} jobs failed; again: {again} --retry-failed")
+        raise SweepError(f"{failed} of {sum(ended.counts.values())} jobs failed; again: {again} --retry-failed")
     return 0
 
 
