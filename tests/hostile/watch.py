@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dltrain
 from dltrain.config.choices import CONFIGS
+from dltrain.errors import system
 from hostile.case import Case
 
 HARMLESS = (sys.prefix, sys.base_prefix, "/usr/lib", "/usr/share", "/usr/local/lib", "/lib", "/dev/shm", "/dev/null")
@@ -47,6 +48,7 @@ LIBRARIES = (  # what libraries run by themselves: of Python's `platform` and `c
     ["/sbin/ldconfig", "-p"],
     ["fc-list", "--help"],
     ["fc-list", "--format=%{file}\\n"],
+    *([str(program), "-L"] for program in system._LISTING),  # a sweep's own, by places that are the system's
 )
 RUNS = (
     "subprocess.Popen",
@@ -131,7 +133,7 @@ class Watch:
                 and not self._within(os.path.realpath(os.fsdecode(given[0])), (*self.inside, *HARMLESS, *self.warm))
             )
             fault = f"{event} {given!r:.200}" if away else None
-        elif event in RUNS and not (event == "subprocess.Popen" and list(given[1]) in LIBRARIES):
+        elif event in RUNS and not (event == "subprocess.Popen" and [*map(str, given[1])] in LIBRARIES):
             fault = f"{event} {given!r:.200}"
         elif event in ASKS:
             if self.case.may_fetch:
@@ -176,7 +178,7 @@ class Watch:
             return None
         if writes:
             return f"opened to write: {path!r}"
-        if path == "/proc/self/maps":  # scikit-learn asks which libraries have threads
+        if path in ("/proc/self/maps", "/proc/self/cgroup"):  # which libraries have threads; how much memory there is
             return None
         git = any(GIT.fullmatch(real.removeprefix(place)) for place in self.case.repositories if real.startswith(place))
         allowed = git or self.case.may_read or self._within(real, (*HARMLESS, *self.warm))
