@@ -157,8 +157,22 @@ def test_a_dry_run_says_what_would_be_trained_and_keeps_nothing(dltrain, tmp_pat
     assert re.fullmatch(r"6 jobs, \d+ at once, about \d+ s; nothing is trained \(--dry-run\)", lines[0])
     assert "  optimizer.momentum: 0, 0.9" in lines
     assert lines[-1].startswith("[5] ")
-    code, _, err = dltrain("-m", "--dry-run", *QUICK, "optimizer.lr=0.1,-1")
+    rates = ",".join(f"0.{n}" for n in range(10, 60))
+    code, _, err = dltrain("-m", "--dry-run", *QUICK, f"optimizer.lr={rates},-1,0.7")
     assert (code, "Invalid learning rate" in err) == (2, True)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_dry_run_refuses_what_the_sweep_would_and_counts_what_there_is(dltrain, tmp_path, monkeypatch):
+    words = ("-m", "--dry-run", *QUICK)
+    monkeypatch.setattr("dltrain.sweeps.preview.look", lambda *_, timed: ([], 3.0))
+    code, out, err = dltrain(*words, "optimizer.lr=0.1,0.2", "sweep=random", "sweep.trials=30", "sweep.prune=asha")
+    assert code == 0, err
+    assert re.match(r"2 jobs, \d at once, about \d+ s without sweep.prune=asha; nothing is trained", out)
+    assert "more" not in out
+    monkeypatch.setattr("dltrain.sweeps.engines.cluster.find_spec", lambda name: None)
+    code, _, err = dltrain(*words, "optimizer.lr=0.1,0.2", "sweep.engine=submitit", "trainer.device=cuda")
+    assert (code, "pip install 'dltrain[slurm]'" in err) == (2, True)
     assert not [*tmp_path.iterdir()]
 
 

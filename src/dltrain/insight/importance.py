@@ -94,7 +94,8 @@ def of_trials(compared: Sequence[Trial], keys: Sequence[str]) -> Importance | No
     left out.
 
     A key that a trial does not have decides nothing there: each tree sees a value at random. Each tree is grown on
-    trials that are drawn anew with replacement. Losses that span a factor of 20 are judged by their logarithm.
+    trials that are drawn anew with replacement. Scores above zero that span a factor of 20, a loss as an accuracy,
+    are judged by their logarithm.
     """
     keys = [key for key in keys if len({_seen(t.values[key]) for t in compared} - {MISSING}) > 1]
     if len(compared) < FEWEST or not keys:

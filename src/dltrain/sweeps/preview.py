@@ -10,28 +10,37 @@ from dltrain.errors import ConfigError
 from dltrain.errors.output import cut
 from dltrain.runs.pulse import duration
 from dltrain.sweeps import request, snapshot
-from dltrain.sweeps.engines.local import look
+from dltrain.sweeps.engines.chosen import chosen
+from dltrain.sweeps.engines.local import Processes, look
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.request import Options, Request
 from dltrain.sweeps.space import Axis
 
 _SHOWN = 20  # jobs
+_LOOKED_AT = 200  # jobs whose plans are made, as before a sweep
 
 
 def preview(wanted: Request, options: Options) -> str:
-    """Raises ConfigError for what the sweep itself would refuse."""
+    """Raises ConfigError for what the sweep itself would refuse; a Ray cluster is not asked."""
+    knobs, device = wanted.settings, wanted.device
     notes = [*request.notes(wanted, options.config_dir), *wanted.space.check(options.allow)]
-    total = wanted.trials.total
     room = wanted.room()
     jobs = [*itertools.islice(wanted.trials.jobs(0), _SHOWN)]
-    with tempfile.TemporaryDirectory(prefix="dltrain-") as name:
-        snapshot.take(Path(name), options.config_dir)
-        orders = Orders(name, own_groups=bool(options.config_dir), threads=wanted.threads, allow=options.allow)
-        wrong, seconds = look(orders, wanted.space.samples(_SHOWN), timed=True)
+    total = wanted.trials.total if len(jobs) == _SHOWN else len(jobs)  # fewer where the space is drawn out
+    if knobs.engine == "submitit":
+        with chosen(knobs, Processes(), device=device):
+            pass
+    wrong, seconds = list[tuple[int, str]](), None
+    if knobs.engine == "local" or device in ("auto", "cpu"):  # else this machine may lack what jobs want
+        with tempfile.TemporaryDirectory(prefix="dltrain-") as name:
+            snapshot.take(Path(name), options.config_dir)
+            orders = Orders(name, own_groups=bool(options.config_dir), threads=wanted.threads, allow=options.allow)
+            wrong, seconds = look(orders, wanted.space.samples(_LOOKED_AT), timed=True)
     if wrong:
         raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
-    known = wanted.settings.engine != "ray" or wanted.settings.workers != "auto"
+    known = knobs.engine != "ray" or knobs.workers != "auto"
     took = f", about {duration(seconds * total / room.most)}" if known and seconds is not None else ""
+    took += f" without sweep.prune={knobs.prune}" if took and knobs.prune else ""
     at_once = f"{room.most} at once" if known else "as many at once as the cluster has room for"
     lines = [f"{total:,} job{'s' * (total != 1)}, {at_once}{took}; nothing is trained (--dry-run)"]
     lines += [f"  {axis.name}: {_values(axis)}" for axis in wanted.space.varied]
