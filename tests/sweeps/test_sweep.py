@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import time
 
 import pytest
@@ -198,6 +199,33 @@ def test_a_run_that_can_not_be_copied_is_trained_anew(dltrain, tmp_path):
     (before / "metrics.jsonl").symlink_to(tmp_path / "elsewhere.jsonl")
     code, out, err = dltrain("-m", "--reuse", *QUICK, "seed=0,1", "name=more")
     assert (code, out.count("taken from")) == (0, 0), err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_only_what_a_run_folder_is_made_of_is_copied(dltrain, tmp_path):
+    assert dltrain(*QUICK, "seed=1", "name=before", "trainer.threads=1")[0] == 0
+    (before,) = tmp_path.glob("runs/before/*")
+    os.mkfifo(before / "pipe")
+    (before / "mine").mkdir()
+    (before / "0").mkdir()
+    with (before / "large").open("w") as file:
+        file.truncate(10 << 30)
+    code, out, err = dltrain("-m", "--reuse", *QUICK, "seed=0,1", "name=more")
+    assert (code, out.count("taken from")) == (0, 1), err
+    (copy,) = tmp_path.glob("runs/more/*/1")
+    assert {p.name for p in before.iterdir()} - {p.name for p in copy.iterdir()} == {
+        "pipe",
+        "mine",
+        "0",
+        "large",
+        ".lock",
+    }
+    shutil.rmtree(tmp_path / "runs" / "more")
+    with next(before.glob("checkpoints/best-*/model.safetensors")).open("r+") as file:
+        file.truncate(10 << 30)  # which would be copied as zeros
+    code, out, err = dltrain("-m", "--reuse", *QUICK, "seed=0,1", "name=other")
+    assert (code, out.count("taken from")) == (0, 0), err
+    assert not [*tmp_path.glob("runs/other/*/.tmp-*")]
 
 
 def test_an_average_of_runs_is_not_taken_over(dltrain, tmp_path):

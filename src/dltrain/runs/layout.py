@@ -15,6 +15,10 @@ OURS = re.compile(  # what dltrain itself writes into the folder of a run or a s
     r"|multirun\.yaml|output\.txt|(metrics|diagnosis|jobs)\.jsonl|(data|environment|progress|summary|sweep|eval-\w+)\.json"
     r"|events\.out\.tfevents\..*|report\.html"
 )
+OF_RUN = re.compile(
+    r"checkpoints|plots|profile|config\.yaml|(overrides|error|output)\.txt|(metrics|diagnosis)\.jsonl"
+    r"|(data|environment|progress|summary|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
+)
 SECOND_NAME = "has a second name elsewhere (a hard link), and would be changed there, too; put a copy in its place"
 _FOLDERS = re.compile(r"[0-9]+|checkpoints|cluster|configs|plots|profile|\.old-.*")
 _IN_PLACE = re.compile(  # the others are written anew

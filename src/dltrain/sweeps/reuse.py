@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dltrain.errors import DltrainError, StorageError
+from dltrain.errors import DltrainError, StorageError, system
 from dltrain.runs import ensemble_members, foreign, identity, key_roles, layout, reading, run_folder, storage
 from dltrain.runs.foreign import Values
 from dltrain.runs.key_roles import Role
@@ -29,19 +29,40 @@ class Finished:
         run = self._found.get(_identity(values))
         if run is None or _data_changed(values, run):
             return None
-        try:
-            layout.check(run)
-        except DltrainError:  # a link in it
-            return None
         draft = job.with_name(f".tmp-{job.name}")
         try:
             storage.remove(draft)  # left by a kill
-            shutil.copytree(run, draft, symlinks=True, ignore=shutil.ignore_patterns(".*"))
+            if not _copied(run, draft):
+                storage.remove(draft)
+                return None
             run_folder.write_overrides(draft, typed)
             storage.disk.replace(draft, job)
         except OSError as error:
             raise StorageError(f"{job} can't be written: {error.strerror or error}") from error
         return str(run)
+
+
+def _copied(run: Path, draft: Path) -> bool:
+    """Copies what a run folder is made of, and nothing else that stands in it; False for one that has a link there, a
+    hole, or what is no plain file.
+    """
+
+    def others(folder: str, names: list[str]) -> set[str]:
+        inside = Path(folder) != run
+        return {name for name in names if name.startswith(".") or not (inside or layout.OF_RUN.fullmatch(name))}
+
+    def copy(source: str, target: str) -> None:
+        with system.plain_file(Path(source)) as file:
+            if system.is_hollow(file.fileno()):
+                raise StorageError(f"{source} is a hole")
+        shutil.copy2(source, target)
+
+    try:
+        layout.check(run)
+        shutil.copytree(run, draft, ignore=others, copy_function=copy)
+    except DltrainError:
+        return False
+    return True
 
 
 def _identities(root: Path) -> Iterator[tuple[str, Path]]:
