@@ -13,6 +13,7 @@ import pytest
 
 from dltrain.runs import reading
 from dltrain.sweeps.engines import cluster
+from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.slots import slots
 
 submitit = pytest.mark.skipif(
@@ -96,6 +97,76 @@ def _until(process, holds):
     while not holds():
         assert process.poll() is None
         time.sleep(0.02)
+
+
+class Queue:
+    """Takes one job at a time, as where there is a limit for each user."""
+
+    def __init__(self):
+        self.taken, self.most = [], 1
+
+    def submit(self, task):
+        from submitit.core.utils import FailedJobError
+
+        if sum(not job.over for job in self.taken) >= self.most:
+            raise FailedJobError("sbatch failed\nJob violates accounting/QOS policy")
+        self.taken.append(Taken(task, str(len(self.taken))))
+        return self.taken[-1]
+
+
+class Taken:
+    over, state = False, "RUNNING"
+
+    def __init__(self, task, job_id):
+        self.task, self.job_id = task, job_id
+
+    def done(self):
+        return self.over
+
+
+class Silent:
+    def brief(self, orders):
+        pass
+
+    def close(self):
+        pass
+
+
+@submitit
+def test_a_job_that_a_cluster_does_not_take_waits_until_another_has_ended(tmp_path):
+    engine = cluster.Cluster({}, Silent(), looks=False)
+    engine.brief(Orders(str(tmp_path)))
+    engine._executor = queue = Queue()
+    for number in range(3):
+        engine.start(number, ["seed=0"])
+    ended = []
+    while len(ended) < 3:
+        (job,) = (job for job in queue.taken if not job.over)
+        Path(job.task.end).parent.mkdir(parents=True, exist_ok=True)
+        Path(job.task.end).write_text('{"told": {"state": "done"}, "code": 0}')
+        job.over = True
+        job.paths = type("Paths", (), {"stderr": "there"})
+        ended += engine.wait(1)
+    assert [(e.number, e.told["state"]) for e in ended] == [(n, "done") for n in range(3)]
+    queue.most = 0  # it takes none at all
+    engine.start(3, ["seed=0"])
+    (refused,) = engine.wait(1)
+    assert (refused.told["state"], "QOS" in refused.told["reason"]) == ("failed", True)
+
+
+@submitit
+def test_a_file_that_says_where_jobs_run_is_enough_to_go_on(dltrain, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    file = tmp_path / "experiment" / "there.yaml"
+    file.write_text("# @package _global_\nsweep: {verbose: false}\n")
+    words = ("--config-dir", ".", "-m", "experiment=there", *QUICK, "seed=0,1", "resume=auto")
+    assert dltrain(*words)[0] == 0
+    (record,) = tmp_path.glob("runs/*/*/sweep.json")
+    found = json.loads(record.read_text())
+    record.write_text(json.dumps(found | {"sweep": found["sweep"] | {"engine": "submitit"}}))
+    file.write_text("# @package _global_\nsweep: {engine: submitit, cluster: {cluster: local}}\n")
+    code, out, err = dltrain(*words)
+    assert (code, "2 of 2 jobs had ended" in out) == (0, True), err
 
 
 def test_what_can_not_be_as_asked_is_said_before_anything_is_written(dltrain, tmp_path, monkeypatch):

@@ -176,6 +176,7 @@ def test_of_folders_without_a_line_only_those_that_are_the_next_jobs_count(tmp_p
         (lambda n, a: Ended(n, {"state": "failed", "reason": "bad"}), "failed", "bad"),
         (lambda n, a: Ended(n, {"state": "diverged", "reason": "nan"}), "diverged", "nan"),
         (lambda n, a: Ended(n, {"state": "stopped", "reason": "SIGTERM"}) if a == 1 else Ended(n, DONE), "done", ""),
+        (lambda n, a: Ended(n, {"state": "stopped", "reason": "SIGTERM"}, -15), "stopped", "SIGTERM"),  # by scancel
     ],
 )
 def test_what_becomes_of_a_job_that_does_not_end_well(tmp_path, ends, found, said):

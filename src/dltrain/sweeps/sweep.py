@@ -46,7 +46,8 @@ def begin(overrides: Sequence[str], options: Options, engine: Engine) -> Ended:
     """A new sweep; raises ConfigError for all that is wrong, before anything is written."""
     wanted = request.read(overrides, options)
     if wanted.auto and (earlier := _earlier(wanted)):
-        return go_on(earlier, wanted.changed, options, engine)
+        here = {key: wanted.node[key] for key in ("engine", "cluster") if key in wanted.node}
+        return go_on(earlier, wanted.changed, options, engine, here)
     notes = wanted.space.check(options.allow)
     for note in [*request.notes(wanted, options.config_dir), *notes]:
         say(f"note: {note}", error=True)
@@ -90,11 +91,11 @@ def _earlier(wanted: Request) -> Path | None:
     return None
 
 
-def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine) -> Ended:
-    """The rest of the sweep of a folder."""
+def go_on(folder: Path, typed: Sequence[str], options: Options, engine: Engine, here: Values | None = None) -> Ended:
+    """The rest of the sweep of a folder. here: more of the node `sweep` that a file of the user's says now."""
     layout.check(folder)
     record = ledger.record(folder)
-    changes = request.changes(typed)
+    changes = {**(here or {}), **request.changes(typed)}
     with run_folder.Lock(folder):
         orders = _orders(folder, record, options, resumed=True, trusted=options.config_dir is not None)
         if files := snapshot.changed(folder, options.config_dir):

@@ -114,10 +114,9 @@ def ended(number: int, said: Values, folder: Path, *, stopping: bool, otherwise:
 
     told, left = node(said.get("told")), said.get("code")
     if left == -signal.SIGTERM or (not said and stopping):
-        return Ended(number, {"state": "stopped", "reason": "SIGTERM"}, None)
+        return Ended(number, {"state": "stopped", "reason": "SIGTERM"}, -signal.SIGTERM)
     if said and isinstance(left, int):
-        stopped = told.get("state") == "stopped" and told.get("reason") != "max_time"
-        return Ended(number, told, None if stopped else left)
+        return Ended(number, told, left)
     run = reading.read(folder / str(number))
     if run.status not in ("running", "killed", "damaged"):
         return Ended(number, job.told(run), None if run.status == "stopped" else 0)

@@ -91,6 +91,7 @@ class Cluster:
         self._given, self._near, self._looks = given, near, looks
         self._running: dict[int, tuple[Job[None], Path]] = {}
         self._over: list[Ended] = []
+        self._held: list[tuple[int, Sequence[str], float | None]] = []  # the cluster would take no more beside others
         self._asked = 0.0  # when jobs were asked to stop
 
     def brief(self, orders: Orders) -> None:
@@ -113,8 +114,11 @@ class Cluster:
         try:
             self._running[number] = self._executor.submit(task), end
         except (FailedJobError, OSError, subprocess.SubprocessError) as error:
+            if self._running:
+                return self._held.append((number, overrides, until))
             reason = f"the cluster did not take it: {str(error).strip().splitlines()[-1]}"
             self._over.append(Ended(number, {"state": "failed", "reason": reason}, 1))
+        return None
 
     def wait(self, seconds: float) -> list[Ended]:
         end = time.monotonic() + seconds
@@ -126,6 +130,13 @@ class Cluster:
             time.sleep(min(seconds, 0.05 + 0.002 * len(self._running)))
         over = [*self._over, *map(self._ended, found)]
         self._over.clear()
+        held = [*self._held]
+        self._held.clear()
+        for number, overrides, until in held:
+            if self._asked:
+                over.append(Ended(number, {"state": "stopped", "reason": "SIGTERM"}, None))
+            else:
+                self.start(number, overrides, until=until)
         return over
 
     def _ended(self, number: int) -> Ended:

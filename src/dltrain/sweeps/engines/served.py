@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from dltrain.errors import StorageError, system
-from dltrain.runs.foreign import Values
+from dltrain.runs.foreign import Values, node
 from dltrain.sweeps.engines import Ended, how
 from dltrain.sweeps.orders import Orders
 
@@ -58,6 +58,7 @@ class Served:
         self._running: set[int] = set()
         self._deaths = 0
         self.room: int | None = None  # for how many jobs, as the server says
+        self._why: str | None = None  # of what it has died, as far as it could say so
         self._begin()
 
     def brief(self, orders: Orders) -> None:
@@ -110,6 +111,7 @@ class Served:
             if not said:
                 return found + self._lost()
             self.room = said.get("room", self.room)
+            self._why = node(said.get("cluster")).get("refused") or self._why
             if "ended" in said:
                 found.append(Ended(said["ended"], said["told"], said["code"], said["memory"]))
                 self._running.discard(said["ended"])
@@ -121,6 +123,8 @@ class Served:
         self._deaths += 1
         code = self._end()
         if self._deaths >= _MOST_DEATHS:
+            if self._why:
+                raise StorageError(f"the cluster is lost: {self._why}")
             raise StorageError(
                 f"the process that starts jobs has ended {self._deaths} times, and no job had (the last: {how(code)}); "
                 "where memory is scarce or limited, as by ulimit -v, it may lack for it: one run without -m needs less"
