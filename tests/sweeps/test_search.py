@@ -37,7 +37,7 @@ def values(trial):
 
 @pytest.mark.parametrize("method", ["random", "sobol", "optuna"])
 def test_a_search_stays_in_the_space_and_leaves_out_what_does_not_exist(made, method):
-    found = made(method=method, trials=40, sampler="TPESampler")
+    found = made(method=method, trials=40, sampler="TPESampler" if method == "optuna" else None)
     trials = []
     for number, trial in enumerate(found.trials(0)):
         trials.append(trial)
