@@ -50,6 +50,18 @@ def test_trials_stand_in_the_order_in_which_the_last_of_their_jobs_ended(tmp_pat
     assert [t.jobs for t in trials.in_time(found, tmp_path)] == ["2", "0,1", "3", "4", "10"]
 
 
+def test_keys_are_those_that_differ_or_that_some_jobs_lack(tmp_path):
+    class Typed(dict):
+        """Nobody asks for a key: with as many keys as jobs that would take the square of them."""
+
+        get = __getitem__ = None
+
+    found = [Run(tmp_path, "done", "", {}) for _ in range(50)]
+    for n, run in enumerate(found):
+        run.__dict__["typed"] = Typed({"seed": str(n % 2), "data": "iris", f"k{n}": "1"})
+    assert trials.keys(found) == [*(f"k{n}" for n in range(50)), "seed"]
+
+
 def test_records_are_better_than_all_before():
     ordered = [Trial({}, score, 0) for score in (0.5, 0.4, 0.6, 0.6, 0.9, 0.3)]
     assert trials.records(ordered, larger=True) == [0, 2, 4]

@@ -16,7 +16,7 @@ import pytest
 from dltrain.commands import cli
 from dltrain.errors import tables
 from dltrain.insight import listing
-from dltrain.runs import reading, run_folder
+from dltrain.runs import ensemble_members, reading, run_folder
 from dltrain.runs.reading import read
 
 
@@ -254,6 +254,23 @@ def test_a_folder_in_a_sweep_that_only_looks_like_a_number_is_no_job(made, tmp_p
         shutil.copytree(made, sweep / name)
     (sweep / "sweep.json").write_text("{}")
     assert [path.name for path, _ in reading.walk(tmp_path)] == ["0"]
+
+
+def test_what_a_run_keeps_of_its_files_is_no_more_than_can_be_typed(tmp_path):
+    (tmp_path / "overrides.txt").write_text("".join(f"k{n}=\n" for n in range(5_000)))
+    assert len(reading.read(tmp_path).overrides) == 2_000
+    (tmp_path / "overrides.txt").write_text("k=\n" * 1_000_000)
+    (tmp_path / "environment.json").write_text(json.dumps({"command": "dltrain " + "a" * 3_000_000}))
+    run = reading.read(tmp_path)
+    assert (run.overrides, run.environment) == ((), {})
+    (tmp_path / "summary.json").write_text('{"status": "done", "x": [' + '"ab",' * 500_000 + "1]}")
+    run = reading.read(tmp_path)
+    assert (run.status, run.summary) == ("damaged", {})
+
+
+def test_of_many_members_some_are_told():
+    lines = ensemble_members.told({"members": [{"weight": 1, "run": "ab"}] * 300_000})
+    assert (len(lines), lines[-1]) == (201, "and 299,800 more")
 
 
 def test_no_sweep_is_the_job_of_another(made, tmp_path):

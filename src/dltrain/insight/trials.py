@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,11 +52,12 @@ class Score:
 
 def keys(jobs: Sequence[Run]) -> list[str]:
     """What the sweep varied: the keys and groups whose typed values differ, the seed last."""
-    found: dict[str, set[str | None]] = {name: set() for run in jobs for name in run.typed}
+    found: dict[str, Counter[str]] = {}
     for run in jobs:
-        for name, typed in found.items():
-            typed.add(run.typed.get(name))
-    return sorted((name for name, typed in found.items() if len(typed) > 1), key=lambda name: name == SEED)
+        for name, typed in run.typed.items():
+            found.setdefault(name, Counter())[typed] += 1
+    varied = (name for name, typed in found.items() if len(typed) > 1 or typed.total() < len(jobs))
+    return sorted(varied, key=lambda name: name == SEED)
 
 
 def value(run: Run, key: str) -> Value:

@@ -8,6 +8,7 @@ from dltrain.errors import ConfigError
 from dltrain.errors.output import cut
 from dltrain.runs import reading
 
+_MOST_TOLD = 200
 _LONGEST = 200  # letters of what was typed for a member
 
 
@@ -18,14 +19,16 @@ def are_in(summary: object) -> bool:
 
 def told(summary: object) -> list[str]:
     """A line for each: how often it counts, its short id, what was typed for it."""
-    listed = reading.node(summary).get("members")
+    found = reading.node(summary).get("members")
+    members = found if isinstance(found, list) else []
     lines: list[str] = []
-    for each in listed if isinstance(listed, list) else []:
+    for each in members[:_MOST_TOLD]:
         typed = reading.node(each).get("overrides")
         words = " ".join(map(str, typed)) if isinstance(typed, list) else ""
         weight, run = (cut(str(reading.node(each).get(key))) for key in ("weight", "run"))
         lines.append(f"{weight} x {run}  {cut(words, _LONGEST)}".rstrip())
-    return lines
+    more = len(members) - len(lines)
+    return [*lines, *[f"and {more:,} more"] * (more > 0)]
 
 
 def check_none(folder: Path) -> None:

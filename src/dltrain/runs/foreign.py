@@ -27,6 +27,8 @@ Values = dict[str, Any]  # a mapping of a stored file, a node of a configuration
 
 LARGEST = 1 << 26  # bytes of a file, unless the caller knows better
 LARGEST_CONFIG = 1 << 22  # bytes of a configuration; a run that would have more does not start
+LARGEST_WORD = 1 << 21  # bytes of what a run says of itself: what was typed, its summary, its environment
+MOST_TYPED = 2_000  # overrides
 _LONGEST = 1 << 24  # bytes of a line: a look into a net of many layers takes megabytes
 _DEEPEST = 20  # nested nodes of a configuration
 _MOST_NODES = 50_000  # keys and values of a stored configuration

@@ -106,16 +106,24 @@ def lines(folder: Path) -> Iterator[foreign.Values]:
     """The lines of jobs.jsonl in a folder that are ones; none where there is no such file. Raises OSError.
 
     Jobs are begun in the order of their numbers, each with a line: a number far above that of the lines is none.
+    Whatever else a line has that no sweep writes is left out of it: who reads may keep it.
     """
     path = folder / "jobs.jsonl"
     for i, text in enumerate(foreign.lines(path) if path.is_file() else ()):
         try:
-            line = foreign.node(foreign.parse_json(text))
+            line = foreign.node(foreign.parse_json(text) if len(text) <= foreign.LARGEST_WORD else None)
         except ValueError:
             continue
+        line = {key: value for key, value in line.items() if not isinstance(value, (dict, list)) or _is_typed(value)}
         number = line.get("job")
         if type(number) is int and 0 <= number < i + MOST_LOST and isinstance(line.get("state"), str):
             yield line
+
+
+def _is_typed(value: object) -> bool:
+    """Whether a value of a line is what was typed for a job."""
+    few = isinstance(value, list) and len(value) <= foreign.MOST_TYPED
+    return few and all(isinstance(text, str) for text in value)
 
 
 @lru_cache(maxsize=16)

@@ -55,13 +55,13 @@ class Run:
     @cached_property
     def environment(self) -> Values:
         """What environment.json holds; empty where there is none."""
-        return node(read_json(self.folder / "environment.json")[0])
+        return node(read_json(self.folder / "environment.json", foreign.LARGEST_WORD)[0])
 
     @cached_property
     def overrides(self) -> tuple[str, ...]:
         """What was typed."""
-        lines = (read_text(self.folder / "overrides.txt") or "").split("\n")[:-1]
-        return tuple(str(_scalar(line)) if line.startswith('"') else line for line in lines)
+        lines = (read_text(self.folder / "overrides.txt", foreign.LARGEST_WORD) or "").split("\n")[:-1]
+        return tuple(str(_scalar(line)) if line.startswith('"') else line for line in lines[: foreign.MOST_TYPED])
 
     @cached_property
     def typed(self) -> dict[str, str]:
@@ -199,7 +199,7 @@ def _as_typed(words: Sequence[str]) -> list[str] | None:
 
 def read(folder: Path, sweep: Path | None = None) -> Run:
     """What a run folder says."""
-    summary, fault = read_json(folder / "summary.json")
+    summary, fault = read_json(folder / "summary.json", foreign.LARGEST_WORD)
     if is_alive(folder):
         return Run(folder, "running", word.stale if (word := pulse.read(folder)) else "", node(summary), sweep)
     if fault:
@@ -309,9 +309,9 @@ def read_text(path: Path, largest: int = foreign.LARGEST) -> str | None:
         return None
 
 
-def read_json(path: Path) -> tuple[object, str]:
+def read_json(path: Path, largest: int = foreign.LARGEST) -> tuple[object, str]:
     """The content of a JSON file, None where there is none; and what is wrong with it."""
-    text = read_text(path)
+    text = read_text(path, largest)
     if text is None:
         return None, f"{path.name} is not a file that can be read" if os.path.lexists(path) else ""
     try:
