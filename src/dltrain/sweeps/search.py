@@ -8,10 +8,11 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dltrain.errors import key_of
+from dltrain.errors import ConfigError, key_of
 from dltrain.runs.foreign import is_number
 from dltrain.sweeps.settings import Settings
 from dltrain.sweeps.space import Axis, Space, Trial
@@ -40,13 +41,20 @@ def search(space: Space, knobs: Settings) -> Search:
     """What `sweep.method` names. Raises ConfigError."""
     if knobs.method == "grid":
         return Grid(space)
-    trials = knobs.trials or 1
+    trials = min(knobs.trials or 1, _most(space))
     if knobs.method == "optuna":
         from dltrain.sweeps.optuna_search import Optuna
 
         drawn = Drawn(space, sys.maxsize, _random(space, knobs.seed)).trials(0)
         return Optuna(space, trials, sampler=str(knobs.sampler), options=knobs.options, seed=knobs.seed, drawn=drawn)
     return Drawn(space, trials, _random(space, knobs.seed) if knobs.method == "random" else _sobol(space, knobs.seed))
+
+
+def _most(space: Space) -> int:
+    """How many trials a space has, where they can be counted."""
+    with suppress(ConfigError):
+        return space.size()
+    return sys.maxsize
 
 
 class Grid:
