@@ -27,9 +27,13 @@ def far(sweep):
 def test_a_line_holds_what_a_sweep_writes_and_no_more(tmp_path):
     told = [{"job": 0, "state": "done", "overrides": ["seed=0"], "value": 0.5}, {"job": 1, "state": "failed"}]
     odd = [{**told[1], "overrides": found} for found in ([[]], ["a=1"] * 5_000)]
-    odd += [{**told[1], "x": [[]], "y": {"z": 1}}, {**told[0], "reason": "x" * 3_000_000}]
+    odd += [
+        {**told[1], "x": [[]], "y": {"z": 1}},
+        {**told[1], "rung": "1", "attempts": -(10**9)},
+        {**told[0], "reason": "x" * 3_000_000},
+    ]
     (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told + odd))
-    assert [*jobs.lines(tmp_path)] == [*told, *[told[1]] * 3]
+    assert [*jobs.lines(tmp_path)] == [*told, *[told[1]] * 4]
 
 
 def test_of_an_older_sweep_the_folders_are_counted(tmp_path):

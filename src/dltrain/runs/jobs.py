@@ -20,6 +20,7 @@ from dltrain.runs.reading import Run
 STATES = ("queued", *reading.STATUSES, "same")
 _OPEN = ("queued", "running", "killed", "stopped", "damaged")  # there is something left to do
 _MOST = 1_000_000  # jobs
+_MOST_TIMES = 1_000  # that a job pauses, or is tried again
 MOST_LOST = 10_000  # jobs whose lines a power failure may take
 
 
@@ -114,16 +115,19 @@ def lines(folder: Path) -> Iterator[foreign.Values]:
             line = foreign.node(foreign.parse_json(text) if len(text) <= foreign.LARGEST_WORD else None)
         except ValueError:
             continue
-        line = {key: value for key, value in line.items() if not isinstance(value, (dict, list)) or _is_typed(value)}
+        line = {key: value for key, value in line.items() if _may_be(key, value)}
         number = line.get("job")
         if type(number) is int and 0 <= number < i + MOST_LOST and isinstance(line.get("state"), str):
             yield line
 
 
-def _is_typed(value: object) -> bool:
-    """Whether a value of a line is what was typed for a job."""
-    few = isinstance(value, list) and len(value) <= foreign.MOST_TYPED
-    return few and all(isinstance(text, str) for text in value)
+def _may_be(key: str, value: object) -> bool:
+    """Whether a sweep may have written such a value."""
+    if key in ("rung", "attempts"):
+        return type(value) is int and 0 <= value < _MOST_TIMES
+    if isinstance(value, list):  # overrides
+        return len(value) <= foreign.MOST_TYPED and all(isinstance(text, str) for text in value)
+    return not isinstance(value, dict)
 
 
 @lru_cache(maxsize=16)

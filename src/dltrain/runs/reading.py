@@ -27,7 +27,7 @@ from dltrain.runs.pulse import Pulse
 
 _DEPTH = 4  # of folders below the one that is searched: runs/<name>/<sweep>/<job>
 _LONGEST_REASON = 500  # letters of what a run says it failed of
-_MOST_STEPS = 1 << 62  # of a run
+_MOST_STEPS = 1 << 62  # of a run; nor does one take so many seconds
 _MOST_SHOWN = 5_000  # reports of a run in a picture
 _MARKS = ("config.yaml", "summary.json", "overrides.txt")
 STAMP = re.compile(r"\d{8}-\d{6}-([0-9a-f]{4})")  # the name of a folder that `run_folder.create` made
@@ -171,7 +171,7 @@ class Run:
     def seconds(self) -> float | None:
         """How long it trained; of one that was killed, up to its last word."""
         value = self.summary.get("seconds")
-        if not is_number(value):
+        if not (is_number(value) and 0 <= value < _MOST_STEPS):
             return None
         if self.status in ("running", "killed"):  # the summary has what earlier sessions took, and dates from the start
             words = [path for name in ("metrics.jsonl", "progress.json") if (path := self.folder / name).is_file()]
