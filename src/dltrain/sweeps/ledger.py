@@ -1,4 +1,4 @@
-"""What a sweep keeps of itself: sweep.json, written once before the first job, and jobs.jsonl, which only grows.
+"""What a sweep keeps of itself: sweep.json, written before the first job, and jobs.jsonl, which only grows.
 
 sweep.json says what was typed and all else that decides the jobs; `configs/` holds every YAML file as it was then.
 jobs.jsonl has a line for each change of a job: its number with its overrides when it is queued, then its states. The
