@@ -50,3 +50,11 @@ def test_the_best_so_far_may_be_of_an_earlier_command(line):
     seen.close(Counter(done=2, diverged=1))
     assert line.text.startswith("3 of 3 jobs, 1 failed")
     assert line.text.endswith("best accuracy 80.00% [0]")
+
+
+def test_what_is_said_of_a_job_is_one_line_of_a_sensible_length(capsys):
+    seen = Told(1, Counter(), moving=False, lines=True)
+    seen.ended(0, ["name=x\nerror: forged", "a" * 100_000], {"state": "failed", "reason": "b\n" * 100_000})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert len(line) < 3_000
+    assert "failed: b b b" in line

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from dltrain.errors.output import one_line, say
+from dltrain.errors.output import cut, one_line, say
 from dltrain.parts import metrics
 from dltrain.runs import reading
 from dltrain.runs.foreign import Values, is_number
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _GOOD = ("done", "early_stopped", "pruned", "same")
+_LONGEST = 1_000  # letters of what was typed for a job, and of what came of it
 _REFRESH = 0.5  # seconds
 
 
@@ -41,14 +42,10 @@ class Told:
         state, bad = told["state"], told["state"] not in _GOOD
         text = self._result(number, told)
         if bad or self._lines:
-            line = f"[{number}] {' '.join(overrides)}: {text}"
+            words, text = (cut(t, _LONGEST) for t in (" ".join(overrides), told["reason"] if state == "same" else text))
             if self._bar is not None:
                 self._bar.clear()
-            say(
-                line if state != "same" else f"[{number}] {' '.join(overrides)}: {told['reason']}",
-                error=bad,
-                flush=True,
-            )
+            say(f"[{number}] {words}: {text}", error=bad, flush=True)
 
     def _judge(self, number: int, told: Values) -> None:
         """Keeps the best."""
