@@ -217,15 +217,21 @@ def test_a_sweep_that_is_stopped_leaves_no_process_and_goes_on(tmp_path, monkeyp
 
 @linux
 def test_a_server_that_dies_while_it_looks_at_jobs_is_replaced_and_says_how_it_ended(monkeypatch):
-    dying = [sys.executable, "-c", "import os, time; time.sleep(0.2); os.kill(os.getpid(), 40)"]
-    monkeypatch.setattr(served, "python", lambda *_, pass_fds, **__: subprocess.Popen(dying, pass_fds=pass_fds))
+    dying = [
+        sys.executable,
+        "-c",
+        "import os, time; time.sleep(0.2); os.close(int(os.sys.argv[1])); time.sleep(0.1); os.kill(os.getpid(), 40)",
+    ]
+    monkeypatch.setattr(
+        served, "python", lambda *_, pass_fds, **__: subprocess.Popen([*dying, str(*pass_fds)], pass_fds=pass_fds)
+    )
     engine = served.Served("none")
     engine.brief(Orders("."))
     assert engine.check([["seed=0"]]) == []  # what it had not read is lost: the connection is reset
     for _ in range(2):
         engine.start(0, ["seed=0"])
         assert engine.wait(60) == [Ended(0, code=None)]
-    with pytest.raises(StorageError, match=r"ended 3 times, .* killed by signal 40\); where memory is scarce"):
+    with pytest.raises(StorageError, match=r"ended 3 times, .* killed by signal 40\); it may have too little memory"):
         engine.wait(60)
     engine.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from dltrain.sweeps.orders import Orders
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from dltrain.sweeps.{0} import {1}; {1}({2})"
 _MUTE = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # who reads the driver's must not wait for it
+_DYING = 2.0  # seconds for a server to end by itself, once it has closed its socket
 _MOST_DEATHS = 3  # of servers, one after another, without a job that ended between them
 
 
@@ -121,19 +123,28 @@ class Served:
     def _lost(self) -> list[Ended]:
         """The server has died, and its jobs with it."""
         self._deaths += 1
+        self._wait_for_its_end()
         code = self._end()
         if self._deaths >= _MOST_DEATHS:
             if self._why:
                 raise StorageError(f"the cluster is lost: {self._why}")
             raise StorageError(
                 f"the process that starts jobs has ended {self._deaths} times, and no job had (the last: {how(code)}); "
-                "where memory is scarce or limited, as by ulimit -v, it may lack for it: one run without -m needs less"
+                "it may have too little memory, as where ulimit -v limits that"
             )
         lost = [Ended(number, code=None) for number in sorted(self._running)]
         self._running.clear()
         self._begin()
         self.brief(self._orders)
         return lost
+
+    def _wait_for_its_end(self) -> None:
+        """It has closed its socket; a moment later its own exit code says more than that of being killed."""
+        end = time.monotonic() + _DYING
+        how_far = os.WEXITED | os.WNOWAIT | os.WNOHANG  # its number stays its own
+        with suppress(ChildProcessError):  # this process was started to let none of its own wait for it
+            while os.waitid(os.P_PID, self._server.pid, how_far) is None and time.monotonic() < end:
+                time.sleep(0.01)
 
     def signal(self, number: int, job: int | None = None) -> None:
         self._say({"signal": number, "job": job})
