@@ -60,6 +60,11 @@ def test_keys_are_those_that_differ_or_that_some_jobs_lack(tmp_path):
     for n, run in enumerate(found):
         run.__dict__["typed"] = Typed({"seed": str(n % 2), "data": "iris", f"k{n}": "1"})
     assert trials.keys(found) == [*(f"k{n}" for n in range(50)), "seed"]
+    found += [Run(tmp_path, "done", "", {}) for _ in range(200)]
+    for n, run in enumerate(found):
+        run.__dict__["typed"] = Typed({f"k{n}": "1", "seed": str(n % 2)})
+    varied = trials.keys(found)
+    assert (len(varied), varied[-1]) == (101, "seed")
 
 
 def test_records_are_better_than_all_before():

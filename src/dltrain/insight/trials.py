@@ -17,6 +17,7 @@ from dltrain.runs.reading import Run
 Value = float | str  # of a key: a number as a number, anything else as it was typed
 
 SEED = "seed"
+_MOST_KEYS = 100  # that are looked at: each has a picture's axis, and each two may have a picture
 MISSING = "-"  # the value of a key that a job does not have
 
 
@@ -51,13 +52,13 @@ class Score:
 
 
 def keys(jobs: Sequence[Run]) -> list[str]:
-    """What the sweep varied: the keys and groups whose typed values differ, the seed last."""
+    """What the sweep varied: keys and groups whose typed values differ, of many the first hundred, the seed last."""
     found: dict[str, Counter[str]] = {}
     for run in jobs:
         for name, typed in run.typed.items():
             found.setdefault(name, Counter())[typed] += 1
-    varied = (name for name, typed in found.items() if len(typed) > 1 or typed.total() < len(jobs))
-    return sorted(varied, key=lambda name: name == SEED)
+    varied = [name for name, typed in found.items() if len(typed) > 1 or typed.total() < len(jobs)]
+    return [name for name in varied if name != SEED][:_MOST_KEYS] + [SEED] * (SEED in varied)
 
 
 def value(run: Run, key: str) -> Value:
