@@ -70,6 +70,14 @@ def test_a_snapshot_is_composed_in_the_place_of_the_packaged_groups(tmp_path):
     assert compose([], snapshot).values["optimizer"]["lr"] == 0.25
 
 
+@pytest.mark.parametrize("name", ["train", "optimizer/adamw"])
+def test_a_stored_file_that_is_a_list_is_refused_in_a_sentence(tmp_path, name):
+    shutil.copytree(CONFIGS, tmp_path / "packaged")
+    (tmp_path / "packaged" / f"{name}.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError, match=rf"{name}.* is a list; a file of choices has keys"):
+        compose([], Snapshot(tmp_path / "packaged"), sweep=True)
+
+
 def test_a_snapshot_that_lacks_what_it_kept_is_refused_in_a_sentence(tmp_path):
     snapshot = Snapshot(tmp_path / "packaged", tmp_path / "own")
     with pytest.raises(ConfigError, match=r"packaged/train\.yaml is missing; a sweep goes on by the YAML files"):

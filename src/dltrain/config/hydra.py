@@ -283,7 +283,9 @@ class _Stored(_OwnGroups):
         if not path.is_relative_to(Path(self.path).resolve()):
             raise ConfigLoadError(f"a stored file names {cut(str(path))}, which is not stored with it")
         found = super().load_config(config_path)
-        own = _plain(cast(DictConfig, found.config)).get("hydra", {})
+        if not isinstance(found.config, DictConfig):
+            raise ConfigLoadError(f"the stored {config_path} is a list; a file of choices has keys")
+        own = _plain(found.config).get("hydra", {})
         if not (isinstance(own, dict) and {*map(str, own)} <= _OF_HYDRA):
             raise ConfigLoadError(f"the stored {config_path} sets what is Hydra's own")
         return found
