@@ -118,3 +118,11 @@ def test_what_a_stranger_wrote_is_counted_as_far_as_it_goes(tmp_path):
     (tmp_path / "jobs.jsonl").mkdir()
     (tmp_path / "sweep.json").write_text('{"jobs": 1}')
     assert str(far(tmp_path)) == "0 of 1 job ended"
+
+
+def test_what_is_said_of_a_job_that_is_gone_is_one_line_of_a_sensible_length(tmp_path):
+    line = {"job": 0, "state": "failed", "reason": "x\nerror: forged\n" + "y" * 100_000}
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(line) + "\n")
+    (said,) = jobs.gone(tmp_path, [])
+    assert said.startswith("[0] failed: x error: forged y")
+    assert len(said) <= 500

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dltrain.errors.output import cut
 from dltrain.runs import foreign, reading
 from dltrain.runs.pulse import duration
 from dltrain.runs.reading import Run
@@ -20,6 +21,7 @@ from dltrain.runs.reading import Run
 STATES = ("queued", *reading.STATUSES, "same")
 _OPEN = ("queued", "running", "killed", "stopped", "damaged")  # there is something left to do
 _MOST = 1_000_000  # jobs
+_LONGEST = 500  # letters of what is said of a job that is gone
 _MOST_TIMES = 1_000  # that a job pauses, or is tried again
 MOST_LOST = 10_000  # jobs whose lines a power failure may take
 
@@ -84,7 +86,8 @@ def gone(folder: Path, runs: Sequence[Run]) -> list[str]:
     there = {int(run.folder.name) for run in runs}
     bad = ("failed", "diverged", "pruned")
     left = sorted(number for number, line in last.items() if line["state"] in bad and number not in there)
-    return [f"[{n}] {last[n]['state']}{f': {why}' if (why := last[n].get('reason')) else ''}" for n in left]
+    said = (f"[{n}] {last[n]['state']}{f': {why}' if (why := last[n].get('reason')) else ''}" for n in left)
+    return [cut(line, _LONGEST) for line in said]
 
 
 def in_progress(runs: Iterable[Run]) -> list[Path]:
