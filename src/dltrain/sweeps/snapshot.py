@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dltrain.config.choices import CONFIGS, folders, groups, readable
@@ -11,7 +12,7 @@ from dltrain.errors import StorageError
 from dltrain.runs import foreign, storage
 
 _PARTS = ("packaged", "own")
-_AT_ONCE = 100  # files that are open; some systems allow a process no more than 256
+_AT_ONCE = 8  # files that wait for the disk together: a hundred take a tenth of the time that they take one by one
 
 
 def take(folder: Path, config_dir: str | None) -> None:
@@ -25,11 +26,9 @@ def take(folder: Path, config_dir: str | None) -> None:
         above = {kept, *(up for copy in copies for up in copy.parents if kept in up.parents)}
         for place in sorted(above):
             place.mkdir()
-        pairs = [*copies.items()]
-        for i in range(0, len(pairs), _AT_ONCE):
-            storage.write(dict(pairs[i : i + _AT_ONCE]))
-        for place in above:
-            storage.sync(place)
+        with ThreadPoolExecutor(_AT_ONCE) as waiting:
+            list(waiting.map(storage.write, ({copy: content} for copy, content in copies.items())))  # or raises here
+            list(waiting.map(storage.sync, above))
     except OSError as error:
         raise StorageError(f"{folder / 'configs'} can't be written: {error.strerror}") from error
 
