@@ -57,7 +57,7 @@ def new_folder(plan: Plan, root: Path) -> Path:
 
 def go_on(name: str, folder: str, place: str) -> None:
     """A child that goes on with the run of `folder`, and ends; one byte of the file `place` shows what it is doing."""
-    _be_a_child(lambda stop: train._told(experiment.go_on(plan_of(name), Path(folder), stop=stop)), place)
+    _be_a_child(lambda stop: train._told(experiment.go_on(plan_of(name), Path(folder), stop=stop), []), place)
 
 
 def command(words: list[str], root: str, place: str) -> None:

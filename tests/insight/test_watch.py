@@ -247,7 +247,15 @@ def at_a_terminal(*words, cwd, until=b""):
 
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen([*COMMAND, *words], stdin=other, stdout=other, stderr=other, cwd=cwd, env=TERMINAL)
+    process = subprocess.Popen(
+        [*COMMAND, *words],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        cwd=cwd,
+        env=TERMINAL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # these tests may run in the background
+    )
     os.close(other)
     out = b""
     while True:

@@ -11,8 +11,9 @@ from other_system import EVERYWHERE, POSIX_ALONE
 
 HERE = Path(__file__).parent
 SRC = HERE.parents[1] / "src" / "dltrain"
-OWN = (SRC / "errors" / "system.py", SRC / "sweeps" / "engines" / "server.py")  # the server is started on Linux alone,
-OWN = (*OWN, SRC / "sweeps" / "engines" / "cluster.py")  # and SLURM's nodes have it
+OWN = [SRC / "errors" / "system.py"]
+# The server is started on Linux alone; a cluster is refused where a system is not like it.
+OWN += [SRC / "sweeps" / "engines" / f"{name}.py" for name in ("server", "apart", "cluster", "ray_server")]
 FILES = sorted(path for path in SRC.rglob("*.py") if path not in OWN)
 OF_PATHS = {"chmod", "lchmod", "owner", "symlink_to", "hardlink_to", "is_mount"}
 

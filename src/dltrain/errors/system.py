@@ -216,6 +216,15 @@ def stop_signal(name: str | None) -> int:
     return next((number for number in STOPS if number.name == name), signal.SIGTERM)
 
 
+def await_end(child: int, seconds: float) -> None:
+    """Waits so long for the end of a child, whose number stays its own, where the system can do that."""
+    end = time.monotonic() + seconds
+    if wait := getattr(os, "waitid", None):
+        with suppress(ChildProcessError):  # this process was started to let none of its own wait for it
+            while wait(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None and time.monotonic() < end:
+                time.sleep(0.01)
+
+
 def kill_group(leader: int) -> None:
     """Kills the processes of a group, where the system has groups."""
     if kill := getattr(os, "killpg", None):

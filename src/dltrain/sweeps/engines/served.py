@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -123,7 +122,7 @@ class Served:
     def _lost(self) -> list[Ended]:
         """The server has died, and its jobs with it."""
         self._deaths += 1
-        self._wait_for_its_end()
+        system.await_end(self._server.pid, _DYING)  # its own exit code says more than that of being killed
         code = self._end()
         if self._deaths >= _MOST_DEATHS:
             if self._why:
@@ -137,14 +136,6 @@ class Served:
         self._begin()
         self.brief(self._orders)
         return lost
-
-    def _wait_for_its_end(self) -> None:
-        """It has closed its socket; a moment later its own exit code says more than that of being killed."""
-        end = time.monotonic() + _DYING
-        how_far = os.WEXITED | os.WNOWAIT | os.WNOHANG  # its number stays its own
-        with suppress(ChildProcessError):  # this process was started to let none of its own wait for it
-            while os.waitid(os.P_PID, self._server.pid, how_far) is None and time.monotonic() < end:
-                time.sleep(0.01)
 
     def signal(self, number: int, job: int | None = None) -> None:
         self._say({"signal": number, "job": job})
