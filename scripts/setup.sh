@@ -31,8 +31,7 @@ install() {
         }
     fi
     echo "installing dltrain and what it needs (PyTorch is about 5 GB; once)" >&2
-    # bytecode is made of what is imported: of all of PyTorch it would take half a minute
-    "$root/.venv/bin/pip" install --quiet --no-compile --disable-pip-version-check \
+    "$root/.venv/bin/pip" install --quiet --disable-pip-version-check \
         --constraint "$root/constraints.txt" --editable "$project" >&2
     echo "$wanted" | tee "$stamp" >"$root/.venv/.installed" # whoever has the extra has the rest
 }
