@@ -79,6 +79,12 @@ def run(words: list[str], folder: Path, draw: random.Random, *, longest: float) 
     return kind, False
 
 
+def ended(folder: Path) -> int:
+    """How many jobs of the sweep below a folder have."""
+    lines = [line for file in folder.glob("runs/killed/*/jobs.jsonl") for line in file.read_bytes().splitlines()]
+    return len({line.split(b",")[0] for line in lines if b'"done"' in line or b'"early_stopped"' in line})
+
+
 def campaign(number: int, whole: dict[str, str], draw: random.Random, longest: float) -> Counter[str]:
     """One sweep, killed up to three times; what was found."""
     found: Counter[str] = Counter()
@@ -86,7 +92,8 @@ def campaign(number: int, whole: dict[str, str], draw: random.Random, longest: f
         folder = Path(name)
         words = ["-m", *WORDS, *AXES, "sweep.workers=2"]
         for _ in range(draw.randint(1, 3)):
-            kind, _ = run(words, folder, draw, longest=longest)
+            share = (JOBS - ended(folder) + 1) / (JOBS + 1)  # of the time that is still to come
+            kind, _ = run(words, folder, draw, longest=0.5 + share * longest)
             found[f"killed: {kind}"] += 1
             made = [*folder.glob("runs/killed/*/sweep.json")]
             if made:
@@ -121,9 +128,11 @@ def main() -> None:
     given = parser.parse_args()
     draw, total = random.Random(given.seed), Counter[str]()
     with tempfile.TemporaryDirectory() as name:
-        start = time.monotonic()
-        subprocess.run([*DLTRAIN, "-m", *WORDS, *AXES], cwd=name, check=True, capture_output=True)
-        longest = time.monotonic() - start
+        for _ in range(2):  # the first one also warms up
+            shutil.rmtree(Path(name, "runs"), ignore_errors=True)
+            start = time.monotonic()
+            subprocess.run([*DLTRAIN, "-m", *WORDS, *AXES], cwd=name, check=True, capture_output=True)
+            longest = time.monotonic() - start
         whole = weights(next(Path(name).glob("runs/killed/*")))
     assert len(whole) == JOBS, whole
     for number in range(given.sweeps):
