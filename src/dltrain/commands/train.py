@@ -118,7 +118,7 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
     if summary is None:
         return _nothing_left(folder)
     if summary["status"] == "stopped":
-        again = shlex.join(["dltrain", "resume", str(folder), *(f"--allow={name}" for name in allow)])
+        again = _again(folder, [f"--allow={name}" for name in allow])
         say(f"stopped at step {summary['steps']}; resume: {again}", error=True)
         assert summary["reason"] is not None  # it was a signal or the time
         return _EXIT_CODES[summary["reason"]]
@@ -128,6 +128,11 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
 
         say(doctor.after_training(plan, folder))
     return 0
+
+
+def _again(folder: Path, words: Sequence[str]) -> str:
+    """The command that goes on, with what was typed beside the overrides."""
+    return shlex.join(["dltrain", "resume", str(folder), *words])
 
 
 def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None = None) -> int:
@@ -152,7 +157,7 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
         from dltrain.sweeps import told
 
         say(told.spared(done))
-    again = shlex.join(["dltrain", "resume", str(ended.folder), *asked.words])
+    again = _again(ended.folder, asked.words)
     if ended.reason or ended.counts["stopped"]:
         say(f"stopped; resume: {again}", error=True)
         alone = (job.reason for job in done if job.status == "stopped" and job.reason in _EXIT_CODES)

@@ -64,13 +64,10 @@ def _begin(wanted: Request, options: Options, engine: Engine) -> Ended:
         record: Values = {"format": ledger.FORMAT, "dltrain": __version__, "overrides": wanted.overrides}
         record |= {"command": [*options.words], "folder": str(Path.cwd()), "sweep": wanted.node, "jobs": total}
         record |= {"own_groups": bool(options.config_dir), "threads": threads, "typed": [*wanted.typed]}
-        run_folder.write_json(folder / "sweep.json", record)
-        orders = _orders(folder, record, options)
-        wanted.composer.read_from(orders.snapshot)
+        wanted.composer.read_from(_orders(folder, record, options).snapshot)
         jobs = wanted.space.samples(_LOOKED_AT)
-        if not _proved(wanted, jobs):
-            record["quick"] = False
-            run_folder.write_json(folder / "sweep.json", record)
+        record["quick"] = _proved(wanted, jobs)
+        run_folder.write_json(folder / "sweep.json", record)
         engine.brief(_orders(folder, record, options))
         if not (wrong := engine.check(jobs)):
             return _drive(Ledger(folder), engine, wanted, options, total=total)
