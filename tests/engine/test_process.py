@@ -29,7 +29,7 @@ def state() -> dict[str, object]:
         "default dtype": torch.get_default_dtype(),
         "gradients": torch.is_grad_enabled(),
         "optimizers": [vars(c).get("step") for c in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)],
-        "gc": (gc.isenabled(), gc.get_freeze_count()),
+        "gc": (gc.isenabled(), gc.get_freeze_count() > 0),  # of those kept, some may die meanwhile
         "path": [*sys.path],
         "streams": (sys.stdout, sys.stderr),
     }
