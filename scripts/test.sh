@@ -4,6 +4,7 @@ set -euo pipefail
 extra=dev
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 cd "$root"
+export PYTHONDONTWRITEBYTECODE= # where it is set, each of a thousand processes would compile the source anew
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/pyrefly check --summarize-errors

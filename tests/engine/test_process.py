@@ -12,7 +12,14 @@ import dltrain
 from dltrain.commands import cli
 from dltrain.engine import products
 
-OTHER = ("data=iris", "trainer.max_steps=2", "trainer.deterministic=true", "trainer.threads=3", "trainer.matmul=onednn")
+KERNELS = "mkl" if products.why_not() else "onednn"
+OTHER = (
+    "data=iris",
+    "trainer.max_steps=2",
+    "trainer.deterministic=true",
+    "trainer.threads=3",
+    f"trainer.matmul={KERNELS}",
+)
 
 
 def state() -> dict[str, object]:

@@ -68,8 +68,9 @@ def test_a_type_checker_finds_nothing_in_the_examples(tmp_path):
     (tmp_path / "program99.py").write_text(
         "import dltrain\ndltrain.train(3)\ndltrain.load('last').metric\n"
     )  # to see it
-    command = [sys.executable, "-m", "pyrefly", "check", "--output-format", "json", "--search-path", ROOT / "src"]
-    done = subprocess.run([*command, "--python-interpreter-path", sys.executable, tmp_path], capture_output=True)
+    command = [sys.executable, "-m", "pyrefly", "check", "--preset", "default", "--output-format", "json"]
+    where = ["--search-path", ROOT / "src", "--python-interpreter-path", sys.executable]
+    done = subprocess.run([*command, *where, tmp_path], capture_output=True)
     errors = json.loads(done.stdout)["errors"]
     theirs = re.compile(r"class `tuple`|function `sklearn")  # by scikit-learn's stubs load_digits() is a tuple
     found = [(Path(e["path"]).stem, e["description"]) for e in errors if not theirs.search(e["description"])]
