@@ -244,8 +244,8 @@ def test_a_batch_that_is_no_pair_is_refused():
     loader = DataLoader([{"x": X[i], "y": Y[i]} for i in range(4)], batch_size=2)
     with pytest.raises(DataError, match="batches are a dict: a collate_fn gives pairs of tensors"):
         list(trainer().fit(loader, epochs=1))
-    with pytest.raises(DataError, match="not 4 values"):
-        trainer().step([(X, Y, Y, Y)])
+    with pytest.raises(DataError, match="not 5 values"):
+        trainer().step([(X, Y, Y, Y, Y)])
     with pytest.raises(ConfigError, match="validate: it is to return a number, or a dict"):
         list(trainer().fit((X, Y), epochs=1, validate=lambda model: "good"))
 

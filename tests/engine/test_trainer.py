@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import LBFGS, SGD, Adam, AdamW
+from torch.utils.data import DataLoader
 
 from dltrain.data import Tensors
 from dltrain.data.loaders import make_loader, order
 from dltrain.engine.trainer import Trainer, seed_everything
-from dltrain.errors import DivergedError
+from dltrain.errors import ConfigError, DataError, DivergedError
 from dltrain.parts.regularisers import EMA, MaxNorm, Penalty
 from dltrain.parts.schedules import PureSchedule, onecycle
 
@@ -309,3 +310,90 @@ def test_a_step_of_no_batch_is_refused():
     with pytest.raises(ValueError, match="a step takes one batch at least, and there is none"):
         trainer.step([])
     assert trainer.steps == 0
+
+
+# -- rows with weights -------------------------------------------------------------------------------------------------
+
+
+def weighted():
+    split = data()
+    weight = torch.rand(N, generator=torch.Generator().manual_seed(2))
+    return Tensors(split.x, split.y, weight=weight * (weight > 0.3))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_rows_count_by_their_weights_whatever_batches_they_are_in(accumulate):
+    split, seed = weighted(), 7
+    ours, theirs = (nn.Sequential(nn.Linear(5, 2)) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    trainer = Trainer(ours, nn.CrossEntropyLoss(), SGD(ours.parameters(), lr=0.1), accumulate=accumulate)
+    loader = make_loader(split, batch_size=BATCH, shuffle=True, seed=seed)
+    (record,) = trainer.fit(loader, epochs=1)
+    optimizer = SGD(theirs.parameters(), lr=0.1)
+    total = 0.0
+    for rows in order(N, seed=seed, epoch=0).split(BATCH * accumulate):
+        optimizer.zero_grad()
+        w = split.weight[rows]
+        each = F.cross_entropy(theirs(split.x[rows]), split.y[rows], reduction="none")
+        ((each * w).sum() / w.sum()).backward()
+        optimizer.step()
+        total += float((each * w).sum().detach())
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-6)
+    assert record.metrics["train/loss"] == pytest.approx(total / float(split.weight.sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("step", ["plain", "direct"])
+def test_rows_of_weight_zero_are_as_if_they_were_not_there(step):
+    split = weighted()
+    there = split.weight > 0
+    ends = []
+    for part in (split, Tensors(split.x[there], split.y[there], weight=split.weight[there])):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
+        trainer = Trainer(model, nn.CrossEntropyLoss(), AdamW(model.parameters(), lr=0.01), step=step)
+        ends.append(trainer.run(part, epochs=5, batch_size=len(part))[-1].metrics["train/loss"])
+    assert ends[0] == pytest.approx(ends[1], rel=1e-5)
+
+
+def test_a_run_with_weights_goes_on_to_the_same_bits_within_a_report():
+    split = weighted()
+    loader = make_loader(split, batch_size=BATCH, shuffle=True)
+
+    def trainer():
+        torch.manual_seed(0)
+        model = net()
+        return Trainer(model, nn.CrossEntropyLoss(), AdamW(model.parameters(), lr=0.01))
+
+    whole = trainer()
+    *_, last = whole.fit(loader, steps=20, report_every=10)
+    begun = trainer()
+    for _ in begun.fit(loader, steps=20, report_every=10, stop=lambda: begun.steps == 13):
+        pass
+    state, resumed = begun.state_dict(), trainer()
+    resumed.model.load_state_dict(begun.model.state_dict())
+    resumed.load_state_dict(state)
+    (report,) = resumed.fit(loader, steps=20, report_every=10)
+    assert same(whole.model, resumed.model)
+    assert report.metrics["train/loss"] == last.metrics["train/loss"]
+
+
+def test_programs_know_no_weights_and_give_way():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(5, 2))
+    trainer = Trainer(model, nn.CrossEntropyLoss(), AdamW(model.parameters(), lr=0.01, fused=True), step="compiled")
+    with pytest.warns(UserWarning, match="the compiled step gives way to the direct one: rows have weights"):
+        trainer.run(weighted(), epochs=1)
+    assert trainer.step_kind == "direct"
+
+
+def test_what_has_no_loss_by_row_or_no_weight_by_row_is_refused():
+    model = net()
+    trainer = Trainer(model, lambda o, y: F.cross_entropy(o, y), AdamW(model.parameters()))
+    with pytest.raises(ConfigError, match="<lambda> gives one number for a batch"):
+        trainer.run(weighted(), epochs=1)
+    with pytest.raises(DataError, match="a DataLoader does not say which rows"):
+        trainer.run(DataLoader(weighted(), batch_size=8), epochs=1)
+    wrong = [([1.0], "there are 100 rows"), ([-1.0] * N, r"weight\[0\] is -1"), ([float("nan")] * N, "is nan")]
+    for weight, said in wrong:
+        with pytest.raises(DataError, match=said):
+            Tensors(data().x, data().y, weight=weight)

@@ -113,6 +113,11 @@ def class_counts(data: Data) -> list[int] | None:
     return torch.bincount(y, minlength=len(data.classes)).tolist()
 
 
+def weighted(data: Data) -> bool:
+    """Whether the train rows do not count the same."""
+    return isinstance(data.train, Tensors) and data.train.weight is not None
+
+
 def contents(data: Data) -> None:
     """Raises DataError for an empty part, and in memory for what training would meet late or not at all:
     class indices out of range, NaN and infinity.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from math import ceil, prod
+from math import prod
 from typing import Any, Literal, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from dltrain.data.split import shuffled, stratified
+from dltrain.data.split import shuffled, size_of, stratified
 from dltrain.data.tables.table import listed
 from dltrain.errors import DataError
 from dltrain.errors.output import cut
@@ -88,9 +88,10 @@ class Tensors(Dataset[Sample]):
     y: int64 [N] class indices (binary, multiclass) or float32 [N, K] (multilabel, regression).
     target_mean, target_std: what standardised the targets of a regression, see `Data`.
     rows, origin: the numbers of the samples in what was read, int64 [N], and where a user finds a number there.
+    weight: how much each row counts, in the loss and in metrics, float32 [N], zero or more; None: all the same.
 
     Arrays, frames and lists become tensors, floats of torch's default type; y of smaller integers becomes int64. Raises
-    DataError where x and y have not as many rows.
+    DataError where x, y and weight have not as many rows, and for weights that are none.
     """
 
     x: Tensor
@@ -101,6 +102,7 @@ class Tensors(Dataset[Sample]):
     target_std: Tensor | None = None
     rows: Tensor | None = None
     origin: Callable[[int], str] | None = None
+    weight: Tensor | None = None
 
     def __post_init__(self) -> None:
         y = as_tensor(self.y)
@@ -109,6 +111,8 @@ class Tensors(Dataset[Sample]):
         object.__setattr__(self, "y", y.long() if whole else y)
         if self.x.shape[:1] != y.shape[:1] or not y.ndim:
             raise DataError(f"x and y have not as many rows: their shapes are {list(self.x.shape)} and {list(y.shape)}")
+        if self.weight is not None:
+            object.__setattr__(self, "weight", _weights(self.weight, len(y)))
 
     def __repr__(self) -> str:
         x, y = (f"{str(t.dtype).removeprefix('torch.')} {list(t.shape)}" for t in (self.x, self.y))
@@ -126,6 +130,17 @@ class Tensors(Dataset[Sample]):
             return x
         mean, std = (t.to(x.device).view(-1, 1, 1) for t in (self.mean, self.std))
         return x.to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
+def _weights(given: object, rows: int) -> Tensor:
+    """float32 [rows] on the CPU."""
+    weight = as_tensor(given).detach().float().cpu()
+    if weight.shape != (rows,):
+        raise DataError(f"weight: its shape is {list(weight.shape)}, and there are {rows} rows: give a number for each")
+    if (wrong := ~(weight.isfinite() & (weight >= 0))).any():
+        row = int(wrong.nonzero()[0])
+        raise DataError(f"weight[{row}] is {weight[row]:g}: give finite numbers from zero up")
+    return weight
 
 
 def as_tensor(given: object) -> Tensor:
@@ -161,8 +176,8 @@ def place(part: object, index: int) -> str | None:
 def take(split: Split, rows: Tensor) -> Split:
     """These rows of a split alone, int64 [m], in their order."""
     if isinstance(split, Tensors):
-        numbers = None if split.rows is None else split.rows[rows]
-        return replace(split, x=split.x[rows], y=split.y[rows], rows=numbers)
+        numbers, weight = (None if t is None else t[rows] for t in (split.rows, split.weight))
+        return replace(split, x=split.x[rows], y=split.y[rows], rows=numbers, weight=weight)
     return Some(split, rows.tolist())
 
 
@@ -253,12 +268,7 @@ def single(labels: np.ndarray, names: Sequence[str]) -> list[str]:
 def _cut(
     rows: np.ndarray, size: float | int, seed: int, classes: np.ndarray | None, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    count = size if isinstance(size, int) else ceil(size * len(rows))
-    if size < 0 or count >= len(rows):
-        raise DataError(
-            f"data.{name}={size} leaves no training rows of the {len(rows)} to share out; it is a fraction below 1 "
-            "or a count"
-        )
+    count = size_of(name, size, len(rows))
     if count == 0:
         return rows, rows[:0]
     parts = None if classes is None else stratified(classes[rows], count, seed=seed)

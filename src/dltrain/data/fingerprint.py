@@ -40,7 +40,7 @@ def _digest(part: Split, *scale: Tensor | None) -> str:
     for tensor in scale:
         _add(digest, tensor)
     if isinstance(part, Tensors):
-        for tensor in (part.x, part.y, part.mean, part.std):
+        for tensor in (part.x, part.y, part.mean, part.std, part.weight):
             _add(digest, tensor)
     elif isinstance(part, _Fingerprinted):
         digest.update(part.fingerprint())

@@ -1,5 +1,8 @@
 """Two loaders with one face: `epoch(n, start)` yields batches of (x, y, index), in an order that is a pure
 function of (seed, epoch). A position in a run is therefore two integers, whatever the number of workers.
+
+`weight` is how much each row of the split counts, float32 [N] on the CPU, of which a batch's index takes its own; None
+where all count the same.
 """
 
 from __future__ import annotations
@@ -123,7 +126,7 @@ class TensorLoader:
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
-        self.target_mean, self.target_std = split.target_mean, split.target_std
+        self.target_mean, self.target_std, self.weight = split.target_mean, split.target_std, split.weight
         self.batch_bytes: int | None = 4 * batch_size * max(1, x[:1].numel())
         batches = max(1, min(64, _GATHERED // self.batch_bytes))
         self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
@@ -187,6 +190,7 @@ class StreamLoader:
         self.batch_bytes: int | None = None
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
         self.target_mean, self.target_std = (getattr(dataset, f"target_{name}", None) for name in ("mean", "std"))
+        self.weight = dataset.weight if isinstance(dataset, Tensors) else None
         self._positions: list[list[tuple[int, int]]] = []  # of an epoch's batches; the sampler of the DataLoader
         self._dataset = Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known

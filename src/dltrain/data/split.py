@@ -1,8 +1,27 @@
-"""Random cuts in two, row for row those of scikit-learn's `train_test_split`, whose import takes half a second."""
+"""How rows are shared out. Random cuts in two are row for row those of scikit-learn's `train_test_split`, whose import
+takes half a second; groups stay whole, and times in order.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import ceil
+
 import numpy as np
+
+from dltrain.errors import DataError
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # the numbers of the train, validation and test rows, int64
+
+
+def size_of(part: str, wanted: float | int, n: int) -> int:
+    """How many of n rows a part is to have: a count, or a fraction rounded up. Raises DataError if none are left."""
+    count = wanted if isinstance(wanted, int) else ceil(wanted * n)
+    if wanted < 0 or count >= n:
+        raise DataError(
+            f"data.{part}={wanted} leaves no training rows of the {n} to share out; it is a fraction below 1 or a count"
+        )
+    return count
 
 
 def shuffled(n: int, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,3 +77,130 @@ def _shares(sizes: np.ndarray, count: int, random: np.random.RandomState) -> np.
         shares[chosen] += 1
         missing -= len(chosen)
     return shares.astype(int)
+
+
+# -- in the order of time ------------------------------------------------------------------------------------------
+
+
+def by_time(times: np.ndarray, *, val: float | int, test: float | int) -> tuple[Rows, int]:
+    """The earliest rows to train on, then those of validation, then the test rows; and how many rows ties moved.
+
+    times: anything that sorts, [n]. Rows of one time stay in one part: a border among them moves to the nearer of
+    their ends, so that no part is empty. Raises DataError for fewer times than parts.
+    """
+    order = np.argsort(times, kind="stable")
+    of_test = size_of("test", test, len(order))
+    before = 1 + (size_of("val", val, len(order) - of_test) > 0)  # parts before the test part
+    if (found := len(np.unique(times))) < before + (of_test > 0):
+        raise DataError(f"data.time: {_too_few(found, 'time', before + (of_test > 0))}")
+    rest, test_rows, moved = _last(order, times[order], of_test, parts=before)
+    train, val_rows, more = _last(rest, times[rest], size_of("val", val, len(rest)), parts=1)
+    return (train, val_rows, test_rows), moved + more
+
+
+def _last(rows: np.ndarray, times: np.ndarray, count: int, *, parts: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """The rows but for the last `count`, these, and how many rows ties moved. times: of the rows, in their order;
+    parts: how many are to be made of the first ones.
+    """
+    if count == 0:
+        return rows, rows[:0], 0
+    wanted = len(rows) - count
+    borders = np.flatnonzero(times[1:] != times[:-1])[parts - 1 :] + 1
+    border = int(borders[np.argmin(np.abs(borders - wanted))])
+    return rows[:border], rows[border:], abs(border - wanted)
+
+
+def _too_few(found: int, what: str, parts: int) -> str:
+    there = f"there is 1 {what}" if found == 1 else f"there are {found} {what}s"
+    return (
+        f"{there}, and rows of one {what} stay in one part, of {parts} parts (train, val, test); set data.val=0 or "
+        f"data.test=0 for fewer parts, or leave data.{what} out"
+    )
+
+
+# -- whole groups --------------------------------------------------------------------------------------------------
+
+_TRIES, _DRAWS = 10, 20_000  # how often a cut is drawn, of so many groups together at most
+_SEEN = 1000  # groups that are looked at for what is missing, or for a better one
+_SWAPS = 200  # groups for which a better one is looked for
+_SIZE = 100.0  # what the size counts for beside the classes: 10 % too few rows are as bad as no row of any class
+
+
+def by_group(
+    groups: np.ndarray, *, val: float | int, test: float | int, seed: int, classes: np.ndarray | None = None
+) -> Rows:
+    """Parts of about the sizes that `dltrain.data.split` gives, of which no two have rows of one group.
+
+    groups: the number of each row's group, int64 [n]. The sizes, then the shares of the `classes` [n], are as near to
+    what is wanted as a search finds. Raises DataError for fewer groups than parts.
+    """
+    names, number = np.unique(groups, return_inverse=True)
+    of_test = size_of("test", test, len(groups))
+    of_val = size_of("val", val, len(groups) - of_test)
+    before = 1 + (of_val > 0)  # parts beside the test part
+    if len(names) < before + (of_test > 0):
+        raise DataError(f"data.group: {_too_few(len(names), 'group', before + (of_test > 0))}")
+    kinds = np.zeros_like(number) if classes is None else np.unique(classes, return_inverse=True)[1]
+    table = np.bincount(number * (kinds.max() + 1) + kinds, minlength=len(names) * (kinds.max() + 1))
+    table = table.reshape(len(names), -1).astype(float)
+    part, left = np.zeros(len(names), dtype=np.int64), np.arange(len(names))
+    for place, count, parts in ((2, of_test, before), (1, of_val, 1)):
+        if count:
+            chosen = _groups(table[left], count, most=len(left) - parts, random=np.random.RandomState(seed + 2 - place))
+            part[left[chosen]] = place
+            left = np.delete(left, chosen)
+    train, in_val, in_test = (np.flatnonzero(part[number] == place) for place in range(3))
+    return train, in_val, in_test
+
+
+def _groups(table: np.ndarray, count: int, *, most: int, random: np.random.RandomState) -> np.ndarray:
+    """Numbers of groups that together have about `count` rows, and of each class its share: `most` groups at most.
+
+    table: how many rows each has of each class, [G, C].
+    """
+    wanted = table.sum(0) * (count / table.sum())
+    scale = np.maximum(wanted, 1)
+
+    def error(have: np.ndarray) -> np.ndarray:
+        """Of rows by class [..., C]."""
+        return _SIZE * (have.sum(-1) / count - 1) ** 2 + (((have - wanted) / scale) ** 2).mean(-1)
+
+    tries = min(max(1, _DRAWS // len(table)), _TRIES)
+    found = [_search(table, count, error, most=most, random=random) for _ in range(tries)]
+    return min(found, key=lambda chosen: float(error(table[chosen].sum(0))))
+
+
+def _search(
+    table: np.ndarray,
+    count: int,
+    error: Callable[[np.ndarray], np.ndarray],
+    *,
+    most: int,
+    random: np.random.RandomState,
+) -> np.ndarray:
+    """Groups in random order while they fit, then the best of what may be added, then the best swaps."""
+    sizes, order = table.sum(1), random.permutation(len(table))
+    fitting = order[sizes[order] <= count]
+    begun = fitting[: min(most, np.searchsorted(np.cumsum(sizes[fitting]), count, side="right"))]
+    chosen, outside = list(begun), np.setdiff1d(order, begun, assume_unique=True)
+    have = table[begun].sum(0)
+    while len(chosen) < most:
+        some = _some(outside, random)
+        errors = error(have + table[some])
+        if chosen and errors.min() >= error(have):
+            break
+        best = some[errors.argmin()]
+        chosen.append(best)
+        have, outside = have + table[best], outside[outside != best]
+    for at in random.permutation(len(chosen))[:_SWAPS]:
+        without, some = have - table[chosen[at]], _some(outside, random)
+        errors = error(without + table[some])
+        if errors.min() < error(have):
+            best = some[errors.argmin()]
+            have, outside = without + table[best], np.append(outside[outside != best], chosen[at])
+            chosen[at] = best
+    return np.array(chosen)
+
+
+def _some(groups: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    return groups if len(groups) <= _SEEN else groups[random.randint(len(groups), size=_SEEN)]

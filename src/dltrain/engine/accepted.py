@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from dltrain.data import Data, Split, Tensors, as_tensor
 from dltrain.data.loaders import make_loader
 from dltrain.engine import devices
-from dltrain.engine.steps.step import Average, Batch, Loader, Schedule
+from dltrain.engine.steps.step import Alike, Average, Batch, Loader, Schedule
 from dltrain.errors import ConfigError, DataError
 from dltrain.parts.ranges import outside
 from dltrain.parts.regularisers import EMA, Penalty
@@ -44,11 +44,14 @@ _EACH_STEP = (OneCycleLR, CyclicLR)  # whose manual steps them after each batch
 
 
 class Function(nn.Module):
-    """A loss that is a function (outputs, targets) -> mean."""
+    """A loss that is a function (outputs, targets) -> mean; `reduction` is what it takes by this name, if it does."""
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
         self.function, self.seen = function, False
+        with suppress(ValueError):  # a function of C may have no signature
+            if (knob := inspect.signature(function).parameters.get("reduction")) is not None:
+                self.reduction = knob.default
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if not self.seen and not torch.compiler.is_compiling():
@@ -58,6 +61,8 @@ class Function(nn.Module):
                 warnings.warn(
                     f"loss: {shapes} are taken for {size} x {size} numbers; targets[:, None] fit", stacklevel=2
                 )
+        if vars(self).get("reduction") == "none":  # of rows with weights
+            return self.function(outputs, targets, reduction="none")
         return self.function(outputs, targets)
 
     @torch.no_grad()
@@ -212,14 +217,14 @@ def loader(
 
 
 def batches(given: Sequence[Any]) -> Sequence[Batch]:
-    """A list of batches (x, y, index), as it is; or one batch, and batches (x, y) without their numbers."""
+    """A list of batches (x, y, index), and perhaps weights, as it is; or one batch, and batches (x, y) without."""
     first = given[0]
     if not isinstance(first, (tuple, list)):
         return batches([given])
-    if len(first) == 3:
+    if len(first) in (3, 4):
         return given
     if len(first) != 2:
-        raise DataError(f"a batch is (x, y), or (x, y, index), and not {len(first)} values")
+        raise DataError(f"a batch is (x, y), (x, y, index) or (x, y, index, weight), and not {len(first)} values")
     pairs = [(as_tensor(x), as_tensor(y)) for x, y in given]
     return [(x, y, torch.arange(len(x))) for x, y in pairs]
 
@@ -239,6 +244,8 @@ class FromTorch:
                 "this DataLoader reads an IterableDataset without a length, so that nobody knows when an epoch ends: "
                 "give the dataset a __len__"
             ) from None
+        if isinstance(inner.dataset, Tensors) and inner.dataset.weight is not None:
+            raise DataError("a DataLoader does not say which rows, and so which weights, a batch has: give the Tensors")
         self.inner, self.device = inner, device
         self.batch_size = inner.batch_size or 1
         whole = self._batches * self.batch_size
@@ -248,7 +255,7 @@ class FromTorch:
     def __len__(self) -> int:
         return self._batches
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Alike]:
         done = 0
         for batch in islice(self.inner, start, None):
             x, y = self._pair(batch)

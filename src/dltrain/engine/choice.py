@@ -39,7 +39,7 @@ class Choice:
         """
         self.why: str | None = None
         self.sizes: list[int] = []
-        self.watchful = self._handed = False
+        self.watchful = self._handed = self._weighted = False
         self.wanted = wanted
         self._flat: Flat | None = None
         self._seen: list[object] = []  # what a quick step rests on
@@ -54,9 +54,13 @@ class Choice:
         if self.why and not late and wanted in ("direct", "compiled", "graph"):
             raise ValueError(f"step={wanted}: {self.why}; use auto or plain")
 
-    def begin(self, others: Iterable[object], sizes: list[int]) -> None:
-        """To be called where other batches come, of these sizes; others: what runs between steps."""
+    def begin(self, others: Iterable[object], sizes: list[int], *, weighted: bool = False) -> None:
+        """To be called where other batches come, of these sizes; others: what runs between steps; weighted: whether
+        rows have weights.
+        """
         self.sizes, self._handed = sizes, not all(map(hands.ours, others))
+        if weighted != self._weighted:
+            self._weighted, self._seen = weighted, list[object]()
         if self._flat is not None and self.step.kind == "plain":  # some batch was not for the direct step; these may be
             self._seen = []
         self._forget()
@@ -109,9 +113,9 @@ class Choice:
             self.step.forget()
 
     def _fits(self, batches: Sequence[Batch]) -> bool:
-        sizes = [len(x) for x, _, _ in batches]
+        sizes = [len(batch[0]) for batch in batches]
         self.sizes = self.sizes or sizes
-        return sizes == self.sizes
+        return sizes == self.sizes and len(batches[0]) == 3
 
     def _is_news(self, parts: Parts) -> bool:
         """Whether a quick step rests on what is no longer so. Without one the next look may find one."""
@@ -155,7 +159,8 @@ class Choice:
             common = "the penalty is not on all weights, or not of dltrain"
         elif any(map(hands.hooked, parts.loss.modules())):
             common = "the loss has hooks"
-        return {kind: reason or common for kind, reason in why.items()}
+        programs = "rows have weights" if self._weighted else None
+        return {kind: reason or common or (None if kind == "direct" else programs) for kind, reason in why.items()}
 
     def _lay_out(self, optimizer: Optimizer, kinds: set[str]) -> None:
         """The memory of the quick steps; only the direct step alone owes the bits of the optimizer's own update."""

@@ -113,7 +113,7 @@ def diverged(
         "loss": None if loss is None else loss.item(),
         "gradient_norm": size,
         "first": where,
-        "samples": [index.clone() for _, _, index in batches],
+        "samples": [batch[2].clone() for batch in batches],
         "gradients": {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
     }
     return error

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dltrain.engine import devices
 from dltrain.engine.guard import norm
-from dltrain.engine.steps.step import Parts
+from dltrain.engine.state import Trained
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class Record:
 
     `step` counts optimizer updates done, `epoch` is the same in passes over the data; `losses` is float32 [steps] and
     `rows` int64 [steps], how many rows each of them is the mean of. Of the metrics, train/loss is the mean over all
-    these rows, train/lr the rate of the last step (of the first parameter group), and train/grad_norm the norm of its
-    gradient, clipped by value but not by norm. What is left over is as the weights are now.
+    these rows, by their weights where they have such, train/lr the rate of the last step (of the first parameter
+    group), and train/grad_norm the norm of its gradient, clipped by value but not by norm. What is left over is as the
+    weights are now.
     """
 
     step: int
@@ -71,33 +72,25 @@ class Meter:
         self.since += time.perf_counter() - begin
         return result
 
-    def record(
-        self,
-        parts: Parts,
-        losses: Sequence[Tensor],
-        rows: Sequence[int],
-        *,
-        epoch: float,
-        gradient_norm: Callable[[], float],
-        metrics: dict[str, float],
-    ) -> Record:
-        """losses and rows: of each step since the last record."""
+    def record(self, trainer: Trained, *, epoch: float, metrics: dict[str, float]) -> Record:
+        """The report on the steps since the last one."""
         # The one time that the host waits for the device between two reports: all losses come in one copy.
-        seen, counts = torch.stack(list(losses)).float().cpu(), torch.tensor(rows)
+        seen, rows = torch.stack(trainer.losses).float().cpu(), torch.tensor(trainer.rows)
+        weights = torch.tensor(trainer.weights, dtype=torch.float64)
         seconds = time.perf_counter() - self.since  # the device is through with them
         own = {
-            "train/loss": mean(seen, counts),
-            "train/lr": float(parts.optimizer.param_groups[0]["lr"]),
-            "train/grad_norm": gradient_norm(),
-            "train/weight_norm": norm([p.detach() for p in parts.parameters]),
-            "train/samples_per_s": (int(counts.sum()) - self._unseen) / max(seconds, 1e-9),
+            "train/loss": mean(seen, weights if len(weights) == len(rows) and weights.any() else rows),
+            "train/lr": float(trainer.optimizer.param_groups[0]["lr"]),
+            "train/grad_norm": trainer.gradient_norm(),
+            "train/weight_norm": norm([p.detach() for p in trainer.parameters]),
+            "train/samples_per_s": (int(rows.sum()) - self._unseen) / max(seconds, 1e-9),
         }
-        if parts.penalty is not None:
-            own["train/penalty"] = float(parts.penalty().detach())
+        if trainer.penalty is not None:
+            own["train/penalty"] = float(trainer.penalty().detach())
         self._unseen, self.since = 0, time.perf_counter()
-        return Record(parts.steps, epoch, {**own, **metrics}, seen, counts)
+        return Record(trainer.steps, epoch, {**own, **metrics}, seen, rows)
 
 
-def mean(losses: Tensor, rows: Tensor) -> float:
-    """The mean over all rows of steps whose means are `losses` [steps], as float64."""
-    return float(devices.float64(losses) @ devices.float64(rows) / int(rows.sum()))
+def mean(losses: Tensor, counts: Tensor) -> float:
+    """The mean over all rows of steps whose means are `losses` [steps], as float64. counts: their rows, or weights."""
+    return float(devices.float64(losses) @ devices.float64(counts) / counts.sum().item())

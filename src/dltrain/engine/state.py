@@ -57,6 +57,7 @@ class Trained(Parts, Protocol):
     pending: bool
     losses: list[Tensor]
     rows: list[int]
+    weights: list[float]
 
     def gradient_norm(self) -> float: ...
 
@@ -71,6 +72,7 @@ def state_of(trainer: Trained) -> State:
         "scaler": trainer.scaler.state_dict(),
         "losses": torch.stack(trainer.losses) if trainer.losses else torch.empty(0),
         "rows": torch.tensor(trainer.rows, dtype=torch.int64),
+        "weights": torch.tensor(trainer.weights, dtype=torch.float64),
         "pending": trainer.pending,
         "gradient_norm": trainer.gradient_norm() if trainer.pending else 0.0,  # the report to come shows it
         "ema": trainer.ema.state_dict() if trainer.ema is not None else {},
@@ -83,7 +85,8 @@ def restore(trainer: Trained, state: State, like: State) -> None:
 
     Raises CheckpointError before anything is changed if the state is not one of this trainer's.
     """
-    older: State = {"rows": torch.empty(0, dtype=torch.int64), "loss": {}}  # what checkpoints once lacked
+    none = torch.empty(0, dtype=torch.float64)
+    older: State = {"rows": none.long(), "weights": none, "loss": {}}  # what checkpoints once lacked
     state = older | state
     check_trainer(state, like, trainer.parameters)
     trainer.steps, trainer.pending = state["steps"], state["pending"]
@@ -93,7 +96,7 @@ def restore(trainer: Trained, state: State, like: State) -> None:
     if trainer.schedule is not None:
         trainer.schedule.load_state_dict(state["schedule"])
     trainer.losses = list(state["losses"].to(trainer.device))
-    trainer.rows = state["rows"].tolist()
+    trainer.rows, trainer.weights = state["rows"].tolist(), state["weights"].tolist()
     if state["scaler"]:
         trainer.scaler.load_state_dict(state["scaler"])
     if trainer.ema is not None:
@@ -117,6 +120,11 @@ def check_trainer(state: State, like: State, parameters: Sequence[Tensor]) -> No
         raise CheckpointError("rows: want a row of whole numbers")
     if len(rows) not in (0, len(losses)) or (rows < 1).any():
         raise CheckpointError(f"rows: want a number above zero for each of {len(losses)} losses")
+    weights = state["weights"]
+    if not (isinstance(weights, Tensor) and weights.ndim == 1 and weights.dtype == torch.float64):
+        raise CheckpointError("weights: want a row of numbers")
+    if len(weights) > len(losses) or not ((weights >= 0) & weights.isfinite()).all():
+        raise CheckpointError(f"weights: want numbers from zero up, at most one for each of {len(losses)} losses")
     if state["pending"] and not len(losses):
         raise CheckpointError("losses: a report is due, and there are none")
     if state["steps"] < 0:

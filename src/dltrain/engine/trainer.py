@@ -26,10 +26,11 @@ from dltrain.engine.guard import Guard, norm
 from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
-from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule, rows, transformed
+from dltrain.engine.steps.batches import read, rows, transformed, weights, weights_of
+from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule
 from dltrain.engine.timetable import Timetable
 from dltrain.errors import ConfigError
-from dltrain.parts import State
+from dltrain.parts import State, row_weights
 from dltrain.parts.regularisers import BatchTransform
 from dltrain.parts.schedules import Setting
 
@@ -111,6 +112,7 @@ class Trainer:
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self.rows: list[int] = []  # of each of them
+        self.weights: list[float] = []  # the sum of those of its rows, where these have such
         self._left_at = 0  # how many steps were done when a `fit` of this trainer ended
         self._choice = Choice(self, step)
 
@@ -172,8 +174,9 @@ class Trainer:
     def step(self, batches: Sequence[Batch] | Sequence[Pair] | Pair | Batch, epoch: int = 0) -> Tensor:
         """One update from one batch, or from several whose gradients are averaged.
 
-        batches: (x [B, ...], y [B] or [B, K], index [B]) each, the index left out where nothing asks for it; a batch
-        alone, or a list of them. Returns the mean loss, a detached scalar.
+        batches: (x [B, ...], y [B] or [B, K], index [B]) each, the index left out where nothing asks for it, and the
+        weights [B] of the rows, on the CPU, behind it where these do not count the same; a batch alone, or a list of
+        them. Returns the mean loss, a detached scalar.
         Raises DivergedError before the update when the loss or a gradient is not finite; where asking would make
         the device wait, the update is held back there, and `fit` raises at the next report.
         """
@@ -203,6 +206,7 @@ class Trainer:
         self.steps += 1
         self.losses.append(loss)  # as it is: to read it here would make the host wait for the device at each step
         self.rows.append(rows(batches))
+        self.weights += weights(batches)
         return loss
 
     def _steps(self, batches: Sequence[Batch], epoch: int) -> None:
@@ -253,7 +257,8 @@ class Trainer:
         """Trains until `epochs` (or `steps`) are done, counted from the very first, and yields a Record at each report.
 
         train: a loader, also torch's; or `Data`, a Dataset or a pair (x, y), of which a step takes `batch_size` rows
-        (32), shuffled by `seed` (0).
+        (32), shuffled by `seed` (0). Rows of `Tensors(x, y, weight=w)` count by their weights: the loss of a step is
+        sum(w_i l_i) / sum(w_i).
         `report_every` and `eval_every` are in steps, an epoch when not given. `validate(model)` returns metrics,
         which enter the record as val/*; it may raise `Stopped`. `limit_batches` shortens every epoch. `progress()`
         is called after each step, `save()` after each that makes no report: everything about the step is done then.
@@ -331,7 +336,7 @@ class Trainer:
                 count = table.together(self.steps, at_once) if at_once > 1 else 1
                 if not (group := list(islice(source, count * table.accumulate))):  # the next epoch begins
                     (epoch, start), due = table.place(self.steps), table.next_due(self.steps)
-                    source = islice(train.epoch(epoch, start), table.batches - start)
+                    source = read(train, epoch, start, table.batches - start)
                     continue
                 self._step(group, epoch) if count == 1 else self._steps(group, epoch)
                 self.pending = self.steps == due  # worked out once for the stretch, since this is done at each step
@@ -344,7 +349,10 @@ class Trainer:
         self._left_at = self.steps
 
     def _begin(self, train: Loader, table: Timetable, *, others: Sequence[object]) -> Meter:
-        self._choice.begin(others, sizes=[train.batch_size] * self.accumulate)
+        weighted = weights_of(train) is not None
+        if weighted and (why := row_weights.why_not(self.loss)) is not None:
+            raise ConfigError(why)
+        self._choice.begin(others, sizes=[train.batch_size] * self.accumulate, weighted=weighted)
         if older := len(self.losses) - len(self.rows):  # a checkpoint that does not know the rows of its losses
             self.rows = [table.rows(n) for n in range(self.steps - older, self.steps)]
         return Meter(self.rows)
@@ -362,12 +370,8 @@ class Trainer:
             metrics = meter.paused(lambda: self._validate(validate))
         if metrics or table.is_reported(self.steps):  # before the schedule goes on to the next rate
             self._choice.ask()  # first: losses after a step that was held back are of no use
-            epoch = self.steps / table.per_epoch
-            record = meter.record(
-                self, self.losses, self.rows, epoch=epoch, gradient_norm=self.gradient_norm, metrics=metrics
-            )
-            self.losses = []
-            self.rows = []
+            record = meter.record(self, epoch=self.steps / table.per_epoch, metrics=metrics)
+            self.losses, self.rows, self.weights = list[Tensor](), list[int](), list[float]()
         if table.ends_epoch(self.steps) and self.schedule is not None:
             self.schedule.end_epoch(record.metrics if record else {})
         self.pending = False

@@ -10,6 +10,8 @@ plain ones, so runs with different settings compare.
 Any other `nn.Module` serves as a loss too. It gets the same arguments: `torch.nn.L1Loss` and the like fit a
 regression, `torch.nn.BCEWithLogitsLoss` fits multilabel data, `torch.nn.CrossEntropyLoss` and
 `torch.nn.MultiMarginLoss` fit classes, with one output for each class even where there are only two.
+
+`reduction` is what torch's losses have: with "none" each gives the loss of every row, which `row_weights` asks for.
 """
 
 from __future__ import annotations
@@ -44,10 +46,11 @@ class MSE(nn.Module):
 
     def __init__(self) -> None:  # nn.Module's own takes any arguments; the signature is the schema
         super().__init__()
+        self.reduction = "mean"
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         check_shapes(logits, target)
-        return F.mse_loss(logits, target)
+        return F.mse_loss(logits, target, reduction=self.reduction)
 
 
 class MAE(nn.Module):
@@ -58,10 +61,11 @@ class MAE(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.reduction = "mean"
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         check_shapes(logits, target)
-        return F.l1_loss(logits, target)
+        return F.l1_loss(logits, target, reduction=self.reduction)
 
 
 class Huber(nn.Module):
@@ -75,12 +79,13 @@ class Huber(nn.Module):
 
     def __init__(self, *, delta: float = 1.0) -> None:
         super().__init__()
+        self.reduction = "mean"
         _check_positive("delta", delta)
         self.delta = delta
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         check_shapes(logits, target)
-        return F.huber_loss(logits, target, delta=self.delta)
+        return F.huber_loss(logits, target, reduction=self.reduction, delta=self.delta)
 
 
 class CrossEntropy(nn.Module):
@@ -102,6 +107,7 @@ class CrossEntropy(nn.Module):
         class_counts: list[int] | None = None,
     ) -> None:
         super().__init__()
+        self.reduction = "mean"
         _check_smoothing(label_smoothing)
         if class_weights == "balanced":
             counts = _check_counts("class_weights", class_counts)
@@ -114,8 +120,9 @@ class CrossEntropy(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         target = _per_class(target)
         if not self.training:
-            return F.cross_entropy(logits, target)
-        return F.cross_entropy(logits, target, weight=self.weight, label_smoothing=self.label_smoothing)
+            return F.cross_entropy(logits, target, reduction=self.reduction)
+        smoothing = self.label_smoothing
+        return F.cross_entropy(logits, target, self.weight, reduction=self.reduction, label_smoothing=smoothing)
 
 
 class BCE(nn.Module):
@@ -140,6 +147,7 @@ class BCE(nn.Module):
         samples: int | None = None,
     ) -> None:
         super().__init__()
+        self.reduction = "mean"
         _check_smoothing(label_smoothing)
         if pos_weight == "balanced":
             counts = _check_counts("pos_weight", class_counts)
@@ -156,10 +164,10 @@ class BCE(nn.Module):
             logits = logits.squeeze(1)
         target = target.to(torch.promote_types(logits.dtype, torch.float32))  # bfloat16 would round 0.95
         if not self.training:
-            return F.binary_cross_entropy_with_logits(logits, target)
+            return F.binary_cross_entropy_with_logits(logits, target, reduction=self.reduction)
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits, target, pos_weight=self.pos_weight)
+        return F.binary_cross_entropy_with_logits(logits, target, reduction=self.reduction, pos_weight=self.pos_weight)
 
 
 class Perceptron(nn.Module):
@@ -174,10 +182,11 @@ class Perceptron(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.reduction = "mean"
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         loss = -_signs("perceptron", logits, target) * logits
-        return loss.masked_fill(loss < 0, 0).mean()  # relu's gradient at 0 is 0
+        return _reduced(loss.masked_fill(loss < 0, 0), self.reduction)  # relu's gradient at 0 is 0
 
 
 class Hinge(nn.Module):
@@ -191,12 +200,13 @@ class Hinge(nn.Module):
 
     def __init__(self, *, margin: float = 1.0, squared: bool = False) -> None:
         super().__init__()
+        self.reduction = "mean"
         _check_positive("margin", margin)
         self.margin, self.squared = margin, squared
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         loss = F.relu(self.margin - _signs("hinge", logits, target) * logits)
-        return (loss.square() if self.squared else loss).mean()
+        return _reduced(loss.square() if self.squared else loss, self.reduction)
 
 
 class OneHotMSE(nn.Module):
@@ -211,12 +221,13 @@ class OneHotMSE(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.reduction = "mean"
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         soft = target.is_floating_point()
         target = _per_class(target) if soft else F.one_hot(target, logits.shape[1]).to(logits.dtype)
         check_shapes(logits, target)
-        return F.mse_loss(torch.sigmoid(logits), target)
+        return F.mse_loss(torch.sigmoid(logits), target, reduction=self.reduction)
 
 
 def auto(task: Task, *, label_smoothing: float = 0.0) -> nn.Module:
@@ -293,6 +304,10 @@ def meaning(loss: nn.Module, task: Task) -> Meaning | None:
 
 
 _SOFTMAX = (CrossEntropy, nn.CrossEntropyLoss, nn.NLLLoss)
+
+
+def _reduced(each: Tensor, reduction: str) -> Tensor:
+    return each.mean() if reduction == "mean" else each
 
 
 def _signs(name: str, logits: Tensor, target: Tensor) -> Tensor:

@@ -3,7 +3,8 @@ input noise, mixup, cutmix, weight averaging and early stopping.
 
 A batch transform is any callable `(x, y, index, epoch) -> (x, y)`: inputs [B, ...], targets [B] or [B, K], the
 samples' positions in their split int64 [B], and the epoch number. It returns new tensors: a batch can be a view of
-the data set itself.
+the data set itself. One that mixes rows has a method `weighed`, which takes their weights, too, float32 [B] on the CPU,
+and returns (x, y, weight).
 """
 
 from __future__ import annotations
@@ -24,6 +25,16 @@ from dltrain.parts import State, private
 from dltrain.parts.ranges import check_range
 
 BatchTransform = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+Weighed = tuple[Tensor, Tensor, Tensor]  # x, y and how much each row counts
+
+
+def changed_with_weights(
+    transform: BatchTransform, x: Tensor, y: Tensor, index: Tensor, epoch: int, weight: Tensor
+) -> Weighed:
+    """What a transform makes of rows with weights [B], which stay as they are unless it mixes rows."""
+    if (mixes := getattr(transform, "weighed", None)) is not None:
+        return mixes(x, y, index, epoch, weight)
+    return *transform(x, y, index, epoch), weight
 
 
 def penalty(parameters: Iterable[Tensor], *, l1: float, l2: float) -> Tensor:
@@ -101,6 +112,11 @@ class Compose:
             x, y = transform(x, y, index, epoch)
         return x, y
 
+    def weighed(self, x: Tensor, y: Tensor, index: Tensor, epoch: int, weight: Tensor) -> Weighed:
+        for transform in self.transforms:
+            x, y, weight = changed_with_weights(transform, x, y, index, epoch, weight)
+        return x, y, weight
+
 
 class InputNoise:
     """Adds Gaussian noise of mean 0 and the given standard deviation to the inputs, anew for each batch.
@@ -122,7 +138,8 @@ class Mixup:
 
     lam ~ Beta(alpha, alpha) is drawn per batch, the partners are a permutation of the batch, both from torch's CPU
     generator. Class targets become soft: multiclass int64 [B] -> float32 [B, outputs], binary int64 [B] -> float32
-    [B]; multilabel and regression targets [B, K] stay [B, K]. Source: Zhang et al., mixup, ICLR 2018.
+    [B]; multilabel and regression targets [B, K] stay [B, K]. Of rows with weights v and w the mixture counts
+    lam v + (1 - lam) w, and each target has its part of that. Source: Zhang et al., mixup, ICLR 2018.
     """
 
     def __init__(self, alpha: float, *, task: Task, outputs: int) -> None:
@@ -130,8 +147,15 @@ class Mixup:
 
     def __call__(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         lam, partner = float(self.beta.sample()), _permutation(x)
+        there = _moved(partner, x)
         soft = _soft(y, self.task, self.outputs)
-        return torch.lerp(x[partner], x, lam), torch.lerp(soft[partner], soft, lam)
+        return torch.lerp(x[there], x, lam), torch.lerp(soft[there], soft, lam)
+
+    def weighed(self, x: Tensor, y: Tensor, index: Tensor, epoch: int, weight: Tensor) -> Weighed:
+        lam, partner = float(self.beta.sample()), _permutation(x)
+        there = _moved(partner, x)
+        soft = _soft(y, self.task, self.outputs)
+        return torch.lerp(x[there], x, lam), *_mixed(soft, weight, partner, lam)
 
 
 class CutMix:
@@ -146,17 +170,27 @@ class CutMix:
         self.beta, self.task, self.outputs = _beta("cutmix", alpha), task, outputs
 
     def __call__(self, x: Tensor, y: Tensor, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        mixed, partner, kept = self._pasted(x)
+        there = _moved(partner, x)
+        soft = _soft(y, self.task, self.outputs)
+        return mixed, torch.lerp(soft[there], soft, kept)
+
+    def weighed(self, x: Tensor, y: Tensor, index: Tensor, epoch: int, weight: Tensor) -> Weighed:
+        mixed, partner, kept = self._pasted(x)
+        return mixed, *_mixed(_soft(y, self.task, self.outputs), weight, partner, kept)
+
+    def _pasted(self, x: Tensor) -> tuple[Tensor, Tensor, float]:
+        """The images, the partner of each, on the CPU, and which share of it they have kept."""
         if x.ndim != 4:
             raise ConfigError(
                 f"cutmix needs images [B, C, H, W] and got inputs of shape {list(x.shape)}; mixup works on any input"
             )
         lam, partner = float(self.beta.sample()), _permutation(x)
+        there = _moved(partner, x)
         (top, bottom), (left, right) = (_span(size, sqrt(1 - lam)) for size in x.shape[2:])
         mixed = x.clone()
-        mixed[:, :, top:bottom, left:right] = x[partner, :, top:bottom, left:right]
-        kept = 1 - (bottom - top) * (right - left) / (x.shape[2] * x.shape[3])
-        soft = _soft(y, self.task, self.outputs)
-        return mixed, torch.lerp(soft[partner], soft, kept)
+        mixed[:, :, top:bottom, left:right] = x[there, :, top:bottom, left:right]
+        return mixed, partner, 1 - (bottom - top) * (right - left) / (x.shape[2] * x.shape[3])
 
 
 def _beta(knob: str, alpha: float) -> torch.distributions.Beta:
@@ -165,7 +199,19 @@ def _beta(knob: str, alpha: float) -> torch.distributions.Beta:
 
 
 def _permutation(x: Tensor) -> Tensor:
-    return torch.randperm(len(x)).to(x.device, non_blocking=True)  # a CPU draw: same pairs on every device
+    return torch.randperm(len(x))  # a CPU draw: same pairs on every device
+
+
+def _moved(t: Tensor, x: Tensor) -> Tensor:
+    return t.to(x.device, non_blocking=True)
+
+
+def _mixed(soft: Tensor, weight: Tensor, partner: Tensor, kept: float) -> tuple[Tensor, Tensor]:
+    """Targets and weights of mixtures, so that the loss is kept * v * loss(own) + (1 - kept) * w * loss(other)."""
+    own, other = kept * weight, (1 - kept) * weight[partner]
+    whole = own + other
+    share = _moved(torch.where(whole > 0, own / whole, kept), soft).view(-1, *(1,) * (soft.ndim - 1))
+    return torch.lerp(soft[_moved(partner, soft)], soft, share.to(soft.dtype)), whole
 
 
 def _span(size: int, share: float) -> tuple[int, int]:

@@ -68,6 +68,7 @@ class Watch:
         finally:
             twin.losses.clear()
             twin.rows.clear()
+            twin.weights.clear()
             set_random_state(state, self._trainer.device)
 
     def _updates(self) -> dict[str, float]:

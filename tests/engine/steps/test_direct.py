@@ -24,6 +24,7 @@ CLASS = torch.randint(0, 5, (150,), generator=_generator)
 BINARY = torch.randint(0, 2, (150,), generator=_generator)
 LABELS = torch.randint(0, 2, (150, 5), generator=_generator).float()
 NUMBERS = torch.randn(150, 5, generator=_generator)
+WEIGHT = torch.rand(150, generator=_generator).square()
 
 
 def adamw(model):
@@ -31,7 +32,17 @@ def adamw(model):
 
 
 def trained(
-    step, make_model, loss, y, *, make_optimizer=adamw, batch_size=32, seams=lambda model: {}, x=X, precision="fp32"
+    step,
+    make_model,
+    loss,
+    y,
+    *,
+    make_optimizer=adamw,
+    batch_size=32,
+    seams=lambda model: {},
+    x=X,
+    precision="fp32",
+    weight=None,
 ):
     """What training for three epochs leaves, as plain values."""
     seed_everything(0)
@@ -39,7 +50,7 @@ def trained(
     model = make_model()
     trainer = Trainer(model, loss, make_optimizer(model), step=step, precision=precision, **seams(model))
     assert trainer.step_kind == step
-    loader = make_loader(Tensors(x, y), batch_size=batch_size, shuffle=True, seed=0)
+    loader = make_loader(Tensors(x, y, weight=weight), batch_size=batch_size, shuffle=True, seed=0)
     records = list(trainer.fit(loader, epochs=3))
     state = trainer.state_dict()
     assert state["optimizer"]["state"] or not state["optimizer"]["param_groups"][0].get("momentum", 1)
@@ -116,6 +127,19 @@ def test_losses(name, precision, accumulate):
     outputs = 1 if y is BINARY else 5
     options = {"seams": lambda _: {"accumulate": accumulate}, "precision": precision}
     assert_same(mlp(outputs, widths=[8]), loss, y, **options)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_rows_with_weights(name, precision):
+    loss, y = LOSSES[name]
+    outputs = 1 if y is BINARY else 5
+    options = {"seams": lambda _: {"accumulate": 3}, "precision": precision, "weight": WEIGHT}
+    assert_same(mlp(outputs, widths=[8]), loss, y, **options)
+
+
+def test_mixtures_of_rows_with_weights():
+    assert_same(mlp(norm="batch"), losses.CrossEntropy(), CLASS, seams=SEAMS["mixup"], weight=WEIGHT)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

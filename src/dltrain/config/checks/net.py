@@ -16,7 +16,7 @@ from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data
 from dltrain.engine.steps import compiled, cuda_graph, direct
 from dltrain.errors import CheckpointError, ConfigError
-from dltrain.parts import losses, pretrained
+from dltrain.parts import losses, pretrained, row_weights
 from dltrain.parts.modules import Row
 from dltrain.runs import checkpoint
 
@@ -27,6 +27,8 @@ def try_loss(loss_part: Part, data: Data, few: tuple[Tensor, Tensor]) -> Known:
     outputs = losses.outputs(loss_part.function, data.task, len(data.names))
     loss = loss_part(task=data.task, class_counts=trials.class_counts(data), samples=len(data.train))
     trials.loss(loss, outputs, few[1])
+    if trials.weighted(data) and (why := row_weights.why_not(loss)) is not None:
+        raise ValueError(why)
     if idle := [name for name, p in loss.named_parameters() if p.requires_grad]:
         raise ValueError(
             f"{type(loss).__name__} has parameters that would not be trained ({', '.join(idle[:3])}): "
@@ -130,6 +132,7 @@ def choose_step(
     if wanted in ("graph", "compiled"):
         kind = cuda_graph if wanted == "graph" else compiled
         bad = compiling or kind.why_not(model, optimizer, precision=precision, device=device)
+        bad = bad or ("rows have weights, which it does not know" if trials.weighted(data) else None)
         if bad:
             mistakes.say("trainer.step", f"{bad}; use auto")
         if bad or wanted == "graph":

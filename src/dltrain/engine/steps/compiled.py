@@ -97,7 +97,7 @@ class Compiled:
         """The mean losses of steps in a row, and how many of them were made: one that is bad, and what follows, is
         left out. schedule(k) sets the rates of the k-th.
         """
-        pairs = [[(x, y) for x, y, _ in step] for step in steps]
+        pairs = [[(batch[0], batch[1]) for batch in step] for step in steps]
         losses, self.gate.norm, finite = self.program(pairs, schedule=schedule)
         return losses, len(steps) if finite.all() else int(finite.long().argmin())
 

@@ -79,12 +79,12 @@ class Graph:
 
     def _place(self, batches: Iterable[Batch]) -> None:
         if not self._batches:
-            self._batches = [(x.clone(), y.clone(), index) for x, y, index in batches]
+            self._batches = [(batch[0].clone(), batch[1].clone(), batch[2]) for batch in batches]
             return
         # The index stays what it was: it is for transforms, which have been made.
-        for (place_x, place_y, _), (x, y, _) in zip(self._batches, batches, strict=True):
-            place_x.copy_(x)
-            place_y.copy_(y)
+        for place, batch in zip(self._batches, batches, strict=True):
+            place[0].copy_(batch[0])
+            place[1].copy_(batch[1])
 
     def _place_rates(self) -> None:
         for row in self.flat.rows:

@@ -23,10 +23,11 @@ from torch.optim import LBFGS, Optimizer
 
 from dltrain.engine.products import Kernels, Products, suits
 from dltrain.engine.steps import direct_layers, direct_losses, hands
+from dltrain.engine.steps.batches import count
 from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLinear
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
-from dltrain.engine.steps.step import Batch, Gradients, Kind, Parts, rows
+from dltrain.engine.steps.step import Batch, Gradients, Kind, Parts
 from dltrain.parts import models, private
 from dltrain.parts.regularisers import Penalty
 
@@ -58,18 +59,22 @@ class Direct:
     def backward(self, batches: Iterable[Batch], given: Sequence[Batch]) -> Tensor:
         """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss."""
         net, batches, mean = self.net, iter(batches), None
-        samples = rows(given) if len(given) > 1 else 0
-        for x, y, index in batches:
+        whole = sum(map(count, given)) if len(given) > 1 else 0
+        for batch in batches:
+            x, y = batch[:2]
             if (why := net.why_not(x, y)) is not None:
-                return self._gives_way(why).backward(chain([(x, y, index)], batches), given, mean)
-            share = len(x) / samples if samples else 1.0  # so that the mean is over rows, whatever batches they are in
+                return self._gives_way(why).backward(chain([batch], batches), given, mean)
+            weight = batch[3] if len(batch) == 4 else None
+            share = (
+                count(batch) / whole if whole else 1.0
+            )  # so that the mean is over rows, whatever batches they are in
             if self.flat.apart:
                 self.flat.take_gradients()
             try:
                 if share == 1:  # as it is for most: no product with 1, which would be a kernel more
-                    loss = net.gradients(x, y, self._one, add=mean is not None)
+                    loss = net.gradients(x, y, self._one, weight=weight, add=mean is not None)
                 else:
-                    loss = net.gradients(x, y, self._one * share, add=mean is not None) * share
+                    loss = net.gradients(x, y, self._one * share, weight=weight, add=mean is not None) * share
             except BaseException:
                 if mean is None:
                     self.flat.leave_none()
@@ -115,10 +120,12 @@ class Net:
             return f"inputs have {x.ndim} axes, and no Flatten stands before the first Linear"
         return "a batch wants gradients of its own" if x.requires_grad or y.requires_grad else None
 
-    def gradients(self, x: Tensor, y: Tensor, scale: Tensor, *, add: bool = False) -> Tensor:
+    def gradients(
+        self, x: Tensor, y: Tensor, scale: Tensor, *, weight: Tensor | None = None, add: bool = False
+    ) -> Tensor:
         """Leaves the gradients of scale * loss in the parameters' `.grad`, or adds them; returns the mean loss.
 
-        x: [B, ...], y: [B] or [B, K], scale: a scalar tensor. To be called in inference mode.
+        x: [B, ...], y: [B] or [B, K], scale: a scalar tensor, weight: [B]. To be called in inference mode.
         """
         for forward in self._forward:
             x = forward(x)
@@ -126,7 +133,12 @@ class Net:
         # Kernels of class indices know no soft targets, which mixup and cutmix make; others do not ask what they get.
         if y.ndim not in loss.axes or (y.dtype is not torch.int64 if loss.hard else y.numel() != x.numel()):
             loss = self._soft
-        value, delta = loss.forward(x, y), loss.backward(scale)
+        if weight is None:
+            value = loss.forward(x, y)
+        else:
+            loss = self._soft
+            value = loss.forward(x, y, weight)
+        delta = loss.backward(scale)
         for backward in self._backward:
             delta = backward(delta, add)
         return value

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dltrain.engine.steps import hands
 from dltrain.parts import losses, private
+from dltrain.parts.row_weights import weighted_mean
 
 _aten = private.aten
 
@@ -43,12 +44,16 @@ class Autograd:
         self.module, self.low = module, low
 
     @torch.inference_mode(False)
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """weight: of each row, [B]."""
         with torch.enable_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self.low):
             # Copies: autograd takes no tensors of inference mode, in which the step makes its own.
-            self.logits = logits.clone().requires_grad_()
+            self.logits, target = logits.clone().requires_grad_(), target.clone() if target.is_inference() else target
             losses.check_paired(self.module, logits, target)
-            self.value = self.module(self.logits, target.clone() if target.is_inference() else target)
+            if weight is None:
+                self.value = self.module(self.logits, target)
+            else:
+                self.value = weighted_mean(self.module, self.logits, target, weight)
         return self.value.detach()
 
     @torch.inference_mode(False)

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from dltrain.engine.steps import direct
+from dltrain.engine.steps.batches import count
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
-from dltrain.engine.steps.step import Batch, Kind, Parts, autocast, rows
+from dltrain.engine.steps.step import Batch, Kind, Parts, autocast
 from dltrain.parts import losses
+from dltrain.parts.row_weights import weighted_mean
 
 
 class Plain:
@@ -44,13 +46,13 @@ class Plain:
 
         mean: the part of the loss whose gradient is there already, from batches before these.
         """
-        samples = rows(given) if len(given) > 1 else 0
-        for x, y, _ in batches:
-            share, first = len(x) / samples if samples else 1.0, mean is None
+        whole = sum(map(count, given)) if len(given) > 1 else 0
+        for batch in batches:
+            share, first = count(batch) / whole if whole else 1.0, mean is None
             if first:
                 self._zero_gradients()
             try:
-                part = self._part(x, y, share, first=first)
+                part = self._part(batch, share, first=first)
             except BaseException:
                 if first and self.flat is not None:
                     self.flat.leave_none()
@@ -59,14 +61,15 @@ class Plain:
         assert mean is not None  # a step has a batch
         return mean
 
-    def _part(self, x: Tensor, y: Tensor, share: float, *, first: bool) -> Tensor:
+    def _part(self, batch: Batch, share: float, *, first: bool) -> Tensor:
         """Adds the gradient of one batch; returns its part of the loss."""
+        x, y = batch[:2]
         if x.is_inference() or y.is_inference():  # made where the caller was in that mode; autograd takes none of them
             x, y = x.clone(), y.clone()
         with self._autocast(), self._products:
             outputs = self.model(x)
             losses.check_paired(self.loss, outputs, y)
-            loss = self.loss(outputs, y)
+            loss = self.loss(outputs, y) if len(batch) == 3 else weighted_mean(self.loss, outputs, y, batch[3])
         if share < 1:  # of rows, so that a last batch of fewer counts for less
             loss = loss * share
         # The penalty is on the weights, not on rows: once a step, however many batches it has.

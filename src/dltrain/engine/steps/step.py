@@ -17,13 +17,15 @@ from dltrain.parts.regularisers import BatchTransform
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Kind = Literal["plain", "direct", "compiled", "graph"]
-Batch = tuple[Tensor, Tensor, Tensor]  # x [B, ...], y [B] or [B, K], index [B]
+Alike = tuple[Tensor, Tensor, Tensor]  # x [B, ...], y [B] or [B, K], index [B]
+Batch = Alike | tuple[Tensor, Tensor, Tensor, Tensor]  # the last: how much each row counts, float32 [B], on the CPU
 
 
 class Loader(Protocol):
     """What `fit` needs of a loader: the batches of an epoch from a position, and their number.
 
-    The order of an epoch is a function of its number: to go on in its middle, two whole numbers are enough.
+    The order of an epoch is a function of its number: to go on in its middle, two whole numbers are enough. One whose
+    rows do not count the same has `weight`, float32 [samples] on the CPU, of which a batch's index says those of its.
     """
 
     samples: int
@@ -32,7 +34,7 @@ class Loader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]: ...
+    def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Alike]: ...
 
 
 class Keeps(Protocol):
@@ -113,20 +115,6 @@ class Gradients(Protocol):
 
     def backward(self, batches: Iterable[Batch], given: Sequence[Batch], mean: Tensor | None = None) -> Tensor:
         """Leaves the gradient of the mean loss in `.grad`; mean: of the batches before these. Returns that loss."""
-
-
-def rows(batches: Sequence[Batch]) -> int:
-    """How many rows a step's batches have together."""
-    # `len` of a tensor is a function of Python's, for the time of a small kernel.
-    return batches[0][0].shape[0] if len(batches) == 1 else sum(x.shape[0] for x, _, _ in batches)
-
-
-def transformed(transform: BatchTransform, batches: Iterable[Batch], epoch: int) -> Iterator[Batch]:
-    """Each batch as a transform makes it, when it is asked for."""
-    for x, y, index in batches:
-        with torch.inference_mode(False):  # what it keeps must be of use outside, too
-            changed, targets = transform(x, y, index, epoch)
-        yield changed, targets, index
 
 
 def autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[object]]:
