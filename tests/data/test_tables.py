@@ -512,7 +512,10 @@ def test_classes_are_stratified_and_a_class_without_train_rows_is_named(write):
     assert once.notes == ("with one row, which is left to train on, so not judged: class once",)
     train = write("x,t\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(20)), "train.csv")
     test = write("x,t\n1,a\n2,c\n", "test.csv")
-    assert table(train, target="t", test_path=test).notes[1:] == ("without a train row, so not to be learned: class c",)
+    assert table(train, target="t", test_path=test).notes[1:] == (
+        "without a train row, so not to be learned: class c",
+        "without a test row, so not judged there: class b",
+    )
 
 
 def test_a_test_file_of_its_own_is_the_test_part(write):
@@ -520,7 +523,9 @@ def test_a_test_file_of_its_own_is_the_test_part(write):
     data = table(path, target="y", test_path=other, scaling="none", val=0.25)
     assert [len(part) for part in (data.train, data.val, data.test)] == [30, 10, 10]
     assert data.test.x[:, :2].tolist() == [[i, i / 2] for i in range(10)]
-    assert data.notes == (f"the test rows are those of {other}; data.test=0.2 is not used",)
+    unused, repeated = data.notes
+    assert unused == f"the test rows are those of {other}; data.test=0.2 is not used"
+    assert repeated.startswith("8 of the 10 test rows stand in the train part too, features and target (")
     with pytest.raises(DataError, match=r"less.csv: no column 'b' \(a column of .*t.csv\)"):
         table(path, target="y", test_path=write("a,kind,y\n1,red,2\n", "less.csv"))
     with pytest.raises(DataError, match=r"bad.csv, line 3: 'x' in column 'a'"):

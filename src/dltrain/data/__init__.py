@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from dltrain.data.split import shuffled, size_of, stratified
+from dltrain.data.split import check_seed, shuffled, size_of, stratified
 from dltrain.data.tables.table import listed
 from dltrain.errors import DataError
 from dltrain.errors.output import cut
@@ -233,8 +233,7 @@ def split(
     `test` is a fraction of all rows, `val` a fraction of the rows that remain; integers are counts. With
     test=0.2, val=0.2 and seed=0 this is the split under which most California-housing results are published.
     """
-    if not 0 <= seed < 2**32 - 1:
-        raise DataError(f"data.split_seed={seed} must be from 0 to {2**32 - 2}")
+    check_seed(seed)
     rest, test_rows = _cut(np.arange(n), test, seed, classes, "test")
     train_rows, val_rows = _cut(rest, val, seed + 1, classes, "val")
     return train_rows, val_rows, test_rows

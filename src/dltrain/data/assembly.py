@@ -25,12 +25,13 @@ def assemble(
     fill: tuple[float, ...] | None = None,
     notes: tuple[str, ...] | list[str] = (),
     origin: Callable[[int], str] | None = None,
+    weights: np.ndarray | None = None,
 ) -> Data:
     """Share out x float32 [N, ...] and y by `rows` (train, val, test).
 
     y holds class numbers [N] (two classes: binary), zeros and ones [N, K] beside K `classes` (multilabel), or
     values [N, K] beside K `targets` (regression, standardised by the train rows' mean and standard deviation).
-    origin: where a user finds a row, by its number.
+    origin: where a user finds a row, by its number. weights: how much each row counts, float32 [N].
     """
     train, val, test = rows
     val, test, fallback_notes = fallback(train, val, test)
@@ -40,7 +41,8 @@ def assemble(
         far = _far(y, train, targets, origin or "row {}".format)
         y, mean, std = _standardise(y, train, targets)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    whole = Tensors(x, answers, None, None, mean, std, torch.arange(len(x)), origin)
+    weight = None if weights is None else torch.from_numpy(weights)
+    whole = Tensors(x, answers, None, None, mean, std, torch.arange(len(x)), origin, weight)
     train_part = take(whole, torch.from_numpy(train))
     val_part = train_part if val is train else take(whole, torch.from_numpy(val))
     return Data(
@@ -55,7 +57,7 @@ def assemble(
         target_std=std,
         fill=fill,
         preprocessing=preprocessing,
-        notes=(*notes, *far, *_rare(y, train, classes), *fallback_notes),
+        notes=(*notes, *far, *_rare(y, rows, classes), *fallback_notes),
     )
 
 
@@ -65,15 +67,25 @@ def _class_task(y: np.ndarray, classes: tuple[str, ...]) -> Task:
     return "binary" if len(classes) == 2 else "multiclass"
 
 
-def _rare(y: np.ndarray, train: np.ndarray, classes: tuple[str, ...]) -> list[str]:
-    """Notes on the classes that no train row shows, and on those of one row, which can't stand in other parts too."""
-    if not classes or y.ndim == 2:
+def _rare(y: np.ndarray, rows: tuple[np.ndarray, np.ndarray, np.ndarray], classes: tuple[str, ...]) -> list[str]:
+    """Notes on the classes, or labels, that a part does not show, and on classes of one row, which one part has."""
+    if not classes:
         return []
-    seen = set(np.unique(y[train]).tolist())
-    names = [name for i, name in enumerate(classes) if i not in seen]
-    absent = [f"without a train row, so not to be learned: class {listed(names, 10)}"] if names else []
-    alone = np.bincount(y, minlength=len(classes)) == 1
-    return [*absent, *single(y[train][alone[y[train]]], classes)] if len(train) < len(y) else absent
+    train, *judged = (_counts(y[part], len(classes)) for part in rows)
+    alone = (train + sum(judged) == 1) & (y.ndim == 1)
+    kinds = [("without a train row, so not to be learned", train == 0)]
+    for name, counts in zip(("validation", "test"), judged, strict=True):
+        if counts.any():
+            kinds.append((f"without a {name} row, so not judged there", (counts == 0) & (train > 0) & ~alone))
+    noun = "label" if y.ndim == 2 else "class"
+    notes = [f"{what}: {noun} {listed([classes[i] for i in np.flatnonzero(of)], 10)}" for what, of in kinds if of.any()]
+    shared = y.ndim == 1 and len(rows[0]) < len(y)
+    return [*notes, *single(y[rows[0]][alone[y[rows[0]]]], classes)] if shared else notes
+
+
+def _counts(y: np.ndarray, classes: int) -> np.ndarray:
+    """Rows of each class, or with each label, int64 [classes]."""
+    return (y > 0.5).sum(0) if y.ndim == 2 else np.bincount(y, minlength=classes)
 
 
 def _far(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...], place: Callable[[int], str]) -> list[str]:

@@ -24,6 +24,12 @@ def size_of(part: str, wanted: float | int, n: int) -> int:
     return count
 
 
+def check_seed(seed: int) -> None:
+    """Raises DataError for one that NumPy doesn't take, or not the one after it."""
+    if not 0 <= seed < 2**32 - 1:
+        raise DataError(f"data.split_seed={seed} must be from 0 to {2**32 - 2}")
+
+
 def shuffled(n: int, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers int64 [n - count] and [count], drawn from all n rows."""
     order = np.random.RandomState(seed).permutation(n)
@@ -123,6 +129,7 @@ def _too_few(found: int, what: str, parts: int) -> str:
 _TRIES, _DRAWS = 10, 20_000  # how often a cut is drawn, of so many groups together at most
 _SEEN = 1000  # groups that are looked at for what is missing, or for a better one
 _SWAPS = 200  # groups for which a better one is looked for
+_CELLS = 20_000_000  # numbers of groups by classes that are held; groups beyond are so many that classes even out
 _SIZE = 100.0  # what the size counts for beside the classes: 10 % too few rows are as bad as no row of any class
 
 
@@ -131,22 +138,27 @@ def by_group(
 ) -> Rows:
     """Parts of about the sizes that `dltrain.data.split` gives, of which no two have rows of one group.
 
-    groups: the number of each row's group, int64 [n]. The sizes, then the shares of the `classes` [n], are as near to
-    what is wanted as a search finds. Raises DataError for fewer groups than parts.
+    groups: the number of each row's group, int64 [n]. The sizes, then the shares of the `classes`, int64 [n] from 0 up,
+    are as near to what is wanted as a search finds. Raises DataError for fewer groups than parts.
     """
+    check_seed(seed)
     names, number = np.unique(groups, return_inverse=True)
     of_test = size_of("test", test, len(groups))
     of_val = size_of("val", val, len(groups) - of_test)
     before = 1 + (of_val > 0)  # parts beside the test part
     if len(names) < before + (of_test > 0):
         raise DataError(f"data.group: {_too_few(len(names), 'group', before + (of_test > 0))}")
-    kinds = np.zeros_like(number) if classes is None else np.unique(classes, return_inverse=True)[1]
+    many = classes is None or len(names) * (int(classes.max()) + 1) > _CELLS
+    kinds = np.zeros_like(number) if many else classes
     table = np.bincount(number * (kinds.max() + 1) + kinds, minlength=len(names) * (kinds.max() + 1))
     table = table.reshape(len(names), -1).astype(float)
+    apart = len(groups) - int(table.sum(1).max())  # rows that can be left for these two if one group has most
+    scale = min(1.0, apart / max(1, of_test + of_val))
     part, left = np.zeros(len(names), dtype=np.int64), np.arange(len(names))
     for place, count, parts in ((2, of_test, before), (1, of_val, 1)):
         if count:
-            chosen = _groups(table[left], count, most=len(left) - parts, random=np.random.RandomState(seed + 2 - place))
+            random = np.random.RandomState(seed + 2 - place)
+            chosen = _groups(table[left], max(1, round(scale * count)), most=len(left) - parts, random=random)
             part[left[chosen]] = place
             left = np.delete(left, chosen)
     train, in_val, in_test = (np.flatnonzero(part[number] == place) for place in range(3))

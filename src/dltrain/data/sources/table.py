@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from dltrain.data import Data, Kind, Scaling, split
+from dltrain.data import Data, Kind, Scaling
 from dltrain.data.assembly import assemble
+from dltrain.data.quality import repeats
 from dltrain.data.tables.encoding import column_kind, encode, fit, remarks
 from dltrain.data.tables.reading import read_table
+from dltrain.data.tables.roles import Roles
 from dltrain.data.tables.table import Table, append, few, listed, require_columns
 from dltrain.data.tables.targets import TableTask, read_target
 from dltrain.errors import ConfigError, DataError
@@ -31,6 +33,9 @@ def table(
     max_categories: int = 50,
     separator: str | None = None,
     test_path: str | None = None,
+    weight: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
     val: float | int = 0.15,
     test: float | int = 0.2,
     split_seed: int = 0,
@@ -39,7 +44,9 @@ def table(
 
     Numbers are scaled, text columns become zeros and ones per category, missing numbers become the median; all of
     it is learned from the train rows. Only an empty cell, or one equal to a word of `missing_marks`, is missing: "NA"
-    as a class stays a class. With `test_path` the test rows are those of that file and `test` is not used.
+    as a class stays a class. With `test_path` the test rows are those of that file and `test` is not used. `weight`,
+    `group` and `time` name columns that say how much each row counts, which rows stay in one part, and which are later:
+    see `Roles`.
     Raises `DataError` with the file and line for whatever cannot be used.
     """
     names = _targets(target)
@@ -50,13 +57,17 @@ def table(
     require_columns(names, source.frame.columns, knob="data.target", path=path)
     if test_path is not None:
         source = append(source, read_table(test_path, separator=separator))
-    frame, kinds = _features(source, names, features, drop or [], missing_marks or [])
+    roles = Roles(weight, group, time, tuple(missing_marks or ()))
+    roles.check(source, names, features)
+    frame, kinds = _features(source, names, features, drop or [], missing_marks or [], roles.no_features(features))
     answer = read_target(source, names, task=task)
     own = len(source.lines)  # rows of `path`; those of `test_path` follow
     classes = answer.y[:own] if answer.classes and answer.y.ndim == 1 else None
-    rows = split(own, val=val, test=test if test_path is None else 0, seed=split_seed, classes=classes)
+    sizes = {"val": val, "test": test if test_path is None else 0}
+    rows, shared = roles.share_out(source, own, **sizes, seed=split_seed, classes=classes)
     if test_path is not None:
         rows = *rows[:2], np.arange(own, len(frame))
+    weights = roles.weights(source, rows)
     preprocessing, dropped = fit(
         frame[rows[0]],
         kinds,
@@ -71,7 +82,7 @@ def table(
     x = encode(frame, preprocessing, place=source.place)
     unused = [f"the test rows are those of {test_path}; data.test={test} is not used"] if test_path else []
     found = remarks(frame, preprocessing, place=source.place)
-    notes = [*unused, *source.notes, *few(dropped), *few(found)]
+    notes = [*unused, *source.notes, *shared, *few(dropped), *few(found), *repeats(x, answer.y, rows, source.place)]
     return assemble(
         x,
         answer.y,
@@ -81,6 +92,7 @@ def table(
         preprocessing=preprocessing,
         notes=notes,
         origin=source.where.place,
+        weights=weights,
     )
 
 
@@ -92,9 +104,12 @@ def _targets(target: str | list[str]) -> list[str]:
 
 
 def _features(
-    source: Table, targets: list[str], features: list[str] | None, drop: list[str], marks: list[str]
+    source: Table, targets: list[str], features: list[str] | None, drop: list[str], marks: list[str], others: set[str]
 ) -> tuple[pl.DataFrame, dict[str, Kind]]:
-    """The columns to learn from, in the file's order, their numbers typed as such; and what each one holds."""
+    """The columns to learn from, in the file's order, their numbers typed as such; and what each one holds.
+
+    others: columns that are no features, whatever the user names.
+    """
     import polars as pl
 
     columns = source.frame.columns
@@ -103,7 +118,7 @@ def _features(
     for knob, chosen in (("data.drop", drop), ("data.features", features or [])):
         if both := set(targets).intersection(chosen):
             raise ConfigError(f"{knob} names the target column '{min(both)}'")
-    wanted = set(columns if features is None else features).difference(drop, targets)
+    wanted = set(columns if features is None else features).difference(drop, targets, others)
     names = [name for name in columns if name in wanted]
     if not names:
         raise DataError(f"{source.path}: no feature column is left; its columns: {listed(columns)}")
