@@ -17,15 +17,16 @@ from PIL import Image
 from dltrain.data import streaming
 from dltrain.data.sources.image_folders import read_image
 from dltrain.data.sources.image_sets import read_idx
+from dltrain.data.tables.headers import Format, Known
 from dltrain.data.tables.reading import read_table
 from dltrain.errors import DataError
 
 QUOTED = 'a,b\n1,"x, y"\n2,"two\nlines"\n\n3,  z \n4,"a ""word"""\n5,\n'
 
 
-def pieces(source, columns, **knobs):
+def pieces(source, columns, separator=None, **knobs):
     """All of a text table, piece by piece: the frame, and where each row stands."""
-    made = list(streaming.text_table(source, columns, **knobs))
+    made = list(streaming.text_table(source, Known(columns), Format(separator), **knobs))
     return pl.concat([p.frame for p in made]), [p.place(row) for p in made for row in range(len(p.frame))]
 
 
@@ -121,7 +122,7 @@ def test_what_is_wrong_with_a_stream_is_said(text):
 
 
 def test_a_header_alone_gives_no_piece():
-    made = streaming.text_table(io.BytesIO(b"a,b\n"), ["a"])
+    made = streaming.text_table(io.BytesIO(b"a,b\n"), Known(["a"]))
     with pytest.raises(DataError, match="no rows"):
         next(made)
 
@@ -192,6 +193,6 @@ def test_the_kind_of_a_file_shows_in_its_first_bytes(tmp_path):
     (tmp_path / "z.txt").write_text("a,b\n")
     (tmp_path / "w.PNG").write_bytes(b"\x89PNG")
     kinds = {name: streaming.kind_of(tmp_path / name) for name in ("x.bin", "y.bin", "z.txt", "w.PNG", ".")}
-    assert list(kinds.values()) == ["idx", "parquet", "text", "pictures", "pictures"]
+    assert list(kinds.values()) == ["idx", "table", "table", "pictures", "pictures"]
     with pytest.raises(DataError, match="no such file"):
         streaming.kind_of(tmp_path / "none")

@@ -25,6 +25,7 @@ from dltrain.data.sources.sklearn_sets import breast_cancer, diabetes, digits, i
 from dltrain.data.sources.table import table
 from dltrain.data.tables.encoding import encode, fit, remarks
 from dltrain.data.tables.frames import frame_of
+from dltrain.data.tables.headers import Head
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.targets import known_target
 from dltrain.data.tables.text import _read_plain
@@ -553,11 +554,8 @@ def test_any_usual_encoding_is_read(write, encoding):
         ("a,y\n", "has a header (a, y) and no rows"),
         ("a,b,a,y\n1,2,3,4\n", "names a more than once"),
         ("1.5,2\n3,4\n", "the first line holds only numbers (1.5, 2)"),
-        (
-            "a;b;y\n1;2;3\n",
-            "only one column, 'a;b;y', when split at ','\nits cells look separated by ';': 'data.separator=\";\"'",
-        ),
-        ("a\tb\n1\t2\n", "data.separator=tab"),
+        ("a:b:y\n1:2:3\n", "only one column, 'a:b:y', when split at ','"),
+        ("a:b:y\n1:2:3\n", "if another character parts them: 'data.separator=\":\"'"),
         (
             "# a comment\na,y\n1,2\n",
             "only one column, '# a comment', when split at ','\nits first line must name the col",
@@ -569,7 +567,8 @@ def test_any_usual_encoding_is_read(write, encoding):
         ('a,y\n"1\n2",3\n4\n', "t.csv, line 4: 1 cells"),
         ('a,y\n1,2\n3,"4\n5,6\n', "unexpected end of data (is a quotation mark left open?)"),
         ("a,,y\n1,x,3\n", "column 2 has no name"),
-        (b"PK\x03\x04\0\0", "holds NUL bytes"),
+        (b"PK\x03\x04\0\0", "damaged: it begins like a zip archive, but File is not a zip file"),
+        (b"\0" * 40, "holds NUL bytes"),
         (b"\xff\xfea", "starts like UTF-16 text but is damaged"),
     ],
 )
@@ -584,18 +583,18 @@ def test_quotes_blank_lines_and_spaces_are_read_as_meant(write):
     path = write(text)
     source = read_table(path)
     assert source.frame.rows() == [('x, "big"', "1", "2.5"), ("two\nlines", "2", "3.5"), ("plain", None, "4.5")]
-    assert source.lines.tolist() == [2, 4, 6]
+    assert source.where.numbers.tolist() == [2, 4, 6]
     assert source.place(2) == f"{path}, line 6"
 
 
 @pytest.mark.parametrize("text", ["a,y\n1,2\n3,4\n", "a,y\r\n1,\r\n,4", "é,#y\n #,\u2028\n\x0b,x\n"])
 def test_the_quick_reader_gives_the_same_rows_as_the_careful_one(write, text):
     header = text.split("\n")[0].strip().split(",")
-    assert _read_plain(text, ",", header, 1) is not None
+    assert _read_plain(text, Head(",", header, 1), 1) is not None
     quick = read_table(write(text, "quick.csv"))
     careful = read_table(write(text + '"","x"\n' if text.endswith("\n") else text + '\n"","x"\n', "careful.csv"))
     assert quick.frame.equals(careful.frame[:-1])
-    assert quick.lines.tolist() == careful.lines[:-1].tolist()
+    assert quick.where.numbers.tolist() == careful.where.numbers[:-1].tolist()
 
 
 def test_the_advice_to_leave_a_column_out_keeps_those_that_are_out_already(write):
@@ -629,8 +628,9 @@ def test_separators_and_endings(write):
         assert torch.equal(
             table(write("\n".join(map(mark.join, cells)), name), target="y", separator=knob).train.x, expected
         )
-    with pytest.raises(DataError, match=r"the ending '.txt' is not one of .csv, .tsv"):
-        table(write("a,y\n1,2\n", "t.txt"), target="y")
+    for text in ("a y\n1 2\n", "a,y\nan apple, or a pear\n"):
+        with pytest.raises(DataError, match=r"the ending '.txt' is not one of .csv, .* and its text is not plainly a"):
+            table(write(text + "1\n", "t.txt"), target="y")
     with pytest.raises(ConfigError, match="one ASCII character"):
         table(write("a,y\n1,2\n"), target="y", separator="::")
 
@@ -645,7 +645,7 @@ def test_the_index_column_that_pandas_writes_is_dropped_with_a_note(write):
 def test_files_that_are_not_there(tmp_path):
     with pytest.raises(DataError, match=r"no.csv: no such file"):
         table(str(tmp_path / "no.csv"), target="y")
-    with pytest.raises(DataError, match="is a folder, not a file"):
+    with pytest.raises(DataError, match="is an empty folder"):
         table(str(tmp_path), target="y")
 
 

@@ -82,8 +82,8 @@ def refused(result, code, *parts):
         (["optimizer.lr=0"], ["scheduler.max_lr: 0: it must be above zero (the value of optimizer.lr, override optim"]),
         (["data.batch_size=1e9"], ["want a whole number above zero, or full; got 1000000000.0; write 1000000000 "]),
         (
-            ["data=table", "data.path=t.csv", "data.target=2020"],
-            ["got 2020; to mean texts, write 'data.target=\"2020\"'"],
+            ["data=table", "data.path=t.csv", "data.target=true"],
+            ["got true; to mean the word, quote it"],
         ),
         (
             ["data=table", "data.path=t.csv", "data.target=y", "data.drop=[2019,null,x]"],

@@ -70,7 +70,7 @@ def test_pieces_add_up_to_the_whole(command, houses, monkeypatch):
     whole = command("predict", "last", "houses.csv")[1]
     monkeypatch.setattr(streaming, "_CHARACTERS", 100)
     monkeypatch.setattr(predict, "_ANSWERS", 3)
-    monkeypatch.setattr(predict.streaming.text_table, "__kwdefaults__", {"separator": None, "characters": 100})
+    monkeypatch.setattr(predict.streaming.text_table, "__kwdefaults__", {"characters": 100})
     for name in ("out.csv", "out.parquet"):
         assert command("predict", "last", "houses.csv", "-o", name)[0] == 0
     values = [float(v) for v in whole.split()[1:]]
@@ -109,11 +109,13 @@ def test_what_does_not_fit_is_said_with_its_line(command, houses):
 
 def test_bad_words_and_runs_get_one_clear_sentence(command, houses, tmp_path):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "x.png").touch()
     for arguments, code, sentence in (
         (["last"], 2, "the following arguments are required: INPUT"),
         (["zzzz", "houses.csv"], 2, "no run called `zzzz`"),
         (["last", "none.csv"], 3, "none.csv: no such file"),
-        (["last", "folder"], 3, "folder: the run was trained on a table with the columns area, side"),
+        (["last", "folder"], 3, "folder: is an empty folder"),
+        (["last", "x.png"], 3, "x.png: the run was trained on a table with the columns area, side"),
         (["last", "houses.csv", "-o", "out.txt"], 2, "-o out.txt: name a .csv or a .parquet file"),
         (["last", "houses.csv", "-o", "none/out.csv"], 2, "there is no folder none"),
         (["last", "houses.csv", "--outptu", "x"], 2, "unrecognized arguments: --outptu"),

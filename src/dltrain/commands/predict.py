@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dltrain.config import command_line
 from dltrain.data.tables.encoding import Gaps, sentences
-from dltrain.data.tables.text import PARQUET
+from dltrain.data.tables.files import PARQUET
 from dltrain.errors import ConfigError, DataError, streams
 from dltrain.errors.output import say
 from dltrain.errors.paths import check_is_text, local
@@ -21,7 +21,9 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain predict RUN INPUT`: a table on standard output, or in the file that -o names."""
     parser = command_line.parser("predict", "What the best weights of a run say of new rows.")
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
-    parser.add_argument("input", metavar="INPUT", help="CSV, TSV, Parquet, a folder of images, an IDX file, or -")
+    parser.add_argument(
+        "input", metavar="INPUT", nargs="+", help="tables or a folder of them, a folder of images, an IDX file, or -"
+    )
     command_line.output_option(parser, "a .csv or .parquet file, which is not there yet")
     parser.add_argument(
         "--allow-unknown", action="store_true", help="a category that is new counts as none, infinity as missing"
@@ -34,8 +36,9 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         command_line.check_output(output)
         if output.suffix in PARQUET:
             check_is_text(output)
-    source = sys.stdin.buffer if given.input == "-" else local(given.input)
-    if output and isinstance(source, Path) and output.exists() and source.exists() and output.samefile(source):
+    named: list[Path] = [] if given.input == ["-"] else [local(each) for each in given.input]
+    source = sys.stdin.buffer if not named else named[0] if len(named) == 1 else named
+    if output and output.exists() and any(each.exists() and output.samefile(each) for each in named):
         raise ConfigError(f"-o {output} is the input itself; name another file")
     command_line.output(given, Path("-"))
     trained = inference.open_run(run_folder.find(given.run), allow=command_line.allowed(options.allow))
@@ -59,5 +62,5 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     for error in unreadable:
         say(f"unreadable: {error}", error=True)
     if unreadable:
-        raise DataError(f"{len(unreadable)} of the files in {source} can't be read; all others were predicted")
+        raise DataError(f"{len(unreadable)} of the files in {given.input[0]} can't be read; all others were predicted")
     return 0

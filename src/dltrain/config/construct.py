@@ -18,7 +18,7 @@ from dltrain.data import Data, Transform, take
 from dltrain.data.sources import download, roots
 from dltrain.engine import products
 from dltrain.errors import DataError
-from dltrain.errors.paths import local, permitted
+from dltrain.errors.paths import is_there, local, permitted
 from dltrain.parts import augmentation, metrics, optimizers, regularisers, schedules
 
 if TYPE_CHECKING:
@@ -39,8 +39,10 @@ def make_data(part: Part, *, stored: bool, started: Path | None = None) -> Data:
     """
     source = f"{part.function.__module__}.{part.function.__name__}"
     for key in _PLACES.get(source, ()) if stored else ():
-        if (path := part.arguments.get(key)) is not None and not os.path.exists(local(path)):
-            raise DataError(f"{_gone(key, path, started)}; say where it is: data.{key}=...")
+        named = part.arguments.get(key)
+        for path in named if isinstance(named, list) else [named]:
+            if path is not None and not is_there(path):
+                raise DataError(f"{_gone(key, path, started)}; say where it is: data.{key}=...")
     told = f"{part} {torch.get_num_threads()}" if _kept is not None and source.startswith("dltrain.data.") else ""
     if _kept is not None and told in _kept:
         return _kept[told]

@@ -7,7 +7,6 @@ most mistakes are told before the seconds that torch takes to import.
 from __future__ import annotations
 
 import copy
-import os
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields
@@ -22,7 +21,7 @@ from dltrain.config.mistakes import Mistakes
 from dltrain.config.policy import Arguments, Part, limited, parameters, resolve
 from dltrain.config.settings import Regularisation, Settings, loader_knobs
 from dltrain.errors import ConfigError, did_you_mean
-from dltrain.errors.paths import is_url, joined, local
+from dltrain.errors.paths import is_there, is_url, joined, local
 from dltrain.runs import run_folder
 from dltrain.runs.foreign import Values
 
@@ -206,9 +205,11 @@ class Nodes:
             return value
         if isinstance(value, dict):
             return {k: self._located(f"{key}.{k}", v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._located(key, v) for v in value]
         if not (isinstance(value, str) and is_relative_path(key, value)):
             return value
-        there = os.path.exists(home / value)  # not Path.exists: the folder may be one that only its owner may enter
+        there = is_there(home / value)  # also of a pattern; not where only the folder's owner may enter it
         return joined(home, value) if there else value
 
     def _nested(self, key: str, slot: str, value: object) -> object:

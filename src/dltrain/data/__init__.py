@@ -53,6 +53,8 @@ class Preprocessing(TypedDict, total=False):
     missing: Literal["impute", "refuse"]
     missing_marks: list[str]
     columns: list[Column]
+    target: list[str]
+    numbered: int  # columns of the file, where it does not name them
     # images: mean and std of each channel in units of `levels`, which is 255 where it does not stand
     channels: Literal["rgb", "gray"]
     image_size: list[int]

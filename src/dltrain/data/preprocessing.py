@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, get_args
@@ -21,8 +21,10 @@ from dltrain.data import Column, Data, Kind, Preprocessing, Some, Split, Task, T
 from dltrain.data.decoding import UNTOLD
 from dltrain.data.sources.image_folders import ImageFiles
 from dltrain.data.tables.encoding import encode, remarks
+from dltrain.data.tables.files import Given
+from dltrain.data.tables.headers import Format, Known
 from dltrain.data.tables.reading import read_table
-from dltrain.data.tables.table import few, require_columns
+from dltrain.data.tables.table import Name, few, meant, require_columns
 from dltrain.data.tables.targets import known_target
 from dltrain.errors import DataError
 
@@ -60,6 +62,11 @@ class Facts:
     def columns(self) -> list[str]:
         """The columns that a table must have."""
         return [column["name"] for column in self.preprocessing["columns"]]
+
+    @property
+    def known(self) -> Known:
+        """What is asked of a table, as `streaming.table` takes it."""
+        return Known(self.columns, tuple(self.preprocessing.get("target", ())), self.preprocessing.get("numbered"))
 
 
 def facts(content: Any, where: str) -> Facts:
@@ -114,6 +121,8 @@ def _check(preprocessing: Preprocessing, shape: tuple[int, ...]) -> None:
     if kind == "table":
         _want(preprocessing["missing"] in ("impute", "refuse"), "missing")
         _want(_all(preprocessing["missing_marks"], lambda m: isinstance(m, str)), "missing_marks")
+        _want(_all(preprocessing.get("target", []), _word), "target")
+        _want(_size(preprocessing.get("numbered", 1)), "numbered")
         medians = preprocessing["missing"] == "impute"
         width = sum(_check_column(column, medians) for column in preprocessing["columns"])
         _want((width,) == shape, "columns")
@@ -206,12 +215,18 @@ def _unscale(values: np.ndarray, column: Column) -> np.ndarray:
 
 
 def labelled(
-    path: str, known: Facts, *, target: str | list[str], separator: str | None = None
+    given: Given, known: Facts, *, target: Name | Sequence[Name], how: Format | None = None
 ) -> tuple[Tensors, list[str]]:
-    """All rows of a table with its targets, as the run would have them, and notes on what was filled in."""
-    source = read_table(path, separator=separator)
-    names = [target] if isinstance(target, str) else list(target)
-    require_columns(names, source.frame.columns, knob="data.target", path=path)
+    """All rows of a table with its targets, as the run would have them, and notes on what was filled in.
+
+    target: as it was typed, for runs that did not store how the columns are called.
+    """
+    source = read_table(given, how)
+    columns = source.frame.columns
+    names = known.preprocessing.get("target") or meant(target, columns, knob="data.target", path=source.path)
+    require_columns(names, columns, knob="data.target", path=source.path)
+    if (width := known.known.numbered) not in (None, len(columns)):
+        raise DataError(f"{source.path}: has {len(columns)} columns, and the run was trained on {width} without names")
     y = known_target(source, names, classes=known.classes)
     if known.target_mean is not None and known.target_std is not None:
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
@@ -238,7 +253,7 @@ def again(data: Data, part: Split, known: Facts) -> Split:
         raise DataError(f"these data are {theirs}\nand the run was trained on {ours}")
     if isinstance(part, Tensors):
         part = _in_units(part, data, known)
-    if own == known.preprocessing or known.kind == "dataset":
+    if own == {**own, **known.preprocessing} or known.kind == "dataset":
         return part
     if isinstance(part, ImageFiles):
         mean, std = _statistics(known.preprocessing)

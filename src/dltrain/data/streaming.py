@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -17,9 +16,12 @@ from torch import Tensor
 from dltrain.data.decoding import SUFFIXES, Channels, Deep, read_image
 from dltrain.data.idx import read_pieces
 from dltrain.data.sources.folder_layout import image_files
+from dltrain.data.tables import json_lines
+from dltrain.data.tables.files import ENDINGS, Given, ending, find, form
+from dltrain.data.tables.headers import Format, Head, Known, known_head
 from dltrain.data.tables.reading import check_words, opened_parquet
 from dltrain.data.tables.table import Lines, Table, clean, plain_types, require_columns
-from dltrain.data.tables.text import PARQUET, SEPARATORS, encoding_of, pieces, read_header, separator_of
+from dltrain.data.tables.text import opened, pieces
 from dltrain.errors import DataError
 
 _CHARACTERS = 1 << 22  # of a text table at a time
@@ -30,44 +32,35 @@ _BYTES = 1 << 26  # of images at a time
 # -- tables --------------------------------------------------------------------------------------------------------
 
 
+def table(source: Given | BinaryIO, known: Known, how: Format | None = None) -> Iterator[Table]:
+    """The columns of a run from a table, piece by piece: of a file, of several (see `files.find`), or an open stream.
+
+    Raises DataError as `read_table` does. `how` is what the run was told of its own files.
+    """
+    if not isinstance(source, (str, Path, Sequence)):
+        yield from text_table(source, known, how)
+        return
+    files = find(source, knob="INPUT")
+    notes = files.notes
+    for path in files.paths:
+        for piece in parquet(path, known.columns) if form(path) == "parquet" else text_table(path, known, how):
+            yield replace(piece, notes=(*notes, *piece.notes))
+            notes = ()
+
+
 def text_table(
-    source: Path | BinaryIO, columns: Sequence[str], *, separator: str | None = None, characters: int = _CHARACTERS
+    source: Path | BinaryIO, known: Known, how: Format | None = None, *, characters: int = _CHARACTERS
 ) -> Iterator[Table]:
-    """A CSV or TSV file, or an open stream of one, piece by piece. Raises DataError as `read_table` does.
+    """A file of text, or an open stream of one, in pieces; see `table`."""
 
-    A stream is UTF-8; of a file that is not, every byte is a Latin-1 letter. The separator is the first of `separator`
-    (see `read_table`), the one of the ending, and the usual ones, by which the header has the columns.
-    """
-    if isinstance(source, Path):
-        path, encoding, raw = source, encoding_of(source)[0], source.open("rb")
-    else:
-        path, encoding, raw = Path("standard input"), "utf-8-sig", source
-    with io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
-        yield from pieces(text, path, partial(_header, path, list(columns), separator), columns, characters)
+    def head(first: str) -> Head:
+        return known_head(text.path, first, how or Format(), text.ending, known)
 
-
-def _header(path: Path, columns: list[str], separator: str | None, text: str) -> tuple[str, list[str], int]:
-    """The separator by which the header has the columns, its names, and the number of the last line it takes.
-
-    Raises DataError about what the likeliest separator makes of it where none does.
-    """
-    given = [] if separator is None else [separator_of(path, separator)]
-    marks = list(dict.fromkeys([*given, SEPARATORS.get(path.suffix.lower(), ","), ",", ";", "\t", "|"]))
-    found: list[list[str]] = []
-    wrong: list[DataError] = []
-    for mark in marks:
-        try:
-            header, line = read_header(path, text, mark, alone=columns)
-        except DataError as error:
-            wrong.append(error)
-            continue
-        if set(columns) <= set(header):
-            return mark, header, line
-        found.append(header)
-    if not found:
-        raise wrong[0]
-    require_columns(columns, max(found, key=len), knob="the run was trained on it", path=path)
-    raise AssertionError("one of the columns is missing")
+    with opened(source) as text:
+        if text.json:
+            yield from json_lines.pieces(text.stream, text.path, known.columns)
+        else:
+            yield from pieces(text, head, known.columns, characters)
 
 
 def parquet(path: Path, columns: Sequence[str], *, rows: int = _ROWS) -> Iterator[Table]:
@@ -136,16 +129,16 @@ def idx(path: Path, shape: tuple[int, ...]) -> Iterator[Tensor]:
         yield pixels
 
 
-def kind_of(path: Path) -> Literal["pictures", "parquet", "idx", "text"]:
-    """What a file or folder seems to hold: pictures, parquet, idx, or text; by its first bytes, then its ending."""
+def kind_of(path: Path) -> Literal["pictures", "table", "idx"]:
+    """What a file or folder seems to hold: pictures, a table, or idx; by its first bytes, then its ending."""
     if path.is_dir():
         return "pictures"
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     with path.open("rb") as file:
         head = file.read(4)
-    if head == b"PAR1" or path.suffix in PARQUET:
-        return "parquet"
-    if head[:3] == b"\0\0\x08" or (head[:2] == b"\x1f\x8b" and not path.name.endswith((".csv.gz", ".tsv.gz"))):
+    if head == b"PAR1" or ending(path) in ENDINGS:
+        return "table"
+    if head[:3] == b"\0\0\x08" or head[:2] == b"\x1f\x8b":
         return "idx"
-    return "pictures" if path.suffix.lower() in SUFFIXES else "text"
+    return "pictures" if path.suffix.lower() in SUFFIXES else "table"

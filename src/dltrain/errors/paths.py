@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -30,6 +31,17 @@ def local(given: str | Path) -> Path:
         if error.errno == errno.ENAMETOOLONG:  # which pathlib raises where it is asked whether something is there
             raise ConfigError(f"{text[:60]}...: a name that is longer than a file's may be") from error
     return Path(path)
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether something lies at a path, or under names that it fits as a pattern; not where one may not look."""
+    path = local(path)
+    return os.path.exists(path) or bool(fitting(path))
+
+
+def fitting(path: Path) -> list[Path]:
+    """What has a name that fits a path with *, ? or [...]."""
+    return [Path(name) for name in glob.glob(str(path), recursive=True)] if glob.has_magic(str(path)) else []
 
 
 def _has_bytes(text: str) -> bool:

@@ -20,6 +20,7 @@ from dltrain.data.fingerprint import fingerprint
 from dltrain.data.loaders import Batch, Batches, make_loader
 from dltrain.data.preprocessing import again, decode, labelled
 from dltrain.data.sources.table import table
+from dltrain.data.tables.headers import Format
 from dltrain.engine import assessment, evaluation
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import ConfigError, DataError, DltrainError, key_of
@@ -286,8 +287,10 @@ def _whole_table(trained: Trained, split: str | None) -> Rows:
     given = trained.outline.parts["data"].arguments
     path = given.get("test_path") or given["path"]
     with permitted():
-        part, notes = labelled(path, trained.facts, target=given["target"], separator=given.get("separator"))
-    note = f"all rows of {path} were judged; the run may have been trained on some of them"
+        how = Format(given.get("separator"), given.get("header"))
+        part, notes = labelled(path, trained.facts, target=given["target"], how=how)
+    called = path if isinstance(path, str) else ", ".join(path)
+    note = f"all rows of {called} were judged; the run may have been trained on some of them"
     return Rows(part, "all", False, (note, *notes))
 
 

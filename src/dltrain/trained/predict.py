@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dltrain.data import streaming
 from dltrain.data.tables.encoding import Gaps, gaps
+from dltrain.data.tables.files import PARQUET, Given
+from dltrain.data.tables.headers import Format
 from dltrain.data.tables.table import Place, listed
-from dltrain.data.tables.text import PARQUET
 from dltrain.errors import DataError, StorageError, system
 from dltrain.errors.output import cell, csv_rows, encodable
 from dltrain.errors.paths import permitted
@@ -35,37 +36,45 @@ class Piece:
     rows: pl.DataFrame | Tensor
     place: Place | None = None
     files: list[str] | None = None
+    notes: tuple[str, ...] = ()
 
 
-def read(trained: Trained, source: Path | BinaryIO, *, unreadable: list[DataError] | None = None) -> Iterator[Piece]:
-    """The rows of a CSV, TSV or Parquet file, an image file or a folder of them, an IDX file, or an open stream of CSV.
+def read(trained: Trained, source: Given | BinaryIO, *, unreadable: list[DataError] | None = None) -> Iterator[Piece]:
+    """The rows of a table, in a file, several, a folder or an open stream; or of image files: one, a folder's, an IDX.
 
     Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged; those of
-    a folder's files go to `unreadable`, if that is given, and the others are read.
+    a folder's images go to `unreadable`, if that is given, and the others are read.
     """
     facts = trained.facts
     with permitted():
-        kind = streaming.kind_of(source) if isinstance(source, Path) else "text"
-        _check_kind(trained, kind, source)
-        if kind == "text" or not isinstance(source, Path):
-            separator = flat(trained.outline.config).get("data.separator")
-            for piece in streaming.text_table(source, facts.columns, separator=separator):
-                yield Piece(piece.frame, piece.place)
-        elif kind == "parquet":
-            yield from (Piece(p.frame, p.place) for p in streaming.parquet(source, facts.columns))
-        elif kind == "idx":
+        if facts.kind == "table":
+            if isinstance(source, Path) and source.is_file() and streaming.kind_of(source) == "pictures":
+                raise _other_kind(trained, source)
+            for piece in streaming.table(source, facts.known, table_format(trained)):
+                yield Piece(piece.frame, piece.place, notes=piece.notes)
+            return
+        kind = streaming.kind_of(source) if isinstance(source, Path) else "table"
+        if facts.kind == "dataset" or kind == "table" or not isinstance(source, Path):
+            raise _other_kind(trained, source)
+        if kind == "idx":
             yield from map(Piece, streaming.idx(source, facts.in_shape))
-        else:
-            _, height, width = facts.in_shape
-            made, size = facts.preprocessing, (height, width)
-            how = {"channels": made["channels"], "deep": made.get("deep")}
-            for names, pixels in streaming.pictures(source, size=size, unreadable=unreadable, **how):
-                yield Piece(pixels, files=names)
+            return
+        _, height, width = facts.in_shape
+        made, size = facts.preprocessing, (height, width)
+        how = {"channels": made["channels"], "deep": made.get("deep")}
+        for names, pixels in streaming.pictures(source, size=size, unreadable=unreadable, **how):
+            yield Piece(pixels, files=names)
+
+
+def table_format(trained: Trained) -> Format:
+    """How the run was told that its tables are written."""
+    told = flat(trained.outline.config)
+    return Format(told.get("data.separator"), told.get("data.header"))
 
 
 def predict(
     trained: Trained,
-    source: Path | BinaryIO,
+    source: Given | BinaryIO,
     *,
     allow_unknown: bool = False,
     found: Gaps | None = None,
@@ -81,8 +90,10 @@ def predict(
 
     for number, piece in enumerate(read(trained, source, unreadable=unreadable)):
         x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
-        if number == 0 and notes is not None and (remark := trained.remark(piece.rows)):
-            notes.append(remark)
+        if notes is not None:
+            notes += piece.notes
+            if number == 0 and (remark := trained.remark(piece.rows)):
+                notes.append(remark)
         if isinstance(piece.rows, pl.DataFrame) and found is not None:
             for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing, place=piece.place).items():
                 before, seen = found.get(key, (0, ()))
@@ -96,20 +107,20 @@ def predict(
             yield answers
 
 
-def _check_kind(trained: Trained, kind: str, source: Path | BinaryIO) -> None:
-    """Raises DataError where the input is of another kind than what the run was trained on."""
+def _other_kind(trained: Trained, source: Given | BinaryIO) -> DataError:
+    """What to say where the input is of another kind than what the run was trained on."""
     facts = trained.facts
     if facts.kind == "dataset":
         shape = ", ".join(map(str, ("N", *facts.in_shape)))
-        raise DataError(
+        return DataError(
             f"{trained.folder} was trained on a Dataset, whose preprocessing is code: in Python, "
             f"dltrain.load(RUN).predict(x) takes inputs [{shape}] as that Dataset gives them"
         )
-    if facts.kind == "table" and kind not in ("text", "parquet"):
-        raise DataError(f"{source}: the run was trained on a table with the columns {listed(facts.columns)}")
-    if facts.kind == "images" and kind not in ("pictures", "idx"):
-        shape = list(facts.in_shape)
-        raise DataError(f"{source}: the run was trained on images {shape}: give a folder of them, or an IDX file")
+    if facts.kind == "table":
+        return DataError(f"{source}: the run was trained on a table with the columns {listed(facts.columns)}")
+    called = source if isinstance(source, (str, Path)) else "INPUT"
+    shape = list(facts.in_shape)
+    return DataError(f"{called}: the run was trained on images {shape}: give a folder of them, or an IDX file")
 
 
 # -- the answers on their way out ----------------------------------------------------------------------------------

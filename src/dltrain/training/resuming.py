@@ -55,11 +55,8 @@ def stored(
         elif override is None or override.deletes or override.several:
             wrong.append(f"`{text}`: write key=value")
         else:
-            value = override.value
             away = composed.started not in (None, Path.cwd())
-            if away and isinstance(value, str) and is_relative_path(key, value):
-                value = joined(Path.cwd(), value)  # where it is typed, not where the run was started
-            changes[key] = value
+            changes[key] = _as_typed(key, override.value) if away else override.value
     if wrong:
         raise ConfigError("\n".join(wrong))
     if not changes:
@@ -69,6 +66,13 @@ def stored(
     except hydra.RefusedError as error:
         raise ConfigError(f"{' '.join(overrides)}: {error}") from error
     return replace(composed, resolved=resolved, overrides=tuple(overrides))
+
+
+def _as_typed(key: str, value: object) -> object:
+    """Paths as those of where they are typed, not of where the run was started."""
+    if isinstance(value, list):
+        return [_as_typed(key, each) for each in value]
+    return joined(Path.cwd(), value) if isinstance(value, str) and is_relative_path(key, value) else value
 
 
 def digest(settings: dict[str, object]) -> str:

@@ -12,6 +12,7 @@ from dltrain.data import Data, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources.download import may_download
 from dltrain.data.tables.encoding import encode, fit
+from dltrain.data.tables.headers import Format
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.table import require_columns
 from dltrain.errors import DataError
@@ -64,7 +65,7 @@ def _derive(root: Path) -> tuple[pl.DataFrame, np.ndarray]:
         path = next((root / name for name in _FILES if (root / name).is_file()), root / _FILES[0])
     if not path.is_file():
         raise DataError(f"{path}: no such file; data.root names it or its folder (data.root=null downloads the set)")
-    table = read_table(path, separator=",")
+    table = read_table(path, Format(","))
     require_columns(_RAW, table.frame.columns, knob="a column of the original", path=path)
     raw = table.frame.select(pl.col(_RAW).cast(pl.Float64, strict=False))
     for name in _RAW:

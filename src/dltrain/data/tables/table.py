@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from dltrain.errors import DataError, nearest
 if TYPE_CHECKING:
     import polars as pl
 
+Name = str | int  # of a column; -1 is the last where no column is called so
 Place = Callable[[int], str]  # a row number of the frame -> where its user finds it
 
 
@@ -21,38 +23,43 @@ Place = Callable[[int], str]  # a row number of the frame -> where its user find
 class Lines:
     """Where the rows of a file stand: by the line of each in a text file, by its row number in a Parquet file.
 
-    numbers: int64 [rows]. `rest` are those of another file whose rows follow.
+    numbers: int64 [rows]. `rest` are those of further files, whose rows follow.
     """
 
     path: Path
     numbers: np.ndarray
     word: str = "line"
-    rest: Lines | None = None
+    rest: tuple[Lines, ...] = ()
 
     def place(self, row: int) -> str:
         """Where row number `row` of the frame stands: file name and line."""
-        if self.rest is not None and row >= len(self.numbers):
-            return self.rest.place(row - len(self.numbers))
-        return f"{self.path}, {self.word} {self.numbers[row]}"
+        for part in (self, *self.rest):
+            if row < len(part.numbers):
+                return f"{part.path}, {part.word} {part.numbers[row]}"
+            row -= len(part.numbers)
+        raise IndexError(row)
+
+    def followed_by(self, others: Iterable[Lines]) -> Lines:
+        """These, and then the rows of others."""
+        return replace(self, rest=(*self.rest, *(part for other in others for part in (other, *other.rest))))
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file. `frame` holds text, null where a cell is empty (CSV), or typed columns (Parquet)."""
+    """The rows of a file, or of several. `frame` holds text, null where a cell is empty, or typed columns (Parquet).
+
+    called: what a message calls them where they are several.
+    """
 
     frame: pl.DataFrame
     where: Lines
     notes: tuple[str, ...] = ()
+    called: str = ""
 
     @property
-    def path(self) -> Path:
-        """The file."""
-        return self.where.path
-
-    @property
-    def lines(self) -> np.ndarray:
-        """int64 [rows of this file], see `Lines`."""
-        return self.where.numbers
+    def path(self) -> Path | str:
+        """The file, or what several are called."""
+        return self.called or self.where.path
 
     def place(self, row: int) -> str:
         """See `Lines`; `where.place` is the same without the cells, to be kept when they are not."""
@@ -61,16 +68,70 @@ class Table:
 
 def append(first: Table, second: Table) -> Table:
     """Both tables' rows under the columns of the first, which the second must have too."""
-    import polars as pl
-
     columns = first.frame.columns
     require_columns(columns, second.frame.columns, knob=f"a column of {first.path}", path=second.path)
+    return _concat([first, second], notes=first.notes + second.notes)
+
+
+def join(tables: Sequence[Table], called: str) -> Table:
+    """The rows of tables one after another; raises DataError unless all have the columns of the first, in any order."""
+    first, *others = tables
+    if not others:
+        return first
+    wanted = first.frame.columns
+    for table in others:
+        found = table.frame.columns
+        if set(found) != set(wanted):
+            raise DataError(
+                f"{table.path}: its columns are not those of {first.path}: {_difference(wanted, found)}\n"
+                "Files that are read as one table have the same columns, in any order"
+            )
+    return replace(_concat(tables, notes=_told_once(tables)), called=called)
+
+
+def _concat(tables: Sequence[Table], *, notes: tuple[str, ...]) -> Table:
+    import polars as pl
+
+    first, *others = tables
+    frames = [table.frame.select(first.frame.columns) for table in tables]
     try:
-        frame = pl.concat([first.frame, second.frame.select(columns)], how="vertical_relaxed")
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{second.path}: its columns are of other types than those of {first.path}: {error}") from None
-    where = replace(first.where, rest=second.where)
-    return Table(frame, where, first.notes + second.notes)
+        frame = pl.concat(frames, how="vertical_relaxed")
+    except pl.exceptions.PolarsError:
+        _check_types(frames, tables)
+        raise
+    return Table(frame, first.where.followed_by(table.where for table in others), notes)
+
+
+def _check_types(frames: list[pl.DataFrame], tables: Sequence[Table]) -> None:
+    """Raises DataError for the first of several frames that don't go together."""
+    import polars as pl
+
+    for number, table in enumerate(tables):
+        try:
+            pl.concat([frame.head(0) for frame in frames[: number + 1]], how="vertical_relaxed")
+        except pl.exceptions.PolarsError as error:
+            first = tables[0].path
+            raise DataError(f"{table.path}: its columns are of other types than those of {first}: {error}") from None
+
+
+def _difference(wanted: list[str], found: list[str]) -> str:
+    """Which names one has and the other has not."""
+    known, there = set(wanted), set(found)
+    missing, more = [n for n in wanted if n not in there], [n for n in found if n not in known]
+    parts = [f"without {listed(missing)}"] * bool(missing) + [f"with {listed(more)}"] * bool(more)
+    return ", and ".join(parts)
+
+
+def _told_once(tables: Sequence[Table]) -> tuple[str, ...]:
+    """The notes of all, one that several files have told of the first."""
+    files: dict[str, list[str]] = {}
+    for table in tables:
+        for note in table.notes:
+            files.setdefault(note.removeprefix(f"{table.path}: "), []).append(note)
+    return tuple(
+        notes[0] + f" (and so of {len(notes) - 1} more file{'s' * (len(notes) > 2)})" * (len(notes) > 1)
+        for notes in files.values()
+    )
 
 
 def few(notes: Sequence[str], most: int = 20) -> list[str]:
@@ -86,6 +147,19 @@ def require_columns(wanted: list[str], columns: list[str], *, knob: str, path: P
             near = nearest(name, columns)
             hint = f"; did you mean '{near}'?" if near else ""
             raise DataError(f"{path}: no column '{name}' ({knob}){hint}\nIts columns: {listed(columns)}")
+
+
+def meant(names: Name | Sequence[Name], columns: list[str], *, knob: str, path: Path | str) -> list[str]:
+    """The columns that names, numbers and negative numbers from the right stand for; DataError where one is too low."""
+    found: list[str] = []
+    for name in [names] if isinstance(names, (str, int)) else names:
+        word = str(name)
+        if word not in columns and re.fullmatch(r"-[1-9]\d{0,8}", word):
+            if -int(word) > len(columns):
+                raise DataError(f"{path}: {knob}={word}, and there are {len(columns)} columns")
+            word = columns[int(word)]
+        found.append(word)
+    return found
 
 
 def clean(frame: pl.DataFrame) -> pl.DataFrame:
