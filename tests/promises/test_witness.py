@@ -401,19 +401,37 @@ def by_scikit_learn(plan, outputs, y):
         huber = np.where(error < 1, error**2 / 2, error - 0.5).mean()
         loss = huber if isinstance(plan.loss, losses.Huber) else metrics.mean_squared_error(y, outputs)
         found = {"rmse": metrics.root_mean_squared_error(truth, guess), "r2": metrics.r2_score(truth, guess)}
+        found["median_absolute_error"] = metrics.median_absolute_error(truth, guess)
         return {"loss": loss, "mae": metrics.mean_absolute_error(truth, guess), **found}
     if task == "multilabel":
-        guess, truth = outputs.numpy() > 0, y.numpy() > 0.5
-        loss = np.mean([metrics.log_loss(t, p) for t, p in zip(truth.T, outputs.sigmoid().numpy().T, strict=True)])
-        exact, f1 = metrics.accuracy_score(truth, guess), metrics.f1_score(truth, guess, average="micro")
-        return {"loss": loss, "accuracy": 1 - metrics.hamming_loss(truth, guess), "exact_match": exact, "f1": f1}
+        guess, truth, p = outputs.numpy() > 0, y.numpy() > 0.5, outputs.sigmoid().numpy()
+        each = list(zip(truth.T, p.T, strict=True))
+        loss = np.mean([metrics.log_loss(t, p) for t, p in each])
+        f1 = {f"f1_{name}": metrics.f1_score(truth, guess, average=name) for name in ("micro", "macro")}
+        areas = {
+            "roc_auc": metrics.roc_auc_score(truth, p),
+            "average_precision": metrics.average_precision_score(truth, p),
+            "brier": np.mean([metrics.brier_score_loss(t, p) for t, p in each]),
+        }
+        found = {
+            "accuracy": 1 - metrics.hamming_loss(truth, guess),
+            "exact_match": metrics.accuracy_score(truth, guess),
+        }
+        return {"loss": loss, "log_loss": loss, **found, "f1": f1["f1_micro"], **f1, **areas}
     p = outputs.softmax(1) if outputs.shape[1] > 1 else torch.cat([1 - outputs.sigmoid(), outputs.sigmoid()], 1)
-    guess = p.argmax(1)
-    loss = metrics.log_loss(y, p.numpy(), labels=range(p.shape[1]))
+    guess, p = p.argmax(1), p.numpy()
+    several = {"multi_class": "ovr"} if p.shape[1] > 2 else {}
+    names = {"f1_macro": "macro", "f1_micro": "micro", "f1_weighted": "weighted"}
+    found = {name: metrics.f1_score(y, guess, average=average) for name, average in names.items()}
+    loss, ranks = metrics.log_loss(y, p, labels=range(p.shape[1])), p if several else p[:, 1]
     return {
-        "loss": loss,
-        "accuracy": metrics.accuracy_score(y, guess),
-        "f1": metrics.f1_score(y, guess, average="macro"),
+        **{"loss": loss, "log_loss": loss, "brier": metrics.brier_score_loss(y, p, labels=range(p.shape[1]))},
+        **{"accuracy": metrics.accuracy_score(y, guess), "mcc": metrics.matthews_corrcoef(y, guess)},
+        **{"balanced_accuracy": metrics.balanced_accuracy_score(y, guess), "f1": found["f1_macro"], **found},
+        "precision_macro": metrics.precision_score(y, guess, average="macro", zero_division=0),
+        "recall_macro": metrics.recall_score(y, guess, average="macro"),
+        "roc_auc": metrics.roc_auc_score(y, ranks, **several),
+        "average_precision": metrics.average_precision_score(y, ranks),
     }
 
 
@@ -435,7 +453,8 @@ def test_metrics_of_a_run_are_scikit_learns(kind, tmp_path):
     _, weights, state = checkpoint.latest(folder / "checkpoints")
     weights = state["trainer"]["ema"]["model"] if "averaged" in kind else weights
     last = {n.removeprefix("val/"): v for n, v in reports(folder)[-1].items() if n.startswith("val/")}
-    assert last == pytest.approx(witness(weights, plan.data.val), rel=1e-5)
+    wanted = witness(weights, plan.data.val)
+    assert last == pytest.approx({name: wanted[name] for name in last}, rel=1e-5)
     best, _ = checkpoint.load(checkpoint.find(folder / "checkpoints", "best")[-1])
     for name in ("train", "val", "test"):
         assert summary[name] == pytest.approx(witness(best, getattr(plan.data, name)), rel=1e-5)

@@ -23,6 +23,7 @@ OTHER = {  # a key without a result -> another value than the default
     "trainer.progress": "false",
     "trainer.tensorboard": "true",
     "trainer.profile": "4",
+    "trainer.metrics": "[roc_auc,brier]",
     "data.workers": "2",
     "name": "other",
     "runs_dir": "others",
@@ -72,7 +73,7 @@ def test_what_may_change_is_what_it_was():
         ),
         *("data.root", "data.path", "data.test_path", "data.workers", "name", "runs_dir", "diagnose"),
         *("trainer.max_time", "trainer.report_every", "trainer.save_every", "trainer.progress", "trainer.tensorboard"),
-        *("trainer.profile", "trainer.threads", "trainer.device"),
+        *("trainer.profile", "trainer.threads", "trainer.device", "trainer.metrics"),
     }
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 import dltrain
 from dltrain.errors import BusyError, ConfigError, DataError, DivergedError
+from dltrain.parts.metrics import METRICS
 from dltrain.runs import run_folder
 
 QUICK = ("data=iris", "trainer.epochs=3", "trainer.tensorboard=false")
@@ -32,7 +33,7 @@ def test_a_run_is_trained_and_all_about_it_is_at_hand(here, capsys):
     assert run.history["epoch"].to_list() == [1, 2, 3]
     assert run.metrics["last/loss"] == run.history["val/loss"][-1]
     assert run.config["optimizer.lr"] == run.config["optimizer"]["lr"] == 0.02
-    assert run.evaluate() == {n: run.metrics[f"test/{n}"] for n in ("loss", "accuracy", "f1")}
+    assert run.evaluate() == {n: run.metrics[f"test/{n}"] for n in METRICS["multiclass"]}
     assert run.evaluate("val")["accuracy"] == run.metrics["val/accuracy"]
     data = dltrain.data.iris()
     assert run.evaluate((data.val.x.numpy(), data.val.y)) == run.evaluate(data.val) == run.evaluate("val")

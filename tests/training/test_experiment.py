@@ -56,7 +56,7 @@ def test_the_run_folder_is_complete_and_true(tmp_path):
     weights, facts = checkpoint.load(best)
     model = plan.parts["model"](**plan.sizes)
     model.load_state_dict(weights)
-    test = evaluate(model, plan_loader(plan, "test"), plan.loss, task="multiclass")
+    test = evaluate(model, plan_loader(plan, "test"), plan.loss, task="multiclass", metrics="all")
     assert test == summary["test"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 20

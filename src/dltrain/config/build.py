@@ -129,8 +129,8 @@ def evaluation_size(split: Split, *, batch_size: int | None, values: int) -> int
     return batch_size or 256
 
 
-def make_evaluate(plan: Plan) -> Callable[[nn.Module, Batches], dict[str, float]]:
-    """A function (model, loader) -> metrics."""
+def make_evaluate(plan: Plan, metrics: evaluation.More = ()) -> Callable[[nn.Module, Batches], dict[str, float]]:
+    """A function (model, loader) -> metrics: the usual ones, and more."""
 
     def evaluate(model: nn.Module, loader: Batches) -> dict[str, float]:
         return evaluation.evaluate(
@@ -140,6 +140,7 @@ def make_evaluate(plan: Plan) -> Callable[[nn.Module, Batches], dict[str, float]
             task=plan.data.task,
             target_mean=plan.data.target_mean,
             target_std=plan.data.target_std,
+            metrics=metrics,
         )
 
     return evaluate

@@ -62,6 +62,7 @@ CHECKS: tuple[Check, ...] = (
     data.choose_monitor,
     data.check_stopping_metric,
     data.check_schedule_metric,
+    data.check_more_metrics,
     net.try_model,
     net.check_outputs,
     net.check_batch_size,
@@ -119,6 +120,19 @@ class Plan:
     step: Kind
     why_plain: str | None  # why the step is not the direct one
     notes: list[str]
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The metrics that decide something: which epoch is best, when to stop, when a plateau is reached."""
+        stopping, scheduler = self.regularisation.early_stopping or {}, self.parts["scheduler"].arguments
+        found = (self.monitor, stopping.get("monitor"), scheduler.get("monitor"))
+        return tuple(name for name in found if isinstance(name, str) and name != "auto")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What each validation is to have beside the usual metrics."""
+        watched = (name.removeprefix("val/") for name in self.watched if name.startswith("val/"))
+        return tuple(dict.fromkeys([*watched, *self.settings.metrics]))
 
     @property
     def mode(self) -> Literal["min", "max"]:

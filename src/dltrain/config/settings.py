@@ -36,6 +36,7 @@ class Settings:
     report_every: float
     eval_every: float
     monitor: str
+    metrics: list[str]
     save_every: float
     limit_train_batches: int | None
     overfit_batches: int

@@ -1,17 +1,13 @@
 """What a model answers, and how good the answers are.
 
-Metrics are sums on the device, read once at the end; every sample counts the same, also in a last batch that is
-smaller than the others.
-
-binary, multiclass   loss, accuracy, f1 (macro: the mean over the classes that occur or are predicted)
-multilabel           loss, accuracy (per label), exact_match (all labels of a sample right), f1 (micro)
-regression           loss (on standardised targets), rmse, mae, r2 (original units, mean over targets)
+Metrics are sums on the device, read once at the end; every sample counts the same, or by its weight, also in a last
+batch that is smaller than the others. Those that no sums give keep the answers: see `metrics.OF_ALL_ROWS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import nan
+from collections.abc import Callable, Collection
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +16,14 @@ from dltrain.data import Task
 from dltrain.data.loaders import Batches
 from dltrain.engine import accepted, devices, products
 from dltrain.engine.steps import direct
-from dltrain.errors import ConfigError, DataError
-from dltrain.parts import losses
-from dltrain.parts.metrics import METRICS
+from dltrain.engine.tally import Tally
+from dltrain.engine.tally import decide as decide
+from dltrain.errors import ConfigError, DataError, did_you_mean
+from dltrain.parts import losses, row_weights
+from dltrain.parts.metrics import DIRECTION, METRICS, OF_PROBABILITIES, USUAL
 from dltrain.parts.modules import evaluating
+
+More = Collection[str] | Literal["all"]  # metrics beside the usual ones
 
 
 def predict(
@@ -50,14 +50,12 @@ def _device(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-def decide(logits: Tensor, task: Task) -> Tensor:
-    """The decisions in outputs [N, K]: classes, int64 [N], or for multilabel bool [N, K].
-
-    With one output a binary decision is `logit > 0`; a logit of exactly 0 means class 0.
+def available(task: Task, loss: nn.Module | Callable[..., nn.Module]) -> tuple[str, ...]:
+    """The metrics that answers of a task have, in the order in which they are shown: those of probabilities only where
+    the loss makes some.
     """
-    if task == "multilabel":
-        return logits > 0
-    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+    chances = isinstance(loss, nn.Module) and losses.meaning(loss, task) is not None
+    return tuple(name for name in DIRECTION if name in METRICS[task] and (chances or name not in OF_PROBABILITIES))
 
 
 def evaluate(
@@ -68,57 +66,96 @@ def evaluate(
     task: Task,
     target_mean: Tensor | None = None,
     target_std: Tensor | None = None,
+    metrics: More = (),
 ) -> dict[str, float]:
-    """The metrics that `METRICS` has of a task, in eval mode: no dropout, no label smoothing, no class weights.
+    """The metrics that are usual for a task, and more by their names, in eval mode: no dropout, no label smoothing, no
+    class weights. dltrain.metrics.METRICS names those of each task, USUAL the usual ones.
 
     model: its outputs [B, K] are logits, for which 0 decides between two classes: no sigmoid at its end. loader and
-    loss: whatever a `Trainer` takes, of `Data` a part.
+    loss: whatever a `Trainer` takes, of `Data` a part; where that has a `weight` float [N] of its rows, each counts by
+    its own.
+    metrics: names beside the usual ones, or "all" that there are; log_loss and brier need a loss of probabilities.
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
     loss it is, but for torch's BCEWithLogitsLoss: with one output it gets two classes as it wants them, float [B, 1].
     For a regression `target_mean` and `target_std` [K] turn standardised values back into original units; without
     them those of the loader do, which it has from a part of `Data`; where neither says anything the targets are taken
-    as they are. r2 is nan if a target is constant; f1 of labels is nan if no label is set or predicted. A target
-    outside its classes raises DataError (labels must lie between 0 and 1).
+    as they are. What a part can't say is nan: r2 of a constant target, f1 where no label is set or predicted, roc_auc
+    and average_precision of one class alone. A target outside its classes raises DataError (labels must lie between 0
+    and 1).
     """
     if task not in METRICS:
         raise ConfigError(f"task={task!r}: choose one of {', '.join(METRICS)}")
     batches, criterion = accepted.loader(loader, device=_device(model), shuffle=False), accepted.loss(loss)
+    names = _names(task, criterion, metrics)
     if (target_mean is None) != (target_std is None):
         raise ValueError("target_mean and target_std come together: give both, or neither")
     if target_std is None:
         target_mean, target_std = (getattr(batches, f"target_{name}", None) for name in ("mean", "std"))
-    n = highest = 0
-    totals = origin = None
-    bounds: list[Tensor] = []  # the lowest and the highest target of each batch
+    scale = None if target_mean is None or target_std is None else (target_mean, target_std)
+    rows = _Rows(task, criterion, names, scale, getattr(batches, "weight", None))
     with evaluating(model, criterion), torch.inference_mode(), direct.applied(model, products.used()):
-        for x, y, _ in batches.epoch():
-            logits = model(x)
-            if logits.dim() != 2:
-                raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
-            if n == 0:
-                _check_first(task, criterion, logits, y)
-            answer = _answer(task, y)
-            if n == 0 and target_mean is not None and target_std is not None:  # once: a copy to the device waits for it
-                target_mean, target_std = (devices.float64(t.to(y.device)) for t in (target_mean, target_std))
-            if task == "regression":
-                truth = original(answer, target_mean, target_std)
-                origin = truth[0] if origin is None else origin
-                sums = _regression_sums(original(logits, target_mean, target_std) - origin, truth - origin)
-            else:
-                bounds.append(devices.float64(torch.stack(answer.aminmax())))
-                highest = _highest(task, logits)
-                answer = answer.clamp(0, highest)  # a kernel that met a wrong class would stop the device
-                sums = _label_sums(logits, answer) if task == "multilabel" else _class_sums(logits, answer)
-                y = _for_loss(criterion, logits, answer)
-            batch = torch.cat([devices.float64(criterion(logits, y) * len(y)).view(1), devices.float64(sums).flatten()])
-            totals = batch if totals is None else totals.add_(batch)
-            n += len(y)
-    if totals is None:
-        raise DataError("there is nothing to evaluate: this split has no samples")
-    numbers = torch.cat([totals, *bounds]).tolist()  # the only time that the host waits for the device
-    loss_sum, *sums = numbers[: len(totals)]
-    _check_targets(task, numbers[len(totals) :], highest)
-    return {"loss": loss_sum / n} | _FINISH[task](sums, n)
+        for x, y, index in batches.epoch():
+            rows.add(model(x), y, index)
+    return rows.metrics()
+
+
+class _Rows:
+    """Rows with their answers, batch by batch. scale: mean and standard deviation of targets; weight: of each row."""
+
+    def __init__(
+        self,
+        task: Task,
+        loss: nn.Module,
+        names: list[str],
+        scale: tuple[Tensor, Tensor] | None,
+        weight: Tensor | None,
+    ) -> None:
+        self.task, self.loss, self.scale, self.weight = task, loss, scale, weight
+        self.tally, self.n, self.highest = Tally(task, names, loss), 0, 0
+        self.bounds: list[Tensor] = []  # the lowest and the highest target of each batch
+
+    def add(self, logits: Tensor, y: Tensor, index: Tensor) -> None:
+        task, outputs = self.task, logits
+        if logits.dim() != 2:
+            raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
+        if self.n == 0:
+            _check_first(task, self.loss, logits, y)
+            if self.scale is not None:  # once: a copy to the device waits for it
+                mean, std = self.scale
+                self.scale = devices.float64(mean.to(y.device)), devices.float64(std.to(y.device))
+        answer = _answer(task, y)
+        if task == "regression":
+            outputs, answer = (original(t, *(self.scale or (None, None))) for t in (logits, answer))
+        else:
+            self.bounds.append(devices.float64(torch.stack(answer.aminmax())))
+            self.highest = _highest(task, logits)
+            answer = answer.clamp(0, self.highest)  # a kernel that met a wrong class would stop the device
+            y = _for_loss(self.loss, logits, answer)
+        self.n += len(y)
+        if self.weight is None:
+            self.tally.add(devices.float64(self.loss(logits, y) * len(y)), outputs, answer, None)
+        else:
+            own = self.weight.to(index.device)[index]
+            mean, weight = row_weights.weighted_mean(self.loss, logits, y, own), devices.float64(own.to(y.device))
+            self.tally.add(devices.float64(mean) * weight.sum(), outputs, answer, weight)
+
+    def metrics(self) -> dict[str, float]:
+        if (totals := self.tally.totals) is None:
+            raise DataError("there is nothing to evaluate: this split has no samples")
+        numbers = torch.cat([totals, *self.bounds]).tolist()  # the only time that the host waits for the device
+        _check_targets(self.task, numbers[len(totals) :], self.highest)
+        return self.tally.metrics(numbers[: len(totals)], self.n)
+
+
+def _names(task: Task, loss: nn.Module, more: More) -> list[str]:
+    """The metrics that are wanted, in their order; raises ConfigError for one that there is not."""
+    there = available(task, loss)
+    if more == "all":
+        return [*there]
+    if unknown := [name for name in more if name not in there]:
+        near = did_you_mean(unknown[0], there) or f"; there are {', '.join(there)}"
+        raise ConfigError(f"metrics: there is no {unknown[0]} of a {task} task under {type(loss).__name__}{near}")
+    return [name for name in there if name in USUAL[task] or name in more]
 
 
 def _check_first(task: Task, loss: nn.Module, logits: Tensor, y: Tensor) -> None:
@@ -148,35 +185,6 @@ def _for_loss(loss: nn.Module, logits: Tensor, answer: Tensor) -> Tensor:
     return answer[:, None].to(logits.dtype) if column else answer
 
 
-def _class_sums(logits: Tensor, y: Tensor) -> Tensor:
-    """int64 [3, C]: for each class how often it was right, predicted, and true."""
-    guess = decide(logits, "multiclass")
-    sums, one = y.new_zeros(3, max(logits.shape[1], 2)), torch.ones_like(y)
-    sums[0].index_add_(0, y, (guess == y).long())
-    sums[1].index_add_(0, guess, one)
-    sums[2].index_add_(0, y, one)
-    return sums
-
-
-def _class_metrics(sums: list[float], n: int) -> dict[str, float]:
-    c = len(sums) // 3
-    right, predicted, true = sums[:c], sums[c : 2 * c], sums[2 * c :]
-    f1 = [2 * r / (p + t) for r, p, t in zip(right, predicted, true, strict=True) if p + t]
-    return {"accuracy": sum(right) / n, "f1": sum(f1) / len(f1)}
-
-
-def _label_sums(logits: Tensor, y: Tensor) -> Tensor:
-    """[4]: share of right labels, samples with all labels right, labels rightly predicted, predicted plus true."""
-    guess, truth = decide(logits, "multilabel"), y > 0.5
-    guess, truth, same = (devices.float64(t) for t in (guess, truth, guess == truth))
-    return torch.stack([same.mean(1).sum(), same.all(1).sum(), (guess * truth).sum(), guess.sum() + truth.sum()])
-
-
-def _label_metrics(sums: list[float], n: int) -> dict[str, float]:
-    right, exact, both, marked = sums
-    return {"accuracy": right / n, "exact_match": exact / n, "f1": 2 * both / marked if marked else nan}
-
-
 def original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
     """Standardised targets [B, K] in original units, as float64."""
     values = devices.float64(values)
@@ -184,31 +192,6 @@ def original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
         return values
     assert mean is not None  # they come together
     return values * std + mean
-
-
-def _regression_sums(guess: Tensor, y: Tensor) -> Tensor:
-    """float64 [4, K]: squared error, absolute error, y and y^2; y is shifted so that a constant one is exactly 0."""
-    error = guess - y
-    return torch.stack([t.sum(0) for t in (error.square(), error.abs(), y, y.square())])
-
-
-def _regression_metrics(sums: list[float], n: int) -> dict[str, float]:
-    k = len(sums) // 4
-    squared, absolute, y, y2 = (sums[i * k : (i + 1) * k] for i in range(4))
-    spread = [b - a * a / n for a, b in zip(y, y2, strict=True)]
-    return {
-        "rmse": sum((e / n) ** 0.5 for e in squared) / k,
-        "mae": sum(e / n for e in absolute) / k,
-        "r2": sum(1 - e / s if s > 0 else nan for e, s in zip(squared, spread, strict=True)) / k,
-    }
-
-
-_FINISH = {
-    "binary": _class_metrics,
-    "multiclass": _class_metrics,
-    "multilabel": _label_metrics,
-    "regression": _regression_metrics,
-}
 
 
 def _highest(task: Task, logits: Tensor) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dltrain.errors import ConfigError, did_you_mean, system, tables
 from dltrain.errors.output import cut, one_line
-from dltrain.parts.metrics import MAIN, in_percent, larger_is_better
+from dltrain.parts.metrics import DIRECTION, MAIN, in_percent, larger_is_better, told
 from dltrain.runs import ensemble_members, jobs, key_roles, pulse, reading
 from dltrain.runs.reading import Run
 
@@ -168,7 +168,11 @@ def differing(found: Sequence[Run], *, duplicates: bool = False, typed: frozense
 
 
 def _main_metrics(found: Sequence[Run]) -> list[str]:
-    names = [f"{part}/{metric}" for metric in MAIN for part in ("best", "last", "test")]
+    chosen = {reading.plain_name(run.monitor): None for run in found}
+    names = [
+        f"{part}/{name}" for name in chosen if name not in (*MAIN, "loss", "train_loss") for part in ("best", "test")
+    ]
+    names += [f"{part}/{metric}" for metric in MAIN for part in ("best", "last", "test")]
     names = [name for name in names if any(name in run.numbers for run in found)]
     return names or [n for n in ("best/loss", "last/loss") if any(n in run.numbers for run in found)]
 
@@ -334,7 +338,8 @@ def _parents(key: str) -> set[str]:
 
 def result(run: Run) -> list[str]:
     """Metrics by split; those of the best epoch's weights, and of the last validation."""
-    metrics = dict.fromkeys(name.partition("/")[2] for name in run.numbers)
+    there = dict.fromkeys(name.partition("/")[2] for name in run.numbers)
+    metrics = [*told(there, run.monitor), *(name for name in there if name not in DIRECTION)]
     parts = [
         part for part in ("best", "last", "train", "val", "test") if any(n.startswith(f"{part}/") for n in run.numbers)
     ]

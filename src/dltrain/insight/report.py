@@ -169,7 +169,8 @@ def _metrics(run: Run) -> str:
     parts = {"train": "train", "val": "validation", "test": "test", "best": "best validation so far"}
     if "test/loss" in run.numbers:
         del parts["best"]
-    names = [n for n in metrics.DIRECTION if any(f"{part}/{n}" in run.numbers for part in parts)]
+    there = [n for n in metrics.DIRECTION if any(f"{part}/{n}" in run.numbers for part in parts)]
+    names = metrics.told(there, run.monitor)
     rows = [
         [title, *(metrics.text(n, run.numbers.get(f"{part}/{n}")) for n in names)]
         for part, title in parts.items()

@@ -37,7 +37,8 @@ class Bar:
 
     every = 0.1  # seconds between two looks of it
 
-    def __init__(self, total: int, start: int) -> None:
+    def __init__(self, total: int, start: int, monitor: str = "") -> None:
+        self._monitor = monitor
         if _in_a_notebook():
             with warnings.catch_warnings(action="ignore"):  # without ipywidgets it is drawn in letters
                 from tqdm.auto import tqdm
@@ -49,7 +50,7 @@ class Bar:
     def show(self, word: Pulse, numbers: Metrics) -> None:
         """Draws it anew."""
         columns = self._bar.format_dict.get("ncols")
-        shown = parts(word, numbers, narrow=bool(columns and columns < _NARROW))
+        shown = parts(word, numbers, monitor=self._monitor, narrow=bool(columns and columns < _NARROW))
         self._bar.bar_format, self._bar.n = layout([*shown.values()], columns), word.step
         self._bar.refresh()
 
@@ -73,14 +74,14 @@ def layout(shown: list[str], columns: int | None) -> str:
     return f"{{percentage:3.0f}}%|{{bar}}| {', '.join(kept)}"
 
 
-def parts(word: Pulse, numbers: Metrics, *, narrow: bool = False) -> dict[str, str]:
-    """How far a run is, in words, those first that matter most."""
+def parts(word: Pulse, numbers: Metrics, *, monitor: str = "", narrow: bool = False) -> dict[str, str]:
+    """How far a run is, in words, those first that matter most; monitor: the metric that chooses the best epoch."""
     found: dict[str, str] = {}
     if word.left is not None and word.step < word.total:
         found["left"] = f"{duration(word.left)} left"
     if "train/loss" in numbers:
         found["loss"] = f"loss {numbers['train/loss']:.4g}"
-    for name in (*metrics.MAIN, "loss"):
+    for name in dict.fromkeys([monitor.removeprefix("val/"), *metrics.MAIN, "loss"]):
         if f"val/{name}" in numbers:
             value = metrics.text(name, numbers[f"val/{name}"])
             found[f"val {name}"] = f"val {_SHORT.get(name, name) if narrow else name} {value}"
@@ -99,14 +100,14 @@ class Lines:
 
     every = 1.0  # seconds between two looks at whether it is time
 
-    def __init__(self) -> None:
-        self._last = time.monotonic()
+    def __init__(self, monitor: str = "") -> None:
+        self._last, self._monitor = time.monotonic(), monitor
 
     def show(self, word: Pulse, numbers: Metrics, *, after: float = _LINE) -> None:
         """A line, if the last is so many seconds old."""
         if (now := time.monotonic()) - self._last >= after:
             self._last = now
-            say(line(word, numbers), error=True, flush=True)
+            say(line(word, numbers, self._monitor), error=True, flush=True)
 
     def validated(self, word: Pulse, numbers: Metrics) -> None:
         """The same after a validation."""
@@ -116,14 +117,14 @@ class Lines:
         """The result is told by others."""
 
 
-def shown(total: int, start: int) -> Bar | Lines:
-    """What suits who looks on."""
-    return Bar(total, start) if is_seen() else Lines()
+def shown(total: int, start: int, monitor: str = "") -> Bar | Lines:
+    """What suits who looks on; monitor: the metric that chooses the best epoch."""
+    return Bar(total, start, monitor) if is_seen() else Lines(monitor)
 
 
-def line(word: Pulse, numbers: Metrics) -> str:
+def line(word: Pulse, numbers: Metrics, monitor: str = "") -> str:
     """The same for a log."""
-    shown = parts(word, numbers)
+    shown = parts(word, numbers, monitor=monitor)
     named = [shown[name] for name in shown if name not in ("left", "steps")]
     named += [shown["left"]] if "left" in shown else []
     return f"{word.place}: {', '.join(named)}"

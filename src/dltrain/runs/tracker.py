@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dltrain.engine.records import Record
 from dltrain.errors.output import say
+from dltrain.parts import metrics
 from dltrain.runs import foreign, progress, pulse, storage, tensorboard
 
 _Made = TypeVar("_Made")
@@ -28,7 +29,8 @@ class Tracker:
     """Writes each record everywhere, and tells in between how far the run is.
 
     `start` is the step that the run goes on from: what lies after it is dropped. losses: gives those of the steps since
-    the last record; without it nothing is told. `tell` is to be called as soon as the run's clock says `due`.
+    the last record; without it nothing is told. monitor: the metric that chooses the best epoch. `tell` is to be called
+    as soon as the run's clock says `due`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Tracker:
         bar: bool,
         events: bool,
         losses: Callable[[], Sequence[Tensor]] | None = None,
+        monitor: str = "",
     ) -> None:
         self._folder, self._warned = folder, False
         last = self._try(lambda: _rewind(folder / "metrics.jsonl", start))
@@ -54,7 +57,7 @@ class Tracker:
         self._losses, self._loss_due, self._numbers = losses, 0.0, dict[str, float]()
         self.due, self._word_due = math.inf if losses is None else 0.0, -1.0
         self._words = None if losses is None else pulse.Writer(folder, total=total_steps, start=start)
-        self._shown = None if not (bar and losses) else progress.shown(total_steps, start)
+        self._shown = None if not (bar and losses) else progress.shown(total_steps, start, monitor)
 
     def tell(self, seconds: float, step: int) -> None:
         """How far it is after so many steps, by the run's clock; what a follower sees must not cost the run anything,
@@ -123,7 +126,8 @@ class Tracker:
         if not self._events or (summary["status"] == "stopped" and self._events.empty):
             return
         test, best = tensorboard.AT_THE_END
-        results = {f"{test}{name}": value for name, value in summary.get("test", {}).items()}
+        told = metrics.told(summary.get("test", {}), *summary.get("best", {}))
+        results = {f"{test}{name}": summary["test"][name] for name in told}
         results |= {f"{best}{n}": v for n, v in summary.get("best", {}).items() if n not in ("train_loss", "step")}
         finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
         plugin = tensorboard.hparams({"status": summary["status"], **config})

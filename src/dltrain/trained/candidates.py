@@ -110,7 +110,8 @@ class Library:
         """How good answers to the rows of a split are."""
         facts, batches = self.base.facts, _Once(self.outputs(answers), self.targets[split])
         scale = {"target_mean": facts.target_mean, "target_std": facts.target_std}
-        return evaluation.evaluate(nn.Identity(), batches, self.loss[1], task=facts.task, **scale)
+        more = {self.metric} & {*evaluation.available(facts.task, self.loss[1])}
+        return evaluation.evaluate(nn.Identity(), batches, self.loss[1], task=facts.task, **scale, metrics=more)
 
     def score(self, answers: Tensor) -> Rank:
         """By the metric on val, equals by the loss there."""

@@ -121,6 +121,7 @@ class Trained:
             task=self.facts.task,
             target_mean=self.facts.target_mean,
             target_std=self.facts.target_std,
+            metrics="all",
         )
 
     def inputs(self, rows: object, *, place: Place | None = None, allow_unknown: bool = False) -> Tensor:

@@ -130,6 +130,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
         task=facts.task,
         target_mean=facts.target_mean,
         target_std=facts.target_std,
+        metrics="all",
     )
     return Judged(trained, rows, torch.cat(targets.seen).cpu(), _joined(watched.answers), metrics)
 
@@ -154,6 +155,7 @@ class _Targets:
 
     def __init__(self, loader: Batches) -> None:
         self.loader = loader
+        self.weight: Tensor | None = getattr(loader, "weight", None)
         self.seen: list[Tensor] = []
 
     def epoch(self) -> Iterator[Batch]:

@@ -67,19 +67,21 @@ class TrainedRun(Trained):
     def __repr__(self) -> str:
         run, numbers = self._run, self.metrics
         steps = "" if run.steps is None else f" after {run.steps:,} steps"
-        wanted = [f"{split}/{name}" for split in ("test", "best") for name in metrics.DIRECTION]
+        names = metrics.told(metrics.DIRECTION, run.monitor)
+        wanted = [f"{split}/{name}" for split in ("test", "best") for name in names]
         found = [f"{n.replace('best/', 'val/')} {metrics.text(n, numbers[n])}" for n in wanted if n in numbers]
-        names = f"{', '.join(map(cut, self.facts.names[:8]))}{', ...' * (len(self.facts.names) > 8)}"
+        answers = f"{', '.join(map(cut, self.facts.names[:8]))}{', ...' * (len(self.facts.names) > 8)}"
         return (
             f"<run {self.folder}: {run.status}{steps}\n"
             f" {', '.join(found) or 'no metrics yet'}\n"
-            f" {type(self.model).__name__}, {self.facts.task}: {names}>"
+            f" {type(self.model).__name__}, {self.facts.task}: {answers}>"
         )
 
     def _repr_html_(self) -> str:
         """The same in a notebook, the metrics as a table."""
         numbers = self.metrics
-        names = [name for name in metrics.DIRECTION if any(f"{split}/{name}" in numbers for split in judge.SPLITS)]
+        there = [name for name in metrics.DIRECTION if any(f"{split}/{name}" in numbers for split in judge.SPLITS)]
+        names = metrics.told(there, self._run.monitor)
         values = [[split, *(metrics.text(n, numbers.get(f"{split}/{n}")) for n in names)] for split in judge.SPLITS]
         rows = (f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in [["", *names], *values])
         first, *_, last = repr(self)[1:-1].split("\n")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from torch import nn
+from torch import Tensor, nn
 
 from dltrain.config import build
 from dltrain.config.compose import Composed
@@ -21,7 +21,6 @@ from dltrain.engine import products
 from dltrain.engine.trainer import Stopped, Trainer, seed_everything
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
-from dltrain.parts import metrics
 from dltrain.parts.regularisers import Best
 from dltrain.runs import checkpoint, key_roles, layout, reading, run_folder, storage
 from dltrain.runs.reading import flat
@@ -68,7 +67,8 @@ class Session:
     trainer: Trainer
     train_loader: TensorLoader | StreamLoader
     loaders: dict[str, TensorLoader | StreamLoader]  # of each split, in order, for evaluation
-    evaluate: Callable[[nn.Module, Batches], dict[str, float]]
+    validate: Callable[[nn.Module, Batches], dict[str, float]]
+    evaluate: Callable[[nn.Module, Batches], dict[str, float]]  # with all metrics
     keeper: Keeper
     tracker: Tracker
     clock: run_folder.Stopwatch
@@ -104,8 +104,12 @@ class Session:
         if self.until is not None and self.until * plan.total_steps <= step < plan.total_steps:
             self.stop.reason = self.stop.reason or reading.PAUSED
 
+    def validation(self, model: nn.Module) -> dict[str, float]:
+        """The metrics of a validation; raises Stopped between batches when the run is to stop."""
+        return self.validate(model, _Stoppable(self.loaders["val"], self.stop, self.tell_when_due))
+
     def judge(self, model: nn.Module, split: str) -> dict[str, float]:
-        """The metrics of a model on a split; raises Stopped between batches when the run is to stop."""
+        """All metrics of a model on a split; raises Stopped like a validation."""
         return self.evaluate(model, _Stoppable(self.loaders[split], self.stop, self.tell_when_due))
 
 
@@ -116,6 +120,11 @@ class _Stoppable:
     loader: Batches
     stop: Stop
     tell: Callable[[], None]
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Of each row, where they count by it."""
+        return getattr(self.loader, "weight", None)
 
     def epoch(self) -> Iterator[Batch]:
         for batch in self.loader.epoch():
@@ -149,6 +158,7 @@ def run(
 def go_on(plan: Plan, folder: Path, *, stop: Stop | None = None, allow_changed_data: bool = False) -> Ended:
     """Resumes the run of a folder, unless it has all the steps that it should have."""
     with run_folder.Lock(folder):
+        plan = resuming.judged_as_begun(plan, folder)
         if run_folder.complete(folder, plan.total_steps):
             return Ended(plan, folder, None)
         return Ended(plan, folder, train(plan, folder, resume=True, stop=stop, allow_changed_data=allow_changed_data))
@@ -170,6 +180,7 @@ def train(
     """
     stop = stop or Stop()
     stop.after(plan.settings.max_time)
+    plan = resuming.judged_as_begun(plan, folder) if resume else plan
     session = _open(plan, folder, stop, resume=resume, allow_changed_data=allow_changed_data)
     session.until = until
     summary: Summary = {"status": "running", "seconds": session.clock.seconds}
@@ -220,7 +231,7 @@ def _loop(session: Session) -> None:
             steps=plan.total_steps,
             report_every=plan.report_steps,
             eval_every=plan.eval_steps,
-            validate=lambda model: session.judge(model, "val"),
+            validate=session.validation,
             limit_batches=plan.settings.limit_train_batches,
             progress=session.profile,
             save=session.save_when_due,
@@ -244,12 +255,11 @@ def _judge(session: Session) -> Summary:
     model = session.trainer.best_model
     model.load_state_dict(session.keeper.best_weights)
     judged: dict[int, dict[str, float]] = {}  # without a test part, val and test are the same rows
-    names, best = metrics.METRICS[session.plan.data.task], session.keeper.best_metrics
-    if {*names} <= {*best}:  # their validation has been done
-        judged[id(session.loaders["val"])] = {name: best[name] for name in names}
     for split, loader in session.loaders.items():
         if id(loader) not in judged:
             judged[id(loader)] = session.judge(model, split)
+    val = judged[id(session.loaders["val"])]
+    val |= {name: value for name, value in session.keeper.best_metrics.items() if name in val}  # the same, to the bit
     train, val, test = (judged[id(session.loaders[split])] for split in ("train", "val", "test"))
     rows = {split: loader.samples for split, loader in session.loaders.items()}
     return {"train": train, "val": val, "test": test, "rows_judged": rows}
@@ -280,9 +290,11 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
         bar=plan.settings.progress,
         events=plan.settings.tensorboard,
         losses=lambda: trainer.losses,
+        monitor=plan.monitor,
     )
     clock = run_folder.Stopwatch(keeper.seconds)
-    session = Session(plan, trainer, train_loader, loaders, build.make_evaluate(plan), keeper, tracker, clock, stop)
+    judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all")
+    session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
     if plan.settings.profile:
         from dltrain.training.profile import StepProfile
 

@@ -124,8 +124,9 @@ def _switched_on(plan: Plan) -> str:
 
 def result(plan: Plan, folder: Path, summary: Summary) -> str:
     """Metrics of the best epoch's weights on each split, and where to look further."""
-    names = [n for n in metrics.DIRECTION if n in summary["test"]]
-    rows = [[part, *(metrics.text(n, summary[part].get(n)) for n in names)] for part in ("train", "val", "test")]
+    names = metrics.told(summary["test"], *plan.metrics)
+    parts = {part: summary[part] for part in ("train", "val", "test")}
+    rows = [[part, *(metrics.text(n, own.get(n)) for n in names)] for part, own in parts.items()]
     best = summary["best"]
     stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
     facts = (
@@ -136,6 +137,7 @@ def result(plan: Plan, folder: Path, summary: Summary) -> str:
     few, all_of_it = summary["rows_judged"]["train"], len(plan.data.train)
     lines = [
         *tables.table([["", *names], *rows]),
+        *metrics.undefined(parts, names),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
         *_chance(plan, folder, summary),
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",

@@ -17,7 +17,7 @@ from dltrain.config.nodes import is_relative_path
 from dltrain.config.overrides import quoted
 from dltrain.config.plan import Plan
 from dltrain.config.settings import Settings
-from dltrain.engine import devices, products
+from dltrain.engine import devices, evaluation, products
 from dltrain.errors import CheckpointError, ConfigError, DataError, did_you_mean, key_of, system
 from dltrain.errors.output import say
 from dltrain.errors.paths import joined
@@ -128,9 +128,7 @@ def _reports_count(plan: Plan) -> bool:
     """Whether results depend on where reports stand: a compiled program runs between two of them, and the training
     loss that the best epoch, early stopping or the scheduler may go by is the mean since the last one.
     """
-    stopping, scheduler = plan.regularisation.early_stopping or {}, plan.parts["scheduler"].arguments
-    watched = (plan.monitor, stopping.get("monitor"), scheduler.get("monitor"))
-    return plan.step == "compiled" or "train/loss" in watched
+    return plan.step == "compiled" or "train/loss" in plan.watched
 
 
 def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = False) -> None:
@@ -165,6 +163,16 @@ def as_begun(settings: Settings, environment: object) -> None:
     if settings.matmul == "auto":
         begun = noted.get("matmul")
         products.use(begun if begun in ("mixed", "onednn") else "mkl")
+
+
+def judged_as_begun(plan: Plan, folder: Path) -> Plan:
+    """The plan of a run that goes on, by the metric that has chosen its best epochs so far, where its configuration
+    leaves it open: what `auto` means may have changed since it began.
+    """
+    noted = reading.read_json(folder / "environment.json")[0]
+    begun = noted.get("monitor") if isinstance(noted, dict) else None
+    there = [f"val/{name}" for name in evaluation.available(plan.data.task, plan.loss)]
+    return replace(plan, monitor=begun) if plan.settings.monitor == "auto" and begun in there else plan
 
 
 def _take_threads(settings: Settings, noted: State) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+from torch import nn
 
 from dltrain.config import construct, trials
 from dltrain.config.checks import Known
@@ -10,12 +13,17 @@ from dltrain.config.compose import Composed
 from dltrain.config.mistakes import Mistakes, reason
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
-from dltrain.data import Data
+from dltrain.data import Data, Tensors
+from dltrain.engine import evaluation
 from dltrain.engine.timetable import Timetable
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import DataError, did_you_mean
+from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs.foreign import Values
+
+_RARE = 0.2  # a class is rare that has less than this part of what it had if all had as many rows: of two, 10 %
+_ENOUGH = 10  # rows of it, at least, that are validated
 
 
 def read(mistakes: Mistakes, composed: Composed, data_part: Part, seed: int, notes: list[str]) -> Known:
@@ -77,29 +85,77 @@ def count_schedule_steps(settings: Settings, total_steps: int = 1000) -> Known:
 # -- metrics ---------------------------------------------------------------------------------------------------
 
 
-def choose_monitor(mistakes: Mistakes, config: Values, data: Data) -> Known:
+def choose_monitor(
+    mistakes: Mistakes, config: Values, data: Data, notes: list[str], loss: nn.Module | None = None
+) -> Known:
     """The metric that chooses the best epoch; it is looked at also where another knob of `trainer` is wrong."""
     trainer = config.get("trainer")
     chosen = trainer.get("monitor", "auto") if isinstance(trainer, dict) else "auto"
-    _check_metric(mistakes, "trainer.monitor", chosen, data)
-    return {"monitor": chosen if chosen in _watchable(data) else f"val/{metrics.default_monitor(data.task)}"}
+    _check_metric(mistakes, "trainer.monitor", chosen, data, loss)
+    if chosen in _watchable(data, loss):
+        return {"monitor": chosen}
+    counts = trials.class_counts(data) if data.task in ("binary", "multiclass") else None
+    if chosen != "auto" or not counts or not _sees(counts, data):
+        return {"monitor": f"val/{metrics.default_monitor(data.task)}"}
+    rarest, monitor = min(range(len(counts)), key=counts.__getitem__), f"val/{metrics.for_rare(counts)}"
+    notes.append(
+        f"class {cut(data.classes[rarest])} has {counts[rarest] / sum(counts):.2%} of the train rows, which accuracy "
+        f"hardly sees: the best epoch is chosen by {monitor} (trainer.monitor=val/accuracy: as usual)"
+    )
+    return {"monitor": monitor}
 
 
-def check_stopping_metric(mistakes: Mistakes, regularisation: Regularisation, data: Data) -> None:
+def _sees(counts: Sequence[int], data: Data) -> bool:
+    """Whether a class is rare, and the validation part has rows enough of it to say which epoch is better."""
+    rarest = min(range(len(counts)), key=counts.__getitem__)
+    known = isinstance(data.val, Tensors) and int((data.val.y == rarest).sum()) >= _ENOUGH
+    return known and counts[rarest] * len(counts) < _RARE * sum(counts)
+
+
+def check_stopping_metric(
+    mistakes: Mistakes, regularisation: Regularisation, data: Data, loss: nn.Module | None = None
+) -> None:
     watched = (regularisation.early_stopping or {}).get("monitor", "auto")
-    _check_metric(mistakes, "regularisation.early_stopping.monitor", watched, data)
+    _check_metric(mistakes, "regularisation.early_stopping.monitor", watched, data, loss)
 
 
-def check_schedule_metric(mistakes: Mistakes, scheduler_part: Part, data: Data) -> None:
-    _check_metric(mistakes, "scheduler.monitor", scheduler_part.arguments.get("monitor", "auto"), data)
+def check_schedule_metric(mistakes: Mistakes, scheduler_part: Part, data: Data, loss: nn.Module | None = None) -> None:
+    watched = scheduler_part.arguments.get("monitor", "auto")
+    _check_metric(mistakes, "scheduler.monitor", watched, data, loss)
 
 
-def _check_metric(mistakes: Mistakes, key: str, name: object, data: Data) -> None:
-    known = _watchable(data)
+def check_more_metrics(mistakes: Mistakes, settings: Settings, data: Data, loss: nn.Module | None = None) -> None:
+    there = _there(data, loss)
+    for name in settings.metrics if isinstance(settings.metrics, list) else ():
+        if name not in there:
+            plain = str(name).rpartition("/")[2]
+            hint = f"; write {plain}" if plain in there else did_you_mean(str(name), there)
+            hint = hint or f"; there are {', '.join(there)}"
+            mistakes.say("trainer.metrics", f"there is no metric `{name}`{hint}")
+
+
+def _check_metric(mistakes: Mistakes, key: str, name: object, data: Data, loss: nn.Module | None) -> None:
+    known = _watchable(data, loss)
     if name not in ("auto", *known):
-        hint = did_you_mean(str(name), known) or f"; there are auto, {', '.join(known)}"
+        plain, likely = f"val/{name}", [whole for whole in known if whole.startswith(str(name))]
+        hint = f"; write {plain}" if plain in known else did_you_mean(str(name), likely or known)
+        hint = hint or f"; there are auto, {', '.join(known)}"
         mistakes.say(key, f"there is no metric `{name}`{hint}")
+    elif name in ("val/roc_auc", "val/average_precision") and (one := _only_class(data)):
+        mistakes.say(key, f"{name}: the validation part has class {one} alone, of which it says nothing")
 
 
-def _watchable(data: Data) -> list[str]:
-    return ["train/loss", *(f"val/{metric}" for metric in metrics.METRICS[data.task])]
+def _only_class(data: Data) -> str | None:
+    """Where all rows that are validated have one class, its name."""
+    if data.task == "multilabel" or not isinstance(data.val, Tensors) or len(found := data.val.y.unique()) > 1:
+        return None
+    return cut(data.classes[int(found)])
+
+
+def _watchable(data: Data, loss: nn.Module | None) -> list[str]:
+    return ["train/loss", *(f"val/{metric}" for metric in _there(data, loss))]
+
+
+def _there(data: Data, loss: nn.Module | None) -> tuple[str, ...]:
+    """The metrics that the task has, or under its loss."""
+    return metrics.METRICS[data.task] if loss is None else evaluation.available(data.task, loss)
