@@ -331,7 +331,7 @@ def test_a_preprocessing_read_back_from_json_encodes_new_rows_the_same(write):
 def test_quantiles_follow_scikit_learn_with_ties_and_beyond_the_range():
     values = np.concatenate([np.zeros(200), np.random.default_rng(0).exponential(size=400), np.full(50, 3.0)])
     frame = pl.DataFrame({"a": values})
-    preprocessing, _ = fit(frame, {"a": "number"}, scaling="quantile")
+    preprocessing, _ = fit(frame, [{"name": "a", "kind": "number"}], scaling="quantile")
     theirs = QuantileTransformer(n_quantiles=650 // 30, output_distribution="normal", subsample=None).fit(
         values[:, None]
     )
@@ -352,40 +352,44 @@ def test_missing_and_infinite_numbers_become_the_median_and_are_counted(write):
         table(write(text), target="y", missing="refuse")
 
 
-def test_marks_for_missing_values_are_only_those_that_the_user_names(write):
+def test_a_mark_for_a_missing_value_is_one_among_numbers_and_a_word_among_words(write):
     text = "a,word,y\n" + "".join(
         f"{v},{w},{i}.5\n" for i, (v, w) in enumerate([("NA", "NA"), *zip("1234", "uvuv", strict=True)])
     )
-    with pytest.raises(DataError, match=r"t.csv, line 2: 'NA' in column 'a'.*\n.*missing_marks=\[NA\]"):
-        table(write(text), target="y")
+    data = table(write(text), target="y", scaling="none", val=0, test=0)
+    assert data.train.x[0].tolist() == [2.5, 1, 0, 0]
+    assert data.notes[:2] == (
+        "column a (NA): missing where they say so",
+        "column 'a': 1 value missing, replaced by the train rows' median 2.5",
+    )
     data = table(write(text), target="y", missing_marks=["NA"], scaling="none", val=0, test=0)
     assert data.train.x[0].tolist() == [2.5, 0, 0]
     assert data.notes[1] == "column 'word': 1 value missing, encoded as no category"
     assert torch.equal(encode(read_table(write(text)).frame, data.preprocessing), data.train.x)
+    with pytest.raises(DataError, match=r"t.csv, line 2: 'none of it' in column 'a'.*\n.*missing_marks="):
+        table(write(text.replace("NA,NA", "none of it,NA")), target="y")
 
 
 def test_constant_columns_are_dropped_with_a_note_and_booleans_are_numbers(write):
     text = "same,word,none,flag,y\n" + "".join(f"7,w,,{'True' if i % 2 else 'false'},{i}.5\n" for i in range(10))
     data = table(write(text), target="y", val=0, test=0)
     assert data.train.x.flatten().tolist() == [i % 2 for i in range(10)]
-    assert [note.split("'")[1] for note in data.notes[:3]] == ["same", "word", "none"]
+    assert data.notes[0] == "column none: left out, since there is no value"
+    assert [note.split("'")[1] for note in data.notes[1:3]] == ["same", "word"]
     with pytest.raises(DataError, match="nothing to learn from; constant in the train rows: same"):
         table(write(text), target="y", features=["same"])
 
 
-def test_identifiers_dates_and_decimal_commas_are_refused(write):
-    def refused(cells, message, **knobs):
+def test_few_mistakes_in_a_column_are_named_and_not_learned_from(write):
+    def refused(cells, message):
         text = "x,id,y\n" + "".join(f'{i},"{cell}",{i}.5\n' for i, cell in enumerate(cells))
         with pytest.raises(DataError, match=message):
-            table(write(text), target="y", **knobs)
+            table(write(text), target="y")
         assert table(write(text), target="y", drop=["id"]).in_shape == (1,)
+        assert table(write(text), target="y", categorical=["id"]).in_shape[0] > 2
 
-    refused([f"name {i}" for i in range(90)], r"t.csv: column 'id' holds \d+ different texts .*\n.*drop=\[id\]")
-    refused([f"2024-03-{i:02}" for i in range(1, 20)], r"line 2: column 'id' holds dates \('2024-03-01'\)")
-    refused([f"{i}.3.2024 10:15" for i in range(1, 20)], "holds dates")
-    refused([f"{i},5" for i in range(20)], "numbers with a decimal comma")
     refused([*map(str, range(19)), "many"], r"line 21: 'many' in column 'id', .*\(1 of 20 are not\)")
-    refused("ab" * 5, "more than data.max_categories=1\n", max_categories=1)
+    refused([*(f"2024-03-{i + 1:02}" for i in range(29)), "2024-02-30"], r"line 31: '2024-02-30' .* are dates or times")
 
 
 # --- the target -----------------------------------------------------------------------------------------------------
@@ -398,7 +402,8 @@ def test_identifiers_dates_and_decimal_commas_are_refused(write):
         (["None", "null"], "binary", ("None", "null")),
         (["true", "False"], "binary", ("false", "true")),
         (["10", "9", "2"], "multiclass", ("2", "9", "10")),
-        (["0", "1", "NA"], "multiclass", ("0", "1", "NA")),
+        (["0.0", "1.0"], "binary", ("0", "1")),
+        (["0", "1.5"], "regression", ()),
         (["1.5", "2.5"], "regression", ()),
         ([str(i) for i in range(21)], "regression", ()),
     ],
@@ -408,7 +413,9 @@ def test_the_task_follows_from_the_target(write, cells, task, classes):
     data = table(write(text), target="t", val=0, test=0)
     assert (data.task, data.classes) == (task, classes)
     if classes:
-        assert [classes[k].lower() for k in data.train.y.tolist()] == [cells[i % len(cells)].lower() for i in range(63)]
+        assert [classes[k].lower() for k in data.train.y.tolist()] == [
+            cells[i % len(cells)].lower().removesuffix(".0") for i in range(63)
+        ]
     assert data.targets == (() if classes else ("t",))
 
 
@@ -443,10 +450,10 @@ def test_whole_numbers_that_float64_would_merge_stay_different_classes(write, tm
 
 
 def test_the_task_can_be_told(write):
-    path = write("x,i,f,w\n" + "".join(f"{i},{i % 3},{i % 2}.0,{'ab'[i % 2]}\n" for i in range(30)))
+    path = write("x,i,f,w\n" + "".join(f"{i},{i % 3},{1 + i % 2}.0,{'ab'[i % 2]}\n" for i in range(30)))
     assert table(path, target="i", task="regression").targets == ("i",)
     assert table(path, target="f").task == "regression"
-    assert table(path, target="f", task="classification").classes == ("0", "1")
+    assert table(path, target="f", task="classification").classes == ("1", "2")
     with pytest.raises(DataError, match="line 2: 'a' in target 'w' is not a number"):
         table(path, target="w", task="regression")
     with pytest.raises(ConfigError, match=r"data.task=binary: choose auto, classification, multilabel, regression"):
@@ -598,14 +605,11 @@ def test_the_quick_reader_gives_the_same_rows_as_the_careful_one(write, text):
 
 
 def test_the_advice_to_leave_a_column_out_keeps_those_that_are_out_already(write):
-    text = "id,day,sold on,y\n" + "".join(f"{i},2024-01-0{i % 9 + 1},2024-01-0{i % 9 + 1},{i}.5\n" for i in range(40))
+    text = "id,day,sold on,y\n" + "".join(f"{i},{i % 7 or 'x'},{i % 9 or 'y'},{i}.5\n" for i in range(6))
     for drop, advice in ([], "data.drop=[day]"), (["id", "day"], """'data.drop=["id","day","sold on"]'"""):
         with pytest.raises(DataError) as error:
             table(write(text), target="y", drop=drop)
-        assert str(error.value).endswith(f"leave it out: {advice}")
-    text = "id,name,y\n" + "".join(f"{i},n{i},{i}.5\n" for i in range(40))
-    with pytest.raises(DataError, match=r"leave it out: data.drop=\[id,name\]$"):
-        table(write(text), target="y", drop=["id"], max_categories=3)
+        assert str(error.value).endswith(f"leave the column out: {advice}")
 
 
 def test_targets_of_too_many_words_or_numbers_are_told_with_the_remedy(write):
@@ -673,10 +677,6 @@ def test_damaged_or_unsuitable_parquet_is_refused(write, tmp_path):
     with pytest.raises(DataError, match=r"bad.parquet: cannot be read as Parquet"):
         table(write(raw[:4] + b"\xff" * (len(raw) - 8) + raw[-4:], "bad.parquet"), target="y")
     path = write(raw, "t.parquet")
-    with pytest.raises(
-        DataError, match=r"t.parquet, row 1: column 'when' holds dates or times \(Date\).*drop=\[when\]"
-    ):
-        table(path, target="y")
     with pytest.raises(DataError, match="column 'l' holds List"):
         table(path, target="y", drop=["when"])
     assert table(path, target="y", features=["a"]).in_shape == (1,)

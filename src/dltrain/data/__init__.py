@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, Subset
 
 from dltrain.data.split import check_seed, shuffled, size_of, stratified
 from dltrain.data.tables.table import listed
+from dltrain.data.tables.times import Layout, Part
 from dltrain.errors import DataError
 from dltrain.errors.output import cut
 
@@ -31,11 +32,21 @@ Transform = Callable[[Tensor], Tensor]  # of one x
 
 
 class Column(TypedDict, total=False):
-    """What was fitted on one column of a table; a text has `categories`, anything else a scale or none."""
+    """What was fitted on one column of a table; a text has `categories`, anything else a scale or none.
+
+    `marks` are its words for a missing value, `writing` the marks in its numbers. A `part` of the date in the column
+    `source` of the file has a column of its own: how the date is written.
+    """
 
     name: str
     kind: Kind
+    marks: list[str]
+    writing: list[str]
+    source: str
+    part: Part
+    layout: Layout
     categories: list[str]
+    other: bool
     median: float
     low: float
     high: float

@@ -20,12 +20,15 @@ from torch import Tensor
 from dltrain.data import Column, Data, Kind, Preprocessing, Some, Split, Task, Tensors
 from dltrain.data.decoding import UNTOLD
 from dltrain.data.sources.image_folders import ImageFiles
+from dltrain.data.tables import amounts, times
+from dltrain.data.tables.cells import needed, width, words
 from dltrain.data.tables.encoding import encode, remarks
 from dltrain.data.tables.files import Given
 from dltrain.data.tables.headers import Format, Known
+from dltrain.data.tables.kinds import MISSING, Told
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.table import Name, few, meant, require_columns
-from dltrain.data.tables.targets import known_target
+from dltrain.data.tables.targets import TargetMissing, answered, known_target
 from dltrain.errors import DataError
 
 if TYPE_CHECKING:
@@ -61,7 +64,13 @@ class Facts:
     @property
     def columns(self) -> list[str]:
         """The columns that a table must have."""
-        return [column["name"] for column in self.preprocessing["columns"]]
+        return needed(self.preprocessing["columns"])
+
+    def columns_of(self, rows: object) -> list[str]:
+        """Those that are taken from some rows: of a frame that `decode` made, what a date was worth, too."""
+        import polars as pl
+
+        return needed(self.preprocessing["columns"], rows.columns if isinstance(rows, pl.DataFrame) else ())
 
     @property
     def known(self) -> Known:
@@ -142,10 +151,16 @@ def _check_column(column: Column, median: bool) -> int:
     """How many inputs a column becomes."""
     name, kind = column["name"], column["kind"]
     _want(_word(name) and kind in get_args(Kind), "a column")
+    _want(_all(column.get("marks", []), _word) and isinstance(column.get("other", False), bool), name)
+    _want(tuple(column.get("writing", amounts.WRITINGS[0])) in amounts.WRITINGS, name)
+    _want(_word(column.get("source", name)) and column.get("part", times.PARTS[0]) in times.PARTS, name)
+    _want(("source" in column) == ("part" in column) and (kind == "number" or "part" not in column), name)
+    _want(column.get("layout", times.LAYOUTS[0]) in times.LAYOUTS, name)
     if kind == "text":
         categories = column["categories"]
         _want(_all(categories, _word) and len(set(categories)) == len(categories), name)
-        return len(categories)
+        _want(width(column) > 0, name)
+        return width(column)
     _want(all(_number(column[key]) for key in ("median", "mean", "std", "low", "high") if key in column), name)
     _want(("low" in column) == ("high" in column) and column.get("low", 0) <= column.get("high", 0), name)
     _want("median" in column or not median, name)
@@ -184,7 +199,8 @@ def _statistics(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
 def decode(x: Tensor, preprocessing: Preprocessing) -> pl.DataFrame:
     """The rows of a table that inputs [N, features] stand for: what was filled in stays filled in.
 
-    Undoing a scale leaves an error of rounding; the ends of a quantile scale are cut.
+    Undoing a scale leaves an error of rounding; the ends of a quantile scale are cut. What a date was worth has a
+    column each, which `encode` takes in the place of the date.
     """
     import polars as pl
 
@@ -193,11 +209,11 @@ def decode(x: Tensor, preprocessing: Preprocessing) -> pl.DataFrame:
     for column in preprocessing["columns"]:
         name = column["name"]
         if column["kind"] == "text":
-            end = begin + len(column["categories"])
-            part = values[:, begin:end]
+            end = begin + width(column)
+            part, known = values[:, begin:end], words(column)
             hot = np.asarray(part.any(1))
-            words = [column["categories"][i] if one else None for i, one in zip(part.argmax(1), hot, strict=True)]
-            columns[name], begin = pl.Series(words, dtype=pl.String), end
+            cells = [known[i] if one else None for i, one in zip(part.argmax(1), hot, strict=True)]
+            columns[name], begin = pl.Series(cells, dtype=pl.String), end
         else:
             numbers = _unscale(values[:, begin], column)
             columns[name] = pl.Series(numbers > 0.5 if column["kind"] == "boolean" else numbers)
@@ -215,11 +231,18 @@ def _unscale(values: np.ndarray, column: Column) -> np.ndarray:
 
 
 def labelled(
-    given: Given, known: Facts, *, target: Name | Sequence[Name], how: Format | None = None
+    given: Given,
+    known: Facts,
+    *,
+    target: Name | Sequence[Name],
+    how: Format | None = None,
+    told: Told = Told(),  # noqa: B008 - it is frozen
+    positive: Name | None = None,
+    target_missing: TargetMissing = "refuse",
 ) -> tuple[Tensors, list[str]]:
     """All rows of a table with its targets, as the run would have them, and notes on what was filled in.
 
-    target: as it was typed, for runs that did not store how the columns are called.
+    target: as it was typed, for runs that did not store how the columns are called. The other options are the run's.
     """
     source = read_table(given, how)
     columns = source.frame.columns
@@ -227,7 +250,9 @@ def labelled(
     require_columns(names, columns, knob="data.target", path=source.path)
     if (width := known.known.numbered) not in (None, len(columns)):
         raise DataError(f"{source.path}: has {len(columns)} columns, and the run was trained on {width} without names")
-    y = known_target(source, names, classes=known.classes)
+    among = not {*map(str.lower, known.classes)}.isdisjoint(MISSING)
+    source, _, lacking = answered(source, names, told, missing=target_missing, words=among)
+    y = known_target(source, names, classes=known.classes, positive=None if positive is None else str(positive))
     if known.target_mean is not None and known.target_std is not None:
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
@@ -235,7 +260,7 @@ def labelled(
     part = Tensors(
         x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.where.place
     )
-    return part, [*source.notes, *few(remarks(source.frame, known.preprocessing, place=source.place))]
+    return part, [*source.notes, *lacking, *few(remarks(source.frame, known.preprocessing, place=source.place))]
 
 
 def again(data: Data, part: Split, known: Facts) -> Split:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median, pstdev
 from typing import TYPE_CHECKING
 
+from dltrain.data.tables.cells import words
 from dltrain.insight import history
 from dltrain.runs.reading import Report, Run
 
@@ -101,6 +102,5 @@ def inputs(preprocessing: Preprocessing, count: int) -> list[str]:
     """What each input of a net is called, categories one by one; x1, x2, ... where nothing is known."""
     names: list[str] = []
     for column in preprocessing.get("columns", []):
-        words = column.get("categories")
-        names += [column["name"]] if words is None else [f"{column['name']}={word}" for word in words]
+        names += [f"{column['name']}={word}" for word in words(column)] or [column["name"]]
     return names if len(names) == count else [f"x{i + 1}" for i in range(count)]

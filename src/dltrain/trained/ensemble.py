@@ -16,6 +16,7 @@ from dltrain.config.hydra import as_yaml
 from dltrain.data import Preprocessing
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.preprocessing import again
+from dltrain.data.tables.cells import width
 from dltrain.engine import products
 from dltrain.errors import ConfigError
 from dltrain.errors.paths import local
@@ -126,8 +127,7 @@ def _scale(own: Preprocessing, plain: Preprocessing) -> dict[str, Tensor]:
         limits = column.get("low", -torch.inf), column.get("high", torch.inf)
         if "quantiles" in column:
             found[f"knots{len(rows)}"] = torch.tensor(column["quantiles"])
-        width = len(column["categories"]) if column["kind"] == "text" else 1
-        rows += [(*limits, column.get("mean", 0.0), column.get("std", 1.0))] * width
+        rows += [(*limits, column.get("mean", 0.0), column.get("std", 1.0))] * width(column)
     low, high, mean, std = torch.tensor(rows).unbind(1)
     limits = {"low": low, "high": high} if (low > -torch.inf).any() else {}
     return {**limits, "mean": mean, "std": std, **found}

@@ -98,7 +98,7 @@ def describe(trained: Trained, rows: Tensor) -> dict[str, object]:
         "rows": {
             "dtype": str(rows.dtype).removeprefix("torch."),
             "shape": ["rows", *rows.shape[1:]],
-            "columns": [{k: c[k] for k in ("name", "kind", "categories") if k in c} for c in columns],
+            "columns": [{k: c[k] for k in ("name", "kind", "categories", "source", "part") if k in c} for c in columns],
         },
         "answers": names[len(facts.names) :] if facts.task == "multilabel" else names,
         "classes": list(facts.classes),

@@ -94,7 +94,7 @@ class Trained:
         """
         _check_raw(rows)
         if self.facts.kind == "table":
-            rows = frame_of(rows, self.facts.columns)
+            rows = frame_of(rows, self.facts.columns_of(rows))
         x = self.inputs(rows, allow_unknown=allow_unknown)
         if remark := self.remark(rows):
             warnings.warn(remark, stacklevel=2)
@@ -129,7 +129,7 @@ class Trained:
         facts = self.facts
         _check_raw(rows)
         if facts.kind == "table":
-            frame = frame_of(rows, facts.columns)
+            frame = frame_of(rows, facts.columns_of(rows))
             return encode(frame, facts.preprocessing, place=place, strict=not allow_unknown)
         try:
             x = torch.as_tensor(rows).detach()
@@ -151,7 +151,7 @@ class Trained:
         if self.facts.kind == "images":
             pixels = torch.as_tensor(rows).detach()
             return unlike_pixels(pixels[:: max(1, len(pixels) // _LOOKED_AT)], self.facts.preprocessing)
-        frame = frame_of(rows, self.facts.columns)
+        frame = frame_of(rows, self.facts.columns_of(rows))
         return unlike(frame.gather_every(max(1, len(frame) // _LOOKED_AT)), self.facts.preprocessing)
 
     def logits(self, x: Tensor) -> Tensor:

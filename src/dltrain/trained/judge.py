@@ -21,6 +21,7 @@ from dltrain.data.loaders import Batch, Batches, make_loader
 from dltrain.data.preprocessing import again, decode, labelled
 from dltrain.data.sources.table import table
 from dltrain.data.tables.headers import Format
+from dltrain.data.tables.kinds import Told
 from dltrain.engine import assessment, evaluation
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import ConfigError, DataError, DltrainError, key_of
@@ -290,7 +291,9 @@ def _whole_table(trained: Trained, split: str | None) -> Rows:
     path = given.get("test_path") or given["path"]
     with permitted():
         how = Format(given.get("separator"), given.get("header"))
-        part, notes = labelled(path, trained.facts, target=given["target"], how=how)
+        told = Told(**{key: given[key] for key in ("decimal", "thousands", "missing_marks") if given.get(key)})
+        more = {key: given[key] for key in ("positive", "target_missing") if key in given}
+        part, notes = labelled(path, trained.facts, target=given["target"], how=how, told=told, **more)
     called = path if isinstance(path, str) else ", ".join(path)
     note = f"all rows of {called} were judged; the run may have been trained on some of them"
     return Rows(part, "all", False, (note, *notes))

@@ -1,7 +1,8 @@
 """A trained model as one module from raw rows to answers, with no code around it: what an export holds.
 
 A table's rows are float64 [N, columns]: a number as it stands (nan where it is missing), true as 1, and for a text the
-position of its category (-1 where it is none); `encoding.numbers` makes them. Images are uint8 [N, C, H, W].
+position of its category (-1 where it is none); a date is several numbers; `encoding.numbers` makes them. Images are
+uint8 [N, C, H, W].
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from dltrain.data import Preprocessing
 from dltrain.data.preprocessing import Facts
+from dltrain.data.tables.cells import width
 from dltrain.parts import losses
 from dltrain.parts.quantiles import normal
 
@@ -75,7 +77,7 @@ class _Table(nn.Module):
             if "quantiles" in columns[i]:
                 knots = torch.tensor(columns[i]["quantiles"], dtype=torch.float64)
                 self.knots[str(at)] = nn.Parameter(knots, requires_grad=False)
-        self.texts = [(i, len(c["categories"])) for i, c in enumerate(columns) if c["kind"] == "text"]
+        self.texts = [(i, width(c)) for i, c in enumerate(columns) if c["kind"] == "text"]
         order = [(i, 0) for i in numbers] + [(i, k) for i, size in self.texts for k in range(size)]
         self.register_buffer("order", torch.tensor(sorted(range(len(order)), key=order.__getitem__)))
 

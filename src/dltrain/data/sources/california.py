@@ -51,7 +51,9 @@ def california_housing(
     """
     features, y = _fetch() if root is None else _derive(local(root))
     rows = split(len(y), val=val, test=test, seed=split_seed)
-    preprocessing, dropped = fit(features[rows[0]], dict.fromkeys(features.columns, "number"), scaling=scaling)
+    preprocessing, dropped = fit(
+        features[rows[0]], [{"name": name, "kind": "number"} for name in features.columns], scaling=scaling
+    )
     x = encode(features, preprocessing)
     return assemble(x, y[:, None], rows, targets=("MedHouseVal",), preprocessing=preprocessing, notes=dropped)
 

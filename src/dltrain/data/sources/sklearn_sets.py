@@ -156,7 +156,9 @@ def _encode(
     import polars as pl
 
     frame = pl.DataFrame({name: values[:, i] for i, name in enumerate(features)})
-    preprocessing, notes = fit(frame[train], dict.fromkeys(frame.columns, "number"), scaling=scaling)
+    preprocessing, notes = fit(
+        frame[train], [{"name": name, "kind": "number"} for name in frame.columns], scaling=scaling
+    )
     return encode(frame, preprocessing), preprocessing, notes
 
 

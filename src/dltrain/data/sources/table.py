@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from dltrain.data import Data, Kind, Scaling
+from dltrain.data import Column, Data, Scaling
 from dltrain.data.assembly import assemble
 from dltrain.data.quality import repeats
-from dltrain.data.tables.encoding import column_kind, encode, fit, remarks
+from dltrain.data.tables.cells import derived, needed
+from dltrain.data.tables.encoding import encode, fit, remarks
 from dltrain.data.tables.headers import NUMBERED, Format, numbers
+from dltrain.data.tables.kinds import Told, guesses, recognise
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.roles import Roles
 from dltrain.data.tables.table import Name, Table, append, few, listed, meant, require_columns
-from dltrain.data.tables.targets import TableTask, read_target
+from dltrain.data.tables.targets import TableTask, TargetMissing, answered, read_target
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -28,11 +30,20 @@ def table(
     target: Name | list[Name],
     features: list[Name] | None = None,
     drop: list[Name] | None = None,
+    categorical: list[Name] | None = None,
+    numeric: list[Name] | None = None,
+    dates: list[Name] | None = None,
     task: TableTask = "auto",
+    positive: Name | None = None,
+    target_missing: TargetMissing = "refuse",
     scaling: Scaling = "standard",
     missing: Literal["impute", "refuse"] = "impute",
     missing_marks: list[str] | None = None,
-    max_categories: int = 50,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    day_first: bool | None = None,
+    max_categories: int = 256,
+    min_count: int = 1,
     separator: str | None = None,
     header: bool | None = None,
     test_path: str | list[str] | None = None,
@@ -48,25 +59,30 @@ def table(
     `path` is a file, a list, a folder or a pattern (see `files.find`). Columns have names, or with `header=False`
     numbers from 1; -1 is the last.
 
-    Numbers are scaled, text columns become zeros and ones per category, missing numbers become the median; all of
-    it is learned from the train rows. Only an empty cell, or one equal to a word of `missing_marks`, is missing: "NA"
-    as a class stays a class. With `test_path` the test rows are those of that file and `test` is not used. `weight`,
-    `group` and `time` name columns that say how much each row counts, which rows stay in one part, and which are later:
-    see `Roles`.
-    Raises `DataError` with the file and line for whatever cannot be used.
+    Numbers are scaled, text columns become zeros and ones per category, dates what they are worth (see `times`),
+    missing numbers become the median; all of it is learned from the train rows. What a column holds is seen by its
+    cells (see `kinds`) unless `categorical`, `numeric` or `dates` names it, by a name or a pattern; each guess is said
+    in `notes`. An empty cell, or one equal to a word of `missing_marks`, is missing; among numbers and dates the usual
+    marks are, too, while "NA" as a class stays a class. With `test_path` the test rows are those of that file and
+    `test` is not used. `weight`, `group` and `time` name columns that say how much each row counts, which rows stay in
+    one part, and which are later: see `Roles`. Raises `DataError` with the file and line for whatever cannot be used.
     """
-    for knob, value, choices in (("task", task, get_args(TableTask)), ("missing", missing, ("impute", "refuse"))):
-        if value not in choices:
-            raise ConfigError(f"data.{knob}={value}: choose {', '.join(choices)}")
+    _check_choices(task=task, missing=missing, target_missing=target_missing)
     source, own = _read(path, test_path, Format(separator, header), test=test)
-    columns = source.frame.columns
+    columns, marks = source.frame.columns, missing_marks or []
     names = _targets(target, source)
-    left_out = meant(drop or [], columns, knob="data.drop", path=source.path)
-    chosen = None if features is None else meant(features, columns, knob="data.features", path=source.path)
-    roles = _roles({"weight": weight, "group": group, "time": time}, source, missing_marks or [])
+    called = {"features": features, "drop": drop, "categorical": categorical, "numeric": numeric, "dates": dates}
+    picked = {k: meant(v or [], columns, knob=f"data.{k}", path=source.path) for k, v in called.items()}
+    kinds = (picked["categorical"], picked["numeric"], picked["dates"], picked["drop"])
+    told = Told(*kinds, decimal, thousands, day_first, marks)
+    told.check(columns, source.path)
+    chosen = None if features is None else picked["features"]
+    roles = _roles({"weight": weight, "group": group, "time": time}, source, marks)
     roles.check(source, names, chosen)
-    frame, kinds = _features(source, names, chosen, left_out, missing_marks or [], roles.no_features(chosen))
-    answer = read_target(source, names, task=task)
+    source, kept, lacking = answered(source, names, told, missing=target_missing, words=task == "classification")
+    own = int(kept[:own].sum())
+    frame, found, guessed = _features(source, names, chosen, told, roles.no_features(chosen))
+    answer = read_target(source, names, task=task, positive=positive)
     classes = answer.y[:own] if answer.classes and answer.y.ndim == 1 else None
     sizes = {"val": val, "test": test if test_path is None else 0}
     rows, shared = roles.share_out(source, own, **sizes, seed=split_seed, classes=classes)
@@ -75,21 +91,21 @@ def table(
     weights = roles.weights(source, rows)
     preprocessing, dropped = fit(
         frame[rows[0]],
-        kinds,
+        found,
         scaling=scaling,
         missing=missing,
-        missing_marks=missing_marks or [],
+        missing_marks=marks,
         max_categories=max_categories,
+        min_count=min_count,
         source=str(source.path),
         place=lambda row: source.place(int(rows[0][row])),
-        drop=left_out,
     )
     preprocessing["target"] = names
     if header is False and columns == numbers(len(columns)):
         preprocessing["numbered"] = len(columns)
     x = encode(frame, preprocessing, place=source.place)
-    found = remarks(frame, preprocessing, place=source.place)
-    notes = [*source.notes, *shared, *few(dropped), *few(found), *repeats(x, answer.y, rows, source.place)]
+    said = [*source.notes, *answer.notes, *lacking, *guessed, *shared, *few(dropped)]
+    filled = few(remarks(frame, preprocessing, place=source.place))
     return assemble(
         x,
         answer.y,
@@ -97,10 +113,17 @@ def table(
         classes=answer.classes,
         targets=answer.targets,
         preprocessing=preprocessing,
-        notes=notes,
+        notes=[*said, *filled, *repeats(x, answer.y, rows, source.place)],
         origin=source.where.place,
         weights=weights,
     )
+
+
+def _check_choices(**given: str) -> None:
+    choices = {"task": get_args(TableTask), "missing": ("impute", "refuse"), "target_missing": get_args(TargetMissing)}
+    for knob, value in given.items():
+        if value not in choices[knob]:
+            raise ConfigError(f"data.{knob}={value}: choose {', '.join(choices[knob])}")
 
 
 def _read(
@@ -136,26 +159,26 @@ def _targets(target: Name | list[Name], source: Table) -> list[str]:
 
 
 def _features(
-    source: Table, targets: list[str], features: list[str] | None, drop: list[str], marks: list[str], others: set[str]
-) -> tuple[pl.DataFrame, dict[str, Kind]]:
-    """The columns to learn from, in the file's order, their numbers typed as such; and what each one holds.
-
-    others: columns that are no features, whatever the user names.
+    source: Table, targets: list[str], features: list[str] | None, told: Told, others: set[str]
+) -> tuple[pl.DataFrame, list[Column], list[str]]:
+    """The columns to learn from, in the file's order, their numbers typed as such; what each holds, and what of it was
+    guessed. others: columns that are no features, whatever the user names.
     """
     import polars as pl
 
-    columns = source.frame.columns
-    require_columns(drop, columns, knob="data.drop", path=source.path)
-    require_columns(features or [], columns, knob="data.features", path=source.path)
-    for knob, chosen in (("data.drop", drop), ("data.features", features or [])):
-        if both := set(targets).intersection(chosen):
+    names, path, marks = source.frame.columns, source.path, list(told.missing_marks)
+    require_columns(features or [], names, knob="data.features", path=path)
+    for knob, given in (("data.drop", told.drop), ("data.features", features or [])):
+        if both := set(targets).intersection(given):
             raise ConfigError(f"{knob} names the target column '{min(both)}'")
-    wanted = set(columns if features is None else features).difference(drop, targets, others)
-    names = [name for name in columns if name in wanted]
-    if not names:
-        raise DataError(f"{source.path}: no feature column is left; its columns: {listed(columns)}")
-    frame = source.frame.select(names)
+    wanted = set(names if features is None else features).difference(told.drop, targets, others)
+    found = [recognise(source.frame[name], told, source.place) for name in names if name in wanted]
+    columns = [column for item in found for column in item.columns]
+    if not columns:
+        why = guesses(found) or [f"its columns: {listed(names)}"]
+        raise DataError("\n".join([f"{path}: no feature column is left", *why]))
+    frame = derived(source.frame.select(needed(columns)), columns, marks, place=source.place)
     if marks:
         frame = frame.with_columns(pl.col(pl.String).replace(marks, [None] * len(marks)))
-    kinds = {name: column_kind(frame[name], source.place, drop=drop) for name in names}
-    return frame.cast({name: pl.Float64 for name, kind in kinds.items() if kind == "number"}), kinds
+    plain = [c["name"] for c in columns if c["kind"] == "number" and frame[c["name"]].dtype != pl.Duration]
+    return frame.cast(dict.fromkeys(plain, pl.Float64)), columns, guesses(found)

@@ -1,7 +1,8 @@
 """Columns of a table as numbers: what is fitted on the train rows is plain JSON, and applying it is a pure function.
 
 A number column has its missing values replaced by the median and is then scaled; a text column becomes one column
-of zeros and ones per category. `fit` learns medians, scales and categories; `encode` applies them to any rows.
+of zeros and ones per category, of which the last may stand for all others. `fit` learns medians, scales and categories;
+`encode` applies them to any rows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Column, Kind, Preprocessing, Scaling
+from dltrain.data.tables.cells import cells_of, codes_of, derived, needed, numbers_of, width
 from dltrain.data.tables.scales import fence, moments, squashed
 from dltrain.data.tables.table import Place, listed, require_columns
 from dltrain.errors import ConfigError, DataError, override
@@ -22,92 +24,65 @@ from dltrain.errors import ConfigError, DataError, override
 if TYPE_CHECKING:
     import polars as pl
 
-_DATE = r"^(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})([ T]\d{1,2}:\d{2}.*)?$"
-_DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
+_EACH = 3  # columns of which each has a sentence of its own
 _FAR = 1e4  # standard deviations beyond which a value is said to be absurd
 LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
 
 
-def column_kind(cells: pl.Series, place: Place, *, drop: Sequence[str] = ()) -> Kind:
-    """What a feature column holds. Text is taken as categories only if most of its cells are not numbers.
-
-    `drop` are the columns that are left out already.
-
-    Raises `DataError` for dates, nested values, decimal commas and a text among numbers.
-    """
-    import polars as pl
-
-    name = cells.name
-
-    def how() -> str:  # where it is needed: `drop` may be long
-        return f"turn it into numbers, or leave it out: {_without(name, drop)}"
-
-    if cells.dtype.is_temporal():
-        raise DataError(f"{place(0)}: column '{name}' holds dates or times ({cells.dtype}); {how()}")
-    if cells.dtype == pl.Boolean:
-        return "boolean"
-    nested = cells.dtype.is_nested()
-    numbers = cells if nested else cells.cast(pl.Float64, strict=False)
-    if not nested and numbers.null_count() == cells.null_count():
-        return "number"
-    if cells.dtype != pl.String:
-        raise DataError(f"{place(0)}: column '{name}' holds {cells.dtype}, not numbers or text; {how()}")
-    filled, strange = cells.drop_nulls(), numbers.filter(cells.is_not_null()).is_null()
-    if filled.str.to_lowercase().is_in(["true", "false"]).all():
-        return "boolean"
-    for pattern, what in ((_DATE, "dates"), (_DECIMAL_COMMA, "numbers with a decimal comma")):
-        if filled.str.contains(pattern).all():
-            raise DataError(f"{place(_first(cells, filled[0]))}: column '{name}' holds {what} ('{filled[0]}'); {how()}")
-    if 2 * strange.sum() < len(filled):
-        word = filled.filter(strange)[0]
-        raise DataError(
-            f"{place(_first(cells, word))}: '{word}' in column '{name}', whose other cells are numbers "
-            f"({strange.sum()} of {len(filled)} are not)\nCorrect it; or empty the cell if the value is missing; or "
-            f"{override('data.missing_marks', [word])}; or leave the column out: {_without(name, drop)}"
-        )
-    return "text"
-
-
 def fit(
     train: pl.DataFrame,
-    kinds: dict[str, Kind],
+    columns: Sequence[Column],
     *,
     scaling: Scaling = "standard",
     missing: Literal["impute", "refuse"] = "impute",
     missing_marks: list[str] | None = None,
     max_categories: int = 50,
+    min_count: int = 1,
     source: str = "the table",
     place: Place | None = None,
-    drop: Sequence[str] = (),
 ) -> tuple[Preprocessing, list[str]]:
-    """Learn the preprocessing of the columns in `kinds` from the train rows.
+    """Learn the preprocessing of columns, as `kinds.recognise` found them, from the train rows.
 
     Returns it as plain JSON values, and notes on the columns that were dropped since they are constant there, and on
     those whose differences a scale hides. A few values absurdly far from the others don't count for the scale, and
-    `encode` takes the nearest ordinary one for them. `place` says where a train row stands.
+    `encode` takes the nearest ordinary one for them. Of texts the `max_categories` most frequent are told apart, if
+    they stand in `min_count` rows. `place` says where a train row stands.
     """
     if scaling not in ("standard", "quantile", "none"):
         raise ConfigError(f"data.scaling={scaling}: choose standard, quantile or none")
-    columns: list[Column] = []
-    notes: list[str] = []
+    for knob, value in (("max_categories", max_categories), ("min_count", min_count)):
+        if value < 1:
+            raise ConfigError(f"data.{knob}={value}: at least 1")
     marks = list(missing_marks or [])
-    for name, kind in kinds.items():
-        cells = _cells(train, {"name": name, "kind": kind}, marks)
+    train = derived(train, columns, marks, place=place)
+    fitted: list[Column] = []
+    notes: list[str] = []
+    for column in columns:
+        name, kind = column["name"], column["kind"]
+        cells = cells_of(train, column, marks)
         if kind == "text":
-            column = _fit_text(cells, max_categories, source, drop)
+            learned, said = _fit_text(cells, max_categories, min_count)
+            notes += said
         else:
-            values = _numbers(cells, kind)
-            column = _fit_number(values, kind, scaling)
-            if column and kind == "number":
-                notes += _hidden(name, values[np.isfinite(values)], column, scaling, place)
-        if column is None:
-            notes.append(f"column '{name}' was dropped: it has the same value in every train row")
-        else:
-            columns.append({"name": name, "kind": kind, **column})
-    if not columns:
-        raise DataError(f"{source}: nothing to learn from; constant in the train rows: {listed(list(kinds))}")
-    fitted: Preprocessing = {"kind": "table", "scaling": scaling, "missing": missing, "missing_marks": marks}
-    return {**fitted, "columns": columns}, notes
+            values = numbers_of(cells, kind)
+            learned = _fit_number(values, kind, scaling)
+            if learned and kind == "number":
+                notes += _hidden(name, values[np.isfinite(values)], learned, scaling, place)
+        if learned is not None:
+            fitted.append({**column, **learned})
+    notes = [*_constant(columns, fitted), *notes]
+    if not fitted:
+        names = needed(columns)
+        raise DataError(f"{source}: nothing to learn from; constant in the train rows: {listed(names)}")
+    made: Preprocessing = {"kind": "table", "scaling": scaling, "missing": missing, "missing_marks": marks}
+    return {**made, "columns": fitted}, notes
+
+
+def _constant(columns: Sequence[Column], fitted: Sequence[Column]) -> list[str]:
+    """Notes on the columns of the file of which nothing was left."""
+    left = set(needed(fitted))
+    names = [name for name in needed(columns) if name not in left]
+    return [f"column '{name}' was dropped: it has the same value in every train row" for name in names]
 
 
 def encode(
@@ -125,18 +100,20 @@ def encode(
     any missing value under missing="refuse", and where `strict` an unknown category or an infinite number.
     """
     place = place or (lambda row: f"row {row + 1}")
-    require_columns([c["name"] for c in preprocessing["columns"]], frame.columns, knob="needed", path=source)
+    columns, marks = preprocessing["columns"], preprocessing["missing_marks"]
+    require_columns(needed(columns, frame.columns), frame.columns, knob="needed", path=source)
+    frame = derived(frame, columns, marks, place=place)
     parts = []
     for column in preprocessing["columns"]:
-        cells = _cells(frame, column, preprocessing["missing_marks"])
+        cells = cells_of(frame, column, preprocessing["missing_marks"])
         if column["kind"] == "text":
-            codes = _codes(cells, column)
+            codes = codes_of(cells, column)
             _refuse(cells.is_null().to_numpy(), cells, preprocessing, place)
             if strict:
                 _refuse_unknown(codes, cells, column, place)
-            parts.append((codes[:, None] == np.arange(len(column["categories"]))).astype(np.float32))
+            parts.append((codes[:, None] == np.arange(width(column))).astype(np.float32))
         else:
-            values = _numbers(cells, column["kind"], place)
+            values = numbers_of(cells, column["kind"], place)
             if strict:
                 _refuse_infinite(values, cells, place)
             absent = ~np.isfinite(values)
@@ -151,35 +128,43 @@ def numbers(frame: pl.DataFrame, preprocessing: Preprocessing) -> Tensor:
     """The rows of a table as float64 [rows, columns], before any scale: a number as it stands, nan where it is
     missing, true as 1, and for a text the position of its category, -1 for a missing or an unknown one.
     """
+    frame = derived(frame, preprocessing["columns"], preprocessing["missing_marks"])
     parts = []
     for column in preprocessing["columns"]:
-        cells = _cells(frame, column, preprocessing["missing_marks"])
+        cells = cells_of(frame, column, preprocessing["missing_marks"])
         codes = column["kind"] == "text"
-        parts.append(_codes(cells, column).astype(np.float64) if codes else _numbers(cells, column["kind"]))
+        parts.append(codes_of(cells, column).astype(np.float64) if codes else numbers_of(cells, column["kind"]))
     return torch.from_numpy(np.stack(parts, axis=1))
 
 
 def remarks(frame: pl.DataFrame, preprocessing: Preprocessing, *, place: Place | None = None) -> list[str]:
     """What `encode` fills in or leaves out for these rows: one counted sentence per column and cause."""
-    return sentences(gaps(frame, preprocessing, place=place), preprocessing)
+    return sentences(gaps(frame, preprocessing, place=place, known=True), preprocessing)
 
 
 Gaps = dict[tuple[str, str], tuple[int, tuple[str, ...]]]  # (column, cause) -> how many, and a few of the words
 
 
-def gaps(frame: pl.DataFrame, preprocessing: Preprocessing, *, place: Place | None = None) -> Gaps:
-    """What is missing, unknown, infinite or absurdly far away in each column; `place` says where a row stands."""
+def gaps(frame: pl.DataFrame, preprocessing: Preprocessing, *, place: Place | None = None, known: bool = False) -> Gaps:
+    """What is missing, unknown, infinite or absurdly far away in each column; `place` says where a row stands.
+
+    known: whether what counts as "other" was said before.
+    """
     found: Gaps = {}
+    frame = derived(frame, preprocessing["columns"], preprocessing["missing_marks"], place=place)
     for column in preprocessing["columns"]:
-        name, cells = column["name"], _cells(frame, column, preprocessing["missing_marks"])
-        if missing := cells.null_count():
-            found[name, "missing"] = missing, ()
+        name, cells = column["name"], cells_of(frame, column, preprocessing["missing_marks"])
+        if column.get("part", "days") not in ("days", "hour_sin"):  # the first of what a date is worth says it
+            continue
+        missing = cells.null_count()
+        if missing and not (column.get("part") == "hour_sin" and (column.get("source"), "missing") in found):
+            found[column.get("source", name), "missing"] = missing, ()
         if column["kind"] == "text":
             new = cells.filter(~cells.is_in(column["categories"])).drop_nulls()
-            if len(new):
+            if len(new) and not (column.get("other") and known):
                 found[name, "unknown"] = len(new), tuple(new.unique().sort().head(3))
             continue
-        values = _numbers(cells, column["kind"])
+        values = numbers_of(cells, column["kind"])
         if infinite := int((~np.isfinite(values)).sum()) - missing:
             found[name, "infinite"] = infinite, ()
         if far := len(rows := _far(values, column)):
@@ -204,14 +189,26 @@ def _shown(values: np.ndarray, rows: np.ndarray, place: Place | None) -> tuple[s
 
 
 def sentences(found: Gaps, preprocessing: Preprocessing) -> list[str]:
-    """What `encode` does about gaps, in words."""
-    columns = {c["name"]: c for c in preprocessing["columns"]}
+    """What `encode` does about gaps, in words; one sentence for what many columns lack."""
+    columns = {c.get("source", c["name"]): c for c in preprocessing["columns"]}
+    lacking = [name for name, cause in found if cause == "missing"]
     notes: list[str] = []
+    if len(lacking) > _EACH:
+        total = sum(found[name, "missing"][0] for name in lacking)
+        notes.append(
+            f"columns {listed(lacking)}: {_values(total)} missing, a number replaced by the train rows' median, a text "
+            "encoded as no category"
+        )
     for (name, cause), (count, words) in found.items():
-        how = "encoded as no category" if columns[name]["kind"] == "text" else _by_median(columns[name])
-        if cause == "far":
-            notes.append(f"column '{name}': {_values(count)} far from {_ordinary(columns[name])}: {', '.join(words)}")
+        if cause == "missing" and len(lacking) > _EACH:
             continue
+        column = columns.get(name) or next(c for c in preprocessing["columns"] if c["name"] == name)
+        how = "encoded as no category" if column["kind"] == "text" else _by_median(column)
+        if cause == "far":
+            notes.append(f"column '{name}': {_values(count)} far from {_ordinary(column)}: {', '.join(words)}")
+            continue
+        if cause == "unknown" and column.get("other"):
+            how = 'encoded as "other"'
         quoted = ", ".join(f"'{word}'" for word in words)
         what = {
             "missing": "missing",
@@ -242,15 +239,25 @@ def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> Column | No
     return column
 
 
-def _fit_text(cells: pl.Series, max_categories: int, source: str, drop: Sequence[str]) -> Column | None:
-    categories = cells.drop_nulls().unique().sort().to_list()
-    if len(categories) > max_categories:
-        raise DataError(
-            f"{source}: column '{cells.name}' holds {len(categories)} different texts ('{categories[0]}', "
-            f"'{categories[1]}', ...), more than data.max_categories={max_categories}\n"
-            f"If it names the rows, leave it out: {_without(cells.name, drop)}"
-        )
-    return {"categories": categories} if len(categories) > 1 else None
+def _fit_text(cells: pl.Series, most: int, least: int) -> tuple[Column | None, list[str]]:
+    """The categories that are told apart, and a note where others are not."""
+    import polars as pl
+
+    counts = cells.drop_nulls().value_counts(name="rows").sort("rows", cells.name, descending=[True, False])
+    kept = counts.filter(pl.col("rows") >= least)[cells.name][:most]
+    column: Column = {"categories": sorted(kept.to_list())}
+    rest = len(counts) - len(kept)
+    if rest:
+        column["other"] = True
+    if len(kept) + (rest > 0) + (cells.null_count() > 0) < 2:
+        return None, []
+    if not rest:
+        return column, []
+    why = f"data.max_categories={most}" if len(kept) == most else f"data.min_count={least}"
+    return column, [
+        f"column '{cells.name}': {len(counts):,} different texts, of which {rest:,} in "
+        f'{int(counts["rows"][len(kept) :].sum()):,} train rows count as one, "other" ({why})'
+    ]
 
 
 def _scaled(values: np.ndarray, column: Column, place: Place) -> np.ndarray:
@@ -282,32 +289,6 @@ def _scale(values: np.ndarray, column: Column) -> np.ndarray:
     return torch.special.ndtri(torch.from_numpy(quantile)).numpy()
 
 
-def _numbers(cells: pl.Series, kind: Kind, place: Place | None = None) -> np.ndarray:
-    """Cells as float64 [rows]: nan where one is missing, and inf as it stands."""
-    import polars as pl
-
-    text = cells.dtype == pl.String
-    if text and kind == "boolean":
-        words = cells.str.to_lowercase()
-        values = words.replace_strict({"true": 1.0, "false": 0.0}, default=None, return_dtype=pl.Float64)
-    else:
-        values = cells.cast(pl.Float64, strict=False)
-    if values.null_count() > cells.null_count():
-        row = (values.is_null() & cells.is_not_null()).arg_true()[0]
-        wanted = "true or false" if kind == "boolean" else "a number"
-        where = place(row) if place else f"row {row + 1}"
-        raise DataError(f"{where}: '{cells[row]}' in column '{cells.name}' is not {wanted}")
-    return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
-
-
-def _codes(cells: pl.Series, column: Column) -> np.ndarray:
-    """The position of each cell's category, int64 [rows]; -1 for a missing or an unknown one."""
-    import polars as pl
-
-    positions = {name: i for i, name in enumerate(column["categories"])}
-    return cells.replace_strict(positions, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
-
-
 def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: Preprocessing, place: Place) -> None:
     if preprocessing["missing"] == "refuse" and absent.any():
         raise DataError(
@@ -335,22 +316,6 @@ def _refuse_infinite(values: np.ndarray, cells: pl.Series, place: Place) -> None
         )
 
 
-def _cells(frame: pl.DataFrame, column: Column, marks: list[str]) -> pl.Series:
-    """One column, with null where it holds a mark that means "missing"."""
-    import polars as pl
-
-    cells = frame[column["name"]]
-    if not (cells.dtype in (pl.String, pl.Boolean, pl.Null) or cells.dtype.is_numeric()):
-        raise DataError(f"column '{cells.name}' holds {cells.dtype}, not numbers or text")
-    if column["kind"] == "text":
-        cells = (cells.fill_nan(None) if cells.dtype.is_float() else cells).cast(pl.String)
-    return cells.replace(marks, [None] * len(marks)) if marks and cells.dtype == pl.String else cells
-
-
-def _first(cells: pl.Series, word: str) -> int:
-    return (cells == word).arg_true()[0]
-
-
 def _ordinary(column: Column) -> str:
     if "low" in column:
         return f"all others, cut to {column['low']:g} and {column['high']:g}"
@@ -372,11 +337,9 @@ def _hidden(name: str, values: np.ndarray, column: Column, scaling: Scaling, pla
     return []
 
 
-def _without(name: str, drop: Sequence[str]) -> str:
-    return override("data.drop", [*drop, name])
-
-
 def _by_median(column: Column) -> str:
+    if "part" in column:
+        return "replaced by the middle of the train rows'"
     return f"replaced by the train rows' median {column['median']:g}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,8 @@ def _series(name: str, values: Any) -> pl.Series:
     if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind in "biuf":
         values = np.asarray(values)  # what polars takes at once; a NaN among numbers counts as missing further on
         return pl.Series(name, values.astype(np.float32) if values.dtype == np.float16 else values)
+    if isinstance(getattr(values, "dtype", None), np.dtype) and values.dtype.kind in "mM":
+        return pl.Series(name, np.asarray(values), nan_to_null=True)
     if isinstance(values, pl.Series) and values.dtype != pl.Object:
         return values.rename(name)
     cells = [None if _absent(v) else v for v in (values.tolist() if hasattr(values, "tolist") else values)]
@@ -132,6 +135,8 @@ def _series(name: str, values: Any) -> pl.Series:
         v.item() if isinstance(v, (np.generic, Tensor)) else float(v) if isinstance(v, Decimal) else v for v in cells
     ]
     kinds = {type(v) for v in cells if v is not None}
+    if kinds and all(issubclass(kind, (date, time, timedelta)) for kind in kinds):
+        return pl.Series(name, cells, strict=False)
     if strange := [kind for kind in kinds if not issubclass(kind, (str, bool, int, float))]:
         row = next(i for i, v in enumerate(cells) if type(v) is strange[0])
         raise DataError(f"row {row + 1}: column '{name}' holds {strange[0].__name__}, not a number or text")

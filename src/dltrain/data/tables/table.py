@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,13 @@ class Lines:
         """These, and then the rows of others."""
         return replace(self, rest=(*self.rest, *(part for other in others for part in (other, *other.rest))))
 
+    def kept(self, mask: np.ndarray) -> Lines:
+        """Those of some rows alone, bool [rows of all files]."""
+        ends = np.cumsum([len(self.numbers), *(len(part.numbers) for part in self.rest)])
+        own, *others = np.split(mask, ends[:-1])
+        rest = (replace(part, numbers=part.numbers[kept]) for part, kept in zip(self.rest, others, strict=True))
+        return replace(self, numbers=self.numbers[own], rest=tuple(rest))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -64,6 +72,11 @@ class Table:
     def place(self, row: int) -> str:
         """See `Lines`; `where.place` is the same without the cells, to be kept when they are not."""
         return self.where.place(row)
+
+
+def keep(table: Table, mask: np.ndarray) -> Table:
+    """Some rows of a table, bool [rows]."""
+    return replace(table, frame=table.frame.filter(mask), where=table.where.kept(mask))
 
 
 def append(first: Table, second: Table) -> Table:
@@ -150,16 +163,26 @@ def require_columns(wanted: list[str], columns: list[str], *, knob: str, path: P
 
 
 def meant(names: Name | Sequence[Name], columns: list[str], *, knob: str, path: Path | str) -> list[str]:
-    """The columns that names, numbers and negative numbers from the right stand for; DataError where one is too low."""
+    """The columns that names, numbers, negative numbers from the right and patterns (`label_*`) stand for; DataError
+    where one is too low.
+    """
     found: list[str] = []
+    known = set(columns)
     for name in [names] if isinstance(names, (str, int)) else names:
         word = str(name)
-        if word not in columns and re.fullmatch(r"-[1-9]\d{0,8}", word):
+        if word not in known and (of_pattern := _matching(word, columns)):
+            found += of_pattern
+            continue
+        if word not in known and re.fullmatch(r"-[1-9]\d{0,8}", word):
             if -int(word) > len(columns):
                 raise DataError(f"{path}: {knob}={word}, and there are {len(columns)} columns")
             word = columns[int(word)]
         found.append(word)
     return found
+
+
+def _matching(pattern: str, columns: list[str]) -> list[str]:
+    return [name for name in columns if fnmatchcase(name, pattern)] if {*pattern} & {*"*?["} else []
 
 
 def clean(frame: pl.DataFrame) -> pl.DataFrame:
