@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dltrain.commands import cli
+from dltrain.data.tables.headers import read_names
 from dltrain.data.tables.table import require_columns
-from dltrain.data.tables.text import read_header
 from dltrain.errors import DataError
 from dltrain.insight import sweep_pictures
 
@@ -115,11 +115,11 @@ def test_of_many_runs_some_are_drawn_from_the_best_to_the_worst():
 def test_a_header_of_many_columns_is_asked_for_names_at_once():
     names = [f"c{i}" for i in range(50_000)]
     begin = time.process_time()
-    header, _ = read_header(Path("t.csv"), ",".join(names) + "\n", ",")
+    header, _ = read_names(Path("t.csv"), ",".join(names) + "\n", ",")
     require_columns(names[::-1], header, knob="data.features", path="t.csv")
     assert time.process_time() - begin < 10  # it takes 0.1 s, and over a minute where each name is looked for in a list
     with pytest.raises(DataError, match="names c7 more than once"):
-        read_header(Path("t.csv"), ",".join([*names, "c7"]) + "\n", ",")
+        read_names(Path("t.csv"), ",".join([*names, "c7"]) + "\n", ",")
 
 
 def test_each_column_may_have_a_note_and_not_all_are_told(dltrain):
