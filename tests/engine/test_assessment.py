@@ -83,7 +83,17 @@ def test_the_trivial_answer_is_that_of_scikit_learns_dummies():
     x = np.zeros((50, 1))
     y = torch.randint(4, (50,), generator=generator)
     guess = DummyClassifier(strategy="most_frequent").fit(x, y.numpy()).predict(x)
-    assert assessment.trivial(y, task="multiclass") == {"accuracy": accuracy_score(y.numpy(), guess)}
+    found = assessment.trivial(y, task="multiclass")
+    for name, score in (("accuracy", accuracy_score), ("balanced_accuracy", metrics.balanced_accuracy_score)):
+        assert found[name] == pytest.approx(score(y.numpy(), guess))
+    assert found["f1"] == pytest.approx(metrics.f1_score(y.numpy(), guess, average="macro", zero_division=0))
+    rare, alike = (torch.arange(50) % 10 == 0).long(), np.zeros(50)
+    assert assessment.trivial(rare, task="binary")["average_precision"] == pytest.approx(
+        metrics.average_precision_score(rare, alike)
+    )
+    weight = torch.rand(50, generator=generator)
+    found = assessment.trivial(rare, task="binary", weight=weight)
+    assert found["accuracy"] == pytest.approx(accuracy_score(rare, alike, sample_weight=weight), rel=1e-6)
 
     labels = (torch.rand(50, 3, generator=generator) < torch.tensor([0.2, 0.5, 0.9])).float()
     guess = DummyClassifier(strategy="most_frequent").fit(x, labels.numpy()).predict(x)
@@ -104,5 +114,10 @@ def test_a_net_is_no_better_where_it_does_not_beat_the_trivial_answer():
     assert assessment.no_better({"r2": -3.0}, {"r2": 0.0, "rmse": 2.0})
     assert not assessment.no_better({"accuracy": 1.0}, {"accuracy": 1.0})  # nothing else can be learned
     assert assessment.no_better({"accuracy": 0.9}, {"accuracy": 1.0})
+    assert not assessment.no_better(
+        {"accuracy": 0.97, "roc_auc": 0.9}, {"accuracy": 0.97}
+    )  # it never says the rare one
+    assert assessment.no_better({"accuracy": 0.97, "roc_auc": 0.52}, {"accuracy": 0.97})
+    assert assessment.no_better({"accuracy": 0.5, "roc_auc": 0.9}, {"accuracy": 0.5})
     assert not assessment.no_better({"r2": 0.2}, {"r2": 0.0, "rmse": 2.0})
     assert not assessment.no_better({"r2": float("nan")}, {"r2": 0.0, "rmse": 0.0})

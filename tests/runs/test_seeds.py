@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from dltrain.errors import ConfigError
 from dltrain.insight import report as reporting
 from dltrain.insight import sweep_pictures, trials
 from dltrain.runs import reading, seeds, sweep_table
@@ -241,3 +242,14 @@ def test_groups_are_those_of_the_configuration_not_of_what_was_typed(tmp_path):
     twice = [("data.workers=0 seed=0", {"seed": 0}, {"accuracy": 1.0}), ("data.workers=2 seed=0", {"seed": 0}, {})]
     _, found = sweep_of(tmp_path / "other", "val/accuracy", *twice)
     assert "data.workers=2" in sweep_table.table(found)  # each has its row
+
+
+def test_runs_that_other_metrics_chose_are_not_ranked_among_each_other(tmp_path):
+    """As where `auto` was another metric for each of two tables, or a knob of the sweep."""
+    rated = [job(0, lr, accuracy=value, roc_auc=value, loss=1.0) for lr, value in ((0.1, 0.7), (0.2, 0.9), (0.3, 0.8))]
+    folder, _ = sweep_of(tmp_path, "val/accuracy", *rated)
+    (folder / "1" / "environment.json").write_text(json.dumps({"monitor": "val/roc_auc"}))
+    jobs = [reading.read(path, folder) for path, _ in reading.walk(folder)]
+    assert [int(run.folder.name) for run in seeds.in_order(jobs)] == [2, 0, 1]
+    with pytest.raises(ConfigError, match=r"can't be compared, as trainer.monitor differs"):
+        runs.find(f"{folder}/best")

@@ -149,25 +149,41 @@ def worst(bad: Tensor, count: int) -> list[int]:
     return torch.sort(bad, descending=True, stable=True).indices[:count].tolist()
 
 
-def trivial(y: Tensor, *, task: str) -> dict[str, float]:
+def trivial(y: Tensor, *, task: str, weight: Tensor | None = None) -> dict[str, float]:
     """Metrics of the best answer that is the same for every row, on targets as the loss takes them.
 
-    Classes (int64 [N]): the most frequent one. Labels (float [N, K]): for each label what most rows have. Regression
-    (float [N, K]): the mean of each target; rmse is in the units of y, as a mean over the targets.
+    Classes (int64 [N]): the most frequent one, as sure for each row. Labels (float [N, K]): for each label what most
+    rows have. Regression (float [N, K]): the mean of each target; rmse is in the units of y, as a mean over the
+    targets. weight: of each row [N], where they do not count the same.
     """
+    weight = torch.ones(len(y), dtype=torch.float64) if weight is None else weight.double()
+    n = weight.sum()
     if task == "regression":
-        return {"rmse": y.double().std(0, correction=0).mean().item(), "r2": 0.0}
+        mean = weight @ y.double() / n
+        return {"rmse": (weight @ (y.double() - mean).square() / n).sqrt().mean().item(), "r2": 0.0}
     if task == "multilabel":
-        share = (y > 0.5).double().mean(0)
+        share = weight @ (y > 0.5).double() / n
         return {"accuracy": torch.maximum(share, 1 - share).mean().item()}
-    return {"accuracy": torch.bincount(y.long()).max().item() / len(y)}
+    shares = (torch.bincount(y.long(), weight, minlength=2) / n).tolist()
+    there, most = sum(share > 0 for share in shares), max(shares)
+    f1 = 2 * most / (1 + most) / there
+    averages = {"balanced_accuracy": 1 / there, "f1": f1, "f1_macro": f1, "mcc": 0.0}
+    if there < 2:
+        return {"accuracy": most, **averages}
+    ranked = {"roc_auc": 0.5, "average_precision": shares[1] if task == "binary" else 1 / there}
+    return {"accuracy": most, **averages, **ranked}
+
+
+_ONE_FOR_MOST, _RANKS = 0.9, 0.6  # an accuracy by which one answer says nothing, and an area that is hardly chance
 
 
 def no_better(metrics: dict[str, float], constant: dict[str, float]) -> bool:
     """Whether a net's metrics are no better than those of `trivial` on the same rows: it has learned nothing there.
 
-    Where all rows have one answer, to be always right is all that there is to learn.
+    Where all rows have one answer, to be always right is all that there is to learn. Where most have, a net that ranks
+    them has learned something, though it may never give the other answer.
     """
     if "accuracy" in constant:
-        return not (metrics["accuracy"] > constant["accuracy"] or metrics["accuracy"] == 1)
+        ranks = constant["accuracy"] >= _ONE_FOR_MOST and metrics.get("roc_auc", 0) > _RANKS
+        return not (metrics["accuracy"] > constant["accuracy"] or metrics["accuracy"] == 1 or ranks)
     return metrics["r2"] <= 0  # of targets that are all the same r2 is nan, and there is nothing to learn

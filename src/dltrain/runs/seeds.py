@@ -78,11 +78,18 @@ def rank(group: Sequence[Run], metric: str) -> tuple[bool, bool, float, float]:
 
 def ranked(found: Sequence[Run]) -> list[list[Run]]:
     """The groups of one configuration, best first, and in each its runs, best first, by the metric that chose the best
-    epochs (of the first run that has one).
+    epochs (of the first run that has one). Those that another metric chose follow.
     """
     metric = criterion(found)
-    each = (sorted(group, key=lambda run: rank([run], metric)) for group in groups(found))
-    return sorted(each, key=lambda group: rank(group, metric))
+    each = (sorted(group, key=lambda run: _place([run], metric)) for group in groups(found))
+    return sorted(each, key=lambda group: _place(group, metric))
+
+
+def _place(group: Sequence[Run], metric: str) -> tuple[bool, bool, bool, float, float]:
+    """Its rank; runs whose best epochs another metric chose come after those that can be compared."""
+    otherwise = any(run.criterion not in ("", metric) for run in group)
+    bad, unknown, value, loss = rank(group, metric)
+    return bad, otherwise, unknown, value, loss
 
 
 def in_order(found: Sequence[Run]) -> list[Run]:

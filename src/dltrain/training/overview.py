@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from dltrain.config import build
 from dltrain.engine import products
 from dltrain.errors import tables
+from dltrain.errors.output import cut
 from dltrain.parts import metrics
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ def describe(plan: Plan) -> str:
         f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}{decayed}",
         f"scheduler  {_knobs(parts['scheduler'], _SCHEDULE)}",
         *([f"also       {switched}"] if switched else []),
+        *_baseline(plan),
         f"training   {plan.total_steps:,} steps of {size:,} sample{'s' * (size > 1)} "
         f"({plan.steps_per_epoch:,} an epoch) on {plan.device}, {plan.settings.precision}, seed {plan.seed}",
         f"step       {_STEPS[plan.step]}{f': {plan.why_plain}' if plan.why_plain else ''}",
@@ -53,6 +57,26 @@ def describe(plan: Plan) -> str:
         *(f"note       {note}" for note in plan.notes),
     ]
     return "\n".join(lines)
+
+
+def _baseline(plan: Plan) -> list[str]:
+    """What one answer to every row of the validation part would reach, where its targets are in memory."""
+    from dltrain.engine.assessment import trivial
+    from dltrain.engine.evaluation import original
+
+    data, y = plan.data, _held(plan.data.val)
+    if y is None:
+        return []
+    values = original(y, data.target_mean, data.target_std) if data.task == "regression" else y
+    found = trivial(values, task=data.task, weight=getattr(data.val, "weight", None))
+    monitor = plan.monitor.removeprefix("val/")
+    names = [name for name in dict.fromkeys([*metrics.MAIN, monitor]) if name in found]
+    reached = ", ".join(f"{name} {metrics.text(name, found[name])}" for name in names)
+    answer = _ANSWERS.get(data.task) or f"`{cut(data.classes[int(torch.bincount(y.long()).argmax())])}`"
+    return [f"baseline   {answer} for every row: {reached} on val"]
+
+
+_ANSWERS = {"regression": "the mean of the targets", "multilabel": "what most rows have of each label"}
 
 
 def _products(plan: Plan) -> list[str]:
@@ -127,7 +151,9 @@ def result(plan: Plan, folder: Path, summary: Summary) -> str:
     names = metrics.told(summary["test"], *plan.metrics)
     parts = {part: summary[part] for part in ("train", "val", "test")}
     rows = [[part, *(metrics.text(n, own.get(n)) for n in names)] for part, own in parts.items()]
-    best = summary["best"]
+    table, best = [["", *names], *rows], summary["best"]
+    if max(map(tables.width, lines := tables.table(table))) > tables.room():  # a metric a row
+        lines = tables.table([*zip(*table, strict=True)])
     stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
     facts = (
         f"the weights of the best epoch, {best['epoch']:.4g} by {plan.monitor}"
@@ -136,7 +162,7 @@ def result(plan: Plan, folder: Path, summary: Summary) -> str:
     )
     few, all_of_it = summary["rows_judged"]["train"], len(plan.data.train)
     lines = [
-        *tables.table([["", *names], *rows]),
+        *lines,
         *metrics.undefined(parts, names),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
         *_chance(plan, folder, summary),
@@ -152,9 +178,8 @@ def result(plan: Plan, folder: Path, summary: Summary) -> str:
 def _chance(plan: Plan, folder: Path, summary: Summary) -> list[str]:
     if not nothing_learned(plan, summary):
         return []
-    answer = {"regression": "the mean of the targets", "multilabel": "what most rows have of each label"}
     run = "last" if plan.runs_dir == Path("runs") else folder
-    what = f"one answer to every row, {answer.get(plan.data.task, 'the most frequent class')}"
+    what = f"one answer to every row, {_ANSWERS.get(plan.data.task, 'the most frequent class')}"
     return [f"no better    on val and test than {what}; dltrain doctor {run} looks into it"]
 
 
@@ -169,25 +194,29 @@ def nothing_learned(plan: Plan, summary: Summary) -> bool:
 
     for split, part in (("val", plan.data.val), ("test", plan.data.test)):
         y = _targets(part)
-        if y is None or not no_better(summary[split], trivial(y, task=plan.data.task)):
+        weight = getattr(part, "weight", None)
+        if y is None or not no_better(summary[split], trivial(y, task=plan.data.task, weight=weight)):
             return False
     return True
 
 
 def _targets(part: Split) -> Tensor | None:
     """Those of a part's rows, or of some of them; None where they can't be asked for."""
-    from dltrain.data import Tensors
-
-    if isinstance(part, Tensors):
-        return part.y
     from torch.utils.data import Dataset
 
     from dltrain.data import quality
+
+    if (y := _held(part)) is not None:
+        return y
+    return quality.sample(part, _READ)[1] if isinstance(part, Dataset) else None  # its own `y` may be anything
+
+
+def _held(part: Split) -> Tensor | None:
+    """The targets of a part that holds them in memory."""
+    from dltrain.data import Tensors
     from dltrain.data.sources.image_folders import ImageFiles
 
-    if isinstance(part, ImageFiles):
-        return part.y
-    return quality.sample(part, _READ)[1] if isinstance(part, Dataset) else None  # its own `y` may be anything
+    return part.y if isinstance(part, (Tensors, ImageFiles)) else None
 
 
 def _profile(plan: Plan, folder: Path) -> list[str]:
