@@ -635,6 +635,8 @@ def test_separators_and_endings(write):
     for text in ("a y\n1 2\n", "a,y\nan apple, or a pear\n"):
         with pytest.raises(DataError, match=r"the ending '.txt' is not one of .csv, .* and its text is not plainly a"):
             table(write(text + "1\n", "t.txt"), target="y")
+    with pytest.raises(DataError, match=r"when split at ';'\nits cells look separated by ',': "):
+        table(write("a,y\n1,2\n"), target="y", separator=";")
     with pytest.raises(ConfigError, match="one ASCII character"):
         table(write("a,y\n1,2\n"), target="y", separator="::")
 

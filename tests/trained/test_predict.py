@@ -2,7 +2,9 @@
 
 import ctypes
 import errno
+import gzip
 import io
+import json
 import os
 import shutil
 import struct
@@ -292,6 +294,69 @@ def test_a_separator_that_the_run_was_told_is_known(command, houses, separator):
     assert code == 3
     code, _, err = command("predict", "last", "-", stdin=f"side{mark}ares\nnorth{mark}5\n")
     assert (code, "no column 'area' (the run was trained on it); did you mean 'ares'?" in err) == (3, True)
+
+
+def test_several_files_and_packed_ones_are_predicted_as_the_one(command, houses):
+    expected = command("predict", "last", "houses.csv")[1]
+    lines = Path("houses.csv").read_text().splitlines(keepends=True)
+    Path("parts").mkdir()
+    Path("parts/1.csv").write_text("".join(lines[:50]))
+    turned = [";".join(reversed(line.strip().split(","))) + "\n" for line in (lines[0], *lines[50:])]
+    Path("parts/2.csv.gz").write_bytes(gzip.compress("".join(turned).encode()))
+    for words in (["parts"], ["parts/*"], ["parts/2.csv.gz", "parts/1.csv"]):
+        assert command("predict", "last", *words) == (0, expected, "")
+    for given in ("parts", "[parts/1.csv,parts/2*]"):
+        code, _, err = command("eval", "last", f"data.path={given}")
+        assert code == 0, err
+        assert run_folder.read_json(houses / "eval-test.json")["same_data_as_trained_on"] is True
+    Path("parts/2.csv.gz").write_bytes(b"area\n1\n")
+    code, _, err = command("predict", "last", "parts", "-o", "out.csv")
+    assert (code, "parts/2.csv.gz: no column 'side' (the run was trained on it)" in err) == (3, True), err
+    assert not Path("out.csv").exists()
+    code, _, err = command("predict", "last", "parts/1.csv", "-o", "parts/1.csv", "--force")
+    assert (code, "is the input itself" in err) == (2, True)
+
+
+@pytest.mark.parametrize("target", [1, -1])
+def test_columns_without_names_are_told_by_their_number(command, target):
+    rows = [f"{i % 7},{i % 5},{'north' if i % 3 else 'south'},{i % 7 + i % 5}" for i in range(60)]
+    Path("t.csv").write_text("\n".join(rows))
+    code, _, err = command("data=table", "data.path=t.csv", f"data.target={target}", "data.header=false", *SHORT)
+    assert code == 0, err
+    code, expected, err = command("predict", "last", "t.csv")
+    assert (code, err) == (0, "")
+    cut = slice(1, None) if target == 1 else slice(None, -1)
+    Path("new.csv").write_text("\n".join(";".join(row.split(",")[cut]) for row in rows))
+    name = "1" if target == 1 else "4"
+    code, out, err = command("predict", "last", "new.csv")
+    assert (code, out, err) == (
+        0,
+        expected,
+        f"note: new.csv: has 3 columns, those of the run without its target {name}\n",
+    )
+    code, _, err = command("eval", "last", "data.path=t.csv")
+    assert code == 0, err
+    code, _, err = command("eval", "last", "data.path=new.csv")
+    assert (code, "new.csv: has 3 columns, and the run was trained on 4 without names" in err) == (3, True)
+    Path("wide.csv").write_text("\n".join(f"{row},1" for row in rows))
+    code, _, err = command("predict", "last", "wide.csv")
+    assert (code, "wide.csv: has 5 columns, when split at ','; the run was trained on 4 without names" in err) == (
+        3,
+        True,
+    )
+
+
+def test_a_run_of_before_is_read(command, houses):
+    expected = command("predict", "last", "houses.csv")[1]
+    known = json.loads((houses / "data.json").read_text())
+    del known["preprocessing"]["target"]
+    (houses / "data.json").write_text(json.dumps(known))
+    config = (houses / "config.yaml").read_text()
+    assert "  header: null\n" in config
+    (houses / "config.yaml").write_text(config.replace("  header: null\n", ""))
+    assert command("predict", "last", "houses.csv") == (0, expected, "")
+    for words in ([], ["data.path=houses.csv"]):
+        assert command("eval", "last", *words)[0] == 0
 
 
 def test_infinity_and_far_rows_are_said(command, houses):

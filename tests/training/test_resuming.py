@@ -43,10 +43,11 @@ def at_home(dltrain, tmp_path, monkeypatch):
     [
         TABLE,
         (*TABLE, "data.test_path=test.csv"),
+        (*(word.replace("=t.csv", "=[t.csv]") for word in TABLE), "data.test_path=te*.csv"),
         ("data=image_folder", *NEEDS["data=image_folder"]),
         ("data=dataset", "data.dataset._target_=rows_for_choices.File", "+data.dataset.csv_file=t.csv"),
     ],
-    ids=["path", "test_path", "root", "of an own Dataset"],
+    ids=["path", "test_path", "a list and a pattern", "root", "of an own Dataset"],
 )
 def test_relative_paths_mean_what_they_meant_where_the_run_was_started(at_home, dltrain, tmp_path, words):
     allow = ["--allow", "rows_for_choices"]

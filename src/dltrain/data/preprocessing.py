@@ -246,10 +246,10 @@ def labelled(
     """
     source = read_table(given, how)
     columns = source.frame.columns
-    names = known.preprocessing.get("target") or meant(target, columns, knob="data.target", path=source.path)
-    require_columns(names, columns, knob="data.target", path=source.path)
     if (width := known.known.numbered) not in (None, len(columns)):
         raise DataError(f"{source.path}: has {len(columns)} columns, and the run was trained on {width} without names")
+    names = known.preprocessing.get("target") or meant(target, columns, knob="data.target", path=source.path)
+    require_columns(names, columns, knob="data.target", path=source.path)
     among = not {*map(str.lower, known.classes)}.isdisjoint(MISSING)
     source, _, lacking = answered(source, names, told, missing=target_missing, words=among)
     y = known_target(source, names, classes=known.classes, positive=None if positive is None else str(positive))

@@ -22,7 +22,7 @@ _MARKS = (",", ";", "\t", "|")
 _SIGNS = {"\t": "tab"}  # separators that have a name
 _SAMPLE = 100  # rows by which a separator is known
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
-NUMBERED = "data.header=false"
+NUMBERED, _KNOB = "data.header=false", "data.separator"
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def sniff(path: Path, text: str, ending: str) -> str:
     if own is None:
         raise DataError(
             f"{path}: the ending '{ending}' is not one of {', '.join(ENDINGS)}, and its text is not plainly a table\n"
-            f"If it is one, say how its cells are separated: {override('data.separator', ',')}"
+            f"If it is one, say how its cells are separated: {override(_KNOB, ',')}"
         )
     first = {mark: widths[mark][0] for mark in marks if widths[mark]}
     return own if first.get(own, 0) > 1 or not first else max(marks, key=lambda mark: first[mark])
@@ -228,11 +228,13 @@ def read_names(
 
 
 def _alone(path: Path, name: str, mark: str) -> str:
-    other = next((m for m in " :#~^/" if m in name and m != mark), " ")
-    return (
-        f"{path}: only one column, '{short(name)}', when split at {sign(mark)}\n"
-        f"its first line must name the columns; if another character parts them: {override('data.separator', other)}"
-    )
+    found = max(_MARKS, key=name.count)
+    if found in name:
+        hint = f"its cells look separated by {sign(found)}: {override(_KNOB, _SIGNS.get(found, found))}"
+    else:
+        other = next((m for m in " :#~^/" if m in name and m != mark), " ")
+        hint = f"its first line must name the columns; if another character parts them: {override(_KNOB, other)}"
+    return f"{path}: only one column, '{short(name)}', when split at {sign(mark)}\n{hint}"
 
 
 def looks_like_a_row(names: Sequence[str], rows: pl.DataFrame) -> bool:
