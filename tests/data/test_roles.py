@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 import torch
 
+from dltrain.data.preprocessing import Facts, labelled
 from dltrain.data.sources.table import table
 from dltrain.errors import ConfigError, DataError
 
@@ -53,9 +54,28 @@ def test_a_column_of_weights_goes_with_its_rows_and_is_no_feature(visits):
     for part in (data.train, data.val, data.test):
         assert torch.equal(part.weight, cells[part.rows])
     assert [column["name"] for column in data.preprocessing["columns"]] == ["pressure", "patient", "month"]
+    assert not data.notes
     plain = table(path, target="ill", drop=["day", "weight"])
     assert plain.train.weight is None
     assert torch.equal(plain.train.x, data.train.x)
+
+
+def test_rows_that_are_judged_by_a_run_of_weights_have_theirs(visits):
+    data = table(visits(), target="ill", weight="weight", features=["pressure"])
+    known = Facts(data.task, data.in_shape, data.classes, (), None, None, data.preprocessing)
+    other = visits("other.csv", slice(50), weight=[0.0] * 20 + [1.5] * (N - 20))
+    part, _ = labelled(other, known, target="ill", weight="weight")
+    assert part.weight.tolist() == [0.0] * 20 + [1.5] * 30
+    pl.read_csv(other).drop("weight").write_csv(other)
+    part, (note,) = labelled(other, known, target="ill", weight="weight")
+    assert part.weight is None
+    assert note.endswith("other.csv has no column 'weight' of weights: its rows count the same")
+
+
+def test_rows_of_weight_zero_are_counted(visits):
+    path = visits(weight=[0, 1, 2] * 100)
+    data = table(path, target="ill", weight="weight", features=["pressure"])
+    assert notes(data, "data.weight") == ["data.weight: 100 of 300 rows have weight 0 and do not count"]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +97,9 @@ def test_what_is_no_weight_is_refused_with_its_line(visits, cells, said):
 def test_a_role_that_does_not_go_is_refused_before_anything_is_read_from_it(visits):
     path = visits()
     for knobs, said in (
-        ({"weight": "ill"}, "data.weight names the target column 'ill'"),
+        ({"weight": "ill"}, "data.weight=ill: this is the target"),
         ({"weight": "weight", "features": ["weight"]}, "data.features names"),
-        ({"group": "patient", "time": "day"}, "rows are shared out by one of them"),
+        ({"group": "patient", "time": "day"}, "rows are shared out by groups or by data.time=day, not by both"),
     ):
         with pytest.raises(ConfigError, match=said):
             table(path, target="ill", **knobs)
@@ -195,9 +215,21 @@ def test_dates_and_times_of_iso_8601_are_in_their_order(visits, words):
 
 
 def test_what_is_no_time_is_refused_with_its_line(visits):
-    path = visits(day=["2024-01-01", "31/12/2024", *["2024-01-02"] * 298])
-    with pytest.raises(DataError, match=r"line 3: '31/12/2024' in column 'day' \(data.time\) is no number"):
+    path = visits(day=["2024-01-01", "soon", *["2024-01-02"] * 298])
+    with pytest.raises(DataError, match=r"line 3: 'soon' in column 'day' \(data.time\) is no number, and no date"):
         table(path, target="ill", time="day", features=["pressure"])
+
+
+def test_days_and_months_are_read_as_the_user_says(visits):
+    words = ["01/02/2024", "02/01/2024", "03/03/2024"]
+    path = visits(day=[words[i // 100] for i in range(N)])
+    options = {"target": "ill", "time": "day", "features": ["pressure"], "val": 100, "test": 100}
+    guessed = table(path, **options)
+    assert notes(guessed, "data.time") == [
+        "data.time: '01/02/2024' is read as month-day-year; data.day_first=true reads it otherwise"
+    ]
+    assert min(where(guessed.train)) == 0  # the second of January
+    assert min(where(table(path, day_first=True, **options).train)) == 100
 
 
 def test_a_test_file_that_is_not_later_is_said(visits):

@@ -265,6 +265,9 @@ def of_files(rng: random.Random, case: Case, bases: Path) -> None:
                 ["data.missing=refuse"],
                 ["data.separator=';'"],
                 [f"data.test_path={quoted(path)}"],
+                [f"data.weight={rng.choice(['c0', 'y'])}"],
+                [f"data.group={rng.choice(['c0', 'c1'])}", *rng.choice([[], [f"data.test_path={quoted(path)}"]])],
+                [f"data.time={rng.choice(['c0', 'c1'])}"],
             ]
         )
     face = rng.choice([["train"]] * 4 + [["lr"], ["trace"], ["-m"], ["--cfg"]])

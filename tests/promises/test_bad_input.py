@@ -219,6 +219,10 @@ ROWS = "".join(f"{i},{i % 5},{'ab'[i % 2]}\n" for i in range(40))
         ("u,v,y\n" + ROWS + "1,2,\n", [], 3, ["target 'y' is missing or not finite in 1 of 41 rows: t.csv, line 42"]),
         ("u,v,y\n" + ROWS, ["data.task=regression"], 3, ["t.csv, line 2: 'a' in target 'y' is not a number"]),
         ("u,v,y\n" + ROWS, ["data.features=[u,w]"], 3, ["'w'"]),
+        ("u,v,y\n" + ROWS + "1,-2,a\n", ["data.weight=v"], 3, ["t.csv, line 42: '-2' in column 'v' (data.weight)"]),
+        ("u,v,y\n" + ROWS, ["data.group=u", "data.time=v"], 2, ["data.group", "by groups or by data.time=v"]),
+        ("u,v,y\n" + ROWS, ["data.group=y"], 2, ["data.group", "this is the target"]),
+        ("u,v,y\n" + ROWS, ["data.weight=v", "trainer.step=compiled"], 2, ["trainer.step: rows have weights"]),
         ("u,v,y\n" + ROWS, ["data.scaling=standart"], 2, ["data.scaling", "did you mean `standard`?"]),
     ],
 )

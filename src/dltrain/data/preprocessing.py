@@ -27,7 +27,8 @@ from dltrain.data.tables.files import Given
 from dltrain.data.tables.headers import Format, Known
 from dltrain.data.tables.kinds import MISSING, Told
 from dltrain.data.tables.reading import read_table
-from dltrain.data.tables.table import Name, few, meant, require_columns
+from dltrain.data.tables.roles import Roles
+from dltrain.data.tables.table import Name, Table, few, meant, require_columns
 from dltrain.data.tables.targets import TargetMissing, answered, known_target
 from dltrain.errors import DataError
 
@@ -235,6 +236,7 @@ def labelled(
     known: Facts,
     *,
     target: Name | Sequence[Name],
+    weight: Name | None = None,
     how: Format | None = None,
     told: Told = Told(),  # noqa: B008 - it is frozen
     positive: Name | None = None,
@@ -242,7 +244,8 @@ def labelled(
 ) -> tuple[Tensors, list[str]]:
     """All rows of a table with its targets, as the run would have them, and notes on what was filled in.
 
-    target: as it was typed, for runs that did not store how the columns are called. The other options are the run's.
+    target: as it was typed, for runs that did not store how the columns are called. weight: the column of the rows'
+    weights, without which they count the same. The other options are the run's.
     """
     source = read_table(given, how)
     columns = source.frame.columns
@@ -257,10 +260,32 @@ def labelled(
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
+    weights, unweighted = _weights(source, weight)
     part = Tensors(
-        x, answers, None, None, known.target_mean, known.target_std, torch.arange(len(x)), source.where.place
+        x,
+        answers,
+        target_mean=known.target_mean,
+        target_std=known.target_std,
+        rows=torch.arange(len(x)),
+        origin=source.where.place,
+        weight=None if weights is None else torch.from_numpy(weights),
     )
-    return part, [*source.notes, *lacking, *few(remarks(source.frame, known.preprocessing, place=source.place))]
+    return part, [
+        *source.notes,
+        *lacking,
+        *unweighted,
+        *few(remarks(source.frame, known.preprocessing, place=source.place)),
+    ]
+
+
+def _weights(source: Table, name: Name | None) -> tuple[np.ndarray | None, list[str]]:
+    """How much each row counts, float32 [N], and a note where the table does not say."""
+    if name is None:
+        return None, []
+    (column,) = meant(name, source.frame.columns, knob="data.weight", path=source.path)
+    if column not in source.frame.columns:
+        return None, [f"{source.path} has no column '{column}' of weights: its rows count the same"]
+    return Roles(column).weights(source), []
 
 
 def again(data: Data, part: Split, known: Facts) -> Split:

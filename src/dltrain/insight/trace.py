@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dltrain.config import build
 from dltrain.config.plan import Plan
+from dltrain.config.trials import weighted
 from dltrain.engine import evaluation
 from dltrain.engine.look import Seen, observe
 from dltrain.engine.state import random_state, set_random_state
@@ -216,6 +217,8 @@ def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, pre
         notes.append(f"loss       {found.rule}")
     if plan.data.target_std is not None:
         notes.append("loss       L is of y, the targets in standard units: as many deviations from their mean")
+    if weighted(plan.data):
+        notes.append("weights    rows count the same here, and by data.weight where the run trains")
     if Sign in kinds:
         notes.append("sign       its derivative is 0: nothing below it learns")
     optimizer = plan.parts["optimizer"].arguments

@@ -292,7 +292,7 @@ def _whole_table(trained: Trained, split: str | None) -> Rows:
     with permitted():
         how = Format(given.get("separator"), given.get("header"))
         told = Told(**{key: given[key] for key in ("decimal", "thousands", "missing_marks") if given.get(key)})
-        more = {key: given[key] for key in ("positive", "target_missing") if key in given}
+        more = {key: given[key] for key in ("positive", "target_missing", "weight") if key in given}
         part, notes = labelled(path, trained.facts, target=given["target"], how=how, told=told, **more)
     called = path if isinstance(path, str) else ", ".join(path)
     note = f"all rows of {called} were judged; the run may have been trained on some of them"

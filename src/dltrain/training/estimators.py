@@ -57,8 +57,10 @@ class _MLP(BaseEstimator):
     device: str
     random_state: int | np.random.RandomState | None
 
-    def _fit(self, x: np.ndarray, y: np.ndarray, task: Task, loss: Part, *, outputs: int) -> Self:
-        """All epochs, by the schedule. x: [N, D]; y: class numbers int64 [N], or float64 [N, K]."""
+    def _fit(
+        self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, task: Task, loss: Part, *, outputs: int
+    ) -> Self:
+        """All epochs, by the schedule. x: [N, D]; y: class numbers int64 [N], or float64 [N, K]; weight: [N]."""
         parameters.above_zero("epochs", self.epochs, "how often to pass over the rows")
         seed, device = parameters.seed(self.random_state), parameters.device(self.device)
         train, held_out = np.arange(len(x)), None
@@ -66,31 +68,33 @@ class _MLP(BaseEstimator):
             val = parameters.held_out(self.val, self.patience)
             classes = None if task == "regression" else y
             train, held_out, _ = split(len(x), val=val, test=0, seed=seed % (2**32 - 2), classes=classes)
-        self._begin(x[train], y[train], task, seed=seed)
-        rows = self._rows(x, y)
+        self._begin(x[train], y[train], None if weight is None else weight[train], task, seed=seed)
+        rows = self._rows(x, y, weight)
         with apart.apart(seed, device):
             judged = None if held_out is None else take(rows, torch.from_numpy(held_out))
             part, model = take(rows, torch.from_numpy(train)), self._net(x.shape[1], outputs)
             self._train(model.to(device), part, task, loss, seed=seed, judged=judged, epochs=self.epochs)
         return self
 
-    def _pass(self, x: np.ndarray, y: np.ndarray, task: Task, loss: Part, *, outputs: int) -> Self:
+    def _pass(
+        self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, task: Task, loss: Part, *, outputs: int
+    ) -> Self:
         """One epoch more, by a constant rate, with the state that the optimizer has; the first one begins."""
         new, device = not hasattr(self, "module_"), parameters.device(self.device)
         if new:
-            self._begin(x, y, task, seed=parameters.seed(self.random_state))
+            self._begin(x, y, weight, task, seed=parameters.seed(self.random_state))
         seed = mix(self._seed, self.n_iter_) if self.n_iter_ else self._seed
         with apart.apart(seed, device):
             model = self._net(x.shape[1], outputs) if new else self.module_
-            self._train(model.to(device), self._rows(x, y), task, loss, seed=seed)
+            self._train(model.to(device), self._rows(x, y, weight), task, loss, seed=seed)
         return self
 
-    def _begin(self, x: np.ndarray, y: np.ndarray, task: Task, *, seed: int) -> None:
+    def _begin(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None, task: Task, *, seed: int) -> None:
         """Scales by these rows, and no history; nothing is fitted until the training is done."""
         vars(self).pop("module_", None)
         self._seed, self.n_iter_ = seed, 0
-        self._scale = StandardScaler().fit(x)
-        self._target_scale = StandardScaler().fit(y) if task == "regression" else None
+        self._scale = StandardScaler().fit(x, sample_weight=weight)
+        self._target_scale = StandardScaler().fit(y, sample_weight=weight) if task == "regression" else None
         self._optimizer_state: State = {}  # by the names of the parameters
         self.history_: list[dict[str, float]] = []
 
@@ -98,13 +102,14 @@ class _MLP(BaseEstimator):
         names = ("widths", "activation", "norm", "dropout", "input_dropout", "init")
         return parameters.net(features, outputs, {name: getattr(self, name) for name in names})
 
-    def _rows(self, x: np.ndarray, y: np.ndarray) -> Tensors:
+    def _rows(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Tensors:
         """What the net sees of rows."""
+        counts = None if weight is None else torch.from_numpy(weight)
         if self._target_scale is None:
-            return Tensors(self._inputs(x), torch.from_numpy(y))
+            return Tensors(self._inputs(x), torch.from_numpy(y), weight=counts)
         targets = torch.from_numpy(self._target_scale.transform(y)).float()
         mean, std = (torch.from_numpy(a) for a in (self._target_scale.mean_, self._target_scale.scale_))
-        return Tensors(self._inputs(x), targets, target_mean=mean, target_std=std)
+        return Tensors(self._inputs(x), targets, target_mean=mean, target_std=std, weight=counts)
 
     def _inputs(self, x: np.ndarray) -> Tensor:
         """float32 [N, D], standardised; raises ValueError where a number is too far away for float32."""
@@ -183,8 +188,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     After `fit`: `classes_` [C], `n_features_in_`, `module_` (an `nn.Module` from standardised float32 [N, D] to outputs
     [N, 1 or C], on the CPU), `n_iter_` (epochs that were made) and `history_` (the metrics of each: train/loss, ...).
-    A mistake in a parameter raises ValueError when `fit` is called. There is no sample_weight: the losses are means of
-    rows that count the same.
+    A mistake in a parameter raises ValueError when `fit` is called.
     """
 
     def __init__(
@@ -216,17 +220,19 @@ class MLPClassifier(ClassifierMixin, _MLP):
         self.epochs, self.batch_size, self.patience, self.val = epochs, batch_size, patience, val
         self.device, self.random_state = device, random_state
 
-    def fit(self, X: object, y: object) -> Self:  # noqa: N803 - scikit-learn's name, also by keyword
-        """Trains from new weights. X: numbers [N, D], an array or a frame; y: classes [N], of any kind."""
+    def fit(self, X: object, y: object, sample_weight: object = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Trains from new weights. X: numbers [N, D], an array or a frame; y: classes [N], of any kind; sample_weight:
+        how much each row counts [N], from 0 up.
+        """
         x, labels = validate_data(self, X, y, dtype=_FLOATS)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(f"y has one class alone, {self.classes_.tolist()[0]!r}: give rows of two classes at least")
-        loss = self._loss(labels)
-        return self._fit(x, numbers, self._task, loss, outputs=self._outputs_of(loss))
+        loss, weight = self._loss(labels), parameters.sample_weight(sample_weight, x)
+        return self._fit(x, numbers, weight, self._task, loss, outputs=self._outputs_of(loss))
 
-    def partial_fit(self, X: object, y: object, classes: object = None) -> Self:  # noqa: N803
+    def partial_fit(self, X: object, y: object, classes: object = None, sample_weight: object = None) -> Self:  # noqa: N803
         """One pass over these rows, from the weights and the optimizer's state that there are, at the constant rate lr.
 
         The first call begins: it needs all `classes`, and its rows fit the scales of the inputs. After `fit` it goes on
@@ -244,8 +250,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
         if (strange := np.setdiff1d(labels, known)).size:
             raise DataError(f"y has {strange.tolist()[0]!r}, which is not among the classes {known}")
         self.classes_ = known
-        loss = self._loss(labels)
-        return self._pass(x, np.searchsorted(known, labels), self._task, loss, outputs=self._outputs_of(loss))
+        loss, weight = self._loss(labels), parameters.sample_weight(sample_weight, x)
+        numbers = np.searchsorted(known, labels)
+        return self._pass(x, numbers, weight, self._task, loss, outputs=self._outputs_of(loss))
 
     def predict(self, X: object) -> np.ndarray:  # noqa: N803
         """Classes [N], of the kind that y had. Raises NotFittedError before `fit`."""
@@ -314,19 +321,23 @@ class MLPRegressor(RegressorMixin, _MLP):
         self.scheduler, self.epochs, self.batch_size = scheduler, epochs, batch_size
         self.patience, self.val, self.device, self.random_state = patience, val, device, random_state
 
-    def fit(self, X: object, y: object) -> Self:  # noqa: N803 - scikit-learn's name, also by keyword
-        """Trains from new weights. X: numbers [N, D], an array or a frame; y: numbers [N] or [N, K]."""
+    def fit(self, X: object, y: object, sample_weight: object = None) -> Self:  # noqa: N803 - scikit-learn's name
+        """Trains from new weights. X: numbers [N, D], an array or a frame; y: numbers [N] or [N, K]; sample_weight: how
+        much each row counts [N], from 0 up.
+        """
         x, targets = self._validated(X, y, reset=True)
-        return self._fit(x, targets, "regression", self._loss(), outputs=targets.shape[1])
+        weight = parameters.sample_weight(sample_weight, x)
+        return self._fit(x, targets, weight, "regression", self._loss(), outputs=targets.shape[1])
 
-    def partial_fit(self, X: object, y: object) -> Self:  # noqa: N803
+    def partial_fit(self, X: object, y: object, sample_weight: object = None) -> Self:  # noqa: N803
         """One pass over these rows, from the weights and the optimizer's state that there are, at the constant rate lr.
 
         The first call begins, and its rows fit the scales of inputs and targets. After `fit` it goes on with what that
         has fitted.
         """
         x, targets = self._validated(X, y, reset=not hasattr(self, "module_"))
-        return self._pass(x, targets, "regression", self._loss(), outputs=targets.shape[1])
+        weight = parameters.sample_weight(sample_weight, x)
+        return self._pass(x, targets, weight, "regression", self._loss(), outputs=targets.shape[1])
 
     def predict(self, X: object) -> np.ndarray:  # noqa: N803
         """Predictions float64 [N] or [N, K], as y was, in its units. Raises NotFittedError before `fit`."""

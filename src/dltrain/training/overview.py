@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dltrain.config import build
+from dltrain.config import build, trials
 from dltrain.engine import products
 from dltrain.errors import tables
 from dltrain.errors.output import cut
@@ -43,9 +43,10 @@ def describe(plan: Plan) -> str:
     size = min(plan.batch_size or len(data.train), len(data.train))
     switched = _switched_on(plan)
     standard = " of targets in standard units" if data.target_std is not None else ""
+    weighted = ", each row by its weight" if trials.weighted(data) else ""
     decayed = " (of weights, not of biases and norms)" if parts["optimizer"].arguments.get("weight_decay") else ""
     lines += [
-        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}{standard}",
+        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}{standard}{weighted}",
         f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}{decayed}",
         f"scheduler  {_knobs(parts['scheduler'], _SCHEDULE)}",
         *([f"also       {switched}"] if switched else []),

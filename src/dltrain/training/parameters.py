@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight  # pyrefly: ignore[missing-module-attribute]
 from torch import nn
 from torch.optim import Optimizer
 
@@ -15,7 +16,7 @@ from dltrain.config.policy import Part
 from dltrain.config.settings import pick_device
 from dltrain.engine import devices
 from dltrain.engine.steps.step import Schedule
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, DataError
 from dltrain.parts import models
 
 
@@ -85,6 +86,16 @@ def batch_size(given: object, rows: int, *, norm: str) -> int:
     while norm == "batch" and rows % size == 1:
         size += 1
     return size
+
+
+def sample_weight(given: object, x: np.ndarray) -> np.ndarray | None:
+    """How much each row of x counts, [N] from 0 up, or None. Raises ValueError for anything else, or zeros alone."""
+    if given is None:
+        return None
+    weight = _check_sample_weight(given, x, ensure_non_negative=True)
+    if not weight.any():  # which later releases of scikit-learn see
+        raise DataError("sample_weight must contain at least one non-zero number")
+    return weight
 
 
 def seed(given: int | np.random.RandomState | None) -> int:

@@ -77,7 +77,7 @@ def table(
     told = Told(*kinds, decimal, thousands, day_first, marks)
     told.check(columns, source.path)
     chosen = None if features is None else picked["features"]
-    roles = _roles({"weight": weight, "group": group, "time": time}, source, marks)
+    roles = _roles({"weight": weight, "group": group, "time": time}, source, told)
     roles.check(source, names, chosen)
     source, kept, lacking = answered(source, names, told, missing=target_missing, words=task == "classification")
     own = int(kept[:own].sum())
@@ -104,7 +104,7 @@ def table(
     if header is False and columns == numbers(len(columns)):
         preprocessing["numbered"] = len(columns)
     x = encode(frame, preprocessing, place=source.place)
-    said = [*source.notes, *answer.notes, *lacking, *guessed, *shared, *few(dropped)]
+    said = [*source.notes, *answer.notes, *lacking, *guessed, *shared, *roles.remarks(weights), *few(dropped)]
     filled = few(remarks(frame, preprocessing, place=source.place))
     return assemble(
         x,
@@ -139,11 +139,14 @@ def _read(
     return replace(both, notes=(unused, *both.notes)), len(source.frame)
 
 
-def _roles(given: dict[str, Name | None], source: Table, marks: list[str]) -> Roles:
-    named = {key: name for key, name in given.items() if name is not None}
+def _roles(given: dict[str, Name | None], source: Table, told: Told) -> Roles:
     columns = source.frame.columns
-    meant_by = {k: meant(name, columns, knob=f"data.{k}", path=source.path)[0] for k, name in named.items()}
-    return Roles(**meant_by, marks=tuple(marks))
+    named = {
+        key: meant(name, columns, knob=f"data.{key}", path=source.path)[0]
+        for key, name in given.items()
+        if name is not None
+    }
+    return Roles(**named, marks=tuple(told.missing_marks), day_first=told.day_first)
 
 
 def _targets(target: Name | list[Name], source: Table) -> list[str]:

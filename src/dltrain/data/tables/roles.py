@@ -5,13 +5,13 @@ must stay together (`group`), and what is earlier (`time`). They decide how the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dltrain.data import split
 from dltrain.data.split import Rows, by_group, by_time, size_of
+from dltrain.data.tables import times
 from dltrain.data.tables.table import Table, require_columns, short
 from dltrain.errors import ConfigError, DataError
 
@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 
 _LARGEST = 1e30  # a weight; sums of them are float32
 _PARTS = ("train", "validation", "test")
+_MONTH = "^[0-9]{4}-[0-9]{2}$"
 _UNLIKE = 0.1  # a share of the wanted rows by which a part may differ before it is said
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns that have a role, by their names; marks are words that mean a missing value, too."""
+    """The columns that have a role, by their names. marks: words that mean a missing value, too; day_first: how dates
+    are written that could be read either way.
+    """
 
     weight: str | None = None
     group: str | None = None
     time: str | None = None
     marks: tuple[str, ...] = ()
+    day_first: bool | None = None
 
     def check(self, source: Table, targets: list[str], features: list[str] | None) -> None:
         """Raises ConfigError for what does not go together, and DataError for columns that there are not."""
@@ -39,15 +43,15 @@ class Roles:
             if name is not None:
                 require_columns([name], source.frame.columns, knob=f"data.{knob}", path=source.path)
                 if name in targets:
-                    raise ConfigError(f"data.{knob} names the target column '{name}'")
+                    raise ConfigError(f"data.{knob}={name}: this is the target")
         if self.weight is not None and self.weight in (features or []):
             raise ConfigError(
-                f"data.features names '{self.weight}', and data.weight, which is no feature, does so, too"
+                f"data.features names the column '{self.weight}', which data.weight has: it is no feature"
             )
         if self.group is not None and self.time is not None:
             raise ConfigError(
-                f"data.group={self.group} and data.time={self.time}: rows are shared out by one of them; for groups "
-                "in the order of time let data.time name the time at which each group begins"
+                f"data.group={self.group}: rows are shared out by groups or by data.time={self.time}, not by both; to "
+                "keep groups together in the order of time, name a column with the time at which each group begins"
             )
 
     def no_features(self, features: list[str] | None) -> set[str]:
@@ -55,10 +59,11 @@ class Roles:
         group = self.group if features is None else None
         return {name for name in (self.weight, group) if name is not None}
 
-    def weights(self, source: Table, rows: Rows) -> np.ndarray | None:
+    def weights(self, source: Table, rows: Rows | None = None) -> np.ndarray | None:
         """How much each row counts, float32 [N]; None where all count the same.
 
-        Raises DataError, with file and line, for what is no weight, and where no row of a part has one above zero.
+        rows: how they are shared out. Raises DataError, with file and line, for what is no weight, and where no row of
+        a part has one above zero.
         """
         if self.weight is None:
             return None
@@ -70,13 +75,22 @@ class Roles:
                 f"{source.place(row)}: '{short(str(cells[row]))}' in column '{self.weight}' (data.weight) is no "
                 f"weight, which is a number from 0 to {_LARGEST:g}; correct it, or remove the row"
             )
-        for part, numbers in zip(_PARTS, rows, strict=True):
+        parts = [("", np.arange(len(values)))]
+        if rows is not None:
+            parts = [(f" of the {name} part", numbers) for name, numbers in zip(_PARTS, rows, strict=True)]
+        for part, numbers in parts:
             if len(numbers) and not values[numbers].any():
                 raise DataError(
-                    f"{source.path}: column '{self.weight}' (data.weight) is 0 in each of the {len(numbers):,} rows "
-                    f"of the {part} part, so that none of them counts"
+                    f"{source.path}: column '{self.weight}' (data.weight) is 0 in each of the {len(numbers):,} rows"
+                    f"{part}, so that none of them counts"
                 )
         return values.astype(np.float32)
+
+    def remarks(self, weights: np.ndarray | None) -> list[str]:
+        """A note on the rows that do not count, where there are such."""
+        if weights is None or weights.all():
+            return []
+        return [f"data.weight: {int((weights == 0).sum()):,} of {len(weights):,} rows have weight 0 and do not count"]
 
     def share_out(
         self, source: Table, own: int, *, val: float | int, test: float | int, seed: int, classes: np.ndarray | None
@@ -125,17 +139,16 @@ class Roles:
 
     def _by_time(self, source: Table, own: int, *, val: float | int, test: float | int) -> tuple[Rows, list[str]]:
         assert self.time is not None  # with others it is not called
-        times = _times(self._complete(source, self.time, "data.time"), source)
-        rows, moved = by_time(times[:own], val=val, test=test)
-        notes: list[str] = []
+        order, notes = _in_order(self._complete(source, self.time, "data.time"), source, self.day_first)
+        rows, moved = by_time(order[:own], val=val, test=test)
         if moved:
             notes.append(
                 f"data.time: {moved:,} row{'s' * (moved > 1)} moved across a border, so that no two parts have rows of "
                 f"one time; there are {_told([*map(len, rows)])}"
             )
-        if early := int((times[own:] <= times[:own].max()).sum()):
+        if early := int((order[own:] <= order[:own].max()).sum()):
             notes.append(
-                f"data.time: {early:,} of the {len(times) - own:,} rows of the test file are not later than the last "
+                f"data.time: {early:,} of the {len(order) - own:,} rows of the test file are not later than the last "
                 f"one of {source.path}"
             )
         return rows, notes
@@ -173,36 +186,31 @@ def _numbers(cells: pl.Series) -> np.ndarray:
     return cells.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
 
 
-def _times(cells: pl.Series, source: Table) -> np.ndarray:
-    """Numbers, or seconds of dates and times, [N], which sort as they do. Raises DataError with file and line."""
+def _in_order(cells: pl.Series, source: Table, day_first: bool | None) -> tuple[np.ndarray, list[str]]:
+    """Numbers, or seconds of dates and times, float64 [N]; and a note where day and month could be either way round.
+
+    Raises DataError with file and line.
+    """
     import polars as pl
 
     if cells.dtype.is_temporal():
-        return cells.to_physical().to_numpy()
+        return times.seconds(cells, None), []
     if np.isfinite(values := _numbers(cells)).all():
-        return values
-    words = cells.cast(pl.String).unique(maintain_order=True).to_list()
-    made: dict[str, float] = {}
-    for word in words:
-        if (seconds := _seconds(word)) is None:
-            row = (cells.cast(pl.String) == word).arg_true()[0]
-            raise DataError(
-                f"{source.place(row)}: '{short(word)}' in column '{cells.name}' (data.time) is no number, and no date "
-                "or time as 2024-01-31, 2024-01-31 23:59 or 23:59:00"
-            )
-        made[word] = seconds
-    return cells.replace_strict(made, return_dtype=pl.Float64).to_numpy()
-
-
-def _seconds(word: str) -> float | None:
-    """Since 1970 in UTC, or since midnight; None for what ISO 8601 has not."""
-    try:
-        if ":" in word and "-" not in word[:8]:
-            clock = time.fromisoformat(word.rjust(len(word) + (word[1] == ":"), "0"))
-            return clock.hour * 3600.0 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
-        if len(word) == 7:  # a month
-            word += "-01"
-        moment = datetime.fromisoformat(word)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return values, []
+    text = cells.cast(pl.String)
+    words = text.unique(maintain_order=True)
+    dates = words + "-01" if words.str.contains(_MONTH).all() else words
+    if not (ways := times.layouts(dates, asked=False, day_first=day_first)):
+        seen = [np.isfinite(times.seconds(dates, layout)) for layout in times.LAYOUTS]
+        first = words[int(np.argmin(max(seen, key=np.sum)))]
+        where = source.place((text == first).arg_true()[0])
+        raise DataError(
+            f"{where}: '{short(first)}' in column '{cells.name}' (data.time) is no number, and no date or time as most "
+            "others; such are 2024-01-31, 2024-01-31 23:59 and 23:59"
+        )
+    made = dict(zip(words, times.seconds(dates, ways[0]), strict=True))
+    notes: list[str] = []
+    if len(ways) > 1:
+        other = "false" if ways[0] == "day-month-year" else "true"
+        notes.append(f"data.time: '{short(words[0])}' is read as {ways[0]}; data.day_first={other} reads it otherwise")
+    return text.replace_strict(made, return_dtype=pl.Float64).to_numpy(), notes
