@@ -311,6 +311,20 @@ def test_a_strangers_columns_are_checked(tmp_path, change):
         facts(content, "data.json")
 
 
+def test_a_new_text_is_expected_where_texts_are_rare(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("few,many,t\n" + "".join(f"{'ab'[i % 2]},w{i % 55},{i}.5\n" for i in range(60)), encoding="utf-8")
+    data = table(str(file), target="t", val=0, test=0)
+    new = pl.DataFrame({"few": ["a"], "many": ["w99"]})
+    assert encode(new, data.preprocessing, strict=True)[0].tolist() == [1.0, *[0.0] * 56]
+    for knobs in ({}, {"unknown": "refuse"}):
+        data = table(str(file), target="t", val=0, test=0, **knobs)
+        with pytest.raises(DataError, match=r"'c' in column 'few' is unknown"):
+            encode(new.with_columns(few=pl.lit("c")), data.preprocessing, strict=True)
+    data = table(str(file), target="t", val=0, test=0, unknown="allow")
+    assert not encode(new.with_columns(few=pl.lit("c")), data.preprocessing, strict=True).any()
+
+
 # --- the target -----------------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from dltrain.data import split
 from dltrain.data.sources.california import california_housing
 from dltrain.data.sources.sklearn_sets import breast_cancer, diabetes, digits, iris, wine
 from dltrain.data.sources.table import table
-from dltrain.data.tables.encoding import encode, fit, remarks
+from dltrain.data.tables.encoding import Rules, encode, fit, remarks
 from dltrain.data.tables.frames import frame_of
 from dltrain.data.tables.headers import Head
 from dltrain.data.tables.reading import read_table
@@ -122,7 +122,7 @@ def test_positive_is_one_class_against_the_rest():
         ({"classes": [0, 0]}, "at least two different classes"),
         ({"positive": 3}, "no class '3'"),
         ({"classes": [0, 1], "positive": "virginica"}, "not among data.classes"),
-        ({"scaling": "minmax"}, "standard, quantile or none"),
+        ({"scaling": "minmax"}, "choose standard, quantile, none"),
     ],
 )
 def test_wrong_choices_name_what_can_be_chosen(knobs, message):
@@ -331,7 +331,7 @@ def test_a_preprocessing_read_back_from_json_encodes_new_rows_the_same(write):
 def test_quantiles_follow_scikit_learn_with_ties_and_beyond_the_range():
     values = np.concatenate([np.zeros(200), np.random.default_rng(0).exponential(size=400), np.full(50, 3.0)])
     frame = pl.DataFrame({"a": values})
-    preprocessing, _ = fit(frame, [{"name": "a", "kind": "number"}], scaling="quantile")
+    preprocessing, _ = fit(frame, [{"name": "a", "kind": "number"}], Rules("quantile"))
     theirs = QuantileTransformer(n_quantiles=650 // 30, output_distribution="normal", subsample=None).fit(
         values[:, None]
     )

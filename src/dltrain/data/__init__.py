@@ -27,6 +27,7 @@ from dltrain.errors.output import cut
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 Scaling = Literal["standard", "quantile", "none"]
 Kind = Literal["number", "boolean", "text"]
+Unknown = Literal["auto", "allow", "refuse"]
 Sample = tuple[Tensor, Tensor]  # x [*in_shape], y [] or [K]
 Transform = Callable[[Tensor], Tensor]  # of one x
 
@@ -35,7 +36,8 @@ class Column(TypedDict, total=False):
     """What was fitted on one column of a table; a text has `categories`, anything else a scale or none.
 
     `marks` are its words for a missing value, `writing` the marks in its numbers. A `part` of the date in the column
-    `source` of the file has a column of its own: how the date is written.
+    `source` of the file has a column of its own: how the date is written. Rare or unknown texts are
+    `other`, or none; unknown ones are refused where a column is not `open`.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Column(TypedDict, total=False):
     layout: Layout
     categories: list[str]
     other: bool
+    open: bool
     median: float
     low: float
     high: float

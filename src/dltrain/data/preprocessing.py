@@ -153,6 +153,7 @@ def _check_column(column: Column, median: bool) -> int:
     name, kind = column["name"], column["kind"]
     _want(_word(name) and kind in get_args(Kind), "a column")
     _want(_all(column.get("marks", []), _word) and isinstance(column.get("other", False), bool), name)
+    _want(isinstance(column.get("open", False), bool), name)
     _want(tuple(column.get("writing", amounts.WRITINGS[0])) in amounts.WRITINGS, name)
     _want(_word(column.get("source", name)) and column.get("part", times.PARTS[0]) in times.PARTS, name)
     _want(("source" in column) == ("part" in column) and (kind == "number" or "part" not in column), name)

@@ -11,7 +11,7 @@ import numpy as np
 from dltrain.data import Data, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources.download import may_download
-from dltrain.data.tables.encoding import encode, fit
+from dltrain.data.tables.encoding import Rules, encode, fit
 from dltrain.data.tables.headers import Format
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.table import require_columns
@@ -52,7 +52,7 @@ def california_housing(
     features, y = _fetch() if root is None else _derive(local(root))
     rows = split(len(y), val=val, test=test, seed=split_seed)
     preprocessing, dropped = fit(
-        features[rows[0]], [{"name": name, "kind": "number"} for name in features.columns], scaling=scaling
+        features[rows[0]], [{"name": name, "kind": "number"} for name in features.columns], Rules(scaling)
     )
     x = encode(features, preprocessing)
     return assemble(x, y[:, None], rows, targets=("MedHouseVal",), preprocessing=preprocessing, notes=dropped)

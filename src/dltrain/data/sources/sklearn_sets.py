@@ -10,7 +10,7 @@ import torch
 from dltrain.data import Data, Preprocessing, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources import embedded
-from dltrain.data.tables.encoding import encode, fit
+from dltrain.data.tables.encoding import Rules, encode, fit
 from dltrain.errors import ConfigError
 
 
@@ -157,7 +157,7 @@ def _encode(
 
     frame = pl.DataFrame({name: values[:, i] for i, name in enumerate(features)})
     preprocessing, notes = fit(
-        frame[train], [{"name": name, "kind": "number"} for name in frame.columns], scaling=scaling
+        frame[train], [{"name": name, "kind": "number"} for name in frame.columns], Rules(scaling)
     )
     return encode(frame, preprocessing), preprocessing, notes
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from dltrain.data import Column, Data, Scaling
+from dltrain.data import Column, Data, Scaling, Unknown
 from dltrain.data.assembly import assemble
 from dltrain.data.quality import repeats
 from dltrain.data.tables.cells import derived, needed
-from dltrain.data.tables.encoding import encode, fit, remarks
+from dltrain.data.tables.encoding import Rules, encode, fit, remarks
 from dltrain.data.tables.headers import NUMBERED, Format, numbers
 from dltrain.data.tables.kinds import Told, guesses, recognise
 from dltrain.data.tables.reading import read_table
@@ -44,6 +44,7 @@ def table(
     day_first: bool | None = None,
     max_categories: int = 256,
     min_count: int = 1,
+    unknown: Unknown = "auto",
     separator: str | None = None,
     header: bool | None = None,
     test_path: str | list[str] | None = None,
@@ -67,7 +68,8 @@ def table(
     `test` is not used. `weight`, `group` and `time` name columns that say how much each row counts, which rows stay in
     one part, and which are later: see `Roles`. Raises `DataError` with the file and line for whatever cannot be used.
     """
-    _check_choices(task=task, missing=missing, target_missing=target_missing)
+    _check_choices(task=task, target_missing=target_missing)
+    rules = Rules(scaling, missing, missing_marks or [], max_categories, min_count, unknown)
     source, own = _read(path, test_path, Format(separator, header), test=test)
     columns, marks = source.frame.columns, missing_marks or []
     names = _targets(target, source)
@@ -89,16 +91,9 @@ def table(
     if test_path is not None:
         rows = *rows[:2], np.arange(own, len(frame))
     weights = roles.weights(source, rows)
+    where = source.where
     preprocessing, dropped = fit(
-        frame[rows[0]],
-        found,
-        scaling=scaling,
-        missing=missing,
-        missing_marks=marks,
-        max_categories=max_categories,
-        min_count=min_count,
-        source=str(source.path),
-        place=lambda row: source.place(int(rows[0][row])),
+        frame[rows[0]], found, rules, source=str(source.path), place=lambda row: where.place(int(rows[0][row]))
     )
     preprocessing["target"] = names
     if header is False and columns == numbers(len(columns)):
@@ -120,7 +115,7 @@ def table(
 
 
 def _check_choices(**given: str) -> None:
-    choices = {"task": get_args(TableTask), "missing": ("impute", "refuse"), "target_missing": get_args(TargetMissing)}
+    choices = {"task": get_args(TableTask), "target_missing": get_args(TargetMissing)}
     for knob, value in given.items():
         if value not in choices[knob]:
             raise ConfigError(f"data.{knob}={value}: choose {', '.join(choices[knob])}")

@@ -8,14 +8,15 @@ of zeros and ones per category, of which the last may stand for all others. `fit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Column, Kind, Preprocessing, Scaling
+from dltrain.data import Column, Kind, Preprocessing, Scaling, Unknown
 from dltrain.data.tables.cells import cells_of, codes_of, derived, needed, numbers_of, width
 from dltrain.data.tables.scales import fence, moments, squashed
 from dltrain.data.tables.table import Place, listed, require_columns
@@ -29,15 +30,36 @@ _FAR = 1e4  # standard deviations beyond which a value is said to be absurd
 LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
 
 
+@dataclass(frozen=True)
+class Rules:
+    """How columns are fitted, by the names in `data=table`.
+
+    Of texts the `max_categories` most frequent are told apart, if they stand in `min_count` train rows. `unknown` ones
+    may come later, or are refused; "auto" expects them where two texts or more stand in one row each.
+    """
+
+    scaling: Scaling = "standard"
+    missing: Literal["impute", "refuse"] = "impute"
+    missing_marks: Sequence[str] = ()
+    max_categories: int = 256
+    min_count: int = 1
+    unknown: Unknown = "auto"
+
+    def __post_init__(self) -> None:
+        choices = {"scaling": get_args(Scaling), "missing": ("impute", "refuse"), "unknown": get_args(Unknown)}
+        for knob, known in choices.items():
+            if (value := getattr(self, knob)) not in known:
+                raise ConfigError(f"data.{knob}={value}: choose {', '.join(known)}")
+        for knob in ("max_categories", "min_count"):
+            if (value := getattr(self, knob)) < 1:
+                raise ConfigError(f"data.{knob}={value}: at least 1")
+
+
 def fit(
     train: pl.DataFrame,
     columns: Sequence[Column],
+    rules: Rules,
     *,
-    scaling: Scaling = "standard",
-    missing: Literal["impute", "refuse"] = "impute",
-    missing_marks: list[str] | None = None,
-    max_categories: int = 50,
-    min_count: int = 1,
     source: str = "the table",
     place: Place | None = None,
 ) -> tuple[Preprocessing, list[str]]:
@@ -45,15 +67,9 @@ def fit(
 
     Returns it as plain JSON values, and notes on the columns that were dropped since they are constant there, and on
     those whose differences a scale hides. A few values absurdly far from the others don't count for the scale, and
-    `encode` takes the nearest ordinary one for them. Of texts the `max_categories` most frequent are told apart, if
-    they stand in `min_count` rows. `place` says where a train row stands.
+    `encode` takes the nearest ordinary one for them. `place` says where a train row stands.
     """
-    if scaling not in ("standard", "quantile", "none"):
-        raise ConfigError(f"data.scaling={scaling}: choose standard, quantile or none")
-    for knob, value in (("max_categories", max_categories), ("min_count", min_count)):
-        if value < 1:
-            raise ConfigError(f"data.{knob}={value}: at least 1")
-    marks = list(missing_marks or [])
+    marks = list(rules.missing_marks)
     train = derived(train, columns, marks, place=place)
     fitted: list[Column] = []
     notes: list[str] = []
@@ -61,20 +77,20 @@ def fit(
         name, kind = column["name"], column["kind"]
         cells = cells_of(train, column, marks)
         if kind == "text":
-            learned, said = _fit_text(cells, max_categories, min_count)
+            learned, said = _fit_text(cells, rules)
             notes += said
         else:
             values = numbers_of(cells, kind)
-            learned = _fit_number(values, kind, scaling)
+            learned = _fit_number(values, kind, rules.scaling)
             if learned and kind == "number":
-                notes += _hidden(name, values[np.isfinite(values)], learned, scaling, place)
+                notes += _hidden(name, values[np.isfinite(values)], learned, rules.scaling, place)
         if learned is not None:
             fitted.append({**column, **learned})
     notes = [*_constant(columns, fitted), *notes]
     if not fitted:
         names = needed(columns)
         raise DataError(f"{source}: nothing to learn from; constant in the train rows: {listed(names)}")
-    made: Preprocessing = {"kind": "table", "scaling": scaling, "missing": missing, "missing_marks": marks}
+    made: Preprocessing = {"kind": "table", "scaling": rules.scaling, "missing": rules.missing, "missing_marks": marks}
     return {**made, "columns": fitted}, notes
 
 
@@ -110,7 +126,7 @@ def encode(
             codes = codes_of(cells, column)
             _refuse(cells.is_null().to_numpy(), cells, preprocessing, place)
             if strict:
-                _refuse_unknown(codes, cells, column, place)
+                _refuse_unknown(cells, column, place)
             parts.append((codes[:, None] == np.arange(width(column))).astype(np.float32))
         else:
             values = numbers_of(cells, column["kind"], place)
@@ -239,16 +255,21 @@ def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> Column | No
     return column
 
 
-def _fit_text(cells: pl.Series, most: int, least: int) -> tuple[Column | None, list[str]]:
+def _fit_text(cells: pl.Series, rules: Rules) -> tuple[Column | None, list[str]]:
     """The categories that are told apart, and a note where others are not."""
     import polars as pl
 
+    most, least = rules.max_categories, rules.min_count
     counts = cells.drop_nulls().value_counts(name="rows").sort("rows", cells.name, descending=[True, False])
     kept = counts.filter(pl.col("rows") >= least)[cells.name][:most]
     column: Column = {"categories": sorted(kept.to_list())}
     rest = len(counts) - len(kept)
     if rest:
         column["other"] = True
+    # Good and Turing: of the rows to come, as large a share has an unseen text as had one that stands there once
+    expected = rest > 0 or (counts["rows"] == 1).sum() > 1
+    if rules.unknown == "allow" or (rules.unknown == "auto" and expected):
+        column["open"] = True
     if len(kept) + (rest > 0) + (cells.null_count() > 0) < 2:
         return None, []
     if not rest:
@@ -297,9 +318,9 @@ def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: Preprocessing, 
         )
 
 
-def _refuse_unknown(codes: np.ndarray, cells: pl.Series, column: Column, place: Place) -> None:
-    strange = (codes < 0) & cells.is_not_null().to_numpy()
-    if strange.any():
+def _refuse_unknown(cells: pl.Series, column: Column, place: Place) -> None:
+    strange = ~cells.is_in(column["categories"]).fill_null(True).to_numpy()
+    if strange.any() and not column.get("open"):
         row, known = int(strange.argmax()), column["categories"]
         raise DataError(
             f"{place(row)}: '{cells[row]}' in column '{cells.name}' is unknown: the train rows had "
