@@ -38,7 +38,7 @@ def moons(tmp_path_factory):
     return train(folder, "data=moons", "model.widths=[16]", "trainer.epochs=4")
 
 
-CLASSES = {"confusion.png", "calibration.png"}
+CLASSES = {"confusion.png", "calibration.png", "ranking.png"}
 EVERY = {"curves.png", "schedule.png", "weights.png", "landscape.png", "walk.png"}
 
 
@@ -65,8 +65,11 @@ def test_a_run_in_the_plane_gets_every_picture(moons):
         (["data=digits", "trainer.epochs=1"], CLASSES | {"mistakes.png"}),
         (["data=blobs", "data.classes=12", "trainer.epochs=2"], CLASSES | {"regions.png"}),
         (["data=linear", "trainer.epochs=2"], {"regions.png", "regression.png"}),
-        (["data=multilabel", "trainer.epochs=2"], {"regions.png", "labels.png", "calibration.png"}),
-        (["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"], {"regions.png", "confusion.png"}),
+        (["data=multilabel", "trainer.epochs=2"], {"regions.png", "labels.png", "calibration.png", "ranking.png"}),
+        (
+            ["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"],
+            {"regions.png", "confusion.png", "ranking.png"},
+        ),
         (["data=breast_cancer", "model=linear", "trainer.epochs=2"], CLASSES),
     ],
     ids=["images", "many-classes", "surface", "labels", "perceptron", "table"],

@@ -64,7 +64,7 @@ def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
     text = (tmp_path / "page.html").read_text()
     tags = Tags(text).tags
     sources = addresses(tags)
-    assert len(sources) == len(list((run / "plots").iterdir())) == 9
+    assert len(sources) == len(list((run / "plots").iterdir())) == 10
     for source in sources:
         head, _, data = source.partition(";base64,")
         picture = Image.open(io.BytesIO(base64.b64decode(data)))
@@ -83,7 +83,8 @@ def test_the_pictures_and_the_graph_stand_in_tensorboard_once(dltrain, run):
     events = EventAccumulator(str(run), size_guidance={"images": 0})
     events.Reload()
     assert set(events.Tags()["images"]) == {
-        f"pictures/{n}" for n in ("curves", "schedule", "regions", "weights", "landscape", "confusion", "calibration")
+        f"pictures/{n}"
+        for n in ("curves", "schedule", "regions", "weights", "landscape", "confusion", "calibration", "ranking")
     }
     (image,) = events.Images("pictures/regions")
     assert image.step == json.loads((run / "summary.json").read_text())["steps"]
@@ -109,7 +110,7 @@ def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_pa
         assert browser.run("document.documentElement.scrollWidth") <= width
         assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 300)")
         assert browser.run("Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))") <= width
-        assert browser.run("document.images.length") == 9
+        assert browser.run("document.images.length") == 10
     assert browser.console == []
     assert {address for address in browser.requests if not address.startswith("data:")} == {page}
     shot = Image.open(browser.screenshot(tmp_path / "page.png"))
@@ -203,7 +204,7 @@ def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path,
     code, _, err = dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")
     assert code == 0
     assert "the pictures are in the page alone" in err
-    assert (tmp_path / "page.html").read_text().count("<img") == 7
+    assert (tmp_path / "page.html").read_text().count("<img") == 8
 
 
 def test_of_a_run_in_progress_a_page_says_how_far_it_is(run):

@@ -11,6 +11,7 @@ from dltrain.errors import streams
 from dltrain.errors.output import say
 from dltrain.runs import run_folder
 from dltrain.trained import findings, inference
+from dltrain.trained.explain import explain
 from dltrain.trained.judge import SPLITS, Judged, choose_rows, drawn, judge
 
 
@@ -22,6 +23,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
     parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="other data, such as data.path=new.csv")
     parser.add_argument("--split", choices=SPLITS, help="which part (test)")
+    parser.add_argument("--explain", action="store_true", help="shuffle each column of a table: which ones matter")
     given = parser.parse_intermixed_args(words)
     folder = run_folder.find(given.run)
     allow, changed = command_line.allowed(options.allow), options.allow_changed_data
@@ -29,6 +31,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     inference.set_threads(trained)
     rows = choose_rows(trained, split=given.split, overrides=given.overrides, allow_changed_data=changed)
     judged = judge(trained, rows)
+    if given.explain:
+        judged.result["importance"] = explain(trained, rows)
     file, picture = folder / f"eval-{rows.split}.json", folder / "plots" / f"eval-{rows.split}.png"
     say(findings.describe(judged.result))
     if not os.access(folder, os.W_OK):
@@ -36,15 +40,19 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         streams.delivered()  # the only place where the answer stands
         return 0
     run_folder.write_json(file, judged.result)
-    _draw(judged, picture)
-    say(f"all of it    {file}\npicture      {picture}")
+    pictures = _draw(judged, picture)
+    say(f"all of it    {file}\npicture      {', '.join(map(str, pictures))}")
     return 0
 
 
-def _draw(judged: Judged, path: Path) -> None:
+def _draw(judged: Judged, path: Path) -> list[Path]:
+    """The picture of what was found, and one of the columns that matter where that was asked for."""
     from dltrain.insight import plots
     from dltrain.insight.plots import evaluation as figures
 
     with command_line.writing(path):
-        figure = figures.draw(judged.result, **drawn(judged))
-        plots.save(figure, path)
+        paths = [plots.save(figures.draw(judged.result, **drawn(judged)), path)]
+        if "importance" in judged.result:
+            other = path.with_name(path.name.replace("eval-", "explain-"))
+            paths.append(plots.save(figures.importance(judged.result), other))
+    return paths

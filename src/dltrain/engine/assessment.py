@@ -11,6 +11,8 @@ from typing import NotRequired, TypedDict
 import torch
 from torch import Tensor
 
+from dltrain.engine import ranking
+
 BINS = 15
 
 
@@ -27,11 +29,12 @@ class Rates(TypedDict):
 
 
 class Errors(TypedDict):
-    """How good the answers are for one target of a regression, in its units."""
+    """How good the answers are for one target of a regression, in its units; weighted where rows are."""
 
     name: str
     rmse: float
     mae: float
+    median_absolute_error: float
     r2: float
     mean_error: float
 
@@ -94,14 +97,22 @@ def _rates(name: str, right: int, predicted: int, rows: int) -> Rates:
     }
 
 
-def by_target(guess: Tensor, y: Tensor, names: list[str]) -> list[Errors]:
-    """Of each target of a regression: rmse, mae, r2 and the mean error. guess and y: float64 [N, K], original units."""
-    error, spread = guess - y, (y - y.mean(0)).square().sum(0)
-    squared = error.square().sum(0)
+def by_target(guess: Tensor, y: Tensor, names: list[str], weight: Tensor | None = None) -> list[Errors]:
+    """Of each target of a regression: rmse, mae, median absolute error, r2 and the mean error.
+
+    guess and y: float64 [N, K], original units. weight: [N], where rows do not count the same.
+    """
+    share = torch.full((len(y),), 1 / len(y), dtype=torch.float64) if weight is None else weight / weight.sum()
+    share, y = share.double(), y.double()
+    error = guess - y
+    squared, shifted = share @ error.square(), y - y[:1]  # so that a constant one is exactly 0
+    spread = share @ (shifted - share @ shifted).square()
     r2 = torch.where(spread > 0, 1 - squared / spread, nan)
-    columns = ((squared / len(y)).sqrt(), error.abs().mean(0), r2, error.mean(0))
-    rows = zip(names, *(c.tolist() for c in columns), strict=True)
-    return [{"name": name, "rmse": a, "mae": b, "r2": c, "mean_error": d} for name, a, b, c, d in rows]
+    median = ranking.median(error.abs(), weight)
+    columns = {"rmse": squared.sqrt(), "mae": share @ error.abs(), "median_absolute_error": median, "r2": r2}
+    columns["mean_error"] = share @ error
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [Errors(name=name, **dict(zip(columns, row, strict=True))) for name, row in zip(names, rows, strict=True)]
 
 
 def calibration(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> Calibration:

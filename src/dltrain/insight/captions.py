@@ -30,6 +30,12 @@ QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
         "Test answers, grouped by the probability that the net gave them. On the dashed line its confidence is honest; "
         "bars below the line say that it is too sure of itself.",
     ),
+    "ranking": (
+        "How well does it rank?",
+        "Each threshold is a point of both curves. Above: what share of the positive test samples is found, at the "
+        "cost of which share of the others; chance is the dashed line. Below: which share of what it then calls "
+        "positive is so. Where a class is rare the second tells more.",
+    ),
     "mistakes": (
         "The worst answers",
         "The test samples to whose true class the net gave the least probability. Some can't be told by a person "

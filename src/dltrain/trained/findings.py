@@ -12,6 +12,7 @@ from dltrain.parts import metrics
 if TYPE_CHECKING:
     from dltrain.trained.judge import Result
 
+_HEAVIEST = 30  # columns that the terminal shows
 _SHOWN = 12  # classes, labels or targets that the terminal shows, the poorest first where there are more
 
 
@@ -19,11 +20,16 @@ def describe(result: Result) -> str:
     """Metrics, each class, calibration, the frequent confusions, the worst examples."""
     lines = [f"{result['split']}, {result['rows']:,} rows, weights of {result['checkpoint']}"]
     lines += [f"note         {note}" for note in result["notes"]]
-    names = [n for n in metrics.DIRECTION if n in result["metrics"]]
-    lines += tables.table([names, [metrics.text(n, result["metrics"][n]) for n in names]])
+    found = result["metrics"]
+    names = metrics.told(found)
+    lines += tables.table([names, [metrics.text(n, found[n]) for n in names]])
+    if others := [f"{n} {metrics.text(n, v)}" for n, v in found.items() if n not in names]:
+        lines.append(f"also         {', '.join(others)}")
+    lines += metrics.undefined({result["split"]: found}, names)
     for key, what in (("classes", "class"), ("labels", "label"), ("targets", "target")):
         if key in result and len(result[key]) > (key == "targets"):
             lines += _parts(result[key], what)
+    lines += _thresholds(result)
     if calibration := result.get("calibration"):
         sure, right = (sum(b[k] * b["rows"] for b in calibration["bins"]) for k in ("confidence", "accuracy"))
         n = sum(b["rows"] for b in calibration["bins"])
@@ -31,7 +37,42 @@ def describe(result: Result) -> str:
         lines.append(f"calibration  ECE {calibration['ece']:.4f}: {means}")
     if confusions := _confusions(result):
         lines.append(f"confused     {confusions}")
-    return "\n".join([*lines, *(f"worst        {_example(worst)}" for worst in result["worst"][:5])])
+    lines += [f"worst        {_example(worst)}" for worst in result["worst"][:5]]
+    return "\n".join([*lines, *_importance(result)])
+
+
+def _thresholds(result: Result) -> list[str]:
+    """What each threshold gives: of the positive class, but for the balanced accuracy."""
+    found = result.get("thresholds")
+    if not (found and found["at"]):
+        return []
+    keys = list(found["at"][0]["here"])
+    cells = [
+        [_BEST[at["best_for"]], f"{at['threshold']:.4g}", *(metrics.text(key, at["here"][key]) for key in keys)]
+        for at in found["at"]
+    ]
+    head = [f"best on val for {cut(found['of'])}", f"{cut(found['column'])} from", *(k.replace("_", " ") for k in keys)]
+    return tables.table([head, *cells], right=range(1, 2 + len(keys)))
+
+
+_BEST = {"usual": "(as usual)", "f1": "f1", "balanced_accuracy": "balanced accuracy"}
+
+
+def _importance(result: Result) -> list[str]:
+    """By how much the metric is worse where a column is shuffled."""
+    found = result.get("importance")
+    if not found:
+        return []
+    name, columns = found["metric"], found["columns"]
+    value = metrics.text(name, found["value"])
+    lines = [f"shuffled     {found['rows']:,} rows, {found['repeats']} times a column: {name} {value} is worse by"]
+    cells = [
+        [cut(c["name"]), *(metrics.difference(name, c[key]) for key in ("mean", "std"))] for c in columns[:_HEAVIEST]
+    ]
+    unit = " (points)" if metrics.in_percent(name) else ""
+    lines += tables.table([["column", f"{name}{unit}", "deviation"], *cells], right=(1, 2))
+    left = len(columns) - _HEAVIEST
+    return lines + [f"and {left} more, in the file"] * (left > 0)
 
 
 def _parts(parts: list[Result], what: str) -> list[str]:

@@ -17,18 +17,19 @@ from dltrain.config.construct import make_data, reduced
 from dltrain.config.mistakes import reason
 from dltrain.data import Data, Split, place
 from dltrain.data.fingerprint import fingerprint
-from dltrain.data.loaders import Batch, Batches, make_loader
+from dltrain.data.loaders import Batch, Batches, Loader, make_loader
 from dltrain.data.preprocessing import again, decode, labelled
 from dltrain.data.sources.table import table
 from dltrain.data.tables.headers import Format
 from dltrain.data.tables.kinds import Told
-from dltrain.engine import assessment, evaluation
+from dltrain.engine import assessment, evaluation, tally
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import ConfigError, DataError, DltrainError, key_of
 from dltrain.errors.paths import permitted
 from dltrain.parts import losses
 from dltrain.runs import key_roles, reading, run_folder
 from dltrain.runs.key_roles import Role
+from dltrain.trained import ranks
 from dltrain.trained.inference import Trained
 
 SPLITS = ("train", "val", "test")
@@ -46,6 +47,7 @@ class Rows:
     split: str  # train, val, test, or all
     same: bool | None  # as the run had them; None where that is not known
     notes: tuple[str, ...] = ()
+    val: Split | None = None  # the run's validation part, where it is at hand
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Judged:
     y: Tensor
     answers: Answers
     metrics: dict[str, float]
+
+    @property
+    def weight(self) -> Tensor | None:
+        """How much each of the rows counts, where they do not count the same."""
+        return getattr(self.rows.part, "weight", None)
 
     @cached_property
     def result(self) -> Result:
@@ -70,6 +77,7 @@ class Judged:
             "notes": list(self.rows.notes),
             "metrics": self.metrics,
             **_details(self),
+            **_ranked(self),
             "worst": _worst(self),
         }
 
@@ -80,12 +88,14 @@ class Answers:
 
     guess: the decisions [N] or [N, K], of a regression the outputs; bad: see `assessment.badness`. sure, true: the
     probabilities of the decision and of the true class [N], of labels those of all [N, K]; None without probabilities.
+    scores: what ranks rows, float32 [N, C], of two classes [N, 1]; None for a regression and for many classes.
     """
 
     guess: Tensor
     bad: Tensor
     sure: Tensor | None = None
     true: Tensor | None = None
+    scores: Tensor | None = None
 
 
 def _answers(trained: Trained, outputs: Tensor, y: Tensor) -> Answers:
@@ -93,19 +103,24 @@ def _answers(trained: Trained, outputs: Tensor, y: Tensor) -> Answers:
     if task == "regression":
         return Answers(logits, assessment.badness(logits, y, None, task=task))
     guess, p = evaluation.decide(logits, task), losses.probabilities(trained.loss, logits, task)
+    scores = tally.scores(trained.loss, task, logits).float() if logits.shape[1] <= _MATRIX else None
     if task == "multilabel":
-        return Answers(guess, assessment.badness(logits, y, p, task=task), p)
+        return Answers(guess, assessment.badness(logits, y, p, task=task), p, scores=scores)
     y = y.clamp(0, max(logits.shape[1], 2) - 1)  # a class that there is not is refused by `evaluate`
     bad = assessment.badness(logits, y, p, task=task)
     if p is None:
-        return Answers(guess, bad)
-    return Answers(guess, bad, *(p.gather(1, index[:, None])[:, 0] for index in (guess, y)))
+        return Answers(guess, bad, scores=scores)
+    sure, true = (p.gather(1, index[:, None])[:, 0] for index in (guess, y))
+    return Answers(guess, bad, sure, true, scores)
 
 
 def _joined(parts: Sequence[Answers]) -> Answers:
+    def whole(name: str) -> Tensor | None:
+        each = [own for part in parts if (own := getattr(part, name)) is not None]
+        return torch.cat(each) if each else None
+
     guess, bad = torch.cat([part.guess for part in parts]), torch.cat([part.bad for part in parts])
-    sure, true = [p.sure for p in parts if p.sure is not None], [p.true for p in parts if p.true is not None]
-    return Answers(guess, bad, torch.cat(sure) if sure else None, torch.cat(true) if true else None)
+    return Answers(guess, bad, *map(whole, ("sure", "true", "scores")))
 
 
 def judge(trained: Trained, rows: Rows) -> Judged:
@@ -113,16 +128,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
     facts, stored = trained.facts, trained.outline
     if stored.settings.compile:
         trained.model.compile()  # as the run did: the bits may differ
-    loader = make_loader(
-        rows.part,
-        batch_size=evaluation_size(
-            rows.part, batch_size=stored.batch_size, values=max(facts.in_features, trained.outputs)
-        ),
-        device=trained.device,
-        workers=stored.workers,
-        seed=stored.seed,
-    )
-    targets = _Targets(loader)
+    targets = _Targets(_loader(trained, rows.part))
     watched = _Watched(trained, targets)
     metrics = evaluation.evaluate(
         watched,
@@ -134,6 +140,12 @@ def judge(trained: Trained, rows: Rows) -> Judged:
         metrics="all",
     )
     return Judged(trained, rows, torch.cat(targets.seen).cpu(), _joined(watched.answers), metrics)
+
+
+def _loader(trained: Trained, part: Split) -> Loader:
+    stored, values = trained.outline, max(trained.facts.in_features, trained.outputs)
+    size = evaluation_size(part, batch_size=stored.batch_size, values=values)
+    return make_loader(part, batch_size=size, device=trained.device, workers=stored.workers, seed=stored.seed)
 
 
 class _Watched(nn.Module):
@@ -171,7 +183,7 @@ def _details(judged: Judged) -> Result:
     names, guess, sure = list(facts.names), answers.guess, answers.sure
     if facts.task == "regression":
         guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std) for t in (guess, y))
-        return {"targets": assessment.by_target(guess, truth, names)}
+        return {"targets": assessment.by_target(guess, truth, names, judged.weight)}
     if facts.task == "multilabel":
         right = guess == (y > 0.5)
         detail: Result = {"labels": assessment.by_label(guess, y, names)}
@@ -185,6 +197,31 @@ def _details(judged: Judged) -> Result:
     if sure is not None:
         detail["calibration"] = assessment.calibration(sure, right.flatten())
     return detail
+
+
+def _ranked(judged: Judged) -> Result:
+    """Curves of each class or label, and of two classes the thresholds that are best on validation."""
+    facts, y, scores = judged.trained.facts, judged.y, judged.answers.scores
+    if scores is None:
+        return {}
+    positive = y > 0.5 if facts.task == "multilabel" else y[:, None] == torch.arange(scores.shape[1])
+    if facts.task != "binary":
+        return {"curves": ranks.curves(scores, positive, judged.weight, facts.names)}
+    found: Result = {"curves": ranks.curves(scores, (y == 1)[:, None], judged.weight, facts.names[1:])}
+    if judged.rows.val is not None:
+        given, answers = evaluation.predict(judged.trained.model, _loader(judged.trained, judged.rows.val))
+        chances = losses.probabilities(judged.trained.loss, given[:1], facts.task) is not None
+        val = tally.scores(judged.trained.loss, facts.task, given).float()[:, 0], answers == 1
+        found["thresholds"] = {
+            "column": f"{'p' if chances else 'score'}_{facts.names[1]}",
+            "of": facts.names[1],
+            "at": ranks.thresholds(
+                (*val, getattr(judged.rows.val, "weight", None)),
+                (scores[:, 0], y == 1, judged.weight),
+                usual=0.5 if chances else 0.0,
+            ),
+        }
+    return found
 
 
 def _worst(judged: Judged) -> list[Result]:
@@ -249,7 +286,7 @@ def choose_rows(
     recorded = reading.node(run_folder.read_json(trained.folder / "data.json")).get("sha256")
     then = recorded.get(wanted) if isinstance(recorded, dict) else None
     if then == fingerprint(data)[wanted] or (then is None and not others):
-        return Rows(getattr(data, wanted), wanted, then and True)
+        return Rows(getattr(data, wanted), wanted, then and True, val=data.val)
     if of_table and others:
         return _whole_table(trained, split)
     if not (others or allow_changed_data):

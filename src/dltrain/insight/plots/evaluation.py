@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, SKY, WIDTH, empty, image, plain, styled
+from dltrain.insight.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    SKY,
+    WIDTH,
+    colours,
+    empty,
+    image,
+    plain,
+    styled,
+    title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +37,7 @@ _MATRIX = 100  # classes of a matrix whose cells can be told apart
 _LABELS = 20  # labels that a bar chart can show
 _ACROSS = 8  # worst images in a row
 _TARGETS = 4
+_COLUMNS = 25  # that a bar chart can show
 _POINTS = 5_000
 
 
@@ -31,22 +46,24 @@ def draw(result: Result, **shown: Unpack[Drawn]) -> Figure:
     """The picture of an evaluation, of what eval-<split>.json holds and what is shown beside it."""
     if "true" in shown and "predicted" in shown:
         return _regression(result, shown["true"], shown["predicted"])
-    images = shown.get("images", [])
-    heights = [4.5, *[1.7 * ceil(len(images) / _ACROSS) + 0.4] * bool(images)]
-    fig = empty(sum(heights), width=_PAIR if images or "calibration" in result else WIDTH)
+    images, curves = shown.get("images", []), bool(result.get("curves"))
+    heights = [4.5, *[4.2] * curves, *[1.7 * ceil(len(images) / _ACROSS) + 0.4] * bool(images)]
+    fig = empty(sum(heights), width=_PAIR if images or curves or "calibration" in result else WIDTH)
     above, *below = fig.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat
     left, *right = above.subfigures(1, 1 + ("calibration" in result), squeeze=False).flat
     (_matrix if "confusion" in result else _by_label)(left.subplots(), result)
     for side in right:
         _calibration(side, result)
-    for band in below:
+    if curves:
+        _ranks(below[0].subplots(1, 2), result)
+    for band in below[curves:]:
         _images(band, result, images)
     return fig
 
 
 @styled
 def parts(result: Result, **shown: Unpack[Drawn]) -> dict[str, Figure]:
-    """The same as one narrow figure for each question: confusion or labels, calibration, mistakes, regression."""
+    """The same as one narrow figure for each question: classes or labels, calibration, curves, mistakes; regression."""
     if "true" in shown and "predicted" in shown:
         return {"regression": _regression(result, shown["true"], shown["predicted"], across=1)}
     first = "confusion" if "confusion" in result else "labels"
@@ -55,10 +72,55 @@ def parts(result: Result, **shown: Unpack[Drawn]) -> dict[str, Figure]:
     if "calibration" in result:
         figures["calibration"] = empty(4.2)
         _calibration(figures["calibration"], result)
+    if result.get("curves"):
+        figures["ranking"] = empty(8.4)
+        _ranks(figures["ranking"].subplots(2, 1), result)
     if images := shown.get("images"):
         figures["mistakes"] = empty(1.75 * ceil(len(images) / 4) + 0.5)
         _images(figures["mistakes"], result, images, across=4)
     return figures
+
+
+def _ranks(axes: np.ndarray, result: Result) -> None:
+    """ROC and precision-recall curves, of several classes or labels each against the others; dots: thresholds."""
+    roc, pr = axes
+    every = result["curves"]
+    for curve, colour in zip(every, colours(len(every)), strict=True):
+        name = plain(curve["name"], 16)
+        roc.plot(*zip(*curve["roc"], strict=True), color=colour, label=f"{name} {curve['roc_auc']:.3f}")
+        label = f"{name} {curve['average_precision']:.3f}"
+        pr.plot(*zip(*curve["precision_recall"], strict=True), color=colour, label=label)
+        pr.axhline(curve["share"], color=colour if len(every) > 1 else GREY, linewidth=0.8, linestyle="--")
+    roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+    for at, colour in zip(result.get("thresholds", {}).get("at", []), (GREY, ORANGE, GREEN), strict=False):
+        text = f"{at['best_for'].replace('_', ' ')}: from {at['threshold']:.3g}"
+        pr.plot(at["here"]["recall"], at["here"]["precision"], "o", color=colour, markersize=6, label=text)
+    few = "" if len(every) == len(result.get("classes", result.get("labels", []))) - (len(every) == 1) else " (poorest)"
+    metrics_ = result["metrics"]
+    roc.set(xlabel="false positive rate", ylabel="recall")
+    roc.set_title(f"ROC: area {metrics_['roc_auc']:.3f}{few}")
+    pr.set(xlabel="recall", ylabel="precision")
+    pr.set_title(f"average precision {metrics_['average_precision']:.3f}{few}")
+    for ax, where in ((roc, "lower right"), (pr, "best")):
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
+        ax.legend(loc=where, fontsize=8)
+
+
+@styled
+def importance(result: Result) -> Figure:
+    """By how much the metric is worse where a column is shuffled, with its deviation; the heaviest columns."""
+    found = result["importance"]
+    columns = found["columns"][:_COLUMNS]
+    fig = empty(1.2 + 0.32 * len(columns))
+    ax, at = fig.subplots(), np.arange(len(columns))
+    ax.barh(at, [c["mean"] for c in columns], xerr=[c["std"] for c in columns], color=SKY, ecolor=GREY)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.set_yticks(at, [plain(c["name"], 24) for c in columns])
+    ax.set(ylim=(len(columns) - 0.4, -0.6), xlabel=f"{title(found['metric'])} is worse by")
+    ax.grid(axis="y", visible=False)
+    which = f" ({_COLUMNS} of {len(found['columns']):,})" if len(found["columns"]) > _COLUMNS else ""
+    ax.set_title(f"{result['split']}: each column shuffled{which}")
+    return fig
 
 
 def _matrix(ax: Axes, result: Result) -> None:
@@ -178,5 +240,7 @@ def _regression(result: Result, true: np.ndarray, predicted: np.ndarray, across:
         spread.set(xlabel="error: predicted - true", ylabel="rows")
         spread.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         spread.legend()
-        spread.set_title(f"RMSE {target['rmse']:.4g}, MAE {target['mae']:.4g}")
+        spread.set_title(
+            f"RMSE {target['rmse']:.4g}, MAE {target['mae']:.4g}, median {target['median_absolute_error']:.4g}"
+        )
     return fig
