@@ -51,15 +51,26 @@ def weighted_mean(loss: nn.Module, outputs: Tensor, target: Tensor, weight: Tens
             f"loss: with reduction='none' {_name(loss)} gives shape {list(each.shape)} for {len(weight)} rows, and not "
             "the loss of each"
         )
-    weight, each = weight.to(each.device, non_blocking=True), each.reshape(len(weight), -1)
-    shares = _shares(loss, target)
-    if shares is None:
-        return (each.mean(1) * weight).sum() / weight.sum().clamp_min(_LEAST)
-    shares = shares.reshape(len(weight), -1)
-    return (each.sum(1) * weight).sum() / (shares.sum(1) * weight).sum().clamp_min(_LEAST)
+    return mean(each, weight, shares_of(loss, target))[0]
 
 
-def _shares(loss: nn.Module, target: Tensor) -> Tensor | None:
+def mean(each: Tensor, weight: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The weighted mean of losses [B] or [B, ...], a scalar, and what that of each row is multiplied by for it, [B].
+
+    weight: [B]. shares: what each loss counts for beside it, in its shape.
+    """
+    if each.ndim > 1:
+        flat = each.reshape(len(weight), -1)
+        each = flat.mean(1) if shares is None else flat.sum(1)
+        shares = None if shares is None else shares.reshape(len(weight), -1).sum(1)
+    each = each.to(torch.promote_types(each.dtype, weight.dtype))  # autocast leaves some in half precision
+    weight = weight.to(each.device, each.dtype, non_blocking=True)
+    whole = weight.sum() if shares is None else torch.dot(weight, shares.to(each.dtype))
+    factors = weight / whole.clamp_min_(_LEAST)
+    return torch.dot(each, factors), factors
+
+
+def shares_of(loss: nn.Module, target: Tensor) -> Tensor | None:
     """What each target counts for in the mean that torch makes of a loss by itself; None where all count the same."""
     if not isinstance(loss, _BY_CLASS) or target.is_floating_point():
         return None

@@ -106,6 +106,7 @@ class Net:
         self._backward = [layer.backward for layer in reversed(self.layers[lowest:])]
         low, self._wants_rows = precision == "bf16", not _flattens(modules)
         self._loss, self._soft = direct_losses.of(loss, low=low), direct_losses.Autograd(loss, low=low)
+        self._by_row = self._loss if isinstance(self._loss, direct_losses.BY_ROW) else self._soft
 
     def why_not(self, x: Tensor, y: Tensor) -> str | None:
         """Why it can't take such a batch, in a few words; None where it can."""
@@ -131,13 +132,13 @@ class Net:
             x = forward(x)
         loss = self._loss
         # Kernels of class indices know no soft targets, which mixup and cutmix make; others do not ask what they get.
-        if y.ndim not in loss.axes or (y.dtype is not torch.int64 if loss.hard else y.numel() != x.numel()):
-            loss = self._soft
-        if weight is None:
-            value = loss.forward(x, y)
+        soft = y.ndim not in loss.axes or (y.dtype is not torch.int64 if loss.hard else y.numel() != x.numel())
+        if weight is not None:
+            loss = self._soft if soft else self._by_row
+            value = loss.weighted(x, y, weight)
         else:
-            loss = self._soft
-            value = loss.forward(x, y, weight)
+            loss = self._soft if soft else loss
+            value = loss.forward(x, y)
         delta = loss.backward(scale)
         for backward in self._backward:
             delta = backward(delta, add)

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.engine.steps import hands
-from dltrain.parts import losses, private
-from dltrain.parts.row_weights import weighted_mean
+from dltrain.parts import losses, private, row_weights
 
 _aten = private.aten
 
@@ -35,6 +34,12 @@ class Loss(Protocol):
     def backward(self, scale: Tensor, /) -> Tensor: ...
 
 
+class ByRow(Loss, Protocol):
+    """One that has the weighted mean over rows, too, and then its derivative. weight: [B]."""
+
+    def weighted(self, logits: Tensor, target: Tensor, weight: Tensor, /) -> Tensor: ...
+
+
 class Autograd:
     """Any loss: its derivative is left to autograd, which then sees nothing but the loss."""
 
@@ -43,9 +48,14 @@ class Autograd:
     def __init__(self, module: nn.Module, *, low: bool = False) -> None:
         self.module, self.low = module, low
 
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self._forward(logits, target, None)
+
+    def weighted(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        return self._forward(logits, target, weight)
+
     @torch.inference_mode(False)
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """weight: of each row, [B]."""
+    def _forward(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         with torch.enable_grad(), torch.autocast(logits.device.type, torch.bfloat16, enabled=self.low):
             # Copies: autograd takes no tensors of inference mode, in which the step makes its own.
             self.logits, target = logits.clone().requires_grad_(), target.clone() if target.is_inference() else target
@@ -53,7 +63,7 @@ class Autograd:
             if weight is None:
                 self.value = self.module(self.logits, target)
             else:
-                self.value = weighted_mean(self.module, self.logits, target, weight)
+                self.value = row_weights.weighted_mean(self.module, self.logits, target, weight)
         return self.value.detach()
 
     @torch.inference_mode(False)
@@ -64,11 +74,14 @@ class Autograd:
 class Low:
     """A loss of bf16 logits, which autocast makes fp32 first; delta goes down in bf16 again."""
 
-    def __init__(self, loss: Loss) -> None:
+    def __init__(self, loss: ByRow) -> None:
         self.loss, self.hard, self.axes = loss, loss.hard, loss.axes
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return self.loss.forward(logits.float(), target)
+
+    def weighted(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        return self.loss.weighted(logits.float(), target, weight)
 
     def backward(self, scale: Tensor) -> Tensor:
         return self.loss.backward(scale).bfloat16()
@@ -81,12 +94,21 @@ class MSE:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.rows: Tensor | None = None  # what the losses of rows are multiplied by, if it is not 1 / B
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        self.kept = logits, target
+        self.kept, self.rows = (logits, target), None
         return self.module(logits, target)  # which also says what shapes do not fit
 
+    def weighted(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        self.kept = logits, target
+        losses.check_shapes(logits, target)
+        value, self.rows = row_weights.mean(F.mse_loss(logits, target, reduction="none"), weight)
+        return value
+
     def backward(self, scale: Tensor) -> Tensor:
+        if self.rows is not None:
+            return _aten.mse_loss_backward.default(_spread(scale, self.rows, self.kept[0]), *self.kept, 0)
         return _aten.mse_loss_backward.default(scale, *self.kept, 1)
 
 
@@ -128,17 +150,25 @@ class CrossEntropy:
     hard, axes = True, (1,)
 
     def __init__(self, module: nn.Module) -> None:
-        self.weight = module.weight
+        self.module, self.weight = module, module.weight
+        self.rows: Tensor | None = None  # as those of MSE
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        self.log_p = torch.log_softmax(logits, 1)
+        self.log_p, self.rows = torch.log_softmax(logits, 1), None
         # 1 is the mean, here and in other kernels; -100 the class that torch leaves out unless it is told another.
         loss, total = _aten.nll_loss_forward.default(self.log_p, target, self.weight, 1, -100)
         self.kept = self.log_p, target, self.weight, 1, -100, total
         return loss
 
+    def weighted(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        self.log_p = torch.log_softmax(logits, 1)
+        each, total = _aten.nll_loss_forward.default(self.log_p, target, self.weight, 0, -100)
+        self.kept = self.log_p, target, self.weight, 0, -100, total
+        value, self.rows = row_weights.mean(each, weight, row_weights.shares_of(self.module, target))
+        return value
+
     def backward(self, scale: Tensor) -> Tensor:
-        below = _aten.nll_loss_backward.default(scale, *self.kept)
+        below = _aten.nll_loss_backward.default(scale if self.rows is None else scale * self.rows, *self.kept)
         return torch._log_softmax_backward_data(below, self.log_p, 1, self.log_p.dtype)
 
 
@@ -151,16 +181,26 @@ class BCE:
         self.weight, self.smoothing = module.pos_weight, module.label_smoothing
         self._special = self.weight is not None or self.smoothing
         self._targets: dict[float, tuple[Tensor, Tensor]] = {}  # y and 1 - y, by the class
+        self.rows: Tensor | None = None  # as those of MSE
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        self.rows = None
         if logits.numel() == 1 and logits.is_cpu and not (self._special or target.is_floating_point()):
             return self._one(logits, target)
+        return torch.binary_cross_entropy_with_logits(*self._pair(logits, target), None, self.weight, 1)
+
+    def weighted(self, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        each = torch.binary_cross_entropy_with_logits(*self._pair(logits, target), None, self.weight, 0)
+        value, self.rows = row_weights.mean(each, weight)
+        return value
+
+    def _pair(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         self.shape = logits.shape
         z, y = logits.squeeze(1) if target.dim() == 1 else logits, target.to(logits.dtype)
         if self.smoothing:
             y = y * (1 - self.smoothing) + self.smoothing / 2
         self.kept = z, y
-        return torch.binary_cross_entropy_with_logits(z, y, None, self.weight, 1)
+        return self.kept
 
     def _one(self, z: Tensor, target: Tensor) -> Tensor:
         """Of one sample alone: the same sum, (1 - y) z - log s(z), with y and 1 - y ready, in a third of the time."""
@@ -179,11 +219,15 @@ class BCE:
         else:
             t = self.weight * y
             delta = t.add(1).sub_(y).mul_(z.sigmoid()).sub_(t)
-        if not scale.is_cpu or scale.item() != 1:  # reading it takes a fifth of the product; a GPU would be waited for
+        if self.rows is not None:
+            delta.mul_(_spread(scale, self.rows, z))
+        elif (
+            not scale.is_cpu or scale.item() != 1
+        ):  # reading it takes a fifth of the product; a GPU would be waited for
             delta.mul_(scale)
         if self.shape is None:
             return delta
-        return (delta.div_(z.numel()) if z.numel() > 1 else delta).view(self.shape)
+        return (delta.div_(z.numel()) if z.numel() > 1 and self.rows is None else delta).view(self.shape)
 
 
 class Perceptron:
@@ -265,6 +309,12 @@ def _minus_signs(logits: Tensor, target: Tensor) -> Tensor:
     return positive.to(logits.dtype).mul_(-2).add_(1)
 
 
+def _spread(scale: Tensor, rows: Tensor, like: Tensor) -> Tensor:
+    """What the derivative of each loss is multiplied by, in the shape of `like`, [B] or [B, K]."""
+    by_row = scale * rows
+    return by_row if like.ndim == 1 else by_row[:, None].expand(like.shape) / like.shape[1]
+
+
 @lru_cache(maxsize=4)
 def _each(scale: Tensor, n: int) -> Tensor:
     """A sample's share of a mean; the same tensors come again and again."""
@@ -283,6 +333,7 @@ _LOSSES: dict[type[nn.Module], Callable[..., Loss]] = {
     nn.CrossEntropyLoss: CrossEntropy,
     nn.MSELoss: MSE,
 }
+BY_ROW = (MSE, CrossEntropy, BCE, Low)
 _IN_FP32 = (MSE, CrossEntropy, BCE)  # autocast calculates these in fp32, others partly in bf16
 
 
@@ -293,7 +344,7 @@ def of(module: nn.Module, *, low: bool = False) -> Loss:
     if type(module) not in _LOSSES or not usual or smoothed or (low and _LOSSES[type(module)] not in _IN_FP32):
         return Autograd(module, low=low)
     loss = _LOSSES[type(module)](module)
-    return Low(loss) if low else loss
+    return Low(loss) if low and isinstance(loss, _IN_FP32) else loss
 
 
 def why_not(loss: nn.Module) -> str | None:
