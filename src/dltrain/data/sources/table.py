@@ -14,6 +14,7 @@ from dltrain.data.tables.cells import derived, needed
 from dltrain.data.tables.encoding import Rules, encode, fit, remarks
 from dltrain.data.tables.headers import NUMBERED, Format, numbers
 from dltrain.data.tables.kinds import Told, guesses, recognise
+from dltrain.data.tables.oddities import oddities
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.roles import Roles
 from dltrain.data.tables.table import Name, Table, append, few, listed, meant, require_columns
@@ -91,16 +92,17 @@ def table(
     if test_path is not None:
         rows = *rows[:2], np.arange(own, len(frame))
     weights = roles.weights(source, rows)
-    where = source.where
+    first = source.where
     preprocessing, dropped = fit(
-        frame[rows[0]], found, rules, source=str(source.path), place=lambda row: where.place(int(rows[0][row]))
+        frame[rows[0]], found, rules, source=str(source.path), place=lambda row: first.place(int(rows[0][row]))
     )
     preprocessing["target"] = names
     if header is False and columns == numbers(len(columns)):
         preprocessing["numbered"] = len(columns)
     x = encode(frame, preprocessing, place=source.place)
     said = [*source.notes, *answer.notes, *lacking, *guessed, *shared, *roles.remarks(weights), *few(dropped)]
-    filled = few(remarks(frame, preprocessing, place=source.place))
+    odd = oddities(frame, found, answer.y, rows, scaling)
+    seen = [*few(remarks(frame, preprocessing, place=source.place)), *odd]
     return assemble(
         x,
         answer.y,
@@ -108,7 +110,7 @@ def table(
         classes=answer.classes,
         targets=answer.targets,
         preprocessing=preprocessing,
-        notes=[*said, *filled, *repeats(x, answer.y, rows, source.place)],
+        notes=[*said, *seen, *repeats(x, answer.y, rows, source.place)],
         origin=source.where.place,
         weights=weights,
     )
