@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dltrain.data.sources.table import table
+from dltrain.errors import override
 
 
 @pytest.fixture
@@ -61,7 +62,8 @@ def test_a_number_that_may_mean_a_missing_one_is_named(notes, value, named):
     wanted = f"column age: {value} stands far from all other values, and often; if it means a missing one: "
     assert any(note.startswith(wanted) for note in found) == named
     if named:
-        assert any(f"data.missing_marks=[{value}]" in note for note in found)
+        assert any(note.endswith(override("data.missing_marks", [str(value)])) for note in found)
+        assert not any("stands far" in n for n in notes(AMOUNTS, age=ages, options={"missing_marks": [str(value)]}))
     signs = np.where(CLASSES == 1, 1, -1)  # a usual pair
     assert not any("stands far" in note for note in notes(AMOUNTS, sign=signs))
 

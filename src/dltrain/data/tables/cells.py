@@ -43,8 +43,8 @@ def derived(
             source = name
         cells = frame[source]
         missing = [*marks, *column.get("marks", ())]
-        if missing and cells.dtype == pl.String:
-            cells = cells.replace(missing, [None] * len(missing))
+        if missing:
+            cells = _without(cells, missing, column["kind"])
         if "part" in column and source != name:
             if source not in read:
                 read[source] = _times(cells, column, place)
@@ -54,6 +54,18 @@ def derived(
             cells = _amounts(cells, column, place)
         made[name] = cells
     return pl.DataFrame(made)
+
+
+def _without(cells: pl.Series, marks: list[str], kind: Kind) -> pl.Series:
+    """Null where a cell is one of the marks; in a column of numbers -999.0 is -999, too."""
+    import polars as pl
+
+    if cells.dtype == pl.String:
+        cells = cells.replace(marks, [None] * len(marks))
+    values = pl.Series(marks, dtype=pl.String).cast(pl.Float64, strict=False).drop_nulls()
+    if kind == "number" and len(values) and (cells.dtype == pl.String or cells.dtype.is_numeric()):
+        return cells.set(cells.cast(pl.Float64, strict=False).is_in(values.implode()).fill_null(False), None)
+    return cells
 
 
 def _times(cells: pl.Series, column: Column, place: Place | None) -> np.ndarray:
