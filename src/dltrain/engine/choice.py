@@ -16,6 +16,7 @@ from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.plain import Plain
 from dltrain.engine.steps.step import Batch, Kind, Parts, Step
 from dltrain.parts import private
+from dltrain.parts.modules import every
 
 
 class Choice:
@@ -47,7 +48,7 @@ class Choice:
         self._said = set(_strangers(parts))  # or known to whoever makes this trainer
         gradients = [p.grad for p in parts.parameters]
         self._choose(parts, before="plain")
-        if not all(m.training for m in (*parts.model.modules(), *parts.loss.modules())):
+        if not all(m.training for m in (*every(parts.model), *every(parts.loss))):
             self._seen = []  # the first look is to switch them on
         for p, gradient in zip(parts.parameters, gradients, strict=True):
             p.grad = gradient  # until the first step there may be none, which is not the same as zeros
@@ -157,7 +158,7 @@ class Choice:
             common = "a group of the optimizer has no parameters"
         elif parts.penalty is not None and not hands.is_on_all(parts.penalty, parts.model):
             common = "the penalty is not on all weights, or not of dltrain"
-        elif any(map(hands.hooked, parts.loss.modules())):
+        elif any(map(hands.hooked, every(parts.loss))):
             common = "the loss has hooks"
         programs = "rows have weights" if self._weighted else None
         return {kind: reason or common or (None if kind == "direct" else programs) for kind, reason in why.items()}

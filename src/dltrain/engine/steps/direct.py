@@ -29,6 +29,7 @@ from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.step import Batch, Gradients, Kind, Parts
 from dltrain.parts import models, private
+from dltrain.parts.modules import every
 from dltrain.parts.regularisers import Penalty
 
 
@@ -186,21 +187,21 @@ def _unknown(model: nn.Module, in_shape: Sequence[int] | None) -> str | None:
         return why
     if not _flattens(modules) and in_shape is not None and len(in_shape) != 1:
         return "no Flatten stands before its first Linear"
-    if any(map(direct_layers.hides, model.modules())):
+    if any(map(direct_layers.hides, every(model))):
         return "an attribute hides a tensor or a part of a module"
     parameters = list(model.parameters())
     if len(parameters) != sum(1 for m in modules for _ in m.parameters()):
         return "modules share parameters"
     if any(p.dtype not in (torch.float32, torch.float64) for p in parameters):
         return "the direct step does not know parameters of such a type"
-    if any("forward" in vars(m) or m._compiled_call_impl is not None for m in model.modules()):
+    if any("forward" in vars(m) or m._compiled_call_impl is not None for m in every(model)):
         return "the model is compiled, or has a forward of its own"
     return None
 
 
 def applied(model: nn.Module, kernels: Kernels) -> AbstractContextManager[object]:
     """In which a net that is known has these products where it runs by itself; it may be entered again and again."""
-    large = kernels != "mkl" and any(type(m) is nn.Linear and suits(m.weight) for m in model.modules())
+    large = kernels != "mkl" and any(type(m) is nn.Linear and suits(m.weight) for m in every(model))
     return Products(kernels) if large and not _unknown(model, None) else nullcontext()
 
 

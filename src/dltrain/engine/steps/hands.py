@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
 from dltrain.parts import private
+from dltrain.parts.modules import every
 from dltrain.parts.regularisers import EMA, Penalty
 
 _PLAIN = (dict, list, tuple, set)
@@ -120,7 +121,7 @@ def watched() -> bool:
 
 def replaced(model: nn.Module, loss: nn.Module) -> bool:
     """Whether somebody has put his own in the place of a function that known modules call, or of their `forward`."""
-    classes = {type(m) for m in (*model.modules(), *loss.modules())}
+    classes = {type(m) for m in (*every(model), *every(loss))}
     known = [c for c in classes if not is_foreign(c)]
     called = _called()
     return called != _AT_FIRST or not all(map(is_original, called)) or not all(map(_is_as_written, known))
@@ -194,7 +195,7 @@ def why_not(model: nn.Module) -> str | None:
         return "some parameters are not trained"
     if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters):
         return "a parameter has a hook"
-    if any(map(hooked, model.modules())) or torch_module._has_any_global_hook():
+    if any(map(hooked, every(model))) or torch_module._has_any_global_hook():
         return "the model has hooks"
     if any(type(p).__module__.partition(".")[0] != "torch" for p in parameters):
         return "a parameter is of a type of its own"
