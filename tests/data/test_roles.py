@@ -72,6 +72,12 @@ def test_rows_that_are_judged_by_a_run_of_weights_have_theirs(visits):
     assert note.endswith("other.csv has no column 'weight' of weights: its rows count the same")
 
 
+def test_weights_may_be_amounts(visits):
+    path = visits(weight=[("1,5", "0,25", "10")[i % 3] for i in range(N)])
+    data = table(path, target="ill", weight="weight", features=["pressure"])
+    assert set(data.train.weight.tolist()) == {1.5, 0.25, 10.0}
+
+
 def test_rows_of_weight_zero_are_counted(visits):
     path = visits(weight=[0, 1, 2] * 100)
     data = table(path, target="ill", weight="weight", features=["pressure"])
@@ -249,13 +255,14 @@ def test_rows_in_two_parts_are_counted_before_training(visits):
         pressure[row], ill[row] = pressure[first], ill[first] if same else ill[first + 1]
     path = visits(pressure=pressure, ill=ill, month=list(range(N)))
     data = table(path, target="ill", time="month", features=["pressure"])
-    assert data.notes == (
+    (note,) = notes(data, "1 of the 36 ")
+    assert note == (
         "1 of the 36 validation rows and 2 of the 60 test rows stand in the train part too, features and target "
         f"({path}, line 212 as {path}, line 8): they may be remembered, not learned; remove such rows, or let "
-        "data.group keep together what belongs together",
+        "data.group keep together what belongs together"
     )
     numbers = table(path, target="pressure", time="month", features=["ill"])
-    assert "1 of the 36 validation rows and 2 of the 60 test rows stand in" in numbers.notes[-1]
+    assert "1 of the 36 validation rows and 2 of the 60 test rows stand in" in notes(numbers, "1 of the 36 ")[0]
 
 
 def test_classes_that_a_part_lacks_are_named(visits):

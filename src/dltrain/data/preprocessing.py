@@ -261,7 +261,7 @@ def labelled(
         y = (y - known.target_mean.numpy()) / known.target_std.numpy()
     x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
-    weights, unweighted = _weights(source, weight)
+    weights, unweighted = _weights(source, weight, told)
     part = Tensors(
         x,
         answers,
@@ -279,14 +279,14 @@ def labelled(
     ]
 
 
-def _weights(source: Table, name: Name | None) -> tuple[np.ndarray | None, list[str]]:
+def _weights(source: Table, name: Name | None, told: Told) -> tuple[np.ndarray | None, list[str]]:
     """How much each row counts, float32 [N], and a note where the table does not say."""
     if name is None:
         return None, []
     (column,) = meant(name, source.frame.columns, knob="data.weight", path=source.path)
     if column not in source.frame.columns:
         return None, [f"{source.path} has no column '{column}' of weights: its rows count the same"]
-    return Roles(column).weights(source), []
+    return Roles(column, told=told).weights(source), []
 
 
 def again(data: Data, part: Split, known: Facts) -> Split:

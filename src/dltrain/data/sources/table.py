@@ -143,7 +143,7 @@ def _roles(given: dict[str, Name | None], source: Table, told: Told) -> Roles:
         for key, name in given.items()
         if name is not None
     }
-    return Roles(**named, marks=tuple(told.missing_marks), day_first=told.day_first)
+    return Roles(**named, told=told)
 
 
 def _targets(target: Name | list[Name], source: Table) -> list[str]:

@@ -4,14 +4,15 @@ must stay together (`group`), and what is earlier (`time`). They decide how the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dltrain.data import split
 from dltrain.data.split import Rows, by_group, by_time, size_of
-from dltrain.data.tables import times
+from dltrain.data.tables import amounts, times
+from dltrain.data.tables.kinds import Told
 from dltrain.data.tables.table import Table, require_columns, short
 from dltrain.errors import ConfigError, DataError
 
@@ -26,15 +27,12 @@ _UNLIKE = 0.1  # a share of the wanted rows by which a part may differ before it
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns that have a role, by their names. marks: words that mean a missing value, too; day_first: how dates
-    are written that could be read either way.
-    """
+    """The columns that have a role, by their names. told: how their cells are written, as far as the user says so."""
 
     weight: str | None = None
     group: str | None = None
     time: str | None = None
-    marks: tuple[str, ...] = ()
-    day_first: bool | None = None
+    told: Told = field(default_factory=Told)
 
     def check(self, source: Table, targets: list[str], features: list[str] | None) -> None:
         """Raises ConfigError for what does not go together, and DataError for columns that there are not."""
@@ -68,7 +66,7 @@ class Roles:
         if self.weight is None:
             return None
         cells = self._complete(source, self.weight, "data.weight")
-        values = _numbers(cells)
+        values = _numbers(cells, self.told)
         if (wrong := ~((values >= 0) & (values <= _LARGEST))).any():
             row = int(wrong.argmax())
             raise DataError(
@@ -139,7 +137,7 @@ class Roles:
 
     def _by_time(self, source: Table, own: int, *, val: float | int, test: float | int) -> tuple[Rows, list[str]]:
         assert self.time is not None  # with others it is not called
-        order, notes = _in_order(self._complete(source, self.time, "data.time"), source, self.day_first)
+        order, notes = _in_order(self._complete(source, self.time, "data.time"), source, self.told)
         rows, moved = by_time(order[:own], val=val, test=test)
         if moved:
             notes.append(
@@ -158,8 +156,8 @@ class Roles:
         import polars as pl
 
         cells = source.frame[name]
-        if self.marks and cells.dtype == pl.String:
-            cells = cells.replace(list(self.marks), [None] * len(self.marks))
+        if (marks := list(self.told.missing_marks)) and cells.dtype == pl.String:
+            cells = cells.replace(marks, [None] * len(marks))
         if cells.dtype.is_nested():
             raise DataError(f"{source.place(0)}: column '{name}' ({knob}) holds {cells.dtype}, not one value a row")
         if cells.dtype.is_float():
@@ -177,16 +175,20 @@ def _told(sizes: list[int] | tuple[int, ...]) -> str:
     return ", ".join(f"{size:,} {part}" for size, part in zip(sizes, _PARTS, strict=True))
 
 
-def _numbers(cells: pl.Series) -> np.ndarray:
-    """float64 [N], nan for what is no number."""
+def _numbers(cells: pl.Series, told: Told) -> np.ndarray:
+    """float64 [N], also of amounts of one way of writing; nan for what is no number."""
     import polars as pl
 
     if cells.dtype.is_temporal():
         return np.full(len(cells), np.nan)
-    return cells.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    numbers = cells.cast(pl.Float64, strict=False)
+    if numbers.null_count() and cells.dtype == pl.String:
+        ways = amounts.writings(cells, decimal=told.decimal, thousands=told.thousands)
+        numbers = amounts.parse(cells, ways[0]) if ways else numbers
+    return numbers.fill_null(float("nan")).to_numpy()
 
 
-def _in_order(cells: pl.Series, source: Table, day_first: bool | None) -> tuple[np.ndarray, list[str]]:
+def _in_order(cells: pl.Series, source: Table, told: Told) -> tuple[np.ndarray, list[str]]:
     """Numbers, or seconds of dates and times, float64 [N]; and a note where day and month could be either way round.
 
     Raises DataError with file and line.
@@ -195,12 +197,12 @@ def _in_order(cells: pl.Series, source: Table, day_first: bool | None) -> tuple[
 
     if cells.dtype.is_temporal():
         return times.seconds(cells, None), []
-    if np.isfinite(values := _numbers(cells)).all():
+    if np.isfinite(values := _numbers(cells, told)).all():
         return values, []
     text = cells.cast(pl.String)
     words = text.unique(maintain_order=True)
     dates = words + "-01" if words.str.contains(_MONTH).all() else words
-    if not (ways := times.layouts(dates, asked=False, day_first=day_first)):
+    if not (ways := times.layouts(dates, asked=False, day_first=told.day_first)):
         seen = [np.isfinite(times.seconds(dates, layout)) for layout in times.LAYOUTS]
         first = words[int(np.argmin(max(seen, key=np.sum)))]
         where = source.place((text == first).arg_true()[0])
