@@ -138,12 +138,12 @@ def test_pieces_of_a_parquet_file_are_the_whole(tmp_path):
     path = tmp_path / "t.parquet"
     frame = pl.DataFrame({"a": range(10), "b": [" x ", ""] * 5, "c": [1.5, None] * 5})
     frame.with_columns(pl.col("b").cast(pl.Categorical)).write_parquet(path)
-    made = list(streaming.parquet(path, ["c", "b"], rows=4))
+    made = list(streaming.parquet(path, Known(["c", "b"]), rows=4))
     assert [len(p.frame) for p in made] == [4, 4, 2]
     assert pl.concat([p.frame for p in made]).equals(read_table(path).frame.select("c", "b"))
     assert made[1].place(1) == f"{path}, row 6"
     with pytest.raises(DataError, match="no column 'd'"):
-        list(streaming.parquet(path, ["d"]))
+        list(streaming.parquet(path, Known(["d"])))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match="not a whole Parquet file"):
         list(streaming.parquet(path, ["a"]))

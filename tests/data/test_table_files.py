@@ -253,7 +253,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(name, change):
         rows = streaming.text_table(Path(name), Known(["a"]), characters=40)
     else:
         pl.DataFrame({"a": range(9)}).write_parquet(name)
-        rows = streaming.parquet(Path(name), ["a"], rows=2)
+        rows = streaming.parquet(Path(name), Known(["a"]), rows=2)
     next(rows)
     content = Path(name).read_bytes()
     if change == "replaced":

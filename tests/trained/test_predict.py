@@ -83,6 +83,38 @@ def test_pieces_add_up_to_the_whole(command, houses, monkeypatch):
     assert err == "note: column 'area': 50 values missing, replaced by the train rows' median 70\n"
 
 
+def test_wanted_columns_and_row_numbers_stand_before_the_answers(command, houses, monkeypatch):
+    text = "id,area,label_a,side,label_b,price\n007,50,x,north,p,1\n008,60,y,south,,2\n009,70,z,north,q,3\n"
+    Path("new.csv").write_text(text)
+    pl.read_csv("new.csv", schema_overrides={"id": pl.String}).write_parquet("new.parquet")
+    answers = command("predict", "last", "new.csv")[1].splitlines()[1:]
+    for characters in (1 << 20, 20):  # whole, and a row at a time
+        monkeypatch.setattr(predict.streaming.text_table, "__kwdefaults__", {"characters": characters})
+        code, out, err = command("predict", "last", "new.csv", "--keep", "row, id,label_*", "--keep", "area")
+        assert (code, err) == (0, "")
+        head, *rows = out.splitlines()
+        assert head == "row,id,label_a,label_b,area,price"
+        assert rows == [
+            f"{n},{kept},{answer}"
+            for n, kept, answer in zip((1, 2, 3), ("007,x,p,50", "008,y,,60", "009,z,q,70"), answers, strict=True)
+        ]
+    for source in (["new.parquet"], ["-"]):
+        assert command("predict", "last", *source, "--keep", "id,label_b", stdin=text)[1].splitlines()[1:] == [
+            f"{kept},{answer}" for kept, answer in zip(("007,p", "008,", "009,q"), answers, strict=True)
+        ]
+    assert command("predict", "last", "new.csv", "--keep", "price", "-o", "out.csv")[0] == 0
+    assert pl.read_csv("out.csv").columns == ["input_price", "price"]  # what was true, and what is said
+    assert pl.read_csv("out.csv")["input_price"].to_list() == [1, 2, 3]
+    code, out, err = command("predict", "last", "new.csv", "--keep", "sides")
+    assert (code, out) == (3, "")
+    assert "new.csv: no column 'sides' (--keep); did you mean 'side'?" in err
+    Path("new.jsonl").write_text(
+        '{"id": "a", "area": 50, "side": "north", "more": 1}\n{"id": "b", "area": 60, "side": "south"}\n'
+    )
+    code, out, err = command("predict", "last", "new.jsonl", "--keep", "more,row")
+    assert (code, err, [line.rpartition(",")[0] for line in out.splitlines()]) == (0, "", ["more,row", "1,1", ",2"])
+
+
 def test_what_does_not_fit_is_said_with_its_line(command, houses):
     for text, sentence in (
         (

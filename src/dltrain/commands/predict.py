@@ -19,16 +19,7 @@ from dltrain.trained.predict import as_csv, predict, write
 
 def command(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain predict RUN INPUT`: a table on standard output, or in the file that -o names."""
-    parser = command_line.parser("predict", "What the best weights of a run say of new rows.")
-    parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
-    parser.add_argument(
-        "input", metavar="INPUT", nargs="+", help="tables or a folder of them, a folder of images, an IDX file, or -"
-    )
-    command_line.output_option(parser, "a .csv or .parquet file, which is not there yet")
-    parser.add_argument(
-        "--allow-unknown", action="store_true", help="a category that is new counts as none, infinity as missing"
-    )
-    given = parser.parse_intermixed_args(words)
+    given = _given(words)
     output = given.output
     if output and output.suffix not in (".csv", *PARQUET):
         raise ConfigError(f"-o {output}: name a .csv or a .parquet file")
@@ -47,7 +38,13 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     notes: list[str] = []
     unreadable: list[DataError] = []
     pieces = predict(
-        trained, source, allow_unknown=given.allow_unknown, found=found, notes=notes, unreadable=unreadable
+        trained,
+        source,
+        keep=given.keep,
+        allow_unknown=given.allow_unknown,
+        found=found,
+        notes=notes,
+        unreadable=unreadable,
     )
     if output:
         rows = write(pieces, output)
@@ -64,3 +61,28 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     if unreadable:
         raise DataError(f"{len(unreadable)} of the files in {given.input[0]} can't be read; all others were predicted")
     return 0
+
+
+def _given(words: list[str]) -> argparse.Namespace:
+    parser = command_line.parser("predict", "What the best weights of a run say of new rows.")
+    parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument(
+        "input", metavar="INPUT", nargs="+", help="tables or a folder of them, a folder of images, an IDX file, or -"
+    )
+    command_line.output_option(parser, "a .csv or .parquet file, which is not there yet")
+    parser.add_argument(
+        "--allow-unknown", action="store_true", help="a category that is new counts as none, infinity as missing"
+    )
+    parser.add_argument(
+        "--keep",
+        action="extend",
+        type=_names,
+        default=[],
+        metavar="A,B",
+        help="columns that stand before the answers; row: its number",
+    )
+    return parser.parse_intermixed_args(words)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -20,7 +20,7 @@ from dltrain.data.tables import json_lines
 from dltrain.data.tables.files import ENDINGS, Given, ending, find, form
 from dltrain.data.tables.headers import Format, Head, Known, known_head
 from dltrain.data.tables.reading import check_words, opened_parquet
-from dltrain.data.tables.table import Lines, Table, clean, plain_types, require_columns
+from dltrain.data.tables.table import Lines, Table, clean, plain_types
 from dltrain.data.tables.text import opened, pieces
 from dltrain.errors import DataError
 
@@ -43,7 +43,7 @@ def table(source: Given | BinaryIO, known: Known, how: Format | None = None) -> 
     files = find(source, knob="INPUT")
     notes = files.notes
     for path in files.paths:
-        for piece in parquet(path, known.columns) if form(path) == "parquet" else text_table(path, known, how):
+        for piece in parquet(path, known) if form(path) == "parquet" else text_table(path, known, how):
             yield replace(piece, notes=(*notes, *piece.notes))
             notes = ()
 
@@ -57,17 +57,30 @@ def text_table(
         return known_head(text.path, first, how or Format(), text.ending, known)
 
     with opened(source) as text:
+        columns = None if known.keep else known.columns  # which others there are is known with the first rows
         if text.json:
-            yield from json_lines.pieces(text.stream, text.path, known.columns)
+            found = json_lines.pieces(text.stream, text.path, columns)
         else:
-            yield from pieces(text, head, known.columns, characters)
+            found = pieces(text, head, columns, characters)
+        yield from _with_kept(found, known, text.path) if known.keep else found
 
 
-def parquet(path: Path, columns: Sequence[str], *, rows: int = _ROWS) -> Iterator[Table]:
+def _with_kept(tables: Iterator[Table], known: Known, path: Path) -> Iterator[Table]:
+    """Of all columns those that are wanted; a key that rows of JSON lack is a missing cell."""
+    import polars as pl
+
+    wanted: list[str] = []
+    for table in tables:
+        frame = table.frame
+        wanted = wanted or known.chosen(frame.columns, path)
+        lacking = [pl.lit(None, pl.String).alias(name) for name in wanted if name not in frame.columns]
+        yield replace(table, frame=frame.with_columns(lacking).select(wanted))
+
+
+def parquet(path: Path, known: Known, *, rows: int = _ROWS) -> Iterator[Table]:
     """A Parquet file piece by piece; of its columns only those that are asked for are read."""
     with opened_parquet(path) as (lazy, count):
-        names = lazy.collect_schema().names()
-        require_columns(list(columns), names, knob="the run was trained on it", path=path)
+        columns = known.chosen(lazy.collect_schema().names(), path)
         for start in range(0, count, rows):
             frame = plain_types(lazy.select(columns).slice(start, rows).collect())
             check_words(frame, path)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,8 +13,8 @@ from dltrain.data import streaming
 from dltrain.data.tables.encoding import Gaps, gaps
 from dltrain.data.tables.files import PARQUET, Given
 from dltrain.data.tables.headers import Format
-from dltrain.data.tables.table import Place, listed
-from dltrain.errors import DataError, StorageError, system
+from dltrain.data.tables.table import ROW, Place, kept, listed
+from dltrain.errors import ConfigError, DataError, StorageError, system
 from dltrain.errors.output import cell, csv_rows, encodable
 from dltrain.errors.paths import permitted
 from dltrain.runs import storage
@@ -39,7 +39,13 @@ class Piece:
     notes: tuple[str, ...] = ()
 
 
-def read(trained: Trained, source: Given | BinaryIO, *, unreadable: list[DataError] | None = None) -> Iterator[Piece]:
+def read(
+    trained: Trained,
+    source: Given | BinaryIO,
+    *,
+    keep: Sequence[str] = (),
+    unreadable: list[DataError] | None = None,
+) -> Iterator[Piece]:
     """The rows of a table, in a file, several, a folder or an open stream; or of image files: one, a folder's, an IDX.
 
     Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged; those of
@@ -50,10 +56,14 @@ def read(trained: Trained, source: Given | BinaryIO, *, unreadable: list[DataErr
         if facts.kind == "table":
             if isinstance(source, Path) and source.is_file() and streaming.kind_of(source) == "pictures":
                 raise _other_kind(trained, source)
-            for piece in streaming.table(source, facts.known, table_format(trained)):
+            for piece in streaming.table(source, replace(facts.known, keep=tuple(keep)), table_format(trained)):
                 yield Piece(piece.frame, piece.place, notes=piece.notes)
             return
         kind = streaming.kind_of(source) if isinstance(source, Path) else "table"
+        if others := [word for word in keep if word != ROW]:
+            raise ConfigError(
+                f"--keep {others[0]}: images have no columns; their file, or --keep row, says which is which"
+            )
         if facts.kind == "dataset" or kind == "table" or not isinstance(source, Path):
             raise _other_kind(trained, source)
         if kind == "idx":
@@ -76,6 +86,7 @@ def predict(
     trained: Trained,
     source: Given | BinaryIO,
     *,
+    keep: Sequence[str] = (),
     allow_unknown: bool = False,
     found: Gaps | None = None,
     notes: list[str] | None = None,
@@ -83,12 +94,14 @@ def predict(
 ) -> Iterator[pl.DataFrame]:
     """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`.
 
-    source, unreadable: see `read`. What was missing or unknown is counted in `found`; `notes` takes what else a user
-    should know.
+    source, unreadable: see `read`. keep: columns of a table, by names and patterns, that stand before the answers; row:
+    the number of each row, from 1, unless a column has that name. What was missing or unknown is counted in `found`;
+    `notes` takes what else a user should know.
     """
     import polars as pl
 
-    for number, piece in enumerate(read(trained, source, unreadable=unreadable)):
+    done = 0
+    for number, piece in enumerate(read(trained, source, keep=keep, unreadable=unreadable)):
         x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
         if notes is not None:
             notes += piece.notes
@@ -104,7 +117,26 @@ def predict(
             if piece.files:
                 names = [*map(encodable, piece.files[start : start + size])]
                 answers.insert_column(0, pl.Series("file", names))
-            yield answers
+            yield _beside(piece, keep, answers, start=start, done=done) if keep else answers
+        done += len(x)
+
+
+def _beside(piece: Piece, keep: Sequence[str], answers: pl.DataFrame, *, start: int, done: int) -> pl.DataFrame:
+    """What is kept of the rows from `start` on, and then the answers to them; what has a name of these is input_NAME.
+
+    done: how many rows there were in the pieces before.
+    """
+    import polars as pl
+
+    frame = piece.rows if isinstance(piece.rows, pl.DataFrame) else pl.DataFrame()
+    names = kept(keep, frame.columns, path="the rows")
+    shown = {name: frame[name][start : start + len(answers)] for name in names}
+    if ROW in keep and ROW not in shown:
+        first = done + start + 1
+        numbers = {ROW: pl.Series(range(first, first + len(answers)), dtype=pl.Int64)}
+        shown = numbers | shown if keep[0] == ROW else shown | numbers
+    renamed = [series.alias(f"input_{n}" if n in answers.columns else n) for n, series in shown.items()]
+    return pl.DataFrame(renamed).hstack(answers)
 
 
 def _other_kind(trained: Trained, source: Given | BinaryIO) -> DataError:

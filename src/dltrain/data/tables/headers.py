@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dltrain.data.tables.files import ENDINGS, SEPARATORS
-from dltrain.data.tables.table import listed, require_columns, short
+from dltrain.data.tables.table import kept, listed, require_columns, short
 from dltrain.errors import ConfigError, DataError, override
 
 if TYPE_CHECKING:
@@ -42,12 +42,20 @@ class Format:
 class Known:
     """What a run asks of a table: its columns, and its targets, which may be absent.
 
-    numbered: how many columns the file had that it was trained on, where they have numbers for names.
+    numbered: how many columns the file had that it was trained on, where they have numbers for names. keep: names and
+    patterns of other columns that are wanted beside these.
     """
 
     columns: list[str]
     targets: tuple[str, ...] = ()
     numbered: int | None = None
+    keep: tuple[str, ...] = ()
+
+    def chosen(self, names: list[str], path: Path) -> list[str]:
+        """Of the columns of a file those that are read; raises DataError where one lacks."""
+        require_columns(self.columns, names, knob="the run was trained on it", path=path)
+        wanted = {*self.columns, *kept(self.keep, names, path=path)}
+        return [name for name in names if name in wanted] if self.keep else self.columns
 
 
 class Head(NamedTuple):

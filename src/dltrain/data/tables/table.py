@@ -181,6 +181,19 @@ def meant(names: Name | Sequence[Name], columns: list[str], *, knob: str, path: 
     return found
 
 
+def kept(words: Sequence[str], columns: list[str], *, path: Path | str) -> list[str]:
+    """The columns of a file that names and patterns of --keep stand for, as they are named first; `row` may be none of
+    them, but the number of the row. Raises DataError for a name that there is not.
+    """
+    found = [name for word in words for name in ([word] if word in columns else _matching(word, columns) or [word])]
+    found = [name for name in dict.fromkeys(found) if name != ROW or name in columns]
+    require_columns(found, columns, knob="--keep", path=path)
+    return found
+
+
+ROW = "row"  # what the numbers of rows are called
+
+
 def _matching(pattern: str, columns: list[str]) -> list[str]:
     return [name for name in columns if fnmatchcase(name, pattern)] if {*pattern} & {*"*?["} else []
 
