@@ -393,6 +393,9 @@ def test_what_has_no_loss_by_row_or_no_weight_by_row_is_refused():
         trainer.run(weighted(), epochs=1)
     with pytest.raises(DataError, match="a DataLoader does not say which rows"):
         trainer.run(DataLoader(weighted(), batch_size=8), epochs=1)
+    trainer.loss = nn.CrossEntropyLoss()
+    with pytest.raises(DataError, match="0 for every row"):
+        trainer.run(Tensors(data().x, data().y, weight=[0.0] * N), epochs=1)
     wrong = [([1.0], "there are 100 rows"), ([-1.0] * N, r"weight\[0\] is -1"), ([float("nan")] * N, "is nan")]
     for weight, said in wrong:
         with pytest.raises(DataError, match=said):

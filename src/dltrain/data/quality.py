@@ -13,6 +13,7 @@ from dltrain.data import RawImages, Split, Tensors
 
 _SAMPLE = 2000  # rows whose neighbours are looked for: 2,000 x 2,000 distances take 16 MB
 _NEIGHBOURS = 10
+_WORDS = {0: np.uint64, 4: np.uint32, 2: np.uint16, 6: np.uint16} | dict.fromkeys((1, 3, 5, 7), np.uint8)  # by size
 _AT_ONCE = 8192  # rows whose numbers stay in the cache while a mark is made of each
 
 
@@ -36,10 +37,12 @@ def sizes(x: Tensor) -> Tensor:
 
 def repeated(part: Split, train: Split) -> Tensor:
     """Positions int64 in `part` of the rows whose inputs stand in `train` too, bit by bit; none unless in memory."""
+    import polars as pl
+
     if part is train or not (isinstance(part, Tensors) and isinstance(train, Tensors)):
         return torch.empty(0, dtype=torch.int64)
-    known = set(_rows(train.x))
-    return torch.tensor([i for i, row in enumerate(_rows(part.x)) if row in known], dtype=torch.int64)
+    ours, theirs = (pl.Series(_marks(split.x.numpy())) for split in (part, train))
+    return torch.from_numpy(ours.is_in(theirs.implode()).to_numpy().nonzero()[0])
 
 
 def repeats(
@@ -51,7 +54,7 @@ def repeats(
     """
     import polars as pl
 
-    marks = pl.Series(_marks(x, y))
+    marks = pl.Series(_marks(x.numpy(), y))
     train = marks[rows[0]].implode()
     found = [part[marks[part].is_in(train).to_numpy()] for part in rows[1:]]
     told = [
@@ -69,27 +72,23 @@ def repeats(
     ]
 
 
-def _marks(x: Tensor, y: np.ndarray) -> np.ndarray:
-    """A number for each row, uint64 [N], equal for equal rows, and for others by a chance of 2^-64.
+def _marks(*parts: np.ndarray) -> np.ndarray:
+    """A number for each row of these [N, ...] together, uint64 [N], equal for equal rows, else by a chance of 2^-64.
 
-    Of 1,000,000 rows of 20 numbers it takes 0.03 s. Source: the mixing of splitmix64, a value after the other.
+    Of 1,000,000 rows of 20 float32 it takes 0.03 s. Source: the mixing of splitmix64, eight bytes after the others.
     """
-    flat = np.ascontiguousarray(x.reshape(len(x), -1).numpy())
-    parts = flat.view(np.uint64 if flat.shape[1] % 2 == 0 else np.uint32), y.reshape(len(y), -1).view(np.uint64)
-    marks = np.zeros(len(flat), dtype=np.uint64)
-    for start in range(0, len(flat), _AT_ONCE):
+    rows = len(parts[0])
+    marks = np.zeros(rows, dtype=np.uint64)
+    flat = [np.ascontiguousarray(part.reshape(rows, -1)) for part in parts]
+    words = [part.view(_WORDS[part.shape[1] * part.itemsize % 8]) for part in flat]
+    for start in range(0, rows, _AT_ONCE):
         some = marks[start : start + _AT_ONCE]
-        for values in parts:
+        for values in words:
             for column in np.ascontiguousarray(values[start : start + _AT_ONCE].T):
                 some ^= some >> np.uint64(29)
                 some *= np.uint64(0xBF58476D1CE4E5B9)
                 some += column
     return marks
-
-
-def _rows(x: Tensor) -> list[bytes]:
-    flat = np.ascontiguousarray(x.reshape(len(x), -1).numpy())
-    return [row.tobytes() for row in flat]
 
 
 @dataclass(frozen=True)

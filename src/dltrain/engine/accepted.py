@@ -23,8 +23,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from dltrain.data import Data, Split, Tensors, as_tensor
 from dltrain.data.loaders import make_loader
 from dltrain.engine import devices
+from dltrain.engine.steps.batches import weights_of
 from dltrain.engine.steps.step import Alike, Average, Batch, Loader, Schedule
 from dltrain.errors import ConfigError, DataError
+from dltrain.parts import row_weights
 from dltrain.parts.ranges import outside
 from dltrain.parts.regularisers import EMA, Penalty
 from dltrain.parts.schedules import PureSchedule, Setting, TorchSchedule
@@ -49,7 +51,7 @@ class Function(nn.Module):
     def __init__(self, function: Callable[..., Tensor]) -> None:
         super().__init__()
         self.function, self.seen = function, False
-        with suppress(ValueError):  # a function of C may have no signature
+        with suppress(ValueError, TypeError):  # what is written in C may have no signature
             if (knob := inspect.signature(function).parameters.get("reduction")) is not None:
                 self.reduction = knob.default
 
@@ -267,6 +269,17 @@ class FromTorch:
             return batch[0], batch[1]
         found = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else _article(batch)
         raise DataError(f"the DataLoader's batches are {found}: a collate_fn gives pairs of tensors, (x, y)")
+
+
+def weighted(train: Loader, loss: nn.Module) -> bool:
+    """Whether rows count by weights; raises ConfigError where the loss can't, and DataError where all of them are 0."""
+    if (weight := weights_of(train)) is None:
+        return False
+    if (why := row_weights.why_not(loss)) is not None:
+        raise ConfigError(why)
+    if not weight.any():
+        raise DataError("weight: it is 0 for every row, so that there is nothing to learn from")
+    return True
 
 
 # -- what validation says ------------------------------------------------------------------------------------------

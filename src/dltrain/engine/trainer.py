@@ -26,11 +26,11 @@ from dltrain.engine.guard import Guard, norm
 from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
-from dltrain.engine.steps.batches import read, rows, transformed, weights, weights_of
+from dltrain.engine.steps.batches import read, rows, transformed, weights
 from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule
 from dltrain.engine.timetable import Timetable
 from dltrain.errors import ConfigError
-from dltrain.parts import State, row_weights
+from dltrain.parts import State
 from dltrain.parts.regularisers import BatchTransform
 from dltrain.parts.schedules import Setting
 
@@ -349,9 +349,7 @@ class Trainer:
         self._left_at = self.steps
 
     def _begin(self, train: Loader, table: Timetable, *, others: Sequence[object]) -> Meter:
-        weighted = weights_of(train) is not None
-        if weighted and (why := row_weights.why_not(self.loss)) is not None:
-            raise ConfigError(why)
+        weighted = accepted.weighted(train, self.loss)
         self._choice.begin(others, sizes=[train.batch_size] * self.accumulate, weighted=weighted)
         if older := len(self.losses) - len(self.rows):  # a checkpoint that does not know the rows of its losses
             self.rows = [table.rows(n) for n in range(self.steps - older, self.steps)]
