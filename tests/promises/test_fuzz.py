@@ -5,11 +5,13 @@ a hunger for memory all count as a crash. A new process that has no threads yet 
 threads, which do not survive a fork. DLTRAIN_SOAK=1 makes the numbers large.
 """
 
+import bz2
 import copy
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import random
 import resource
@@ -19,6 +21,7 @@ import struct
 import subprocess
 import sys
 import traceback
+import zipfile
 from collections import Counter
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -226,6 +229,20 @@ def make_csv(rng):
     return (rng.choice(["\n", "\r\n"]).join(lines) + "\n").encode(rng.choice(["utf-8", "utf-8-sig", "utf-16"]))
 
 
+def make_packed(rng):
+    """A table of text or of JSON lines, packed in one of the ways that are read."""
+    content = make_csv(rng)
+    if rng.random() < 0.3:
+        rows = [dict(zip(("a", "b", "kind", "y"), row, strict=True)) for row in make_rows(rng)]
+        content = "\n".join(map(json.dumps, rows)).encode()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as zipped:
+        zipped.writestr(zipfile.ZipInfo("t.csv" if content[:1] != b"{" else "t.jsonl"), content)
+    return rng.choice(
+        [gzip.compress(content, mtime=0), bz2.compress(content), lzma.compress(content), archive.getvalue()]
+    )
+
+
 def make_parquet(rng):
     import polars as pl
 
@@ -333,6 +350,7 @@ KINDS = {
     "idx_gz": reader(read_idx, suffix=".gz", make=lambda r: gzip.compress(make_idx(r), mtime=0), errors=DataError),
     "csv": reader(read_csv, suffix=".csv", make=make_csv, errors=(DataError, ConfigError)),
     "parquet": reader(read_csv, suffix=".parquet", make=make_parquet, errors=(DataError, ConfigError)),
+    "packed": reader(read_csv, suffix="", make=make_packed, errors=(DataError, ConfigError)),
     "stored": stored,
     "config_dir": config_dir,
     "overrides": overrides,
