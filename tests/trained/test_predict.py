@@ -124,6 +124,7 @@ def test_what_does_not_fit_is_said_with_its_line(command, houses):
         ("area,sides\n50,north\n", "no column 'side' (the run was trained on it); did you mean 'sides'?"),
         ("area,side\nlarge,north\n", "line 2: 'large' in column 'area' is not a number"),
         ("area,side\n", "has a header (area, side) and no rows under it"),
+        ("50,north\n60,south\n", "its first line is a row (50, north), and must name the columns, as in the run's own"),
         ("", "the file is empty"),
     ):
         Path("new.csv").write_text(text)

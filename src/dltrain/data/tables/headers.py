@@ -95,7 +95,7 @@ def known_head(path: Path, text: str, how: Format, ending: str, known: Known) ->
     wrong: list[DataError] = []
     for mark in marks:
         try:
-            names, line = read_names(path, text, mark, header=how.header, alone=known.columns)
+            names, line = read_names(path, text, mark, header=True, alone=known.columns)
         except DataError as error:
             wrong.append(error)
             continue
@@ -104,7 +104,14 @@ def known_head(path: Path, text: str, how: Format, ending: str, known: Known) ->
         found.append(names)
     if not found:
         raise wrong[0]
-    require_columns(known.columns, max(found, key=len), knob="the run was trained on it", path=path)
+    names = max(found, key=len)
+    of_numbers = [name for name in names if is_number(name)]
+    if 2 * len(of_numbers) >= len(names) and not any(map(is_number, known.columns)):
+        raise DataError(
+            f"{path}: its first line is a row ({listed(names, 6)}), and must name the columns, as in the run's own "
+            f"file: {listed(known.columns)}"
+        )
+    require_columns(known.columns, names, knob="the run was trained on it", path=path)
     raise AssertionError("one of the columns is missing")
 
 
