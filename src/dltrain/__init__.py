@@ -43,6 +43,7 @@ MODULES = {  # names that YAML files and programs use -> where they live in the 
     "errors": "errors",
     "evaluation": "engine.evaluation",
     "losses": "parts.losses",
+    "metrics": "parts.metrics",
     "models": "parts.models",
     "optim": "parts.optimizers",
     "regularisation": "parts.regularisers",

@@ -117,3 +117,11 @@ def test_off_a_terminal_a_line_comes_now_and_then_and_after_a_validation(monkeyp
         quiet.tell(now[0], step)
         quiet.write(report(step))
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_metric_that_chooses_is_shown_before_the_usual_one():
+    numbers = {"val/accuracy": 0.99, "val/average_precision": 0.5, "val/mcc": 0.4}
+    shown = progress.parts(word(), numbers, monitor="val/average_precision")
+    assert [name for name in shown if name.startswith("val ")] == ["val average_precision", "val accuracy"]
+    assert "val average_precision 0.5, val accuracy 99.00%" in progress.line(word(), numbers, "val/average_precision")
+    assert "val mcc" not in progress.line(word(), numbers, "train/loss")

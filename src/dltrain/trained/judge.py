@@ -34,6 +34,9 @@ from dltrain.trained.inference import Trained
 
 SPLITS = ("train", "val", "test")
 _WORST = 16
+_BY_WEIGHT = (
+    "each row counts by its weight in metrics, curves, thresholds and targets; classes and confusions count rows"
+)
 _MATRIX = 100  # classes whose confusions are also written as a whole matrix
 
 Result = dict[str, Any]  # what eval-<split>.json holds, or a node of it
@@ -74,7 +77,7 @@ class Judged:
             "split": self.rows.split,
             "rows": len(self.y),
             "same_data_as_trained_on": self.rows.same,
-            "notes": list(self.rows.notes),
+            "notes": [*self.rows.notes, *([_BY_WEIGHT] if self.weight is not None else [])],
             "metrics": self.metrics,
             **_details(self),
             **_ranked(self),

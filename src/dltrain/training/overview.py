@@ -69,11 +69,12 @@ def _baseline(plan: Plan) -> list[str]:
     if y is None:
         return []
     values = original(y, data.target_mean, data.target_std) if data.task == "regression" else y
-    found = trivial(values, task=data.task, weight=getattr(data.val, "weight", None))
+    weight = getattr(data.val, "weight", None)
+    found = trivial(values, task=data.task, weight=weight)
     monitor = plan.monitor.removeprefix("val/")
     names = [name for name in dict.fromkeys([*metrics.MAIN, monitor]) if name in found]
     reached = ", ".join(f"{name} {metrics.text(name, found[name])}" for name in names)
-    answer = _ANSWERS.get(data.task) or f"`{cut(data.classes[int(torch.bincount(y.long()).argmax())])}`"
+    answer = _ANSWERS.get(data.task) or f"`{cut(data.classes[int(torch.bincount(y.long(), weight).argmax())])}`"
     return [f"baseline   {answer} for every row: {reached} on val"]
 
 
