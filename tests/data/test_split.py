@@ -1,11 +1,14 @@
-"""Cuts of the rows in two: the rows of scikit-learn's `train_test_split`, in its order."""
+"""How rows are shared out: the rows of scikit-learn's `train_test_split`, in its order; whole groups; times."""
+
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
 from dltrain.data import split
-from dltrain.data.split import shuffled, stratified
+from dltrain.data.split import by_group, by_time, shuffled, size_of, stratified
+from dltrain.errors import DataError
 
 
 def test_plain_cuts_are_scikit_learns():
@@ -83,3 +86,68 @@ def test_the_three_parts_are_two_cuts_of_scikit_learns(classes, val, test):
     made = split(500, val=val, test=test, seed=5, classes=classes)
     for a, b in zip(made, (wanted_train, wanted_val, wanted_test), strict=True):
         assert np.array_equal(a, b)
+
+
+# -- groups and times --------------------------------------------------------------------------------------------------
+
+
+def grouped(sizes, seed=0, classes=None, **wanted):
+    """The rows of each part of groups of these sizes, whose numbers are spread over the rows."""
+    groups = np.random.default_rng(7).permutation(np.repeat(np.arange(len(sizes)) * 3 - 5, sizes))
+    parts = by_group(groups, seed=seed, classes=classes, **{"val": 0.15, "test": 0.2} | wanted)
+    assert sorted(np.concatenate(parts)) == list(range(len(groups)))
+    found = [set(groups[part]) for part in parts]
+    assert sum(map(len, found)) == len(sizes)  # none is in two
+    return parts
+
+
+def test_parts_of_whole_groups_are_as_near_to_their_sizes_as_any_choice_of_groups():
+    random, missed = np.random.default_rng(0), []
+    for seed in range(20):
+        sizes = random.integers(1, 100, 11)
+        _, _, test = grouped(sizes, seed, val=0)
+        count = size_of("test", 0.2, int(sizes.sum()))
+        chosen = [sizes[list(some)].sum() for k in range(1, 11) for some in combinations(range(11), k)]
+        missed.append(abs(len(test) - count) - min(abs(total - count) for total in chosen))
+    assert np.mean(missed) < 0.5
+    assert max(missed) <= 3
+
+
+@pytest.mark.parametrize("groups", [30, 300, 3000])
+def test_many_groups_keep_the_shares_of_classes(groups):
+    random = np.random.default_rng(1)
+    sizes = random.integers(1, 30, groups)
+    classes = random.choice(3, sizes.sum(), p=[0.9, 0.07, 0.03])
+    parts = grouped(sizes, classes=classes)
+    n = len(classes)
+    assert [len(part) / n for part in parts] == pytest.approx([0.68, 0.12, 0.2], abs=20 / n)
+    for part in parts[1:]:
+        shares = np.bincount(classes[part], minlength=3) / len(part)
+        assert shares == pytest.approx(np.bincount(classes) / n, abs=1 / groups**0.5 / 5)
+
+
+def test_groups_are_drawn_by_the_seed_and_each_part_has_one():
+    sizes = np.full(100, 5)
+    first, again, other = (grouped(sizes, seed) for seed in (3, 3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[2], other[2])
+    assert [len(part) for part in grouped([500, 1, 1])] == [500, 1, 1]
+    assert [len(part) for part in grouped([3, 3], val=0)] == [3, 0, 3]
+    with pytest.raises(DataError, match="there is 1 group, and rows of one group stay in one part"):
+        grouped([9])
+
+
+@pytest.mark.parametrize(("val", "test"), [(0.15, 0.2), (0, 0.3), (0.5, 0), (7, 9)])
+def test_parts_follow_one_another_in_time(val, test):
+    random = np.random.default_rng(2)
+    for most in (4, 30, 10_000):
+        times = random.integers(0, most, 200).astype(float)
+        (train, in_val, in_test), moved = by_time(times, val=val, test=test)
+        assert sorted(np.concatenate([train, in_val, in_test])) == list(range(200))
+        filled = [times[part] for part in (train, in_val, in_test) if len(part)]
+        assert len(filled) == 1 + (val > 0) + (test > 0)
+        assert all(a.max() < b.min() for a, b in pairwise(filled))
+        wanted = split(200, val=val, test=test, seed=0)
+        assert abs(len(in_test) - len(wanted[2])) <= moved
+        if most == 10_000:
+            assert moved <= 2
