@@ -39,6 +39,12 @@ def test_the_thresholds_are_the_best_on_validation_and_say_what_test_rows_have(d
         assert at["val"][at["best_for"]] == pytest.approx(max(every))
         assert at["here"][at["best_for"]] == pytest.approx(score(y["test"], p["test"] >= at["threshold"]))
     assert "best on val for benign   p_benign from   precision" in out
+    malignant, benign = found["classes"]
+    for k, row in enumerate((malignant, benign)):
+        sign = 2 * k - 1
+        assert row["roc_auc"] == pytest.approx(metrics.roc_auc_score(y["test"] == k, sign * p["test"]), abs=1e-6)
+        average = metrics.average_precision_score(y["test"] == k, sign * p["test"])
+        assert row["average_precision"] == pytest.approx(average, abs=1e-6)
     (curve,) = found["curves"]
     assert curve["name"] == "benign"
     assert curve["roc_auc"] == pytest.approx(metrics.roc_auc_score(y["test"], p["test"]), abs=1e-6)
@@ -53,7 +59,12 @@ def test_curves_are_thinned_and_of_many_classes_the_poorest():
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(12, (3000,), generator=generator)
     scores = torch.randn(3000, 12, generator=generator) + 3 * torch.nn.functional.one_hot(y, 12) * torch.arange(12)
-    found = ranks.curves(scores, y[:, None] == torch.arange(12), None, list("abcdefghijkl"))
+    positive = y[:, None] == torch.arange(12)
+    each = [
+        {"name": name, "roc_auc": roc, "average_precision": average}
+        for name, (roc, average) in zip("abcdefghijkl", ranks.areas(scores, positive, None), strict=True)
+    ]
+    found = ranks.curves(scores, positive, None, each)
     assert "".join(curve["name"] for curve in found)[:3] == "abc"
     assert len(found) == 10
     for curve in found:
@@ -62,7 +73,8 @@ def test_curves_are_thinned_and_of_many_classes_the_poorest():
         assert (np.diff(recall) >= 0).all()
         assert -np.trapezoid(precision[::-1], recall[::-1]) == pytest.approx(curve["average_precision"], abs=0.02)
     none = torch.zeros(3000, 1, dtype=torch.bool)
-    assert ranks.curves(scores[:, :1], none, None, ["a"]) == []
+    ((roc, average),) = ranks.areas(scores[:, :1], none, None)
+    assert ranks.curves(scores[:, :1], none, None, [{"name": "a", "roc_auc": roc, "average_precision": average}]) == []
 
 
 @pytest.mark.usefixtures("unpainted")

@@ -79,6 +79,14 @@ def test_a_rare_first_class_is_seen_too(tmp_path):
     assert planned(tmp_path, *words).monitor == "val/roc_auc"
 
 
+def test_real_tables_have_the_metric_that_sees_their_classes(shared_data, tmp_path):
+    """2.3 % positive, a third, and six classes of which one has nine rows, of which one row is validated."""
+    for name, monitor in (("mammography", "average_precision"), ("phoneme", "accuracy"), ("glass", "accuracy")):
+        path = shared_data / "tables" / f"{name}.csv.gz"
+        plan = planned(tmp_path, "data=table", f"data.path={path}", "data.header=false", "data.target=-1")
+        assert plan.monitor == f"val/{monitor}"
+
+
 def test_a_run_goes_on_by_the_metric_with_which_it_began(tmp_path):
     """Also where auto meant another when it began."""
     plan = planned(tmp_path, *rare(tmp_path / "rare.csv"), "trainer.monitor=val/accuracy")

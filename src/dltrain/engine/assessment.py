@@ -26,6 +26,8 @@ class Rates(TypedDict):
     recall: float
     f1: float
     accuracy: NotRequired[float]
+    roc_auc: NotRequired[float]  # against all others
+    average_precision: NotRequired[float]
 
 
 class Errors(TypedDict):

@@ -80,7 +80,6 @@ class Judged:
             "notes": [*self.rows.notes, *([_BY_WEIGHT] if self.weight is not None else [])],
             "metrics": self.metrics,
             **_details(self),
-            **_ranked(self),
             "worst": _worst(self),
         }
 
@@ -199,32 +198,33 @@ def _details(judged: Judged) -> Result:
         detail = {"classes": assessment.by_class(pairs, names), "confusion": confusion}
     if sure is not None:
         detail["calibration"] = assessment.calibration(sure, right.flatten())
-    return detail
+    return detail | _ranked(judged, detail["labels" if facts.task == "multilabel" else "classes"])
 
 
-def _ranked(judged: Judged) -> Result:
-    """Curves of each class or label, and of two classes the thresholds that are best on validation."""
-    facts, y, scores = judged.trained.facts, judged.y, judged.answers.scores
+def _ranked(judged: Judged, each: list[assessment.Rates]) -> Result:
+    """Curves of classes or labels, whose own areas `each` gets; of two classes the thresholds of validation, too."""
+    task, y, scores = judged.trained.facts.task, judged.y, judged.answers.scores
     if scores is None:
         return {}
-    positive = y > 0.5 if facts.task == "multilabel" else y[:, None] == torch.arange(scores.shape[1])
-    if facts.task != "binary":
-        return {"curves": ranks.curves(scores, positive, judged.weight, facts.names)}
-    found: Result = {"curves": ranks.curves(scores, (y == 1)[:, None], judged.weight, facts.names[1:])}
-    if judged.rows.val is not None:
-        given, answers = evaluation.predict(judged.trained.model, _loader(judged.trained, judged.rows.val))
-        chances = losses.probabilities(judged.trained.loss, given[:1], facts.task) is not None
-        val = tally.scores(judged.trained.loss, facts.task, given).float()[:, 0], answers == 1
-        found["thresholds"] = {
-            "column": f"{'p' if chances else 'score'}_{facts.names[1]}",
-            "of": facts.names[1],
-            "at": ranks.thresholds(
-                (*val, getattr(judged.rows.val, "weight", None)),
-                (scores[:, 0], y == 1, judged.weight),
-                usual=0.5 if chances else 0.0,
-            ),
-        }
-    return found
+    scores = torch.cat([-scores, scores], 1) if task == "binary" else scores
+    positive = y > 0.5 if task == "multilabel" else y[:, None] == torch.arange(scores.shape[1])
+    for rates, (roc, average) in zip(each, ranks.areas(scores, positive, judged.weight), strict=True):
+        rates["roc_auc"], rates["average_precision"] = roc, average
+    drawn = slice(task == "binary", None)  # of two classes the second
+    found: Result = {"curves": ranks.curves(scores[:, drawn], positive[:, drawn], judged.weight, each[drawn])}
+    return found | _thresholds(judged, scores[:, 1]) if task == "binary" and judged.rows.val is not None else found
+
+
+def _thresholds(judged: Judged, scores: Tensor) -> Result:
+    """Those of the run's validation part, and what they give here; scores [N]."""
+    trained, val = judged.trained, judged.rows.val
+    assert val is not None
+    outputs, y = evaluation.predict(trained.model, _loader(trained, val))
+    chances = losses.probabilities(trained.loss, outputs[:1], "binary") is not None
+    known = tally.scores(trained.loss, "binary", outputs).float()[:, 0], y == 1, getattr(val, "weight", None)
+    at = ranks.thresholds(known, (scores, judged.y == 1, judged.weight), usual=0.5 if chances else 0.0)
+    name = trained.facts.names[1]
+    return {"thresholds": {"of": name, "column": f"{'p' if chances else 'score'}_{name}", "at": at}}
 
 
 def _worst(judged: Judged) -> list[Result]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dltrain.engine import ranking
+from dltrain.engine.assessment import Rates
 
 _CURVES = 10  # of classes or labels: of more the poorest
 _POINTS = 200  # of a curve
@@ -28,37 +29,32 @@ class Curves(TypedDict):
     precision_recall: list[tuple[float, float]]  # recall, precision
 
 
-def areas(scores: Tensor, positive: Tensor, weight: Tensor | None) -> tuple[list[float], list[float]]:
-    """The areas of each column; scores [N, K], positive: bool [N, K]."""
+def areas(scores: Tensor, positive: Tensor, weight: Tensor | None) -> list[tuple[float, float]]:
+    """Of each column the area under the ROC curve and the average precision; nan where its rows are of one kind.
+
+    scores [N, K], positive: bool [N, K].
+    """
     roc, average = ranking.areas(scores.T.contiguous(), positive.T, weight)
-    return roc.tolist(), average.tolist()
+    return list(zip(roc.tolist(), average.tolist(), strict=True))
 
 
-def curves(scores: Tensor, positive: Tensor, weight: Tensor | None, names: Sequence[str]) -> list[Curves]:
-    """Of each column that has rows of both kinds, the poorest first; scores [N, K], positive: bool [N, K]."""
-    areas_of = sorted(
-        (area, roc, k)
-        for k, (roc, area) in enumerate(zip(*areas(scores, positive, weight), strict=True))
-        if area == area
-    )
-    return [
-        _curves(scores[:, k], positive[:, k], weight, name=names[k], roc_auc=roc, average_precision=area)
-        for area, roc, k in areas_of[:_CURVES]
-    ]
+def curves(scores: Tensor, positive: Tensor, weight: Tensor | None, each: Sequence[Rates]) -> list[Curves]:
+    """Of each column that has rows of both kinds, the poorest first; `each` has its name and its areas."""
+    known = [k for k, rates in enumerate(each) if rates["average_precision"] == rates["average_precision"]]
+    known.sort(key=lambda k: each[k]["average_precision"])
+    return [_curves(scores[:, k], positive[:, k], weight, each[k]) for k in known[:_CURVES]]
 
 
-def _curves(
-    scores: Tensor, positive: Tensor, weight: Tensor | None, *, name: str, roc_auc: float, average_precision: float
-) -> Curves:
+def _curves(scores: Tensor, positive: Tensor, weight: Tensor | None, own: Rates) -> Curves:
     found = ranking.curve(scores, positive, weight)
     true, false = found.hits[-1], found.misses[-1]
     recall, wrong, precision = found.hits / true, found.misses / false, found.hits / (found.hits + found.misses)
     some, other = _along(recall + wrong), _along(recall)
     return {
-        "name": name,
+        "name": own["name"],
         "share": float(true / (true + false)),
-        "roc_auc": roc_auc,
-        "average_precision": average_precision,
+        "roc_auc": own["roc_auc"],
+        "average_precision": own["average_precision"],
         "roc": [(0.0, 0.0), *zip(wrong[some].tolist(), recall[some].tolist(), strict=True)],
         "precision_recall": list(zip(recall[other].tolist(), precision[other].tolist(), strict=True)),
     }

@@ -163,7 +163,7 @@ def imbalance(exam: Examination) -> Verdict | None:
     balanced = "loss=bce loss.pos_weight=balanced" if exam.plan.out_features == 1 else ""
     balanced = balanced or "loss=cross_entropy loss.class_weights=balanced"
     remedy = offer(exam.plan, balanced, otherwise="find more rows of it")
-    return Verdict("imbalance", what, f"{remedy}, and judge by f1")
+    return Verdict("imbalance", what, f"{remedy}, and judge by average_precision")
 
 
 def shuffled_labels(exam: Examination) -> Verdict | None:
