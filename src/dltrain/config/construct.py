@@ -41,7 +41,7 @@ def make_data(part: Part, *, stored: bool, started: Path | None = None) -> Data:
     for key in _PLACES.get(source, ()) if stored else ():
         named = part.arguments.get(key)
         for path in named if isinstance(named, list) else [named]:
-            if path is not None and not is_there(path):
+            if path is not None and not is_there(local(path)):
                 raise DataError(f"{_gone(key, path, started)}; say where it is: data.{key}=...")
     told = f"{part} {torch.get_num_threads()}" if _kept is not None and source.startswith("dltrain.data.") else ""
     if _kept is not None and told in _kept:

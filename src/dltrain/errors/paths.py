@@ -33,15 +33,23 @@ def local(given: str | Path) -> Path:
     return Path(path)
 
 
-def is_there(path: str | Path) -> bool:
+def is_there(path: Path) -> bool:
     """Whether something lies at a path, or under names that it fits as a pattern; not where one may not look."""
-    path = local(path)
     return os.path.exists(path) or bool(fitting(path))
 
 
 def fitting(path: Path) -> list[Path]:
-    """What has a name that fits a path with *, ? or [...]."""
-    return [Path(name) for name in glob.glob(str(path), recursive=True)] if glob.has_magic(str(path)) else []
+    """What has a name that fits a path with *, ? or [...], in its last name and in one more: further ones could take
+    the whole disk to be tried.
+    """
+    wild = sum(map(glob.has_magic, path.parts))
+    try:
+        return [Path(name) for name in glob.glob(str(path))] if 0 < wild <= MOST_WILD else []
+    except ValueError:  # a name that can be none
+        return []
+
+
+MOST_WILD = 2  # names of a path that are patterns
 
 
 def _has_bytes(text: str) -> bool:

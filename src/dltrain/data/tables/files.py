@@ -14,7 +14,7 @@ from typing import Literal
 
 from dltrain.data.tables.table import listed
 from dltrain.errors import DataError, override
-from dltrain.errors.paths import fitting, local
+from dltrain.errors.paths import MOST_WILD, fitting, local
 
 Given = str | Path | Sequence[str | Path]
 
@@ -63,8 +63,10 @@ def _meant(path: Path, notes: list[str], knob: str) -> list[Path]:
         raise DataError(f"{path}: is not a plain file; predict reads a pipe as -, from its standard input")
     found = fitting(path)
     if not found:
-        fits = "no file has a name that fits this pattern" if glob.has_magic(str(path)) else "no such file"
-        raise DataError(f"{path}: {fits}")
+        wild = sum(map(glob.has_magic, path.parts))
+        fits = "no file has a name that fits this pattern" if wild else "no such file"
+        many = f": at most {MOST_WILD} names of it may be patterns" if wild > MOST_WILD else ""
+        raise DataError(f"{path}: {fits}{many}")
     if files := [each for each in found if each.is_file()]:
         return files
     raise DataError(f"{path}: only folders have such names; for the files in them write {path / '*.csv'}")
