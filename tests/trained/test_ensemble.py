@@ -23,6 +23,7 @@ SWEEPS = {  # name -> what is typed beside -m
     "labels": ["data=multilabel", "optimizer=adamw,momentum"],
     "values": ["data=diabetes", "data.scaling=quantile,none", "loss=mse"],
     "mixed": ["data=table", "data.path=mixed.csv", "data.target=price", "data.scaling=standard,quantile"],
+    "weights": ["data=table", "data.path=mixed.csv", "data.target=new", "data.weight=price", "seed=0,1"],
     "hinge": ["data=iris", "loss=hinge", "seeds=1"],
     "iris": ["data=iris", "loss=cross_entropy", "seeds=2"],
 }
@@ -64,7 +65,7 @@ def root(trained, tmp_path, monkeypatch):
 
 
 def rows(name: str):
-    if name == "mixed":
+    if name in ("mixed", "weights"):
         return pl.read_csv(io.StringIO(MIXED))
     if name == "digits":
         return datasets.load_digits().images
@@ -90,7 +91,12 @@ def averaged(folder: Path, inputs) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "how"),
-    [*((name, []) for name in ("digits", "binary", "labels", "values")), ("binary", TOP), ("mixed", TOP)],
+    [
+        *((name, []) for name in ("digits", "binary", "labels", "values")),
+        ("binary", TOP),
+        ("mixed", TOP),
+        ("weights", TOP),
+    ],
     ids=lambda given: given if isinstance(given, str) else "top" if given else "greedy",
 )
 def test_it_answers_as_the_average_of_what_its_members_predict(root, name, how, capsys):

@@ -54,14 +54,15 @@ class Candidate:
 class Library:
     """Candidates, the best by their own account first, and what they share.
 
-    base: the first of them; data: its; metric: what chose the best epochs, and chooses here; targets: by split; left:
-    what is left out, and why; overrides, allow: with which runs were opened.
+    base: the first of them; data: its; metric: what chose the best epochs, and chooses here; targets, and weights where
+    rows have such: by split; left: what is left out, and why; overrides, allow: with which runs were opened.
     """
 
     base: Trained
     data: Data
     metric: str
     targets: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     overrides: Sequence[str] = ()
@@ -108,7 +109,8 @@ class Library:
 
     def metrics(self, answers: Tensor, split: str) -> dict[str, float]:
         """How good answers to the rows of a split are."""
-        facts, batches = self.base.facts, _Once(self.outputs(answers), self.targets[split])
+        facts = self.base.facts
+        batches = _Once(self.outputs(answers), self.targets[split], self.weights.get(split))
         scale = {"target_mean": facts.target_mean, "target_std": facts.target_std}
         more = {self.metric} & {*evaluation.available(facts.task, self.loss[1])}
         return evaluation.evaluate(nn.Identity(), batches, self.loss[1], task=facts.task, **scale, metrics=more)
@@ -121,10 +123,11 @@ class Library:
 
 @dataclass(frozen=True)
 class _Once:
-    """Answers and targets as one batch."""
+    """Answers and targets as one batch, whose rows may have weights."""
 
     outputs: Tensor
     y: Tensor
+    weight: Tensor | None
 
     def epoch(self) -> Iterator[Batch]:
         yield Batch(self.outputs, self.y, torch.arange(len(self.y)))
@@ -263,6 +266,8 @@ class _Reader:
             given, y = evaluation.predict(trained.model, self.loaders[split], trained.device)
             if not torch.equal(y, library.targets.setdefault(split, y)):
                 raise DataError(f"its {split} rows are not those of the best run")
+            if (weight := getattr(self.loaders[split], "weight", None)) is not None:
+                library.weights[split] = weight
             answers[split] = ensembles.log_shares(given, outputs, library.labels)
             if not answers[split].isfinite().all():
                 raise DataError(f"some of its answers to the {split} part are no numbers")
