@@ -1,6 +1,7 @@
 """Metrics that a run is asked for: what chooses, stops and is logged, what auto means, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,13 +90,18 @@ def test_real_tables_have_the_metric_that_sees_their_classes(shared_data, tmp_pa
 
 def test_a_run_goes_on_by_the_metric_with_which_it_began(tmp_path):
     """Also where auto meant another when it began."""
-    plan = planned(tmp_path, *rare(tmp_path / "rare.csv"), "trainer.monitor=val/accuracy")
+    plan = replace(
+        planned(tmp_path, *rare(tmp_path / "rare.csv")), monitor="val/accuracy"
+    )  # as before there was a rule
     folder = experiment.run(plan).folder
-    text = (folder / "config.yaml").read_text()
-    (folder / "config.yaml").write_text(text.replace("monitor: val/accuracy", "monitor: auto"))
-    again = make_plan(resuming.stored(folder, ["trainer.epochs=3"]))
+    again = make_plan(resuming.stored(folder, ["trainer.epochs=3", "trainer.schedule_steps=34"]))
     assert again.monitor == "val/average_precision"
-    assert resuming.judged_as_begun(again, folder).monitor == "val/accuracy"
+    as_begun = resuming.judged_as_begun(again, folder)
+    assert as_begun.monitor == "val/accuracy"
+    assert "the best epoch is chosen by val/accuracy, as when the run began" in as_begun.notes
+    assert not any("val/average_precision" in note for note in as_begun.notes)
+    assert experiment.go_on(again, folder).plan.monitor == "val/accuracy"
+    assert run_folder.read_json(folder / "environment.json")["monitor"] == "val/accuracy"
 
 
 @pytest.mark.parametrize(

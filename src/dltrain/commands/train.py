@@ -98,6 +98,7 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
 
     collect_again()
     plan = make_plan(resuming.stored(folder, words[1:]), command_line.allowed(options.allow))
+    plan = resuming.judged_as_begun(plan, folder)
     resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])  # the overview names it
     say(overview.describe(plan), flush=True)
     with stop_on_signal() as stop:

@@ -211,7 +211,7 @@ def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_cha
         return load(folder, allow=allow)
     with left_as_it_was():
         allowed = command_line.allowed(allow)
-        plan = make_plan(resuming.stored(folder, words), allowed)
+        plan = resuming.judged_as_begun(make_plan(resuming.stored(folder, words), allowed), folder)
         return _trained(plan, folder, allowed, allow_changed_data, words)
 
 

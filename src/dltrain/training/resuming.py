@@ -172,7 +172,10 @@ def judged_as_begun(plan: Plan, folder: Path) -> Plan:
     noted = reading.read_json(folder / "environment.json")[0]
     begun = noted.get("monitor") if isinstance(noted, dict) else None
     there = [f"val/{name}" for name in evaluation.available(plan.data.task, plan.loss)]
-    return replace(plan, monitor=begun) if plan.settings.monitor == "auto" and begun in there else plan
+    if plan.settings.monitor != "auto" or begun not in there or begun == plan.monitor:
+        return plan
+    notes = [note for note in plan.notes if f"the best epoch is chosen by {plan.monitor}" not in note]
+    return replace(plan, monitor=begun, notes=[*notes, f"the best epoch is chosen by {begun}, as when the run began"])
 
 
 def _take_threads(settings: Settings, noted: State) -> None:
