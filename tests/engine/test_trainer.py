@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import LBFGS, SGD, Adam, AdamW
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
-from dltrain.data import Tensors
+from dltrain.data import Tensors, take
 from dltrain.data.loaders import make_loader, order
 from dltrain.engine.trainer import Trainer, seed_everything
 from dltrain.errors import ConfigError, DataError, DivergedError
@@ -354,6 +354,17 @@ def test_rows_of_weight_zero_are_as_if_they_were_not_there(step):
         trainer = Trainer(model, nn.CrossEntropyLoss(), AdamW(model.parameters(), lr=0.01), step=step)
         ends.append(trainer.run(part, epochs=5, batch_size=len(part))[-1].metrics["train/loss"])
     assert ends[0] == pytest.approx(ends[1], rel=1e-5)
+
+
+def test_some_rows_of_torchs_own_have_their_weights():
+    split, some = weighted(), [3, 50, 7, 11, 12, 90]
+    ends = []
+    for part in (Subset(split, some), take(split, torch.tensor(some))):
+        torch.manual_seed(0)
+        model = nn.Linear(5, 2)
+        trainer = Trainer(model, nn.CrossEntropyLoss(), SGD(model.parameters(), lr=0.1))
+        ends.append(trainer.run(part, epochs=3, batch_size=2)[-1].losses.tolist())
+    assert ends[0] == ends[1]
 
 
 def test_a_run_with_weights_goes_on_to_the_same_bits_within_a_report():

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from dltrain.config.construct import Sizes
 from dltrain.config.mistakes import reason
 from dltrain.config.policy import Part
-from dltrain.data import Data, Tensors, take
+from dltrain.data import Data, Tensors, take, weights
 from dltrain.data.loaders import generators_kept, make_loader
 from dltrain.errors import DataError
 from dltrain.errors.system import free_memory
@@ -115,7 +115,7 @@ def class_counts(data: Data) -> list[int] | None:
 
 def weighted(data: Data) -> bool:
     """Whether the train rows do not count the same."""
-    return isinstance(data.train, Tensors) and data.train.weight is not None
+    return weights(data.train) is not None
 
 
 def contents(data: Data) -> None:

@@ -189,6 +189,14 @@ def place(part: object, index: int) -> str | None:
     return str(part.paths[index]) if hasattr(part, "paths") else None
 
 
+def weights(part: object) -> Tensor | None:
+    """How much each sample of a part counts, float32 [N]; None where all count the same."""
+    if isinstance(part, Subset):
+        whole = weights(part.dataset)
+        return None if whole is None else whole[torch.as_tensor(part.indices)]
+    return part.weight if isinstance(part, Tensors) else None
+
+
 def take(split: Split, rows: Tensor) -> Split:
     """These rows of a split alone, int64 [m], in their order."""
     if isinstance(split, Tensors):

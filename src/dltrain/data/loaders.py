@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from dltrain.data import RawImages, Split, Tensors, Transform
+from dltrain.data import RawImages, Split, Tensors, Transform, weights
 from dltrain.data.randomness import mix
 from dltrain.errors import DataError, DltrainError, streams, system
 
@@ -190,7 +190,7 @@ class StreamLoader:
         self.batch_bytes: int | None = None
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
         self.target_mean, self.target_std = (getattr(dataset, f"target_{name}", None) for name in ("mean", "std"))
-        self.weight = dataset.weight if isinstance(dataset, Tensors) else None
+        self.weight = weights(dataset)
         self._positions: list[list[tuple[int, int]]] = []  # of an epoch's batches; the sampler of the DataLoader
         self._dataset = Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known

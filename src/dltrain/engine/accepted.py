@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from dltrain.data import Data, Split, Tensors, as_tensor
+from dltrain.data import Data, Split, Tensors, as_tensor, weights
 from dltrain.data.loaders import make_loader
 from dltrain.engine import devices
 from dltrain.engine.steps.batches import weights_of
@@ -246,8 +246,8 @@ class FromTorch:
                 "this DataLoader reads an IterableDataset without a length, so that nobody knows when an epoch ends: "
                 "give the dataset a __len__"
             ) from None
-        if isinstance(inner.dataset, Tensors) and inner.dataset.weight is not None:
-            raise DataError("a DataLoader does not say which rows, and so which weights, a batch has: give the Tensors")
+        if weights(inner.dataset) is not None:
+            raise DataError("a DataLoader does not say which rows, and so which weights, a batch has: give its dataset")
         self.inner, self.device = inner, device
         self.batch_size = inner.batch_size or 1
         whole = self._batches * self.batch_size

@@ -73,6 +73,7 @@ class Roles:
                 f"{source.place(row)}: '{short(str(cells[row]))}' in column '{self.weight}' (data.weight) is no "
                 f"weight, which is a number from 0 to {_LARGEST:g}; correct it, or remove the row"
             )
+        values = values.astype(np.float32)
         parts = [("", np.arange(len(values)))]
         if rows is not None:
             parts = [(f" of the {name} part", numbers) for name, numbers in zip(_PARTS, rows, strict=True)]
@@ -82,7 +83,7 @@ class Roles:
                     f"{source.path}: column '{self.weight}' (data.weight) is 0 in each of the {len(numbers):,} rows"
                     f"{part}, so that none of them counts"
                 )
-        return values.astype(np.float32)
+        return values
 
     def remarks(self, weights: np.ndarray | None) -> list[str]:
         """A note on the rows that do not count, where there are such."""
