@@ -122,11 +122,12 @@ def test_what_is_no_set_of_tables_is_said():
     if hasattr(os, "mkfifo"):
         os.mkfifo("pipe.csv")
         refused("pipe.csv", "is not a plain file; predict reads a pipe as -")
+        os.mkfifo("mixed/pipe.csv")
     whole = read_table("parts/year=2024")
     assert "parts/year=2024: its name looks like a part of a partitioned table" in whole.notes[0]
     write("mixed/notes.md", "")
     Path("mixed/b.parquet").unlink()
-    assert read_table("mixed").notes == ("mixed: not read: notes.md",)
+    assert read_table("mixed").notes[0].startswith("mixed: not read: notes.md")
 
 
 # -- packed --------------------------------------------------------------------------------------------------------

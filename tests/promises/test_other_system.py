@@ -40,7 +40,9 @@ def foreign(text: str) -> list[str]:
             binary = any("b" in m for m in mode if isinstance(m, str))
             of_a_file = called in ("read_text", "write_text") and words.startswith("Path(")
             named = any(k.arg == "encoding" for k in node.keywords)
-            opens = called == "open" and not words.startswith(("os.", "disk.", "storage.", "tarfile.", "Image."))
+            opens = called == "open" and not words.startswith(
+                ("os.", "disk.", "storage.", "tarfile.", "archive.", "Image.")
+            )
             found += [words] * ((opens or of_a_file) and not binary and not named)
         elif isinstance(node, ast.FormattedValue) and node.format_spec is not None:
             found += [w for w in ("%F", "%T", "%s", "%-", "%e") if w in ast.unparse(node.format_spec)]

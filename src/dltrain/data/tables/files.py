@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,9 +76,9 @@ def _meant(path: Path, notes: list[str], knob: str) -> list[Path]:
 def _in_folder(folder: Path, notes: list[str], knob: str) -> list[Path]:
     """The tables in a folder, by their endings; what else lies there is told. Hidden ones, and _SUCCESS, are not."""
     names = sorted(name for name in os.listdir(folder) if name[0] not in "._")
-    folders = [name for name in names if (folder / name).is_dir()]
-    others = [name for name in names if name not in set(folders)]
-    tables = [name for name in others if ending(folder / name) in ENDINGS]
+    tables = [name for name in names if ending(folder / name) in ENDINGS and (folder / name).is_file()]
+    others = sorted(set(names).difference(tables))
+    folders = [name for name in others if (folder / name).is_dir()]
     if parts := [name for name in folders if _PARTITION.fullmatch(name)]:
         raise DataError(
             f"{folder}: its folders are called like {parts[0]}: a partitioned table, which is not read as one\n"
@@ -86,15 +87,16 @@ def _in_folder(folder: Path, notes: list[str], knob: str) -> list[Path]:
     if not names:
         raise DataError(f"{folder}: is an empty folder")
     if not tables:
-        found = next((f"*{e}" for e in map(ending, map(Path, others)) if e), "*") if others else "*/*.csv"
+        files = [name for name in others if name not in folders]
+        found = next((f"*{e}" for e in map(ending, map(Path, files)) if e), "*") if files else "*/*.csv"
         raise DataError(
             f"{folder}: is a folder without a table ({', '.join(ENDINGS)}); it holds {listed(names, 4)}\n"
-            f"To read some of these write a pattern: {override(knob, str(folder / found))}"
+            f"To read some of these write a pattern: {_typed(knob, folder / found)}"
         )
     if _PARTITION.fullmatch(folder.name):
         notes.append(f"{folder}: its name looks like a part of a partitioned table; no column is made of it")
-    if left := [*(f"{name}/" for name in folders), *(name for name in others if name not in set(tables))]:
-        notes.append(f"{folder}: not read: {listed(left, 4)}")
+    if others:
+        notes.append(f"{folder}: not read: {listed(others, 4)}")
     return [folder / name for name in tables]
 
 
@@ -104,11 +106,14 @@ def _check_kinds(paths: list[Path], called: str, knob: str) -> None:
         kinds.setdefault(_KINDS[form(path)], []).append(path)
     if len(kinds) > 1:
         counts = ", ".join(f"{len(some)} of {kind} ({some[0].name})" for kind, some in kinds.items())
-        few = min(kinds.values(), key=len)[0]
-        raise DataError(
-            f"{called}: files of several kinds: {counts}\n"
-            f"Name those of one: {override(knob, str(few.parent / f'*{few.suffix}'))}"
-        )
+        most = max(kinds.values(), key=len)[0]
+        pattern = _typed(knob, most.parent / f"*{most.suffix}")
+        raise DataError(f"{called}: files of several kinds: {counts}\nName those of one: {pattern}")
+
+
+def _typed(knob: str, path: Path) -> str:
+    """What to type for other files: an override, or the words after the name of a command."""
+    return override(knob, str(path)) if knob.startswith("data.") else shlex.quote(str(path))
 
 
 _KINDS = {"parquet": "Parquet", "json": "JSON lines", "text": "text"}
