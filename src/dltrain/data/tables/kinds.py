@@ -191,7 +191,8 @@ class _Text:
         name = self.cells.name
         if "numeric" in self.asked:
             return Found(({"name": name, "kind": "number"},))
-        if self.words.str.contains(r"^0[0-9]+$").any() and self.words.str.contains(r"^[0-9]+$").all():
+        codes = self.words[0].isdigit() and self.words.str.contains(r"^0[0-9]+$").any()
+        if codes and self.words.str.contains(r"^[0-9]+$").all():
             return Found(({"name": name, "kind": "text"},), "codes", short(name))
         if _IDENTIFIER.search(name) and names_rows(_floats(self.cells).rename(name)):
             return Found(guess="identifier", about=short(name))

@@ -23,7 +23,7 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # numbers of the train, valida
 _ROWS = 10_000
 _ENOUGH = 20  # rows, below which anything may look odd
 _TOLD = {"correlation": 0.97, "area under the curve": 0.99, "share of right answers": 0.99}
-_SENTINELS = (-1.0, *(sign * (10.0**k - 1) for k in range(2, 8) for sign in (-1, 1)))  # -1, 99, -99, 999, ...
+_SENTINELS = {-1.0, *(sign * (10.0**k - 1) for k in range(2, 8) for sign in (-1, 1))}  # -1, 99, -99, 999, ...
 _OFTEN = 0.005  # share of the rows
 _BEYOND, _FAR = 0.05, 10  # share of the rows of a part, and how many they must be
 _DWARF = 1_000.0
@@ -34,14 +34,20 @@ def oddities(frame: pl.DataFrame, columns: Sequence[Column], y: np.ndarray, rows
 
     frame: as `cells.derived` makes it. y: int64 [N] classes, or float64 [N, K].
     """
-    train = rows[0]
-    if len(train) < _ENOUGH:
+    if len(rows[0]) < _ENOUGH:
         return []
-    some = train if len(train) <= _ROWS else np.sort(np.random.RandomState(0).choice(train, _ROWS, replace=False))
+    some, *others = (_some(part) for part in rows)
     names = [c["name"] for c in columns if c["kind"] == "number" and "part" not in c]
     values = _floats(frame, names, some)
-    given = _away(frame, columns, y[some], some) if len(columns) > 1 else []
-    return [*given, *_stand_ins(names, values), *_further(frame, names, rows), *_dwarfs(names, values, scaling)]
+    words = [c["name"] for c in columns if c["kind"] != "number"]
+    given = _away(names, values, frame[some].select(words), y[some]) if len(columns) > 1 else []
+    parts = {name: _floats(frame, names, part) for name, part in zip(("validation", "test"), others, strict=True)}
+    further = _further(frame[rows[0]], names, parts)
+    return [*given, *_stand_ins(names, values), *further, *_dwarfs(names, values, scaling)]
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    return rows if len(rows) <= _ROWS else np.sort(np.random.RandomState(0).choice(rows, _ROWS, replace=False))
 
 
 def _floats(frame: pl.DataFrame, names: list[str], rows: np.ndarray) -> np.ndarray:
@@ -56,47 +62,40 @@ def _floats(frame: pl.DataFrame, names: list[str], rows: np.ndarray) -> np.ndarr
 # -- one that gives the target away ----------------------------------------------------------------------------------
 
 
-def _away(frame: pl.DataFrame, columns: Sequence[Column], y: np.ndarray, some: np.ndarray) -> list[str]:
-    notes: dict[str, str] = {}
+def _away(names: list[str], values: np.ndarray, words: pl.DataFrame, y: np.ndarray) -> list[str]:
     target = y.astype(np.float64) if y.ndim == 1 else y[:, 0]
     if (y.ndim == 2 and y.shape[1] > 1) or target.min() == target.max():
         return []
-    for column in columns:
-        name = column["name"]
-        cells = frame[name][some]
-        if column["kind"] == "number":
-            how, score = _of_numbers(cells, y, target)
-        else:
-            how, score = _of_words(cells, y)
-        if score >= _TOLD[how]:
-            notes[column.get("source", name)] = f"{short(column.get('source', name))} ({how} {score:.3g})"
-    if not notes:
+    found = [(name, *_of_numbers(cells, y, target)) for name, cells in zip(names, values.T, strict=True)]
+    found += [(cells.name, *_of_words(cells, y)) for cells in words]
+    away = {name: f"{short(name)} ({how} {score:.3g})" for name, how, score in found if score >= _TOLD[how]}
+    if not away:
         return []
-    several, drop = len(notes) > 1, override("data.drop", list(notes))
+    several, drop = len(away) > 1, override("data.drop", list(away))
     return [
-        f"column{'s' * several} {listed(list(notes.values()))}: alone tell{'s' * (not several)} the target; if "
+        f"column{'s' * several} {listed(list(away.values()))}: alone tell{'s' * (not several)} the target; if "
         f"{'they are' if several else 'it is'} known only once the answer is, leave {'them' if several else 'it'} out: "
         f"{drop}"
     ]
 
 
-def _of_numbers(cells: pl.Series, y: np.ndarray, target: np.ndarray) -> tuple[str, float]:
-    """How well a number tells the target by itself."""
-    values = np.asarray(cells.cast(float).fill_null(float("nan")).to_numpy())
-    known = np.isfinite(values)
-    values, classes = values[known], y.ndim == 1
+def _of_numbers(values: np.ndarray, y: np.ndarray, target: np.ndarray) -> tuple[str, float]:
+    """How well a number [N] tells the target by itself."""
+    known, classes = np.isfinite(values), y.ndim == 1
     how = "area under the curve" if classes else "correlation"
-    if len(values) < max(_ENOUGH, 0.5 * len(known)) or values.min() == values.max() or (classes and y.max() > 1):
+    if not known.all():
+        values, y, target = values[known], y[known], target[known]
+    if len(values) < max(_ENOUGH, 0.5 * len(known)) or (classes and y.max() > 1):
         return how, 0.0
     ranks = _ranks(values)
     if classes:
-        positive = y[known] == 1
+        positive = y == 1
         count = positive.sum()
         if not 0 < count < len(positive):
             return how, 0.0
         area = (ranks[positive].sum() - count * (count - 1) / 2) / (count * (len(positive) - count))
         return how, float(max(area, 1 - area))
-    return how, max(_correlation(values, target[known]), _correlation(ranks, _ranks(target[known])))
+    return how, max(_correlation(values, target), _correlation(ranks, _ranks(target)))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -135,15 +134,14 @@ def _stand_ins(names: list[str], values: np.ndarray) -> list[str]:
     least = max(3, _OFTEN * len(values))
     for name, cells in zip(names, values.T, strict=True):
         cells = cells[np.isfinite(cells)]
-        for value in _SENTINELS:
-            if len(cells) and value in (cells.min(), cells.max()) and (cells == value).sum() >= least:
-                others = cells[cells != value]
-                if len(np.unique(others)) > 10 and _stands_apart(value, others):
-                    found.setdefault(value, []).append(short(name))
+        for value in {float(cells.min()), float(cells.max())} & _SENTINELS if len(cells) else ():
+            others = cells[cells != value]
+            if len(cells) - len(others) >= least and len(np.unique(others)) > 10 and _stands_apart(value, others):
+                found.setdefault(value, []).append(short(name))
     return [
         f"column{'s' * (len(at) > 1)} {listed(at)}: {value:g} stands far from all other values, and often; if it means "
         f"a missing one: {override('data.missing_marks', [f'{value:g}'])}"
-        for value, at in found.items()
+        for value, at in sorted(found.items())
     ]
 
 
@@ -157,28 +155,22 @@ def _stands_apart(value: float, others: np.ndarray) -> bool:
 # -- parts that differ -----------------------------------------------------------------------------------------------
 
 
-def _further(frame: pl.DataFrame, names: list[str], rows: Rows) -> list[str]:
+def _further(train: pl.DataFrame, names: list[str], parts: dict[str, np.ndarray]) -> list[str]:
     """Columns in which many validation or test rows lie beyond all that the train rows showed."""
     import polars as pl
 
     if not names:
         return []
-    seen = frame[rows[0]].select(pl.col(names).cast(pl.Float64).fill_nan(None))
-    low, high = seen.min().row(0), seen.max().row(0)
+    seen = train.select(pl.col(names).cast(pl.Float64).fill_nan(None))
+    low, high = (np.array(end.row(0), dtype=np.float64) for end in (seen.min(), seen.max()))
     notes = []
-    for part, numbers in (("validation", rows[1]), ("test", rows[2])):
-        if not len(numbers):
+    for part, values in parts.items():
+        if not len(values):
             continue
-        cells = frame[numbers].select(pl.col(names).cast(pl.Float64).fill_nan(None))
-        beyond = cells.select(
-            ((pl.col(name) < a) | (pl.col(name) > b)).mean().fill_null(0.0)
-            for name, a, b in zip(names, low, high, strict=True)
-            if a is not None
-        )
-        least = max(_BEYOND, _FAR / len(numbers))
-        many = sorted(((s, n) for n, s in zip(beyond.columns, beyond.row(0), strict=True) if s >= least), reverse=True)
-        if many:
-            told = listed([f"{short(name)} ({share:.0%})" for share, name in many], 5)
+        shares = ((values < low) | (values > high)).mean(axis=0)
+        least = max(_BEYOND, _FAR / len(values))
+        if len(many := np.flatnonzero(shares >= least)):
+            told = listed([f"{short(names[k])} ({shares[k]:.0%})" for k in many[np.argsort(-shares[many])]], 5)
             notes.append(
                 f"column{'s' * (len(many) > 1)} {told}: so many of the {part} rows lie beyond all train rows, where a "
                 "net guesses"
