@@ -83,7 +83,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("outputs", [1, 2, 3, 7])
+@pytest.mark.parametrize("outputs", [1, 2, 5])
 def test_classes_equal_scikit_learn(outputs):
     losses = [BCE()] if outputs == 1 else [CrossEntropy(), OneHotMSE(), nn.CrossEntropyLoss(), Hinge()]
     for seed, kind, weighted in [*CASES, (5, "constant", 1)]:
@@ -104,7 +104,7 @@ def test_classes_equal_scikit_learn(outputs):
         assert got["loss"] == pytest.approx(np.average(each, weights=w), rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("labels", [1, 3, 6])
+@pytest.mark.parametrize("labels", [1, 3])
 def test_labels_equal_scikit_learn(labels):
     for seed, kind, weighted in CASES:
         generator = torch.Generator().manual_seed(seed)
