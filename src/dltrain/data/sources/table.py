@@ -178,7 +178,5 @@ def _features(
         why = guesses(found) or [f"its columns: {listed(names)}"]
         raise DataError("\n".join([f"{path}: no feature column is left", *why]))
     frame = derived(source.frame.select(needed(columns)), columns, marks, place=source.place)
-    if marks:
-        frame = frame.with_columns(pl.col(pl.String).replace(marks, [None] * len(marks)))
     plain = [c["name"] for c in columns if c["kind"] == "number" and frame[c["name"]].dtype != pl.Duration]
     return frame.cast(dict.fromkeys(plain, pl.Float64)), columns, guesses(found)

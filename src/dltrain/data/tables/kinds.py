@@ -159,7 +159,7 @@ class _Text:
         name, told, numbers = self.cells.name, self.told, _floats(self.words)
         given = told.decimal is not None or told.thousands is not None
         if not numbers.null_count() and not given:
-            return self._as_plain(numbers)
+            return self._as_plain()
         marks = sorted(set(self.words.filter(numbers.is_null() & self.words.str.to_lowercase().is_in(MISSING))))
         values = self.words.filter(~self.words.is_in(marks)) if marks else self.words
         if not len(values):
@@ -186,7 +186,7 @@ class _Text:
             raise self._strange(numbers.is_null() & ~self.words.is_in(marks), "a number", "")
         return None
 
-    def _as_plain(self, numbers: pl.Series) -> Found:
+    def _as_plain(self) -> Found:
         """A column in which each cell is a number: codes and what names the rows look like that, too."""
         name = self.cells.name
         if "numeric" in self.asked:

@@ -56,7 +56,7 @@ def _floats(frame: pl.DataFrame, names: list[str], rows: np.ndarray) -> np.ndarr
 
     if not names:
         return np.empty((len(rows), 0))
-    return frame[rows].select(pl.col(names).cast(pl.Float64)).to_numpy()
+    return frame.select(names)[rows].cast(pl.Float64).to_numpy()
 
 
 # -- one that gives the target away ----------------------------------------------------------------------------------
