@@ -68,8 +68,7 @@ PROBLEMS = (
 def parts(problem: Problem, folder: Path, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train and test rows as text, just as the file has them; rows without a target are out."""
     header = 0 if problem.header else None
-    # without quoting, so that what is written again is what was read
-    table = pd.read_csv(folder / f"{problem.name}.csv.gz", header=header, dtype=str, keep_default_na=False, quoting=3)
+    table = pd.read_csv(folder / f"{problem.name}.csv.gz", header=header, dtype=str, keep_default_na=False)
     table = table[~table[problem.target].isin(["", "?"])]
     classes = None if problem.regression else table[problem.target]
     return tuple(train_test_split(table, test_size=0.2, random_state=seed, stratify=classes))
@@ -84,7 +83,7 @@ def dltrain(problem: Problem, train: pd.DataFrame, test: pd.DataFrame, *, checko
     with tempfile.TemporaryDirectory() as folder:
         for name, part in (("train", train), ("test", test)):
             part = _as_before(part, problem) if old else part
-            part.to_csv(Path(folder, f"{name}.csv"), index=False, header=old or problem.header, quoting=3)
+            part.to_csv(Path(folder, f"{name}.csv"), index=False, header=old or problem.header)
         target, drop = problem.target, list(problem.drop)
         if not problem.header:  # columns are numbered from 1, or called c0, c1, ...
             target, drop = (f"c{target}", [f"c{d}" for d in drop]) if old else (target + 1, [d + 1 for d in drop])

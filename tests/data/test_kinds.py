@@ -154,9 +154,9 @@ def test_a_mark_that_is_given_decides():
     assert found(["1,234", "5,678"], decimal=",").columns[0]["writing"][0] == ","
     assert found(["1.234", "5.678"], thousands=".").columns[0]["writing"] == [",", "."]
     with pytest.raises(ConfigError, match="are both"):
-        Told(decimal=",", thousands=",").check(["c"], "t.csv")
+        Told(decimal=",", thousands=",").among(["c"], "t.csv")
     with pytest.raises(ConfigError, match="choose one of"):
-        Told(decimal=";").check(["c"], "t.csv")
+        Told(decimal=";").among(["c"], "t.csv")
 
 
 # --- numbers, words, identifiers ------------------------------------------------------------------------------------
@@ -184,9 +184,9 @@ def test_kinds_are_seen_by_the_cells():
 
 def test_two_things_said_of_one_column_are_refused():
     with pytest.raises(ConfigError, match=r"data.categorical and data.numeric both name the column 'ab'"):
-        Told(categorical=["ab"], numeric=["ab"]).check(["ab", "b"], "t.csv")
+        Told(categorical=["ab"], numeric=["ab"]).among(["ab", "b"], "t.csv")
     with pytest.raises(DataError, match=r"no column 'pirce' \(data.numeric\); did you mean 'price'"):
-        Told(numeric=["pirce"]).check(["price"], "t.csv")
+        Told(numeric=["pirce"]).among(["price"], "t.csv")
 
 
 def _drawn(draw):

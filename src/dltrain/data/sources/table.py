@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
-from dltrain.data import Column, Data, Scaling, Unknown
+from dltrain.data import Data, Scaling, Unknown
 from dltrain.data.assembly import assemble
 from dltrain.data.quality import repeats
-from dltrain.data.tables.cells import derived, needed
+from dltrain.data.tables.asked import asked, learned_from
 from dltrain.data.tables.encoding import Rules, encode, fit, remarks
-from dltrain.data.tables.headers import NUMBERED, Format, numbers
-from dltrain.data.tables.kinds import Told, guesses, recognise
+from dltrain.data.tables.headers import Format, numbers
+from dltrain.data.tables.kinds import Told
 from dltrain.data.tables.oddities import oddities
 from dltrain.data.tables.reading import read_table
-from dltrain.data.tables.roles import Roles
-from dltrain.data.tables.table import Name, Table, append, few, listed, meant, require_columns
+from dltrain.data.tables.table import Name, Table, append, few
 from dltrain.data.tables.targets import TableTask, TargetMissing, answered, read_target
-from dltrain.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    import polars as pl
+from dltrain.errors import ConfigError
 
 
 def table(
@@ -72,26 +68,23 @@ def table(
     _check_choices(task=task, target_missing=target_missing)
     rules = Rules(scaling, missing, missing_marks or [], max_categories, min_count, unknown)
     source, own = _read(path, test_path, Format(separator, header), test=test)
-    columns, marks = source.frame.columns, missing_marks or []
-    names = _targets(target, source)
-    called = {"features": features, "drop": drop, "categorical": categorical, "numeric": numeric, "dates": dates}
-    picked = {k: meant(v or [], columns, knob=f"data.{k}", path=source.path) for k, v in called.items()}
-    kinds = (picked["categorical"], picked["numeric"], picked["dates"], picked["drop"])
-    told = Told(*kinds, decimal, thousands, day_first, marks)
-    told.check(columns, source.path)
-    chosen = None if features is None else picked["features"]
-    roles = _roles({"weight": weight, "group": group, "time": time}, source, told)
-    roles.check(source, names, chosen)
-    source, kept, lacking = answered(source, names, told, missing=target_missing, words=task == "classification")
+    told = Told(
+        categorical or [], numeric or [], dates or [], drop or [], decimal, thousands, day_first, missing_marks or []
+    )
+    roles = {"weight": weight, "group": group, "time": time}
+    wanted = asked(source, target=target, features=features, told=told, roles=roles)
+    names, columns = wanted.targets, source.frame.columns
+    words = task == "classification"
+    source, kept, lacking = answered(source, names, wanted.told, missing=target_missing, words=words)
     own = int(kept[:own].sum())
-    frame, found, guessed = _features(source, names, chosen, told, roles.no_features(chosen))
+    frame, found, guessed = learned_from(source, wanted)
     answer = read_target(source, names, task=task, positive=positive)
     classes = answer.y[:own] if answer.classes and answer.y.ndim == 1 else None
     sizes = {"val": val, "test": test if test_path is None else 0}
-    rows, shared = roles.share_out(source, own, **sizes, seed=split_seed, classes=classes)
+    rows, shared = wanted.roles.share_out(source, own, **sizes, seed=split_seed, classes=classes)
     if test_path is not None:
         rows = *rows[:2], np.arange(own, len(frame))
-    weights = roles.weights(source, rows)
+    weights = wanted.roles.weights(source, rows)
     first = source.where
     preprocessing, dropped = fit(
         frame[rows[0]], found, rules, source=str(source.path), place=lambda row: first.place(int(rows[0][row]))
@@ -100,7 +93,7 @@ def table(
     if header is False and columns == numbers(len(columns)):
         preprocessing["numbered"] = len(columns)
     x = encode(frame, preprocessing, place=source.place)
-    said = [*source.notes, *answer.notes, *lacking, *guessed, *shared, *roles.remarks(weights), *few(dropped)]
+    said = [*source.notes, *answer.notes, *lacking, *guessed, *shared, *wanted.roles.remarks(weights), *few(dropped)]
     odd = oddities(frame, found, answer.y, rows, scaling)
     seen = [*few(remarks(frame, preprocessing, place=source.place)), *odd]
     return assemble(
@@ -134,49 +127,3 @@ def _read(
     both = append(source, tests)
     unused = f"the test rows are those of {tests.path}; data.test={test} is not used"
     return replace(both, notes=(unused, *both.notes)), len(source.frame)
-
-
-def _roles(given: dict[str, Name | None], source: Table, told: Told) -> Roles:
-    columns = source.frame.columns
-    named = {
-        key: meant(name, columns, knob=f"data.{key}", path=source.path)[0]
-        for key, name in given.items()
-        if name is not None
-    }
-    return Roles(**named, told=told)
-
-
-def _targets(target: Name | list[Name], source: Table) -> list[str]:
-    names = meant(target, source.frame.columns, knob="data.target", path=source.path)
-    if not names or len(set(names)) != len(names):
-        raise ConfigError(f"data.target={target}: name at least one column, and none twice")
-    try:
-        require_columns(names, source.frame.columns, knob="data.target", path=source.path)
-    except DataError as error:
-        doubt = [note for note in source.notes if NUMBERED in note]
-        raise DataError("\n".join([str(error), *doubt])) from None
-    return names
-
-
-def _features(
-    source: Table, targets: list[str], features: list[str] | None, told: Told, others: set[str]
-) -> tuple[pl.DataFrame, list[Column], list[str]]:
-    """The columns to learn from, in the file's order, their numbers typed as such; what each holds, and what of it was
-    guessed. others: columns that are no features, whatever the user names.
-    """
-    import polars as pl
-
-    names, path, marks = source.frame.columns, source.path, list(told.missing_marks)
-    require_columns(features or [], names, knob="data.features", path=path)
-    for knob, given in (("data.drop", told.drop), ("data.features", features or [])):
-        if both := set(targets).intersection(given):
-            raise ConfigError(f"{knob} names the target column '{min(both)}'")
-    wanted = set(names if features is None else features).difference(told.drop, targets, others)
-    found = [recognise(source.frame[name], told, source.place) for name in names if name in wanted]
-    columns = [column for item in found for column in item.columns]
-    if not columns:
-        why = guesses(found) or [f"its columns: {listed(names)}"]
-        raise DataError("\n".join([f"{path}: no feature column is left", *why]))
-    frame = derived(source.frame.select(needed(columns)), columns, marks, place=source.place)
-    plain = [c["name"] for c in columns if c["kind"] == "number" and frame[c["name"]].dtype != pl.Duration]
-    return frame.cast(dict.fromkeys(plain, pl.Float64)), columns, guesses(found)

@@ -6,14 +6,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dltrain.data import Column
 from dltrain.data.tables import amounts, times
-from dltrain.data.tables.table import Place, listed, require_columns, short
+from dltrain.data.tables.table import Name, Place, listed, meant, require_columns, short
 from dltrain.errors import ConfigError, DataError, override
 
 if TYPE_CHECKING:
@@ -33,21 +34,25 @@ _FEW = 20  # rows, in which all may differ by chance
 class Told:
     """What the user says of the columns, and the marks that their cells use."""
 
-    categorical: Sequence[str] = ()
-    numeric: Sequence[str] = ()
-    dates: Sequence[str] = ()
-    drop: Sequence[str] = ()
+    categorical: Sequence[Name] = ()
+    numeric: Sequence[Name] = ()
+    dates: Sequence[Name] = ()
+    drop: Sequence[Name] = ()
     decimal: str | None = None
     thousands: str | None = None
     day_first: bool | None = None
     missing_marks: Sequence[str] = ()
 
-    def check(self, columns: list[str], path: object) -> None:
-        """Raises DataError for a name that there is not, and ConfigError where two things are said of a column."""
+    def among(self, columns: list[str], path: Path | str) -> Told:
+        """The same of the columns of a file, each by its name there, where numbers and patterns may stand here.
+
+        Raises DataError for a name that there is not, and ConfigError where two things are said of a column.
+        """
         said: dict[str, str] = {}
+        named: dict[str, list[str]] = {}
         for knob in ("drop", "categorical", "numeric", "dates"):
-            names = list(getattr(self, knob))
-            require_columns(names, columns, knob=f"data.{knob}", path=str(path))
+            names = named[knob] = meant(getattr(self, knob), columns, knob=f"data.{knob}", path=path)
+            require_columns(names, columns, knob=f"data.{knob}", path=path)
             for name in names:
                 if said.get(name, "drop") not in ("drop", knob):
                     raise ConfigError(f"data.{said[name]} and data.{knob} both name the column '{name}'")
@@ -58,6 +63,7 @@ class Told:
                 raise ConfigError(f"data.{knob}={mark!r}: choose one of {' '.join(dict.fromkeys(map(repr, known)))}")
         if self.decimal is not None and self.decimal == self.thousands:
             raise ConfigError(f"data.decimal and data.thousands are both {self.decimal!r}")
+        return replace(self, **named)
 
 
 @dataclass(frozen=True)
@@ -298,6 +304,6 @@ def guesses(found: Sequence[Found]) -> list[str]:
     return lines
 
 
-def without(name: str, drop: Sequence[str]) -> str:
+def without(name: str, drop: Sequence[Name]) -> str:
     """The override that leaves out a column beside those that are out already."""
-    return override("data.drop", [*drop, name])
+    return override("data.drop", [*map(str, drop), name])
