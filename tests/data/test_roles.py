@@ -277,3 +277,42 @@ def test_classes_that_a_part_lacks_are_named(visits):
     assert [note for note in data.notes if note.startswith("without")] == [
         "without a train row, so not to be learned: label late"
     ]
+
+
+# -- folds ---------------------------------------------------------------------------------------------------------
+
+
+def folds(path, **options):
+    return [table(path, target="ill", drop=["day"], test=f"{k}/4", **options) for k in range(1, 5)]
+
+
+def test_folds_keep_weights_and_groups_and_fit_on_their_own_train_rows(visits):
+    path = visits()
+    patients, cells = pl.read_csv(path)["patient"].to_list(), torch.tensor(pl.read_csv(path)["weight"].to_list())
+    made = folds(path, weight="weight", group="patient")
+    assert sorted(row for data in made for row in where(data.test)) == list(range(N))
+    for data in made:
+        of = [{patients[row] for row in where(part)} for part in (data.train, data.val, data.test)]
+        assert sum(map(len, of)) == 40
+        assert torch.equal(data.test.weight, cells[data.test.rows])
+        pressure = torch.tensor(pl.read_csv(path)["pressure"].to_list(), dtype=torch.float64)[data.train.rows]
+        (column,) = [c for c in data.preprocessing["columns"] if c["name"] == "pressure"]
+        assert column["mean"] == pytest.approx(float(pressure.mean()))
+    assert len({data.preprocessing["columns"][0]["mean"] for data in made}) == 4
+
+
+def test_folds_in_time_say_what_they_leave_out(visits):
+    path = visits()
+    made, days = folds(path, time="day"), pl.read_csv(path)["day"].to_list()
+    for number, data in enumerate(made, 1):
+        assert max(days[row] for row in where(data.val)) < min(days[row] for row in where(data.test))
+        left = N - sum(len(part) for part in (data.train, data.val, data.test))
+        (note,) = notes(data, "data.time: fold")
+        assert f"fold {number} of 4 is block {number + 1} of 5 in the order of time" in note
+        assert f"{left:,} later rows are not used" in note
+    assert left == 0
+
+
+def test_a_fold_beside_test_rows_of_their_own_is_refused(visits):
+    with pytest.raises(ConfigError, match=r"data.test=1/4: the test rows are those of data.test_path; folds are made"):
+        folds(visits(), test_path=visits("more.csv"))

@@ -4,11 +4,17 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import (
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    train_test_split,
+)
 
 from dltrain.data import split
-from dltrain.data.split import by_group, by_time, shuffled, size_of, stratified
-from dltrain.errors import DataError
+from dltrain.data.split import by_group, by_time, folds, folds_of_groups, shuffled, size_of, stratified
+from dltrain.errors import ConfigError, DataError
 
 
 def test_plain_cuts_are_scikit_learns():
@@ -151,3 +157,93 @@ def test_parts_follow_one_another_in_time(val, test):
         assert abs(len(in_test) - len(wanted[2])) <= moved
         if most == 10_000:
             assert moved <= 2
+
+
+# -- folds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_folds_are_scikit_learns_and_as_even_as_can_be():
+    random = np.random.default_rng(0)
+    for seed in range(100):
+        count = int(random.integers(2, 12))
+        n = int(random.integers(max(count, 14), 200))
+        classes = random.permutation(np.minimum(np.arange(n), random.geometric(0.3, n) + 2))  # some of one row
+        for made, source in ((None, KFold), (classes, StratifiedKFold)):
+            number = folds(n, count, seed=seed, classes=made)
+            if made is None or np.unique(made, return_counts=True)[1].max() >= count:  # else scikit-learn refuses
+                wanted = source(count, shuffle=True, random_state=seed).split(np.arange(n), classes)
+                assert all(np.array_equal(np.flatnonzero(number == k), test) for k, (_, test) in enumerate(wanted))
+            for kind in (None, *np.unique(classes)) if made is not None else (None,):
+                sizes = np.bincount(number[classes == kind] if kind is not None else number, minlength=count)
+                assert sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize("val", [0, 0.15, 7])
+@pytest.mark.parametrize("classes", [None, np.arange(103) % 4], ids=["none", "four"])
+def test_each_row_is_a_test_row_of_one_fold_and_the_others_are_shared_out_as_ever(val, classes):
+    parts = [split(103, val=val, test=f"{k}/4", seed=2, classes=classes) for k in range(1, 5)]
+    assert sorted(np.concatenate([test for _, _, test in parts])) == list(range(103))
+    for train, in_val, test in parts:
+        assert sorted(np.concatenate([train, in_val, test])) == list(range(103))
+        assert len(in_val) == size_of("val", val, 103 - len(test))
+    again, other = (split(103, val=val, test="3/4", seed=seed, classes=classes) for seed in (2, 3))
+    assert all(np.array_equal(a, b) for a, b in zip(again, parts[2], strict=True))
+    assert not np.array_equal(other[2], parts[2][2])
+
+
+def test_folds_of_groups_are_no_less_even_than_scikit_learns():
+    random, ours, theirs = np.random.default_rng(3), [], []
+    for seed in range(12):
+        count = int(random.integers(2, 7))
+        sizes = random.integers(1, 30, random.integers(max(count, 8), 80))
+        groups = random.permutation(np.repeat(np.arange(len(sizes)), sizes))
+        classes = (random.random(len(groups)) < random.random(len(sizes))[groups] ** 3).astype(np.int64)
+        number = folds_of_groups(groups, count, seed=seed, classes=classes)
+        parts = [
+            by_group(groups, val=0.2, test=f"{k}/{count}", seed=seed, classes=classes) for k in range(1, count + 1)
+        ]
+        for k, (train, in_val, test) in enumerate(parts):
+            assert np.array_equal(test, np.flatnonzero(number == k))
+            assert len(test) > 0
+            assert len({*groups[train]}) + len({*groups[in_val]}) + len({*groups[test]}) == len(sizes)
+        scikit = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(groups, classes, groups)
+        for found, tests in ((ours, [test for *_, test in parts]), (theirs, [test for _, test in scikit])):
+            rows = np.array([[len(test), classes[test].sum()] for test in tests]) * count / [len(groups), classes.sum()]
+            found.append(np.abs(rows - 1).max(0))
+    assert (np.mean(ours, axis=0) <= np.mean(theirs, axis=0)).all()
+
+
+def test_folds_in_time_are_scikit_learns_and_each_comes_after_what_it_is_judged_by():
+    random = np.random.default_rng(4)
+    for most in (12, 10_000):
+        times = random.permutation(np.arange(400)) if most > 400 else random.integers(0, most, 400)
+        wanted = TimeSeriesSplit(5).split(times)
+        tests = []
+        for k, (before, there) in zip(range(1, 6), wanted, strict=True):
+            (train, in_val, test), moved = by_time(times, val=0.15, test=f"{k}/5")
+            assert times[train].max() < times[in_val].min() <= times[in_val].max() < times[test].min()
+            tests.append(test)
+            if most > 400:
+                order = np.argsort(times)
+                assert np.array_equal(test, order[there])
+                assert np.array_equal(np.concatenate([train, in_val]), order[before])
+                assert moved == 0
+        assert all(len(np.intersect1d(a, b)) == 0 for a, b in combinations(tests, 2))
+        assert max(times[test].max() for test in tests) == times.max()
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        (lambda test: split(20, val=0.1, test=test, seed=0), "30 folds: there are 20 rows"),
+        (lambda test: by_group(np.arange(60) % 20, val=0.1, test=test, seed=0), "30 folds: there are 20 groups"),
+        (lambda test: by_time(np.arange(60) % 20, val=0.1, test=test), "30 folds: data.time has 20 different times"),
+    ],
+)
+def test_more_folds_than_there_are_of_what_is_shared_out_are_refused(cut, words):
+    with pytest.raises(DataError, match=words):
+        cut("1/30")
+    for wrong in ("0/5", "6/5", "1/1", "a third", "1/5 "):
+        with pytest.raises(ConfigError, match="want a fraction below 1, a count, or a fold from 1/5 to 5/5"):
+            cut(wrong)

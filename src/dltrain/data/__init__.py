@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from dltrain.data.split import check_seed, shuffled, size_of, stratified
+from dltrain.data.split import Share, check_seed, fold, folds, shuffled, size_of, stratified
 from dltrain.data.tables.table import listed
 from dltrain.data.tables.times import Layout, Part
 from dltrain.errors import DataError
@@ -248,7 +248,7 @@ class Data:
 
 
 def split(
-    n: int, *, val: float | int, test: float | int, seed: int, classes: np.ndarray | None = None
+    n: int, *, val: float | int, test: Share, seed: int, classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row numbers of the train, validation and test parts, seeded and stratified by `classes` [n].
 
@@ -256,9 +256,15 @@ def split(
 
     `test` is a fraction of all rows, `val` a fraction of the rows that remain; integers are counts. With
     test=0.2, val=0.2 and seed=0 this is the split under which most California-housing results are published.
+    test="2/5" is the second of five folds (see `dltrain.data.split.folds`): each row is a test row of one of them.
     """
     check_seed(seed)
-    rest, test_rows = _cut(np.arange(n), test, seed, classes, "test")
+    if isinstance(test, str):
+        number, count = fold(test)
+        is_test = folds(n, count, seed=seed, classes=classes) == number - 1
+        rest, test_rows = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    else:
+        rest, test_rows = _cut(np.arange(n), test, seed, classes, "test")
     train_rows, val_rows = _cut(rest, val, seed + 1, classes, "val")
     return train_rows, val_rows, test_rows
 

@@ -11,6 +11,7 @@ import numpy as np
 from dltrain.data import Data, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources.download import may_download
+from dltrain.data.split import Share
 from dltrain.data.tables.encoding import Rules, encode, fit
 from dltrain.data.tables.headers import Format
 from dltrain.data.tables.reading import read_table
@@ -40,7 +41,7 @@ def california_housing(
     *,
     scaling: Scaling = "quantile",
     val: float | int = 0.2,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Median house value of 20,640 block groups in California in 1990, in units of 100,000 dollars.

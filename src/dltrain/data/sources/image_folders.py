@@ -17,6 +17,7 @@ from dltrain.data import Data, Sample, Split, Tensors, single, split
 from dltrain.data.decoding import UNTOLD, Channels, Deep, UnscaledError, read_image, scales
 from dltrain.data.sources.folder_layout import Passed, class_folders, find_parts, require_all, scan
 from dltrain.data.sources.image_sets import image_data, pixel_statistics
+from dltrain.data.split import Share, refuse_fold
 from dltrain.data.tables.table import listed
 from dltrain.errors import ConfigError, DataError
 from dltrain.errors.output import encodable
@@ -32,7 +33,7 @@ def image_folder(
     image_size: int | list[int] = 32,
     channels: Channels = "rgb",
     val: float | int = 0.1,
-    test: float | int = 0.1,
+    test: Share = 0.1,
     split_seed: int = 0,
     in_memory: bool | None = None,
     skip_unreadable: bool = False,
@@ -219,12 +220,14 @@ def _share_out(
     parts: dict[str, ImageFiles],
     *,
     val: float | int,
-    test: float | int,
+    test: Share,
     seed: int,
     folders: dict[str, Path],
     classes: list[str],
 ) -> tuple[dict[str, ImageFiles], list[str]]:
     """Train, val and test in this order, each from its own folder or cut from the train images; and notes."""
+    if "test" in parts:
+        refuse_fold(test, f"{folders['test']} holds the test images")
     sizes = {"val": val, "test": test}
     notes: list[str] = []
     for name in sizes.keys() & parts.keys():

@@ -18,6 +18,7 @@ from dltrain.data.assembly import assemble
 from dltrain.data.decoding import start_no_programs
 from dltrain.data.loaders import generators_kept
 from dltrain.data.sources.samples import Samples, map_style, opened
+from dltrain.data.split import Share, refuse_fold
 from dltrain.data.tables.scales import blurred
 from dltrain.errors import ConfigError, DataError
 
@@ -35,7 +36,7 @@ def dataset(
     val_dataset: Dataset[object] | None = None,
     test_dataset: Dataset[object] | None = None,
     val: float | int = 0.1,
-    test: float | int = 0.1,
+    test: Share = 0.1,
     split_seed: int = 0,
     task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
     classes: int | list[str] | None = None,
@@ -61,6 +62,8 @@ def dataset(
     given = {"val": val_dataset, "test": test_dataset}
     own = {part: map_style(each, f"data.{part}_dataset") for part, each in given.items() if each is not None}
     whole, notes = opened(source, task)
+    if "test" in own:
+        refuse_fold(test, "data.test_dataset is given")
     extra = {
         part: replace(whole, source=each, rows=np.arange(len(each)), name=f"{part}_dataset")
         for part, each in own.items()
@@ -77,7 +80,13 @@ def dataset(
 
     sizes = {"val": val, "test": test}
     notes += [f"data.{part}={sizes[part]} is not used: data.{part}_dataset is given" for part in extra if sizes[part]]
-    cut = split(len(whole), **sizes | dict.fromkeys(extra, 0), seed=split_seed, classes=labels)
+    cut = split(
+        len(whole),
+        val=0 if "val" in extra else val,
+        test=0 if "test" in extra else test,
+        seed=split_seed,
+        classes=labels,
+    )
     rows = dict(zip(("train", "val", "test"), cut, strict=True))
     if read is not None:
         data = _held(whole, read, extra, rows, names, notes, split_seed)

@@ -10,6 +10,7 @@ import torch
 from dltrain.data import Data, Preprocessing, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources import embedded
+from dltrain.data.split import Share
 from dltrain.data.tables.encoding import Rules, encode, fit
 from dltrain.errors import ConfigError
 
@@ -20,7 +21,7 @@ def digits(
     classes: list[str | int] | None = None,
     positive: str | int | None = None,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """1,797 handwritten digits as images [1, 8, 8] (Alpaydin and Kaynak 1998), pixels 0 (empty) to 16 (ink).
@@ -63,7 +64,7 @@ def iris(
     classes: list[str | int] | None = None,
     positive: str | int | None = None,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """150 iris flowers, 4 lengths in cm, 3 species (Fisher 1936); setosa is linearly separable from the rest.
@@ -80,7 +81,7 @@ def wine(
     classes: list[str | int] | None = None,
     positive: str | int | None = None,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """178 wines of 3 growers, 13 chemical measurements (Forina 1988).
@@ -96,7 +97,7 @@ def breast_cancer(
     scaling: Scaling = "standard",
     positive: str | int | None = None,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """569 tumours, 30 measurements of their cell nuclei, malignant (class 0) or benign (Wolberg 1995).
@@ -111,7 +112,7 @@ def diabetes(
     *,
     scaling: Scaling = "standard",
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """442 patients, 10 measurements, how far diabetes went on within a year: 25 to 346 (Efron et al. 2004)."""
@@ -140,7 +141,7 @@ def _classification(
     classes: list[str | int] | None,
     positive: str | int | None,
     val: float | int,
-    test: float | int,
+    test: Share,
     split_seed: int,
 ) -> Data:
     values, target, target_names = embedded.labelled(file)

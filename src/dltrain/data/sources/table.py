@@ -10,6 +10,7 @@ import numpy as np
 from dltrain.data import Data, Scaling, Unknown
 from dltrain.data.assembly import assemble
 from dltrain.data.quality import repeats
+from dltrain.data.split import Share, refuse_fold
 from dltrain.data.tables.asked import asked, learned_from
 from dltrain.data.tables.encoding import Rules, encode, fit, remarks
 from dltrain.data.tables.headers import Format, numbers
@@ -49,7 +50,7 @@ def table(
     group: Name | None = None,
     time: Name | None = None,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Rows of CSV, TSV, JSON lines or Parquet files, to predict the column or columns `target` from the others.
@@ -116,13 +117,12 @@ def _check_choices(**given: str) -> None:
             raise ConfigError(f"data.{knob}={value}: choose {', '.join(choices[knob])}")
 
 
-def _read(
-    path: str | list[str], test_path: str | list[str] | None, how: Format, *, test: float | int
-) -> tuple[Table, int]:
+def _read(path: str | list[str], test_path: str | list[str] | None, how: Format, *, test: Share) -> tuple[Table, int]:
     """The rows of `path`, then those of `test_path`; and how many the former are."""
     source = read_table(path, how)
     if test_path is None:
         return source, len(source.frame)
+    refuse_fold(test, "the test rows are those of data.test_path")
     tests = read_table(test_path, how, knob="data.test_path")
     both = append(source, tests)
     unused = f"the test rows are those of {tests.path}; data.test={test} is not used"

@@ -13,6 +13,7 @@ import torch
 
 from dltrain.data import Column, Data, Preprocessing, Tensors, fallback, split
 from dltrain.data.assembly import assemble
+from dltrain.data.split import Share
 from dltrain.data.tables.scales import blurred
 from dltrain.errors import ConfigError
 from dltrain.errors.system import free_memory
@@ -27,7 +28,7 @@ def xor(
     noise: float = 0.1,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Corners of the unit square, class 1 where exactly one coordinate is 1: no line separates them.
@@ -47,7 +48,7 @@ def moons(
     noise: float = 0.1,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Two half circles of radius 1 that reach into each other (scikit-learn's make_moons)."""
@@ -70,7 +71,7 @@ def circles(
     factor: float = 0.5,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """A circle of radius 1 around one of radius `factor`."""
@@ -91,7 +92,7 @@ def spirals(
     turns: float = 1.5,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Arms of a spiral that wind `turns` times around the origin out to radius 1 (Lang and Witbrock 1988)."""
@@ -117,7 +118,7 @@ def blobs(
     radius: float = 2.0,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Round clouds of standard deviation `noise`, their centres evenly spaced on a circle of the given radius."""
@@ -139,7 +140,7 @@ def sine(
     frequency: float = 1.0,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Regression on a line: y = sin(2 pi frequency x) + noise, x uniform between -1 and 1."""
@@ -157,7 +158,7 @@ def linear(
     noise: float = 0.1,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Regression whose answer is known: y = x . weights + bias + noise, every x standard normal.
@@ -179,7 +180,7 @@ def multilabel(
     radius: float = 1.2,
     seed: int = 0,
     val: float | int = 0.15,
-    test: float | int = 0.2,
+    test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Standard normal points with three labels at once: right (x1 > 0), above (x2 > 0), far (outside the radius).
@@ -265,7 +266,7 @@ def _shared_out(
     x: np.ndarray,
     y: np.ndarray,
     val: float | int,
-    test: float | int,
+    test: Share,
     split_seed: int,
     *,
     classes: tuple[str, ...] = (),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dltrain.data import split
-from dltrain.data.split import Rows, by_group, by_time, size_of
+from dltrain.data.split import Rows, Share, by_group, by_time, fold, size_of
 from dltrain.data.tables import amounts, times
 from dltrain.data.tables.kinds import Told
 from dltrain.data.tables.table import Table, require_columns, short
@@ -92,7 +92,7 @@ class Roles:
         return [f"data.weight: {int((weights == 0).sum()):,} of {len(weights):,} rows have weight 0 and do not count"]
 
     def share_out(
-        self, source: Table, own: int, *, val: float | int, test: float | int, seed: int, classes: np.ndarray | None
+        self, source: Table, own: int, *, val: float | int, test: Share, seed: int, classes: np.ndarray | None
     ) -> tuple[Rows, list[str]]:
         """The parts of the first `own` rows of a table, and what is to be said of them. What follows is of a file of
         its own with test rows; see `dltrain.data.split` for the rest.
@@ -106,7 +106,7 @@ class Roles:
         return split(own, val=val, test=test, seed=seed, classes=classes), []
 
     def _by_group(
-        self, source: Table, own: int, *, val: float | int, test: float | int, seed: int, classes: np.ndarray | None
+        self, source: Table, own: int, *, val: float | int, test: Share, seed: int, classes: np.ndarray | None
     ) -> tuple[Rows, list[str]]:
         import polars as pl
 
@@ -136,10 +136,17 @@ class Roles:
             )
         return rows, notes
 
-    def _by_time(self, source: Table, own: int, *, val: float | int, test: float | int) -> tuple[Rows, list[str]]:
+    def _by_time(self, source: Table, own: int, *, val: float | int, test: Share) -> tuple[Rows, list[str]]:
         assert self.time is not None  # with others it is not called
         order, notes = _in_order(self._complete(source, self.time, "data.time"), source, self.told)
         rows, moved = by_time(order[:own], val=val, test=test)
+        if isinstance(test, str):
+            number, count = fold(test)
+            later = own - sum(map(len, rows))
+            notes.append(
+                f"data.time: fold {number} of {count} is block {number + 1} of {count + 1} in the order of time; the "
+                f"blocks before it are learned from, and {later:,} later rows are not used"
+            )
         if moved:
             notes.append(
                 f"data.time: {moved:,} row{'s' * (moved > 1)} moved across a border, so that no two parts have rows of "
