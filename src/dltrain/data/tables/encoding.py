@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dltrain.data import Column, Kind, Preprocessing, Scaling, Unknown
 from dltrain.data.tables.cells import cells_of, codes_of, derived, needed, numbers_of, width
-from dltrain.data.tables.scales import fence, moments, squashed
+from dltrain.data.tables.scales import beyond, fence, moments, squashed
 from dltrain.data.tables.table import Place, listed, require_columns
 from dltrain.errors import ConfigError, DataError, override
 
@@ -249,6 +249,8 @@ def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> Column | No
         column["low"], column["high"] = around
     if scaling == "standard":
         column["mean"], column["std"] = map(float, moments(filled))
+        if not around:
+            column["low"], column["high"] = beyond(filled)
     else:
         knots = max(min(len(filled) // 30, 1000), 10)  # as in Gorishniy et al. 2021 (rtdl)
         column["quantiles"] = np.quantile(filled, np.linspace(0, 1, knots)).tolist()
@@ -339,7 +341,7 @@ def _refuse_infinite(values: np.ndarray, cells: pl.Series, place: Place) -> None
 
 def _ordinary(column: Column) -> str:
     if "low" in column:
-        return f"all others, cut to {column['low']:g} and {column['high']:g}"
+        return f"all others, held to {column['low']:g} and {column['high']:g}"
     return f"those of the train rows, which lie around {column['mean']:g} and vary by {column['std']:g}"
 
 
@@ -349,7 +351,8 @@ def _hidden(name: str, values: np.ndarray, column: Column, scaling: Scaling, pla
         rows = np.flatnonzero((values < around[0]) | (values > around[1]))
         words = ", ".join(_shown(values, rows, place)[:1])
         return [f"column '{name}': {_values(len(rows))} far from all others, taken as they stand: {words}"]
-    if scaling == "standard" and "low" not in column and squashed(values, column["std"]):
+    held = scaling == "standard" and (values.min() < column["low"] or values.max() > column["high"])
+    if scaling == "standard" and not held and squashed(values, column["std"]):
         return [
             f"column '{name}': most of its values differ by less than a thousandth of its deviation {column['std']:g}, "
             "which hides them: try data.scaling=quantile; or, where the largest mean a missing value, "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 _GAP = 100  # so many times as far from the median as all nearer values
@@ -38,6 +40,18 @@ def fence(values: np.ndarray) -> tuple[float, float] | None:
         return None
     reach = 2 * away[first - 1 + gaps[0]]
     return float(4 * (middle - reach)), float(4 * (middle + reach))
+
+
+def beyond(values: np.ndarray) -> tuple[float, float]:
+    """Limits half as far again beyond the ends of float64 [N] as these lie apart.
+
+    A net has learned nothing of what lies there, and its answer grows with it: of the diamonds one in 10,788 test rows
+    with a depth five times the train rows' largest made 887 of a root mean squared error of 554.
+    """
+    low, high = float(values.min()), float(values.max())
+    most = sys.float_info.max
+    reach = high / 2 - low / 2  # halves, so that it can be held
+    return max(low - reach, -most), min(high + reach, most)
 
 
 def blurred(values: np.ndarray) -> bool:
