@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dltrain import data as samples
 from dltrain.data import decoding, take
 from dltrain.data.loaders import make_loader
 from dltrain.data.preprocessing import again, facts, normalise
@@ -51,6 +52,18 @@ def test_one_folder_is_split_by_class_and_png_pixels_come_back_exactly(tmp_path)
     assert data.train.std.tolist() == pytest.approx(train.std((0, 2, 3), correction=0).tolist())
     again = image_folder(str(tmp_path), image_size=8, val=3, test=3)
     assert torch.equal(again.train.x, data.train.x)
+
+
+def test_folds_of_images_have_each_once_where_no_folder_has_the_test_part(tmp_path):
+    write_images(tmp_path / "all", n=7)
+    made = [image_folder(str(tmp_path / "all"), image_size=8, test=f"{k}/3", in_memory=k > 1) for k in (1, 2, 3)]
+    files = [samples.place(data.test, i) for data in made for i in range(len(data.test))]
+    assert len({*files}) == len(files) == 21
+    assert all(sorted(data.test.y.bincount().tolist())[0] >= 2 for data in made)
+    write_images(tmp_path / "parted" / "train")
+    write_images(tmp_path / "parted" / "test")
+    with pytest.raises(DataError, match=r"3 folds: .*test holds the test images; folds are made of rows"):
+        image_folder(str(tmp_path / "parted"), test="1/3")
 
 
 def test_a_class_of_one_image_leaves_the_others_their_shares(tmp_path):

@@ -208,6 +208,15 @@ def test_given_parts_are_used_as_they_are(in_memory):
         whole(dataset(source, test_dataset=odd, in_memory=in_memory).test)
 
 
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_folds_have_each_sample_once_where_the_test_part_is_not_given(in_memory):
+    pairs = Labelled([(torch.tensor([float(i)]), i % 3) for i in range(20)])
+    made = [dataset(pairs, test=f"{k}/4", in_memory=in_memory) for k in range(1, 5)]
+    assert sorted(int(data.test[i][0]) for data in made for i in range(len(data.test))) == list(range(20))
+    with pytest.raises(DataError, match=r"4 folds: data\.test_dataset is given"):
+        dataset(pairs, test="1/4", test_dataset=pairs)
+
+
 def test_without_validation_and_test_rows_the_train_rows_stand_in():
     data = dataset(pairs(), val=0, test=0)
     assert data.val is data.train

@@ -314,5 +314,5 @@ def test_folds_in_time_say_what_they_leave_out(visits):
 
 
 def test_a_fold_beside_test_rows_of_their_own_is_refused(visits):
-    with pytest.raises(ConfigError, match=r"data.test=1/4: the test rows are those of data.test_path; folds are made"):
+    with pytest.raises(DataError, match=r"4 folds: the test rows are those of data.test_path; folds are made"):
         folds(visits(), test_path=visits("more.csv"))

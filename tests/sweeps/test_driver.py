@@ -320,7 +320,7 @@ def test_what_follows_a_sweep_is_told_how_many_jobs_there_are(tmp_path):
 @pytest.mark.parametrize("begun", range(5))
 def test_several_seeds_are_one_trial(tmp_path, begun):
     """Also where the command ended between two of them."""
-    seeds = ["seed=0", "seed=1"]
+    seeds = [("seed=0",), ("seed=1",)]
 
     class Rates(Counted):
         def trials(self, start):
@@ -330,7 +330,7 @@ def test_several_seeds_are_one_trial(tmp_path, begun):
     drive(tmp_path, Engine(), trials=trials)
     lines = (tmp_path / "jobs.jsonl").read_text().splitlines(keepends=True)
     whole = [json.loads(line)["overrides"] for line in lines if '"queued"' in line]
-    assert whole == [[f"optimizer.lr={n}", seed] for n in (0, 1) for seed in seeds]
+    assert whole == [[f"optimizer.lr={n}", *seed] for n in (0, 1) for seed in seeds]
     assert trials.search.told == {n: ((f"optimizer.lr={n}",), -0.5, "done") for n in (0, 1)}
     (tmp_path / "jobs.jsonl").write_text("".join(line for line in lines if json.loads(line)["job"] < begun))
     drive(tmp_path, Engine(), trials=Trials(Rates(2), seeds))

@@ -68,12 +68,12 @@ def test_no_line_of_a_ledger_ends_in_a_traceback_or_in_a_sweep_without_end(tmp_p
         drawn = [{"job": rng.choice([*range(7), -1, 10**9, "1"]), "state": rng.choice(STATES)} for _ in range(20)]
         drawn = [line | {key: rng.choice(odd) for key, odd in ODD.items() if rng.random() < 0.5} for line in drawn]
         (folder / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in drawn))
-        seeds, pruned = rng.choice([(), ("seed=0", "seed=1")]), rng.choice(PRUNED)
+        seeds, pruned = rng.choice([(), (("seed=0",), ("seed=1",))]), rng.choice(PRUNED)
         try:
             kept, trials = Ledger(folder), Trials(Listed(), seeds)
             kept.reopen(*rng.choice([(), ("failed", "diverged")]))
             recall(trials, lines(folder))
-            pruning = Halving(**pruned, seeds=max(1, len(seeds))) if pruned else None
+            pruning = Halving(**pruned, each=max(1, len(seeds))) if pruned else None
             for line in lines(folder) if pruning else ():
                 pruning.take(line)
             told = Told(None, kept.counts, moving=False, lines=True)

@@ -49,7 +49,7 @@ class Engine:
 
 def drive(folder, engine, *, trials=None, workers=2, **knobs):
     ledger, trials = Ledger(folder), trials or Trials(Counted(9))
-    pruning = Halving(THIRDS, seeds=max(1, len(trials.seeds)), **knobs)
+    pruning = Halving(THIRDS, each=max(1, len(trials.repeats)), **knobs)
     for line in lines(folder):
         pruning.take(line)
     recall(trials, lines(folder))
@@ -141,7 +141,7 @@ def test_the_median_pauses_who_is_worse_but_for_the_first_five(tmp_path):
 def test_who_goes_on_is_who_a_look_at_all_would_find(knobs):
     """Whatever arrives when: seeds one by one, doubles, failures that are tried again."""
     draw = random.Random(0)
-    pruning = Halving(THIRDS, seeds=2, **knobs)
+    pruning = Halving(THIRDS, each=2, **knobs)
     at, rung = {}, {}
     for job in range(200):
         pruning.take({"job": job, "state": "queued", "overrides": [f"seed={job}"], "rung": 0})
@@ -185,7 +185,7 @@ def test_what_ends_by_itself_counts_and_what_fails_does_not(tmp_path, at_once):
 
 def test_several_seeds_go_on_together_by_their_mean(tmp_path):
     values = [0.9, 0.1, 0.6, 0.6, 0.2, 0.7]  # means 0.5, 0.6, 0.45
-    drive(tmp_path, engine := Engine(value=lambda n: values[n]), trials=Trials(Counted(3), ["seed=0", "seed=1"]))
+    drive(tmp_path, engine := Engine(value=lambda n: values[n]), trials=Trials(Counted(3), [("seed=0",), ("seed=1",)]))
     assert engine.started[6:] == [(2, THIRDS[1]), (3, THIRDS[1]), (2, None), (3, None)]
 
 

@@ -32,7 +32,7 @@ def trials(*words):
 )
 def test_seeds_make_one_trial_together_however_they_are_typed(how, typed, seeds):
     found = trials(*how, *typed)
-    assert [text.removeprefix("++") for text in found.seeds] == [f"seed={seed}" for seed in seeds]
+    assert [text.removeprefix("++") for (text,) in found.repeats] == [f"seed={seed}" for seed in seeds]
     assert found.total == 4 * max(1, len(seeds))
     jobs = [*found.jobs(0)]
     assert len(set(jobs)) == found.total
@@ -42,7 +42,7 @@ def test_seeds_make_one_trial_together_however_they_are_typed(how, typed, seeds)
 
 def test_seeds_of_an_interval_are_drawn():
     found = trials(*RANDOM[:2], "seed=int(interval(0,99))")
-    assert (found.seeds, found.total) == ([], 4)
+    assert (found.repeats, found.total) == ([], 4)
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_several_seeds_pause_and_go_on_together():
         def tell(self, number, trial, value, state, rung=None):
             told.append((value, state, rung))
 
-    trials = Trials(Told(), ["seed=0", "seed=1"])
+    trials = Trials(Told(), [("seed=0",), ("seed=1",)])
     jobs = [*trials.jobs(0)]
     for number, value, rung in [(1, 3.0, 0), (0, 1.0, 0), (0, 0.5, 1), (1, 0.7, None), (0, 0.3, None)]:
         trials.ended(number, jobs[number], value, "done" if rung is None else "pruned", larger=False, rung=rung)
@@ -271,7 +271,7 @@ def test_the_mean_of_several_seeds_is_the_value_of_a_trial():
             told.append(what)
 
     told = []
-    trials = Trials(Told(), ["seed=0", "seed=1", "seed=2"])
+    trials = Trials(Told(), [("seed=0",), ("seed=1",), ("seed=2",)])
     jobs = [*trials.jobs(0)]
     assert (trials.total, len(jobs)) == (6, 6)
     for number in (1, 0, 2):

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_an_exception_with_all_mistakes(here):
         dltrain.train(lr=0.1)
     with pytest.raises(ConfigError, match="give a text, a number, None, or a list of them"):
         dltrain.train(data=dltrain.data.iris())
-    with pytest.raises(ConfigError, match="seeds=N makes several runs"):
+    with pytest.raises(ConfigError, match="seeds=N and folds=N make several runs"):
         dltrain.train("data=iris", "seeds=3")
     with pytest.raises(DataError, match="no such file"):
         dltrain.train("data=table", "data.path=gone.csv", "data.target=y")

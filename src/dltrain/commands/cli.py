@@ -34,6 +34,7 @@ usage:
   dltrain [KEY=VALUE | GROUP=NAME ...]      train; without arguments an MLP on scikit-learn's digits
   dltrain -m KEY=V1,V2 GROUP=A,B            train every combination, and compare
   dltrain seeds=5 ...                       train with seeds 0 to 4: one row of mean and deviation; with -m too
+  dltrain folds=5 ...                       cross-validation: each row judged once, in out_of_fold.csv; -m too
   dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep; RUN is a folder, a short id, last or best
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
@@ -159,7 +160,7 @@ def _run(arguments: list[str]) -> int:
         return train.resume(rest[1:], options)
     if options.cfg:
         return train.show(rest, options)
-    if options.multirun or seeds.split(rest) != (rest, 0, []):
+    if options.multirun or seeds.split(rest)[0] != rest:
         return train.sweep(rest, options)
     return train.train(rest, options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from dltrain.config import command_line
@@ -13,7 +14,8 @@ from dltrain.errors import ConfigError, DataError, streams
 from dltrain.errors.output import say
 from dltrain.errors.paths import check_is_text, local
 from dltrain.runs import run_folder
-from dltrain.trained import inference
+from dltrain.trained import folds, inference
+from dltrain.trained.mean import Mean
 from dltrain.trained.predict import as_csv, predict, write
 
 
@@ -32,8 +34,9 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     if output and output.exists() and any(each.exists() and output.samefile(each) for each in named):
         raise ConfigError(f"-o {output} is the input itself; name another file")
     command_line.output(given, Path("-"))
-    trained = inference.open_run(run_folder.find(given.run), allow=command_line.allowed(options.allow))
-    inference.set_threads(trained)
+    trained = _opened(given.run, command_line.allowed(options.allow))
+    first = trained.members[0]
+    inference.set_threads(first)
     found: Gaps = {}
     notes: list[str] = []
     unreadable: list[DataError] = []
@@ -48,13 +51,13 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     )
     if output:
         rows = write(pieces, output)
-        say(f"{rows:,} row{'s' * (rows != 1)} predicted by {trained.checkpoint.name}, in {output}")
+        say(f"{rows:,} row{'s' * (rows != 1)} predicted by {_called(trained)}, in {output}")
     else:
         for number, piece in enumerate(pieces):
             say(as_csv(piece, header=number == 0), end="")
             if not streams.delivered():
                 return 0
-    for note in [*notes, *(sentences(found, trained.facts.preprocessing) if found else ())]:
+    for note in [*notes, *(sentences(found, first.facts.preprocessing) if found else ())]:
         say(f"note: {note}", error=True)
     for error in unreadable:
         say(f"unreadable: {error}", error=True)
@@ -63,9 +66,25 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     return 0
 
 
+def _opened(run: str, allow: Sequence[str]) -> Mean:
+    """A run; or those of the best choice of a sweep over folds."""
+    folder = run_folder.find(run, sweeps=True)
+    if not (folder / "sweep.json").is_file() or not (runs := folds.best(folder)):
+        return Mean((inference.open_run(run_folder.find(run), allow=allow),))
+    return Mean(tuple(inference.open_run(each.folder, allow=allow) for each in runs))
+
+
+def _called(trained: Mean) -> str:
+    if len(trained.members) == 1:
+        return trained.members[0].checkpoint.name
+    return f"the mean of {len(trained.members)} runs"
+
+
 def _given(words: list[str]) -> argparse.Namespace:
     parser = command_line.parser("predict", "What the best weights of a run say of new rows.")
-    parser.add_argument("run", metavar="RUN", help="its folder, its short id, or last")
+    parser.add_argument(
+        "run", metavar="RUN", help="its folder, its short id, or last; of a sweep with folds=N the mean"
+    )
     parser.add_argument(
         "input", metavar="INPUT", nargs="+", help="tables or a folder of them, a folder of images, an IDX file, or -"
     )

@@ -33,7 +33,7 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
         say()
         more = f"dltrain runs {folder} --columns A,B chooses, --csv has all"
         say(table(found, ids_of(found), None, more=more) if found else "")
-        if any(map(seeds.differ_in_seed, seeds.groups(found))):
+        if any(map(seeds.differ, seeds.groups(found))):
             from dltrain.runs import sweep_table
 
             say(f"\n{sweep_table.table(found)}")

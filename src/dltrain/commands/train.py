@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dltrain.commands.garbage import collect_again
 from dltrain.config import command_line
-from dltrain.errors import ConfigError, SweepError, streams
+from dltrain.errors import ConfigError, DltrainError, SweepError, streams
 from dltrain.errors.output import say
 from dltrain.runs import seeds
 from dltrain.training.stop import stop_on_signal
@@ -52,8 +52,11 @@ def show(words: list[str], options: argparse.Namespace) -> int:
         composed = compose.compose(others, options.config_dir)
         if composed.mistakes:
             raise ConfigError("\n".join(composed.mistakes))
-        if count:
-            say(f"# seeds={count}: {count} runs, with {seeds.axis(composed.values.get('seed'), count)}")
+        if count.seeds:
+            axis = seeds.axis(composed.values.get("seed"), count.seeds)
+            say(f"# seeds={count.seeds}: {count.seeds} runs, with {axis}")
+        if count.folds:
+            say(f"# folds={count.folds}: {count.folds} runs, with {seeds.fold_axis(count.folds)}")
     if unresolved := composed.resolved.unresolved:
         key, why = next(iter(unresolved.items()))
         raise ConfigError(f"{key}: {why or 'what it refers to is not given'}")
@@ -158,6 +161,8 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
         from dltrain.sweeps import told
 
         say(told.spared(done))
+    if seeds.FOLD in seeds.keys(done) and not ended.reason:
+        _say_out_of_fold(ended.folder, asked.allow)
     again = _again(ended.folder, asked.words)
     if ended.reason or ended.counts["stopped"]:
         say(f"stopped; resume: {again}", error=True)
@@ -166,6 +171,18 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
     if failed := ended.counts["failed"] + ended.counts["diverged"]:
         raise SweepError(f"{failed} of {sum(ended.counts.values())} jobs failed; again: {again} --retry-failed")
     return 0
+
+
+def _say_out_of_fold(folder: Path, allow: Sequence[str]) -> None:
+    """Has each row answered by a run that has not seen it, and says how good that is."""
+    from dltrain.trained import folds
+
+    try:
+        found = folds.out_of_fold(folder, allow=allow)
+    except DltrainError as error:
+        say(f"note: no {folds.FILE}: {error}", error=True)
+    else:
+        say("\n" + "\n".join(found.told()) if found else "", end="\n" * (found is not None))
 
 
 def _preview(overrides: list[str], options: argparse.Namespace) -> int:

@@ -112,9 +112,11 @@ def fold(test: str) -> Fold:
 
 
 def refuse_fold(test: Share, why: str) -> None:
-    """Raises ConfigError where the test part is to be a fold, and the rows have another one."""
+    """Raises DataError where the test part is to be a fold, and the rows have another one."""
     if isinstance(test, str):
-        raise ConfigError(f"data.test={test}: {why}; folds are made of rows that have no test part of their own")
+        raise DataError(
+            f"{fold(test).count:,} folds: {why}; folds are made of rows that have no test part of their own"
+        )
 
 
 def folds(n: int, count: int, *, seed: int, classes: np.ndarray | None = None) -> np.ndarray:

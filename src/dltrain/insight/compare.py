@@ -1,4 +1,4 @@
-"""`dltrain compare`: runs, or groups of runs that differ in their seed: what differs, how they fared, and whether the
+"""`dltrain compare`: runs, or groups of runs that differ in seed or fold: what differs, how they fared, and whether the
 difference is more than noise.
 """
 
@@ -28,7 +28,7 @@ _ROWS = 100  # entries that are told one by one
 
 @dataclass(frozen=True)
 class Entry:
-    """What is compared: one run, or several of one configuration with different seeds."""
+    """What is compared: one run, or several of one configuration with different seeds or folds."""
 
     name: str  # A, B, ...
     runs: list[Run]
@@ -39,8 +39,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of one entry less that of another, with its 95 % interval; by a paired t-test over the seeds, or by
-    Welch's where the seeds are not the same. p is two-sided.
+    """The mean of one entry less that of another, with its 95 % interval; by a paired t-test over seeds and folds, or
+    by Welch's where these are not the same. p is two-sided.
     """
 
     mean: float
@@ -51,7 +51,7 @@ class Difference:
 
 
 def entries(found: Sequence[Run]) -> list[Entry]:
-    """Runs of one configuration are one entry, whatever their seeds, unless that leaves one entry alone."""
+    """Runs of one configuration are one entry, whatever their seeds and folds, unless that leaves one entry alone."""
     groups = seeds.groups(found)
     if len(groups) == 1:
         groups = [[run] for run in found]
@@ -90,13 +90,13 @@ def interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 def difference(one: Entry, base: Entry, metric: str) -> Difference | None:
     """How much larger a metric is in `one` than in `base`; None where either has fewer than two values."""
-    by_seed = [{r.config.get("seed"): r.numbers[metric] for r in e.runs if metric in r.numbers} for e in (one, base)]
+    by_repeat = [{seeds.repeat(r): r.numbers[metric] for r in e.runs if metric in r.numbers} for e in (one, base)]
     left, right = one.values(metric), base.values(metric)
     if min(len(left), len(right)) < 2:
         return None
-    paired = by_seed[0].keys() == by_seed[1].keys() and len(by_seed[0]) == len(left) == len(right)
+    paired = by_repeat[0].keys() == by_repeat[1].keys() and len(by_repeat[0]) == len(left) == len(right)
     if paired:
-        left, right = ([values[seed] for seed in by_seed[0]] for values in by_seed)
+        left, right = ([values[key] for key in by_repeat[0]] for values in by_repeat)
     mean = statistics.fmean(left) - statistics.fmean(right)
     steps = [a - b for a, b in zip(left, right, strict=True)] if paired else [*left, *right]
     if statistics.pstdev(steps) < 1e-12 * max(map(abs, [*left, *right, 1e-300])) or (
@@ -160,7 +160,7 @@ def what_differs(compared: Sequence[Entry]) -> str:
     typed = listing.choices(firsts)
     keys = listing.differing(firsts, duplicates=len(compared) < 9, typed=typed)
     if len(compared) > 1 and any(len(entry.runs) > 1 for entry in compared):
-        keys = [key for key in keys if key != "seed"]
+        keys = [key for key in keys if key not in _repeated(compared)]
     if not keys:
         return "the configurations are the same"
     rows = [[key, *(listing.cell(key, listing.shown(run, key, typed)) for run in firsts[:_ROWS])] for key in keys]
@@ -209,7 +209,8 @@ def verdicts(compared: Sequence[Entry], metric: str) -> list[str]:
     if len(tested) > 1:
         lines.append(f"(p by Holm's method over {len(tested)} comparisons)")
     if len(compared) > 1 and _same_but_seed(compared):
-        return ["they differ in their seed alone: what is seen here is the noise of one configuration"]
+        told = " and ".join(word.removesuffix("s") for word in seeds.words(_runs(compared)).split(" and "))
+        return [f"they differ in their {told} alone: what is seen here is the noise of one configuration"]
     single = [entry.name for entry in (base, *others) if len(entry.values(metric)) == 1]
     if len(single) == len(others) + 1 and others:
         lines.append(
@@ -230,7 +231,16 @@ def told(compared: Sequence[Entry], metric: str) -> list[str]:
 
 
 def _same_but_seed(compared: Sequence[Entry]) -> bool:
-    return not set(listing.differing([entry.runs[0] for entry in compared])) - {"seed"}
+    return not set(listing.differing([entry.runs[0] for entry in compared])).difference(_repeated(compared))
+
+
+def _runs(compared: Sequence[Entry]) -> list[Run]:
+    return [run for entry in compared for run in entry.runs]
+
+
+def _repeated(compared: Sequence[Entry]) -> tuple[str, ...]:
+    """By which keys alone the runs of an entry may differ."""
+    return seeds.keys(_runs(compared))
 
 
 def _verdict(entry: Entry, base: Entry, metric: str, found: Difference, p: float) -> str:
@@ -238,7 +248,8 @@ def _verdict(entry: Entry, base: Entry, metric: str, found: Difference, p: float
     sign = 1 if found.mean >= 0 else -1
     bounds = sorted((sign * found.low, sign * found.high))
     counts = sorted({len(entry.values(metric)), len(base.values(metric))})
-    how = f"paired over {counts[0]} seeds" if found.paired else f"Welch's test, {' and '.join(map(str, counts))} runs"
+    over = seeds.words([*entry.runs, *base.runs])
+    how = f"paired over {counts[0]} {over}" if found.paired else f"Welch's test, {' and '.join(map(str, counts))} runs"
     low, high, size = (metrics.difference(metric, value) for value in (*bounds, abs(found.mean)))
     facts = f"95 % interval {low} to {high}, {how}, p {_p(p)}"
     what = metric.replace("best/", "val/")
@@ -265,14 +276,14 @@ def draw(compared: Sequence[Entry], metric: str, output: Path) -> str:
 
     firsts = [entry.runs[0] for entry in compared]
     typed = listing.choices(firsts)
-    keys = [k for k in listing.differing(firsts, typed=typed) if k != "seed"][:3] or ["seed"]
+    keys = [k for k in listing.differing(firsts, typed=typed) if k not in _repeated(compared)][:3] or ["seed"]
     groups: list[tuple[str, list[list[Report]]]] = []
     for entry in compared[:_DRAWN]:
         settings = ", ".join(f"{key} {listing.cell(key, listing.shown(entry.runs[0], key, typed))}" for key in keys)
-        seeds_ = f" ({len(entry.runs)} seeds)" if len(entry.runs) > 1 else ""
+        over = f" ({len(entry.runs)} {seeds.words(entry.runs)})" if len(entry.runs) > 1 else ""
         logs = [rows for run in entry.runs if (rows := reading.read_log(run.folder))]
         if logs:
-            groups.append((f"{entry.name}: {settings}{seeds_}", logs))
+            groups.append((f"{entry.name}: {settings}{over}", logs))
     if not groups:
         return "no curves: none of them has reported yet"
     with command_line.writing(output, "; name another with -o FILE"):
@@ -303,7 +314,7 @@ def as_data(compared: Sequence[Entry], metric: str) -> Compared:
     for entry in compared:
         names = dict.fromkeys(name for run in entry.runs for name in run.numbers)
         numbers = {name: _statistics(entry.values(name)) for name in names}
-        config = {key: listing.value(entry.runs[0], key) for key in keys if key != "seed"}
+        config = {key: listing.value(entry.runs[0], key) for key in keys if key not in _repeated(compared)}
         rows.append(
             {"name": entry.name, "runs": [str(r.folder) for r in entry.runs], "config": config, "metrics": numbers}
         )

@@ -13,6 +13,7 @@ from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pict
 from dltrain.insight.pictures import Gallery
 from dltrain.parts import metrics
 from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, sweep_table, tensorboard
+from dltrain.runs.key_roles import FOLD
 from dltrain.runs.reading import Run
 
 _ROWS = 1_000  # runs in a table: a page that is read has no more
@@ -77,7 +78,7 @@ def sweep_page(folder: Path) -> str:
             page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
             *[page.paragraph(f"{jobs.read(folder, found)}.")] * any(run.status == "running" for run in found),
             page.section(f"All runs, {best} first", _jobs_table(ranked[:_ROWS]), _more(len(ranked) - _ROWS, folder)),
-            page.section("Mean and deviation over the seeds", _seeds_table(ranked)),
+            page.section(f"Mean and deviation over the {seeds.words(found)}", _seeds_table(ranked)),
             page.section("The best run again", page.verbatim(ranked[0].command if ranked else "")),
             *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
             page.section("Notes", page.bullets([*gallery.notes, *failed[:_ROWS]])),
@@ -96,7 +97,7 @@ def _counts(jobs: Sequence[Run]) -> str:
 
 def _jobs_table(ranked: Sequence[Run]) -> str:
     """One row a run: the best validation and the test metrics, what was varied, how it ended."""
-    varied, shown = trials.keys(ranked), _shown(ranked)
+    varied, shown = [*trials.keys(ranked), *[FOLD] * (FOLD in seeds.keys(ranked))], _shown(ranked)
     titles = ["run", *(title for title, _ in shown), *varied, "status", "seconds"]
     rows = [
         [
@@ -119,7 +120,7 @@ def _shown(jobs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def _seeds_table(jobs: Sequence[Run]) -> str:
-    """One row for the runs that differ in the seed alone; nothing where none do."""
+    """One row for the runs that differ in seed or fold alone; nothing where none do."""
     groups, shown = seeds.ranked(jobs), _shown(jobs)
     if max(map(len, groups), default=0) < 2:
         return ""

@@ -52,13 +52,16 @@ class Score:
 
 
 def keys(jobs: Sequence[Run]) -> list[str]:
-    """What the sweep varied: keys and groups whose typed values differ, of many the first hundred, the seed last."""
+    """What the sweep varied: keys and groups whose typed values differ, of many the first hundred, the seed last; which
+    fold it is no more than which job.
+    """
     found: dict[str, Counter[str]] = {}
     for run in jobs:
         for name, typed in run.typed.items():
             found.setdefault(name, Counter())[typed] += 1
     varied = [name for name, typed in found.items() if len(typed) > 1 or typed.total() < len(jobs)]
-    return [name for name in varied if name != SEED][:_MOST_KEYS] + [SEED] * (SEED in varied)
+    own = [name for name in varied if name not in seeds.keys(jobs)]
+    return own[:_MOST_KEYS] + [SEED] * (SEED in varied)
 
 
 def value(run: Run, key: str) -> Value:
@@ -74,8 +77,8 @@ def score(jobs: Sequence[Run]) -> Score | None:
 
 
 def of_groups(ranked: Sequence[Sequence[Run]], varied: Sequence[str], judge: Score) -> list[Trial]:
-    """One trial for each configuration, best first: its score is the mean over its seeds. Those without one, as one of
-    which a seed diverged or failed, are left out.
+    """One trial for each configuration, best first: its score is the mean over its seeds and folds. Those without one,
+    as one of which a job diverged or failed, are left out.
     """
     given = [(group, seeds.values(group, f"best/{judge.name}")) for group in ranked if not seeds.failed(group)]
     rated = [(group, numbers) for group, numbers in given if numbers]

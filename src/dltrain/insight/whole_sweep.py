@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.config import command_line
+from dltrain.errors import DltrainError
 from dltrain.sweeps.engines import local
 
 if TYPE_CHECKING:
@@ -38,8 +40,10 @@ def sweep(
 
     The frame has the columns of `runs`, with `job` for the number: load(table["folder"][0]) is the best. A job that
     failed or diverged raises nothing: its row says so in `status`, and why in `reason`; a configuration that occurred
-    before has no row. Jobs are processes of their own: threads, generators and code of yours in this one stay as they
-    are, and a class that is defined in a notebook is not known to them.
+    before has no row. With folds=5 `out_of_fold.csv` in the folder of the sweep, in which those of the jobs are, has
+    what the best choice answers to each row by a run that has not seen it. Jobs are processes of their own: threads,
+    generators and code of yours in this one stay as they are, and a class that is defined in a notebook is not known to
+    them.
 
     Raises ConfigError with all mistakes before anything is written, and StorageError. Ctrl-C has the jobs save, and
     raises KeyboardInterrupt with the words that go on.
@@ -60,10 +64,10 @@ def sweep(
         )
         ended = sweeps.begin(words, options, engine)
     _interrupted(ended)
-    return _table(ended)
+    return _table(ended, allowed)
 
 
-def _table(ended: Ended) -> pl.DataFrame:
+def _table(ended: Ended, allow: Sequence[str]) -> pl.DataFrame:
     """The jobs, the best first. Of one whose process died, its folder knows no more than that it did not end."""
     from dltrain.insight import frames
     from dltrain.runs import seeds, sweep_table
@@ -74,7 +78,21 @@ def _table(ended: Ended) -> pl.DataFrame:
             for job in sweep_table.jobs(ended.folder)
         ]
     )
+    if seeds.FOLD in seeds.keys(jobs):
+        _answer_out_of_fold(ended.folder, allow)
     return frames.table(jobs, {"job": [int(job.folder.name) for job in jobs]})
+
+
+def _answer_out_of_fold(sweep: Path, allow: Sequence[str]) -> None:
+    """Leaves the process as it was; warns of what stands against it."""
+    from dltrain.engine.process import left_as_it_was
+    from dltrain.trained import folds
+
+    try:
+        with left_as_it_was():
+            folds.out_of_fold(sweep, allow=allow)
+    except DltrainError as error:
+        warnings.warn(f"no {folds.FILE}: {error}", stacklevel=4)
 
 
 def _typed(key: str, value: command_line.Value) -> str:

@@ -5,6 +5,7 @@ TensorBoard (which keys are worth a column), by groups of seeds (what is one con
 (which runs can be compared).
 """
 
+import re
 from enum import Enum
 
 
@@ -54,6 +55,22 @@ def of(key: str) -> Role:
 def keys(*wanted: Role) -> tuple[str, ...]:
     """The keys of these roles."""
     return tuple(key for role in wanted for key in KEYS[role])
+
+
+FOLD = (
+    "data.test"  # whose value may be one of several folds, as 2/5: runs on all folds of the same rows have one problem
+)
+
+
+def folds(value: object) -> int:
+    """How many folds there are, where a value of `FOLD` is one of them (see `dltrain.data.split.fold`); else 0."""
+    found = re.fullmatch(r"[1-9][0-9]{0,5}/([1-9][0-9]{0,5})", value) if isinstance(value, str) else None
+    return int(found[1]) if found else 0
+
+
+def shared(key: str, value: object) -> object:
+    """What a value says of all folds alike: how many there are, and not which it is."""
+    return f"{count} folds" if key == FOLD and (count := folds(value)) else value
 
 
 # What a resumed run may change; a run and what is resumed from it are one.

@@ -1,4 +1,6 @@
-"""Runs that differ in their seed alone: `seeds=N` makes them, and what they reached is told as mean and deviation."""
+"""Runs that differ in their seed or their fold alone: `seeds=N` and `folds=N` make them, and what they reached is told
+as mean and deviation.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +8,43 @@ import json
 import re
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from dltrain.errors import ConfigError, key_of
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import key_roles, reading
+from dltrain.runs.key_roles import FOLD
 from dltrain.runs.reading import Run
 
 _MOST = 10_000
 _BAD = ("diverged", "failed")  # whatever such a run had reached, it is none that anybody would take
 
 
-def split(overrides: Sequence[str]) -> tuple[list[str], int, list[str]]:
-    """What was typed without `seeds=N`; N, which is 0 where it was not typed; and what is wrong with it.
+class Repeats(NamedTuple):
+    """With how many seeds each choice is trained, and on how many folds of its rows; 0 where that was not typed."""
 
-    Without -m it is the only key that may make several runs.
+    seeds: int = 0
+    folds: int = 0
+
+
+def split(overrides: Sequence[str]) -> tuple[list[str], Repeats, list[str]]:
+    """What was typed without `seeds=N` and `folds=N`; these; and what is wrong with them.
+
+    Without -m they are the only keys that may make several runs.
     """
-    typed = [o for o in overrides if re.match(r"\+{0,2}seeds=", o)]
-    others = [o for o in overrides if o not in typed]
-    wrong = [o for o in typed if not re.fullmatch(r"[^=]*=[1-9]\d{0,9}", o) or int(o.partition("=")[2]) > _MOST]
-    if wrong:
-        return others, 0, [f"`{wrong[0]}`: seeds must be a whole number of 1 or more (at most {_MOST:,}): seeds=5"]
-    return others, int(typed[-1].partition("=")[2]) if typed else 0, []
+    typed = {key: [o for o in overrides if re.match(rf"\+{{0,2}}{key}=", o)] for key in Repeats._fields}
+    others = [o for o in overrides if not any(o in words for words in typed.values())]
+    found, mistakes = Repeats(), list[str]()
+    for (key, words), least in zip(typed.items(), (1, 2), strict=True):
+        wrong = [o for o in words if not re.fullmatch(r"[^=]*=[1-9]\d{0,9}", o)]
+        wrong = wrong or [o for o in words if not least <= int(o.partition("=")[2]) <= _MOST]
+        if wrong:
+            mistakes.append(
+                f"`{wrong[0]}`: {key} must be a whole number of {least} or more (at most {_MOST:,}): {key}=5"
+            )
+        elif words:
+            found = found._replace(**{key: int(words[-1].partition("=")[2])})
+    return others, found, mistakes
 
 
 def axis(first: object, count: int) -> str:
@@ -36,8 +54,22 @@ def axis(first: object, count: int) -> str:
     return f"seed={','.join(str(first + i) for i in range(count))}"
 
 
+def fold_axis(count: int) -> str:
+    """The override that makes a run for each of `count` folds."""
+    return f"{FOLD}={','.join(f'{number}/{count}' for number in range(1, count + 1))}"
+
+
+def keys(found: Sequence[Run]) -> tuple[str, ...]:
+    """By which keys alone runs of one configuration may differ."""
+    return ("seed", FOLD) if any(_folds(run) for run in found) else ("seed",)
+
+
+def _folds(run: Run) -> int:
+    return key_roles.folds(run.config.get(FOLD))
+
+
 def groups(found: Sequence[Run]) -> list[list[Run]]:
-    """The runs with those together that have one configuration but for the seed; in the order of the first of each.
+    """Those runs together that have one configuration but for seed and fold, in the order of the first of each.
 
     A run that failed before it had one belongs to those that were typed alike.
     """
@@ -50,17 +82,35 @@ def groups(found: Sequence[Run]) -> list[list[Run]]:
 
 
 def _typed(run: Run) -> tuple[str, ...]:
-    return tuple(o for o in run.overrides if key_of(o) != "seed")
+    return without(run.overrides, keys([run]))
+
+
+def without(overrides: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """What was typed but for some keys."""
+    return tuple(o for o in overrides if key_of(o) not in names)
 
 
 def _configured(run: Run) -> str:
-    fixed = {k: v for k, v in run.config.items() if k not in ("seed", *key_roles.UNSEEN)}
+    fixed = {k: key_roles.shared(k, v) for k, v in run.config.items() if k not in ("seed", *key_roles.UNSEEN)}
     return json.dumps(fixed, sort_keys=True, default=str)
 
 
-def differ_in_seed(group: Sequence[Run]) -> bool:
-    """Whether they are several runs, each with a seed of its own: not one twice, as with two numbers of workers."""
-    return len({str(run.config.get("seed")) for run in group}) == len(group) > 1
+def repeat(run: Run) -> tuple[str, str]:
+    """By what a run may differ from others of its configuration: its seed, and its fold where it has one."""
+    return str(run.config.get("seed")), str(run.config[FOLD]) if _folds(run) else ""
+
+
+def words(found: Sequence[Run]) -> str:
+    """What the runs of one configuration are told as: seeds, folds, or both."""
+    of_seeds, of_folds = ({*each} for each in zip(*map(repeat, found), strict=True)) if found else ({""}, {""})
+    return "seeds" if of_folds == {""} else "folds and seeds" if len(of_seeds) > 1 else "folds"
+
+
+def differ(group: Sequence[Run]) -> bool:
+    """Whether they are several runs, each with a seed or a fold of its own: not one twice, as with two numbers of
+    workers.
+    """
+    return len({repeat(run) for run in group}) == len(group) > 1
 
 
 def failed(group: Sequence[Run]) -> bool:

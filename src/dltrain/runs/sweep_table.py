@@ -1,4 +1,4 @@
-"""The table of a sweep: its jobs, or the configurations that several seeds share, best first."""
+"""The table of a sweep: its jobs, or the configurations that several seeds and folds share, best first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dltrain.errors import key_of, tables
+from dltrain.errors import tables
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds
@@ -29,25 +29,25 @@ def jobs(folder: Path) -> list[Run]:
 
 
 def table(jobs: Sequence[Run]) -> str:
-    """One row a job, or a configuration where each was run with several seeds: what differs, the best validation, the
-    test metrics (mean and standard deviation over the seeds), seconds.
+    """One row a job, or a configuration where each was run with several seeds or folds: what differs, the best
+    validation, the test metrics (mean and standard deviation over them), seconds.
 
     What a terminal has no room for is left out, and named below: first the seconds, then metrics that do not judge.
     """
     groups = seeds.ranked(jobs)
-    several = bool(groups) and all(map(seeds.differ_in_seed, groups))
+    several = bool(groups) and all(map(seeds.differ, groups))
     rows = groups if several else [[job] for job in seeds.in_order(jobs)]
-    typed = [[o for o in row[0].overrides if not (several and key_of(o) == "seed")] for row in rows]
+    typed = [[*seeds.without(row[0].overrides, seeds.keys(row) if several else ())] for row in rows]
     common = set.intersection(*map(set, typed)) if len(rows) > 1 else set()
     own = [[o for o in overrides if o not in common] for overrides in typed[:_ROWS]]
     names = columns(shown_metrics(jobs, "loss", *metrics.MAIN))
-    head = ["seeds", "overrides", "done"] if several else ["job", "overrides", "status"]
+    head = [seeds.words(jobs), "overrides", "done"] if several else ["job", "overrides", "status"]
     table = [[*head, *(title for title, _ in names), "seconds"]]
     for row, overrides in zip(rows, own, strict=False):
         done = f"{sum(job.status in ENDED for job in row)} of {len(row)}" if several else row[0].status
         cells = [mean_and_deviation(key, seeds.values(row, key)) for _, key in names]
         seconds = seeds.spread([job.seconds or 0.0 for job in row])[0]
-        which = _seed_range(row) if several else row[0].folder.name
+        which = _told(row, head[0]) if several else row[0].folder.name
         table.append([which, " ".join(overrides), done, *cells, f"{seconds:.1f}"])
     kept = _fitted(table, own, seeds.criterion(jobs).removeprefix("best/"))
     more = [f"and {len(rows) - _ROWS:,} more: dltrain runs FOLDER --sort KEY, or --csv"] * (len(rows) > _ROWS)
@@ -97,6 +97,13 @@ def columns(names: Sequence[str]) -> list[tuple[str, str]]:
     """
     best = [("train loss" if n == "train_loss" else f"val {n}", f"best/{n}") for n in names]
     return best + [(f"test {n}", f"test/{n}") for n in names if n != "train_loss"]
+
+
+def _told(group: Sequence[Run], what: str) -> str:
+    """How many folds there are; seeds in a row as 0-4, others one by one."""
+    of_folds = {fold for _, fold in map(seeds.repeat, group)}
+    told = {"folds": str(len(of_folds)), "seeds": _seed_range(group)}
+    return ", ".join(told[word] for word in what.split(" and "))
 
 
 def _seed_range(group: Sequence[Run]) -> str:

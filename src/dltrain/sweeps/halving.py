@@ -23,27 +23,27 @@ STARTUP = 5  # trials that no median stops at a rung, as of Optuna's MedianPrune
 Result = tuple[float | None, float | None]  # the monitor's best value, and the validation loss there
 
 
-def halving(knobs: Settings, seeds: int) -> Halving | None:
-    """What `sweep.prune` asks for. seeds: jobs of a trial."""
+def halving(knobs: Settings, each: int) -> Halving | None:
+    """What `sweep.prune` asks for. each: jobs of a trial."""
     if knobs.prune is None:
         return None
     shares = tuple(knobs.factor ** -float(n) for n in range(knobs.rungs, 0, -1))
     median = knobs.prune == "median"
     factor, startup = (2, STARTUP) if median else (knobs.factor, 0)
-    return Halving(shares, factor, seeds=max(1, seeds), at_once=knobs.prune != "halving", startup=startup)
+    return Halving(shares, factor, each=max(1, each), at_once=knobs.prune != "halving", startup=startup)
 
 
 @final
 @dataclass
 class Halving:
     """Who goes on. rungs: shares of a job's steps; `len(rungs)` stands for its end. Of the trials at a rung one in
-    `factor` goes on, ranked by the mean over its seeds. at_once: as soon as a trial is among the best so far. startup:
+    `factor` goes on, ranked by the mean over its jobs. at_once: as soon as a trial is among the best so far. startup:
     so many go on at least.
     """
 
     rungs: Sequence[float]
     factor: int = 3
-    seeds: int = 1
+    each: int = 1
     at_once: bool = False
     startup: int = 0
     _larger: bool = False
@@ -84,7 +84,7 @@ class Halving:
         elif state in ENDED:
             self._end[job] = (value, loss) if state in reading.ENDED else (None, None)
         if self.at_once:
-            self._place(job // self.seeds)
+            self._place(job // self.each)
 
     def promoted(self) -> list[tuple[int, int]]:
         """Asynchronously: the jobs of one more trial that is among the best of its rung, and the rung that they go to;
@@ -102,7 +102,7 @@ class Halving:
         """Once no job runs: those that go on, and the rung that they go to; none while there are others on their way,
         or when all is done.
         """
-        there = [self._jobs(trial) for trial in sorted({job // self.seeds for job in self._typed})]
+        there = [self._jobs(trial) for trial in sorted({job // self.each for job in self._typed})]
         for rung in range(len(self.rungs) + 1):
             behind = [job for jobs in there for job in jobs if not self._has(job, rung)]
             if behind:
@@ -112,7 +112,7 @@ class Halving:
 
     def _jobs(self, trial: int) -> list[int]:
         """Those of a trial, but for another's doubles."""
-        return [job for job in range(trial * self.seeds, (trial + 1) * self.seeds) if job in self._typed]
+        return [job for job in range(trial * self.each, (trial + 1) * self.each) if job in self._typed]
 
     def _staying(self, trial: int, rung: int) -> list[int]:
         """The jobs of a trial that are paused at a rung."""
@@ -120,7 +120,7 @@ class Halving:
 
     def _place(self, trial: int) -> None:
         """Ranks a trial at each rung where all of its jobs have been."""
-        jobs = self._jobs(trial) if (trial + 1) * self.seeds <= self._next else []
+        jobs = self._jobs(trial) if (trial + 1) * self.each <= self._next else []
         for rung, (there, paused) in enumerate(zip(self._there, self._paused, strict=True)):
             arrived = bool(jobs) and all(self._has(job, rung) for job in jobs)
             key = (*self._order(jobs, rung), trial) if arrived else None

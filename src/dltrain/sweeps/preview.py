@@ -6,7 +6,7 @@ import itertools
 import tempfile
 from pathlib import Path
 
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut
 from dltrain.runs.pulse import duration
 from dltrain.sweeps import request, snapshot
@@ -44,7 +44,8 @@ def preview(wanted: Request, options: Options) -> str:
     at_once = f"{room.most} at once" if known else "as many at once as the cluster has room for"
     lines = [f"{total:,} job{'s' * (total != 1)}, {at_once}{took}; nothing is trained (--dry-run)"]
     lines += [f"  {axis.name}: {_values(axis)}" for axis in wanted.space.varied]
-    lines += [f"  seed: {len(wanted.trials.seeds)} for each trial"] * bool(wanted.trials.seeds)
+    for texts in {*zip(*wanted.trials.repeats, strict=True)}:
+        lines.append(f"  {key_of(texts[0])}: {len({*texts})} for each trial")
     lines += [f"note: {note}" for note in notes]
     lines += [f"[{number}] {cut(' '.join(typed), 300)}" for number, typed in enumerate(jobs)]
     return "\n".join([*lines, *([f"... and {total - len(jobs):,} more"] if total > len(jobs) else [])])

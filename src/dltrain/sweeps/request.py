@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dltrain.config import compose, hydra, hydra_words
 from dltrain.config.choices import Groups
-from dltrain.config.compose import Composed
+from dltrain.config.compose import Composed, has_key
 from dltrain.config.composer import Composer
 from dltrain.config.nodes import first_look
 from dltrain.config.overrides import check_overrides, first_of_each, frozen, lifted, repeats
@@ -17,6 +19,7 @@ from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut, plain
 from dltrain.runs import seeds
 from dltrain.runs.foreign import Values, is_number, node
+from dltrain.runs.key_roles import FOLD, folds
 from dltrain.sweeps.orders import Orders
 from dltrain.sweeps.search import Trials, search
 from dltrain.sweeps.settings import Settings, settings
@@ -74,7 +77,7 @@ class Options:
     allow_changed_data: bool = False
     retry_failed: bool = False
     reuse: bool = False  # whether finished runs are taken over
-    many: bool = True  # whether keys other than `seeds` may give several values, as after -m
+    many: bool = True  # whether keys other than `seeds` and `folds` may give several values, as after -m
     lines: bool = True  # whether a line tells of each job where no line moves
 
     @property
@@ -92,7 +95,7 @@ def read(overrides: Sequence[str], options: Options) -> Request:
     typed = [*own_words.words, *own_words.others]
     typed = _with_parameters(typed, config_dir, said) if options.many else typed
     others, count, mistakes = seeds.split([o for o in typed if not _is_search(o)])
-    own = [o for o in others if count and key_of(o) == "seed"]
+    own = [o for o in others if count.seeds and key_of(o) == "seed"]
     good, wrong = check_overrides([o for o in others if o not in own], config_dir, sweep=options.many)
     own, wrong_seed = check_overrides(own, config_dir, sweep=True)
     how, wrong_search = check_overrides([o for o in typed if _is_search(o)], config_dir, sweep=True)
@@ -106,13 +109,17 @@ def read(overrides: Sequence[str], options: Options) -> Request:
     composer = Composer(config_dir)
     first = _first([*good, *own], config_dir, composer)
     mistakes += first.mistakes
-    if count and first_of_each(own) != own:
-        mistakes.append(f"`{own[-1]}` and `seeds={count}`: give the seeds one by one, or their number")
+    if count.seeds and first_of_each(own) != own:
+        mistakes.append(f"`{own[-1]}` and `seeds={count.seeds}`: give the seeds one by one, or their number")
+    if count.folds and not first.mistakes:
+        mistakes += _without_folds(good, count.folds, config_dir, composer)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
-    if count:
-        good = [*good, seeds.axis(first.values.get("seed"), count)]
-    elif first_of_each(good, config_dir) == good:
+    if count.seeds:
+        good = [*good, seeds.axis(first.values.get("seed"), count.seeds)]
+    if count.folds:
+        good = [*good, seeds.fold_axis(count.folds)]
+    elif not count.seeds and first_of_each(good, config_dir) == good:
         raise ConfigError("-m: nothing varies: give a key several values, as optimizer.lr=0.1,0.01, or leave -m out")
     settled = frozen(good, config_dir)
     wanted = _wanted(settled, config_dir, composer, _searched(first, how, config_dir))
@@ -147,15 +154,15 @@ def _searched(first: Composed, how: Sequence[str], config_dir: Groups) -> Values
 
 
 def _wanted(overrides: list[str], config_dir: Groups, composer: Composer, found: Values) -> Request:
-    """The space and the search in it: but for a grid whose jobs all end the seeds are no axis of it, and make one
+    """The space and the search in it: but for a grid whose jobs all end seeds and folds are no axes of it, and make one
     trial together.
     """
     knobs = settings(found)
     together = knobs.method != "grid" or knobs.prune is not None
-    each = _seeds(overrides) if together else []
-    space = Space([o for o in overrides if not (each and key_of(o) == "seed")], config_dir, composer)
+    each = _repeats(overrides) if together else []
+    space = Space(seeds.without(overrides, [key_of(o) for texts in each[:1] for o in texts]), config_dir, composer)
     trials = Trials(search(space, knobs), each)
-    first = composer([*space.first(), *each[:1]])
+    first = composer([*space.first(), *(o for texts in each[:1] for o in texts)])
     return Request(tuple(overrides), overrides, space, trials, composer, first, knobs, found, auto=False, changed=())
 
 
@@ -172,14 +179,32 @@ def _look(wanted: Request, allow: Sequence[str]) -> None:
         raise ConfigError("\n".join(lines)) from error
 
 
-def _seeds(overrides: Sequence[str]) -> list[str]:
-    """The seeds that were typed last, each once; none where that is one, or an interval to draw from, or no seeds."""
-    parse = hydra.parser({})
-    for read in [parse(text) for text in overrides if key_of(text) == "seed"][-1:]:
-        if read.several and not read.interval:
-            found = [*dict.fromkeys(read.texts())]
-            return [f"{read.key}={seed}" for seed in found] if all(re.fullmatch("[0-9]+", s) for s in found) else []
-    return []
+def _repeats(overrides: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each seed with each fold, as they were typed last; of these none where that is one, or an interval to draw from,
+    or something else.
+    """
+    parse, axes = hydra.parser({}), list[list[str]]()
+    for key, good in (("seed", str.isdecimal), (FOLD, folds)):
+        for read in [parse(text) for text in overrides if key_of(text) == key][-1:]:
+            found = [*dict.fromkeys(read.texts())] if read.several and not read.interval else []
+            axes += [[f"{read.key}={value}" for value in found]] * bool(found and all(map(good, found)))
+    return [*itertools.product(*axes)] if axes else []
+
+
+def _without_folds(good: Sequence[str], count: int, config_dir: Groups, composer: Composer) -> list[str]:
+    """What is wrong with `folds=N` beside what else was typed."""
+    typed = [text for text in good if key_of(text) == FOLD]
+    wrong = [f"`{text}` and `folds={count}`: each fold is the test part once; leave data.test out" for text in typed]
+    axes = {axis.name: axis for axis in Space(good, config_dir, composer).axes}
+    chosen = axes.get("data") or axes.get("experiment")
+    for text in chosen.texts() if chosen else ():
+        with suppress(ConfigError):  # of a choice that there is not; it is told with all others
+            if not (made := composer([text])).mistakes and not has_key(made.values, FOLD):
+                wrong.append(
+                    f"`folds={count}`: {text} has no data.test: its test part is fixed, or is the train part; folds "
+                    "are made where data.test says how many rows are set aside"
+                )
+    return wrong
 
 
 def _first(overrides: Sequence[str], config_dir: Groups, composer: Composer) -> Composed:
@@ -209,7 +234,18 @@ def notes(wanted: Request, config_dir: str | None) -> list[str]:
     several = [text for text in wanted.overrides if text not in wanted.first.overrides]
     twice = [f"`{text}`: each value is trained once" for text in several if repeats(text, config_dir)]
     idle = replace(wanted.first, overrides=tuple(several)).set_by_the_schedule()
-    return [*wanted.notes, *twice, *idle, *_together(wanted.settings, node(wanted.first.values.get("trainer")))]
+    data = node(wanted.first.values.get("data"))
+    unseen = [
+        "data.val=0: no rows are set aside for validation, so the best epoch of each fold, and the best choice, are "
+        "those that fit the train rows best"
+    ] * bool(data.get("val") == 0 and folds(data.get("test")))
+    return [
+        *wanted.notes,
+        *twice,
+        *idle,
+        *unseen,
+        *_together(wanted.settings, node(wanted.first.values.get("trainer"))),
+    ]
 
 
 def _together(knobs: Settings, trainer: Values) -> list[str]:

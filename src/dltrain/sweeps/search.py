@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from dltrain.errors import ConfigError, key_of
+from dltrain.runs import seeds
 from dltrain.runs.foreign import is_number
 from dltrain.sweeps.settings import Settings
 from dltrain.sweeps.space import Axis, Space, Trial
@@ -140,15 +141,17 @@ def _sobol(space: Space, seed: int) -> Callable[[], Iterator[Sequence[float]]]:
     return points
 
 
-# -- several seeds -----------------------------------------------------------------------------------------------
+# -- several seeds and folds -------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Trials:
-    """The jobs of a search: each trial once, or once with each of several seeds, whose mean is then its value."""
+    """The jobs of a search: each trial once, or once with each of several seeds and folds (`repeats`, the overrides of
+    each), whose mean is then its value.
+    """
 
     search: Search
-    seeds: Sequence[str] = ()  # overrides
+    repeats: Sequence[Trial] = ()
     _found: dict[int, dict[int, tuple[float, float | None, str]]] = field(default_factory=dict)  # by trial and job
 
     @property
@@ -158,20 +161,20 @@ class Trials:
 
     @property
     def _each(self) -> int:
-        return max(1, len(self.seeds))
+        return max(1, len(self.repeats))
 
     def jobs(self, start: int, begun: Trial = ()) -> Iterator[Trial]:
-        """The jobs from a number on. begun: what the last trial is, where some of its seeds are still to come."""
-        trial, seed = divmod(start, self._each)
-        if seed:
-            for text in self.seeds[seed:]:
-                yield (*_without_seed(begun), text)
+        """The jobs from a number on. begun: what the last trial is, where some of its jobs are still to come."""
+        trial, done = divmod(start, self._each)
+        if done:
+            for texts in self.repeats[done:]:
+                yield (*self._trial(begun), *texts)
             trial += 1
         for found in self.search.trials(trial):
-            if not self.seeds:
+            if not self.repeats:
                 yield found
-            for text in self.seeds:
-                yield (*found, text)
+            for texts in self.repeats:
+                yield (*found, *texts)
 
     def known(self, number: int, job: Trial) -> None:
         """A job of an earlier command, however it goes on."""
@@ -196,12 +199,8 @@ class Trials:
         self.search.tell(trial, self._trial(job), mean, state, None if reached == math.inf else int(reached))
 
     def _reached(self, found: Mapping[int, tuple[float, float | None, str]]) -> float:
-        """The rung where all seeds of a trial have been; -1 where one has not come to any, infinity for their ends."""
+        """The rung where all jobs of a trial have been; -1 where one has not come to any, infinity for their ends."""
         return min(reached for reached, _, _ in found.values()) if len(found) == self._each else -1
 
     def _trial(self, job: Trial) -> Trial:
-        return _without_seed(job) if self.seeds else job
-
-
-def _without_seed(job: Trial) -> Trial:
-    return tuple(text for text in job if key_of(text) != "seed")
+        return seeds.without(job, [key_of(text) for text in self.repeats[0]]) if self.repeats else job

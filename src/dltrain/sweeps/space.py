@@ -17,7 +17,7 @@ from dltrain.config.nodes import first_look
 from dltrain.errors import ConfigError, key_of
 
 _MOST_JOBS = 1_000_000
-Trial = tuple[str, ...]  # the overrides of a job, without its seed where one of several is tried each time
+Trial = tuple[str, ...]  # the overrides of a job, without seed and fold where one of several is tried each time
 _ALL = "experiment"  # a group whose files set keys of all others
 
 

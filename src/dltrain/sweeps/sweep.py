@@ -162,7 +162,7 @@ def _drive(
     moving = progress.is_seen() and not knobs.verbose
     told = Told(total, kept.counts, moving=moving, lines=knobs.verbose or (options.lines and not moving))
     driver.recall(wanted.trials, ledger.lines(kept.folder))
-    pruning = halving(knobs, len(wanted.trials.seeds))
+    pruning = halving(knobs, len(wanted.trials.repeats))
     if pruning:
         for line in ledger.lines(kept.folder):
             pruning.take(line)

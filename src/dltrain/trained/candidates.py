@@ -110,7 +110,7 @@ class Library:
     def metrics(self, answers: Tensor, split: str) -> dict[str, float]:
         """How good answers to the rows of a split are."""
         facts = self.base.facts
-        batches = _Once(self.outputs(answers), self.targets[split], self.weights.get(split))
+        batches = Once(self.outputs(answers), self.targets[split], self.weights.get(split))
         scale = {"target_mean": facts.target_mean, "target_std": facts.target_std}
         more = {self.metric} & {*evaluation.available(facts.task, self.loss[1])}
         return evaluation.evaluate(nn.Identity(), batches, self.loss[1], task=facts.task, **scale, metrics=more)
@@ -122,7 +122,7 @@ class Library:
 
 
 @dataclass(frozen=True)
-class _Once:
+class Once:
     """Answers and targets as one batch, whose rows may have weights."""
 
     outputs: Tensor
@@ -209,6 +209,12 @@ def _ended(found: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 
 def _check_problem(runs: Sequence[Run]) -> None:
+    folds = sorted({fold for _, fold in map(seeds.repeat, runs)})
+    if len(folds) > 1:
+        raise ConfigError(
+            f"these runs are tested on different rows, the folds {', '.join(folds[:4])}{', ...' * (len(folds) > 4)}, "
+            "so no rows are new to all of them; dltrain predict SWEEP INPUT answers by their mean"
+        )
     problems = [reading.problem(run) for run in runs]
     for key in dict.fromkeys(key for problem in problems for key in problem):
         if len(values := sorted({problem.get(key, "-") for problem in problems})) > 1:

@@ -186,7 +186,7 @@ class Trained:
         facts = self.facts
         names = facts.names
         if facts.task == "regression":
-            return pl.DataFrame(dict(zip(names, _values(logits, facts), strict=True)))
+            return values(evaluation.original(logits, facts.target_mean, facts.target_std), facts)
         guess = evaluation.decide(logits, facts.task).numpy()
         chances, prefix = self.probabilities(logits), "p"
         if chances is None:
@@ -198,13 +198,18 @@ class Trained:
         return pl.DataFrame({"prediction": pl.Series(names, dtype=pl.String)[guess], **shares})
 
 
-def _values(outputs: Tensor, facts: Facts) -> list[np.ndarray]:
-    """The targets in original units, float64 with as many digits below the standard deviation as float32 is sure of."""
+def values(originals: Tensor, facts: Facts) -> pl.DataFrame:
+    """Targets in original units [N, K], float64 with as many digits below the standard deviation as float32 is sure of,
+    by their names; float32 where they had no standard units.
+    """
+    import polars as pl
+
+    columns = originals.numpy().T
     if facts.target_std is None:
-        return list(outputs.numpy().T)
-    values = evaluation.original(outputs, facts.target_mean, facts.target_std).numpy().T
+        return pl.DataFrame(dict(zip(facts.names, columns.astype(np.float32), strict=True)))
     digits = (6 - torch.log10(facts.target_std).floor()).int().tolist()
-    return [column.round(most) for column, most in zip(values, digits, strict=True)]
+    rounded = (column.round(most) for column, most in zip(columns, digits, strict=True))
+    return pl.DataFrame(dict(zip(facts.names, rounded, strict=True)))
 
 
 def _check_raw(rows: object) -> None:

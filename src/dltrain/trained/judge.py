@@ -130,7 +130,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
     facts, stored = trained.facts, trained.outline
     if stored.settings.compile:
         trained.model.compile()  # as the run did: the bits may differ
-    targets = _Targets(_loader(trained, rows.part))
+    targets = _Targets(loader(trained, rows.part))
     watched = _Watched(trained, targets)
     metrics = evaluation.evaluate(
         watched,
@@ -144,7 +144,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
     return Judged(trained, rows, torch.cat(targets.seen).cpu(), _joined(watched.answers), metrics)
 
 
-def _loader(trained: Trained, part: Split) -> Loader:
+def loader(trained: Trained, part: Split) -> Loader:
     stored, values = trained.outline, max(trained.facts.in_features, trained.outputs)
     size = evaluation_size(part, batch_size=stored.batch_size, values=values)
     return make_loader(part, batch_size=size, device=trained.device, workers=stored.workers, seed=stored.seed)
@@ -219,7 +219,7 @@ def _thresholds(judged: Judged, scores: Tensor) -> Result:
     """Those of the run's validation part, and what they give here; scores [N]."""
     trained, val = judged.trained, judged.rows.val
     assert val is not None
-    outputs, y = evaluation.predict(trained.model, _loader(trained, val))
+    outputs, y = evaluation.predict(trained.model, loader(trained, val))
     chances = losses.probabilities(trained.loss, outputs[:1], "binary") is not None
     known = tally.scores(trained.loss, "binary", outputs).float()[:, 0], y == 1, getattr(val, "weight", None)
     at = ranks.thresholds(known, (scores, judged.y == 1, judged.weight), usual=0.5 if chances else 0.0)

@@ -20,6 +20,7 @@ from dltrain.errors.paths import permitted
 from dltrain.runs import storage
 from dltrain.runs.reading import flat
 from dltrain.trained.inference import Trained
+from dltrain.trained.mean import Mean
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,20 +44,23 @@ def read(
     trained: Trained,
     source: Given | BinaryIO,
     *,
+    columns: Sequence[str] | None = None,
     keep: Sequence[str] = (),
     unreadable: list[DataError] | None = None,
 ) -> Iterator[Piece]:
     """The rows of a table, in a file, several, a folder or an open stream; or of image files: one, a folder's, an IDX.
 
-    Raises DataError for what is of another kind than the run was trained on, and for a file that is damaged; those of
-    a folder's images go to `unreadable`, if that is given, and the others are read.
+    columns: of a table, where others than the run's are needed. Raises DataError for what is of another kind than the
+    run was trained on, and for a file that is damaged; those of a folder's images go to `unreadable`, if that is given,
+    and the others are read.
     """
     facts = trained.facts
     with permitted():
         if facts.kind == "table":
             if isinstance(source, Path) and source.is_file() and streaming.kind_of(source) == "pictures":
                 raise _other_kind(trained, source)
-            for piece in streaming.table(source, replace(facts.known, keep=tuple(keep)), table_format(trained)):
+            known = replace(facts.known, keep=tuple(keep), columns=list(columns or facts.columns))
+            for piece in streaming.table(source, known, table_format(trained)):
                 yield Piece(piece.frame, piece.place, notes=piece.notes)
             return
         kind = streaming.kind_of(source) if isinstance(source, Path) else "table"
@@ -83,7 +87,7 @@ def table_format(trained: Trained) -> Format:
 
 
 def predict(
-    trained: Trained,
+    trained: Trained | Mean,
     source: Given | BinaryIO,
     *,
     keep: Sequence[str] = (),
@@ -92,7 +96,8 @@ def predict(
     notes: list[str] | None = None,
     unreadable: list[DataError] | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`.
+    """Answers in pieces, one row for each of the input's, in its order; those on image files begin with `file`. Those
+    of several runs are averaged.
 
     source, unreadable: see `read`. keep: columns of a table, by names and patterns, that stand before the answers; row:
     the number of each row, from 1, unless a column has that name. What was missing or unknown is counted in `found`;
@@ -101,24 +106,28 @@ def predict(
     import polars as pl
 
     done = 0
-    for number, piece in enumerate(read(trained, source, keep=keep, unreadable=unreadable)):
-        x = trained.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
+    mean = trained if isinstance(trained, Mean) else Mean((trained,))
+    first, columns = mean.members[0], mean.columns if mean.members[0].facts.kind == "table" else None
+    for number, piece in enumerate(read(first, source, columns=columns, keep=keep, unreadable=unreadable)):
+        inputs = mean.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
         if notes is not None:
             notes += piece.notes
-            if number == 0 and (remark := trained.remark(piece.rows)):
+            if number == 0 and (remark := first.remark(piece.rows)):
                 notes.append(remark)
         if isinstance(piece.rows, pl.DataFrame) and found is not None:
-            for key, (count, words) in gaps(piece.rows, trained.facts.preprocessing, place=piece.place).items():
+            for key, (count, words) in gaps(piece.rows, first.facts.preprocessing, place=piece.place).items():
                 before, seen = found.get(key, (0, ()))
                 found[key] = before + count, tuple(sorted({*seen, *words}))[:3]
-        size = max(1, _ANSWERS // trained.outputs)
-        for start in range(0, len(x), size):
-            answers = trained.answers(trained.logits(x[start : start + size]))
+        size, count = max(1, _ANSWERS // first.outputs), len(inputs[0])
+        for start in range(0, count, size):
+            answers = mean.answers(
+                [m.logits(x[start : start + size]) for m, x in zip(mean.members, inputs, strict=True)]
+            )
             if piece.files:
                 names = [*map(encodable, piece.files[start : start + size])]
                 answers.insert_column(0, pl.Series("file", names))
             yield _beside(piece, keep, answers, start=start, done=done) if keep else answers
-        done += len(x)
+        done += count
 
 
 def _beside(piece: Piece, keep: Sequence[str], answers: pl.DataFrame, *, start: int, done: int) -> pl.DataFrame:

@@ -192,8 +192,8 @@ def train(
     """
     keys |= {} if runs_dir is None else {"runs_dir": str(runs_dir)}
     words = [*map(command_line.word, overrides), *(command_line.typed(key, value) for key, value in keys.items())]
-    if seeds.split(words) != (words, 0, []):
-        raise ConfigError("seeds=N makes several runs: train each, for seed in range(N): train(..., f'seed={seed}')")
+    if seeds.split(words)[0] != words:
+        raise ConfigError("seeds=N and folds=N make several runs, as dltrain.sweep(..., seeds=N, folds=N) does")
     with left_as_it_was():
         composed = compose.compose(words, None if config_dir is None else str(config_dir))
         allowed = command_line.allowed(allow)
