@@ -58,6 +58,13 @@ def _sweeps_in_this_process():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _cache_of_tests(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLTRAIN_CACHE", str(tmp_path_factory.mktemp("cache") / "dltrain"))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _composed_quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose, "compose", quick)

@@ -71,7 +71,7 @@ def test_what_may_change_is_what_it_was():
             "trainer.matmul",
             "trainer.flush_denormal",
         ),
-        *("data.root", "data.path", "data.test_path", "data.workers", "name", "runs_dir", "diagnose"),
+        *("data.root", "data.path", "data.test_path", "data.on_disk", "data.workers", "name", "runs_dir", "diagnose"),
         *("trainer.max_time", "trainer.report_every", "trainer.save_every", "trainer.progress", "trainer.tensorboard"),
         *("trainer.profile", "trainer.threads", "trainer.device", "trainer.metrics"),
     }

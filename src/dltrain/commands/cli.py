@@ -51,7 +51,8 @@ usage:
   dltrain ensemble SWEEP                    average the runs that go together best, as a run like any other
   dltrain export RUN --format pt2           its model with the preprocessing inside; or safetensors, onnx
   dltrain rm RUN ...                        remove runs or sweeps, after showing what goes and a yes
-  dltrain clean [WHERE]                     the same for all that failed, diverged, or never got to a checkpoint
+  dltrain clean [WHERE]                     the same for all that failed, diverged, or never got to a checkpoint;
+                                            --cache: for what is kept of large tables
 
 options:
   --config-dir DIR   a folder with config groups of your own      --cfg         print the configuration, train nothing

@@ -39,16 +39,22 @@ def remove(folders: Sequence[Path], *, yes: bool) -> int:
         _check_idle(folder)
     rows = [["folder", "status", "size", ""], *([str(f), *_facts(f)] for f in folders)]
     say("\n".join(tables.table(rows, cut=True)))
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigError("nothing was removed: there is no terminal to ask at; --yes removes what is listed")
-        if _answer(f"remove {'this' if len(folders) == 1 else f'these {len(folders)}'} for good? [y/N] ") != "y":
-            say("nothing was removed")
-            return 0
+    if not yes and not agreed(len(folders)):
+        return 0
     for folder in folders:
         _remove_one(folder)
     say(f"removed {len(folders)}")
     return 0
+
+
+def agreed(count: int) -> bool:
+    """Whether somebody at the terminal wants to have gone what was listed; raises ConfigError where there is none."""
+    if not sys.stdin.isatty():
+        raise ConfigError("nothing was removed: there is no terminal to ask at; --yes removes what is listed")
+    if _answer(f"remove {'this' if count == 1 else f'these {count}'} for good? [y/N] ") == "y":
+        return True
+    say("nothing was removed")
+    return False
 
 
 def _answer(question: str) -> str:

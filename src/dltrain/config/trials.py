@@ -126,7 +126,7 @@ def contents(data: Data) -> None:
         split = getattr(data, name)
         if len(split) == 0:
             raise DataError(f"the {name} part has no samples")
-        if not isinstance(split, Tensors):
+        if not isinstance(split, Tensors) or split.digest is not None:  # checked when it was put on the disk
             continue
         classes = len(data.classes) if data.task in ("binary", "multiclass") else math.inf
         if classes < math.inf and (wrong := (split.y < 0) | (split.y >= classes)).any():

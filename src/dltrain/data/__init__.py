@@ -119,6 +119,7 @@ class Tensors(Dataset[Sample]):
     rows: Tensor | None = None
     origin: Callable[[int], str] | None = None
     weight: Tensor | None = None
+    digest: str | None = field(default=None, init=False, compare=False)  # as `fingerprint` has it, where it is known
 
     def __post_init__(self) -> None:
         y = as_tensor(self.y)
@@ -139,6 +140,10 @@ class Tensors(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.x[index], self.y[index]
+
+    def remember(self, digest: str) -> None:
+        """Notes what `fingerprint` would find in contents that were checked before; a changed copy does not know it."""
+        object.__setattr__(self, "digest", digest)
 
     def normalise(self, x: Tensor) -> Tensor:
         """Raw uint8 images [..., C, H, W] as normalised float32; anything else as it is."""

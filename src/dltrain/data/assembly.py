@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Preprocessing, Task, Tensors, fallback, single, take
+from dltrain.data import Data, Preprocessing, Task, Tensors, fallback, single
 from dltrain.data.tables.scales import fence, moments
 from dltrain.data.tables.table import listed
 from dltrain.errors import DataError
 
 
 def assemble(
-    x: Tensor,
+    x: Tensor | tuple[Tensor, Tensor, Tensor],
     y: np.ndarray,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
     *,
@@ -27,30 +27,34 @@ def assemble(
     origin: Callable[[int], str] | None = None,
     weights: np.ndarray | None = None,
 ) -> Data:
-    """Share out x float32 [N, ...] and y by `rows` (train, val, test).
+    """Share out x float32 [N, ...] and y by `rows` (train, val, test); of x the three parts may be there already.
 
     y holds class numbers [N] (two classes: binary), zeros and ones [N, K] beside K `classes` (multilabel), or
     values [N, K] beside K `targets` (regression, standardised by the train rows' mean and standard deviation).
     origin: where a user finds a row, by its number. weights: how much each row counts, float32 [N].
     """
-    train, val, test = rows
-    val, test, fallback_notes = fallback(train, val, test)
     mean = std = None
     far: list[str] = []
     if targets:
-        far = _far(y, train, targets, origin or "row {}".format)
-        y, mean, std = _standardise(y, train, targets)
+        far = _far(y, rows[0], targets, origin or "row {}".format)
+        y, mean, std = _standardise(y, rows[0], targets)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
     weight = None if weights is None else torch.from_numpy(weights)
-    whole = Tensors(x, answers, None, None, mean, std, torch.arange(len(x)), origin, weight)
-    train_part = take(whole, torch.from_numpy(train))
-    val_part = train_part if val is train else take(whole, torch.from_numpy(val))
+
+    def part(inputs: Tensor, numbers: Tensor) -> Tensors:
+        own = None if weight is None else weight[numbers]
+        return Tensors(inputs, answers[numbers], None, None, mean, std, numbers, origin, own)
+
+    parts = [torch.from_numpy(numbers) for numbers in rows]
+    inputs = x if isinstance(x, tuple) else [x[numbers] for numbers in parts]
+    train, val, test = map(part, inputs, parts)
+    val, test, fallback_notes = fallback(train, val, test)
     return Data(
-        train=train_part,
-        val=val_part,
-        test=val_part if test is val else take(whole, torch.from_numpy(test)),
+        train=train,
+        val=val,
+        test=test,
         task="regression" if targets else _class_task(y, classes),
-        in_shape=tuple(x.shape[1:]),
+        in_shape=tuple(train.x.shape[1:]),
         classes=classes,
         targets=targets,
         target_mean=mean,

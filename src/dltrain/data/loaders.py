@@ -32,6 +32,8 @@ from dltrain.errors import DataError, DltrainError, streams, system
 _GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
 _FLOAT_BUDGET = 2 << 30  # bytes; larger uint8 image sets stay uint8 and are normalised batch by batch
 
+_SHARE = 0.8  # of the free memory of a GPU that inputs may take
+
 _TRIAL = 1.0  # seconds of reading and training after which a loader chooses its number of workers
 
 _HERE = str(Path(__file__).parents[1])
@@ -108,8 +110,15 @@ def _shown(loader: TensorLoader | StreamLoader) -> str:
     return f"<{name}: {loader.samples:,} rows in {len(loader):,} batches of {loader.batch_size:,}, {order}>"
 
 
+def _fits(x: Tensor, device: torch.device) -> bool:
+    """Whether a device has room for all inputs, and for a net beside them."""
+    return device.type != "cuda" or x.nbytes < _SHARE * torch.cuda.mem_get_info(device)[0]
+
+
 class TensorLoader:
-    """A split that lives on the device: an epoch is a permutation and slices."""
+    """A split that lives on the device: an epoch is a permutation and slices. Inputs for which a GPU has no room stay
+    where they are, and travel batch by batch.
+    """
 
     def __init__(
         self,
@@ -122,7 +131,7 @@ class TensorLoader:
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(split)
         self.device = torch.device(device)
-        x = split.x.to(self.device)
+        x = split.x.to(self.device) if _fits(split.x, self.device) else split.x
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
@@ -155,10 +164,11 @@ class TensorLoader:
             index = torch.arange(self.samples)
             for low in range(start * self.batch_size, self.samples, self.batch_size):
                 part = slice(low, low + self.batch_size)
-                yield Batch(self._normalise(self.x[part]), self.y[part], index[part])
+                yield Batch(self._normalise(self.x[part].to(self.device)), self.y[part], index[part])
 
     def _gather(self, index: Tensor, rows: Tensor) -> list[Batch]:
-        x, y = self._normalise(self.x.index_select(0, rows)), self.y.index_select(0, rows)
+        x = self.x.index_select(0, index if self.x.device.type != self.device.type else rows).to(self.device)
+        x, y = self._normalise(x), self.y.index_select(0, rows)
         if len(index) <= self.batch_size:
             return [Batch(x, y, index)]
         return list(map(Batch, *(t.split(self.batch_size) for t in (x, y, index))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -46,26 +47,35 @@ def repeated(part: Split, train: Split) -> Tensor:
 
 
 def repeats(
-    x: Tensor, y: np.ndarray, rows: tuple[np.ndarray, np.ndarray, np.ndarray], place: Callable[[int], str]
+    x: Tensor | tuple[Tensor, Tensor, Tensor],
+    y: np.ndarray,
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    place: Callable[[int], str],
 ) -> list[str]:
     """A note on the validation and test rows that stand in the train part too, inputs and targets bit by bit.
 
-    x: [N, ...], y: [N] or [N, K], rows: the numbers of the train, validation and test rows, place: where a row stands.
+    x: [N, ...], or those of the train, validation and test rows; y: [N] or [N, K], rows: their numbers, place: where a
+    row stands.
     """
     import polars as pl
 
-    marks = pl.Series(_marks(x.numpy(), y))
-    train = marks[rows[0]].implode()
-    found = [part[marks[part].is_in(train).to_numpy()] for part in rows[1:]]
+    if isinstance(x, tuple):
+        marks = [pl.Series(_marks(part.numpy(), y[numbers])) for part, numbers in zip(x, rows, strict=True)]
+    else:
+        whole = _marks(x.numpy(), y)
+        marks = [pl.Series(whole[numbers]) for numbers in rows]
+    train = marks[0].implode()
+    found = [part.is_in(train).to_numpy() for part in marks[1:]]
     told = [
-        f"{len(same):,} of the {len(part):,} {name} rows"
+        f"{same.sum():,} of the {len(part):,} {name} rows"
         for name, part, same in zip(("validation", "test"), rows[1:], found, strict=True)
-        if len(same)
+        if same.any()
     ]
     if not told:
         return []
-    row = int(next(same for same in found if len(same))[0])
-    other = int(rows[0][(marks[rows[0]] == marks[row]).arg_max()])
+    part = 1 if found[0].any() else 2
+    at = int(found[part - 1].argmax())
+    row, other = int(rows[part][at]), int(rows[0][(marks[0] == marks[part][at]).arg_max()])
     return [
         f"{' and '.join(told)} stand in the train part too, features and target ({place(row)} as {place(other)}): they "
         "may be remembered, not learned; remove such rows, or let data.group keep together what belongs together"
@@ -79,7 +89,7 @@ def _marks(*parts: np.ndarray) -> np.ndarray:
     """
     rows = len(parts[0])
     marks = np.zeros(rows, dtype=np.uint64)
-    flat = [np.ascontiguousarray(part.reshape(rows, -1)) for part in parts]
+    flat = [np.ascontiguousarray(part.reshape(rows, prod(part.shape[1:]))) for part in parts]
     words = [part.view(_WORDS[part.shape[1] * part.itemsize % 8]) for part in flat]
     for start in range(0, rows, _AT_ONCE):
         some = marks[start : start + _AT_ONCE]

@@ -119,6 +119,24 @@ def is_hollow(handle: int) -> bool:
 _LARGE, _LEAST_STORED, _PIECES = 64 << 20, 100, 1000  # bytes; one in so many is stored; pieces that are looked at
 
 
+def cache_home() -> Path:
+    """Where programs keep what they can make again, each in a folder of its own."""
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    named = Path(os.environ.get("XDG_CACHE_HOME") or "")
+    if named.is_absolute():  # another one the standard of freedesktop.org has passed over
+        return named
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder is the user's, who alone may look into it, as far as the system has such rights. No link is."""
+    status = os.lstat(folder)
+    user = getattr(os, "geteuid", None)
+    mine = user is None or (status.st_uid == user() and not status.st_mode & 0o077)
+    return mine and stat.S_ISDIR(status.st_mode) and not is_link(status)
+
+
 def patiently(change: Callable[..., object], *paths: Path) -> None:
     """Moves or removes. Where what is open can't be, it may soon be closed: a reader, or a scanner, had it."""
     end = time.monotonic() + _PATIENCE
@@ -172,6 +190,23 @@ def wait_for_lock(handle: int) -> None:
         return
     while not _lock_far(handle):
         time.sleep(0.1)
+
+
+def is_free(path: Path) -> bool:
+    """Whether nobody has the lock that `wait_for_lock` takes, also no other thread."""
+    try:
+        handle = open_lock(path)
+    except OSError:
+        return False
+    try:
+        if not POSIX:
+            return _lock_far(handle)
+        _fcntl.flock(handle, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def is_locked(path: Path) -> bool:

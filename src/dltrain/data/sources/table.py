@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, get_args
 
-import numpy as np
-
 from dltrain.data import Data, Scaling, Unknown
 from dltrain.data.assembly import assemble
 from dltrain.data.quality import repeats
-from dltrain.data.split import Share, refuse_fold
-from dltrain.data.tables.asked import asked, learned_from
-from dltrain.data.tables.encoding import Rules, encode, fit, remarks
+from dltrain.data.split import Share
+from dltrain.data.tables.asked import asked
+from dltrain.data.tables.columns import is_large
+from dltrain.data.tables.encoding import Rules
+from dltrain.data.tables.features import Encoder, InMemory, answers, learn, unused
 from dltrain.data.tables.headers import Format, numbers
+from dltrain.data.tables.kept import kept_data
 from dltrain.data.tables.kinds import Told
-from dltrain.data.tables.oddities import oddities
 from dltrain.data.tables.reading import read_table
-from dltrain.data.tables.table import Name, Table, append, few
-from dltrain.data.tables.targets import TableTask, TargetMissing, answered, read_target
+from dltrain.data.tables.table import Columns, Name, Table, append
+from dltrain.data.tables.targets import TableTask, TargetMissing
+from dltrain.data.tables.text import TooLargeError
 from dltrain.errors import ConfigError
 
 
@@ -52,6 +53,7 @@ def table(
     val: float | int = 0.15,
     test: Share = 0.2,
     split_seed: int = 0,
+    on_disk: bool | None = None,
 ) -> Data:
     """Rows of CSV, TSV, JSON lines or Parquet files, to predict the column or columns `target` from the others.
 
@@ -64,50 +66,48 @@ def table(
     in `notes`. An empty cell, or one equal to a word of `missing_marks`, is missing; among numbers and dates the usual
     marks are, too, while "NA" as a class stays a class. With `test_path` the test rows are those of that file and
     `test` is not used. `weight`, `group` and `time` name columns that say how much each row counts, which rows stay in
-    one part, and which are later: see `Roles`. Raises `DataError` with the file and line for whatever cannot be used.
+    one part, and which are later: see `Roles`. `on_disk` says whether the table is encoded once, some columns after
+    others, into files that are kept (see `tables.kept`), or held in memory; None: as it allows. The data are the same.
+
+    Raises `DataError` with the file and line for whatever cannot be used.
     """
     _check_choices(task=task, target_missing=target_missing)
     rules = Rules(scaling, missing, missing_marks or [], max_categories, min_count, unknown)
-    source, own = _read(path, test_path, Format(separator, header), test=test)
     told = Told(
         categorical or [], numeric or [], dates or [], drop or [], decimal, thousands, day_first, missing_marks or []
     )
-    roles = {"weight": weight, "group": group, "time": time}
-    wanted = asked(source, target=target, features=features, told=told, roles=roles)
-    names, columns = wanted.targets, source.frame.columns
-    words = task == "classification"
-    source, kept, lacking = answered(source, names, wanted.told, missing=target_missing, words=words)
-    own = int(kept[:own].sum())
-    frame, found, guessed = learned_from(source, wanted)
-    answer = read_target(source, names, task=task, positive=positive)
-    classes = answer.y[:own] if answer.classes and answer.y.ndim == 1 else None
-    sizes = {"val": val, "test": test if test_path is None else 0}
-    rows, shared = wanted.roles.share_out(source, own, **sizes, seed=split_seed, classes=classes)
-    if test_path is not None:
-        rows = *rows[:2], np.arange(own, len(frame))
-    weights = wanted.roles.weights(source, rows)
-    first = source.where
-    preprocessing, dropped = fit(
-        frame[rows[0]], found, rules, source=str(source.path), place=lambda row: first.place(int(rows[0][row]))
-    )
-    preprocessing["target"] = names
-    if header is False and columns == numbers(len(columns)):
-        preprocessing["numbered"] = len(columns)
-    x = encode(frame, preprocessing, place=source.place)
-    said = [*source.notes, *answer.notes, *lacking, *guessed, *shared, *wanted.roles.remarks(weights), *few(dropped)]
-    odd = oddities(frame, found, answer.y, rows, scaling)
-    seen = [*few(remarks(frame, preprocessing, place=source.place)), *odd]
-    return assemble(
-        x,
-        answer.y,
-        rows,
-        classes=answer.classes,
-        targets=answer.targets,
-        preprocessing=preprocessing,
-        notes=[*said, *seen, *repeats(x, answer.y, rows, source.place)],
-        origin=source.where.place,
-        weights=weights,
-    )
+    how, roles = Format(separator, header), {"weight": weight, "group": group, "time": time}
+    sizes = {"val": val, "test": test, "seed": split_seed}
+
+    def learned(source: Table | Columns, own: int | None, encoder: Encoder) -> Data:
+        wanted = asked(source, target=target, features=features, told=told, roles=roles)
+        rows = answers(source, own, wanted, task=task, positive=positive, missing=target_missing, **sizes)
+        found, x = learn(source, wanted, rows, rules, encoder), encoder.inputs()
+        found.preprocessing["target"] = wanted.targets
+        if header is False and source.columns == numbers(len(source.columns)):
+            found.preprocessing["numbered"] = len(source.columns)
+        said = [*source.notes, *rows.answer.notes, *rows.lacking, *found.guessed, *rows.shared, *found.seen]
+        return assemble(
+            x,
+            rows.answer.y,
+            rows.parts,
+            classes=rows.answer.classes,
+            targets=rows.answer.targets,
+            preprocessing=found.preprocessing,
+            notes=[*said, *repeats(x, rows.answer.y, rows.parts, rows.where.place)],
+            origin=rows.where.place,
+            weights=rows.weights,
+        )
+
+    paths: dict[str, str | list[str] | None] = {"data.path": path, "data.test_path": test_path}
+    if on_disk is False or (on_disk is None and not is_large(paths)):
+        try:
+            return learned(*_read(path, test_path, how, test=test), InMemory())
+        except TooLargeError:  # only a packed text shows how large it is as it is read
+            if on_disk is False:
+                raise
+    decisive = [target, features, task, positive, target_missing, rules, told, roles, sizes]
+    return kept_data(path, test_path, how, learned, decisive=decisive, test=test)
 
 
 def _check_choices(**given: str) -> None:
@@ -117,13 +117,12 @@ def _check_choices(**given: str) -> None:
             raise ConfigError(f"data.{knob}={value}: choose {', '.join(choices[knob])}")
 
 
-def _read(path: str | list[str], test_path: str | list[str] | None, how: Format, *, test: Share) -> tuple[Table, int]:
-    """The rows of `path`, then those of `test_path`; and how many the former are."""
+def _read(
+    path: str | list[str], test_path: str | list[str] | None, how: Format, *, test: Share
+) -> tuple[Table, int | None]:
+    """The rows of `path`, then those of `test_path`; and how many the former are, where there are such."""
     source = read_table(path, how)
     if test_path is None:
-        return source, len(source.frame)
-    refuse_fold(test, "the test rows are those of data.test_path")
+        return source, None
     tests = read_table(test_path, how, knob="data.test_path")
-    both = append(source, tests)
-    unused = f"the test rows are those of {tests.path}; data.test={test} is not used"
-    return replace(both, notes=(unused, *both.notes)), len(source.frame)
+    return replace(append(source, tests), notes=(unused(test, tests), *source.notes, *tests.notes)), len(source)

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dltrain.data import Column
 from dltrain.data.tables.cells import derived, needed
 from dltrain.data.tables.headers import NUMBERED
-from dltrain.data.tables.kinds import Told, guesses, recognise
+from dltrain.data.tables.kinds import Found, Told, recognise
 from dltrain.data.tables.roles import Roles
-from dltrain.data.tables.table import Name, Table, listed, meant, require_columns
+from dltrain.data.tables.table import Columns, Name, Table, meant, require_columns
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Asked:
 
 
 def asked(
-    source: Table,
+    source: Table | Columns,
     *,
     target: Name | Sequence[Name],
     features: Sequence[Name] | None,
@@ -41,7 +40,7 @@ def asked(
     told: its columns as the user wrote them. roles: those of `Roles`. Raises DataError for columns that there are not,
     and ConfigError for what does not go together.
     """
-    columns, path = source.frame.columns, source.path
+    columns, path = source.columns, source.path
     targets = _targets(target, source)
     told = told.among(columns, path)
     chosen = None if features is None else meant(features, columns, knob="data.features", path=path)
@@ -57,32 +56,32 @@ def asked(
     return Asked(targets, chosen, told, found)
 
 
-def _targets(target: Name | Sequence[Name], source: Table) -> list[str]:
-    names = meant(target, source.frame.columns, knob="data.target", path=source.path)
+def _targets(target: Name | Sequence[Name], source: Table | Columns) -> list[str]:
+    names = meant(target, source.columns, knob="data.target", path=source.path)
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"data.target={target}: name at least one column, and none twice")
     try:
-        require_columns(names, source.frame.columns, knob="data.target", path=source.path)
+        require_columns(names, source.columns, knob="data.target", path=source.path)
     except DataError as error:
         doubt = [note for note in source.notes if NUMBERED in note]
         raise DataError("\n".join([str(error), *doubt])) from None
     return names
 
 
-def learned_from(source: Table, asked: Asked) -> tuple[pl.DataFrame, list[Column], list[str]]:
-    """The columns to learn from, in the file's order, their numbers typed as such; what each holds, and what of it was
-    guessed.
-    """
+def features_of(columns: list[str], asked: Asked) -> list[str]:
+    """The columns of a file to learn from, in its order, as far as the user's words tell."""
+    wanted = set(columns if asked.features is None else asked.features)
+    wanted = wanted.difference(asked.told.drop, asked.targets, asked.roles.no_features(asked.features))
+    return [name for name in columns if name in wanted]
+
+
+def learned_from(source: Table, asked: Asked) -> tuple[pl.DataFrame, list[Found]]:
+    """What each column of a table holds, and those that are learned from, their numbers typed as such."""
     import polars as pl
 
-    names, path, told = source.frame.columns, source.path, asked.told
-    wanted = set(names if asked.features is None else asked.features)
-    wanted = wanted.difference(told.drop, asked.targets, asked.roles.no_features(asked.features))
-    found = [recognise(source.frame[name], told, source.place) for name in names if name in wanted]
+    told = asked.told
+    found = [recognise(cells, told, source.place) for cells in source.frame]
     columns = [column for item in found for column in item.columns]
-    if not columns:
-        why = guesses(found) or [f"its columns: {listed(names)}"]
-        raise DataError("\n".join([f"{path}: no feature column is left", *why]))
     frame = derived(source.frame.select(needed(columns)), columns, list(told.missing_marks), place=source.place)
     plain = [c["name"] for c in columns if c["kind"] == "number" and frame[c["name"]].dtype != pl.Duration]
-    return frame.cast(dict.fromkeys(plain, pl.Float64)), columns, guesses(found)
+    return frame.cast(dict.fromkeys(plain, pl.Float64)), found

@@ -69,6 +69,14 @@ def fit(
     those whose differences a scale hides. A few values absurdly far from the others don't count for the scale, and
     `encode` takes the nearest ordinary one for them. `place` says where a train row stands.
     """
+    fitted, notes = fit_columns(train, columns, rules, place=place)
+    return as_preprocessing(fitted, rules, columns, source=source), [*constant(columns, fitted), *notes]
+
+
+def fit_columns(
+    train: pl.DataFrame, columns: Sequence[Column], rules: Rules, *, place: Place | None = None
+) -> tuple[list[Column], list[str]]:
+    """What `fit` learns of each column that is not constant, and its notes on these."""
     marks = list(rules.missing_marks)
     train = derived(train, columns, marks, place=place)
     fitted: list[Column] = []
@@ -86,15 +94,22 @@ def fit(
                 notes += _hidden(name, values[np.isfinite(values)], learned, rules.scaling, place)
         if learned is not None:
             fitted.append({**column, **learned})
-    notes = [*_constant(columns, fitted), *notes]
+    return fitted, notes
+
+
+def as_preprocessing(
+    fitted: list[Column], rules: Rules, columns: Sequence[Column] = (), *, source: str = "the table"
+) -> Preprocessing:
+    """What was learned of columns, under the rules by which it was. Raises DataError where nothing was."""
     if not fitted:
         names = needed(columns)
         raise DataError(f"{source}: nothing to learn from; constant in the train rows: {listed(names)}")
+    marks = list(rules.missing_marks)
     made: Preprocessing = {"kind": "table", "scaling": rules.scaling, "missing": rules.missing, "missing_marks": marks}
-    return {**made, "columns": fitted}, notes
+    return {**made, "columns": fitted}
 
 
-def _constant(columns: Sequence[Column], fitted: Sequence[Column]) -> list[str]:
+def constant(columns: Sequence[Column], fitted: Sequence[Column]) -> list[str]:
     """Notes on the columns of the file of which nothing was left."""
     left = set(needed(fitted))
     names = [name for name in needed(columns) if name not in left]

@@ -29,21 +29,41 @@ _BEYOND, _FAR = 0.05, 10  # share of the rows of a part, and how many they must 
 _DWARF = 1_000.0
 
 
-def oddities(frame: pl.DataFrame, columns: Sequence[Column], y: np.ndarray, rows: Rows, scaling: Scaling) -> list[str]:
-    """Notes on the columns of a table that look odd.
+class Look:
+    """What is seen of columns, some after others, until `notes` tells what is odd about them all."""
 
-    frame: as `cells.derived` makes it. y: int64 [N] classes, or float64 [N, K].
-    """
-    if len(rows[0]) < _ENOUGH:
-        return []
-    some, *others = (_some(part) for part in rows)
-    names = [c["name"] for c in columns if c["kind"] == "number" and "part" not in c]
-    values = _floats(frame, names, some)
-    words = [c["name"] for c in columns if c["kind"] != "number"]
-    given = _away(names, values, frame[some].select(words), y[some]) if len(columns) > 1 else []
-    parts = {name: _floats(frame, names, part) for name, part in zip(("validation", "test"), others, strict=True)}
-    further = _further(frame[rows[0]], names, parts)
-    return [*given, *_stand_ins(names, values), *further, *_dwarfs(names, values, scaling)]
+    def __init__(self, rows: Rows) -> None:
+        self._enough = len(rows[0]) >= _ENOUGH
+        self._some = [_some(part) for part in rows]
+        self._names: list[str] = []
+        self._words: list[pl.Series] = []
+        self._values: list[list[np.ndarray]] = [[], [], []]  # of some rows of each part
+        self._low: list[np.ndarray] = []
+        self._high: list[np.ndarray] = []
+
+    def at(self, frame: pl.DataFrame, train: pl.DataFrame, columns: Sequence[Column]) -> None:
+        """Looks at columns of all rows, and of the train rows, as `cells.derived` makes them."""
+        if not self._enough:
+            return
+        names = [c["name"] for c in columns if c["kind"] == "number" and "part" not in c]
+        self._names += names
+        self._words += [frame[c["name"]][self._some[0]] for c in columns if c["kind"] != "number"]
+        for values, some in zip(self._values, self._some, strict=True):
+            values.append(_floats(frame, names, some))
+        low, high = _ends(train, names)
+        self._low.append(low)
+        self._high.append(high)
+
+    def notes(self, columns: Sequence[Column], y: np.ndarray, scaling: Scaling) -> list[str]:
+        """Notes on those that look odd. y: int64 [N] classes, or float64 [N, K]."""
+        if not self._enough:
+            return []
+        names, some = self._names, self._some[0]
+        values, *others = (np.concatenate(each, axis=1) for each in self._values)
+        given = _away(names, values, self._words, y[some]) if len(columns) > 1 else []
+        parts = dict(zip(("validation", "test"), others, strict=True))
+        further = _further(names, np.concatenate(self._low), np.concatenate(self._high), parts)
+        return [*given, *_stand_ins(names, values), *further, *_dwarfs(names, values, scaling)]
 
 
 def _some(rows: np.ndarray) -> np.ndarray:
@@ -62,7 +82,7 @@ def _floats(frame: pl.DataFrame, names: list[str], rows: np.ndarray) -> np.ndarr
 # -- one that gives the target away ----------------------------------------------------------------------------------
 
 
-def _away(names: list[str], values: np.ndarray, words: pl.DataFrame, y: np.ndarray) -> list[str]:
+def _away(names: list[str], values: np.ndarray, words: list[pl.Series], y: np.ndarray) -> list[str]:
     target = y.astype(np.float64) if y.ndim == 1 else y[:, 0]
     if (y.ndim == 2 and y.shape[1] > 1) or target.min() == target.max():
         return []
@@ -155,14 +175,19 @@ def _stands_apart(value: float, others: np.ndarray) -> bool:
 # -- parts that differ -----------------------------------------------------------------------------------------------
 
 
-def _further(train: pl.DataFrame, names: list[str], parts: dict[str, np.ndarray]) -> list[str]:
-    """Columns in which many validation or test rows lie beyond all that the train rows showed."""
+def _ends(train: pl.DataFrame, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest number of each column, float64 [columns]."""
     import polars as pl
 
     if not names:
-        return []
+        return np.empty(0), np.empty(0)
     seen = train.select(pl.col(names).cast(pl.Float64).fill_nan(None))
     low, high = (np.array(end.row(0), dtype=np.float64) for end in (seen.min(), seen.max()))
+    return low, high
+
+
+def _further(names: list[str], low: np.ndarray, high: np.ndarray, parts: dict[str, np.ndarray]) -> list[str]:
+    """Columns in which many validation or test rows lie beyond all that the train rows showed: `low` and `high`."""
     notes = []
     for part, values in parts.items():
         if not len(values):

@@ -13,8 +13,8 @@ import numpy as np
 
 from dltrain.data.tables.files import Given, find, form, watched
 from dltrain.data.tables.headers import Format
-from dltrain.data.tables.table import Lines, Table, clean, join, listed, plain_types, short
-from dltrain.data.tables.text import read_text
+from dltrain.data.tables.table import Lines, Source, Table, clean, join, listed, plain_types, short
+from dltrain.data.tables.text import TooLargeError, read_text
 from dltrain.errors import DataError
 from dltrain.errors.output import cut
 from dltrain.errors.paths import check_is_text
@@ -23,7 +23,7 @@ from dltrain.errors.system import free_memory
 if TYPE_CHECKING:
     import polars as pl
 
-_PARQUET_BYTES = 32  # of memory for a value, as it is read, filled, scaled and made a tensor
+PARQUET_BYTES = 32  # of memory for a value, as it is read, filled, scaled and made a tensor
 _LONGEST_WORD = 1_000_000  # letters of a cell
 _MOST_ROWS = 64  # in a byte of a Parquet file: it can say in a few bytes that one row stands there a billion times
 
@@ -37,7 +37,7 @@ def read_table(given: Given, how: Format | None = None, *, knob: str = "data.pat
     """
     files, how = find(given, knob=knob), how or Format()
     tables = [
-        _without_index(_parquet(path) if form(path) == "parquet" else read_text(path, how)) for path in files.paths
+        without_index(_parquet(path) if form(path) == "parquet" else read_text(path, how)) for path in files.paths
     ]
     table = join(tables, files.called)
     return replace(table, notes=(*files.notes, *table.notes))
@@ -48,8 +48,8 @@ def _parquet(path: Path) -> Table:
 
     with opened_parquet(path) as (lazy, rows):
         columns = len(lazy.collect_schema())
-        if (needed := _PARQUET_BYTES * rows * columns) > (free := free_memory()):
-            raise DataError(
+        if (needed := PARQUET_BYTES * rows * columns) > (free := free_memory()):
+            raise TooLargeError(
                 f"{path}: {rows:,} rows of {columns:,} columns take {needed / 2**30:,.1f} GB of memory, "
                 f"and {free / 2**30:,.1f} GB are free"
             )
@@ -115,13 +115,13 @@ def _damage() -> tuple[type[BaseException], ...]:
     return pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError
 
 
-def _without_index(table: Table) -> Table:
+def without_index(table: Source) -> Source:
     """Drop the column of row numbers that pandas writes; refuse any other column without a name."""
-    frame, notes = table.frame, list(table.notes)
-    for name in {"", "__index_level_0__"}.intersection(frame.columns):
-        cells, position = frame[name].cast(str), frame.columns.index(name) + 1
+    notes = list(table.notes)
+    for name in {"", "__index_level_0__"}.intersection(table.columns):
+        cells, position = table.only([name]).frame[name].cast(str), table.columns.index(name) + 1
         if not name and not (cells.str.contains(r"^\d+$").all() and cells.n_unique() == len(cells)):
             raise DataError(f"{table.path}: column {position} has no name in the header; give it one")
         notes.append(f"{table.path}: column {position}, an index without a name of its own, was dropped")
-        frame = frame.drop(name)
-    return replace(table, frame=frame, notes=tuple(notes))
+        table = table.without(name)
+    return replace(table, notes=tuple(notes))

@@ -13,7 +13,7 @@ from dltrain.data import split
 from dltrain.data.split import Rows, Share, by_group, by_time, fold, size_of
 from dltrain.data.tables import amounts, times
 from dltrain.data.tables.kinds import Told
-from dltrain.data.tables.table import Table, require_columns, short
+from dltrain.data.tables.table import Columns, Table, require_columns, short
 from dltrain.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ class Roles:
     time: str | None = None
     told: Told = field(default_factory=Told)
 
-    def check(self, source: Table, targets: list[str], features: list[str] | None) -> None:
+    def check(self, source: Table | Columns, targets: list[str], features: list[str] | None) -> None:
         """Raises ConfigError for what does not go together, and DataError for columns that there are not."""
         for knob in ("weight", "group", "time"):
             name = getattr(self, knob)
             if name is not None:
-                require_columns([name], source.frame.columns, knob=f"data.{knob}", path=source.path)
+                require_columns([name], source.columns, knob=f"data.{knob}", path=source.path)
                 if name in targets:
                     raise ConfigError(f"data.{knob}={name}: this is the target")
         if self.weight is not None and self.weight in (features or []):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -69,9 +69,59 @@ class Table:
         """The file, or what several are called."""
         return self.called or self.where.path
 
+    @property
+    def columns(self) -> list[str]:
+        """Their names, in the order of the file."""
+        return self.frame.columns
+
     def place(self, row: int) -> str:
         """See `Lines`; `where.place` is the same without the cells, to be kept when they are not."""
         return self.where.place(row)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def only(self, names: list[str]) -> Table:
+        """Some of the columns."""
+        return replace(self, frame=self.frame.select(names))
+
+    def without(self, name: str) -> Table:
+        """All columns but one."""
+        return replace(self, frame=self.frame.drop(name))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table that lies on the disk, with the face of a `Table` as far as there is one without the cells.
+
+    read: some columns, as a frame in memory. contents: what tells these rows from all others.
+    """
+
+    columns: list[str]
+    where: Lines
+    read: Callable[[list[str]], pl.DataFrame]
+    contents: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    called: str = ""
+
+    @property
+    def path(self) -> Path | str:
+        """The file, or what several are called."""
+        return self.called or self.where.path
+
+    def __len__(self) -> int:
+        return sum(len(part.numbers) for part in (self.where, *self.where.rest))
+
+    def only(self, names: list[str]) -> Table:
+        """Some of the columns, in memory."""
+        return Table(self.read(names), self.where, self.notes, self.called)
+
+    def without(self, name: str) -> Columns:
+        """All columns but one."""
+        return replace(self, columns=[each for each in self.columns if each != name])
+
+
+Source = TypeVar("Source", Table, Columns)
 
 
 def keep(table: Table, mask: np.ndarray) -> Table:
@@ -83,7 +133,7 @@ def append(first: Table, second: Table) -> Table:
     """Both tables' rows under the columns of the first, which the second must have too."""
     columns = first.frame.columns
     require_columns(columns, second.frame.columns, knob=f"a column of {first.path}", path=second.path)
-    return _concat([first, second], notes=first.notes + second.notes)
+    return concatenated([first, second], notes=first.notes + second.notes)
 
 
 def join(tables: Sequence[Table], called: str) -> Table:
@@ -91,22 +141,26 @@ def join(tables: Sequence[Table], called: str) -> Table:
     first, *others = tables
     if not others:
         return first
-    wanted = first.frame.columns
     for table in others:
-        found = table.frame.columns
-        if set(found) != set(wanted):
-            raise DataError(
-                f"{table.path}: its columns are not those of {first.path}: {_difference(wanted, found)}\n"
-                "Files that are read as one table have the same columns, in any order"
-            )
-    return replace(_concat(tables, notes=_told_once(tables)), called=called)
+        check_alike(first, table)
+    return replace(concatenated(tables, notes=told_once(tables)), called=called)
 
 
-def _concat(tables: Sequence[Table], *, notes: tuple[str, ...]) -> Table:
+def check_alike(first: Table | Columns, other: Table | Columns) -> None:
+    """Raises DataError unless both have the same columns, in any order."""
+    if set(other.columns) != set(first.columns):
+        raise DataError(
+            f"{other.path}: its columns are not those of {first.path}: {_difference(first.columns, other.columns)}\n"
+            "Files that are read as one table have the same columns, in any order"
+        )
+
+
+def concatenated(tables: Sequence[Table], *, notes: tuple[str, ...]) -> Table:
+    """The rows of tables one after another; raises DataError for columns of types that do not go together."""
     import polars as pl
 
     first, *others = tables
-    frames = [table.frame.select(first.frame.columns) for table in tables]
+    frames = [table.frame.select(first.columns) for table in tables]
     try:
         frame = pl.concat(frames, how="vertical_relaxed")
     except pl.exceptions.PolarsError:
@@ -135,7 +189,7 @@ def _difference(wanted: list[str], found: list[str]) -> str:
     return ", and ".join(parts)
 
 
-def _told_once(tables: Sequence[Table]) -> tuple[str, ...]:
+def told_once(tables: Sequence[Table | Columns]) -> tuple[str, ...]:
     """The notes of all, one that several files have told of the first."""
     files: dict[str, list[str]] = {}
     for table in tables:

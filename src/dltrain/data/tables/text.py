@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 _CHUNK = 20_000  # rows held as Python strings at a time
 _READ = 1 << 24  # bytes
 _LONGEST = 1 << 27  # characters of a row, at most, of a file that is read in pieces
-_MEMORY = 5  # bytes that a text takes at the most, for each of its own, while it is read whole
+MEMORY = 5  # bytes that a text takes at the most, for each of its own, while it is read whole
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class TooLargeError(DataError):
+    """A table that takes more memory than is free, were it read whole."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,18 @@ def read_text(path: Path, how: Format) -> Table:
         if text.json:
             return replace(json_lines.read(text.stream, path), notes=text.notes)
         (table,) = pieces(text, lambda first: read_head(path, first, how, text.ending))
-    notes = [*text.notes, *table.notes]
-    if how.header is None and looks_like_a_row(table.frame.columns, table.frame):
-        names = listed(table.frame.columns, 6)
-        notes.append(f"{path}: the first line looks like a row, not like names ({names}); if it is one: {NUMBERED}")
-    return replace(table, notes=tuple(notes))
+    return replace(table, notes=tuple(notes_of(text, table, how)))
+
+
+def notes_of(text: Text, first: Table, how: Format) -> list[str]:
+    """What had to be guessed of a text, by its first rows."""
+    notes = [*text.notes, *first.notes]
+    if how.header is None and looks_like_a_row(first.columns, first.frame):
+        names = listed(first.columns, 6)
+        notes.append(
+            f"{text.path}: the first line looks like a row, not like names ({names}); if it is one: {NUMBERED}"
+        )
+    return notes
 
 
 @contextmanager
@@ -96,9 +107,9 @@ def _encoding(file: io.BufferedReader, path: Path, whole: bool) -> tuple[str, tu
         ended, size = not part, size + len(part)
         if (part and not any(part)) if wide else b"\0" in part:
             raise _nul(path)
-        if whole and _MEMORY * size > (free := free_memory()):
-            raise DataError(
-                f"{path}: its first {size / 2**30:,.1f} GB take {_MEMORY * size / 2**30:,.1f} GB of memory, and "
+        if whole and MEMORY * size > (free := free_memory()):
+            raise TooLargeError(
+                f"{path}: its first {size / 2**30:,.1f} GB take {MEMORY * size / 2**30:,.1f} GB of memory, and "
                 f"{free / 2**30:,.1f} GB are free"
             )
         before = len(decoder.getstate()[0])  # bytes of a letter that began in the part before

@@ -1,0 +1,248 @@
+"""What is made of large files once, and kept in a folder of the user's own: entries, each a folder of plain files.
+
+An entry is written beside its place by one process at a time, is on the disk before it gets its name, and holds JSON,
+Parquet and raw numbers, no pickle. The folder is used only while nobody else may look into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from dltrain.errors import ConfigError, StorageError, system
+
+Facts = dict[str, object]  # of an entry, as JSON has them
+
+PLACE, LIMIT = "DLTRAIN_CACHE", "DLTRAIN_CACHE_GB"
+_GIGABYTES = 50.0
+_FACTS, _DRAFT = "entry.json", ".tmp-"
+_LARGEST = 1 << 26  # bytes of facts
+_BLOCKS, _BLOCK = 16, 1 << 16  # of a file that are looked at, and their bytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One that is kept: its folder, and what was noted when it was made."""
+
+    folder: Path
+    facts: Facts
+
+    @property
+    def used(self) -> float:
+        """When it was last asked for, in seconds since 1970."""
+        return (self.folder / _FACTS).stat().st_mtime
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
+
+def place() -> Path:
+    """The folder of all entries, whether or not it is there."""
+    named = os.environ.get(PLACE)
+    return Path(named).expanduser().absolute() if named else system.cache_home() / "dltrain"
+
+
+def obtain(name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts], bool] = lambda facts: True) -> Entry:
+    """The entry of a name, as it is kept; where it is not, or no longer `fresh`, as `make` writes it into a folder.
+
+    Of several processes one makes it while the others wait. Raises StorageError where the disk refuses, and leaves
+    nothing then.
+    """
+    try:
+        top = _own(place())
+        if (found := _found(top / name)) and fresh(found.facts):
+            os.utime(found.folder / _FACTS)
+            return found
+        with _locked(_lock(top / name)):
+            if (found := _found(top / name)) and fresh(found.facts):
+                return found
+            made = _made(top, name, make)
+        _keep_within_limit(top, made)
+        return made
+    except OSError as error:
+        raise StorageError(
+            f"{place()}: what is kept of a large table can't be written there: {error.strerror or error}\n"
+            f"Free some room (`dltrain clean --cache` shows what is kept), or name another folder: {PLACE}=FOLDER"
+        ) from error
+
+
+def note(entry: Entry, facts: Facts) -> Entry:
+    """The entry with other facts."""
+    draft = entry.folder / f"{_DRAFT}{os.getpid()}"
+    _write(draft, json.dumps(facts).encode())
+    system.patiently(os.replace, draft, entry.folder / _FACTS)
+    return Entry(entry.folder, facts)
+
+
+def listed(facts: Facts, key: str) -> list[object]:
+    """The list that was noted under a key; an empty one where none was."""
+    found = facts.get(key)
+    return found if isinstance(found, list) else []
+
+
+def entries() -> list[Entry]:
+    """All that are kept, those first that were not asked for the longest."""
+    top = place()
+    found = [_found(path) for path in top.iterdir()] if top.is_dir() and system.is_own(top) else []
+    return sorted((entry for entry in found if entry), key=lambda entry: entry.used)
+
+
+def remove(gone: Sequence[Entry]) -> None:
+    """Removes entries, and what was left by processes that were killed. Who has one open goes on reading it."""
+    for entry in gone:
+        _drop(entry.folder)
+    for draft in place().glob(f"{_DRAFT}*"):
+        if system.is_free(_lock(draft)):
+            _drop(draft)
+
+
+def _own(top: Path) -> Path:
+    """The folder, made where there is none; raises StorageError for one that others could have written to."""
+    top.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not system.is_own(top):
+        raise StorageError(
+            f"{top}: others may read or change what is kept there, so it is not used\nMake it yours alone: "
+            f"chmod 700 {top}; or name another folder: {PLACE}=FOLDER"
+        )
+    return top
+
+
+def _found(folder: Path) -> Entry | None:
+    """The entry in a folder, unless it is not one as the present program writes it."""
+    try:
+        with system.plain_file(folder / _FACTS) as file:
+            facts = json.loads(file.read(_LARGEST))
+    except (OSError, ValueError, RecursionError):
+        return None
+    sizes = facts.get("sizes") if isinstance(facts, dict) else None
+    if not isinstance(sizes, dict):
+        return None
+    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != _FACTS}
+    return Entry(folder, facts) if there == sizes else None
+
+
+def _made(top: Path, name: str, make: Callable[[Path], Facts]) -> Entry:
+    draft = top / f"{_DRAFT}{name}"
+    _drop(draft)  # left by a process that was killed
+    try:
+        draft.mkdir(mode=0o700)
+        facts = make(draft)
+        facts["sizes"] = {path.name: path.stat().st_size for path in draft.iterdir()}
+        _write(draft / _FACTS, json.dumps(facts).encode())
+        for path in [*draft.iterdir(), draft]:
+            _sync(path)
+        _drop(top / name)
+        system.patiently(os.replace, draft, top / name)
+        _sync(top)
+    finally:
+        _drop(draft)
+    return Entry(top / name, facts)
+
+
+def _drop(folder: Path) -> None:
+    """Removes a folder with what is in it, first out of sight: half removed it is no entry."""
+    with suppress(OSError):
+        (folder / _FACTS).unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep_within_limit(top: Path, made: Entry) -> None:
+    """Those that were not asked for the longest go until all together are within the limit; the new one stays."""
+    typed = os.environ.get(LIMIT, "")
+    try:
+        limit = float(typed or _GIGABYTES) * 1e9
+    except ValueError:
+        raise ConfigError(f"{LIMIT}={typed}: write how many gigabytes may be kept, such as {LIMIT}=20") from None
+    sizes = {entry.folder: entry.size for entry in entries()}
+    for entry in entries():
+        if sum(sizes.values()) > limit and entry.folder != made.folder and not _is_recent(entry):
+            del sizes[entry.folder]
+            remove([entry])
+
+
+def _is_recent(entry: Entry) -> bool:
+    """Whether a run may be about to open it."""
+    return time.time() - entry.used < 60
+
+
+def _lock(folder: Path) -> Path:
+    """The lock of an entry or its draft, one of few which stay: who waits for a file that goes has no lock.
+
+    Entries of one kind may be made for one of another, but not the other way round: so the kinds share none.
+    """
+    kind = folder.name.removeprefix(_DRAFT).partition("-")[0]
+    return folder.with_name(f".lock-{kind}-{folder.name[-2:]}")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    handle = system.open_lock(path)
+    try:
+        system.wait_for_lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    if not system.POSIX and path.is_dir():
+        return
+    handle = os.open(path, system.FLUSH)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# -- what an entry was made of ---------------------------------------------------------------------------------------
+
+
+def named(kind: str, *decisive: object) -> str:
+    """The name of an entry that all of these decide, and the program that makes it."""
+    text = json.dumps([*decisive, _program()], default=str, sort_keys=True)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _program() -> list[str]:
+    """What makes entries: another program may make others of the same files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return [digest.hexdigest(), *(version(name) for name in ("numpy", "polars", "torch"))]
+
+
+def state(path: Path) -> list[str | int]:
+    """What tells whether a file is the same: place, size, some blocks of it, and its time and number on the disk.
+
+    Of one that was only touched, or put back, the last two are others.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        for i in range(_BLOCKS):
+            file.seek(max(0, status.st_size - _BLOCK) * i // (_BLOCKS - 1))
+            digest.update(file.read(_BLOCK))
+    return [os.path.realpath(path), status.st_size, digest.hexdigest(), status.st_mtime_ns, status.st_ino]
+
+
+def content(path: Path) -> str:
+    """SHA-256 of a file, of which every byte is read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

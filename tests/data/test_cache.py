@@ -1,0 +1,162 @@
+"""What is kept of large tables: whole or not at all, once for all processes, and never a stranger's."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from dltrain.data import cache
+from dltrain.errors import ConfigError, StorageError
+
+
+@pytest.fixture(autouse=True)
+def top(tmp_path, monkeypatch):
+    monkeypatch.setenv("DLTRAIN_CACHE", str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def made(text="numbers", size=1):
+    def make(folder):
+        (folder / "x").write_bytes(text.encode() * size)
+        return {"about": text}
+
+    return make
+
+
+def refused(folder):
+    raise AssertionError("made again")
+
+
+def test_an_entry_is_made_once_and_then_found(top):
+    first = cache.obtain("a", made())
+    again = cache.obtain("a", refused)
+    assert (again.folder / "x").read_text() == "numbers"
+    assert (first.facts, again.folder) == (again.facts, top / "a")
+    assert top.stat().st_mode & 0o777 == 0o700
+    assert [entry.folder.name for entry in cache.entries()] == ["a"]
+
+
+def test_one_that_is_not_fresh_or_not_whole_is_made_anew(top):
+    cache.obtain("a", made("old"))
+    assert cache.obtain("a", made("new"), fresh=lambda facts: facts["about"] == "new").facts["about"] == "new"
+    for harm in (
+        lambda f: (f / "x").write_text(""),
+        lambda f: (f / "entry.json").write_text("[1"),
+        lambda f: (f / "x").unlink(),
+    ):
+        harm(top / "a")
+        assert cache.entries() == []
+        assert cache.obtain("a", made("new")).size > 0
+        assert (top / "a" / "x").read_text() == "new"
+
+
+def test_what_somebody_else_can_write_to_is_not_used(top):
+    cache.obtain("a", made())
+    top.chmod(0o770)
+    with pytest.raises(StorageError, match=r"chmod 700 .*kept.*DLTRAIN_CACHE=FOLDER"):
+        cache.obtain("a", made())
+    assert cache.entries() == []
+    top.rename(top.with_name("elsewhere"))
+    top.symlink_to(top.with_name("elsewhere"))
+    with pytest.raises(StorageError, match="others may read or change"):
+        cache.obtain("a", made())
+
+
+def test_a_link_in_the_place_of_facts_is_no_entry(top):
+    cache.obtain("a", made())
+    (top / "a" / "entry.json").rename(top / "facts")
+    (top / "a" / "entry.json").symlink_to(top / "facts")
+    assert cache.entries() == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(top):
+    def fills(folder):
+        (folder / "x").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(StorageError, match=r"No space left on device\nFree some room .*dltrain clean --cache"):
+        cache.obtain("a", fills)
+    assert [path.name for path in top.iterdir() if not path.name.startswith(".lock")] == []
+
+
+def _slow(counts):
+    def make(folder):
+        (folder / "x").write_text("x")
+        with counts.get_lock():
+            counts.value += 1
+        time.sleep(0.2)
+        return {}
+
+    cache.obtain("a", make)
+
+
+def test_of_two_processes_one_makes_it_while_the_other_waits(top):
+    context = multiprocessing.get_context("fork")
+    counts = context.Value("i", 0)
+    processes = [context.Process(target=_slow, args=(counts,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert (counts.value, [process.exitcode for process in processes]) == (1, [0, 0])
+
+
+def _killed():
+    def make(folder):
+        (folder / "x").write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    cache.obtain("a", make)
+
+
+def test_what_a_killed_process_left_is_no_entry_and_goes(top):
+    for _ in range(2):
+        process = multiprocessing.get_context("fork").Process(target=_killed)
+        process.start()
+        process.join()
+        assert (top / ".tmp-a" / "x").exists()
+        assert cache.entries() == []
+        if not _:
+            cache.remove([])  # `dltrain clean` looks for such, too
+            assert not (top / ".tmp-a").exists()
+    assert cache.obtain("a", made()).facts["about"] == "numbers"
+    assert not (top / ".tmp-a").exists()
+
+
+def test_what_was_not_used_for_the_longest_goes_beyond_the_limit(top, monkeypatch):
+    monkeypatch.setenv("DLTRAIN_CACHE_GB", "0.000015")  # 15 kB
+    for age, name in ((300, "a"), (200, "b"), (100, "c")):
+        entry = cache.obtain(name, made("1234", 1000))
+        os.utime(entry.folder / "entry.json", (time.time() - age,) * 2)
+    cache.obtain("a", refused)  # which is now the last that was used
+    cache.obtain("d", made("1234", 1000))
+    assert sorted(entry.folder.name for entry in cache.entries()) == ["a", "c", "d"]
+    monkeypatch.setenv("DLTRAIN_CACHE_GB", "much")
+    with pytest.raises(ConfigError, match="DLTRAIN_CACHE_GB=much: write how many gigabytes"):
+        cache.obtain("e", made())
+
+
+def test_the_state_of_a_file_tells_whether_it_changed(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n" * 1_000_000)
+    before = cache.state(path)
+    assert json.loads(json.dumps(before)) == before == cache.state(path)
+    os.utime(path, (1, 1))
+    assert cache.state(path)[:3] == before[:3]
+    with path.open("r+b") as file:
+        file.seek(10)
+        file.write(b"c")
+    assert cache.state(path)[:3] != before[:3]
+
+
+def test_the_place_is_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("DLTRAIN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.place() == tmp_path / "dltrain"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache.place().is_absolute()
+    assert cache.place().name == "dltrain"
