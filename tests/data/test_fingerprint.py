@@ -8,6 +8,7 @@ from PIL import Image
 
 from dltrain import data
 from dltrain.data.fingerprint import fingerprint
+from dltrain.data.units import Standard
 
 
 def test_equal_data_have_equal_prints_and_one_changed_number_shows():
@@ -21,7 +22,7 @@ def test_equal_data_have_equal_prints_and_one_changed_number_shows():
 
 def test_another_scale_of_the_targets_shows_though_they_are_standardised():
     first = data.diabetes()
-    dearer = replace(first, target_mean=first.target_mean * 2, target_std=first.target_std * 2)
+    dearer = replace(first, units=Standard(first.units.mean * 2, first.units.std * 2))
     assert not set(fingerprint(first).values()) & set(fingerprint(dearer).values())
 
 

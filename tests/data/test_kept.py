@@ -61,10 +61,12 @@ OPTIONS = [
         "target": ["y", "whole"],
         "time": "day",
         "scaling": "quantile",
+        "target_transform": "quantile",
         "missing_marks": ["3", "red"],
         "target_missing": "drop",
     },
     {"target": "class", "scaling": "none", "categorical": ["whole"], "drop": ["m*"], "test": 0, "val": 0},
+    {"target": "money", "target_transform": "log", "features": ["number", "word"]},
     {"target": "class", "positive": "b", "features": ["number", "word", "day"], "split_seed": 3},
 ]
 
@@ -81,9 +83,14 @@ def alike(first, second):
     )
     for name in ("train", "val", "test"):
         ours, theirs = getattr(first, name), getattr(second, name)
-        for key in ("x", "y", "rows", "weight", "target_mean", "target_std"):
+        for key in ("x", "y", "rows", "weight"):
             one, other = getattr(ours, key), getattr(theirs, key)
             assert (one is None and other is None) or (one.dtype == other.dtype and torch.equal(one, other)), key
+        assert type(ours.units) is type(theirs.units) is type(first.units) is type(second.units)
+        for key, one in (ours.units.tensors() if ours.units else {}).items():
+            other = theirs.units.tensors()[key]
+            assert one.dtype == other.dtype, key
+            assert torch.equal(one, other), key
         assert [place(ours, i) for i in range(0, len(ours), 17)] == [place(theirs, i) for i in range(0, len(ours), 17)]
 
 

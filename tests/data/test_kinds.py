@@ -369,7 +369,7 @@ def test_rows_without_a_target_are_dropped_where_that_is_asked_for(tmp_path):
 
 def test_targets_may_be_written_as_amounts(tmp_path):
     data = _target(tmp_path, ["1.234,50 €", "2,5 €", "7,75 €"])
-    y = data.train.y.double() * data.target_std + data.target_mean
+    y = data.train.y.double() * data.units.std + data.units.mean
     assert y[:3, 0].tolist() == pytest.approx([1234.5, 2.5, 7.75], rel=1e-5)
 
 

@@ -150,7 +150,7 @@ def test_streamed_regression_keeps_its_units():
     source = Pairs([(torch.tensor([i / 10]), 100.0 + i) for i in range(30)])
     data = dataset(source, val=5, test=5)
     assert (data.task, data.targets, data.classes) == ("regression", ("target",), ())
-    assert data.target_mean is None
+    assert data.units is None
     assert "streamed targets keep their own units" in data.notes[0]
     x, y = whole(data.val)
     assert (y.shape, y.dtype) == ((5, 1), torch.float32)
@@ -162,16 +162,16 @@ def test_regression_in_memory_is_standardised_on_the_train_rows():
     data = dataset(source, val=5, test=5, in_memory=True)
     assert (data.targets, isinstance(data.train, Tensors)) == (("target_0", "target_1"), True)
     rows = data.train.x.double()
-    assert data.target_mean.tolist() == pytest.approx([100 + rows.mean().item(), -rows.mean().item()])
-    assert data.target_std.tolist() == pytest.approx([rows.std(correction=0).item()] * 2)
-    original = data.test.y * data.target_std + data.target_mean
+    assert data.units.mean.tolist() == pytest.approx([100 + rows.mean().item(), -rows.mean().item()])
+    assert data.units.std.tolist() == pytest.approx([rows.std(correction=0).item()] * 2)
+    original = data.test.y * data.units.std + data.units.mean
     torch.testing.assert_close(original, torch.cat([100 + data.test.x, -data.test.x], 1))
 
 
 def test_targets_far_from_zero_keep_their_differences_in_memory_and_are_refused_streamed():
     source = Pairs([(torch.tensor([float(i)]), 1.7e12 + 1e4 * i) for i in range(30)])
     data = dataset(source, val=5, test=5, in_memory=True)
-    original = data.test.y.double() * data.target_std + data.target_mean
+    original = data.test.y.double() * data.units.std + data.units.mean
     assert ((original - 1.7e12) / 1e4).flatten().tolist() == pytest.approx(data.test.x.flatten().tolist(), abs=1e-3)
     with pytest.raises(DataError, match=r"targets .* 1\.7e\+12 .*\n?.*data\.in_memory=true"):
         dataset(source, val=5, test=5)

@@ -62,7 +62,7 @@ def test_a_column_of_weights_goes_with_its_rows_and_is_no_feature(visits):
 
 def test_rows_that_are_judged_by_a_run_of_weights_have_theirs(visits):
     data = table(visits(), target="ill", weight="weight", features=["pressure"])
-    known = Facts(data.task, data.in_shape, data.classes, (), None, None, data.preprocessing)
+    known = Facts(data.task, data.in_shape, data.classes, (), None, data.preprocessing)
     other = visits("other.csv", slice(50), weight=[0.0] * 20 + [1.5] * (N - 20))
     part, _ = labelled(other, known, target="ill", weight="weight")
     assert part.weight.tolist() == [0.0] * 20 + [1.5] * 30

@@ -133,10 +133,10 @@ def test_wrong_choices_name_what_can_be_chosen(knobs, message):
 def test_regression_targets_are_standardised_by_the_train_rows():
     data = diabetes()
     assert data.targets == ("progression",)
-    assert data.target_mean.shape == data.target_std.shape == (1,)
+    assert data.units.mean.shape == data.units.std.shape == (1,)
     assert data.train.y.mean().abs() < 1e-5
     assert abs(data.train.y.std(correction=0) - 1) < 1e-5
-    original = data.test.y * data.target_std + data.target_mean
+    original = data.test.y * data.units.std + data.units.mean
     assert torch.allclose(original, original.round(), atol=1e-4)
     assert original.min() >= 25
     assert original.max() <= 346
@@ -153,7 +153,7 @@ def test_targets_of_any_size_keep_their_differences(write, offset, unit):
     y = data.train.y.double()
     assert abs(y.mean()) < 2e-3
     assert y.std(correction=0).item() == pytest.approx(1, abs=1e-3)
-    back = (y * data.target_std + data.target_mean)[:, 0].numpy()
+    back = (y * data.units.std + data.units.mean)[:, 0].numpy()
     order = np.round(data.train.x[:, 0].double().numpy() * np.std(range(60)) + 29.5).astype(int)
     np.testing.assert_allclose(back / unit, np.array(values)[order] / unit, atol=1e-3)
 
@@ -190,7 +190,7 @@ def test_california_derives_scikit_learns_features(california):
     assert [c["name"] for c in data.preprocessing["columns"]] == [
         "MedInc", "HouseAge", "AveRooms", "AveBedrms", "Population", "AveOccup", "Latitude", "Longitude",
     ]  # fmt: skip
-    y = data.train.y[:, 0].double() * data.target_std.double() + data.target_mean.double()
+    y = data.train.y[:, 0].double() * data.units.std.double() + data.units.mean.double()
     assert y[0] == pytest.approx(4.526, abs=1e-6)
     assert y.mean() == pytest.approx(2.068558, abs=1e-5)
     assert y.std(correction=0) == pytest.approx(1.153928, abs=1e-5)
@@ -306,7 +306,7 @@ def test_nothing_is_learned_from_validation_or_test_rows(write, scaling):
     assert after.preprocessing == before.preprocessing
     assert torch.equal(after.train.x, before.train.x)
     assert torch.equal(after.train.y, before.train.y)
-    assert torch.equal(after.target_mean, before.target_mean)
+    assert torch.equal(after.units.mean, before.units.mean)
     assert not torch.equal(after.test.x, before.test.x)
     assert (after.test.x[:, 2:] == 0).all()  # a category that no train row has
     assert (
@@ -473,7 +473,7 @@ def test_several_targets_are_labels_or_values(write):
     values = table(path, target=["r", "s"], features=["x"])
     assert (values.task, values.targets) == ("regression", ("r", "s"))
     assert values.train.y.mean(0).abs().max() < 1e-6
-    assert values.target_std.shape == (2,)
+    assert values.units.std.shape == (2,)
     with pytest.raises(DataError, match=r"line 4: column 's' is 2; data.task=multilabel needs 0 or 1"):
         table(path, target=["p", "s"], task="multilabel")
 

@@ -103,7 +103,7 @@ def test_blobs_have_their_centres_and_spread():
 
 
 def original(data):
-    return data.train.y.double() * data.target_std + data.target_mean
+    return data.train.y.double() * data.units.std + data.units.mean
 
 
 def test_sine_and_linear_follow_their_formulas():
@@ -148,13 +148,13 @@ def test_typed_targets_far_from_zero_keep_their_differences():
     """In float32 they would be one number; others keep their values, as worked examples want."""
     y = [[1e9 + i, i / 4] for i in range(8)]
     data = toy.rows([[float(i)] for i in range(8)], y)
-    back = data.train.y.double() * data.target_std + data.target_mean
+    back = data.train.y.double() * data.units.std + data.units.mean
     order = data.train.x[:, 0].long()
     assert torch.allclose(back, torch.tensor(y, dtype=torch.float64)[order], rtol=0, atol=1e-3)
     assert any("standard units" in note for note in data.notes)
     plain = toy.rows([[0.0], [1.0]], [[1e3], [1e3 + 1]])
     assert plain.train.y.tolist() == [[1e3], [1e3 + 1]]
-    assert plain.target_mean is None
+    assert plain.units is None
     with pytest.raises(ConfigError, match=r"x2.* lies around 1e\+09 and varies by 1, which float32 can't hold"):
         toy.rows([[0, 1e9 - 1], [1, 1e9 + 1]], [0, 1])
 

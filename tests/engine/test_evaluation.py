@@ -11,6 +11,7 @@ from torch import nn
 
 from dltrain.data import Tensors, diabetes, take
 from dltrain.data.loaders import make_loader
+from dltrain.data.units import Standard
 from dltrain.engine.evaluation import evaluate, predict
 from dltrain.errors import DataError
 from dltrain.parts.losses import BCE, MSE, CrossEntropy
@@ -71,7 +72,7 @@ def test_f1_without_any_label_is_undefined():
 def test_regression_equals_scikit_learn_in_original_units():
     mean, std = torch.tensor([200_000.0, -3.0]), torch.tensor([50_000.0, 0.25])
     x, y = torch.randn(101, 2), torch.randn(101, 2)
-    found = score(x, y, MSE(), "regression", target_mean=mean, target_std=std)
+    found = score(x, y, MSE(), "regression", units=Standard(mean, std))
     guess, truth = ((t.double() * std + mean).numpy() for t in (x, y))
     assert found["rmse"] == pytest.approx(metrics.root_mean_squared_error(truth, guess), rel=1e-9)
     assert found["mae"] == pytest.approx(metrics.mean_absolute_error(truth, guess), rel=1e-9)
@@ -85,9 +86,9 @@ def test_a_part_of_data_brings_its_own_units():
     raw = load_diabetes().target
     some = take(data.train, torch.arange(0, len(data.train), 2))
     for part in (data.train, data.val, data.test, some):
-        truth = part.y.double() * data.target_std + data.target_mean
+        truth = data.units.original(part.y.double())
         assert np.isin(truth[:, 0].round().numpy(), raw).all()
-        error = truth - data.target_mean  # of a net that answers 0, which stands for the mean
+        error = truth - data.units.mean  # of a net that answers 0, which stands for the mean
         for loaded in (make_loader(part, batch_size=16), make_loader(part, batch_size=16, transform=lambda x: x)):
             found = evaluate(Zero(), loaded, MSE(), task="regression")
             assert found["rmse"] == pytest.approx(float(error.square().mean().sqrt()), rel=1e-6)
@@ -210,12 +211,3 @@ def test_numbers_are_plain_floats():
     found = score(torch.randn(20, 3), torch.randint(3, (20,)), CrossEntropy(), "multiclass")
     assert all(type(value) is float for value in found.values())
     assert np.isfinite(list(found.values())).all()
-
-
-@pytest.mark.parametrize("given", ["target_mean", "target_std"])
-def test_a_scale_of_targets_is_given_whole(given):
-    part = Tensors(torch.ones(3, 2), torch.ones(3, 1))
-    with pytest.raises(ValueError, match="target_mean and target_std come together"):
-        evaluate(
-            nn.Linear(2, 1), make_loader(part, batch_size=3), nn.MSELoss(), task="regression", **{given: torch.ones(1)}
-        )

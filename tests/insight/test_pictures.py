@@ -258,7 +258,7 @@ def rows_of(train, val):
 
 
 def told(train, val, *, same=False):
-    return " ".join(captions.curves(rows_of(train, val), same=same, standard=False, kept=True))
+    return " ".join(captions.curves(rows_of(train, val), same=same, units=None, kept=True))
 
 
 def test_learning_by_heart_is_told_of_a_run_that_does():

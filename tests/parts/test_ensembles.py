@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from dltrain.data.tables.encoding import LARGEST
+from dltrain.data.tables.scales import LARGEST
 from dltrain.errors import ConfigError
 from dltrain.parts import losses
 from dltrain.parts.ensembles import Ensemble, Member, Rescaled

@@ -395,7 +395,7 @@ def by_scikit_learn(plan, outputs, y):
     """The metrics of a split, from a net's outputs."""
     outputs, task = outputs.double(), plan.data.task
     if task == "regression":
-        scale, origin = plan.data.target_std.double().numpy(), plan.data.target_mean.double().numpy()
+        scale, origin = plan.data.units.std.double().numpy(), plan.data.units.mean.double().numpy()
         guess, truth = (t.double().numpy() * scale + origin for t in (outputs, y))
         error = np.abs(outputs.numpy() - y.double().numpy())
         huber = np.where(error < 1, error**2 / 2, error - 0.5).mean()

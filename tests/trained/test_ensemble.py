@@ -12,6 +12,7 @@ from sklearn import datasets
 
 import dltrain as library
 from dltrain.commands import cli
+from dltrain.data.units import Log
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.parts import metrics
 from dltrain.runs import reading, run_folder
@@ -21,7 +22,7 @@ SWEEPS = {  # name -> what is typed beside -m
     "digits": ["data=digits", "optimizer=adamw,momentum", "seed=0,1"],
     "binary": ["data=breast_cancer", "loss=bce,cross_entropy,one_hot_mse"],
     "labels": ["data=multilabel", "optimizer=adamw,momentum"],
-    "values": ["data=diabetes", "data.scaling=quantile,none", "loss=mse"],
+    "values": ["data=diabetes", "data.scaling=quantile,none", "data.target_transform=log", "loss=mse"],
     "mixed": ["data=table", "data.path=mixed.csv", "data.target=price", "data.scaling=standard,quantile"],
     "weights": ["data=table", "data.path=mixed.csv", "data.target=new", "data.weight=price", "seed=0,1"],
     "hinge": ["data=iris", "loss=hinge", "seeds=1"],
@@ -81,12 +82,15 @@ def numbers(answers: pl.DataFrame) -> np.ndarray:
 
 
 def averaged(folder: Path, inputs) -> np.ndarray:
-    """What `predict` says for its members, averaged by numpy."""
+    """What `predict` says for its members, averaged by numpy: of those that learned logarithms the logarithm."""
     members = json.loads((folder / "summary.json").read_text())["members"]
     each = []
     for member in members:
         each.append(numbers(library.load(member["folder"]).predict(inputs)))
-    return np.average(each, axis=0, weights=[member["weight"] for member in members])
+    weights = [member["weight"] for member in members]
+    if isinstance(library.load(folder).facts.units, Log):
+        return np.exp(np.average(np.log(each), axis=0, weights=weights))
+    return np.average(each, axis=0, weights=weights)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_values_are_in_their_units_and_weights_count():
 def test_new_rows_are_answered_by_the_mean_of_the_runs_each_with_its_own_preprocessing(capsys):
     runs = [library.load(sweep("houses") / str(job)) for job in range(4)]
     assert len({run.facts.preprocessing["columns"][1]["mean"] for run in runs}) == 4
-    assert len({float(run.facts.target_mean) for run in runs}) == 4
+    assert len({float(run.facts.units.mean) for run in runs}) == 4
     # one run has never seen the west, and answers as its own command would with --allow-unknown
     known = [run.facts.preprocessing["columns"][0]["categories"] for run in runs]
     assert sorted("west" in names for names in known) == [False, True, True, True]

@@ -144,7 +144,7 @@ def test_answers_of_labels_and_values(train):
     folder, plan = train("data=diabetes")
     trained = dltrain.load(folder)
     raw = datasets.load_diabetes(scaled=False).data
-    values = trained.logits(trained.inputs(raw)).double() * plan.data.target_std + plan.data.target_mean
+    values = plan.data.units.original(trained.logits(trained.inputs(raw)).double())
     assert trained.predict(raw)["progression"].to_numpy() == pytest.approx(values[:, 0].numpy(), rel=1e-6)
 
 

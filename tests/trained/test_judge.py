@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -46,7 +47,7 @@ RUNS = {
     "one against the rest": ["data=iris", "data.positive=setosa"],
     "digits with an average": ["data=digits", "regularisation=[ema,dropout]", "optimizer.lr=0.01"],
     "california's scale": ["data=wine", "data.scaling=quantile"],
-    "regression": ["data=diabetes"],
+    "regression": ["data=diabetes", "data.target_transform=quantile"],
     "labels": ["data=multilabel"],
     "hinge": ["data=iris", "loss=hinge"],
     "one-hot": ["data=iris", "loss=one_hot_mse"],
@@ -56,6 +57,7 @@ RUNS = {
     "a table": ["data=table", "data.path=houses.csv", "data.target=price", "data.drop=[id]"],
     "a table with weights": [
         *("data=table", "data.path=houses.csv", "data.target=price", "data.weight=id", "data.time=id"),
+        "data.target_transform=log",
     ],
     "streamed images": ["data=image_folder", "data.root=pictures", "data.in_memory=false", "data.image_size=8"],
     "a few streamed images": [
@@ -109,6 +111,28 @@ def test_a_table_that_moved_is_still_the_same(dltrain):
         run_folder.read_json(folder / "eval-test.json")["metrics"]
         == run_folder.read_json(folder / "summary.json")["test"]
     )
+
+
+@pytest.mark.usefixtures("unpainted")
+@pytest.mark.parametrize("learned", ["log", "quantile", "none"])
+def test_metrics_are_of_what_is_predicted_whatever_is_learned(dltrain, learned):
+    """In dollars, as the file has them; also of a house that is dearer than all that were learned from."""
+    houses("houses.csv")
+    folder = train(dltrain, *RUNS["a table"], f"data.target_transform={learned}", "data.val=0", "data.test=0")
+    houses("new.csv", rows=range(60), price=lambda i: 990 + 31 * i)
+    code, _, err = dltrain("eval", "last", "data.path=new.csv")
+    assert code == 0, err
+    found = run_folder.read_json(folder / "eval-all.json")
+    assert dltrain("predict", "last", "new.csv", "-o", "told.csv")[0] == 0
+    error = pl.read_csv("told.csv")["price"] - pl.read_csv("new.csv")["price"]
+    assert found["metrics"]["rmse"] == pytest.approx((error**2).mean() ** 0.5, rel=1e-5)
+    assert found["metrics"]["mae"] == pytest.approx(error.abs().mean(), rel=1e-5)
+    worst = found["worst"][0]
+    assert abs(worst["true"]["price"] - worst["predicted"]["price"]) == pytest.approx(error.abs().max(), rel=1e-5)
+    if learned == "log":
+        houses("free.csv", rows=range(9), price=lambda i: 3 * (i != 4))
+        code, _, err = dltrain("eval", "last", "data.path=free.csv")
+        assert (code, "free.csv, line 6: target 'price' is 0, and a logarithm" in err) == (3, True)
 
 
 @pytest.mark.usefixtures("unpainted")
@@ -274,7 +298,7 @@ def test_the_file_that_was_named_is_the_one_that_is_judged(dltrain):
 @pytest.mark.parametrize("classes", [101, 4_000, 100_000])
 def test_many_classes_cost_as_many_numbers_and_not_their_square(classes):
     names = tuple(f"c{i}" for i in range(classes))
-    facts = Facts("multiclass", (3,), names, (), None, None, {"kind": "dataset"})
+    facts = Facts("multiclass", (3,), names, (), None, {"kind": "dataset"})
     outline = SimpleNamespace(settings=SimpleNamespace(compile=False), batch_size=8, workers=0, seed=0)
     x, y = torch.randn(60, 3), torch.arange(60) % 30
     trained = Trained(

@@ -138,8 +138,7 @@ def make_evaluate(plan: Plan, metrics: evaluation.More = ()) -> Callable[[nn.Mod
             loader,
             plan.loss,
             task=plan.data.task,
-            target_mean=plan.data.target_mean,
-            target_std=plan.data.target_std,
+            units=plan.data.units,
             metrics=metrics,
         )
 

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset, Subset
 from dltrain.data.split import Share, check_seed, fold, folds, shuffled, size_of, stratified
 from dltrain.data.tables.table import listed
 from dltrain.data.tables.times import Layout, Part
+from dltrain.data.units import Units
 from dltrain.errors import DataError
 from dltrain.errors.output import cut
 
@@ -102,7 +103,7 @@ class Tensors(Dataset[Sample]):
     x: float32 [N, *in_shape], already preprocessed; or uint8 images [N, C, H, W], which the loader turns into
     (x / 255 - mean) / std with one mean and std per channel.
     y: int64 [N] class indices (binary, multiclass) or float32 [N, K] (multilabel, regression).
-    target_mean, target_std: what standardised the targets of a regression, see `Data`.
+    units: as what targets of a regression are learned, see `Data`.
     rows, origin: the numbers of the samples in what was read, int64 [N], and where a user finds a number there.
     weight: how much each row counts, in the loss and in metrics, float32 [N], zero or more; None: all the same.
 
@@ -114,8 +115,7 @@ class Tensors(Dataset[Sample]):
     y: Tensor
     mean: Tensor | None = None
     std: Tensor | None = None
-    target_mean: Tensor | None = None
-    target_std: Tensor | None = None
+    units: Units | None = None
     rows: Tensor | None = None
     origin: Callable[[int], str] | None = None
     weight: Tensor | None = None
@@ -215,9 +215,10 @@ class Data:
     """Three splits and the facts that size the network.
 
     A split is `Tensors` or any map-style `Dataset` of (x, y) pairs. `classes` names the classes (binary,
-    multiclass) or the labels (multilabel); `targets` names the columns of a regression. Regression targets are
-    standardised: y = (original - target_mean) / target_std, both float32 [K], or float64 where an offset or a unit
-    needs it: undo it in float64. `fill` is what an empty pixel is after normalisation, one value per channel.
+    multiclass) or the labels (multilabel); `targets` names the columns of a regression. What is learned of
+    them is `units.standard(targets)`, such as (targets - mean) / std, and `units.original(y.double())` undoes it; they
+    are learned as they stand where units is None. `fill` is what an empty pixel is after normalisation, one value per
+    channel.
     `transform` is a random change of one input that training draws anew each time it reads it, and nothing else does
     (give it to `make_loader`). `preprocessing` holds what was fitted, as plain JSON values; `notes` are sentences
     that the user should read (values imputed, columns dropped).
@@ -230,8 +231,7 @@ class Data:
     in_shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
-    target_mean: Tensor | None = None
-    target_std: Tensor | None = None
+    units: Units | None = None
     fill: tuple[float, ...] | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     transform: Transform | None = None

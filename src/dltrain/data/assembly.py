@@ -1,17 +1,19 @@
-"""From rows held in memory to `Data`: the three parts, the task, and regression targets in standard units."""
+"""From rows held in memory to `Data`: the three parts, the task, and as what a regression's targets are learned."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dltrain.data import Data, Preprocessing, Task, Tensors, fallback, single
-from dltrain.data.tables.scales import fence, moments
+from dltrain.data.tables.scales import fence, skewness
 from dltrain.data.tables.table import listed
-from dltrain.errors import DataError
+from dltrain.data.units import TargetTransform, check, fit
+from dltrain.errors import ConfigError
 
 
 def assemble(
@@ -21,6 +23,7 @@ def assemble(
     *,
     classes: tuple[str, ...] = (),
     targets: tuple[str, ...] = (),
+    target_transform: TargetTransform = "standard",
     preprocessing: Preprocessing,
     fill: tuple[float, ...] | None = None,
     notes: tuple[str, ...] | list[str] = (),
@@ -30,20 +33,24 @@ def assemble(
     """Share out x float32 [N, ...] and y by `rows` (train, val, test); of x the three parts may be there already.
 
     y holds class numbers [N] (two classes: binary), zeros and ones [N, K] beside K `classes` (multilabel), or
-    values [N, K] beside K `targets` (regression, standardised by the train rows' mean and standard deviation).
+    values [N, K] beside K `targets` (regression, learned as `target_transform` says, by what the train rows are).
     origin: where a user finds a row, by its number. weights: how much each row counts, float32 [N].
     """
-    mean = std = None
-    far: list[str] = []
+    units, far = None, []
+    _check_transform(target_transform, classes)
     if targets:
-        far = _far(y, rows[0], targets, origin or "row {}".format)
-        y, mean, std = _standardise(y, rows[0], targets)
+        train, place = y[rows[0]], origin or "row {}".format
+        check(target_transform, y, targets, place)
+        far = _far(y, rows[0], targets, target_transform, place)
+        units = fit(target_transform, train, targets) if target_transform != "none" else None
+        far += _skewed(train, targets) if target_transform == "standard" else []
+        y = y if units is None else units.standard(y)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
     weight = None if weights is None else torch.from_numpy(weights)
 
     def part(inputs: Tensor, numbers: Tensor) -> Tensors:
         own = None if weight is None else weight[numbers]
-        return Tensors(inputs, answers[numbers], None, None, mean, std, numbers, origin, own)
+        return Tensors(inputs, answers[numbers], units=units, rows=numbers, origin=origin, weight=own)
 
     parts = [torch.from_numpy(numbers) for numbers in rows]
     inputs = x if isinstance(x, tuple) else [x[numbers] for numbers in parts]
@@ -57,12 +64,21 @@ def assemble(
         in_shape=tuple(train.x.shape[1:]),
         classes=classes,
         targets=targets,
-        target_mean=mean,
-        target_std=std,
+        units=units,
         fill=fill,
         preprocessing=preprocessing,
         notes=(*notes, *far, *_rare(y, rows, classes), *fallback_notes),
     )
+
+
+def _check_transform(transform: str, classes: tuple[str, ...]) -> None:
+    if transform not in (known := get_args(TargetTransform)):
+        raise ConfigError(f"data.target_transform={transform}: choose {', '.join(known)}")
+    if classes and transform not in ("standard", "none"):
+        raise ConfigError(
+            f"data.target_transform={transform} is for numbers, and the target is the classes {listed([*classes], 4)}; "
+            "leave it out"
+        )
 
 
 def _class_task(y: np.ndarray, classes: tuple[str, ...]) -> Task:
@@ -87,46 +103,47 @@ def _rare(y: np.ndarray, rows: tuple[np.ndarray, np.ndarray, np.ndarray], classe
     return [*notes, *single(y[rows[0]][alone[y[rows[0]]]], classes)] if shared else notes
 
 
+_SKEWED, _EVENED, _ENOUGH = 1.5, 0.5, 100  # skewness, the share of it that a logarithm may leave, rows to tell it by
+
+
+def _skewed(train: np.ndarray, targets: tuple[str, ...]) -> list[str]:
+    """Notes on targets float64 [N, K] above zero whose few large values outweigh the others, unlike their logarithms'.
+
+    Of diamonds' prices (1.6) and taxis' fares (3.2) a logarithm made the error less, of Californian houses (1.0) not.
+    """
+    notes = []
+    for name, values in zip(targets, train.T, strict=True):
+        if len(values) < _ENOUGH or values.min() <= 0 or values.min() == values.max():
+            continue
+        skewed, evened = skewness(values), skewness(np.log(values))
+        if skewed > _SKEWED and abs(evened) < _EVENED * skewed:
+            notes.append(
+                f"target '{name}': above zero and skewed ({skewed:.1f}, its logarithm {evened:.1f}): "
+                "data.target_transform=log may do better"
+            )
+    return notes
+
+
 def _counts(y: np.ndarray, classes: int) -> np.ndarray:
     """Rows of each class, or with each label, int64 [classes]."""
     return (y > 0.5).sum(0) if y.ndim == 2 else np.bincount(y, minlength=classes)
 
 
-def _far(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...], place: Callable[[int], str]) -> list[str]:
-    """Notes on targets float64 [N, K] a few of whose values lie absurdly far from the others of the train rows."""
+def _far(
+    y: np.ndarray, train: np.ndarray, targets: tuple[str, ...], transform: TargetTransform, place: Callable[[int], str]
+) -> list[str]:
+    """Notes on targets float64 [N, K] a few of whose values, as they are learned, lie absurdly far from the others of
+    the train rows; ranks never do.
+    """
     notes = []
-    for name, values in zip(targets, y.T, strict=True):
+    for name, told in zip(targets, y.T, strict=True) if transform != "quantile" else ():
+        values = np.log(told) if transform == "log" else told
         if around := fence(values[train]):
             rows = np.flatnonzero((values < around[0]) | (values > around[1]))
-            many, example = len(rows) > 1, f"{values[rows[0]]:g} at {place(int(rows[0]))}"
+            many, example = len(rows) > 1, f"{told[rows[0]]:g} at {place(int(rows[0]))}"
             notes.append(
                 f"target '{name}': {len(rows)} value{'s' * many} far from all others ({example}), learned as "
                 f"{'they stand: beside them' if many else 'it stands: beside it'} the others hardly differ; correct or "
                 f"remove {'them' if many else 'it'}"
             )
     return notes
-
-
-def _standardise(y: np.ndarray, train: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, Tensor, Tensor]:
-    """y float64 [N, K] in standard units, and what undoes it: mean and std [K], float32 where that is exact enough.
-
-    Raises DataError for a target that float64 can't tell from a constant, or whose square it can't hold.
-    """
-    seen = y[train]
-    mean, std = moments(seen)
-    for k, name in enumerate(targets):
-        if seen[:, k].min() == seen[:, k].max():
-            raise DataError(f"target '{name}' is {seen[0, k]:g} in every one of the {len(train)} train rows")
-        if not 1e-150 < std[k] < 1e150:
-            raise DataError(
-                f"target '{name}' varies by {std[k]:g}, whose square float64 can't hold: choose another unit"
-            )
-        if np.spacing(np.abs(seen[:, k]).max()) > 0.01 * std[k]:
-            around = f"target '{name}' lies around {mean[k]:g} and varies by {std[k]:g}"
-            raise DataError(f"{around}, which float64 rounds away; subtract a constant from it")
-    # As stored, so that undoing it is exact. Where float32 is wide enough the bits are those of earlier runs.
-    with np.errstate(over="ignore"):
-        short = mean.astype(np.float32), std.astype(np.float32)
-    if (np.abs(short[0] - mean) < 1e-3 * std).all() and np.allclose(short[1], std, rtol=1e-6, atol=0):
-        mean, std = short
-    return (y - mean) / std, torch.from_numpy(mean), torch.from_numpy(std)

@@ -12,6 +12,7 @@ from torch.utils.data import Subset
 
 from dltrain.data import Data, Split, Tensors
 from dltrain.data.loaders import make_loader
+from dltrain.data.units import Units
 
 _SAMPLED = 64  # samples of a part that streams
 
@@ -22,7 +23,7 @@ class _Fingerprinted(Protocol):
 
 
 def fingerprint(data: Data) -> dict[str, str]:
-    """SHA-256 of each part, as hex digits; of standardised targets with what standardised them.
+    """SHA-256 of each part, as hex digits; of targets that are learned on a scale with that scale.
 
     Of a part in memory every byte counts (1.5 GB/s). Of one that streams: its length, `split.fingerprint()` where
     it has such a method, else 64 evenly spaced samples, so that a change elsewhere goes unseen.
@@ -31,15 +32,15 @@ def fingerprint(data: Data) -> dict[str, str]:
     parts = {"train": data.train, "val": data.val, "test": data.test}
     for part in parts.values():
         if id(part) not in found:
-            found[id(part)] = _digest(part, data.target_mean, data.target_std)
+            found[id(part)] = _digest(part, data.units)
     return {name: found[id(part)] for name, part in parts.items()}
 
 
-def _digest(part: Split, *scale: Tensor | None) -> str:
+def _digest(part: Split, units: Units | None) -> str:
     if isinstance(part, Tensors) and part.digest is not None:
         return part.digest
     digest = hashlib.sha256(f"{len(part)}".encode())
-    for tensor in scale:
+    for tensor in units.tensors().values() if units else ():
         _add(digest, tensor)
     if isinstance(part, Tensors):
         for tensor in (part.x, part.y, part.mean, part.std, part.weight):

@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 
 from dltrain.data import RawImages, Split, Tensors, Transform, weights
 from dltrain.data.randomness import mix
+from dltrain.data.units import Units
 from dltrain.errors import DataError, DltrainError, streams, system
 
 _GATHERED = 1 << 19  # bytes of shuffled input that are gathered at once: they stay in the cache until they are used
@@ -135,7 +136,7 @@ class TensorLoader:
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
         self.x = x if self._late else split.normalise(x)
         self.y = split.y.to(self.device)
-        self.target_mean, self.target_std, self.weight = split.target_mean, split.target_std, split.weight
+        self.units, self.weight = split.units, split.weight
         self.batch_bytes: int | None = 4 * batch_size * max(1, x[:1].numel())
         batches = max(1, min(64, _GATHERED // self.batch_bytes))
         self._gathered = batches * batch_size  # rows at once: of a tiny batch the call costs more than the copy
@@ -199,7 +200,7 @@ class StreamLoader:
         self.device, self.workers = torch.device(device), workers
         self.batch_bytes: int | None = None
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
-        self.target_mean, self.target_std = (getattr(dataset, f"target_{name}", None) for name in ("mean", "std"))
+        self.units: Units | None = getattr(dataset, "units", None)
         self.weight = weights(dataset)
         self._positions: list[list[tuple[int, int]]] = []  # of an epoch's batches; the sampler of the DataLoader
         self._dataset = Seeded(dataset, seed, transform)

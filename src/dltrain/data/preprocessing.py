@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Column, Data, Kind, Preprocessing, Some, Split, Task, Tensors
+from dltrain.data import Column, Data, Kind, Preprocessing, Some, Split, Task, Tensors, place
 from dltrain.data.decoding import UNTOLD
 from dltrain.data.sources.image_folders import ImageFiles
 from dltrain.data.tables import amounts, times
@@ -28,8 +28,10 @@ from dltrain.data.tables.headers import Format, Known
 from dltrain.data.tables.kinds import MISSING, Told
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.roles import Roles
+from dltrain.data.tables.scales import from_normal
 from dltrain.data.tables.table import Name, Table, few, meant, require_columns
 from dltrain.data.tables.targets import TargetMissing, answered, known_target
+from dltrain.data.units import Units, learned, read
 from dltrain.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,8 +46,7 @@ class Facts:
     in_shape: tuple[int, ...]
     classes: tuple[str, ...]
     targets: tuple[str, ...]
-    target_mean: Tensor | None
-    target_std: Tensor | None
+    units: Units | None
     preprocessing: Preprocessing
 
     @property
@@ -90,18 +91,14 @@ def facts(content: Any, where: str) -> Facts:
             _want(_all(value, _word) and len(set(value)) == len(value), key)
         many = len(names["targets" if task == "regression" else "classes"])
         _want(many == 2 if task == "binary" else many > (task == "multiclass"), "classes and targets")
-        scale = [content["target_mean"], content["target_std"]]
-        for key, value in zip(("target_mean", "target_std"), scale, strict=True):
-            _want(value is None or (_all(value, _number) and len(value) == len(names["targets"])), key)
-        _want((scale[0] is None) == (scale[1] is None), "target_std")
+        units = read(content, len(names["targets"]))
         _check(content["preprocessing"], tuple(shape))
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{where} is not what a run writes: {type(error).__name__}: {error}") from error
     except ValueError as error:
         raise DataError(f"{where} is not what a run writes: {error}") from error
-    mean, std = (None if value is None else torch.tensor(value, dtype=torch.float64) for value in scale)
     classes, targets = (tuple(names[key]) for key in ("classes", "targets"))
-    return Facts(task, tuple(shape), classes, targets, mean, std, content["preprocessing"])
+    return Facts(task, tuple(shape), classes, targets, units, content["preprocessing"])
 
 
 def _want(good: bool, what: str) -> None:
@@ -228,8 +225,8 @@ def _unscale(values: np.ndarray, column: Column) -> np.ndarray:
         return values * column["std"] + column["mean"]
     if "quantiles" not in column:
         return values
-    ranks = torch.special.ndtr(torch.from_numpy(values)).numpy()
-    return np.interp(ranks, np.linspace(0, 1, len(column["quantiles"])), column["quantiles"])
+    knots = torch.tensor(column["quantiles"], dtype=torch.float64)
+    return from_normal(torch.from_numpy(values)[:, None], knots[:, None])[:, 0].numpy()
 
 
 def labelled(
@@ -257,16 +254,15 @@ def labelled(
     among = not {*map(str.lower, known.classes)}.isdisjoint(MISSING)
     source, _, lacking = answered(source, names, told, missing=target_missing, words=among)
     y = known_target(source, names, classes=known.classes, positive=None if positive is None else str(positive))
-    if known.target_mean is not None and known.target_std is not None:
-        y = (y - known.target_mean.numpy()) / known.target_std.numpy()
+    if known.units is not None:
+        y = learned(known.units, y, known.targets, source.place)
     x = encode(source.frame, known.preprocessing, place=source.place, source=source.path)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
     weights, unweighted = _weights(source, weight, told)
     part = Tensors(
         x,
         answers,
-        target_mean=known.target_mean,
-        target_std=known.target_std,
+        units=known.units,
         rows=torch.arange(len(x)),
         origin=source.where.place,
         weight=None if weights is None else torch.from_numpy(weights),
@@ -298,7 +294,7 @@ def again(data: Data, part: Split, known: Facts) -> Split:
         return Some(again(data, part.split, known), part.indices)
     own, shape = data.preprocessing, data.in_shape
     same = (data.task, data.classes, len(data.targets)) == (known.task, known.classes, len(known.targets))
-    same = same and (data.target_std is None) == (known.target_std is None)
+    same = same and (data.units is None) == (known.units is None)
     if own.get("kind") != known.kind or not same or (shape != known.in_shape and known.kind != "table"):
         theirs, ours = _described(data), _described(known)
         raise DataError(f"these data are {theirs}\nand the run was trained on {ours}")
@@ -325,12 +321,12 @@ def again(data: Data, part: Split, known: Facts) -> Split:
 
 
 def _in_units(part: Tensors, data: Data, known: Facts) -> Tensors:
-    """A part of the data with its targets in the standard units of the run, where there are such."""
-    if data.target_mean is None or data.target_std is None or known.target_mean is None or known.target_std is None:
+    """A part of the data with its targets as the run learned them, where it did not as they stand."""
+    if data.units is None or known.units is None:
         return part
-    y = part.y.double() * data.target_std + data.target_mean
-    y = ((y - known.target_mean) / known.target_std).float()
-    return replace(part, y=y, target_mean=known.target_mean, target_std=known.target_std)
+    y = data.units.original(part.y.double()).numpy()
+    y = learned(known.units, y, known.targets, lambda row: place(part, row) or f"row {row}")
+    return replace(part, y=torch.from_numpy(y).float(), units=known.units)
 
 
 def _described(data: Data | Facts) -> str:

@@ -143,7 +143,7 @@ def badness(logits: Tensor, y: Tensor, probabilities: Tensor | None, *, task: st
     """How bad each answer is, [N], larger is worse.
 
     Classes: 1 - p(true class); without probabilities by how much the best other class is ahead. Labels: the mean of
-    |p - truth|. Regression: the mean of |error| over the targets, in their standard deviations.
+    |p - truth|. Regression: the mean of |error| over the targets.
     """
     if task == "regression":
         return (logits - y).abs().mean(1)

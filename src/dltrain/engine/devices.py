@@ -74,4 +74,9 @@ def set_random_state(state: Tensor, device: torch.device) -> None:
 
 def float64(values: Tensor) -> Tensor:
     """In double precision; on the CPU where the device, Apple's, has none."""
-    return values.cpu().double() if values.device.type == "mps" else values.double()
+    return values.to(of_float64(values.device)).double()
+
+
+def of_float64(device: torch.device) -> torch.device:
+    """Where its double precision is."""
+    return torch.device("cpu") if device.type == "mps" else device

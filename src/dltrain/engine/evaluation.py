@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dltrain.data import Task
 from dltrain.data.loaders import Batches
+from dltrain.data.units import Units, moved
 from dltrain.engine import accepted, devices, products
 from dltrain.engine.steps import direct
 from dltrain.engine.tally import Tally
@@ -64,8 +65,7 @@ def evaluate(
     loss: nn.Module | Callable[[Tensor, Tensor], Tensor],
     *,
     task: Task,
-    target_mean: Tensor | None = None,
-    target_std: Tensor | None = None,
+    units: Units | None = None,
     metrics: More = (),
 ) -> dict[str, float]:
     """The metrics that are usual for a task, and more by their names, in eval mode: no dropout, no label smoothing, no
@@ -77,22 +77,17 @@ def evaluate(
     metrics: names beside the usual ones, or "all" that there are; log_loss and brier need a loss of probabilities.
     Targets reach the loss as int64 [B] (binary, multiclass) or float32 [B, K] (multilabel, regression), whatever
     loss it is, but for torch's BCEWithLogitsLoss: with one output it gets two classes as it wants them, float [B, 1].
-    For a regression `target_mean` and `target_std` [K] turn standardised values back into original units; without
-    them those of the loader do, which it has from a part of `Data`; where neither says anything the targets are taken
-    as they are. What a part can't say is nan: r2 of a constant target, f1 where no label is set or predicted, roc_auc
-    and average_precision of one class alone. A target outside its classes raises DataError (labels must lie between 0
-    and 1).
+    For a regression `units` turn what is learned back into the targets' own units; without them those of the loader
+    do, which it has from a part of `Data`; where neither says anything the targets are taken as they are. What a part
+    can't say is nan: r2 of a constant target, f1 where no label is set or predicted, roc_auc and average_precision of
+    one class alone. A target outside its classes raises DataError (labels must lie between 0 and 1).
     """
     if task not in METRICS:
         raise ConfigError(f"task={task!r}: choose one of {', '.join(METRICS)}")
     batches, criterion = accepted.loader(loader, device=_device(model), shuffle=False), accepted.loss(loss)
     names = _names(task, criterion, metrics)
-    if (target_mean is None) != (target_std is None):
-        raise ValueError("target_mean and target_std come together: give both, or neither")
-    if target_std is None:
-        target_mean, target_std = (getattr(batches, f"target_{name}", None) for name in ("mean", "std"))
-    scale = None if target_mean is None or target_std is None else (target_mean, target_std)
-    rows = _Rows(task, criterion, names, scale, getattr(batches, "weight", None))
+    units = units or getattr(batches, "units", None)
+    rows = _Rows(task, criterion, names, units, getattr(batches, "weight", None))
     with evaluating(model, criterion), torch.inference_mode(), direct.applied(model, products.used()):
         for x, y, index in batches.epoch():
             rows.add(model(x), y, index)
@@ -100,17 +95,17 @@ def evaluate(
 
 
 class _Rows:
-    """Rows with their answers, batch by batch. scale: mean and standard deviation of targets; weight: of each row."""
+    """Rows with their answers, batch by batch. units: those of the targets; weight: of each row."""
 
     def __init__(
         self,
         task: Task,
         loss: nn.Module,
         names: list[str],
-        scale: tuple[Tensor, Tensor] | None,
+        units: Units | None,
         weight: Tensor | None,
     ) -> None:
-        self.task, self.loss, self.scale, self.weight = task, loss, scale, weight
+        self.task, self.loss, self.units, self.weight = task, loss, units, weight
         self.tally, self.n, self.highest = Tally(task, names, loss), 0, 0
         self.bounds: list[Tensor] = []  # the lowest and the highest target of each batch
 
@@ -120,12 +115,11 @@ class _Rows:
             raise ValueError(f"the model must return [batch, outputs], but it returned {list(logits.shape)}")
         if self.n == 0:
             _check_first(task, self.loss, logits, y)
-            if self.scale is not None:  # once: a copy to the device waits for it
-                mean, std = self.scale
-                self.scale = devices.float64(mean.to(y.device)), devices.float64(std.to(y.device))
+            if self.units is not None:  # once: a copy to the device waits for it
+                self.units = moved(self.units, devices.of_float64(y.device))
         answer = _answer(task, y)
         if task == "regression":
-            outputs, answer = (original(t, *(self.scale or (None, None))) for t in (logits, answer))
+            outputs, answer = answers(logits, self.units), original(answer, self.units)
         else:
             self.bounds.append(devices.float64(torch.stack(answer.aminmax())))
             self.highest = _highest(task, logits)
@@ -185,13 +179,14 @@ def _for_loss(loss: nn.Module, logits: Tensor, answer: Tensor) -> Tensor:
     return answer[:, None].to(logits.dtype) if column else answer
 
 
-def original(values: Tensor, mean: Tensor | None, std: Tensor | None) -> Tensor:
-    """Standardised targets [B, K] in original units, as float64."""
-    values = devices.float64(values)
-    if std is None:
-        return values
-    assert mean is not None  # they come together
-    return values * std + mean
+def original(y: Tensor, units: Units | None) -> Tensor:
+    """Targets [B, K] as they were before they were learned, as float64."""
+    return devices.float64(y) if units is None else units.original(devices.float64(y))
+
+
+def answers(outputs: Tensor, units: Units | None) -> Tensor:
+    """What a net's outputs [B, K] say of them, as float64."""
+    return devices.float64(outputs) if units is None else units.answers(devices.float64(outputs))
 
 
 def _highest(task: Task, logits: Tensor) -> int:

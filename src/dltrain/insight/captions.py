@@ -12,6 +12,7 @@ from dltrain.runs.reading import Report, Run
 
 if TYPE_CHECKING:
     from dltrain.data import Preprocessing
+    from dltrain.data.units import Units
     from dltrain.training.replay import Way
 
 QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
@@ -52,11 +53,11 @@ QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
 _TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
 
 
-def curves(reports: Sequence[Report], *, same: bool, standard: bool, kept: bool) -> list[str]:
+def curves(reports: Sequence[Report], *, same: bool, units: Units | None, kept: bool) -> list[str]:
     """What the curves of this run show, sentence by sentence."""
     told = ["What became of the net, epoch by epoch."]
-    if standard:
-        told.append("The loss is of the targets in standard units.")
+    if units:
+        told.append(f"The loss is of the {units.words}.")
     train, val = (history.points(reports, name) for name in ("train/loss", "val/loss"))
     if same:
         told.append("All rows are for training and validation alike, so that there is one curve.")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dltrain.data import Split, quality
 from dltrain.data.preprocessing import Facts, decode
+from dltrain.data.units import column
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, did_you_mean, tables
 from dltrain.errors.output import cut
@@ -243,8 +244,8 @@ def _pixels(trained: Trained, x: Tensor) -> Tensor:
 def describe(trained: Trained, wanted: int, seen: Dream) -> str:
     """The scores (of a regression in the target's own units), what fools the net, and a table's values in theirs."""
     facts, scores = trained.facts, torch.tensor(seen.scores)
-    if facts.target_mean is not None and facts.target_std is not None:
-        scores = evaluation.original(scores, facts.target_mean[wanted], facts.target_std[wanted])
+    if facts.units is not None:
+        scores = evaluation.answers(scores[:, None], column(facts.units, wanted))[:, 0]
     first, last, real = scores.tolist()
     rise = f"rises from {first:.3g} (noise) to {last:.3g}; real rows reach {real:.3g}"
     lines = [f"dream      the output for {cut(trained.facts.names[wanted])} {rise}"]

@@ -132,13 +132,13 @@ def _curves(gallery: Gallery, reports: list[Report], run: Run, plan: Plan | None
         metric = run.monitor.removeprefix("val/")
     step = run.numbers.get("best/step")
     same = plan is not None and plan.data.val is plan.data.train
-    standard = plan is not None and plan.data.target_std is not None
-    caption = " ".join(captions.curves(reports, same=same, standard=standard, kept=step is not None))
+    units = None if plan is None else plan.data.units
+    caption = " ".join(captions.curves(reports, same=same, units=units, kept=step is not None))
     gallery.add(
         "curves.png",
         "Learning curves",
         caption,
-        lambda: training.curves(reports, metric=metric, best_step=step, same=same, standard=standard),
+        lambda: training.curves(reports, metric=metric, best_step=step, same=same, units=units),
     )
 
 
@@ -249,7 +249,6 @@ def _scene(plan: Plan) -> regions.Scene | None:
         return None
     batches = list(build.make_loaders(plan)[1]["train"].epoch())
     names, units = _axes(data)
-    mean, std = (t.item() if t is not None else plain for t, plain in ((data.target_mean, 0.0), (data.target_std, 1.0)))
     sure = isinstance(plan.loss, (losses.CrossEntropy, losses.BCE, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss))
     return regions.Scene(
         torch.cat([b[0] for b in batches]).cpu(),
@@ -258,7 +257,8 @@ def _scene(plan: Plan) -> regions.Scene | None:
         names,
         units,
         classes=data.classes,
-        answer=((data.targets or ("y",))[0], mean, std),
+        answer=(data.targets or ("y",))[0],
+        learned=data.units,
         sure=sure,
     )
 

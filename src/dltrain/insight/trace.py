@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dltrain.config import build
 from dltrain.config.plan import Plan
 from dltrain.config.trials import weighted
+from dltrain.data.units import Log, Quantile, Units
 from dltrain.engine import evaluation
 from dltrain.engine.look import Seen, observe
 from dltrain.engine.state import random_state, set_random_state
@@ -86,13 +87,8 @@ def _trainer(plan: Plan) -> Trainer:
 def _loss(plan: Plan, found: Criterion, loss: Tensor, last: str) -> Iterator[Line]:
     data, kind = plan.data, type(plan.loss).__name__
     for made in found.before:
-        mean, std = data.target_mean, data.target_std
-        if made.name == "y" and mean is not None and std is not None:
-            target = evaluation.original(made.value.cpu(), mean, std).float()
-            yield Line("forward", "target", "", target, "in its own units")
-            yield Line("forward", "t_mean", "", mean, "of the train targets")
-            yield Line("forward", "t_std", "", std)
-            yield Line("forward", "y", "(target - t_mean) / t_std", made.value)
+        if made.name == "y" and data.units is not None:
+            yield from _learned(data.units, made.value)
         else:
             yield Line("forward", made.name, made.text, made.value)
     words = f"{kind} of {last} and y"
@@ -100,6 +96,19 @@ def _loss(plan: Plan, found: Criterion, loss: Tensor, last: str) -> Iterator[Lin
         yield Line("forward", "L", "", loss, words)
     else:
         yield checked("forward", "L", found.loss.text, loss, found.loss.value, words)
+
+
+def _learned(units: Units, y: Tensor) -> Iterator[Line]:
+    """What a net learns of the targets, and how it is made of them."""
+    yield Line("forward", "target", "", evaluation.original(y.cpu(), units).float(), "in its own units")
+    if isinstance(units, Quantile):
+        words = "the rank of target among the train rows, from 0 to 1, as a normal deviate"
+        yield Line("forward", "y", "", y, words)
+        return
+    of, name = ("the logarithms of ", "log(target)") if isinstance(units, Log) else ("", "target")
+    yield Line("forward", "t_mean", "", units.mean, f"of {of}the train targets")
+    yield Line("forward", "t_std", "", units.std)
+    yield Line("forward", "y", f"({name} - t_mean) / t_std", y)
 
 
 def _penalty(
@@ -199,6 +208,9 @@ def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients,
         yield Line("update", f"new {symbol}", new, parameter.detach().clone())
 
 
+_DEVIATIONS = {"standard": ": as many deviations from their mean"}
+
+
 def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, precision: str) -> list[str]:
     kinds = {type(item.module) for item in seen}
     if symbols.layered:
@@ -215,8 +227,8 @@ def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, pre
         notes.append(f"mode       train: {', '.join(modes)}; so it is for new L")
     if found.rule:
         notes.append(f"loss       {found.rule}")
-    if plan.data.target_std is not None:
-        notes.append("loss       L is of y, the targets in standard units: as many deviations from their mean")
+    if plan.data.units is not None:
+        notes.append(f"loss       L is of y, the {plan.data.units.words}{_DEVIATIONS.get(plan.data.units.name, '')}")
     if weighted(plan.data):
         notes.append("weights    rows count the same here, and by data.weight where the run trains")
     if Sign in kinds:

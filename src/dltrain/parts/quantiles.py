@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dltrain.data.tables.encoding import LARGEST
+from dltrain.data.tables.scales import LARGEST
 
 
 def normal(values: Tensor, knots: Tensor) -> Tensor:
-    """Values [N] on the scale of `data.tables.encoding`, whose quantiles are `knots` [K]: interpolated from below and
+    """Values [N] on the scale of `data.tables.scales`, whose quantiles are `knots` [K]: interpolated from below and
     from above, their mean put on a normal shape.
     """
     ranks = torch.linspace(0, 1, len(knots), dtype=values.dtype, device=values.device)

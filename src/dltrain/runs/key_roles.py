@@ -31,7 +31,7 @@ KEYS = {  # `model.*` is every key below `model` that no role names itself
         *("trainer.monitor", "trainer.limit_train_batches", "trainer.fast_dev_run"),
     ),
     Role.PROBLEM: ("data.*", "trainer.overfit_batches"),
-    Role.PREPARATION: ("data.scaling",),
+    Role.PREPARATION: ("data.scaling", "data.target_transform"),
     Role.LENGTH: ("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps"),
     Role.METHOD: ("trainer.step", "trainer.matmul", "trainer.flush_denormal"),
     Role.PLACE: ("data.root", "data.path", "data.test_path", "data.on_disk"),

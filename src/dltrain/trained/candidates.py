@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dltrain.config import build
 from dltrain.config.construct import sizes
 from dltrain.config.policy import Part
-from dltrain.data import Data, Split, Task
+from dltrain.data import Data, Split, Task, units
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.loaders import Batch, Batches, make_loader
 from dltrain.data.preprocessing import Facts, again
@@ -111,9 +111,8 @@ class Library:
         """How good answers to the rows of a split are."""
         facts = self.base.facts
         batches = Once(self.outputs(answers), self.targets[split], self.weights.get(split))
-        scale = {"target_mean": facts.target_mean, "target_std": facts.target_std}
-        more = {self.metric} & {*evaluation.available(facts.task, self.loss[1])}
-        return evaluation.evaluate(nn.Identity(), batches, self.loss[1], task=facts.task, **scale, metrics=more)
+        loss, more = self.loss[1], {self.metric} & {*evaluation.available(facts.task, self.loss[1])}
+        return evaluation.evaluate(nn.Identity(), batches, loss, task=facts.task, units=facts.units, metrics=more)
 
     def score(self, answers: Tensor) -> Rank:
         """By the metric on val, equals by the loss there."""
@@ -288,8 +287,7 @@ class _Reader:
 
 def _shared(facts: Facts) -> tuple[object, ...]:
     """What runs must share to be averaged: the shape of inputs, and the answers with their units."""
-    units = [None if unit is None else unit.tolist() for unit in (facts.target_mean, facts.target_std)]
-    return facts.task, facts.classes, facts.targets, facts.in_shape, *units
+    return facts.task, facts.classes, facts.targets, facts.in_shape, units.stored(facts.units)
 
 
 def _plain(size: object) -> object:

@@ -93,8 +93,7 @@ def _judged(trained: Trained, part: Tensors, metric: str) -> float:
     facts = trained.facts
     size = evaluation_size(part, batch_size=trained.outline.batch_size, values=max(facts.in_features, trained.outputs))
     usual = metric in metrics.USUAL[facts.task]
-    scale = {"target_mean": facts.target_mean, "target_std": facts.target_std}
     loader = make_loader(part, batch_size=size, device=trained.device)
     return evaluation.evaluate(
-        trained.model, loader, trained.loss, task=facts.task, **scale, metrics=() if usual else (metric,)
+        trained.model, loader, trained.loss, task=facts.task, units=facts.units, metrics=() if usual else (metric,)
     )[metric]

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dltrain import __version__
+from dltrain.data import units
 from dltrain.data.preprocessing import decode
 from dltrain.data.tables.encoding import numbers
 from dltrain.errors import ConfigError, DataError, DltrainError
@@ -104,8 +106,7 @@ def describe(trained: Trained, rows: Tensor) -> dict[str, object]:
         "classes": list(facts.classes),
         "targets": list(facts.targets),
         "preprocessing": facts.preprocessing,
-        "target_mean": None if facts.target_mean is None else facts.target_mean.tolist(),
-        "target_std": None if facts.target_std is None else facts.target_std.tolist(),
+        **units.stored(facts.units),
         "config": trained.outline.config,
     }
 
@@ -144,12 +145,21 @@ def _onnx(trained: Trained, known: dict[str, object], rows: Tensor) -> Made:
     if ranked or any("quantiles" in column for column in trained.facts.preprocessing.get("columns", [])):
         raise ConfigError("ONNX has no operation for data.scaling=quantile; use --format pt2, or data.scaling=standard")
     program = _program(trained, rows)
-    made = torch.onnx.export(program, input_names=["rows"], output_names=["answers"], dynamo=True, verbose=False)
+    table: dict[Callable[..., object], Callable[..., object]] = {torch.ops.aten.erf.default: _short_erf}
+    names = {"input_names": ["rows"], "output_names": ["answers"]}
+    made = torch.onnx.export(program, **names, dynamo=True, verbose=False, custom_translation_table=table)
     assert made is not None  # without dynamo=True it would be
     made.model.metadata_props["dltrain"] = json.dumps(known)
     content = made.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return content, lambda rows: np.asarray(session.run(None, {"rows": rows.numpy()})[0])
+
+
+def _short_erf(x: object) -> object:
+    """In float32, as onnxruntime has no other; of a rank that leaves 7 digits."""
+    onnx = import_module("onnxscript")  # whose types leave out what is traced here
+    op = onnx.opset18
+    return op.CastLike(op.Erf(op.Cast(x, to=onnx.FLOAT.dtype)), x)
 
 
 def _program(trained: Trained, rows: Tensor) -> torch.export.ExportedProgram:
@@ -189,15 +199,15 @@ def export(trained: Trained, form: str, *, source: Path | None = None) -> tuple[
         raise ConfigError(
             f"{name} as {form} answers otherwise than the run (difference {gap:.2g}); nothing was written"
         )
-    of = " of a standard deviation" if trained.facts.target_std is not None else ""
+    of = " of a standard deviation" if trained.facts.units else ""
     return content, f"{len(real.rows):,} rows of {real.where}: largest difference {gap:.2g}{of}"
 
 
 def _units(trained: Trained, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The middle and the unit [K] in which answers [N, K] are compared: a target's own mean and deviation."""
     facts, columns = trained.facts, answers.shape[1]
-    if facts.target_mean is not None and facts.target_std is not None:
-        return facts.target_mean.numpy(), facts.target_std.numpy()
+    if facts.units is not None:
+        return facts.units.size()
     largest = np.nanmax(np.abs(answers), axis=0, initial=0.0)
     values = facts.task == "regression"
     return np.zeros(columns), np.where(largest > 0, largest, 1.0) if values else np.ones(columns)

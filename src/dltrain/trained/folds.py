@@ -155,7 +155,7 @@ def _of_fold(folders: Sequence[Path], number: int, allow: Sequence[str]) -> _Fol
     assert part is not None  # a fold has a run
     mean, facts, weight = Mean(tuple(members)), members[0].facts, weights(part)
     outputs = mean.outputs(each)
-    y = evaluation.original(y, facts.target_mean, facts.target_std) if facts.task == "regression" else y
+    y = evaluation.original(y, facts.units) if facts.task == "regression" else y
     named = {**_named(part, facts.kind), "fold": pl.Series([number] * len(y), dtype=pl.Int64)}
     more = {} if weight is None else {"weight": weight.numpy()}
     answers = mean.answers(each)

@@ -119,8 +119,7 @@ class Trained:
             make_loader(part, batch_size=size, device=self.device),
             self.loss,
             task=self.facts.task,
-            target_mean=self.facts.target_mean,
-            target_std=self.facts.target_std,
+            units=self.facts.units,
             metrics="all",
         )
 
@@ -186,7 +185,7 @@ class Trained:
         facts = self.facts
         names = facts.names
         if facts.task == "regression":
-            return values(evaluation.original(logits, facts.target_mean, facts.target_std), facts)
+            return values(evaluation.answers(logits, facts.units), facts)
         guess = evaluation.decide(logits, facts.task).numpy()
         chances, prefix = self.probabilities(logits), "p"
         if chances is None:
@@ -199,17 +198,14 @@ class Trained:
 
 
 def values(originals: Tensor, facts: Facts) -> pl.DataFrame:
-    """Targets in original units [N, K], float64 with as many digits below the standard deviation as float32 is sure of,
-    by their names; float32 where they had no standard units.
+    """Targets in original units [N, K] by their names: float64 with as many digits as float32 is sure of, or float32
+    where they were learned as they stand.
     """
     import polars as pl
 
-    columns = originals.numpy().T
-    if facts.target_std is None:
-        return pl.DataFrame(dict(zip(facts.names, columns.astype(np.float32), strict=True)))
-    digits = (6 - torch.log10(facts.target_std).floor()).int().tolist()
-    rounded = (column.round(most) for column, most in zip(columns, digits, strict=True))
-    return pl.DataFrame(dict(zip(facts.names, rounded, strict=True)))
+    told = originals.numpy()
+    told = told.astype(np.float32) if facts.units is None else facts.units.rounded(told)
+    return pl.DataFrame(dict(zip(facts.names, told.T, strict=True)))
 
 
 def _check_raw(rows: object) -> None:

@@ -103,7 +103,10 @@ class Answers:
 def _answers(trained: Trained, outputs: Tensor, y: Tensor) -> Answers:
     task, logits, y = trained.facts.task, outputs.float().cpu(), y.cpu()
     if task == "regression":
-        return Answers(logits, assessment.badness(logits, y, None, task=task))
+        units = trained.facts.units
+        size = 1 if units is None else torch.from_numpy(units.size()[1])
+        told, truth = evaluation.answers(logits, units) / size, evaluation.original(y, units) / size
+        return Answers(logits, assessment.badness(told, truth, None, task=task))
     guess, p = evaluation.decide(logits, task), losses.probabilities(trained.loss, logits, task)
     scores = tally.scores(trained.loss, task, logits).float() if logits.shape[1] <= _MATRIX else None
     if task == "multilabel":
@@ -137,8 +140,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
         targets,
         trained.loss,
         task=facts.task,
-        target_mean=facts.target_mean,
-        target_std=facts.target_std,
+        units=facts.units,
         metrics="all",
     )
     return Judged(trained, rows, torch.cat(targets.seen).cpu(), _joined(watched.answers), metrics)
@@ -184,7 +186,7 @@ def _details(judged: Judged) -> Result:
     facts, y, answers = judged.trained.facts, judged.y, judged.answers
     names, guess, sure = list(facts.names), answers.guess, answers.sure
     if facts.task == "regression":
-        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std) for t in (guess, y))
+        guess, truth = evaluation.answers(guess, facts.units), evaluation.original(y, facts.units)
         return {"targets": assessment.by_target(guess, truth, names, judged.weight)}
     if facts.task == "multilabel":
         right = guess == (y > 0.5)
@@ -243,7 +245,8 @@ def _answer(judged: Judged, index: int) -> Result:
     facts, names, answers = judged.trained.facts, judged.trained.facts.names, judged.answers
     guess, y = answers.guess[index], judged.y[index]
     if facts.task == "regression":
-        guess, truth = (evaluation.original(t, facts.target_mean, facts.target_std).tolist() for t in (guess, y))
+        told = evaluation.original(y[None], facts.units), evaluation.answers(guess[None], facts.units)
+        truth, guess = (values[0].tolist() for values in told)
         return {"true": dict(zip(names, truth, strict=True)), "predicted": dict(zip(names, guess, strict=True))}
     if facts.task == "multilabel":
         true, predicted = ([n for n, hit in zip(names, hits, strict=True) if hit] for hits in (y > 0.5, guess))
@@ -354,9 +357,7 @@ def drawn(judged: Judged) -> Drawn:
     """What there is to be drawn, by the kind of the data."""
     facts = judged.trained.facts
     if facts.task == "regression":
-        guess, truth = (
-            evaluation.original(t, facts.target_mean, facts.target_std) for t in (judged.answers.guess, judged.y)
-        )
+        guess, truth = evaluation.answers(judged.answers.guess, facts.units), evaluation.original(judged.y, facts.units)
         return {"true": truth.numpy(), "predicted": guess.numpy()}
     if facts.kind == "images":
         return {"images": [judged.rows.part[worst["index"]][0].numpy() for worst in judged.result["worst"]]}

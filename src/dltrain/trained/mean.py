@@ -68,7 +68,7 @@ class Mean:
         alike = [1] * len(each)
         if task == "regression":
             facts = [member.facts for member in self.members]
-            values = [evaluation.original(t, f.target_mean, f.target_std) for t, f in zip(each, facts, strict=True)]
+            values = [evaluation.answers(t, f.units) for t, f in zip(each, facts, strict=True)]
             return ensembles.mean(values, alike)
         meaning, labels = losses.meaning(self.members[0].loss, task), task == "multilabel"
         if meaning is None:

@@ -21,11 +21,8 @@ from dltrain.parts.quantiles import normal
 
 class Serving(nn.Module):
     """`forward(rows)` gives one row of answers for each: probabilities or scores, float32, or values in original units,
-    float64 where the run standardised them.
+    float64 where it learned others.
     """
-
-    target_mean: Tensor | None
-    target_std: Tensor | None
 
     def __init__(self, model: nn.Module, loss: nn.Module, facts: Facts) -> None:
         super().__init__()
@@ -36,16 +33,12 @@ class Serving(nn.Module):
         }
         self.prepare = kinds[facts.kind](facts.preprocessing)
         self.model, self.loss, self.task = model, loss, facts.task
-        for name in ("target_mean", "target_std"):
-            value = getattr(facts, name)
-            self.register_buffer(name, None if value is None else value.double())
+        self.units = facts.units
 
     def forward(self, rows: Tensor) -> Tensor:
         outputs = self.model(self.prepare(rows))
         if self.task == "regression":
-            if self.target_mean is None or self.target_std is None:
-                return outputs
-            return outputs.double() * self.target_std + self.target_mean
+            return outputs if self.units is None else self.units.answers(outputs.double())
         chances = losses.probabilities(self.loss, outputs, self.task)
         return outputs if chances is None else chances
 

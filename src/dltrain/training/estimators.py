@@ -26,6 +26,7 @@ from dltrain.config.policy import Part
 from dltrain.data import Split, Task, Tensors, split, take
 from dltrain.data.loaders import make_loader
 from dltrain.data.randomness import mix
+from dltrain.data.units import Standard
 from dltrain.engine import evaluation
 from dltrain.engine.trainer import Trainer
 from dltrain.errors import ConfigError, DataError
@@ -94,7 +95,10 @@ class _MLP(BaseEstimator):
         vars(self).pop("module_", None)
         self._seed, self.n_iter_ = seed, 0
         self._scale = StandardScaler().fit(x, sample_weight=weight)
-        self._target_scale = StandardScaler().fit(y, sample_weight=weight) if task == "regression" else None
+        self._units: Standard | None = None
+        if task == "regression":
+            scale = StandardScaler().fit(y, sample_weight=weight)
+            self._units = Standard(torch.from_numpy(scale.mean_), torch.from_numpy(scale.scale_))
         self._optimizer_state: State = {}  # by the names of the parameters
         self.history_: list[dict[str, float]] = []
 
@@ -105,11 +109,10 @@ class _MLP(BaseEstimator):
     def _rows(self, x: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> Tensors:
         """What the net sees of rows."""
         counts = None if weight is None else torch.from_numpy(weight)
-        if self._target_scale is None:
+        if self._units is None:
             return Tensors(self._inputs(x), torch.from_numpy(y), weight=counts)
-        targets = torch.from_numpy(self._target_scale.transform(y)).float()
-        mean, std = (torch.from_numpy(a) for a in (self._target_scale.mean_, self._target_scale.scale_))
-        return Tensors(self._inputs(x), targets, target_mean=mean, target_std=std, weight=counts)
+        targets = torch.from_numpy(self._units.standard(y)).float()
+        return Tensors(self._inputs(x), targets, units=self._units, weight=counts)
 
     def _inputs(self, x: np.ndarray) -> Tensor:
         """float32 [N, D], standardised; raises ValueError where a number is too far away for float32."""
@@ -341,9 +344,9 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def predict(self, X: object) -> np.ndarray:  # noqa: N803
         """Predictions float64 [N] or [N, K], as y was, in its units. Raises NotFittedError before `fit`."""
-        answers = self._answers(X).numpy()
-        assert self._target_scale is not None
-        predicted = self._target_scale.inverse_transform(answers)
+        outputs = self._answers(X)
+        assert self._units is not None
+        predicted = self._units.answers(outputs).numpy()
         return predicted[:, 0] if self._is_flat else predicted
 
     def _validated(self, given: object, y: object, *, reset: bool) -> tuple[np.ndarray, np.ndarray]:

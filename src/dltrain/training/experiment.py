@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dltrain.config import build
 from dltrain.config.compose import Composed
 from dltrain.config.plan import Plan
+from dltrain.data import units
 from dltrain.data.loaders import Batch, Batches, StreamLoader, TensorLoader
 from dltrain.engine import products
 from dltrain.engine.trainer import Stopped, Trainer, seed_everything
@@ -317,8 +318,7 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
         "classes": list(data.classes),
         "targets": list(data.targets),
         "rows": {"train": len(data.train), "val": len(data.val), "test": len(data.test)},
-        "target_mean": None if data.target_mean is None else data.target_mean.tolist(),
-        "target_std": None if data.target_std is None else data.target_std.tolist(),
+        **units.stored(data.units),
         "preprocessing": data.preprocessing,
         "sha256": plan.fingerprint,
         "notes": list(plan.notes),

@@ -42,11 +42,11 @@ def describe(plan: Plan) -> str:
         lines.append(f"model      {_name(parts['model'])}")
     size = min(plan.batch_size or len(data.train), len(data.train))
     switched = _switched_on(plan)
-    standard = " of targets in standard units" if data.target_std is not None else ""
+    learned = f" of {data.units.words}" if data.units else ""
     weighted = ", each row by its weight" if trials.weighted(data) else ""
     decayed = " (of weights, not of biases and norms)" if parts["optimizer"].arguments.get("weight_decay") else ""
     lines += [
-        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}{standard}{weighted}",
+        f"loss       {', '.join([type(plan.loss).__name__, *_set(parts['loss'])])}{learned}{weighted}",
         f"optimizer  {_knobs(parts['optimizer'], _OPTIMIZER)}{decayed}",
         f"scheduler  {_knobs(parts['scheduler'], _SCHEDULE)}",
         *([f"also       {switched}"] if switched else []),
@@ -68,7 +68,7 @@ def _baseline(plan: Plan) -> list[str]:
     data, y = plan.data, _held(plan.data.val)
     if y is None:
         return []
-    values = original(y, data.target_mean, data.target_std) if data.task == "regression" else y
+    values = original(y, data.units) if data.task == "regression" else y
     weight = getattr(data.val, "weight", None)
     found = trivial(values, task=data.task, weight=weight)
     monitor = plan.monitor.removeprefix("val/")

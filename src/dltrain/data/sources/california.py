@@ -16,6 +16,7 @@ from dltrain.data.tables.encoding import Rules, encode, fit
 from dltrain.data.tables.headers import Format
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.table import require_columns
+from dltrain.data.units import TargetTransform
 from dltrain.errors import DataError
 from dltrain.errors.paths import local
 
@@ -40,6 +41,7 @@ def california_housing(
     root: str | None = None,
     *,
     scaling: Scaling = "quantile",
+    target_transform: TargetTransform = "standard",
     val: float | int = 0.2,
     test: Share = 0.2,
     split_seed: int = 0,
@@ -56,7 +58,15 @@ def california_housing(
         features[rows[0]], [{"name": name, "kind": "number"} for name in features.columns], Rules(scaling)
     )
     x = encode(features, preprocessing)
-    return assemble(x, y[:, None], rows, targets=("MedHouseVal",), preprocessing=preprocessing, notes=dropped)
+    return assemble(
+        x,
+        y[:, None],
+        rows,
+        targets=("MedHouseVal",),
+        target_transform=target_transform,
+        preprocessing=preprocessing,
+        notes=dropped,
+    )
 
 
 def _derive(root: Path) -> tuple[pl.DataFrame, np.ndarray]:

@@ -20,6 +20,7 @@ from dltrain.data.loaders import generators_kept
 from dltrain.data.sources.samples import Samples, map_style, opened
 from dltrain.data.split import Share, refuse_fold
 from dltrain.data.tables.scales import blurred
+from dltrain.data.units import TargetTransform
 from dltrain.errors import ConfigError, DataError
 
 _FEW = 20  # so many classes are believed without a look at how many samples show them
@@ -41,6 +42,7 @@ def dataset(
     task: Literal["auto", "binary", "multiclass", "multilabel", "regression"] = "auto",
     classes: int | list[str] | None = None,
     in_memory: bool = False,
+    target_transform: TargetTransform = "standard",
     train_transform: Callable[[Tensor], Tensor] | None = None,
 ) -> Data:
     """Data from any map-style dataset of pairs (x, y): x is a tensor, array or list, y a class index or numbers.
@@ -50,14 +52,16 @@ def dataset(
     else from `dataset.classes`, else from the labels: `dataset.targets`, or one reading of all samples.
 
     Samples are read while training, by `data.workers` processes. `in_memory=True` reads them once instead, so a
-    random transform inside the dataset is frozen (`train_transform` is not), and standardises regression targets. That
-    needs their mean and standard deviation, so streamed targets stay in their own units and `target_mean` is None.
+    random transform inside the dataset is frozen (`train_transform` is not), and learns regression targets as
+    `target_transform` says. That needs all of them, so streamed targets stay in their own units and `units` is None.
 
     `train_transform` changes x [...] of the train samples alone, anew each time that training reads one, with random
     numbers of torch, NumPy or Python that depend on seed, epoch and sample. It gets uint8 where the dataset gives it,
     else float32, and returns the same shape and type.
     """
     start_no_programs()
+    if target_transform in ("log", "quantile") and not in_memory:
+        raise ConfigError(f"data.target_transform={target_transform} needs all targets at once: data.in_memory=true")
     source = map_style(dataset, "data.dataset")
     given = {"val": val_dataset, "test": test_dataset}
     own = {part: map_style(each, f"data.{part}_dataset") for part, each in given.items() if each is not None}
@@ -89,7 +93,7 @@ def dataset(
     )
     rows = dict(zip(("train", "val", "test"), cut, strict=True))
     if read is not None:
-        data = _held(whole, read, extra, rows, names, notes, split_seed)
+        data = _held(whole, read, extra, rows, names, notes, split_seed, target_transform)
     else:
         if labels is not None and len(rows["train"]) < len(whole):
             notes += single(labels, names)
@@ -230,6 +234,7 @@ def _held(
     names: tuple[str, ...],
     notes: list[str],
     seed: int,
+    target_transform: TargetTransform,
 ) -> Data:
     tensors = [read]
     for part, samples in extra.items():
@@ -244,6 +249,7 @@ def _held(
         order,
         classes=names,
         targets=whole.targets,
+        target_transform=target_transform,
         preprocessing=whole.preprocessing,
         notes=notes,
     )

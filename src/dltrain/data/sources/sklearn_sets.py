@@ -12,6 +12,7 @@ from dltrain.data.assembly import assemble
 from dltrain.data.sources import embedded
 from dltrain.data.split import Share
 from dltrain.data.tables.encoding import Rules, encode, fit
+from dltrain.data.units import TargetTransform
 from dltrain.errors import ConfigError
 
 
@@ -111,6 +112,7 @@ def breast_cancer(
 def diabetes(
     *,
     scaling: Scaling = "standard",
+    target_transform: TargetTransform = "standard",
     val: float | int = 0.15,
     test: Share = 0.2,
     split_seed: int = 0,
@@ -120,7 +122,15 @@ def diabetes(
     values, target = embedded.numbers("diabetes_data_raw.csv.gz"), embedded.numbers("diabetes_target.csv.gz")
     rows = split(len(target), val=val, test=test, seed=split_seed)
     x, preprocessing, notes = _encode(_DIABETES, values, rows[0], scaling)
-    return assemble(x, target[:, None], rows, targets=("progression",), preprocessing=preprocessing, notes=notes)
+    return assemble(
+        x,
+        target[:, None],
+        rows,
+        targets=("progression",),
+        target_transform=target_transform,
+        preprocessing=preprocessing,
+        notes=notes,
+    )
 
 
 _WINE = [

@@ -20,6 +20,7 @@ from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.table import Columns, Name, Table, append
 from dltrain.data.tables.targets import TableTask, TargetMissing
 from dltrain.data.tables.text import TooLargeError
+from dltrain.data.units import TargetTransform
 from dltrain.errors import ConfigError
 
 
@@ -35,6 +36,7 @@ def table(
     task: TableTask = "auto",
     positive: Name | None = None,
     target_missing: TargetMissing = "refuse",
+    target_transform: TargetTransform = "standard",
     scaling: Scaling = "standard",
     missing: Literal["impute", "refuse"] = "impute",
     missing_marks: list[str] | None = None,
@@ -93,6 +95,7 @@ def table(
             rows.parts,
             classes=rows.answer.classes,
             targets=rows.answer.targets,
+            target_transform=target_transform,
             preprocessing=found.preprocessing,
             notes=[*said, *repeats(x, rows.answer.y, rows.parts, rows.where.place)],
             origin=rows.where.place,
@@ -106,7 +109,7 @@ def table(
         except TooLargeError:  # only a packed text shows how large it is as it is read
             if on_disk is False:
                 raise
-    decisive = [target, features, task, positive, target_missing, rules, told, roles, sizes]
+    decisive = [target, features, task, positive, target_missing, target_transform, rules, told, roles, sizes]
     return kept_data(path, test_path, how, learned, decisive=decisive, test=test)
 
 

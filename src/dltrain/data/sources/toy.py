@@ -15,6 +15,7 @@ from dltrain.data import Column, Data, Preprocessing, Tensors, fallback, split
 from dltrain.data.assembly import assemble
 from dltrain.data.split import Share
 from dltrain.data.tables.scales import blurred
+from dltrain.data.units import TargetTransform
 from dltrain.errors import ConfigError
 from dltrain.errors.system import free_memory
 
@@ -139,6 +140,7 @@ def sine(
     noise: float = 0.1,
     frequency: float = 1.0,
     seed: int = 0,
+    target_transform: TargetTransform = "standard",
     val: float | int = 0.15,
     test: Share = 0.2,
     split_seed: int = 0,
@@ -147,7 +149,8 @@ def sine(
     rng = _generator(n, noise, seed)
     x = rng.uniform(-1, 1, (n, 1))
     y = np.sin(2 * np.pi * frequency * x)
-    return _shared_out(x, y + _blur(rng, noise, y), val, test, split_seed, targets=("y",))
+    y = y + _blur(rng, noise, y)
+    return _shared_out(x, y, val, test, split_seed, targets=("y",), target_transform=target_transform)
 
 
 def linear(
@@ -157,20 +160,23 @@ def linear(
     bias: float = 4.2,
     noise: float = 0.1,
     seed: int = 0,
+    target_transform: TargetTransform = "standard",
     val: float | int = 0.15,
     test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
     """Regression whose answer is known: y = x . weights + bias + noise, every x standard normal.
 
-    The network learns the standardised target, so its own weights approach weights / target_std.
+    The network learns the standardised target, so its own weights approach weights / std; with target_transform="none"
+    they approach the weights.
     """
     rng = _generator(n, noise, seed)
     if not weights:
         raise ConfigError("data.weights=[]: give one weight per input, at least one")
     x = rng.standard_normal((n, len(weights)))
     y = x @ np.array(weights, dtype=np.float64)[:, None] + bias
-    return _shared_out(x, y + _blur(rng, noise, y), val, test, split_seed, targets=("y",))
+    y = y + _blur(rng, noise, y)
+    return _shared_out(x, y, val, test, split_seed, targets=("y",), target_transform=target_transform)
 
 
 def multilabel(
@@ -271,12 +277,21 @@ def _shared_out(
     *,
     classes: tuple[str, ...] = (),
     targets: tuple[str, ...] = (),
+    target_transform: TargetTransform = "standard",
     notes: tuple[str, ...] = (),
 ) -> Data:
     """Three parts of inputs as they were drawn, by class where each has one; see `assemble`."""
     rows = split(len(x), val=val, test=test, seed=split_seed, classes=y if y.ndim == 1 else None)
-    preprocessing = _as_drawn(x.shape[1])
-    return assemble(_tensor(x), y, rows, classes=classes, targets=targets, preprocessing=preprocessing, notes=notes)
+    return assemble(
+        _tensor(x),
+        y,
+        rows,
+        classes=classes,
+        targets=targets,
+        target_transform=target_transform,
+        preprocessing=_as_drawn(x.shape[1]),
+        notes=notes,
+    )
 
 
 def _tensor(x: np.ndarray) -> torch.Tensor:

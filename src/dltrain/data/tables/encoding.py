@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dltrain.data import Column, Kind, Preprocessing, Scaling, Unknown
 from dltrain.data.tables.cells import cells_of, codes_of, derived, needed, numbers_of, width
-from dltrain.data.tables.scales import beyond, fence, moments, squashed
+from dltrain.data.tables.scales import beyond, fence, moments, quantiles, squashed, to_normal
 from dltrain.data.tables.table import Place, listed, require_columns
 from dltrain.errors import ConfigError, DataError, override
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _EACH = 3  # columns of which each has a sentence of its own
 _FAR = 1e4  # standard deviations beyond which a value is said to be absurd
-LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut, at 5.2 standard deviations (scikit-learn)
 
 
 @dataclass(frozen=True)
@@ -267,8 +266,7 @@ def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> Column | No
         if not around:
             column["low"], column["high"] = beyond(filled)
     else:
-        knots = max(min(len(filled) // 30, 1000), 10)  # as in Gorishniy et al. 2021 (rtdl)
-        column["quantiles"] = np.quantile(filled, np.linspace(0, 1, knots)).tolist()
+        column["quantiles"] = quantiles(filled)
     return column
 
 
@@ -318,13 +316,7 @@ def _scale(values: np.ndarray, column: Column) -> np.ndarray:
         return (values - column["mean"]) / column["std"]
     if "quantiles" not in column:
         return values
-    # scikit-learn's QuantileTransformer: interpolated from below and from above, so that ties get their middle rank
-    knots = np.array(column["quantiles"])
-    ranks = np.linspace(0, 1, len(knots))
-    below, above = np.interp(values, knots, ranks), -np.interp(-values, -knots[::-1], -ranks[::-1])
-    quantile = np.where(values <= knots[0], 0, np.where(values >= knots[-1], 1, (below + above) / 2))
-    quantile = np.clip(quantile, 1 - LARGEST, LARGEST)
-    return torch.special.ndtri(torch.from_numpy(quantile)).numpy()
+    return to_normal(values, np.array(column["quantiles"]))
 
 
 def _refuse(absent: np.ndarray, cells: pl.Series, preprocessing: Preprocessing, place: Place) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Data, Preprocessing, Tensors, cache, weights
+from dltrain.data import Data, Preprocessing, Tensors, cache, units, weights
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.preprocessing import facts
 from dltrain.data.split import Rows, Share
@@ -150,10 +150,10 @@ def kept_data(
 
 
 class _Saved(TypedDict):
-    """What is noted of data: `same` names the part that each is, `exact` says that target_mean is float64."""
+    """What is noted of data: `same` names the part that each is, `short` is of the units what is float32."""
 
     data: dict[str, object]
-    exact: bool
+    short: list[str]
     notes: list[str]
     same: dict[str, str]
     rows: dict[str, int]
@@ -171,7 +171,7 @@ def _saved(data: Data, folder: Path, where: Lines) -> _Saved:
         for key, values in (("y", part.y), ("rows", part.rows), ("weight", part.weight)):
             if values is not None:
                 _write(folder / f"{name}.{key}", values.numpy())
-    lines = (where, *where.rest)
+    lines, tensors = (where, *where.rest), data.units.tensors() if data.units else {}
     with (folder / "lines").open("wb") as file:
         for some in lines:
             file.write(np.ascontiguousarray(some.numbers, dtype=np.int64).data)
@@ -180,13 +180,12 @@ def _saved(data: Data, folder: Path, where: Lines) -> _Saved:
         "in_shape": list(data.in_shape),
         "classes": list(data.classes),
         "targets": list(data.targets),
-        "target_mean": None if data.target_mean is None else data.target_mean.tolist(),
-        "target_std": None if data.target_std is None else data.target_std.tolist(),
+        **units.stored(data.units),
         "preprocessing": data.preprocessing,
     }
     return {
         "data": known,
-        "exact": data.target_mean is not None and data.target_mean.dtype == torch.float64,
+        "short": [name for name, own in tensors.items() if own.dtype == torch.float32],
         "notes": list(data.notes),
         "same": same,
         "rows": {name: len(getattr(data, name)) for name in _PARTS},
@@ -204,8 +203,7 @@ def _loaded(entry: cache.Entry) -> Data:
     """Data as they were saved."""
     noted, folder = cast(_Saved, entry.facts), entry.folder
     known = facts(noted["data"], str(folder / "entry.json"))
-    kind = torch.float64 if noted["exact"] else torch.float32
-    mean, std = (None if t is None else t.to(kind) for t in (known.target_mean, known.target_std))
+    scale = None if known.units is None else units.shortened(known.units, noted["short"])
     first, *others = _lines(noted["lines"], folder / "lines")
     origin = first.followed_by(others).place
 
@@ -214,8 +212,7 @@ def _loaded(entry: cache.Entry) -> Data:
         made = Tensors(
             _tensor(folder / f"{name}.x", [rows, *known.in_shape], torch.float32),
             _tensor(folder / f"{name}.y", [rows, *([len(known.names)] if answers.is_floating_point else [])], answers),
-            target_mean=mean,
-            target_std=std,
+            units=scale,
             rows=_tensor(folder / f"{name}.rows", [rows], torch.int64),
             origin=origin,
             weight=_tensor(folder / f"{name}.weight", [rows], torch.float32) if noted["weighted"] else None,
@@ -233,8 +230,7 @@ def _loaded(entry: cache.Entry) -> Data:
         in_shape=known.in_shape,
         classes=known.classes,
         targets=known.targets,
-        target_mean=mean,
-        target_std=std,
+        units=scale,
         preprocessing=known.preprocessing,
         notes=tuple(noted["notes"]),
     )

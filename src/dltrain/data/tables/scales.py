@@ -1,11 +1,18 @@
-"""Mean, deviation and what lies absurdly far away, for numbers of any size that float64 holds."""
+"""Mean, deviation and what lies absurdly far away, for numbers of any size that float64 holds; the quantile scale."""
 
 from __future__ import annotations
 
 import sys
+from math import sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGEST = 1 - 1e-7  # the quantile beyond which the normal scale is cut (scikit-learn)
+FAREST = 5.199337582290661  # deviations, where it is
 _GAP = 100  # so many times as far from the median as all nearer values
 _FEW = 0.1  # share of the values that may lie beyond the gap
 _LEAST = 10  # values that must differ from the median before it
@@ -19,6 +26,12 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     largest = np.abs(values).max(axis=0)
     unit = np.exp2(np.floor(np.log2(np.where(largest > 0, largest, 1))))
     return (values / unit).mean(axis=0) * unit, (values / unit).std(axis=0) * unit
+
+
+def skewness(values: np.ndarray) -> float:
+    """Of float64 [N] that differ: the mean cube of deviations from the mean, in standard deviations."""
+    mean, std = moments(values)
+    return float((((values - mean) / std) ** 3).mean())
 
 
 def fence(values: np.ndarray) -> tuple[float, float] | None:
@@ -67,3 +80,37 @@ def squashed(values: np.ndarray, std: float) -> bool:
     quarter = values / 4
     distance = np.abs(quarter - np.median(quarter))
     return bool(np.median(distance[distance > 0]) < std / 4000)
+
+
+# -- the quantile scale --------------------------------------------------------------------------------------------
+
+
+def quantiles(values: np.ndarray) -> list[float]:
+    """The knots of a scale that puts finite float64 [N] on a normal shape."""
+    knots = max(min(len(values) // 30, 1000), 10)  # as in Gorishniy et al. 2021 (rtdl)
+    return np.quantile(values, np.linspace(0, 1, knots)).tolist()
+
+
+def to_normal(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """float64 [N] on a normal shape, cut beyond the outer of the knots [K] (scikit-learn's QuantileTransformer).
+
+    Ranks are interpolated from below and from above, so that ties get their middle rank.
+    """
+    import torch
+
+    ranks = np.linspace(0, 1, len(knots))
+    below, above = np.interp(values, knots, ranks), -np.interp(-values, -knots[::-1], -ranks[::-1])
+    quantile = np.where(values <= knots[0], 0, np.where(values >= knots[-1], 1, (below + above) / 2))
+    quantile = np.clip(quantile, 1 - LARGEST, LARGEST)
+    return torch.special.ndtri(torch.from_numpy(quantile)).numpy()
+
+
+def from_normal(scaled: Tensor, knots: Tensor) -> Tensor:
+    """What values on a normal shape stood for, float64 [N, K], by the knots [Q, K] of each column.
+
+    In operations that an exported net can hold, of ONNX too.
+    """
+    at = (1 + (scaled / sqrt(2)).erf()) / 2 * (len(knots) - 1)
+    low = at.floor().clamp(0, len(knots) - 2).nan_to_num()  # a place, whatever an output is
+    below, above = knots.gather(0, low.long()), knots.gather(0, low.long() + 1)
+    return below + (above - below) * (at - low)

@@ -208,7 +208,8 @@ class Examination:
             return ""
         if data.task == "regression":
             same = self.outputs.std(0).max() < _STILL * y.float().std(0).max()
-            return f"{self.outputs.mean(0)[0]:.2g} standard deviations from the mean" if same else ""
+            told = evaluation.answers(self.outputs.mean(0)[None], data.units)[0, 0]
+            return f"{data.targets[0]} {told:.4g}" if same else ""
         answers = evaluation.decide(self.outputs, data.task)
         if (answers != answers[:1]).any():
             return ""

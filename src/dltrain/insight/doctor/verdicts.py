@@ -73,11 +73,12 @@ def wrong_loss(exam: Examination) -> Verdict | None:
         y, (least, most) = exam.train[1], _REACH.get(end, (-math.inf, math.inf))
         outside = ((y < least) | (y > most)).double().mean().item()
         if outside > 0.05:
-            what = f"the net ends in a {end}, and {outside:.0%} of the targets (in standard units) are out of its reach"
+            units = f" (in {data.units.axis})" if data.units else ""
+            what = f"the net ends in a {end}, and {outside:.0%} of the targets{units} are out of its reach"
             return Verdict("wrong_loss", what, off)
         if isinstance(data.train, Tensors) and data.train.y.shape[1] == 1 and len(data.train) >= 50:
             values = data.train.y.unique()
-            original = evaluation.original(values, data.target_mean, data.target_std)
+            original = evaluation.original(values, data.units)
             if len(values) <= 4 and (original - original.round()).abs().max() < 1e-3:
                 what = f"the target has only {len(values)} whole values, which are rather classes than numbers"
                 return Verdict("wrong_loss", what, "try data.task=classification loss=auto")
@@ -130,7 +131,8 @@ def other_split(exam: Examination) -> Verdict | None:
         return None
     n = len(data.val)
     if data.task == "regression":
-        off = (data.val.y.double().mean(0) - data.train.y.double().mean(0)).abs().max().item()
+        val, train = data.val.y.double(), data.train.y.double()
+        off = ((val.mean(0) - train.mean(0)).abs() / train.std(0, correction=0).clamp_min(1e-12)).max().item()
         if off > max(0.5, 5 / n**0.5):
             what = f"the val targets lie {off:.1f} standard deviations from the train targets"
             return Verdict("other_split", what, "shuffle the rows before cutting off a part")

@@ -17,11 +17,14 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
 
+from dltrain.engine import evaluation
 from dltrain.insight.plots import BLUE, INK, ORANGE, colours, figure, plain, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from dltrain.data.units import Units
 
 _FINE = 180  # answers along each side of the plane
 _MOST = 600  # points of the data shown
@@ -35,8 +38,8 @@ class Scene:
     """The data in whose midst the answers are drawn, one or two inputs for each sample.
 
     x: float32 [N, 1 or 2] as the net sees it; y: int64 [N], or float32 [N, K] for labels and regression. `names` and
-    `units` (mean, std) of each axis, and `answer` (name, mean, std) of a regression, give original units. `sure`:
-    the outputs are logits, so that a sigmoid or softmax makes probabilities of them.
+    `units` (mean, std) of each axis, and `learned` of a regression, whose target is called `answer`, give original
+    units. `sure`: the outputs are logits, so that a sigmoid or softmax makes probabilities of them.
     """
 
     x: Tensor
@@ -45,13 +48,22 @@ class Scene:
     names: tuple[str, ...]
     units: tuple[tuple[float, float], ...]
     classes: tuple[str, ...] = ()
-    answer: tuple[str, float, float] = ("y", 0.0, 1.0)
+    answer: str = "y"
+    learned: Units | None = None
     sure: bool = True
 
     def original(self, values: np.ndarray, axis: int) -> np.ndarray:
         """Values along one axis as they stood in the data."""
         mean, std = self.units[axis]
         return values * std + mean
+
+    def truth(self, y: np.ndarray) -> np.ndarray:
+        """The targets of a regression [N, 1] in their own units, [N]."""
+        return evaluation.original(torch.from_numpy(y), self.learned)[:, 0].numpy()
+
+    def said(self, outputs: np.ndarray) -> np.ndarray:
+        """What outputs [N, 1] say of them, [N]."""
+        return evaluation.answers(torch.from_numpy(outputs), self.learned)[:, 0].numpy()
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """At most `_MOST` samples, evenly taken: x and y, float64 where it will be unscaled."""
@@ -97,13 +109,11 @@ def _line(ax: Axes, model: nn.Module, scene: Scene) -> None:
     low, high = x.min(), x.max()
     edge = 0.1 * (high - low) or 1.0
     along = np.linspace(low - edge, high + edge, 400)[:, None]
-    name, mean, std = scene.answer
-    ax.plot(scene.original(x[:, 0], 0), y[:, 0] * std + mean, ".", color=BLUE, alpha=0.5, label="train data")
-    answers = _answers(model, along)[:, 0] * std + mean
+    seen, answers = scene.truth(y), scene.said(_answers(model, along))
+    ax.plot(scene.original(x[:, 0], 0), seen, ".", color=BLUE, alpha=0.5, label="train data")
     ax.plot(scene.original(along[:, 0], 0), answers, color=ORANGE, label="the net's answer")
-    seen = y[:, 0] * std + mean
     room = 0.25 * (seen.max() - seen.min()) or 1.0
-    ax.set(xlabel=plain(scene.names[0]), ylabel=plain(name), ylim=(seen.min() - room, seen.max() + room))
+    ax.set(xlabel=plain(scene.names[0]), ylabel=plain(scene.answer), ylim=(seen.min() - room, seen.max() + room))
     ax.legend(loc="upper right", ncols=2)
 
 
@@ -125,16 +135,15 @@ def _plane(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, Extent]:
 def _heights(fig: Figure, ax: Axes, model: nn.Module, scene: Scene) -> None:
     """A regression of two inputs: the answer as colour, the data in the same colours."""
     _, _, inputs, extent = _plane(scene)
-    name, mean, std = scene.answer
-    height = (_answers(model, inputs)[:, 0] * std + mean).reshape(_FINE, _FINE)
+    height = scene.said(_answers(model, inputs)).reshape(_FINE, _FINE)
     x, y = scene.points()
-    truth = y[:, 0] * std + mean
+    truth = scene.truth(y)
     scale = Normalize(float(min(truth.min(), height.min())), float(max(truth.max(), height.max())))
     ax.imshow(height, extent=extent, origin="lower", aspect="auto", norm=scale, interpolation="bilinear")
     spots = (scene.original(x[:, 0], 0), scene.original(x[:, 1], 1))
     drawn = ax.scatter(*spots, c=truth, norm=scale, s=22, edgecolors="white", linewidths=0.7)
     _frame(ax, scene, extent)
-    fig.colorbar(drawn, ax=ax, label=plain(name))
+    fig.colorbar(drawn, ax=ax, label=plain(scene.answer))
 
 
 def _areas(axes: list[Axes], model: nn.Module, scene: Scene) -> None:

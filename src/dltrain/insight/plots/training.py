@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dltrain.data.units import Units
     from dltrain.runs.reading import Report
 
 
@@ -23,12 +24,12 @@ def curves(
     metric: str,
     best_step: float | None = None,
     same: bool = False,
-    standard: bool = False,
+    units: Units | None = None,
 ) -> Figure:
     """Loss of train and validation part, and a validation metric, over the epochs.
 
     `best_step` marks the report whose weights were kept. `same`: both parts are the same rows, and one curve is
-    enough; `standard`: the loss is of standardised targets.
+    enough; `units`: of what the loss is.
     """
     panels = ["loss", *[metric] * (metric != "loss" and bool(history.points(reports, f"val/{metric}")))]
     fig, axes = figure(len(panels), 1, height=2.7 * len(panels))
@@ -41,7 +42,7 @@ def curves(
         drawn = bool(ax.get_lines())
         metric_axis(ax, name)
         epoch_axis(ax)
-        ax.set_ylabel("loss (standard units)" if standard and name == "loss" else title(name))
+        ax.set_ylabel(f"loss ({units.axis})" if units and name == "loss" else title(name))
         if drawn and len(reports) == 1:
             ax.set_xlim(0, 2 * ax.dataLim.x1)
         if best is not None:
