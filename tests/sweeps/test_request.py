@@ -40,6 +40,21 @@ def test_seeds_make_one_trial_together_however_they_are_typed(how, typed, seeds)
     assert {job[-1].rpartition("=")[2] for job in jobs} == ({*seeds} or {"5"})
 
 
+@pytest.mark.parametrize("how", [(), RANDOM, PRUNED])
+def test_folds_go_with_seeds_and_make_one_trial_with_them_where_trials_are_compared(how):
+    found = trials(*how, "folds=3", "seeds=2")
+    pairs = [(f"seed={seed}", f"data.test={number}/3") for seed in (0, 1) for number in (1, 2, 3)]
+    assert found.repeats == (pairs if how else [])
+    assert [job[-2:] for job in found.jobs(0)][:6] == pairs
+    assert found.total == (24 if how else 6)
+
+
+def test_folds_without_validation_are_told_before_they_are_trained():
+    (note,) = request.notes(request.read(["data=iris", "data.val=0", "folds=3"], Options()), None)
+    assert note.startswith("data.val=0: no rows are set aside for validation")
+    assert request.notes(request.read(["data=iris", "folds=3"], Options()), None) == []
+
+
 def test_seeds_of_an_interval_are_drawn():
     found = trials(*RANDOM[:2], "seed=int(interval(0,99))")
     assert (found.repeats, found.total) == ([], 4)

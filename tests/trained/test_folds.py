@@ -18,12 +18,12 @@ from dltrain.trained import folds
 QUICK = ("trainer.max_steps=8", "trainer.tensorboard=false", "trainer.progress=false", "trainer.threads=1")
 SIDES = [*["north", "south"] * 30, *["east"] * 29, "west"]  # one row has a side of its own
 SWEEPS = {  # name -> what is typed
-    "iris": ["data=iris", "folds=3", "seeds=2"],
+    "iris": ["data=iris", "folds=2", "seeds=2"],
     "labels": ["data=multilabel", "data.n=60", "folds=2"],
     "margins": ["data=moons", "data.n=60", "loss=hinge", "folds=2"],
-    "houses": ["data=table", "data.path=houses.csv", "data.target=price", "folds=4", "data.weight=share"],
+    "houses": ["data=table", "data.path=houses.csv", "data.target=price", "folds=3", "data.weight=share"],
     "pruned": ["-m", "data=iris", "folds=2", "optimizer.lr=1e-7,0.02", "sweep.prune=halving", "sweep.factor=2"],
-    "time": ["data=table", "data.path=houses.csv", "data.target=[price,area]", "data.time=day", "folds=3"],
+    "time": ["data=table", "data.path=houses.csv", "data.target=[price,area]", "data.time=day", "folds=2"],
 }
 
 
@@ -72,10 +72,10 @@ def test_each_row_is_answered_once_by_the_mean_of_the_seeds_of_its_fold():
     assert found.columns == ["row", "fold", "truth", "prediction", *(f"p_{name}" for name in names)]
     assert found["row"].to_list() == list(range(1, 151))
     assert found["truth"].to_list() == [names[k] for k in y]
-    for number, jobs in ((1, (0, 3)), (2, (1, 4)), (3, (2, 5))):
+    for number, jobs in ((1, (0, 2)), (2, (1, 3))):
         own = found.filter(pl.col("fold") == number)
         each = [library.load(sweep("iris") / str(job)) for job in jobs]
-        assert {run.outline.config["data"]["test"] for run in each} == {f"{number}/3"}
+        assert {run.outline.config["data"]["test"] for run in each} == {f"{number}/2"}
         rows = {name: x[own["row"] - 1, i] for i, name in enumerate(each[0].facts.columns)}
         wanted = np.mean([run.predict(rows).select(pl.selectors.numeric()).to_numpy() for run in each], axis=0)
         assert own.select(pl.selectors.starts_with("p_")).to_numpy() == pytest.approx(wanted, abs=1e-5)
@@ -91,11 +91,11 @@ def test_all_rows_together_are_judged_beside_the_runs(capsys):
     assert made.together["log_loss"] == pytest.approx(metrics.log_loss(found["truth"], shares), abs=1e-5)
     head, _, each, together, _, said = made.told()
     assert head.split("   ")[0] == "out of fold"
-    assert re.match(r"mean of 6 runs +[\d.]+% ± ", each)
+    assert re.match(r"mean of 4 runs +[\d.]+% ± ", each)
     assert re.match(f"all rows together +{made.together['accuracy']:.2%} ", together)
     assert said == f"150 rows, each answered by a run that has not seen it: {sweep('iris')}/out_of_fold.csv"
     assert run("show", "runs/iris/" + sweep("iris").name) == 0
-    assert re.search(r"folds and seeds .*\n─+\n +3, 0,1 +data=iris .* 6 of 6 ", capsys.readouterr().out)
+    assert re.search(r"folds and seeds .*\n─+\n +2, 0,1 +data=iris .* 4 of 4 ", capsys.readouterr().out)
 
 
 @pytest.mark.usefixtures("root")
@@ -104,7 +104,7 @@ def test_values_are_in_their_units_and_weights_count():
     assert found.columns == ["row", "fold", "weight", "truth", "prediction"]
     assert found["truth"].to_numpy() == pytest.approx(table["price"].to_numpy(), rel=1e-6)
     assert found["weight"].to_list() == table["share"].to_list()
-    for number in range(1, 5):
+    for number in range(1, 4):
         own = found.filter(pl.col("fold") == number)
         alone = library.load(sweep("houses") / str(number - 1)).predict(table[own["row"] - 1], allow_unknown=True)
         assert own["prediction"].to_numpy() == pytest.approx(alone["price"].to_numpy(), rel=1e-6)
@@ -114,12 +114,12 @@ def test_values_are_in_their_units_and_weights_count():
 
 @pytest.mark.usefixtures("root")
 def test_new_rows_are_answered_by_the_mean_of_the_runs_each_with_its_own_preprocessing(capsys):
-    runs = [library.load(sweep("houses") / str(job)) for job in range(4)]
-    assert len({run.facts.preprocessing["columns"][1]["mean"] for run in runs}) == 4
-    assert len({float(run.facts.units.mean) for run in runs}) == 4
+    runs = [library.load(sweep("houses") / str(job)) for job in range(3)]
+    assert len({run.facts.preprocessing["columns"][1]["mean"] for run in runs}) == 3
+    assert len({float(run.facts.units.mean) for run in runs}) == 3
     # one run has never seen the west, and answers as its own command would with --allow-unknown
     known = [run.facts.preprocessing["columns"][0]["categories"] for run in runs]
-    assert sorted("west" in names for names in known) == [False, True, True, True]
+    assert sorted("west" in names for names in known) == [False, True, True]
     assert run("predict", str(sweep("houses")), "houses.csv", "--keep", "row") == 0
     found = pl.read_csv(capsys.readouterr().out.encode())
     wanted = np.mean([run.predict(houses(), allow_unknown=True)["price"].to_numpy() for run in runs], axis=0)
@@ -163,17 +163,20 @@ def test_folds_in_time_answer_the_rows_after_the_first_block():
     assert found["row"].to_list() == list(range(len(days) - len(found) + 1, len(days) + 1))
     assert found.columns[2:] == ["truth_price", "truth_area", "prediction_price", "prediction_area"]
     assert found["fold"].is_sorted()
-    assert len(found) == 66
+    assert len(found) == 60
+    assert folds.out_of_fold(sweep("time")).notes == [
+        "30 rows are earlier than the first fold, and in no test part (data.time)"
+    ]
 
 
 def test_what_is_left_of_folds_is_gone_on_with(root, tmp_path, monkeypatch, capsys):
     shutil.copytree(root / "runs" / "iris", tmp_path / "runs" / "iris")
     monkeypatch.chdir(tmp_path)
     before = (sweep("iris") / folds.FILE).read_text()
-    for job in (2, 5):
+    for job in (1, 3):
         shutil.rmtree(sweep("iris") / str(job))
     (sweep("iris") / folds.FILE).unlink()
-    with pytest.raises(ConfigError, match=r"fold 3 of 3 has no run that has ended; dltrain resume runs/iris"):
+    with pytest.raises(ConfigError, match=r"fold 2 of 2 has no run that has ended; dltrain resume runs/iris"):
         folds.out_of_fold(sweep("iris"))
     assert run("predict", str(sweep("iris")), "new.csv") == 2
     assert run("resume", str(sweep("iris"))) == 0
@@ -192,16 +195,6 @@ def test_a_program_has_the_file(tmp_path, monkeypatch):
 def test_runs_on_several_folds_are_no_ensemble(capsys):
     assert run("ensemble", str(sweep("labels"))) == 2
     assert "tested on different rows, the folds 1/2, 2/2" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("root")
-def test_folds_without_validation_are_told_before_they_are_trained(capsys):
-    assert run("data=iris", "data.val=0", "folds=3", "--dry-run") == 0
-    out = capsys.readouterr().out
-    assert "  data.test: 1/3, 2/3, 3/3\n" in out
-    assert "note: data.val=0: no rows are set aside for validation" in out
-    assert run("data=iris", "folds=3", "--dry-run") == 0
-    assert "note: " not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("root")
@@ -230,7 +223,7 @@ def test_another_sweep_has_no_folds():
         (["data=iris", "folds=3", "data.test=0.3"], "`data.test=0.3` and `folds=3`: each fold is the test part once"),
         (["data=mnist", "folds=3"], "`folds=3`: data=mnist has no data.test: its test part is fixed"),
         (["-m", "data=iris,rows", "folds=3"], "`folds=3`: data=rows has no data.test"),
-        ([*SWEEPS["houses"], "data.test_path=houses.csv"], "4 folds: the test rows are those of data.test_path"),
+        ([*SWEEPS["houses"], "data.test_path=houses.csv"], "3 folds: the test rows are those of data.test_path"),
         ([*SWEEPS["houses"], "data.group=side", "folds=5"], "5 folds: there are 4 groups"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.config.construct import data_kept
-from dltrain.data import Split, Task, place, weights
+from dltrain.data import Data, Split, Task, place, weights
 from dltrain.data.tables.table import listed
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, DataError, tables
@@ -106,7 +106,13 @@ def out_of_fold(sweep: Path, *, allow: Sequence[str] = ()) -> OutOfFold | None:
     together = _judged(parts)
     path = sweep / FILE
     predict.write(iter([frame]), path)
-    return OutOfFold(frame, together, runs, path, _rare(frame) if parts[0].classes else ())
+    return OutOfFold(frame, together, runs, path, [*_early(parts), *(_rare(frame) if parts[0].classes else ())])
+
+
+def _early(parts: Sequence[_Fold]) -> list[str]:
+    """A note on rows that are in no test part, as they are before the first fold in the order of time."""
+    left = max(part.size for part in parts) - sum(len(part.frame) for part in parts)
+    return [f"{left:,} rows are earlier than the first fold, and in no test part (data.time)"] if left > 0 else []
 
 
 def _rare(frame: pl.DataFrame) -> list[str]:
@@ -121,7 +127,9 @@ def _rare(frame: pl.DataFrame) -> list[str]:
 
 @dataclass(frozen=True)
 class _Fold:
-    """One fold's test rows: in words, and as they are judged, values of a regression in original units."""
+    """One fold's test rows: in words, and as they are judged, values of a regression in original units. size: of all
+    parts, where rows are in the order of time.
+    """
 
     frame: pl.DataFrame
     outputs: Tensor
@@ -129,6 +137,7 @@ class _Fold:
     weight: Tensor | None
     loss: nn.Module
     task: Task
+    size: int
 
     @property
     def classes(self) -> bool:
@@ -142,18 +151,20 @@ def _of_fold(folders: Sequence[Path], number: int, allow: Sequence[str]) -> _Fol
 
     members: list[Trained] = []
     each: list[Tensor] = []
-    part: Split | None = None
+    data: Data | None = None
     y = torch.empty(0)
     for folder in folders:
         members.append(trained := inference.open_run(folder, allow=allow, data=True))
         inference.set_threads(trained)
         if trained.outline.settings.overfit_batches:
             raise ConfigError(f"{folder} was judged on its train rows (trainer.overfit_batches)")
-        part = judge.read_data(trained).test
-        given, y = evaluation.predict(trained.model, judge.loader(trained, part), trained.device)
+        data = judge.read_data(trained)
+        given, y = evaluation.predict(trained.model, judge.loader(trained, data.test), trained.device)
         each.append(given)
-    assert part is not None  # a fold has a run
-    mean, facts, weight = Mean(tuple(members)), members[0].facts, weights(part)
+    assert data is not None  # a fold has a run
+    part, mean, facts = data.test, Mean(tuple(members)), members[0].facts
+    weight, in_time = weights(part), members[0].outline.config["data"].get("time") is not None
+    size = sum(map(len, {id(each): each for each in (data.train, data.val, part)}.values())) if in_time else 0
     outputs = mean.outputs(each)
     y = evaluation.original(y, facts.units) if facts.task == "regression" else y
     named = {**_named(part, facts.kind), "fold": pl.Series([number] * len(y), dtype=pl.Int64)}
@@ -161,7 +172,7 @@ def _of_fold(folders: Sequence[Path], number: int, allow: Sequence[str]) -> _Fol
     answers = mean.answers(each)
     frame = pl.DataFrame({**named, **more, **_truth(y, members[0])}).hstack(_apart(answers, members[0]))
     outputs = outputs if facts.task == "regression" else outputs.float()
-    return _Fold(frame, outputs, y, weight, mean.loss, facts.task)
+    return _Fold(frame, outputs, y, weight, mean.loss, facts.task, size)
 
 
 def _named(part: Split, kind: str) -> dict[str, pl.Series]:

@@ -59,6 +59,11 @@ class Mean:
             for member, x in zip(self.members, found, strict=True)
         ]
 
+    def remark(self, rows: object) -> str | None:
+        """What `Trained.remark` says, where it is so for each of the runs."""
+        found = [member.remark(rows) for member in self.members]
+        return found[0] if all(found) else None
+
     def outputs(self, each: Sequence[Tensor]) -> Tensor:
         """What a net with the mean answers would say under `loss`, [N, K]; of a regression the values, float64.
 

@@ -112,7 +112,7 @@ def predict(
         inputs = mean.inputs(piece.rows, place=piece.place, allow_unknown=allow_unknown)
         if notes is not None:
             notes += piece.notes
-            if number == 0 and (remark := first.remark(piece.rows)):
+            if number == 0 and (remark := mean.remark(piece.rows)):
                 notes.append(remark)
         if isinstance(piece.rows, pl.DataFrame) and found is not None:
             for key, (count, words) in gaps(piece.rows, first.facts.preprocessing, place=piece.place).items():
