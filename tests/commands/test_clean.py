@@ -1,5 +1,6 @@
 """`dltrain clean --cache`: what is kept of large tables is shown, and goes when it is asked for."""
 
+import errno
 import os
 import time
 
@@ -34,6 +35,17 @@ def test_what_is_kept_of_tables_is_listed_and_removed(kept, tmp_path):
     assert len(cache.entries()) == 1
     assert kept("clean", "--cache", "--yes")[1].endswith("removed 1\n")
     assert cache.entries() == []
+
+
+def test_a_full_disk_is_no_mistake_of_the_configuration(dltrain, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("DLTRAIN_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setattr(cache, "_write", full)
+    (tmp_path / "t.csv").write_text("a,b,y\n" + "".join(f"{i},{i * i},{i % 7}.5\n" for i in range(60)))
+    code, _, error = dltrain(*WORDS)
+    assert (code, "No space left on device" in error, "DLTRAIN_CACHE=FOLDER" in error) == (7, True, True)
 
 
 def test_words_that_would_be_ignored_are_refused(dltrain):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +59,7 @@ def obtain(name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts],
     Of several processes one makes it while the others wait. Raises StorageError where the disk refuses, and leaves
     nothing then.
     """
+    limit = _limit()
     try:
         top = _own(place())
         if (found := _found(top / name)) and fresh(found.facts):
@@ -67,7 +69,7 @@ def obtain(name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts],
             if (found := _found(top / name)) and fresh(found.facts):
                 return found
             made = _made(top, name, make)
-        _keep_within_limit(top, made)
+        _keep_within(limit, made)
         return made
     except OSError as error:
         raise StorageError(
@@ -156,17 +158,21 @@ def _drop(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _keep_within_limit(top: Path, made: Entry) -> None:
+def _limit() -> float:
+    """Bytes that all entries may take together."""
+    typed = os.environ.get(LIMIT) or f"{_GIGABYTES}"
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", typed):
+        raise ConfigError(f"{LIMIT}={typed[:40]}: write how many gigabytes may be kept, such as {LIMIT}=20")
+    return float(typed) * 1e9
+
+
+def _keep_within(limit: float, made: Entry) -> None:
     """Those that were not asked for the longest go until all together are within the limit; the new one stays."""
-    typed = os.environ.get(LIMIT, "")
-    try:
-        limit = float(typed or _GIGABYTES) * 1e9
-    except ValueError:
-        raise ConfigError(f"{LIMIT}={typed}: write how many gigabytes may be kept, such as {LIMIT}=20") from None
-    sizes = {entry.folder: entry.size for entry in entries()}
-    for entry in entries():
-        if sum(sizes.values()) > limit and entry.folder != made.folder and not _is_recent(entry):
-            del sizes[entry.folder]
+    found = entries()
+    total = sum(entry.size for entry in found)
+    for entry in found:
+        if total > limit and entry.folder != made.folder and not _is_recent(entry):
+            total -= entry.size
             remove([entry])
 
 

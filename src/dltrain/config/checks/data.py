@@ -17,7 +17,7 @@ from dltrain.data import Data, Tensors
 from dltrain.engine import evaluation
 from dltrain.engine.timetable import Timetable
 from dltrain.engine.trainer import seed_everything
-from dltrain.errors import DataError, did_you_mean
+from dltrain.errors import DataError, StorageError, did_you_mean
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs.foreign import Values
@@ -39,6 +39,8 @@ def read(mistakes: Mistakes, composed: Composed, data_part: Part, seed: int, not
         if mistakes:
             mistakes.lines["data"] = f"data: {error}"
             mistakes.stop()
+        raise
+    except StorageError:  # no room for what is kept of a large table: nothing in the configuration is wrong
         raise
     except Exception as error:
         mistakes.blame("data", error, data_part.arguments)
