@@ -19,6 +19,7 @@ from dltrain.config.checks import Known
 from dltrain.config.compose import compose, stored
 from dltrain.config.plan import CHECKS, REMARKS, Plan, make_plan, outline
 from dltrain.config.policy import Part
+from dltrain.config.settings import rows_of_a_step
 from dltrain.data.sources.own import dataset
 from dltrain.errors import ConfigError, DataError
 from dltrain.insight.doctor import remedies
@@ -109,6 +110,23 @@ def test_steps_and_sizes_of_the_default_run():
 def test_durations_become_steps(overrides, per_epoch, total):
     made = plan(*overrides)
     assert (made.steps_per_epoch, made.total_steps) == (per_epoch, total)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size"), [(1, 8), (145, 8), (3_674, 8), (4_096, 16), (7_604, 16), (36_677, 128), (10**7, 512)]
+)
+def test_batches_are_as_large_as_256_steps_of_an_epoch_allow(rows, size):
+    assert rows_of_a_step("auto", rows) == size
+
+
+def test_a_table_of_the_user_has_batches_by_its_rows(tmp_path):
+    lines = "".join(f"{i % 97},{i % 5},{i % 3}\n" for i in range(6_200))
+    (tmp_path / "t.csv").write_text("a,b,y\n" + lines)
+    made = plan("data=table", "data.path=t.csv", "data.target=y")
+    assert (len(made.data.train), made.batch_size, made.steps_per_epoch) == (4_216, 16, 264)
+    assert "batch_size: auto" in made.text
+    few = plan("data=table", "data.path=t.csv", "data.target=y", "trainer.overfit_batches=2")
+    assert (len(few.data.train), few.batch_size) == (32, 16)
 
 
 @pytest.mark.parametrize(
@@ -432,8 +450,8 @@ def test_a_value_that_is_copied_is_told_once():
         ("trainer.monitor=val/acc", "there is no metric `val/acc`; did you mean `val/accuracy`?"),
         ("trainer.device=gpu", "there is no device `gpu`; use auto, cpu, cuda, mps or xpu, or cuda:N"),
         ("trainer.device=meta", "there is no device `meta`"),
-        ("data.batch_size=0", "want a whole number above zero, or full; got 0"),
-        ("data.batch_size=2.5", "want a whole number above zero, or full; got 2.5"),
+        ("data.batch_size=0", "want a whole number above zero, full or auto; got 0"),
+        ("data.batch_size=2.5", "want a whole number above zero, full or auto; got 2.5"),
         ("data.workers=100000", "100,000: 1,024 are the most"),
         ("trainer.threads=100000", "100,000: 1,024 are the most"),
         ("data.workers=-1", "want a whole number, 0 or more, or auto; got -1"),

@@ -299,7 +299,7 @@ def test_the_file_that_was_named_is_the_one_that_is_judged(dltrain):
 def test_many_classes_cost_as_many_numbers_and_not_their_square(classes):
     names = tuple(f"c{i}" for i in range(classes))
     facts = Facts("multiclass", (3,), names, (), None, {"kind": "dataset"})
-    outline = SimpleNamespace(settings=SimpleNamespace(compile=False), batch_size=8, workers=0, seed=0)
+    outline = SimpleNamespace(settings=SimpleNamespace(compile=False), given_size=8, workers=0, seed=0)
     x, y = torch.randn(60, 3), torch.arange(60) % 30
     trained = Trained(
         Path("run"), Path("best"), outline, facts, nn.Linear(3, classes), CrossEntropy(), torch.device("cpu")

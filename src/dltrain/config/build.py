@@ -19,7 +19,7 @@ from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 if TYPE_CHECKING:
     from dltrain.config.plan import Plan
-    from dltrain.config.settings import Regularisation
+    from dltrain.config.settings import BatchSize, Regularisation
 
 _JUDGED = 10_000  # rows of the train part: their accuracy has a standard error of at most 0.5 %
 _EVAL_VALUES = 1 << 21  # input numbers per evaluation batch: 8 MiB; of more the first layer fills fresh pages
@@ -104,7 +104,7 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
     splits = {"train": judged_train(plan.data, plan.seed), "val": plan.data.val, "test": plan.data.test}
     made: dict[int, Loader] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
-        size = evaluation_size(split, batch_size=plan.batch_size, values=max(plan.data.in_features, plan.out_features))
+        size = evaluation_size(split, batch_size=plan.given_size, values=max(plan.data.in_features, plan.out_features))
         made.setdefault(id(split), make_loader(split, batch_size=size, **common))
     return train, {name: made[id(split)] for name, split in splits.items()}
 
@@ -119,14 +119,15 @@ def judged_train(data: Data, seed: int) -> Split:
     return take(data.train, order(len(data.train), seed=seed, epoch=-1)[:_JUDGED])
 
 
-def evaluation_size(split: Split, *, batch_size: int | None, values: int) -> int:
+def evaluation_size(split: Split, *, batch_size: BatchSize, values: int) -> int:
     """Samples of a batch where nothing is learned: large ones from memory; a stream's batches stay as they are.
 
     values: numbers of a sample, of its input or its output, whichever are more.
     """
+    least = None if batch_size == "auto" else batch_size
     if isinstance(split, Tensors):
-        return max(batch_size or 1, min(8192, _EVAL_VALUES // values))
-    return batch_size or 256
+        return max(least or 1, min(8192, _EVAL_VALUES // values))
+    return least or 256
 
 
 def make_evaluate(plan: Plan, metrics: evaluation.More = ()) -> Callable[[nn.Module, Batches], dict[str, float]]:

@@ -19,7 +19,7 @@ from dltrain.config.choices import GROUPS
 from dltrain.config.compose import Composed, name_mistake
 from dltrain.config.mistakes import Mistakes
 from dltrain.config.policy import Arguments, Part, limited, parameters, resolve
-from dltrain.config.settings import Regularisation, Settings, loader_knobs
+from dltrain.config.settings import BatchSize, Regularisation, Settings, loader_knobs
 from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.paths import is_there, is_url, joined, local
 from dltrain.runs import run_folder
@@ -152,8 +152,8 @@ class Nodes:
             self.say(f"{group}.{key}", message)
         return None if wrong else made
 
-    def loader(self) -> tuple[int | None, int | None]:
-        """Batch size (None is the whole train part) and number of workers (None is auto)."""
+    def loader(self) -> tuple[BatchSize, int | None]:
+        """Batch size (None is the whole train part, auto depends on its size) and number of workers (None is auto)."""
         node = self.cfg.get("data")
         batch_size, workers, wrong = loader_knobs(node if isinstance(node, dict) else {"batch_size": 1})
         for key, message in wrong.items():

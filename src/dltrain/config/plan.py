@@ -23,7 +23,7 @@ from dltrain.config.construct import Sizes, sizes
 from dltrain.config.hydra import as_yaml
 from dltrain.config.nodes import SLOTS, Nodes
 from dltrain.config.policy import Part, parameters
-from dltrain.config.settings import Regularisation, Settings, device_or_auto, matmul_or_auto
+from dltrain.config.settings import BatchSize, Regularisation, Settings, device_or_auto, matmul_or_auto
 from dltrain.data import Data
 from dltrain.data.fingerprint import fingerprint
 from dltrain.engine.steps.step import Kind
@@ -56,6 +56,7 @@ CHECKS: tuple[Check, ...] = (
     optimization.check_precision,
     data.read,
     data.try_transform,
+    data.choose_batch_size,
     data.shorten,
     net.try_loss,
     net.try_augmentation,
@@ -102,7 +103,8 @@ class Plan:
     regularisation: Regularisation
     parts: dict[str, Part]
     data: Data
-    batch_size: int | None  # None: the whole train part
+    given_size: BatchSize  # as the configuration has it
+    batch_size: int | None  # of it the rows of a step; None: the whole train part
     workers: int | None  # None: as many as the loader finds useful
     device: torch.device
     monitor: str
@@ -185,7 +187,7 @@ class Outline:
     seed: int
     settings: Settings
     parts: dict[str, Part]
-    batch_size: int | None
+    given_size: BatchSize
     workers: int | None
     started: Path | None  # the folder in which its relative paths were typed
 

@@ -123,13 +123,31 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def loader_knobs(data: Arguments) -> tuple[int | None, int | None, dict[str, str]]:
+BatchSize = int | Literal["auto"] | None  # of a step; None is the whole train part
+
+_STEPS = 256  # of an epoch, where batches are as large as the rows allow
+_SMALLEST, _LARGEST = 8, 512
+
+
+def rows_of_a_step(size: BatchSize, rows: int) -> int | None:
+    """How many of the train rows a step takes; None is all of them.
+
+    auto: the power of 2 that makes 256 steps of an epoch, or some more, but not under 8 rows and not over 512. Smaller
+    batches make more of few rows (docs/data.md has the measurements), and beyond some hundred steps an epoch they only
+    take longer.
+    """
+    if size != "auto":
+        return size
+    return min(max(1 << max(rows // _STEPS, 1).bit_length() - 1, _SMALLEST), _LARGEST)
+
+
+def loader_knobs(data: Arguments) -> tuple[BatchSize, int | None, dict[str, str]]:
     """Batch size (None is the whole train part) and workers (None is auto) of a data node, and what is wrong there."""
     size, workers = data.get("batch_size"), data.get("workers", 0)
     wrong: dict[str, str] = {}
-    if size != "full" and not (_is_whole(size) and size >= 1):
+    if size not in ("full", "auto") and not (_is_whole(size) and size >= 1):
         whole = f"; write {int(size)}" if isinstance(size, float) and size >= 1 and size.is_integer() else ""
-        wrong["batch_size"] = f"want a whole number above zero, or full; got {size!r}{whole}"
+        wrong["batch_size"] = f"want a whole number above zero, full or auto; got {size!r}{whole}"
     if workers != "auto" and not (_is_whole(workers) and workers >= 0):
         wrong["workers"] = f"want a whole number, 0 or more, or auto; got {workers!r}"
     elif workers != "auto" and workers > _MOST_WORKERS:

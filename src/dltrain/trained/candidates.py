@@ -254,7 +254,7 @@ class _Reader:
             part: Split = getattr(self.data[0], split)
             part = again(self.data[0], part, trained.facts) if split in other else part
             values = max(trained.facts.in_features, trained.outputs)
-            size = build.evaluation_size(part, batch_size=outline.batch_size, values=values)
+            size = build.evaluation_size(part, batch_size=outline.given_size, values=values)
             workers, seed = outline.workers, outline.seed
             self.loaders[split] = make_loader(part, batch_size=size, device=trained.device, workers=workers, seed=seed)
 

@@ -113,7 +113,7 @@ class Trained:
         if (shape := tuple(part[0][0].shape)) != self.facts.in_shape:
             raise DataError(f"the part's rows have the shape {list(shape)}: the run takes {list(self.facts.in_shape)}")
         values = max(self.facts.in_features, self.outputs)
-        size = evaluation_size(part, batch_size=self.outline.batch_size, values=values)
+        size = evaluation_size(part, batch_size=self.outline.given_size, values=values)
         return evaluation.evaluate(
             self.model,
             make_loader(part, batch_size=size, device=self.device),

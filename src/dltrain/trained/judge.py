@@ -15,6 +15,7 @@ from dltrain.config import trials
 from dltrain.config.build import evaluation_size
 from dltrain.config.construct import make_data, reduced
 from dltrain.config.mistakes import reason
+from dltrain.config.settings import rows_of_a_step
 from dltrain.data import Data, Split, place
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.loaders import Batch, Batches, Loader, make_loader
@@ -148,7 +149,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
 
 def loader(trained: Trained, part: Split) -> Loader:
     stored, values = trained.outline, max(trained.facts.in_features, trained.outputs)
-    size = evaluation_size(part, batch_size=stored.batch_size, values=values)
+    size = evaluation_size(part, batch_size=stored.given_size, values=values)
     return make_loader(part, batch_size=size, device=trained.device, workers=stored.workers, seed=stored.seed)
 
 
@@ -316,7 +317,7 @@ def read_data(trained: Trained) -> Data:
     except Exception as error:
         raise DataError(f"data: {reason(error)}") from error
     if stored.settings.overfit_batches > 0:
-        data, _ = reduced(data, stored.settings, stored.batch_size)
+        data, _ = reduced(data, stored.settings, rows_of_a_step(stored.given_size, len(data.train)))
     return data
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dltrain.config.mistakes import Mistakes
     from dltrain.config.nodes import Nodes
     from dltrain.config.policy import Part
-    from dltrain.config.settings import Regularisation, Settings
+    from dltrain.config.settings import BatchSize, Regularisation, Settings
     from dltrain.data import Data
     from dltrain.engine.steps.step import Kind
     from dltrain.parts.modules import Row
@@ -59,13 +59,14 @@ class Known(TypedDict, total=False):
     loss_part: Part
     optimizer_part: Part
     scheduler_part: Part
-    batch_size: int | None
+    given_size: BatchSize
     workers: int | None
     device: torch.device
 
     # what trials find
     optimizer: Optimizer  # on stand-ins for parameters
     data: Data
+    batch_size: int | None  # None: the whole train part
     few: tuple[Tensor, Tensor]  # the first training samples
     loss: nn.Module
     out_features: int

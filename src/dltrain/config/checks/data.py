@@ -12,7 +12,7 @@ from dltrain.config.checks import Known
 from dltrain.config.compose import Composed
 from dltrain.config.mistakes import Mistakes, reason
 from dltrain.config.policy import Part
-from dltrain.config.settings import Regularisation, Settings
+from dltrain.config.settings import BatchSize, Regularisation, Settings, rows_of_a_step
 from dltrain.data import Data, Tensors
 from dltrain.engine import evaluation
 from dltrain.engine.timetable import Timetable
@@ -56,6 +56,11 @@ def try_transform(mistakes: Mistakes, data: Data) -> None:
             trials.change(data, data.transform)
     except Exception as error:
         mistakes.say("data.train_transform", reason(error).removeprefix("data.train_transform "))
+
+
+def choose_batch_size(data: Data, given_size: BatchSize) -> Known:
+    """The rows of a step, of all train rows: a few that are looked at are trained on as all would be."""
+    return {"batch_size": rows_of_a_step(given_size, len(data.train))}
 
 
 def shorten(data: Data, settings: Settings, batch_size: int | None) -> Known:

@@ -30,5 +30,5 @@ def read_parts(nodes: Nodes, slots: Sequence[str]) -> Mapping[str, object]:
 
 
 def read_loader(nodes: Nodes) -> Known:
-    batch_size, workers = nodes.loader()
-    return {"batch_size": batch_size, "workers": workers}
+    given, workers = nodes.loader()
+    return {"given_size": given, "workers": workers}
