@@ -750,6 +750,12 @@ def test_absurd_values_that_no_train_row_has_are_named(write):
         table(write(with_absurd([1e200])), target="y", scaling="none")
 
 
+def test_the_median_of_numbers_near_the_largest_is_one_of_them(write):
+    lines = "".join(f"{1.5e308 if i % 2 else 1.7e308},{i % 3},{i}\n" for i in range(60))
+    data = table(write("a,b,y\n" + lines), target="y", task="regression", scaling="quantile")
+    assert 1.5e308 <= data.preprocessing["columns"][0]["median"] <= 1.7e308
+
+
 def test_a_column_that_a_scale_squashes_is_named(write):
     sentinel = table(write(with_absurd([1e30], every=4)), target="y")
     (note,) = sentinel.notes

@@ -98,6 +98,16 @@ def test_the_findings_show_data_loss_and_layers(tmp_path, monkeypatch, capsys):
         assert text in out
 
 
+def test_what_is_odd_about_a_table_stands_among_the_findings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(f"{i % 7},{i % 13 + 0.5},{i % 13 + i % 7 / 100}\n" for i in range(200))
+    (tmp_path / "t.csv").write_text("a,total,fare\n" + lines)
+    assert dltrain("data=table", "data.path=t.csv", "data.target=fare", "trainer.epochs=1") == 0
+    assert dltrain("doctor", "last") == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("noted      ")]
+    assert any("column total (correlation 1): alone tells the target" in line for line in told)
+
+
 def test_an_early_or_broken_run_gets_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert dltrain("doctor", "nope") == 2

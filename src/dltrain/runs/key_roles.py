@@ -57,9 +57,8 @@ def keys(*wanted: Role) -> tuple[str, ...]:
     return tuple(key for role in wanted for key in KEYS[role])
 
 
-FOLD = (
-    "data.test"  # whose value may be one of several folds, as 2/5: runs on all folds of the same rows have one problem
-)
+# Whose value may be one of several folds, as 2/5: runs on all folds of the same rows have one problem.
+FOLD = "data.test"
 
 
 def folds(value: object) -> int:

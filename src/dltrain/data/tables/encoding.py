@@ -253,7 +253,7 @@ def _fit_number(values: np.ndarray, kind: Kind, scaling: Scaling) -> Column | No
     finite = np.isfinite(values)
     if not finite.any() or values[finite].min() == values[finite].max():
         return None
-    median = float(np.median(values[finite]))
+    median = 2 * float(np.median(values[finite] / 2))  # the sum of the middle two may be more than float64 holds
     filled = np.where(finite, values, median)
     column: Column = {"median": median}
     if kind == "boolean" or scaling == "none":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dltrain.config.plan import Plan
 from dltrain.data import Tensors
+from dltrain.data.tables.table import few
 from dltrain.engine.look import Layer
 from dltrain.errors import tables
 from dltrain.insight.doctor.examine import Examination, examine
@@ -30,19 +31,20 @@ def judgement(exam: Examination) -> list[str]:
 def findings(exam: Examination) -> list[str]:
     """What was looked at, in a line or a few each."""
     lines = [f"status     {exam.status}" + (f"; {_scores(exam)}" if exam.scores else "")]
-    few = exam.by_heart
-    rows = f"{few.rows} train row{'s' * (few.rows > 1)}"
-    got = f"{few.value:.0%}" if few.metric == "accuracy" else f"{few.value:.2f}"
-    heart = f"{rows} {'' if few.enough else 'not '}learned by heart: {few.metric} {got} in {few.steps} steps"
-    if not math.isfinite(few.loss[0]):
+    fit = exam.by_heart
+    rows = f"{fit.rows} train row{'s' * (fit.rows > 1)}"
+    got = f"{fit.value:.0%}" if fit.metric == "accuracy" else f"{fit.value:.2f}"
+    heart = f"{rows} {'' if fit.enough else 'not '}learned by heart: {fit.metric} {got} in {fit.steps} steps"
+    if not math.isfinite(fit.loss[0]):
         heart = f"the loss of {rows} is no number"
-    elif not math.isfinite(few.value):
-        heart = f"{rows} in {few.steps} steps (no {few.metric}, as all targets are the same)"
+    elif not math.isfinite(fit.value):
+        heart = f"{rows} in {fit.steps} steps (no {fit.metric}, as all targets are the same)"
     lines += [
         f"first loss {exam.at_first.loss:.4g}; an answer of zeros has {exam.guess:.4g}",
-        f"one batch  {heart}, loss {few.loss[0]:.3g} to {few.loss[1]:.2g}",
+        f"one batch  {heart}, loss {fit.loss[0]:.3g} to {fit.loss[1]:.2g}",
         *([f"answers    every row gets the same: {exam.constant}"] if exam.constant else []),
         *_data(exam),
+        *[f"noted      {note}" for note in few(exam.plan.data.notes)],
         *_layers(exam),
     ]
     return lines
