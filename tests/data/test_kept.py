@@ -1,5 +1,6 @@
 """Tables that are not held in memory: the same data, bit by bit, from files that are encoded once."""
 
+import inspect
 import os
 import time
 
@@ -154,6 +155,35 @@ def test_other_options_take_the_columns_and_another_file_does_not(tmp_path, monk
     assert sorted(each.name.split("-")[0] for each in cached.glob("*-*") if each.is_dir()) == ["columns"] + 3 * [
         "encoded"
     ]
+
+
+CHANGED = {
+    **{"target": "class", "features": ["number"], "drop": ["word"], "categorical": ["whole"], "numeric": ["code"]},
+    **{"dates": ["day"], "task": "regression", "positive": "1", "target_missing": "drop", "target_transform": "log"},
+    **{
+        "scaling": "none",
+        "missing": "refuse",
+        "missing_marks": ["?"],
+        "decimal": ",",
+        "thousands": ".",
+        "day_first": True,
+    },
+    **{"max_categories": 9, "min_count": 2, "unknown": "allow", "separator": ";", "header": True, "weight": "weight"},
+    **{"group": "group", "time": "day", "val": 0.1, "test": 0.1, "split_seed": 1},
+}
+
+
+def test_every_option_decides_what_is_kept(tmp_path, monkeypatch):
+    """One that did not would give the data of another value."""
+    seen = []
+    monkeypatch.setattr(
+        "dltrain.data.sources.table.kept_data",
+        lambda path, test_path, how, learned, *, decisive, test: seen.append(repr([how, decisive, test])),
+    )
+    table("t.csv", target="y", on_disk=True)
+    for knob in inspect.signature(table).parameters.keys() - {"path", "test_path", "on_disk"}:
+        table(**{"path": "t.csv", "target": "y", "on_disk": True, knob: CHANGED[knob]})
+        assert seen[-1] != seen[0], knob
 
 
 def test_what_is_changed_is_a_copy(tmp_path):
