@@ -124,13 +124,12 @@ def _found(folder: Path) -> Entry | None:
     try:
         with system.plain_file(folder / _FACTS) as file:
             facts = json.loads(file.read(_LARGEST))
+        there = {
+            path.name: path.stat().st_size for path in folder.iterdir() if not path.name.startswith((_FACTS, _DRAFT))
+        }
     except (OSError, ValueError, RecursionError):
         return None
-    sizes = facts.get("sizes") if isinstance(facts, dict) else None
-    if not isinstance(sizes, dict):
-        return None
-    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != _FACTS}
-    return Entry(folder, facts) if there == sizes else None
+    return Entry(folder, facts) if isinstance(facts, dict) and facts.get("sizes") == there else None
 
 
 def _made(top: Path, name: str, make: Callable[[Path], Facts]) -> Entry:
