@@ -80,7 +80,10 @@ def refused(result, code, *parts):
         (["--epochs", "3"], ["unknown option --epochs; a value is written as in trainer.epochs=3"]),
         (["train", "data=iris"], ["`train`: write key=value or group=name; leave it out: dltrain trains unless told"]),
         (["optimizer.lr=0"], ["scheduler.max_lr: 0: it must be above zero (the value of optimizer.lr, override optim"]),
-        (["data.batch_size=1e9"], ["want a whole number above zero, full or auto; got 1000000000.0; write 1000000000 "]),
+        (
+            ["data.batch_size=1e9"],
+            ["want a whole number above zero, full or auto; got 1000000000.0; write 1000000000 "],
+        ),
         (
             ["data=table", "data.path=t.csv", "data.target=true"],
             ["got true; to mean the word, quote it"],

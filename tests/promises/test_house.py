@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[2] / "src" / "dltrain"
-ROOMS = ("errors", "data", "parts", "engine", "runs", "config", "training", "trained", "sweeps", "insight", "commands")
+ROOMS = (
+    "errors",
+    "data",
+    "parts",
+    "engine",
+    "runs",
+    "config",
+    "training",
+    "trained",
+    "sweeps",
+    "insight",
+    "course",
+    "commands",
+)
 FILES = sorted(SRC.rglob("*.py"))
 HYDRA = ("hydra",)
 

@@ -36,7 +36,7 @@ usage:
   dltrain seeds=5 ...                       train with seeds 0 to 4: one row of mean and deviation; with -m too
   dltrain folds=5 ...                       cross-validation: each row judged once, in out_of_fold.csv; -m too
   dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep; RUN is a folder, a short id, last or best
-  dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs
+  dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs; list glossary [WORD]
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
   dltrain runs [WHERE]                      a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...

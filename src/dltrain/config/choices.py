@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from dltrain.errors import ConfigError
@@ -25,13 +26,18 @@ _KNOB = re.compile(r"( *)([\w.]+):(.*)")
 
 @dataclass(frozen=True)
 class Choice:
-    """One YAML file of a group: its name, its explanation (the file's first comment) and its knobs."""
+    """One YAML file of a group: its name, its header (the comment that it begins with) and its knobs."""
 
     group: str
     name: str
     path: Path
-    explanation: str
+    header: tuple[str, ...]  # the lines
     knobs: tuple[tuple[str, str, str], ...]  # (key, value, comment)
+
+    @property
+    def explanation(self) -> str:
+        """The first line of the header."""
+        return self.header[0].strip() if self.header else ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,8 @@ def choices(group: str, config_dir: Groups = None) -> Iterator[Choice]:
             lines = foreign.read(path.resolve(), foreign.LARGEST_CONFIG).decode(errors="replace").splitlines()
         except OSError as error:
             raise ConfigError(f"{readable(path)} can't be read: {error.strerror}") from error
-        comment = next((line for line in lines if line.startswith("#") and "@package" not in line), "#")
+        comments = takewhile(lambda line: line.startswith("#"), (line for line in lines if "@package" not in line))
+        header = tuple(line.lstrip("#").removeprefix(" ").rstrip() for line in comments)
         knobs: list[tuple[str, str, str]] = []
         parents: list[tuple[int, str]] = []
         for line in lines:
@@ -115,4 +122,4 @@ def choices(group: str, config_dir: Groups = None) -> Iterator[Choice]:
                 knobs.append((".".join([*(k for _, k in parents), key]), value, note))
             if not value:
                 parents.append((indent, key))
-        yield Choice(group, name, path, comment.lstrip("# ").strip(), tuple(knobs))
+        yield Choice(group, name, path, header, tuple(knobs))
