@@ -33,13 +33,19 @@ import torch
 took = time.perf_counter() - begin
 from dltrain.commands import cli
 from dltrain.data.tables import kept
+from dltrain.engine.trainer import Trainer
+begun, fit = [], Trainer.fit
+def noted(*given, **options):
+    begun.append(time.perf_counter() - begin - took)
+    return fit(*given, **options)
+Trainer.fit = noted
 if sys.argv.pop(1) == "copied":
     mapped = kept._tensor
     kept._tensor = lambda *given: mapped(*given).clone()
 try:
     cli.main(sys.argv[1:])
 finally:
-    print(took, file=sys.stderr)
+    print(took, *begun[:1], file=sys.stderr)
 """
 
 
@@ -60,7 +66,7 @@ def make_csv(path: Path, size: float) -> None:
 
 
 def run(folder: Path, group: Path | None, how: str, *words: str) -> dict[str, float]:
-    """Seconds beyond torch's import, and GB at the most, of a command."""
+    """Seconds beyond torch's import, of all and before the first step, and GB at the most, of a command."""
 
     def enter() -> None:
         if group:
@@ -84,7 +90,8 @@ def run(folder: Path, group: Path | None, how: str, *words: str) -> dict[str, fl
     told = (folder / "err.txt").read_text()
     if process.returncode:
         sys.exit(told)
-    return {"seconds": time.perf_counter() - begin - float(told.split()[-1]), **peak}
+    imported, before = map(float, told.splitlines()[-1].split())
+    return {"seconds": time.perf_counter() - begin - imported, "before": before, **peak}
 
 
 def last(folder: Path) -> Path:
@@ -130,7 +137,7 @@ def main() -> None:
         took = run(folder, group, how, *words)
         steps = f", {rate(folder):,.0f} steps/s" if "steps" in name and "one" not in name else ""
         memory = f"private {took['private']:.2f} GB, anonymous {took['anonymous']:.2f} GB"
-        print(f"{name:34} {took['seconds']:7.1f} s  {memory}{steps}", flush=True)
+        print(f"{name:34} {took['before']:7.1f} s to the first step, {took['seconds']:.1f} in all  {memory}{steps}")
     small = folder / "small.parquet"
     draw(np.random.default_rng(1), 1_000_000).write_parquet(small)
     took = run(folder, None, "mapped", *common, f"data.path={small}", "trainer.epochs=1")
