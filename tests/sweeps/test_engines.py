@@ -227,7 +227,7 @@ def test_a_server_that_dies_while_it_looks_at_jobs_is_replaced_and_says_how_it_e
     )
     engine = served.Served("none")
     engine.brief(Orders("."))
-    assert engine.check([["seed=0"]]) == []  # what it had not read is lost: the connection is reset
+    assert engine.check([["seed=0"]]).wrong == []  # what it had not read is lost: the connection is reset
     for _ in range(2):
         engine.start(0, ["seed=0"])
         assert engine.wait(60) == [Ended(0, code=None)]
@@ -249,7 +249,7 @@ def test_where_nothing_is_forked_each_job_is_a_python_of_its_own(tmp_path):
     engine = Processes()
     engine.brief(Orders(str(sweep), threads=1))
     many = [[*QUICK, f"regularisation.l2={'0' * 900}.{n}"] for n in range(150)]  # more than one argument may hold
-    assert engine.check([[*QUICK, "seed=0"], [*QUICK, "optimizer.lr=-1"], *many])[0][0] == 1
+    assert engine.check([[*QUICK, "seed=0"], [*QUICK, "optimizer.lr=-1"], *many]).wrong[0][0] == 1
     engine.start(2, [*QUICK, "seed=1"])
     engine.start(3, [*QUICK, "optimizer.lr=-1"])
     ended = []

@@ -198,9 +198,12 @@ def test_runs_on_several_folds_are_no_ensemble(capsys):
 
 
 @pytest.mark.usefixtures("root")
-def test_a_class_of_fewer_rows_than_folds_is_named():
-    frame = pl.DataFrame({"fold": [1, 1, 2, 2, 3, 3], "truth": ["a", "b", "a", "b", "a", "c"]})
-    assert folds._rare(frame) == ["not in each of the 3 folds, so not judged in each: class c (1 row), b (2 rows)"]
+def test_a_class_of_fewer_rows_than_folds_is_told_before_the_first_run_and_after_the_last(capsys):
+    words = ["data=table", "data.path=houses.csv", "data.target=side", "folds=2", "name=sides"]
+    assert run(*words, *QUICK) == 0
+    out, err = capsys.readouterr()
+    assert "note: in 1 of 2 jobs: without a train row, so not to be learned: class west\n" in err
+    assert out.endswith("note: not in each of the 2 folds, so not judged in each: class west (1 row)\n")
     assert folds.out_of_fold(sweep("iris")).notes == []
 
 

@@ -15,6 +15,8 @@ from dltrain.data.tables.table import listed
 from dltrain.data.units import TargetTransform, check, fit
 from dltrain.errors import ConfigError
 
+LACKING = "without a "  # begins a note on classes that a part lacks
+
 
 def assemble(
     x: Tensor | tuple[Tensor, Tensor, Tensor],
@@ -93,10 +95,10 @@ def _rare(y: np.ndarray, rows: tuple[np.ndarray, np.ndarray, np.ndarray], classe
         return []
     train, *judged = (_counts(y[part], len(classes)) for part in rows)
     alone = (train + sum(judged) == 1) & (y.ndim == 1)
-    kinds = [("without a train row, so not to be learned", train == 0)]
+    kinds = [(f"{LACKING}train row, so not to be learned", train == 0)]
     for name, counts in zip(("validation", "test"), judged, strict=True):
         if counts.any():
-            kinds.append((f"without a {name} row, so not judged there", (counts == 0) & (train > 0) & ~alone))
+            kinds.append((f"{LACKING}{name} row, so not judged there", (counts == 0) & (train > 0) & ~alone))
     noun = "label" if y.ndim == 2 else "class"
     notes = [f"{what}: {noun} {listed([classes[i] for i in np.flatnonzero(of)], 10)}" for what, of in kinds if of.any()]
     shared = y.ndim == 1 and len(rows[0]) < len(y)

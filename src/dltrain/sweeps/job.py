@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from dltrain.errors import BusyError, ConfigError, DataError, DivergedError, Dlt
 from dltrain.errors.output import plain
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values
+from dltrain.sweeps.engines import Looked
 from dltrain.sweeps.orders import Orders
 from dltrain.training.stop import Stop
 
@@ -42,25 +44,29 @@ def composed(orders: Orders, overrides: Sequence[str], composer: Composer) -> Co
     return replace(made, stored=True, started=compose.started(Path(orders.folder) / "sweep.json"))
 
 
-def check(orders: Orders, jobs: Sequence[Sequence[str]], composer: Composer) -> list[tuple[int, str]]:
-    """Makes the plan of each of these jobs, as long as that takes seconds; returns which have none, and why."""
+def check(orders: Orders, jobs: Sequence[Sequence[str]], composer: Composer) -> Looked:
+    """Makes the plan of each of these jobs, as long as that takes seconds; notes are on what parts of the data lack."""
     from dltrain.config.construct import data_kept
+    from dltrain.data.assembly import LACKING
 
     found: list[tuple[int, str]] = []
+    notes, looked = Counter[str](), 0
     end = math.inf  # until the first has read the data
     with data_kept():
         for i, overrides in enumerate(jobs):
             try:
-                plan_of(orders, composed(orders, overrides, composer))
+                plan = plan_of(orders, composed(orders, overrides, composer))
+                notes.update(note for note in plan.notes if note.startswith(LACKING))
             except (ConfigError, DataError) as error:
                 found += [(i, line) for line in str(error).splitlines()]
             except Exception as error:
                 found.append((i, f"{type(error).__name__}: {error}"))
+            looked += 1
             if i == 0:
                 end = time.monotonic() + _LOOKED
             if time.monotonic() > end:
                 break
-    return found
+    return Looked(found, [f"in {count} of {looked} jobs: {note}" for note, count in notes.items()])
 
 
 def plan_of(orders: Orders, made: Composed) -> Plan:

@@ -10,6 +10,7 @@ from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut
 from dltrain.runs.pulse import duration
 from dltrain.sweeps import request, snapshot
+from dltrain.sweeps.engines import Looked
 from dltrain.sweeps.engines.chosen import chosen
 from dltrain.sweeps.engines.local import Processes, look
 from dltrain.sweeps.orders import Orders
@@ -30,14 +31,14 @@ def preview(wanted: Request, options: Options) -> str:
     if knobs.engine == "submitit":
         with chosen(knobs, Processes(), device=device):
             pass
-    wrong, seconds = list[tuple[int, str]](), None
+    looked, seconds = Looked([], []), None
     if knobs.engine == "local" or device in ("auto", "cpu"):  # else this machine may lack what jobs want
         with tempfile.TemporaryDirectory(prefix="dltrain-") as name:
             snapshot.take(Path(name), options.config_dir)
             orders = Orders(name, own_groups=bool(options.config_dir), threads=wanted.threads, allow=options.allow)
-            wrong, seconds = look(orders, wanted.space.samples(_LOOKED_AT), timed=True)
-    if wrong:
-        raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
+            looked, seconds = look(orders, wanted.space.samples(_LOOKED_AT), timed=True)
+    if looked.wrong:
+        raise ConfigError("\n".join(dict.fromkeys(line for _, line in looked.wrong)))
     known = knobs.engine != "ray" or knobs.workers != "auto"
     took = f", about {duration(seconds * total / room.most)}" if known and seconds is not None else ""
     took += f" without sweep.prune={knobs.prune}" if took and knobs.prune else ""
@@ -46,7 +47,7 @@ def preview(wanted: Request, options: Options) -> str:
     lines += [f"  {axis.name}: {_values(axis)}" for axis in wanted.space.varied]
     for texts in {*zip(*wanted.trials.repeats, strict=True)}:
         lines.append(f"  {key_of(texts[0])}: {len({*texts})} for each trial")
-    lines += [f"note: {note}" for note in notes]
+    lines += [f"note: {note}" for note in [*notes, *looked.notes]]
     lines += [f"[{number}] {cut(' '.join(typed), 300)}" for number, typed in enumerate(jobs)]
     return "\n".join([*lines, *([f"... and {total - len(jobs):,} more"] if total > len(jobs) else [])])
 

@@ -55,9 +55,9 @@ def look(text: str) -> None:
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     composer = Composer(orders.snapshot, quick=orders.quick)
-    wrong = job.check(orders, asked["jobs"], composer)
-    seconds = job.seconds_of(orders, asked["jobs"][0], composer) if asked["timed"] and not wrong else None
-    os.write(out, json.dumps({"wrong": wrong, "seconds": seconds}).encode())
+    found = job.check(orders, asked["jobs"], composer)
+    seconds = job.seconds_of(orders, asked["jobs"][0], composer) if asked["timed"] and not found.wrong else None
+    os.write(out, json.dumps({**found._asdict(), "seconds": seconds}).encode())
     os._exit(0)
 
 

@@ -69,10 +69,13 @@ def _begin(wanted: Request, options: Options, engine: Engine) -> Ended:
         record["quick"] = _proved(wanted, jobs)
         run_folder.write_json(folder / "sweep.json", record)
         engine.brief(_orders(folder, record, options))
-        if not (wrong := engine.check(jobs)):
+        looked = engine.check(jobs)
+        if not looked.wrong:
+            for note in looked.notes:
+                say(f"note: {note}", error=True)
             return _drive(Ledger(folder), engine, wanted, options, total=total)
     storage.remove(folder)  # a value can't be trained with, as far as a plan of one job tells
-    raise ConfigError("\n".join(dict.fromkeys(line for _, line in wrong)))
+    raise ConfigError("\n".join(dict.fromkeys(line for _, line in looked.wrong)))
 
 
 def _earlier(wanted: Request) -> Path | None:

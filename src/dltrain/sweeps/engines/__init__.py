@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from dltrain.runs.foreign import Values
+from dltrain.runs.foreign import Values, node
 from dltrain.sweeps.orders import Orders
 
 
@@ -19,6 +19,21 @@ class Ended:
     told: Values = field(default_factory=dict)
     code: int | None = 0  # as of `subprocess`: negative is the signal that killed it; None: nobody knows
     memory: int = 0  # bytes that it took at most; 0 where that is not known
+
+
+class Looked(NamedTuple):
+    """What a look at the plans of jobs shows before any is trained: those that can't be, by their place, and why; and
+    what a user should know of the others' data.
+    """
+
+    wrong: list[tuple[int, str]]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, said: object) -> Looked:
+        """As a process has told it in JSON; of one that died nothing."""
+        found = node(said)
+        return cls([(i, text) for i, text in found.get("wrong", [])], [*found.get("notes", [])])
 
 
 def how(code: int) -> str:
@@ -41,8 +56,8 @@ class Engine(Protocol):
         """Says what holds for all jobs, before the first."""
         ...
 
-    def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-        """Has a process look at the plans of jobs before any starts; which can't be trained, and why."""
+    def check(self, jobs: Sequence[Sequence[str]]) -> Looked:
+        """Has a process look at the plans of jobs before any starts."""
         ...
 
     def start(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from dltrain.errors import ConfigError
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values, node
-from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.engines import Ended, Engine, Looked
 from dltrain.sweeps.engines.apart import Apart, ended
 from dltrain.sweeps.orders import Orders
 
@@ -100,8 +100,8 @@ class Cluster:
         self._place = Path(orders.folder) / "cluster" / secrets.token_hex(8)
         self._executor = _executor(self._place, self._given)
 
-    def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-        return self._near.check(jobs) if self._looks else []
+    def check(self, jobs: Sequence[Sequence[str]]) -> Looked:
+        return self._near.check(jobs) if self._looks else Looked([], [])
 
     def start(
         self, number: int, overrides: Sequence[str], *, gpu: str | None = None, until: float | None = None

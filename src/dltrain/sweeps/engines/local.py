@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from dltrain.runs.foreign import Values
-from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.engines import Ended, Engine, Looked
 from dltrain.sweeps.engines.served import Served, python
 from dltrain.sweeps.orders import Orders
 
@@ -32,17 +32,15 @@ def started() -> Iterator[Engine]:
         engine.close()
 
 
-def look(
-    orders: Orders, jobs: Sequence[Sequence[str]], *, timed: bool = False
-) -> tuple[list[tuple[int, str]], float | None]:
-    """What a Python of its own says of jobs: which have no plan, and why; seconds that the first takes, if `timed`."""
+def look(orders: Orders, jobs: Sequence[Sequence[str]], *, timed: bool = False) -> tuple[Looked, float | None]:
+    """What a Python of its own says of jobs, and the seconds that the first takes, if `timed`."""
     words = {"orders": orders.as_json(), "jobs": [[*overrides] for overrides in jobs], "timed": timed}
     process = python("process", "look", "sys.stdin.read()", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     out = process.communicate(json.dumps(words).encode())[0].splitlines()  # an argument may not be as long
     found: Values = {}
     with suppress(ValueError):
         found = json.loads(out[-1]) if out else {}
-    return [(i, text) for i, text in found.get("wrong", [])], found.get("seconds")
+    return Looked.of(found), found.get("seconds")
 
 
 class Processes:
@@ -56,7 +54,7 @@ class Processes:
     def brief(self, orders: Orders) -> None:
         self._orders = orders
 
-    def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    def check(self, jobs: Sequence[Sequence[str]]) -> Looked:
         return look(self._orders, jobs)[0]
 
     def start(

@@ -16,7 +16,7 @@ from dltrain.config.arguments import check_arguments
 from dltrain.errors import ConfigError
 from dltrain.errors.output import cut
 from dltrain.runs.foreign import Values, is_number, node
-from dltrain.sweeps.engines import Ended, Engine
+from dltrain.sweeps.engines import Ended, Engine, Looked
 from dltrain.sweeps.engines.served import Served
 from dltrain.sweeps.orders import Orders
 
@@ -102,8 +102,8 @@ class Ray:
         self._near.brief(orders)
         self._far.brief(orders)
 
-    def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
-        return self._near.check(jobs) if self._device in ("auto", "cpu") and not self._gpus else []
+    def check(self, jobs: Sequence[Sequence[str]]) -> Looked:
+        return self._near.check(jobs) if self._device in ("auto", "cpu") and not self._gpus else Looked([], [])
 
     def start(
         self, number: int, overrides: Sequence[str], *, gpu: str | None = None, until: float | None = None

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from dltrain.errors import StorageError, system
 from dltrain.runs.foreign import Values, node
-from dltrain.sweeps.engines import Ended, how
+from dltrain.sweeps.engines import Ended, Looked, how
 from dltrain.sweeps.orders import Orders
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from dltrain.sweeps.{0} import {1}; {1}({2})"
@@ -85,10 +85,9 @@ class Served:
                     return said[word]
         return None
 
-    def check(self, jobs: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
+    def check(self, jobs: Sequence[Sequence[str]]) -> Looked:
         self._say({"check": [[*overrides] for overrides in jobs]})
-        found = self.answer("checked")  # where it has died the jobs will say over what
-        return [(i, text) for i, text in found] if isinstance(found, list) else []
+        return Looked.of(self.answer("checked"))  # where it has died the jobs will say over what
 
     def start(
         self, number: int, overrides: Sequence[str], *, gpu: str | None = None, until: float | None = None

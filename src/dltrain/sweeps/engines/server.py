@@ -178,7 +178,7 @@ class _Server:
         if (pid := os.fork()) == 0:
             with os.fdopen(tells, "wb") as out, suppress(BaseException), streams.unfailing(), warnings_in_words():
                 signal.set_wakeup_fd(-1)
-                out.write(json.dumps(job.check(self._orders, jobs, self._composer)).encode())
+                out.write(json.dumps(job.check(self._orders, jobs, self._composer)._asdict()).encode())
             os._exit(0)
         os.close(tells)
         with os.fdopen(told, "rb") as source:
@@ -188,7 +188,7 @@ class _Server:
                     os.kill(pid, signal.SIGKILL)
             said = source.read()
         os.waitpid(pid, 0)
-        self._say(checked=json.loads(said) if said else [])
+        self._say(checked=json.loads(said) if said else {})
 
     def _reap(self) -> None:
         """Lets go of children that have said all that they had to say."""
