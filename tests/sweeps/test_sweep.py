@@ -9,6 +9,7 @@ import time
 import pytest
 
 from dltrain.runs import reading
+from dltrain.sweeps.engines import Looked
 
 QUICK = ("data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "trainer.save_every=0")
 
@@ -166,7 +167,7 @@ def test_a_dry_run_says_what_would_be_trained_and_keeps_nothing(dltrain, tmp_pat
 
 def test_a_dry_run_refuses_what_the_sweep_would_and_counts_what_there_is(dltrain, tmp_path, monkeypatch):
     words = ("-m", "--dry-run", *QUICK)
-    monkeypatch.setattr("dltrain.sweeps.preview.look", lambda *_, timed: ([], 3.0))
+    monkeypatch.setattr("dltrain.sweeps.preview.look", lambda *_, timed: (Looked([], []), 3.0))
     code, out, err = dltrain(*words, "optimizer.lr=0.1,0.2", "sweep=random", "sweep.trials=30", "sweep.prune=asha")
     assert code == 0, err
     assert re.match(r"2 jobs, \d at once, about \d+ s without sweep.prune=asha; nothing is trained", out)
