@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 
 MODULES = {  # names that YAML files and programs use -> where they live in the house; what was public stays so
     "augmentation": "parts.augmentation",
+    "codes": "parts.codes",
     "data": "data",
     "data.california": "data.sources.california",
     "data.datasets": "data.sources.own",

@@ -8,7 +8,7 @@ from dltrain.engine.state import seed_everything
 from dltrain.engine.trainer import Trainer
 from dltrain.insight.frames import compare, runs
 from dltrain.insight.whole_sweep import sweep
-from dltrain.parts import augmentation, ensembles, losses, metrics, models, schedules
+from dltrain.parts import augmentation, codes, ensembles, losses, metrics, models, schedules
 from dltrain.parts import optimizers as optim
 from dltrain.parts import regularisers as regularisation
 from dltrain.parts.models import MLP, Perceptron
@@ -30,6 +30,7 @@ __all__ = [
     "TorchSchedule",
     "Trainer",
     "augmentation",
+    "codes",
     "compare",
     "data",
     "ensemble",

@@ -593,6 +593,14 @@ class Frozen(Net):
 class NeedsDepth(nn.Module):
     def __init__(self, in_features: int, depth: int): ...
 
+class Coded(nn.Module):
+    def __init__(self, in_features: int, out_features: int, codes: list[list[int]]):
+        super().__init__()
+        self.front = dltrain.codes.Embeddings(in_features, codes, size=3)
+        self.last = nn.Linear(self.front.width, out_features)
+    def forward(self, x):
+        return self.last(self.front(x))
+
 def build(in_features: int, out_features: int):
     return nn.Sequential(nn.Flatten(), nn.Linear(in_features, out_features))
 
@@ -610,6 +618,47 @@ def test_a_users_model_gets_the_sizes_that_it_names(module, cls, hidden):
     name = module(NETS)
     made = plan(*own(name, cls, *hidden), allow=[name])
     assert made.rows[-1].output_shape == (10,)
+
+
+@pytest.fixture
+def zones(tmp_path):
+    """Typed words for a table with a column of 70 zones, which is a code, and two of numbers."""
+    lines = [f"{i % 11},z{i % 70},{i * i % 17},{i % 5}" for i in range(700)]
+    (tmp_path / "zones.csv").write_text("\n".join(["a,zone,b,y", *lines]) + "\n")
+    return [
+        "data=table",
+        "data.path=zones.csv",
+        "data.target=y",
+        "data.task=regression",
+        "data.min_count=1",
+        "data.one_hot=20",
+    ]
+
+
+def test_a_users_model_gets_zeros_and_ones_or_the_codes_that_it_names(module, zones):
+    name = module("import dltrain\n" + NETS)
+    hot, coded = (plan(*zones, *own(name, cls), allow=[name]) for cls in ("build", "Coded"))
+    for made in (hot, coded):
+        assert made.data.in_shape == (3,)
+        assert made.sizes["codes"] == [[1, 71]]
+        assert build.make_model(made)(made.data.test.x).shape == (len(made.data.test), 1)
+    assert [(row.type, row.output_shape) for row in hot.rows[:1]] == [("Expand", (72,))]
+    assert [(row.type, row.output_shape) for row in coded.rows[:1]] == [("Embeddings", (5,))]
+    assert (hot.step, coded.why_plain) == ("direct", "the direct step does not know Coded")
+    assert hot.rows[-1].parameters == 72 + 1
+    linear = plan(*zones, "model=linear")
+    assert [row.type for row in linear.rows] == ["Expand", "Flatten", "Linear", "OneHot"]
+    known = plan(*zones, "data.one_hot=null", "model=linear")
+    x = build.make_model(linear).expand(linear.data.train.x)
+    assert torch.equal(x, known.data.train.x)
+
+
+@pytest.mark.parametrize("choice", ["mixup", "input_noise"])
+def test_codes_are_not_changed_as_if_they_were_amounts(zones, choice):
+    (line,) = lines(*zones, f"regularisation={choice}")
+    assert f"regularisation.{choice}" in line
+    assert "1 column of codes of categories, which are no amounts; data.one_hot=null makes zeros and ones" in line
+    assert plan(*zones, f"regularisation={choice}", "data.one_hot=null").data.in_shape == (72,)
 
 
 def test_a_model_that_looks_at_values_is_tried_for_real(module):
@@ -782,7 +831,7 @@ def test_of_the_same_key_twice_the_last_counts_and_the_plan_says_so():
 def test_a_small_model_is_tried_for_real_and_a_large_one_without_memory(widths, device):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    sizes = {"in_features": 64, "out_features": 10, "in_shape": (1, 8, 8)}
+    sizes = {"in_features": 64, "out_features": 10, "in_shape": (1, 8, 8), "codes": []}
     model, rows, error = trials.model(Part(MLP, {"widths": widths}), sizes, "meta")
     assert error is None
     assert next(model.parameters()).device.type == device

@@ -19,6 +19,12 @@ def test_sizes_are_by_feature_and_by_channel():
     assert quality.sizes(images).tolist() == [2.0, 2.0]
 
 
+def test_codes_are_as_far_apart_as_they_differ():
+    x = torch.tensor([[0.5, 700.0], [1.5, 3.0], [2.5, 700.0]])
+    assert quality.spread_out(x, [1]).tolist() == [[0.5, 0, 1], [1.5, 1, 0], [2.5, 0, 1]]
+    assert quality.spread_out(x, []) is x
+
+
 def test_neighbours_agree_on_digits_and_find_the_labels_that_were_changed():
     split = digits().train
     x, y, index = quality.sample(split, 1200)

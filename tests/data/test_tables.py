@@ -20,15 +20,19 @@ from sklearn.preprocessing import QuantileTransformer
 
 from dltrain import located
 from dltrain.data import split
+from dltrain.data.preprocessing import again, decode, facts
 from dltrain.data.sources.california import california_housing
 from dltrain.data.sources.sklearn_sets import breast_cancer, diabetes, digits, iris, wine
 from dltrain.data.sources.table import table
-from dltrain.data.tables.encoding import Rules, encode, fit, remarks
+from dltrain.data.tables.cells import code_columns
+from dltrain.data.tables.encoding import encode, fit, remarks
 from dltrain.data.tables.frames import frame_of
 from dltrain.data.tables.headers import Head
 from dltrain.data.tables.reading import read_table
+from dltrain.data.tables.rules import Rules
 from dltrain.data.tables.targets import known_target
 from dltrain.data.tables.text import _read_plain
+from dltrain.data.units import stored
 from dltrain.errors import ConfigError, DataError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
@@ -794,7 +798,9 @@ def test_yaml_lists_every_knob_with_the_functions_own_default(name):
     module, function = located(config.pop("_target_")).rsplit(".", 1)
     parameters = inspect.signature(getattr(import_module(module), function)).parameters
     assert config.keys() == parameters.keys() | {"batch_size", "workers"}
-    for knob, parameter in parameters.items():
+    config.pop("one_hot", None)  # programs get zeros and ones, which any net takes, and so do runs that know no codes
+    for knob in config.keys() & parameters.keys():
+        parameter = parameters[knob]
         default = "???" if parameter.default is parameter.empty else parameter.default
         assert config[knob] == default or (config[knob], default) == ([], None)
 
@@ -854,3 +860,105 @@ def test_a_long_word_that_a_parquet_file_stores_once_is_refused(tmp_path):
     pl.DataFrame({"c": [word] * 60, "y": ["u", "v"] * 30}).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"column 'c' has texts of up to 2,000,000 letters, 0.1 GB in all"):
         read_table(tmp_path / "t.parquet")
+
+
+# --- categories as codes --------------------------------------------------------------------------------------------
+
+
+def many(n=200, words=30):
+    """A table with a text of so many categories, every tenth cell of which is empty, and one of two."""
+    lines = [f"{i},{f'z{i % words:02d}' if i % 10 else ''},{'ab'[i % 2]},{i % 7 + i / n}" for i in range(n)]
+    return "\n".join(["a,zone,side,y", *lines]) + "\n"
+
+
+def test_a_column_of_many_categories_is_one_code_and_of_few_zeros_and_ones(write):
+    path = write(many())
+    wide, data = table(path, target="y"), table(path, target="y", one_hot=20)
+    zone = data.preprocessing["columns"][1]
+    assert (wide.in_features, data.in_features) == (1 + 27 + 2, 1 + 1 + 2)  # three of the words are never there
+    assert zone["coded"]
+    assert "coded" not in data.preprocessing["columns"][2]
+    assert code_columns(data.preprocessing) == [[1, 28]]
+    codes = data.train.x[:, 1].long()
+    assert set(codes.tolist()) == {*range(28)}
+    hot = torch.nn.functional.one_hot(codes, 28)[:, 1:].float()
+    assert torch.equal(torch.cat([data.train.x[:, :1], hot, data.train.x[:, 2:]], 1), wide.train.x)
+
+
+def test_codes_come_back_as_words_and_unknown_ones_as_the_run_knows_them(write):
+    data = table(write(many()), target="y", one_hot=5, min_count=5)
+    zone = data.preprocessing["columns"][1]
+    assert zone["other"]
+    frame = pl.DataFrame({"a": [1.0] * 3, "zone": [zone["categories"][0], "new", None], "side": ["a"] * 3})
+    codes = encode(frame, data.preprocessing)[:, 1]
+    last = len(zone["categories"]) + 1
+    assert codes.tolist() == [1, last, 0]
+    back = decode(encode(frame, data.preprocessing), data.preprocessing)["zone"].to_list()
+    assert back == [zone["categories"][0], "(other)", None]
+
+
+def test_old_data_and_codes_take_each_others_place(write):
+    """A run judges newly read data by its own preprocessing, whichever of the two it has."""
+    path = write(many())
+    wide, coded = table(path, target="y"), table(path, target="y", one_hot=0)
+    for own, other in ((wide, coded), (coded, wide)):
+        content = {"task": "regression", "in_shape": [other.in_features], "classes": [], "targets": ["y"]}
+        content |= stored(other.units)
+        known = facts(json.loads(json.dumps({**content, "preprocessing": other.preprocessing})), "data.json")
+        assert torch.equal(again(own, own.test, known).x, other.test.x)
+
+
+@pytest.mark.parametrize(
+    "change", [{"coded": 1}, {"coded": "yes"}, {"kind": "number", "median": 0.0, "coded": True}, {"categories": []}]
+)
+def test_a_strangers_codes_are_checked(write, change):
+    data = table(write(many()), target="y", one_hot=0)
+    content = {"task": "regression", "in_shape": [3], "classes": [], "targets": ["y"], "target_mean": [0.0]}
+    content |= {"target_std": [1.0], "preprocessing": json.loads(json.dumps(data.preprocessing))}
+    assert facts(content, "data.json").in_features == 3
+    content["preprocessing"]["columns"][1] |= change
+    with pytest.raises(DataError, match=r"data\.json is not what a run writes: zone can't be used"):
+        facts(content, "data.json")
+
+
+def test_there_is_no_wall_of_categories_where_they_may_be_codes(write):
+    lines = [f"s{i % 700:03d},{i},{i % 9}" for i in range(2100)]
+    path = write("\n".join(["shop,a,y", *lines]) + "\n")
+    assert table(path, target="y", task="regression").in_features == 1 + 257
+    data = table(path, target="y", task="regression", one_hot=10)
+    shop = data.preprocessing["columns"][0]
+    assert shop["other"]  # of shops that stand in one train row
+    assert code_columns(data.preprocessing) == [[0, len(shop["categories"]) + 2]]
+    assert data.train.x[:, 0].max() > 500
+
+
+def test_in_few_rows_columns_stay_zeros_and_ones_unless_the_user_says(write):
+    few, enough, told = (
+        table(
+            write("\n".join(["zone,a,y", *(f"z{i % 40},{i},{i % 9}" for i in range(n))]) + "\n"),
+            target="y",
+            one_hot=most,
+        )
+        for n, most in ((2_000, "auto"), (3_000, "auto"), (200, 9))
+    )
+    assert [len(code_columns(data.preprocessing)) for data in (few, enough, told)] == [0, 1, 1]
+
+
+def test_texts_that_are_all_rare_are_left_out_and_said():
+    train = pl.DataFrame({"ticket": [f"t{i}" for i in range(30)], "a": [float(i % 7) for i in range(30)]})
+    columns = [{"name": "ticket", "kind": "text"}, {"name": "a", "kind": "number"}]
+    fitted, notes = fit(train, columns, Rules(one_hot=10))
+    assert [column["name"] for column in fitted["columns"]] == ["a"]
+    assert notes == ["column 'ticket' was dropped: each of its 30 different texts is rare (data.min_count=2)"]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"one_hot": -1}, r"data\.one_hot=-1: a number of categories from 0 up, auto or null"),
+        ({"max_categories": 1 << 25}, r"data\.max_categories=33554432: at most 16,777,214, which float32 tells apart"),
+    ],
+)
+def test_numbers_of_categories_that_can_not_be(write, knobs, message):
+    with pytest.raises(ConfigError, match=message):
+        table(write(many()), target="y", **knobs)

@@ -9,6 +9,7 @@ from torch import nn
 from dltrain.commands import cli
 from dltrain.config import compose
 from dltrain.config.plan import make_plan
+from dltrain.errors import ConfigError
 from dltrain.insight import dream
 from dltrain.runs import run_folder
 from dltrain.trained import inference, judge
@@ -127,6 +128,24 @@ def test_a_dream_of_data_that_moved_says_where_to_look_and_looks_there(trained, 
     assert dltrain("export", folder, "--format", "safetensors") == 3
     assert "say where it is: data.path=..." in capsys.readouterr().err
     assert dltrain("export", folder, "data.path=new/t.csv", "--format", "safetensors") == 0
+
+
+def test_a_dream_keeps_the_codes_of_categories_that_rows_have(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"z{i % 70},{i % 13},{'big' if i % 13 + i % 70 // 3 > 16 else 'small'}" for i in range(700)]
+    (tmp_path / "t.csv").write_text("\n".join(["zone,a,y", *rows]))
+    run, part = opened(
+        trained("data=table", f"data.path={tmp_path / 't.csv'}", "data.target=y", "data.one_hot=9", "trainer.epochs=5")
+    )
+    assert dream.code_positions(run.facts) == [0]
+    seen = dream.of(run, 0, part)
+    assert seen.made[0] in part.x[:, 0]
+    assert seen.scores[1] > seen.scores[0]
+    assert seen.fooled.before[0] == seen.fooled.after[0]
+    assert "zone" in dream.describe(run, 0, seen)
+    alone = trained("data=table", f"data.path={tmp_path / 't.csv'}", "data.target=y", "data.one_hot=9", "data.drop=[a]")
+    with pytest.raises(ConfigError, match="are codes of categories, between which there is no way"):
+        dream.of(opened(alone)[0], 0, part)
 
 
 def test_numbers_and_labels_have_dreams_without_fooling(trained, capsys):

@@ -25,7 +25,7 @@ def test_yaml_lists_every_knob_with_its_default(path):
         assert OmegaConf.is_missing(node, "_target_")
         return
     knobs = inspect.signature(getattr(models, node.pop("_target_").rpartition(".")[2])).parameters
-    sizes = {"in_features", "out_features", "in_shape"}
+    sizes = {"in_features", "out_features", "in_shape", "codes"}
     assert set(node) == set(knobs) - sizes
     for name, value in node.items():
         if knobs[name].default is not inspect.Parameter.empty:

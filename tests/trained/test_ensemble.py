@@ -24,6 +24,7 @@ SWEEPS = {  # name -> what is typed beside -m
     "labels": ["data=multilabel", "optimizer=adamw,momentum"],
     "values": ["data=diabetes", "data.scaling=quantile,none", "data.target_transform=log", "loss=mse"],
     "mixed": ["data=table", "data.path=mixed.csv", "data.target=price", "data.scaling=standard,quantile"],
+    "codes": ["data=table", "data.path=mixed.csv", "data.target=price", "data.one_hot=0", "model=mlp,linear"],
     "weights": ["data=table", "data.path=mixed.csv", "data.target=new", "data.weight=price", "seed=0,1"],
     "hinge": ["data=iris", "loss=hinge", "seeds=1"],
     "iris": ["data=iris", "loss=cross_entropy", "seeds=2"],

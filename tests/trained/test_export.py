@@ -32,6 +32,8 @@ RUNS = {
     "a one-hot error": ["data=iris", "loss=one_hot_mse"],
     "labels": ["data=multilabel", "model.norm=layer"],
     "a table": [*MIXED, "data.target_transform=log"],
+    "codes": [*MIXED, "data.one_hot=0"],
+    "codes made zeros and ones": [*MIXED, "data.one_hot=0", "model=linear"],
     "nothing filled in": ["data=diabetes", "model.activation=gelu", "data.target_transform=quantile"],
     "a perceptron": ["data=iris", "data.positive=setosa", "model=perceptron", "loss=perceptron"],
     "pictures": ["data=image_folder", "data.root=pictures", "data.image_size=8"],

@@ -35,6 +35,13 @@ IN_OTHER_WAYS = {  # of the same choices
     "a table with a target in words": ["data=table", "data.path=t.csv", "data.target=colour", "data.scaling=quantile"],
     "a table whose rows have weights": ["data=table", "data.path=t.csv", "data.target=label", "data.weight=size"]
     + ["regularisation=[mixup]", "trainer.accumulate=2", "trainer.report_every=0.5"],
+    "codes of categories": [
+        "data=table",
+        "data.path=t.csv",
+        "data.target=label",
+        "data.one_hot=0",
+        "model.embedding=3",
+    ],
     "several batches a step": ["trainer.accumulate=2", "trainer.limit_train_batches=6", "model.norm=batch"],
     "bf16": ["trainer.precision=bf16", "model.dropout=0.2"],
     "several averages and penalties": ["regularisation=[ema,l1,l2,max_norm,mixup,input_noise,clip_norm]"],

@@ -14,7 +14,8 @@ from dltrain.data import Data, Split, Tensors, take
 from dltrain.data.loaders import Batches, Loader, make_loader, order
 from dltrain.engine import evaluation, products
 from dltrain.engine.trainer import Trainer
-from dltrain.parts import metrics, pretrained, regularisers
+from dltrain.parts import codes, metrics, pretrained, regularisers
+from dltrain.parts.modules import Row
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _EVAL_VALUES = 1 << 21  # input numbers per evaluation batch: 8 MiB; of more the
 def make_model(plan: Plan) -> nn.Module:
     """The model with its initial weights, on the plan's device."""
     with pretrained.weights(plan.pretrained):
-        model = plan.parts["model"](**plan.sizes).to(plan.device)
+        model = construct.make_model(plan.parts["model"], plan.sizes).to(plan.device)
     if plan.settings.compile:
         model.compile()  # in place, so that names in the state_dict stay
     return model
@@ -102,11 +103,17 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
         **common,
     )
     splits = {"train": judged_train(plan.data, plan.seed), "val": plan.data.val, "test": plan.data.test}
+    values = max(plan.data.in_features, plan.out_features, *_expanded(plan.rows))
     made: dict[int, Loader] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
-        size = evaluation_size(split, batch_size=plan.given_size, values=max(plan.data.in_features, plan.out_features))
+        size = evaluation_size(split, batch_size=plan.given_size, values=values)
         made.setdefault(id(split), make_loader(split, batch_size=size, **common))
     return train, {name: made[id(split)] for name, split in splits.items()}
+
+
+def _expanded(rows: list[Row]) -> list[int]:
+    """How many zeros and ones a net makes of the codes of a row."""
+    return [row.output_shape[0] for row in rows if row.type == codes.Expand.__name__ and row.output_shape]
 
 
 def judged_train(data: Data, seed: int) -> Split:
@@ -158,7 +165,8 @@ def threads(plan: Plan) -> int:
     """
     if plan.settings.threads is not None:
         return plan.settings.threads
-    layers = [row for row in plan.rows[:-1] if row.parameters]
+    lookups = (codes.Embeddings.__name__, nn.Embedding.__name__)  # rows of a table, which nobody multiplies
+    layers = [row for row in plan.rows[:-1] if row.parameters and row.type not in lookups]
     dense = bool(layers) and all(len(row.output_shape or (0, 0)) == 1 for row in layers)
     work = (plan.batch_size or len(plan.data.train)) * sum(row.parameters for row in layers)
     return 1 if dense and work < SMALL else _ALL_THREADS

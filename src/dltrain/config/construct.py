@@ -16,10 +16,11 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from dltrain.data import Data, Transform, take
 from dltrain.data.sources import download, roots
+from dltrain.data.tables.cells import code_columns
 from dltrain.engine import products
 from dltrain.errors import DataError
 from dltrain.errors.paths import is_there, local, permitted
-from dltrain.parts import augmentation, metrics, optimizers, regularisers, schedules
+from dltrain.parts import augmentation, codes, metrics, optimizers, regularisers, schedules
 
 if TYPE_CHECKING:
     from dltrain.config.policy import Arguments, Part
@@ -112,17 +113,40 @@ class Sizes(TypedDict):
     in_channels: int
     out_features: int
     num_classes: int
+    codes: list[list[int]]  # which inputs are codes of categories, see `dltrain.codes`
 
 
 def sizes(data: Data | Facts, out_features: int) -> Sizes:
     """Those of data, or of the facts that a run keeps of them."""
     return {
+        "codes": code_columns(data.preprocessing),
         "in_features": data.in_features,
         "in_shape": data.in_shape,
         "in_channels": data.in_shape[0],
         "out_features": out_features,
         "num_classes": out_features,
     }
+
+
+def make_model(part: Part, known: Sizes) -> nn.Module:
+    """The model that a configuration names. Where inputs are codes, and its constructor does not ask for `codes`, it is
+    built for zeros and ones, which are made of them in front of it.
+    """
+    if takes_codes(part, known):
+        return part(**known)
+    net = part(**without_codes(known))
+    return codes.OneHot(net, known["in_features"], known["codes"]) if isinstance(net, nn.Module) else net
+
+
+def takes_codes(part: Part, known: Sizes) -> bool:
+    """Whether a model takes the inputs as they are."""
+    return not known["codes"] or "codes" in part.names
+
+
+def without_codes(known: Sizes) -> Sizes:
+    """The sizes for a model that sees zeros and ones in the place of codes."""
+    wide = codes.expanded(known["in_features"], known["codes"])
+    return {**known, "in_features": wide, "in_shape": (wide,), "in_channels": wide, "codes": []}
 
 
 def make_optimizer(part: Part, model: nn.Module, device: torch.device) -> Optimizer:

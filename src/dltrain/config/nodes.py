@@ -31,7 +31,7 @@ _LOADER_KEYS = ("batch_size", "workers")  # of a data node, for the loader rathe
 _PATH = re.compile(r"(.*[._])?(path|root|file|dir|folder|directory|filename)s?")  # keys that hold one
 _PASSED = {  # names that the border fills in
     "data": (),
-    "model": ("in_features", "in_shape", "in_channels", "out_features", "num_classes"),
+    "model": ("in_features", "in_shape", "in_channels", "out_features", "num_classes", "codes"),
     "loss": ("task", "class_counts", "samples"),
     "optimizer": ("params",),
     "scheduler": ("base_lr", "total_steps", "steps_per_epoch", "optimizer"),

@@ -33,7 +33,7 @@ _MODULES = {  # slot -> modules whose own classes and functions it may name
     "data": ("dltrain.data",),
     "dataset": ("torchvision.datasets",),
     "transform": ("torchvision.transforms",),
-    "model": ("dltrain.models", "dltrain.ensembles", "torch.nn.modules", "torchvision.models"),
+    "model": ("dltrain.models", "dltrain.ensembles", "dltrain.codes", "torch.nn.modules", "torchvision.models"),
     "loss": ("dltrain.losses", "torch.nn.modules"),
     "optimizer": ("dltrain.optim", "torch.optim"),
     "scheduler": ("dltrain.schedules", "torch.optim.lr_scheduler"),

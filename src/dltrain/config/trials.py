@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from torch.overrides import TorchFunctionMode
 
-from dltrain.config.construct import Sizes
+from dltrain.config.construct import Sizes, make_model
 from dltrain.config.mistakes import reason
 from dltrain.config.policy import Part
 from dltrain.data import Data, Tensors, take, weights
@@ -193,10 +193,10 @@ def model(part: Part, sizes: Sizes, device: str) -> tuple[nn.Module | None, list
     try:
         with torch.random.fork_rng(devices=[]):
             with Bounded(), torch.device(device):
-                built = _module(part(**sizes))
+                built = _module(make_model(part, sizes))
                 if is_large(built):
                     return built, modules.summary(built, sizes["in_shape"]), None
-            built = built if device == "cpu" else _module(part(**sizes))
+            built = built if device == "cpu" else _module(make_model(part, sizes))
             return built, modules.summary(built, sizes["in_shape"]), None
     except Exception as error:
         if built is None:

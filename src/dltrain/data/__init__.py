@@ -29,6 +29,7 @@ Task = Literal["binary", "multiclass", "multilabel", "regression"]
 Scaling = Literal["standard", "quantile", "none"]
 Kind = Literal["number", "boolean", "text"]
 Unknown = Literal["auto", "allow", "refuse"]
+OneHot = int | Literal["auto"] | None
 Sample = tuple[Tensor, Tensor]  # x [*in_shape], y [] or [K]
 Transform = Callable[[Tensor], Tensor]  # of one x
 
@@ -38,7 +39,8 @@ class Column(TypedDict, total=False):
 
     `marks` are its words for a missing value, `writing` the marks in its numbers. A `part` of the date in the column
     `source` of the file has a column of its own: how the date is written. Rare or unknown texts are
-    `other`, or none; unknown ones are refused where a column is not `open`.
+    `other`, or none; unknown ones are refused where a column is not `open`. A `coded` one is a single input, the
+    position of its category from 1, and 0 for none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Column(TypedDict, total=False):
     categories: list[str]
     other: bool
     open: bool
+    coded: bool
     median: float
     low: float
     high: float

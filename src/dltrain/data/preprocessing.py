@@ -28,6 +28,7 @@ from dltrain.data.tables.headers import Format, Known
 from dltrain.data.tables.kinds import MISSING, Told
 from dltrain.data.tables.reading import read_table
 from dltrain.data.tables.roles import Roles
+from dltrain.data.tables.rules import MOST
 from dltrain.data.tables.scales import from_normal
 from dltrain.data.tables.table import Name, Table, few, meant, require_columns
 from dltrain.data.tables.targets import TargetMissing, answered, known_target
@@ -151,6 +152,7 @@ def _check_column(column: Column, median: bool) -> int:
     _want(_word(name) and kind in get_args(Kind), "a column")
     _want(_all(column.get("marks", []), _word) and isinstance(column.get("other", False), bool), name)
     _want(isinstance(column.get("open", False), bool), name)
+    _want(isinstance(column.get("coded", False), bool) and (kind == "text" or "coded" not in column), name)
     _want(tuple(column.get("writing", amounts.WRITINGS[0])) in amounts.WRITINGS, name)
     _want(_word(column.get("source", name)) and column.get("part", times.PARTS[0]) in times.PARTS, name)
     _want(("source" in column) == ("part" in column) and (kind == "number" or "part" not in column), name)
@@ -158,7 +160,7 @@ def _check_column(column: Column, median: bool) -> int:
     if kind == "text":
         categories = column["categories"]
         _want(_all(categories, _word) and len(set(categories)) == len(categories), name)
-        _want(width(column) > 0, name)
+        _want(0 < len(words(column)) <= MOST + 1, name)
         return width(column)
     _want(all(_number(column[key]) for key in ("median", "mean", "std", "low", "high") if key in column), name)
     _want(("low" in column) == ("high" in column) and column.get("low", 0) <= column.get("high", 0), name)
@@ -207,7 +209,11 @@ def decode(x: Tensor, preprocessing: Preprocessing) -> pl.DataFrame:
     begin, values = 0, x.double().numpy()
     for column in preprocessing["columns"]:
         name = column["name"]
-        if column["kind"] == "text":
+        if column.get("coded"):
+            known = [None, *words(column)]
+            columns[name] = pl.Series([known[int(code)] for code in values[:, begin]], dtype=pl.String)
+            begin += 1
+        elif column["kind"] == "text":
             end = begin + width(column)
             part, known = values[:, begin:end], words(column)
             hot = np.asarray(part.any(1))

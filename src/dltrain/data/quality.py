@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -28,6 +28,15 @@ def sample(split: Split, n: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tens
     x = torch.stack([torch.as_tensor(x) for x, _ in pairs])
     x = split.normalise(x) if isinstance(split, RawImages) else x
     return x.float(), torch.stack([torch.as_tensor(y) for _, y in pairs]), index
+
+
+def spread_out(x: Tensor, positions: Sequence[int]) -> Tensor:
+    """Rows [N, features] with zeros and ones, one for each code that occurs, in the place of the columns of codes."""
+    if not positions:
+        return x
+    hot = [torch.unique(x[:, at], return_inverse=True)[1] for at in positions]
+    others = [at for at in range(x.shape[1]) if at not in {*positions}]
+    return torch.cat([x[:, others], *(torch.eye(int(h.max()) + 1)[h] for h in hot)], 1)
 
 
 def sizes(x: Tensor) -> Tensor:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 from dltrain.data.tables.cells import words
 from dltrain.insight import history
+from dltrain.parts.codes import Embeddings
 from dltrain.runs.reading import Report, Run
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from dltrain.data import Preprocessing
     from dltrain.data.units import Units
     from dltrain.training.replay import Way
@@ -106,8 +109,25 @@ def start(way: Way) -> str:
 
 
 def inputs(preprocessing: Preprocessing, count: int) -> list[str]:
-    """What each input of a net is called, categories one by one; x1, x2, ... where nothing is known."""
-    names: list[str] = []
+    """What each of so many inputs is called, categories one by one, a column of codes by its name; x1, x2, ... where
+    nothing is known. They are those of the net, or those of the layer that sees zeros and ones in the place of codes.
+    """
+    found: list[list[str]] = [[], []]
     for column in preprocessing.get("columns", []):
-        names += [f"{column['name']}={word}" for word in words(column)] or [column["name"]]
-    return names if len(names) == count else [f"x{i + 1}" for i in range(count)]
+        hot = [f"{column['name']}={word}" for word in words(column)] or [column["name"]]
+        for names, coded in zip(found, (column.get("coded"), False), strict=True):
+            names += [column["name"]] if coded else hot
+    return next((names for names in found if len(names) == count), [f"x{i + 1}" for i in range(count)])
+
+
+def first_inputs(model: nn.Module, preprocessing: Preprocessing, count: int) -> list[str]:
+    """What the so many inputs of a net's first layer of units are called: behind `Embeddings` the numbers, then those
+    that stand for each category.
+    """
+    front = next((m for m in model.modules() if isinstance(m, Embeddings)), None)
+    if front is None:
+        return inputs(preprocessing, count)
+    names = inputs(preprocessing, front.in_features)
+    numbers = [name for begin, end in front.spans for name in names[begin:end]]
+    tables = zip(front.positions, front.tables, strict=True)
+    return [*numbers, *(f"{names[at]} {k + 1}" for at, table in tables for k in range(table.shape[1]))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dltrain.data import Split, quality
 from dltrain.data.preprocessing import Facts, decode
+from dltrain.data.tables.cells import code_columns
 from dltrain.data.units import column
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, did_you_mean, tables
@@ -59,11 +60,21 @@ class Dream:
 # -- the two descents ------------------------------------------------------------------------------------------
 
 
-def dream(model: nn.Module, start: Tensor, score: Score, *, low: Tensor, high: Tensor, steps: int = STEPS) -> Tensor:
+def dream(
+    model: nn.Module,
+    start: Tensor,
+    score: Score,
+    *,
+    low: Tensor,
+    high: Tensor,
+    steps: int = STEPS,
+    fixed: Sequence[int] = (),
+) -> Tensor:
     """The inputs [N, ...] near `start` that raise the score most: Adam on the input, under one cycle of the rate.
 
     Between `low` and `high` (numbers or shapes that broadcast); a penalty on its size, and on differences between
     neighbouring pixels of images, keeps what no class needs at zero (Simonyan et al. 2014; Mahendran & Vedaldi 2015).
+    `fixed` features stay as they start: codes of categories, between which there is no way.
     """
     x = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([x], lr=_RATE)
@@ -77,6 +88,7 @@ def dream(model: nn.Module, start: Tensor, score: Score, *, low: Tensor, high: T
         optimizer.step()
         with torch.no_grad():
             x.clamp_(low, high)
+            x[:, fixed] = start[:, fixed]
     return x.detach()
 
 
@@ -90,7 +102,7 @@ def fool(model: nn.Module, x: Tensor, margin: Score, *, low: Tensor, high: Tenso
     for _ in range(_ROUNDS):
         now.requires_grad_()
         value = margin(model(now))
-        (gradient,) = torch.autograd.grad(value.sum(), now)
+        (gradient,) = torch.autograd.grad(value.sum(), now, materialize_grads=True)  # codes have none
         now = now.detach()
         todo = value.detach() <= 0
         if not todo.any():
@@ -108,6 +120,9 @@ def fool(model: nn.Module, x: Tensor, margin: Score, *, low: Tensor, high: Tenso
 
 def of(trained: Trained, wanted: int, rows: Split, *, seed: int = 0) -> Dream:
     """The dream of one class (or of a high target), with the real rows that belong to it."""
+    codes = code_positions(trained.facts)
+    if len(codes) == trained.facts.in_features:
+        raise ConfigError(f"all inputs of {trained.folder} are codes of categories, between which there is no way")
     x, y, index = quality.sample(rows, _CANDIDATES, seed=seed)
     x = x.to(trained.device)
     images = x.dim() == 4
@@ -117,7 +132,11 @@ def of(trained: Trained, wanted: int, rows: Split, *, seed: int = 0) -> Dream:
     noise = torch.randn(1 if images else _STARTS, *x.shape[1:], generator=generator).to(trained.device)
     starts = (x.mean(0) + (0.3 if images else 1.0) * spread * noise).clamp(low, high)
     score = _score(trained.facts, wanted)
-    dreams = dream(trained.model, starts, score, low=low, high=high)
+    if codes:  # those of the real rows that are most alike
+        with torch.no_grad():
+            alike = score(trained.model(x)).argsort(descending=True)
+        starts[:, codes] = x[alike[torch.arange(_STARTS) % len(x)]][:, codes]
+    dreams = dream(trained.model, starts, score, low=low, high=high, fixed=codes)
     with torch.no_grad():
         best = score(trained.model(dreams)).argmax()
         start, made = starts[best], dreams[best]
@@ -223,13 +242,20 @@ def draw(trained: Trained, wanted: int, seen: Dream) -> Figure:
             (f"called\n{_called(trained, fooled.after)}", after),
         ]
         return dreams.images(tiles, changed)
-    spread = seen.spread.clamp_min(1e-12)
+    spread, codes = seen.spread.clamp_min(1e-12), code_positions(trained.facts)
+    numbers = [at for at in range(trained.facts.in_features) if at not in {*codes}]
     bars = [(f"the dream of {name}", (seen.made - seen.mean) / spread)]
     if fooled is not None:
         change = (fooled.after - fooled.before) / spread
         bars.append((f"what turns a {cut(trained.facts.names[fooled.was])} into {name}", change))
     names = [*map(cut, captions.inputs(trained.facts.preprocessing, trained.facts.in_features))]
-    return dreams.table(names, [(title, values.flatten().numpy()) for title, values in bars])
+    names = [names[at] for at in numbers]
+    return dreams.table(names, [(title, values.flatten()[numbers].numpy()) for title, values in bars])
+
+
+def code_positions(facts: Facts) -> list[int]:
+    """Which inputs are codes of categories."""
+    return [at for at, _ in code_columns(facts.preprocessing)]
 
 
 def _pixels(trained: Trained, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dltrain.engine.look import Seen
 from dltrain.engine.state import random_state, set_random_state
 from dltrain.insight.equations import Criterion, number
-from dltrain.parts import State
+from dltrain.parts import State, codes
 from dltrain.parts.models import Sign
 
 _FUNCTIONS: dict[
@@ -35,7 +35,8 @@ Norm = nn.BatchNorm1d | nn.LayerNorm  # those of layers of numbers, which have e
 _NORMS = (nn.BatchNorm1d, nn.LayerNorm)
 _SCALED = (*_NORMS, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.InstanceNorm2d)
 _PASSING = (nn.Flatten, nn.Identity)  # what comes out is what went in
-_LAYERED = (nn.Linear, nn.Dropout, *_NORMS, *_PASSING, *_FUNCTIONS)  # nets of these alone get a1, z1, delta1
+_FRONTS = (codes.Embeddings, codes.Expand)  # what stands for codes, below the first layer
+_LAYERED = (nn.Linear, nn.Dropout, *_NORMS, *_PASSING, *_FRONTS, *_FUNCTIONS)  # nets of these alone get a1, z1, delta1
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -96,8 +97,9 @@ class Masks:
 class Symbols:
     """The names of a course. Layers: a_k of the k-th one with weights W_k, z_k = g(a_k) of the activation after it.
 
-    Beside them h_k and n_k of a norm (standardised; times gamma, plus beta), d_k of a dropout and m_k, its mask. A net
-    that has other modules is told as modules: z^k of the k-th one that a batch passes, W^k and b^k its parameters.
+    Beside them h_k and n_k of a norm (standardised; times gamma, plus beta), d_k of a dropout and m_k, its mask; e is
+    what stands for codes of categories, rows of the tables E_k. A net that has other modules is told as modules: z^k
+    of the k-th one that a batch passes, W^k and b^k its parameters.
     """
 
     def __init__(self, model: nn.Module, seen: list[Seen], x: Tensor, output: Tensor, masks: dict[str, Tensor]) -> None:
@@ -137,6 +139,8 @@ class Symbols:
             return f"z{k}"
         if kind in _PASSING:
             return source or item.name.rpartition(".")[2]
+        if kind in _FRONTS:
+            return "e"
         letter = "z" if kind in _FUNCTIONS else "a" if kind is nn.Linear else "d" if kind is nn.Dropout else "n"
         symbol = f"{letter}{k}"
         while symbol in self.values:  # a second one after the same layer
@@ -144,6 +148,8 @@ class Symbols:
         return symbol
 
     def _parameter(self, item: Seen, key: str) -> str:
+        if isinstance(item.module, codes.Embeddings):
+            return f"E{item.module.names.index(key) + 1}"
         names = {"weight": "gamma", "bias": "beta"} if type(item.module) in _SCALED else {"weight": "W", "bias": "b"}
         if key not in names or (self.layered and type(item.module) not in (nn.Linear, *_NORMS)):
             return ""

@@ -243,7 +243,7 @@ def _regions(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: repl
 def _scene(plan: Plan) -> regions.Scene | None:
     """The train data as a scene, where it has one input, or two, and an answer that can be drawn."""
     data = plan.data
-    if math.prod(data.in_shape) > 2 or len(data.in_shape) != 1:
+    if math.prod(data.in_shape) > 2 or len(data.in_shape) != 1 or plan.sizes["codes"]:
         return None
     if (data.in_features == 1 and data.task != "regression") or (data.task == "regression" and len(data.targets) != 1):
         return None
@@ -292,7 +292,8 @@ def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:
         return
     data = plan.data
     outputs = data.names if len(weight) == plan.out_features == len(data.names) else ()
-    named = captions.inputs(data.preprocessing, data.in_features) if "columns" in data.preprocessing else ()
+    count = weight.shape[1]
+    named = captions.first_inputs(model, data.preprocessing, count) if "columns" in data.preprocessing else ()
     caption = "What each unit of the first layer looks for: red inputs excite it, blue ones quiet it."
     if len(data.in_shape) == 3:
         caption += " Noise without any shape would mean that training hardly moved them, or that the net overfits."

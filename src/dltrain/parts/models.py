@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dltrain.errors import DataError, nearest
 from dltrain.parts import pretrained
+from dltrain.parts.codes import Embeddings, Expand
 from dltrain.parts.modules import evaluating
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class MLP(nn.Module):
 
     `output` is an activation after the last Linear. The losses of `dltrain.losses` have their own where they need
     one, so that it is for a squared error on outputs that are bounded.
+
+    `codes`: pairs [position, count] of the inputs that are codes of categories, see `dltrain.codes`; for these
+    `layers` begins with `Embeddings`, vectors of `embedding` numbers each, or with zeros and ones where that is 0.
     """
 
     def __init__(
@@ -108,6 +112,8 @@ class MLP(nn.Module):
         bias: bool = True,
         output: Activation = "identity",
         weights: dict[str, object] | None = None,
+        embedding: int = 8,
+        codes: list[list[int]] | None = None,
     ) -> None:
         super().__init__()
         _check_widths(widths)
@@ -118,7 +124,11 @@ class MLP(nn.Module):
         _check_dropout("dropout", dropout)
         _check_dropout("input_dropout", input_dropout)
 
-        layers: dict[str, nn.Module] = {"flatten": nn.Flatten()}
+        layers: dict[str, nn.Module] = {}
+        if codes:
+            front = Embeddings(in_features, codes, size=embedding) if embedding != 0 else Expand(in_features, codes)
+            layers["embedding"], in_features = front, front.width
+        layers["flatten"] = nn.Flatten()
         if input_dropout:
             layers["input_dropout"] = nn.Dropout(input_dropout)
         for i, (fan_in, width) in enumerate(zip([in_features, *widths], widths, strict=False), start=1):

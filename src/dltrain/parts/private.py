@@ -27,6 +27,7 @@ _KERNELS = {  # an operation of aten: how many tensors it gives, and its argumen
         "grad_out input weight running_mean running_var save_mean save_invstd train eps output_mask",
     ),
     "native_layer_norm_backward.default": (3, "grad_out input normalized_shape mean rstd weight bias output_mask"),
+    "embedding_dense_backward.default": (1, "grad_output indices num_weights padding_idx scale_grad_by_freq"),
     "tanh_backward.default": (1, "grad_output output"),
     "sigmoid_backward.default": (1, "grad_output output"),
     "silu_backward.default": (1, "grad_output self"),

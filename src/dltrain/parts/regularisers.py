@@ -79,7 +79,8 @@ class MaxNorm:
     """Keeps the L2 norm of every unit's incoming weights at most c; call it after each update.
 
     A unit's incoming weights are one row (index of dimension 0) of a trainable weight of two dimensions or more;
-    rows under c stay as they are. Source: Srivastava et al., Dropout, JMLR 2014, section 5.1 (c of 2 to 4).
+    rows under c stay as they are; of an embedding a row is the vector of a category. Source: Srivastava et al.,
+    Dropout, JMLR 2014, section 5.1 (c of 2 to 4).
     """
 
     def __init__(self, model: nn.Module, c: float) -> None:

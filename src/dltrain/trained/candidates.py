@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.config import build
-from dltrain.config.construct import sizes
+from dltrain.config.construct import Sizes, sizes, takes_codes, without_codes
 from dltrain.config.policy import Part
 from dltrain.data import Data, Split, Task, units
 from dltrain.data.fingerprint import fingerprint
@@ -253,7 +253,7 @@ class _Reader:
         for split in SPLITS if not self.loaders else ():
             part: Split = getattr(self.data[0], split)
             part = again(self.data[0], part, trained.facts) if split in other else part
-            values = max(trained.facts.in_features, trained.outputs)
+            values = max(trained.widest, trained.outputs)
             size = build.evaluation_size(part, batch_size=outline.given_size, values=values)
             workers, seed = outline.workers, outline.seed
             self.loaders[split] = make_loader(part, batch_size=size, device=trained.device, workers=workers, seed=seed)
@@ -276,9 +276,8 @@ class _Reader:
             answers[split] = ensembles.log_shares(given, outputs, library.labels)
             if not answers[split].isfinite().all():
                 raise DataError(f"some of its answers to the {split} part are no numbers")
-        part, known = outline.parts["model"], sizes(facts, trained.outputs)
-        filled = {n: _plain(size) for n, size in known.items() if n in part.names and n not in part.arguments}
-        node, loss = {**outline.config["model"], **filled}, outline.config["loss"]
+        known, loss = sizes(facts, trained.outputs), outline.config["loss"]
+        node = _whole(outline.parts["model"], known, outline.config["model"])
         own = outline.parts["loss"].function.__module__ == losses.__name__
         judging = {key: value for key, value in loss.items() if not (own and key in _IN_TRAINING)}
         data, best = outline.config["data"], trained.checkpoint
@@ -288,6 +287,18 @@ class _Reader:
 def _shared(facts: Facts) -> tuple[object, ...]:
     """What runs must share to be averaged: the shape of inputs, and the answers with their units."""
     return facts.task, facts.classes, facts.targets, facts.in_shape, units.stored(facts.units)
+
+
+def _whole(part: Part, known: Sizes, node: Values) -> Values:
+    """The node of a model with the sizes that its data gave it, and in front of it what makes zeros and ones of codes,
+    where it has that.
+    """
+    whole = takes_codes(part, known)
+    sizes = known if whole else without_codes(known)
+    filled = {n: _plain(size) for n, size in sizes.items() if n in part.names and n not in part.arguments}
+    node = {**node, **filled}
+    front = {"in_features": known["in_features"], "codes": known["codes"]}
+    return node if whole else {"_target_": "dltrain.codes.OneHot", **front, "model": node}
 
 
 def _plain(size: object) -> object:

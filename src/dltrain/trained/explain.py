@@ -91,7 +91,7 @@ def _places(trained: Trained) -> dict[str, Tensor]:
 
 def _judged(trained: Trained, part: Tensors, metric: str) -> float:
     facts = trained.facts
-    size = evaluation_size(part, batch_size=trained.outline.given_size, values=max(facts.in_features, trained.outputs))
+    size = evaluation_size(part, batch_size=trained.outline.given_size, values=max(trained.widest, trained.outputs))
     usual = metric in metrics.USUAL[facts.task]
     loader = make_loader(part, batch_size=size, device=trained.device)
     return evaluation.evaluate(

@@ -27,6 +27,7 @@ from dltrain.data import Data, Split, Tensors, as_tensor
 from dltrain.data.likeness import check_pixels, unlike, unlike_pixels
 from dltrain.data.loaders import make_loader
 from dltrain.data.preprocessing import Facts, facts, normalise
+from dltrain.data.tables.cells import code_columns
 from dltrain.data.tables.encoding import encode
 from dltrain.data.tables.frames import frame_of
 from dltrain.engine import evaluation, products
@@ -34,7 +35,7 @@ from dltrain.engine.state import check
 from dltrain.engine.steps import direct
 from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import cut
-from dltrain.parts import losses, pretrained
+from dltrain.parts import codes, losses, pretrained
 from dltrain.parts.modules import evaluating
 from dltrain.runs import checkpoint, key_roles, layout, run_folder
 from dltrain.runs.key_roles import Role
@@ -79,6 +80,11 @@ class Trained:
         """How many outputs the model has."""
         return losses.outputs(self.loss, self.facts.task, len(self.facts.names))
 
+    @property
+    def widest(self) -> int:
+        """Numbers of a row where the model begins, with zeros and ones in the place of codes if it makes such."""
+        return codes.widest(self.model, self.facts.in_features)
+
     def rebuild(self, weights: dict[str, Tensor]) -> nn.Module:
         """The model once more, with these weights, on the CPU."""
         return _network(self.outline.parts["model"], sizes(self.facts, self.outputs), weights, self.checkpoint)
@@ -112,7 +118,9 @@ class Trained:
             raise DataError(f"{type(part).__name__} has no rows to judge; give a part, such as data.test")
         if (shape := tuple(part[0][0].shape)) != self.facts.in_shape:
             raise DataError(f"the part's rows have the shape {list(shape)}: the run takes {list(self.facts.in_shape)}")
-        values = max(self.facts.in_features, self.outputs)
+        if isinstance(part, Tensors) and (wrong := codes.mistake(part.x, code_columns(self.facts.preprocessing))):
+            raise DataError(f"the part's {wrong}")
+        values = max(self.widest, self.outputs)
         size = evaluation_size(part, batch_size=self.outline.given_size, values=values)
         return evaluation.evaluate(
             self.model,
@@ -157,7 +165,7 @@ class Trained:
         """The outputs float32 [N, K] for inputs of `inputs`; those for a row are the same alone and among others."""
         if not len(x):
             return torch.empty(0, self.outputs)
-        size = blocks.rows_of(self.facts.in_features, self.device)
+        size = blocks.rows_of(self.widest, self.device)
         products_ = direct.applied(self.model, products.used())
         with evaluating(self.model), torch.inference_mode(), blocks.aligned(self.model), products_:
             return blocks.apply(lambda block: self.model(block.to(self.device)).float().cpu(), x, size)
@@ -290,7 +298,7 @@ def _network(part: Part, known: Sizes, weights: dict[str, Tensor], where: Path) 
 def _build(part: Part, known: Sizes, device: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]), trials.Bounded(), torch.device(device), pretrained.weights("skip"):
         try:
-            model = part(**known)
+            model = construct.make_model(part, known)
         except Exception as error:
             raise ConfigError(f"model: {reason(error)}") from error
     if not isinstance(model, nn.Module):

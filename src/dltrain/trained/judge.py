@@ -148,7 +148,7 @@ def judge(trained: Trained, rows: Rows) -> Judged:
 
 
 def loader(trained: Trained, part: Split) -> Loader:
-    stored, values = trained.outline, max(trained.facts.in_features, trained.outputs)
+    stored, values = trained.outline, max(trained.widest, trained.outputs)
     size = evaluation_size(part, batch_size=stored.given_size, values=values)
     return make_loader(part, batch_size=size, device=trained.device, workers=stored.workers, seed=stored.seed)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dltrain.data import Preprocessing
 from dltrain.data.preprocessing import Facts
-from dltrain.data.tables.cells import width
+from dltrain.data.tables.cells import width, words
 from dltrain.parts import losses
 from dltrain.parts.quantiles import normal
 
@@ -70,8 +70,11 @@ class _Table(nn.Module):
             if "quantiles" in columns[i]:
                 knots = torch.tensor(columns[i]["quantiles"], dtype=torch.float64)
                 self.knots[str(at)] = nn.Parameter(knots, requires_grad=False)
-        self.texts = [(i, width(c)) for i, c in enumerate(columns) if c["kind"] == "text"]
+        texts = [(i, c) for i, c in enumerate(columns) if c["kind"] == "text"]
+        self.texts = [(i, width(c)) for i, c in texts if not c.get("coded")]
+        self.coded = [(i, len(words(c))) for i, c in texts if c.get("coded")]
         order = [(i, 0) for i in numbers] + [(i, k) for i, size in self.texts for k in range(size)]
+        order += [(i, 0) for i, _ in self.coded]
         self.register_buffer("order", torch.tensor(sorted(range(len(order)), key=order.__getitem__)))
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -86,7 +89,14 @@ class _Table(nn.Module):
                 parts[int(at)] = normal(values[:, int(at)].contiguous(), knots)
             scaled = torch.stack(parts, dim=1)
         hot = [rows[:, i : i + 1] == torch.arange(size, dtype=rows.dtype) for i, size in self.texts]
-        return torch.cat([scaled.float(), *(h.float() for h in hot)], dim=1).index_select(1, self.order)
+        codes = [_code(rows[:, i : i + 1], count) for i, count in self.coded]
+        parts = [scaled.float(), *(h.float() for h in hot), *codes]
+        return torch.cat(parts, dim=1).index_select(1, self.order)
+
+
+def _code(positions: Tensor, count: int) -> Tensor:
+    """Positions of categories, 0 ... count - 1, as codes from 1, float32; 0 for anything else."""
+    return torch.where((positions >= 0) & (positions < count), positions + 1, 0.0).float()
 
 
 class _Images(nn.Module):

@@ -12,7 +12,7 @@ from dltrain.data.loaders import make_loader
 from dltrain.engine.steps import direct
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.trainer import Trainer, seed_everything
-from dltrain.parts import losses, models
+from dltrain.parts import codes, losses, models
 from dltrain.parts.optimizers import parameter_groups
 from dltrain.parts.regularisers import EMA, Compose, InputNoise, MaxNorm, Mixup, Penalty
 from dltrain.runs import run_folder
@@ -93,6 +93,30 @@ def test_layers(activation, norm, dropout, precision):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_models(make_model, precision):
     assert_same(make_model, losses.CrossEntropy(), CLASS, precision=precision)
+
+
+CODES = [[1, 40], [6, 3], [12, 7]]
+CODED = X.clone()
+CODED[:, [at for at, _ in CODES]] = torch.stack(
+    [torch.randint(0, count, (150,), generator=_generator) for _, count in CODES], 1
+).float()
+
+
+@pytest.mark.parametrize(
+    "make_model",
+    [
+        mlp(codes=CODES),
+        mlp(codes=CODES, embedding=1, input_dropout=0.3, norm="batch"),
+        mlp(codes=CODES, embedding=0, norm="layer"),
+        lambda: codes.OneHot(models.Perceptron(57, 5), 13, CODES),
+        lambda: codes.OneHot(nn.Sequential(nn.Linear(57, 8), nn.GELU(), nn.Linear(8, 5)), 13, CODES),
+        lambda: nn.Sequential(codes.Embeddings(13, CODES, size=5), nn.Linear(25, 5)),
+    ],
+)
+@pytest.mark.parametrize(("precision", "accumulate"), [("fp32", 1), ("fp32", 3), ("bf16", 1)])
+def test_codes_of_categories(make_model, precision, accumulate):
+    seams = {"seams": lambda model: {"accumulate": accumulate, "penalty": Penalty(model, l1=1e-3, l2=1e-2)}}
+    assert_same(make_model, losses.CrossEntropy(), CLASS, precision=precision, x=CODED, **seams)
 
 
 LOSSES = {

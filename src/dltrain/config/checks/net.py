@@ -51,6 +51,14 @@ def try_augmentation(
         key = f"regularisation.augmentation.{wanted[0]}" if wanted else "regularisation.cutmix"
         mistakes.say(key, f"it needs images [C, H, W], and this data has inputs of shape {list(data.in_shape)}")
         return
+    wanted = [k for k, v in (("mixup", regularisation.mixup), ("input_noise", regularisation.input_noise)) if v]
+    if wanted and (positions := [at for at, _ in sizes(data, out_features)["codes"]]):
+        many = f"{len(positions)} column{'s' * (len(positions) > 1)} of codes of categories, which are no amounts"
+        mistakes.say(
+            f"regularisation.{wanted[0]}",
+            f"this data has {many}; data.one_hot=null makes zeros and ones of all, which it can change",
+        )
+        return
     if policy := construct.make_policy(regularisation, data):
         trials.change(data, policy)
     if transform := construct.make_transform(regularisation, data, seed=0, outputs=out_features):

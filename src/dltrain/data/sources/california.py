@@ -12,9 +12,10 @@ from dltrain.data import Data, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources.download import may_download
 from dltrain.data.split import Share
-from dltrain.data.tables.encoding import Rules, encode, fit
+from dltrain.data.tables.encoding import encode, fit
 from dltrain.data.tables.headers import Format
 from dltrain.data.tables.reading import read_table
+from dltrain.data.tables.rules import Rules
 from dltrain.data.tables.table import require_columns
 from dltrain.data.units import TargetTransform
 from dltrain.errors import DataError

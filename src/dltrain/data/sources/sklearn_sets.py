@@ -11,7 +11,8 @@ from dltrain.data import Data, Preprocessing, Scaling, split
 from dltrain.data.assembly import assemble
 from dltrain.data.sources import embedded
 from dltrain.data.split import Share
-from dltrain.data.tables.encoding import Rules, encode, fit
+from dltrain.data.tables.encoding import encode, fit
+from dltrain.data.tables.rules import Rules
 from dltrain.data.units import TargetTransform
 from dltrain.errors import ConfigError
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, get_args
 
-from dltrain.data import Data, Scaling, Unknown
+from dltrain.data import Data, OneHot, Scaling, Unknown
 from dltrain.data.assembly import assemble
 from dltrain.data.quality import repeats
 from dltrain.data.split import Share
 from dltrain.data.tables.asked import asked
 from dltrain.data.tables.columns import is_large
-from dltrain.data.tables.encoding import Rules
 from dltrain.data.tables.features import Encoder, InMemory, answers, learn, unused
 from dltrain.data.tables.headers import Format, numbers
 from dltrain.data.tables.kept import kept_data
 from dltrain.data.tables.kinds import Told
 from dltrain.data.tables.reading import read_table
+from dltrain.data.tables.rules import Rules
 from dltrain.data.tables.table import Columns, Name, Table, append
 from dltrain.data.tables.targets import TableTask, TargetMissing
 from dltrain.data.tables.text import TooLargeError
@@ -43,9 +43,10 @@ def table(
     decimal: str | None = None,
     thousands: str | None = None,
     day_first: bool | None = None,
-    max_categories: int = 256,
-    min_count: int = 1,
+    max_categories: int | None = None,
+    min_count: int | None = None,
     unknown: Unknown = "auto",
+    one_hot: OneHot = None,
     separator: str | None = None,
     header: bool | None = None,
     test_path: str | list[str] | None = None,
@@ -62,19 +63,20 @@ def table(
     `path` is a file, a list, a folder or a pattern (see `files.find`). Columns have names, or with `header=False`
     numbers from 1; -1 is the last.
 
-    Numbers are scaled, text columns become zeros and ones per category, dates what they are worth (see `times`),
-    missing numbers become the median; all of it is learned from the train rows. What a column holds is seen by its
-    cells (see `kinds`) unless `categorical`, `numeric` or `dates` names it, by a name or a pattern; each guess is said
-    in `notes`. An empty cell, or one equal to a word of `missing_marks`, is missing; among numbers and dates the usual
-    marks are, too, while "NA" as a class stays a class. With `test_path` the test rows are those of that file and
-    `test` is not used. `weight`, `group` and `time` name columns that say how much each row counts, which rows stay in
-    one part, and which are later: see `Roles`. `on_disk` says whether the table is encoded once, some columns after
-    others, into files that are kept (see `tables.kept`), or held in memory; None: as it allows. The data are the same.
+    Numbers are scaled, text columns become zeros and ones per category, or a code where they have more than `one_hot`
+    (see `dltrain.codes`), dates what they are worth (see `times`), missing numbers become the median; all of it is
+    learned from the train rows. What a column holds is seen by its cells (see `kinds`) unless `categorical`, `numeric`
+    or `dates` names it, by a name or a pattern; each guess is said in `notes`. An empty cell, or one equal to a word of
+    `missing_marks`, is missing; among numbers and dates the usual marks are, too, while "NA" as a class stays a class.
+    With `test_path` the test rows are those of that file and `test` is not used. `weight`, `group` and `time` name
+    columns that say how much each row counts, which rows stay in one part, and which are later: see `Roles`. `on_disk`
+    says whether the table is encoded once, some columns after others, into files that are kept (see `tables.kept`), or
+    held in memory; None: as it allows. The data are the same.
 
     Raises `DataError` with the file and line for whatever cannot be used.
     """
     _check_choices(task=task, target_missing=target_missing)
-    rules = Rules(scaling, missing, missing_marks or [], max_categories, min_count, unknown)
+    rules = Rules(scaling, missing, missing_marks or [], max_categories, min_count, unknown, one_hot)
     told = Told(
         categorical or [], numeric or [], dates or [], drop or [], decimal, thousands, day_first, missing_marks or []
     )

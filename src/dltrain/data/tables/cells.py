@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dltrain.data import Column, Kind
+from dltrain.data import Column, Kind, Preprocessing
 from dltrain.data.tables import amounts, times
 from dltrain.data.tables.kinds import FALSE, TRUE
 from dltrain.data.tables.table import Place, short
@@ -144,11 +144,22 @@ def codes_of(cells: pl.Series, column: Column) -> np.ndarray:
 
 def width(column: Column) -> int:
     """How many inputs of a net a column becomes."""
-    return len(words(column)) if column["kind"] == "text" else 1
+    return len(words(column)) if column["kind"] == "text" and not column.get("coded") else 1
+
+
+def code_columns(preprocessing: Preprocessing) -> list[list[int]]:
+    """Of each input that is a code its position and the number of codes, as `dltrain.codes` has them."""
+    found: list[list[int]] = []
+    at = 0
+    for column in preprocessing.get("columns", []):
+        if column.get("coded"):
+            found.append([at, len(words(column)) + 1])
+        at += width(column)
+    return found
 
 
 def words(column: Column) -> list[str]:
-    """What the inputs that a text becomes are called; none for a number."""
+    """What the inputs that a text becomes are called, or its codes from 1 on; none for a number."""
     if column["kind"] != "text":
         return []
     categories = column["categories"]

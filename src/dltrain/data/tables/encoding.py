@@ -1,57 +1,32 @@
 """Columns of a table as numbers: what is fitted on the train rows is plain JSON, and applying it is a pure function.
 
 A number column has its missing values replaced by the median and is then scaled; a text column becomes one column
-of zeros and ones per category, of which the last may stand for all others. `fit` learns medians, scales and categories;
-`encode` applies them to any rows.
+of zeros and ones per category, of which the last may stand for all others, or one column of codes. `fit` learns
+medians, scales and categories; `encode` applies them to any rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data import Column, Kind, Preprocessing, Scaling, Unknown
+from dltrain.data import Column, Kind, Preprocessing, Scaling
 from dltrain.data.tables.cells import cells_of, codes_of, derived, needed, numbers_of, width
+from dltrain.data.tables.rules import Rules
 from dltrain.data.tables.scales import beyond, fence, moments, quantiles, squashed, to_normal
 from dltrain.data.tables.table import Place, listed, require_columns
-from dltrain.errors import ConfigError, DataError, override
+from dltrain.errors import DataError, override
 
 if TYPE_CHECKING:
     import polars as pl
 
 _EACH = 3  # columns of which each has a sentence of its own
 _FAR = 1e4  # standard deviations beyond which a value is said to be absurd
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How columns are fitted, by the names in `data=table`.
-
-    Of texts the `max_categories` most frequent are told apart, if they stand in `min_count` train rows. `unknown` ones
-    may come later, or are refused; "auto" expects them where two texts or more stand in one row each.
-    """
-
-    scaling: Scaling = "standard"
-    missing: Literal["impute", "refuse"] = "impute"
-    missing_marks: Sequence[str] = ()
-    max_categories: int = 256
-    min_count: int = 1
-    unknown: Unknown = "auto"
-
-    def __post_init__(self) -> None:
-        choices = {"scaling": get_args(Scaling), "missing": ("impute", "refuse"), "unknown": get_args(Unknown)}
-        for knob, known in choices.items():
-            if (value := getattr(self, knob)) not in known:
-                raise ConfigError(f"data.{knob}={value}: choose {', '.join(known)}")
-        for knob in ("max_categories", "min_count"):
-            if (value := getattr(self, knob)) < 1:
-                raise ConfigError(f"data.{knob}={value}: at least 1")
 
 
 def fit(
@@ -69,7 +44,7 @@ def fit(
     `encode` takes the nearest ordinary one for them. `place` says where a train row stands.
     """
     fitted, notes = fit_columns(train, columns, rules, place=place)
-    return as_preprocessing(fitted, rules, columns, source=source), [*constant(columns, fitted), *notes]
+    return as_preprocessing(fitted, rules, columns, source=source), [*constant(columns, fitted, notes), *notes]
 
 
 def fit_columns(
@@ -108,11 +83,15 @@ def as_preprocessing(
     return {**made, "columns": fitted}
 
 
-def constant(columns: Sequence[Column], fitted: Sequence[Column]) -> list[str]:
-    """Notes on the columns of the file of which nothing was left."""
-    left = set(needed(fitted))
+def constant(columns: Sequence[Column], fitted: Sequence[Column], notes: Sequence[str]) -> list[str]:
+    """Notes on the columns of the file of which nothing was left, but for those of which notes say why."""
+    left = {*needed(fitted), *(c["name"] for c in columns if any(n.startswith(_dropped(c["name"])) for n in notes))}
     names = [name for name in needed(columns) if name not in left]
-    return [f"column '{name}' was dropped: it has the same value in every train row" for name in names]
+    return [f"{_dropped(name)}: it has the same value in every train row" for name in names]
+
+
+def _dropped(name: str) -> str:
+    return f"column '{name}' was dropped"
 
 
 def encode(
@@ -126,7 +105,7 @@ def encode(
     """The rows of a table, text or typed, as float32 [rows, features], by a preprocessing from `fit`.
 
     A missing or non-finite number becomes the median of the train rows; a missing or unknown category is all
-    zeros. `place` says where a row stands, for the errors: a missing column, text where a number belongs,
+    zeros, as a code 0. `place` says where a row stands, for the errors: a missing column, text where a number belongs,
     any missing value under missing="refuse", and where `strict` an unknown category or an infinite number.
     """
     place = place or (lambda row: f"row {row + 1}")
@@ -141,7 +120,8 @@ def encode(
             _refuse(cells.is_null().to_numpy(), cells, preprocessing, place)
             if strict:
                 _refuse_unknown(cells, column, place)
-            parts.append((codes[:, None] == np.arange(width(column))).astype(np.float32))
+            hot = codes[:, None] + 1 if column.get("coded") else codes[:, None] == np.arange(width(column))
+            parts.append(hot.astype(np.float32))
         else:
             values = numbers_of(cells, column["kind"], place)
             if strict:
@@ -274,22 +254,26 @@ def _fit_text(cells: pl.Series, rules: Rules) -> tuple[Column | None, list[str]]
     """The categories that are told apart, and a note where others are not."""
     import polars as pl
 
-    most, least = rules.max_categories, rules.min_count
     counts = cells.drop_nulls().value_counts(name="rows").sort("rows", cells.name, descending=[True, False])
+    few = rules.most_hot(len(cells))
+    most, least = rules.bounds(coded=len(counts) > few)
     kept = counts.filter(pl.col("rows") >= least)[cells.name][:most]
     column: Column = {"categories": sorted(kept.to_list())}
     rest = len(counts) - len(kept)
     if rest:
         column["other"] = True
+    if len(kept) + (rest > 0) > few:
+        column["coded"] = True
     # Good and Turing: of the rows to come, as large a share has an unseen text as had one that stands there once
     expected = rest > 0 or (counts["rows"] == 1).sum() > 1
     if rules.unknown == "allow" or (rules.unknown == "auto" and expected):
         column["open"] = True
+    why = f"data.max_categories={most}" if len(kept) == most else f"data.min_count={least}"
     if len(kept) + (rest > 0) + (cells.null_count() > 0) < 2:
-        return None, []
+        rare = f"{_dropped(cells.name)}: each of its {rest:,} different texts is rare ({why})"
+        return None, [rare] if rest > 1 else []
     if not rest:
         return column, []
-    why = f"data.max_categories={most}" if len(kept) == most else f"data.min_count={least}"
     return column, [
         f"column '{cells.name}': {len(counts):,} different texts, of which {rest:,} in "
         f'{int(counts["rows"][len(kept) :].sum()):,} train rows count as one, "other" ({why})'

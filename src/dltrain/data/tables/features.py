@@ -14,9 +14,10 @@ from torch import Tensor
 from dltrain.data import Column, Preprocessing
 from dltrain.data.split import Rows, Share, refuse_fold
 from dltrain.data.tables.asked import Asked, features_of, learned_from
-from dltrain.data.tables.encoding import Gaps, Rules, as_preprocessing, constant, encode, fit_columns, gaps, sentences
+from dltrain.data.tables.encoding import Gaps, as_preprocessing, constant, encode, fit_columns, gaps, sentences
 from dltrain.data.tables.kinds import Found, guesses
 from dltrain.data.tables.oddities import Look
+from dltrain.data.tables.rules import Rules
 from dltrain.data.tables.table import Columns, Lines, Name, Place, Table, few, listed
 from dltrain.data.tables.targets import TableTask, Target, TargetMissing, answered, read_target
 from dltrain.errors import DataError
@@ -157,7 +158,7 @@ def learn(source: Table | Columns, wanted: Asked, rows: Answers, rules: Rules, e
         raise DataError("\n".join([f"{source.path}: no feature column is left", *why]))
     preprocessing = as_preprocessing(fitted, rules, columns, source=str(source.path))
     odd = look.notes(columns, rows.answer.y, rules.scaling)
-    seen = [*few([*constant(columns, fitted), *notes]), *few(sentences(lacking, preprocessing)), *odd]
+    seen = [*few([*constant(columns, fitted, notes), *notes]), *few(sentences(lacking, preprocessing)), *odd]
     return Features(preprocessing, guesses(found), seen)
 
 

@@ -28,7 +28,7 @@ from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLin
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.step import Batch, Gradients, Kind, Parts
-from dltrain.parts import models, private
+from dltrain.parts import codes, models, private
 from dltrain.parts.modules import every
 from dltrain.parts.regularisers import Penalty
 
@@ -150,6 +150,8 @@ def _modules(model: nn.Module) -> list[nn.Module]:
     """What a batch passes through, in order: sequences opened, also those of our own models."""
     if type(model) is models.Perceptron or type(model) is models.Linear or type(model) is models.MLP:
         return _modules(model.layers)
+    if type(model) is codes.OneHot:
+        return [*_modules(model.expand), *_modules(model.model)]
     if type(model) is nn.Sequential:
         return [part for child in model for part in _modules(child)]
     return [model]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.engine import products
-from dltrain.parts import models, private
+from dltrain.parts import codes, models, private
 
 _aten = private.aten
 _F, _Back = Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]
@@ -139,6 +139,38 @@ class Flatten:
 
     def backward(self, delta: Tensor, add: bool) -> Tensor:
         return delta.view(self.shape)
+
+
+class Embeddings:
+    """Numbers, and of each code the row of its table: e = W[code]. Of a table's gradient the k-th row is the sum of
+    delta over the samples with code k.
+    """
+
+    def __init__(self, module: codes.Embeddings) -> None:
+        self.module, self.tables = module, module.tables
+        self.sizes = [w.shape[1] for w in self.tables]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.codes = [x[:, at].long() for at in self.module.positions]
+        found = map(torch.embedding, self.tables, self.codes)
+        return torch.cat([*(x[:, begin:end] for begin, end in self.module.spans), *found], 1)
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        begin = delta.shape[1] - sum(self.sizes)
+        for w, size, rows in zip(self.tables, self.sizes, self.codes, strict=True):
+            part, begin = delta[:, begin : begin + size], begin + size
+            _put(w, add, _aten.embedding_dense_backward.default(part, rows, len(w), -1, False))
+        return delta
+
+
+class Expand:
+    """Zeros and ones in the place of codes, below all that learns."""
+
+    def __init__(self, module: codes.Expand) -> None:
+        self.forward = module.forward
+
+    def backward(self, delta: Tensor, add: bool) -> Tensor:
+        return delta
 
 
 class Activation:
@@ -279,6 +311,8 @@ def _put(parameter: Tensor, add: bool, value: Tensor) -> None:
 
 _Known = dict[type[nn.Module], Callable[..., Layer]]  # a module's class -> what makes its layer
 _LAYERS: _Known = {
+    codes.Embeddings: Embeddings,
+    codes.Expand: Expand,
     nn.Linear: Linear,
     nn.Flatten: Flatten,
     nn.ReLU: _relu,
@@ -325,7 +359,7 @@ def why_not(m: nn.Module) -> str | None:
         return "a BatchNorm1d lacks weights, running statistics or a momentum"
     if isinstance(m, nn.LayerNorm) and not (len(m.normalized_shape) == 1 and _whole(m)):
         return "a LayerNorm lacks weight or bias, or has several axes"
-    known = _TENSORS.get(type(m), set())
+    known = {*m.names} if isinstance(m, codes.Embeddings) else _TENSORS.get(type(m), set())
     if m._modules or not {n for n, t in (m._parameters | m._buffers).items() if t is not None} <= known:
         return f"a {type(m).__name__} has been given parts of its own"
     if isinstance(m, nn.Linear) and not _usual(m):

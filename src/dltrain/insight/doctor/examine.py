@@ -70,9 +70,14 @@ class Examination:
         return quality.sample(self.plan.data.train, 2000)
 
     @cached_property
+    def numbers(self) -> Tensor:
+        """The inputs x of `train`, with zeros and ones in the place of codes: what has a size, and distances."""
+        return quality.spread_out(self.train[0], [at for at, _ in self.plan.sizes["codes"]])
+
+    @cached_property
     def sizes(self) -> Tensor:
         """The root mean square of each input feature or channel."""
-        return quality.sizes(self.train[0])
+        return quality.sizes(self.numbers)
 
     @cached_property
     def counts(self) -> list[int]:
@@ -93,8 +98,8 @@ class Examination:
     @cached_property
     def neighbours(self) -> Neighbours | None:
         """What the nearest train rows say of a row's label."""
-        x, y, index = self.train
-        return quality.neighbours(x, y, index, classes=len(self.plan.data.classes))
+        _, y, index = self.train
+        return quality.neighbours(self.numbers, y, index, classes=len(self.plan.data.classes))
 
     @cached_property
     def at_first(self) -> Look:
