@@ -64,7 +64,7 @@ def errors(words: list[str], metric: str, seeds: int) -> np.ndarray:
     found = []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as runs, contextlib.redirect_stderr(io.StringIO()):
-            own = [f"seed={seed}", f"data.split_seed={seed}", f"runs_dir={runs}", "trainer.tensorboard=false"]
+            own = [f"seed={seed}", f"data.split_seed={seed}", f"runs_dir={runs}", "data.batch_size=64"]
             found.append(dltrain.train("data=table", *words, *own).metrics[f"test/{metric}"])
     return np.array(found)
 

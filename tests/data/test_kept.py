@@ -168,8 +168,8 @@ CHANGED = {
         "thousands": ".",
         "day_first": True,
     },
-    **{"max_categories": 9, "min_count": 2, "unknown": "allow", "separator": ";", "header": True, "weight": "weight"},
-    **{"group": "group", "time": "day", "val": 0.1, "test": 0.1, "split_seed": 1},
+    **{"max_categories": 9, "min_count": 2, "unknown": "allow", "one_hot": 5, "separator": ";", "header": True},
+    **{"weight": "weight", "group": "group", "time": "day", "val": 0.1, "test": 0.1, "split_seed": 1},
 }
 
 

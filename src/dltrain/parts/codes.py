@@ -119,7 +119,7 @@ def check(codes: Codes, in_features: int) -> None:
 
 
 def mistake(x: Tensor, codes: Codes) -> str | None:
-    """What is wrong with inputs [N, in_features] that are to have these codes, in a few words; None where nothing is."""
+    """What is wrong with inputs [N, in_features] that are to have these codes, in words; None where nothing is."""
     for at, count in codes:
         wrong = ~((x[:, at] >= 0) & (x[:, at] < count) & (x[:, at] == x[:, at].round()))
         if wrong.any():
