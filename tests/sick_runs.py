@@ -141,7 +141,7 @@ HEALTHY = [
     ["data=breast_cancer"],
     ["data=moons"],
     ["data=rows", "data.x=[[0],[1],[2],[3]]", "data.y=[0,0,0,0]", "trainer.epochs=5"],
-    ["data=diabetes"],
+    ["data=diabetes", "data.target_transform=quantile"],
     ["data=sine", "optimizer.lr=0.01", "trainer.epochs=60"],
     ["data=circles"],
     ["data=linear", "model=linear", "optimizer.lr=0.1"],

@@ -240,6 +240,12 @@ def test_the_target_is_printed_as_the_criterion_takes_it():
     notes, formulas, values = holds(shown("data=linear", "data.batch_size=4", "model.widths=[2]"))
     assert formulas["y"] == "(target - t_mean) / t_std"
     assert any("standard units" in note for note in notes)
+    positive = "data=linear", "data.weights=[10,-17]", "data.bias=100", "data.batch_size=4", "model.widths=[2]"
+    notes, formulas, values = holds(shown(*positive, "data.target_transform=log"))
+    assert formulas["y"] == "(log(target) - t_mean) / t_std"
+    assert any("logarithms of the targets" in note for note in notes)
+    _, _, ranked = holds(shown(*positive, "data.target_transform=quantile"))
+    torch.testing.assert_close(ranked["target"], values["target"])
 
 
 def test_what_is_laid_side_by_side_later_has_its_own_shape_in_the_backward_pass():

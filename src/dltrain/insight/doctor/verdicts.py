@@ -78,7 +78,7 @@ def wrong_loss(exam: Examination) -> Verdict | None:
             return Verdict("wrong_loss", what, off)
         if isinstance(data.train, Tensors) and data.train.y.shape[1] == 1 and len(data.train) >= 50:
             values = data.train.y.unique()
-            original = evaluation.original(values, data.units)
+            original = evaluation.original(values[:, None], data.units)
             if len(values) <= 4 and (original - original.round()).abs().max() < 1e-3:
                 what = f"the target has only {len(values)} whole values, which are rather classes than numbers"
                 return Verdict("wrong_loss", what, "try data.task=classification loss=auto")
