@@ -109,3 +109,17 @@ def test_housekeeping_changes_no_bit(weights):
         after = weights(f"{key}={value}")
         assert all(torch.equal(before[name], after[name]) for name in before), key
     assert not all(torch.equal(before[name], value) for name, value in weights("seed=1").items())
+
+
+@pytest.mark.parametrize(("monitor", "same"), [("val/loss", False), ("val/rmse", True)])
+def test_losses_of_other_units_are_another_problem_and_metrics_in_the_target_s_own_are_not(monitor, same, tmp_path):
+    problems = []
+    for transform in ("standard", "log"):
+        folder = tmp_path / transform
+        folder.mkdir()
+        text = f"data: {{target_transform: {transform}}}\nloss: {{_target_: m}}\ntrainer: {{monitor: {monitor}}}\n"
+        (folder / "config.yaml").write_text(text)
+        (folder / "environment.json").write_text(f'{{"monitor": "{monitor}"}}')
+        problems.append(reading.problem(reading.read(folder)))
+    assert problems[0]["trainer.monitor"] == monitor
+    assert (problems[0] == problems[1]) is same

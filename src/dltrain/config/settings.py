@@ -133,7 +133,7 @@ def rows_of_a_step(size: BatchSize, rows: int) -> int | None:
     """How many of the train rows a step takes; None is all of them.
 
     auto: the power of 2 that makes 256 steps of an epoch, or some more, but not under 8 rows and not over 512. Smaller
-    batches make more of few rows (docs/tables.md has the measurements), and beyond some hundred steps an epoch they only
+    batches make more of few rows (docs/tables.md has the measurements); beyond some hundred steps of an epoch they only
     take longer.
     """
     if size != "auto":

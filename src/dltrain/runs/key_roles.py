@@ -31,7 +31,9 @@ KEYS = {  # `model.*` is every key below `model` that no role names itself
         *("trainer.monitor", "trainer.limit_train_batches", "trainer.fast_dev_run"),
     ),
     Role.PROBLEM: ("data.*", "trainer.overfit_batches"),
-    Role.PREPARATION: ("data.scaling", "data.target_transform"),
+    Role.PREPARATION: (
+        *("data.scaling", "data.target_transform", "data.one_hot", "data.max_categories", "data.min_count"),
+    ),
     Role.LENGTH: ("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps"),
     Role.METHOD: ("trainer.step", "trainer.matmul", "trainer.flush_denormal"),
     Role.PLACE: ("data.root", "data.path", "data.test_path", "data.on_disk"),
@@ -65,6 +67,11 @@ def folds(value: object) -> int:
     """How many folds there are, where a value of `FOLD` is one of them (see `dltrain.data.split.fold`); else 0."""
     found = re.fullmatch(r"[1-9][0-9]{0,5}/([1-9][0-9]{0,5})", value) if isinstance(value, str) else None
     return int(found[1]) if found else 0
+
+
+def scales_loss(key: str, value: object) -> bool:
+    """Whether losses of runs that differ in it are in other units."""
+    return key.split(".")[0] == "loss" or (key == "data.target_transform" and value != "standard")
 
 
 def shared(key: str, value: object) -> object:

@@ -269,7 +269,7 @@ def problem(run: Run) -> dict[str, str]:
     """What runs must share for their best metrics to be comparable: monitor, data, and the loss if it is the metric."""
     own = {k: key_roles.shared(k, v) for k, v in run.config.items() if key_roles.of(k) is key_roles.Role.PROBLEM}
     own |= {k: "given" for k, v in run.config.items() if key_roles.of(k) is key_roles.Role.PLACE and v is not None}
-    loss = {k: v for k, v in run.config.items() if k.split(".")[0] == "loss" and run.monitor.endswith("loss")}
+    loss = {k: v for k, v in run.config.items() if run.monitor.endswith("loss") and key_roles.scales_loss(k, v)}
     return {key: str(value) for key, value in {**own, "trainer.monitor": run.monitor, **loss}.items()}
 
 

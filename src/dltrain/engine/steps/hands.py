@@ -30,19 +30,8 @@ _SCHEDULED = ("params", "lr", "betas", "momentum")  # of a group; what a schedul
 _HOOKS = itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # What known modules and losses call by name, so that others see their own function in its place.
 _FUNCTIONS = itemgetter(
-    *(
-        "linear",
-        "relu",
-        "leaky_relu",
-        "gelu",
-        "silu",
-        "dropout",
-        "batch_norm",
-        "layer_norm",
-        "cross_entropy",
-        "embedding",
-    ),
-    *("mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits"),
+    *("linear", "embedding", "relu", "leaky_relu", "gelu", "silu", "dropout", "batch_norm", "layer_norm"),
+    *("cross_entropy", "mse_loss", "l1_loss", "huber_loss", "binary_cross_entropy_with_logits"),
 )
 _OF_TORCH, _OF_MODULES = (
     itemgetter("relu", "tanh", "sigmoid", "sign", "cat"),
