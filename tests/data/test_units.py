@@ -141,6 +141,14 @@ def test_a_target_without_a_logarithm_is_refused_with_its_place():
         )
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "none"])
+@pytest.mark.parametrize("unit", [1e300, 1e-300])
+def test_a_target_whose_square_is_no_number_is_refused_however_it_is_learned(kind, unit):
+    """The root of the mean squared error, by which the best epoch is chosen, would be 0 or infinite."""
+    with pytest.raises(DataError, match=r"target 'price' varies by .*, whose square float64 can't hold: choose"):
+        assembled(PRICES * unit, kind)
+
+
 def assembled(y, kind):
     rows = np.arange(len(y)), np.arange(0), np.arange(0)
     return assemble(

@@ -12,7 +12,7 @@ from torch import Tensor
 from dltrain.data import Data, Preprocessing, Task, Tensors, fallback, single
 from dltrain.data.tables.scales import fence, skewness
 from dltrain.data.tables.table import listed
-from dltrain.data.units import TargetTransform, check, fit
+from dltrain.data.units import TargetTransform, check, check_squares, fit
 from dltrain.errors import ConfigError
 
 LACKING = "without a "  # begins a note on classes that a part lacks
@@ -42,6 +42,7 @@ def assemble(
     _check_transform(target_transform, classes)
     if targets:
         train, place = y[rows[0]], origin or "row {}".format
+        check_squares(train, targets)
         check(target_transform, y, targets, place)
         far = _far(y, rows[0], targets, target_transform, place)
         units = fit(target_transform, train, targets) if target_transform != "none" else None
