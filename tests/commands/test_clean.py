@@ -37,6 +37,13 @@ def test_what_is_kept_of_tables_is_listed_and_removed(kept, tmp_path):
     assert cache.entries() == []
 
 
+def test_why_nothing_is_looked_at_is_said(dltrain, tmp_path, monkeypatch):
+    monkeypatch.setenv("DLTRAIN_CACHE", str(tmp_path / "kept"))
+    (tmp_path / "kept").mkdir(mode=0o755)
+    code, _, error = dltrain("clean", "--cache")
+    assert (code, "others may read or change" in error, f"chmod 700 {tmp_path}/kept" in error) == (7, True, True)
+
+
 def test_a_full_disk_is_no_mistake_of_the_configuration(dltrain, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

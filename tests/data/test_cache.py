@@ -59,10 +59,23 @@ def test_what_somebody_else_can_write_to_is_not_used(top):
     top.chmod(0o770)
     with pytest.raises(StorageError, match=r"chmod 700 .*kept.*DLTRAIN_CACHE=FOLDER"):
         cache.obtain("a", made())
-    assert cache.entries() == []
+    with pytest.raises(StorageError, match="others may read or change"):
+        cache.entries()
     top.rename(top.with_name("elsewhere"))
     top.symlink_to(top.with_name("elsewhere"))
-    with pytest.raises(StorageError, match="others may read or change"):
+    with pytest.raises(StorageError, match=r"it is a link, .*\nName the folder itself: DLTRAIN_CACHE=FOLDER"):
+        cache.obtain("a", made())
+    top.unlink()
+    top.write_text("a file")
+    with pytest.raises(StorageError, match=r"a file is where .*\nMove it away, or name another folder"):
+        cache.obtain("a", made())
+    assert top.read_text() == "a file"
+
+
+def test_the_folder_of_another_user_is_not_used(top, monkeypatch):
+    cache.obtain("a", made())
+    monkeypatch.setattr(os, "geteuid", lambda: top.stat().st_uid + 1, raising=False)
+    with pytest.raises(StorageError, match=r"the folder is another user's.*\nName another folder"):
         cache.obtain("a", made())
 
 
@@ -73,6 +86,17 @@ def test_a_link_in_the_place_of_facts_is_no_entry(top):
     assert cache.entries() == []
 
 
+def test_an_entry_that_is_a_link_is_made_anew_and_nothing_outside_is_touched(top):
+    cache.obtain("a", made())
+    outside = top.with_name("outside")
+    (top / "a").rename(outside)
+    (top / "a").symlink_to(outside)
+    assert cache.entries() == []
+    assert cache.obtain("a", made("new")).facts["about"] == "new"
+    assert not (top / "a").is_symlink()
+    assert sorted(path.name for path in outside.iterdir()) == ["entry.json", "x"]
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(top):
     def fills(folder):
         (folder / "x").write_bytes(b"half")
@@ -81,6 +105,24 @@ def test_a_full_disk_is_said_and_leaves_nothing(top):
     with pytest.raises(StorageError, match=r"No space left on device\nFree some room .*dltrain clean --cache"):
         cache.obtain("a", fills)
     assert [path.name for path in top.iterdir() if not path.name.startswith(".lock")] == []
+
+
+def test_a_limit_of_files_is_not_about_room(top):
+    def large(folder):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    def unwritable(folder):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with pytest.raises(StorageError, match=r"File too large\nAllow larger files \(`ulimit -f unlimited`\)"):
+        cache.obtain("a", large)
+    with pytest.raises(StorageError, match=r"Read-only file system\nName a folder that you may write to"):
+        cache.obtain("a", unwritable)
+
+
+def test_what_went_while_it_was_needed_is_no_fault_of_writing(top):
+    with pytest.raises(StorageError, match=r"x: it went while it was needed .*\nStart again"):
+        cache.obtain("a", lambda folder: {"text": (folder / "x").read_text()})
 
 
 def _slow(counts):

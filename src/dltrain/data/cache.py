@@ -6,10 +6,12 @@ Parquet and raw numbers, no pickle. The folder is used only while nobody else ma
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,29 +62,26 @@ def obtain(name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts],
     nothing then.
     """
     limit = _limit()
-    try:
+    with _faults_told():
         top = _own(place())
         if (found := _found(top / name)) and fresh(found.facts):
-            os.utime(found.folder / _FACTS)
-            return found
+            with suppress(FileNotFoundError):  # it went just now
+                os.utime(found.folder / _FACTS)
+                return found
         with _locked(_lock(top / name)):
             if (found := _found(top / name)) and fresh(found.facts):
                 return found
             made = _made(top, name, make)
         _keep_within(limit, made)
         return made
-    except OSError as error:
-        raise StorageError(
-            f"{place()}: what is kept of a large table can't be written there: {error.strerror or error}\n"
-            f"Free some room (`dltrain clean --cache` shows what is kept), or name another folder: {PLACE}=FOLDER"
-        ) from error
 
 
 def note(entry: Entry, facts: Facts) -> Entry:
-    """The entry with other facts."""
+    """The entry with other facts. Raises StorageError where the disk refuses."""
     draft = entry.folder / f"{_DRAFT}{os.getpid()}"
-    _write(draft, json.dumps(facts).encode())
-    system.patiently(os.replace, draft, entry.folder / _FACTS)
+    with _faults_told():
+        _write(draft, json.dumps(facts).encode())
+        system.patiently(os.replace, draft, entry.folder / _FACTS)
     return Entry(entry.folder, facts)
 
 
@@ -93,9 +92,10 @@ def listed(facts: Facts, key: str) -> list[object]:
 
 
 def entries() -> list[Entry]:
-    """All that are kept, those first that were not asked for the longest."""
+    """All that are kept, those first that were not asked for the longest. Raises StorageError as `obtain` does."""
     top = place()
-    found = [_found(path) for path in top.iterdir()] if top.is_dir() and system.is_own(top) else []
+    _check_own(top)
+    found = [_found(path) for path in top.iterdir()] if top.is_dir() else []
     return sorted((entry for entry in found if entry), key=lambda entry: entry.used)
 
 
@@ -110,17 +110,61 @@ def remove(gone: Sequence[Entry]) -> None:
 
 def _own(top: Path) -> Path:
     """The folder, made where there is none; raises StorageError for one that others could have written to."""
+    _check_own(top)
     top.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not system.is_own(top):
-        raise StorageError(
-            f"{top}: others may read or change what is kept there, so it is not used\nMake it yours alone: "
-            f"chmod 700 {top}; or name another folder: {PLACE}=FOLDER"
-        )
+    _check_own(top)
     return top
 
 
+def _check_own(top: Path) -> None:
+    """Raises StorageError for what is in the place of the folder and is not used; nothing may be there."""
+    try:
+        why = system.not_own(top)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if why:
+        raise StorageError(f"{top}: {_NOT_OWN[why].format(shlex.quote(str(top)))}: {PLACE}=FOLDER")
+
+
+_NOT_OWN = {
+    "link": "it is a link, and none is used as a cache\nName the folder itself",
+    "file": "a file is where what is kept of large tables would be\nMove it away, or name another folder",
+    "owner": "the folder is another user's, so it is not used as a cache\nName another folder",
+    "mode": "others may read or change what is kept there, so it is not used\nMake it yours alone: chmod 700 {0}; "
+    "or name another folder",
+}
+
+
+@contextmanager
+def _faults_told() -> Iterator[None]:
+    """Raises StorageError for what the system refuses, with a cure."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(
+            f"{error.filename or place()}: it went while it was needed for what is kept of a large table\n"
+            "Start again: what is kept is then made anew"
+        ) from error
+    except OSError as error:
+        cure = _CURES.get(error.errno or 0, "Name a folder that you may write to")
+        raise StorageError(
+            f"{place()}: what is kept of a large table can't be written there: {error.strerror or error}\n"
+            f"{cure}: {PLACE}=FOLDER"
+        ) from error
+
+
+_ROOM = "Free some room (`dltrain clean --cache` shows what is kept), or name another folder"
+_CURES = {
+    errno.ENOSPC: _ROOM,
+    getattr(errno, "EDQUOT", errno.ENOSPC): _ROOM,
+    errno.EFBIG: "Allow larger files (`ulimit -f unlimited`), or name a folder on a disk that takes them",
+}
+
+
 def _found(folder: Path) -> Entry | None:
-    """The entry in a folder, unless it is not one as the present program writes it."""
+    """The entry in a folder, unless it is not one as the present program writes it; a link is none."""
+    if system.leads_elsewhere(folder):
+        return None
     try:
         with system.plain_file(folder / _FACTS) as file:
             facts = json.loads(file.read(_LARGEST))
@@ -151,7 +195,10 @@ def _made(top: Path, name: str, make: Callable[[Path], Facts]) -> Entry:
 
 
 def _drop(folder: Path) -> None:
-    """Removes a folder with what is in it, first out of sight: half removed it is no entry."""
+    """Removes a folder with what is in it, first out of sight: half removed it is no entry. A link goes itself."""
+    if system.leads_elsewhere(folder) or folder.is_file():
+        folder.unlink(missing_ok=True)
+        return
     with suppress(OSError):
         (folder / _FACTS).unlink()
     shutil.rmtree(folder, ignore_errors=True)

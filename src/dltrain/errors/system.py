@@ -129,12 +129,17 @@ def cache_home() -> Path:
     return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
 
 
-def is_own(folder: Path) -> bool:
-    """Whether a folder is the user's, who alone may look into it, as far as the system has such rights. No link is."""
-    status = os.lstat(folder)
-    user = getattr(os, "geteuid", None)
-    mine = user is None or (status.st_uid == user() and not status.st_mode & 0o077)
-    return mine and stat.S_ISDIR(status.st_mode) and not is_link(status)
+def not_own(folder: Path) -> str:
+    """Why a folder is not the user's, who alone may look into it, as far as the system has such rights; empty if it is.
+
+    Of: link, file (anything that is no folder), owner, mode. Raises OSError where nothing is.
+    """
+    status, user = os.lstat(folder), getattr(os, "geteuid", None)
+    if is_link(status) or not stat.S_ISDIR(status.st_mode):
+        return "link" if is_link(status) else "file"
+    if user is None or (status.st_uid == user() and not status.st_mode & 0o077):
+        return ""
+    return "mode" if status.st_uid == user() else "owner"
 
 
 def patiently(change: Callable[..., object], *paths: Path) -> None:
