@@ -181,7 +181,9 @@ class _CatBoost:
 
     def fit(self, x: pd.DataFrame, y: pd.Series) -> _CatBoost:
         self._words = x.select_dtypes(WORDS).columns
-        self._model = self._kind(verbose=0, random_seed=0, thread_count=1, cat_features=[*self._words])
+        self._model = self._kind(
+            verbose=0, random_seed=0, thread_count=1, cat_features=[*self._words], allow_writing_files=False
+        )
         self._model.fit(self._filled(x), y)
         return self
 

@@ -21,7 +21,7 @@ Estimators for scikit-learn are in `dltrain.sklearn`, errors in `dltrain.errors`
 
 The rooms of the source, each of which may import itself and those before it:
 
-    errors | data, parts | engine | runs | config | training | trained | sweeps | insight | commands
+    errors | data, parts | engine | runs | config | training | trained | sweeps | insight | course | commands
 """
 
 from importlib import import_module

@@ -67,7 +67,7 @@ def root(trained, tmp_path, monkeypatch):
 
 
 def rows(name: str):
-    if name in ("mixed", "weights"):
+    if name in ("mixed", "codes", "weights"):
         return pl.read_csv(io.StringIO(MIXED))
     if name == "digits":
         return datasets.load_digits().images
@@ -100,6 +100,7 @@ def averaged(folder: Path, inputs) -> np.ndarray:
         *((name, []) for name in ("digits", "binary", "labels", "values")),
         ("binary", TOP),
         ("mixed", TOP),
+        ("codes", TOP),
         ("weights", TOP),
     ],
     ids=lambda given: given if isinstance(given, str) else "top" if given else "greedy",

@@ -80,9 +80,17 @@ class Ensemble(nn.Module):
     """The weighted mean of the answers of its members, each a `Member`, as logits [B, out_features].
 
     labels: whether each output is a label of its own; else several outputs are classes, and one is the second of two.
+    codes: which inputs are codes, see `dltrain.codes`; each member takes them as it has learned to.
     """
 
-    def __init__(self, members: list[nn.Module], out_features: int, *, labels: bool = False) -> None:
+    def __init__(
+        self,
+        members: list[nn.Module],
+        out_features: int,
+        *,
+        labels: bool = False,
+        codes: Sequence[Sequence[int]] = (),
+    ) -> None:
         super().__init__()
         kinds: list[tuple[int, Outputs]] = []
         for member in members:
