@@ -184,6 +184,29 @@ def test_what_is_left_of_folds_is_gone_on_with(root, tmp_path, monkeypatch, caps
     assert "all rows together" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("root")
+def test_rows_that_a_run_may_have_seen_are_not_judged(request, capsys):
+    shutil.copytree("runs/houses", "runs/changed")
+    request.addfinalizer(lambda: houses().write_csv("houses.csv"))
+    houses().sort("area").write_csv("houses.csv")
+    folder = sweep("changed")
+    shutil.rmtree(folder / "2")
+    before = (folder / folds.FILE).read_text()
+    assert run("resume", str(folder)) == 0
+    out, err = capsys.readouterr()
+    said = next(line for line in err.splitlines() if folds.FILE in line)
+    assert said.startswith(f"note: no new {folds.FILE} ({folder}/{folds.FILE} was written before): the data changed")
+    assert f"{folder}/0 was trained (train, val, test)" in said
+    assert "all rows together" not in out
+    assert (folder / folds.FILE).read_text() == before
+    for job in ("0", "1"):
+        shutil.rmtree(folder / job)
+    assert run("resume", str(folder)) == 0
+    assert "all rows together" in capsys.readouterr().out
+    truth = houses().sort("area")["price"].to_numpy()
+    assert answers("changed")["truth"].to_numpy() == pytest.approx(truth, rel=1e-6)
+
+
 def test_a_program_has_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     table = library.sweep(*QUICK, data="iris", folds=2, runs_dir="mine")

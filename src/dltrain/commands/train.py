@@ -180,7 +180,7 @@ def _say_out_of_fold(folder: Path, allow: Sequence[str]) -> None:
     try:
         found = folds.out_of_fold(folder, allow=allow)
     except DltrainError as error:
-        say(f"note: no {folds.FILE}: {error}", error=True)
+        say(f"note: {folds.refused(folder, error)}", error=True)
     else:
         say("\n" + "\n".join(found.told()) if found else "", end="\n" * (found is not None))
 

@@ -92,7 +92,7 @@ def _answer_out_of_fold(sweep: Path, allow: Sequence[str]) -> None:
         with left_as_it_was():
             folds.out_of_fold(sweep, allow=allow)
     except DltrainError as error:
-        warnings.warn(f"no {folds.FILE}: {error}", stacklevel=4)
+        warnings.warn(folds.refused(sweep, error), stacklevel=4)
 
 
 def _typed(key: str, value: command_line.Value) -> str:

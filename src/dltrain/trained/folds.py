@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from dltrain.config.construct import data_kept
 from dltrain.data import Data, Split, Task, place, weights
+from dltrain.data.fingerprint import fingerprint
 from dltrain.data.tables.table import listed
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, DataError, tables
 from dltrain.parts import metrics
-from dltrain.runs import key_roles, reading, seeds
+from dltrain.runs import key_roles, reading, run_folder, seeds
 from dltrain.runs.reading import ENDED, Run
 from dltrain.trained import inference, judge, predict
 from dltrain.trained.candidates import Once
@@ -93,7 +94,8 @@ def _spread(runs: Sequence[Run], name: str) -> str:
 def out_of_fold(sweep: Path, *, allow: Sequence[str] = ()) -> OutOfFold | None:
     """Writes `FILE` in the folder of a sweep over folds, by its best choice; None where it is over no folds.
 
-    Of several seeds the answers are averaged. It sets threads and seeds of the process. Raises DltrainError.
+    Of several seeds the answers are averaged. It sets threads and seeds of the process. Raises DltrainError, as where
+    the data are not those of a run, which may then have been trained on its test rows.
     """
     import polars as pl
 
@@ -107,6 +109,12 @@ def out_of_fold(sweep: Path, *, allow: Sequence[str] = ()) -> OutOfFold | None:
     path = sweep / FILE
     predict.write(iter([frame]), path)
     return OutOfFold(frame, together, runs, path, [*_early(parts), *(_rare(frame) if parts[0].classes else ())])
+
+
+def refused(sweep: Path, error: Exception) -> str:
+    """Why `out_of_fold` wrote nothing, and that a file which is there is none of now."""
+    older = (sweep / FILE).exists()
+    return f"no {'new ' * older}{FILE}{f' ({sweep / FILE} was written before)' * older}: {error}"
 
 
 def _early(parts: Sequence[_Fold]) -> list[str]:
@@ -159,6 +167,7 @@ def _of_fold(folders: Sequence[Path], number: int, allow: Sequence[str]) -> _Fol
         if trained.outline.settings.overfit_batches:
             raise ConfigError(f"{folder} was judged on its train rows (trainer.overfit_batches)")
         data = judge.read_data(trained)
+        _check_unchanged(trained, data)
         given, y = evaluation.predict(trained.model, judge.loader(trained, data.test), trained.device)
         each.append(given)
     assert data is not None  # a fold has a run
@@ -173,6 +182,18 @@ def _of_fold(folders: Sequence[Path], number: int, allow: Sequence[str]) -> _Fol
     frame = pl.DataFrame({**named, **more, **_truth(y, members[0])}).hstack(_apart(answers, members[0]))
     outputs = outputs if facts.task == "regression" else outputs.float()
     return _Fold(frame, outputs, y, weight, mean.loss, facts.task, size)
+
+
+def _check_unchanged(trained: Trained, data: Data) -> None:
+    """Raises DataError where a run had other rows in any part: those that are its test rows now it may have seen."""
+    folder = trained.folder
+    then = reading.node(reading.node(run_folder.read_json(folder / "data.json")).get("sha256"))
+    if other := [split for split, now in fingerprint(data).items() if then.get(split, now) != now]:
+        raise DataError(
+            f"the data changed since {folder} was trained ({listed(other)}), so it may have seen the rows that it "
+            f"would be judged on; put the old data back, or remove {folder}, and dltrain resume {folder.parent} trains "
+            "it again"
+        )
 
 
 def _named(part: Split, kind: str) -> dict[str, pl.Series]:
