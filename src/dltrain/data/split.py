@@ -127,7 +127,7 @@ def folds(n: int, count: int, *, seed: int, classes: np.ndarray | None = None) -
     """
     check_seed(seed)
     if count > n:
-        raise DataError(f"{count:,} folds: there are {n:,} rows, and a fold needs one; give fewer, as folds=5")
+        raise DataError(f"{count:,} folds: there are {n:,} rows, and a fold needs one; give {_fewer(n)}")
     random, found = np.random.RandomState(seed), np.empty(n, dtype=np.int64)
     if classes is None:
         for number, rows in enumerate(np.array_split(random.permutation(n), count)):
@@ -143,6 +143,11 @@ def folds(n: int, count: int, *, seed: int, classes: np.ndarray | None = None) -
     return found
 
 
+def _fewer(most: int) -> str:
+    """Which number of folds can be, where so many are the most."""
+    return f"{'at most ' * (most > 2)}folds={most}" if most > 1 else "no folds"
+
+
 def folds_of_groups(groups: np.ndarray, count: int, *, seed: int, classes: np.ndarray | None = None) -> np.ndarray:
     """The fold of each row, int64 [n] from 0, of whole groups: the largest first, each goes to the fold that has least
     of its rows and classes yet, as in scikit-learn's GroupKFold.
@@ -153,7 +158,8 @@ def folds_of_groups(groups: np.ndarray, count: int, *, seed: int, classes: np.nd
     number, table = _by_class(groups, classes)
     if count > len(table):
         raise DataError(
-            f"{count:,} folds: there are {len(table):,} groups (data.group), which stay whole; give fewer, as folds=2"
+            f"{count:,} folds: there are {len(table):,} groups (data.group), which stay whole; "
+            f"give {_fewer(len(table))}"
         )
     shares = np.column_stack([table.sum(1) / table.sum(), table / np.maximum(table.sum(0), 1) / table.shape[1] ** 0.5])
     order = np.random.RandomState(seed).permutation(len(table))
@@ -197,7 +203,7 @@ def _fold_in_time(order: np.ndarray, times: np.ndarray, chosen: Fold, *, val: fl
     if (found := len(np.unique(times))) < chosen.count + before:
         raise DataError(
             f"{chosen.count:,} folds: data.time has {found:,} different times, and rows of one time stay together; so "
-            f"many folds need {chosen.count + before:,}: give fewer, as folds=2"
+            f"many folds need {chosen.count + before:,}; give {_fewer(found - before)}"
         )
     rest, test_rows, moved = order, order[:0], 0
     for left in range(chosen.count - 1, chosen.number - 2, -1):  # folds that are to come before

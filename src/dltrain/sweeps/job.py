@@ -66,7 +66,7 @@ def check(orders: Orders, jobs: Sequence[Sequence[str]], composer: Composer) -> 
                 end = time.monotonic() + _LOOKED
             if time.monotonic() > end:
                 break
-    return Looked(found, [f"in {count} of {looked} jobs: {note}" for note, count in notes.items()])
+    return Looked(found, [f"in {count} of {looked} jobs looked at: {note}" for note, count in notes.items()])
 
 
 def plan_of(orders: Orders, made: Composed) -> Plan:
