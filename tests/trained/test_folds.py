@@ -173,12 +173,24 @@ def test_what_is_left_of_folds_is_gone_on_with(root, tmp_path, monkeypatch, caps
     shutil.copytree(root / "runs" / "iris", tmp_path / "runs" / "iris")
     monkeypatch.chdir(tmp_path)
     before = (sweep("iris") / folds.FILE).read_text()
-    for job in (1, 3):
-        shutil.rmtree(sweep("iris") / str(job))
+    datasets.load_iris(as_frame=True).data.head(3).to_csv("new.csv", index=False)
+    shutil.rmtree(sweep("iris") / "1")
+    missing = f"note: without the run of seed=0 data.test=2/2; dltrain resume {sweep('iris')} trains what is missing"
+    assert run("predict", str(sweep("iris")), "new.csv") == 0
+    assert missing in capsys.readouterr().err
+    assert missing.removeprefix("note: ") in folds.out_of_fold(sweep("iris")).notes[0]
+    shutil.rmtree(sweep("iris") / "3")
     (sweep("iris") / folds.FILE).unlink()
     with pytest.raises(ConfigError, match=r"fold 2 of 2 has no run that has ended; dltrain resume runs/iris"):
         folds.out_of_fold(sweep("iris"))
     assert run("predict", str(sweep("iris")), "new.csv") == 2
+    for job in (0, 2):
+        shutil.rmtree(sweep("iris") / str(job))
+    assert run("predict", str(sweep("iris")), "new.csv") == 2
+    said = capsys.readouterr().err
+    assert f"none of its folds has a run yet; dltrain resume {sweep('iris')} goes on" in said
+    with pytest.raises(ConfigError, match=r"dltrain predict runs/iris/\S+ FILE answers by the mean of all"):
+        library.load(sweep("iris"))
     assert run("resume", str(sweep("iris"))) == 0
     assert (sweep("iris") / folds.FILE).read_text() == before
     assert "all rows together" in capsys.readouterr().out
@@ -225,7 +237,7 @@ def test_a_class_of_fewer_rows_than_folds_is_told_before_the_first_run_and_after
     words = ["data=table", "data.path=houses.csv", "data.target=side", "folds=2", "name=sides"]
     assert run(*words, *QUICK) == 0
     out, err = capsys.readouterr()
-    assert "note: in 1 of 2 jobs: without a train row, so not to be learned: class west\n" in err
+    assert "note: in 1 of 2 jobs looked at: without a train row, so not to be learned: class west\n" in err
     assert out.endswith("note: not in each of the 2 folds, so not judged in each: class west (1 row)\n")
     assert folds.out_of_fold(sweep("iris")).notes == []
 

@@ -34,11 +34,11 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     if output and output.exists() and any(each.exists() and output.samefile(each) for each in named):
         raise ConfigError(f"-o {output} is the input itself; name another file")
     command_line.output(given, Path("-"))
-    trained = _opened(given.run, command_line.allowed(options.allow))
+    notes: list[str] = []
+    trained = _opened(given.run, command_line.allowed(options.allow), notes)
     first = trained.members[0]
     inference.set_threads(first)
     found: Gaps = {}
-    notes: list[str] = []
     unreadable: list[DataError] = []
     pieces = predict(
         trained,
@@ -66,11 +66,12 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     return 0
 
 
-def _opened(run: str, allow: Sequence[str]) -> Mean:
-    """A run; or those of the best choice of a sweep over folds."""
+def _opened(run: str, allow: Sequence[str], notes: list[str]) -> Mean:
+    """A run; or those of the best choice of a sweep over folds, of which `notes` takes what is missing."""
     folder = run_folder.find(run, sweeps=True)
     if not (folder / "sweep.json").is_file() or not (runs := folds.best(folder)):
         return Mean((inference.open_run(run_folder.find(run), allow=allow),))
+    notes += folds.left_out(runs)
     return Mean(tuple(inference.open_run(each.folder, allow=allow) for each in runs))
 
 

@@ -180,7 +180,8 @@ def find(reference: str, root: Path = Path("runs"), *, sweeps: bool = False, bro
     folder = named[0]
     if (folder / "sweep.json").is_file():
         if not sweeps:
-            raise ConfigError(f"{folder} is a sweep; name one of its runs: {folder}/0, or {folder}/best")
+            mean = f" (dltrain predict {folder} FILE answers by the mean of all)" if seeds.over_folds(folder) else ""
+            raise ConfigError(f"{folder} is a sweep; name one of its runs: {folder}/0, or {folder}/best{mean}")
     elif not (folder / "config.yaml").is_file() and not (broken and reading.is_run(folder)):
         inside = f"; name one of the runs in it: {folder}/last, or {folder}/best" if any(reading.walk(folder)) else ""
         raise ConfigError(f"{folder} is not a run folder: it has no config.yaml{inside}")

@@ -8,6 +8,7 @@ import json
 import re
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from dltrain.errors import ConfigError, key_of
@@ -66,6 +67,13 @@ def keys(found: Sequence[Run]) -> tuple[str, ...]:
 
 def _folds(run: Run) -> int:
     return key_roles.folds(run.config.get(FOLD))
+
+
+def over_folds(sweep: Path) -> bool:
+    """Whether a sweep was begun with `folds=N`, as its record says, also where none of its jobs is there."""
+    typed = reading.node(reading.read_json(sweep / "sweep.json")[0]).get("overrides")
+    axes = [o for o in typed if isinstance(o, str) and key_of(o) == FOLD] if isinstance(typed, list) else []
+    return any("," in o and key_roles.folds(o.partition("=")[2].partition(",")[0]) for o in axes)
 
 
 def groups(found: Sequence[Run]) -> list[list[Run]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ def best(sweep: Path) -> list[Run]:
     """
     ranked = seeds.ranked([reading.read(job, of) for job, of in reading.walk(sweep)])
     runs = next((group for group in ranked if seeds.FOLD in seeds.keys(group)), [])
+    if not runs and seeds.over_folds(sweep):
+        raise ConfigError(f"{sweep}: none of its folds has a run yet; dltrain resume {sweep} goes on")
     if not runs:
         return []
     count = key_roles.folds(runs[0].config[seeds.FOLD])
@@ -49,6 +51,17 @@ def best(sweep: Path) -> list[Run]:
             "with --retry-failed where it failed"
         )
     return ended
+
+
+def left_out(runs: Sequence[Run]) -> list[str]:
+    """A note on runs of the best choice, one for each seed and fold, that have not ended or are gone."""
+    present = set(map(seeds.repeat, runs))
+    every = sorted(itertools.product(*({*each} for each in zip(*present, strict=True))))
+    if not (lacking := [f"seed={seed} {seeds.FOLD}={fold}" for seed, fold in every if (seed, fold) not in present]):
+        return []
+    sweep = runs[0].folder.parent
+    which = f"the run of {lacking[0]}" if len(lacking) == 1 else f"{len(lacking)} runs ({listed(lacking, 4)})"
+    return [f"without {which}; dltrain resume {sweep} trains what is missing, with --retry-failed what failed"]
 
 
 def _number(run: Run) -> int:
@@ -102,13 +115,14 @@ def out_of_fold(sweep: Path, *, allow: Sequence[str] = ()) -> OutOfFold | None:
     if not (runs := best(sweep)):
         return None
     with data_kept():
-        parts = [_of_fold([run.folder for run in own], k, allow) for k, own in groupby(runs, key=_number)]
+        parts = [_of_fold([run.folder for run in own], k, allow) for k, own in itertools.groupby(runs, key=_number)]
     frame = pl.concat([part.frame for part in parts], how="vertical_relaxed")
     frame = frame.sort(frame.columns[0], maintain_order=True)
     together = _judged(parts)
     path = sweep / FILE
+    notes = [*left_out(runs), *_early(parts), *(_rare(frame) if parts[0].classes else ())]
     predict.write(iter([frame]), path)
-    return OutOfFold(frame, together, runs, path, [*_early(parts), *(_rare(frame) if parts[0].classes else ())])
+    return OutOfFold(frame, together, runs, path, notes)
 
 
 def refused(sweep: Path, error: Exception) -> str:
