@@ -29,6 +29,7 @@ def test_each_task_is_judged_by_one_of_its_own():
 def test_values_and_their_differences_are_told_alike():
     assert [metrics.text("accuracy", v) for v in (0.5, 1, None, float("nan"))] == ["50.00%", "100.00%", "-", "-"]
     assert [metrics.text("rmse", v) for v in (0.123456, 9999, 123456.7)] == ["0.1235", "9999", "123,457"]
+    assert [metrics.text("mae", v) for v in (1e14, 4e42, -4e42)] == ["100,000,000,000,000", "4e+42", "-4e+42"]
     assert (metrics.difference("accuracy", 0.031), metrics.difference("f1", 0.031)) == ("3.10", "0.031")
     assert all(metrics.text(name, 0.5).endswith("%") == metrics.in_percent(name) for name in metrics.DIRECTION)
 

@@ -140,7 +140,7 @@ def text(metric: str, value: float | None) -> str:
         return "-"
     if in_percent(metric):
         return f"{value:.2%}"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def difference(metric: str, value: float) -> str:
