@@ -37,9 +37,10 @@ def unlike(frame: pl.DataFrame, preprocessing: Preprocessing) -> str | None:
             far.append((column["name"], own, fitted))
         if not _standard(*fitted):
             scaled.append((column["name"], own, fitted))
-    if scaled and len(frame) >= _ENOUGH and all(_standard(*own) for _, own, _ in scaled):
+    other = next((each for each in scaled if not _alike(*each[1:])), None)
+    if other and len(frame) >= _ENOUGH and all(_standard(*own) for _, own, _ in scaled):
         return (
-            f"the rows look scaled already ({_compared(*scaled[0])}), and were scaled once more: give them as they "
+            f"the rows look scaled already ({_compared(*other)}), and were scaled once more: give them as they "
             "stood in the table; prepared ones, such as a part of dltrain.data's, go to evaluate(part)"
         )
     if far:
@@ -63,6 +64,11 @@ def _middle(column: Column) -> _Moments | None:
 
 def _standard(mean: float, deviation: float) -> bool:
     return abs(mean) < 1 and 0.3 < deviation < 3
+
+
+def _alike(own: _Moments, fitted: _Moments) -> bool:
+    """Whether rows have about the train rows' figures, which may lie near standard ones themselves."""
+    return abs(own[0] - fitted[0]) < fitted[1] and fitted[1] / 2 < own[1] < 2 * fitted[1]
 
 
 def _compared(name: str, own: _Moments, fitted: _Moments) -> str:

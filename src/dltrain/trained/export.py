@@ -53,7 +53,9 @@ def samples(trained: Trained, source: Path | None = None) -> Samples:
     raw = _of_test_part(trained) if source is None else next(predict.read(trained, source)).rows[:_SAMPLES]
     if not isinstance(raw, Tensor) and facts.preprocessing["missing"] == "impute":
         raw = raw.vstack(raw.clear(1))  # a row that misses everything
-    answers = trained.predict(raw, allow_unknown=True)
+    answers = trained.answers(trained.logits(trained.inputs(raw, allow_unknown=True)))
+    if source is not None and (remark := trained.remark(raw)):
+        warnings.warn(remark, stacklevel=2)
     if facts.task == "multilabel":
         answers = answers[:, len(facts.names) :]
     elif facts.classes:
