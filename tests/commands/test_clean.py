@@ -33,6 +33,9 @@ def test_what_is_kept_of_tables_is_listed_and_removed(kept, tmp_path):
         os.utime(entry.folder / "entry.json", (time.time() - 90_000,) * 2)
     assert kept("clean", "--cache", "--older-than", "1", "--yes")[1].endswith("removed 1\n")
     assert len(cache.entries()) == 1
+    name = cache.entries()[0].folder.name
+    with cache.held(name, lambda folder: {}):
+        assert kept("clean", "--cache", "--yes")[1].endswith("removed 0; 1 is in use\n")
     assert kept("clean", "--cache", "--yes")[1].endswith("removed 1\n")
     assert cache.entries() == []
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from dltrain.data import cache
-from dltrain.errors import ConfigError, StorageError
+from dltrain.errors import ConfigError, StorageError, system
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +95,30 @@ def test_an_entry_that_is_a_link_is_made_anew_and_nothing_outside_is_touched(top
     assert cache.obtain("a", made("new")).facts["about"] == "new"
     assert not (top / "a").is_symlink()
     assert sorted(path.name for path in outside.iterdir()) == ["entry.json", "x"]
+
+
+@pytest.mark.skipif(not system.POSIX, reason="folders are held by locks of POSIX")
+def test_what_is_in_use_is_not_removed(top):
+    with cache.held("a", made()), cache.held("a", refused) as second:
+        cache.obtain("b", made())
+        assert cache.remove(cache.entries()) == 1
+        assert (second.folder / "x").read_text() == "numbers"
+    assert cache.remove([second, second]) == 2
+    assert cache.entries() == []
+
+
+def test_what_goes_before_it_is_held_is_made_anew(top, monkeypatch):
+    obtain = cache.obtain
+
+    def gone(name, make, **options):
+        monkeypatch.setattr(cache, "obtain", obtain)
+        entry = obtain(name, make, **options)
+        cache.remove([entry])
+        return entry
+
+    monkeypatch.setattr(cache, "obtain", gone)
+    with cache.held("a", made()) as entry:
+        assert (entry.folder / "x").read_text() == "numbers"
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(top):

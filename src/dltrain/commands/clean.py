@@ -69,8 +69,9 @@ def _clean_cache(days: float, *, yes: bool) -> int:
     )
     if not yes and not agreed(len(going)):
         return 0
-    cache.remove(going)
-    say(f"removed {len(going)}")
+    gone = cache.remove(going)
+    used = len(going) - gone
+    say(f"removed {gone}" + f"; {used} {'is' if used == 1 else 'are'} in use" * (used > 0))
     return 0
 
 

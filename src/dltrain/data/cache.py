@@ -15,7 +15,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -76,6 +76,25 @@ def obtain(name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts],
         return made
 
 
+@contextmanager
+def held(
+    name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts], bool] = lambda facts: True
+) -> Iterator[Entry]:
+    """What `obtain` gives, which nobody removes while this lasts; one that goes before is made anew."""
+    with ExitStack() as stack:
+        entry = obtain(name, make, fresh=fresh)
+        if not _is_held(entry, stack):
+            entry = obtain(name, make, fresh=fresh)
+            _is_held(entry, stack)
+        yield entry
+
+
+def _is_held(entry: Entry, stack: ExitStack) -> bool:
+    with suppress(FileNotFoundError):
+        return stack.enter_context(_folder_held(entry.folder)) and _found(entry.folder) is not None
+    return False
+
+
 def note(entry: Entry, facts: Facts) -> Entry:
     """The entry with other facts. Raises StorageError where the disk refuses."""
     draft = entry.folder / f"{_DRAFT}{os.getpid()}"
@@ -99,13 +118,37 @@ def entries() -> list[Entry]:
     return sorted((entry for entry in found if entry), key=lambda entry: entry.used)
 
 
-def remove(gone: Sequence[Entry]) -> None:
-    """Removes entries, and what was left by processes that were killed. Who has one open goes on reading it."""
-    for entry in gone:
-        _drop(entry.folder)
+def remove(gone: Sequence[Entry]) -> int:
+    """Removes entries that are not in use, and what was left by processes that were killed; tells how many went.
+
+    Who has one mapped into memory goes on reading it.
+    """
+    count = sum(_removed(entry) for entry in gone)
     for draft in place().glob(f"{_DRAFT}*"):
         if system.is_free(_lock(draft)):
             _drop(draft)
+    return count
+
+
+@contextmanager
+def _folder_held(folder: Path, *, alone: bool = False) -> Iterator[bool]:
+    """Tells whether a folder could be held. Where there are no such locks what is open is not removed."""
+    if not system.POSIX:
+        yield True
+        return
+    handle = os.open(folder, system.FLUSH)
+    try:
+        yield system.hold(handle, alone=alone)
+    finally:
+        os.close(handle)
+
+
+def _removed(entry: Entry) -> bool:
+    with suppress(FileNotFoundError), _folder_held(entry.folder, alone=True) as free:
+        if free:
+            _drop(entry.folder)
+        return free
+    return True  # another process was first
 
 
 def _own(top: Path) -> Path:
@@ -218,8 +261,8 @@ def _keep_within(limit: float, made: Entry) -> None:
     total = sum(entry.size for entry in found)
     for entry in found:
         if total > limit and entry.folder != made.folder and not _is_recent(entry):
-            total -= entry.size
-            remove([entry])
+            size = entry.size
+            total -= size * remove([entry])
 
 
 def _is_recent(entry: Entry) -> bool:

@@ -130,16 +130,13 @@ def cache_home() -> Path:
 
 
 def not_own(folder: Path) -> str:
-    """Why a folder is not the user's, who alone may look into it, as far as the system has such rights; empty if it is.
-
-    Of: link, file (anything that is no folder), owner, mode. Raises OSError where nothing is.
-    """
+    """Why a folder is not the user's alone, as far as the system has such rights: link, file, owner, mode; else ""."""
     status, user = os.lstat(folder), getattr(os, "geteuid", None)
     if is_link(status) or not stat.S_ISDIR(status.st_mode):
         return "link" if is_link(status) else "file"
-    if user is None or (status.st_uid == user() and not status.st_mode & 0o077):
-        return ""
-    return "mode" if status.st_uid == user() else "owner"
+    if user is None or status.st_uid != user():
+        return "owner" if user else ""
+    return "mode" if status.st_mode & 0o077 else ""
 
 
 def patiently(change: Callable[..., object], *paths: Path) -> None:
@@ -212,6 +209,15 @@ def is_free(path: Path) -> bool:
         return False
     finally:
         os.close(handle)
+
+
+def hold(folder: int, *, alone: bool) -> bool:
+    """Takes the lock of an open folder, alone or beside others; False where others have it. Not all disks know any."""
+    try:
+        _fcntl.flock(folder, (_fcntl.LOCK_EX if alone else _fcntl.LOCK_SH) | _fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
 
 
 def is_locked(path: Path) -> bool:

@@ -67,7 +67,9 @@ def columns_of(given: Given, how: Format, *, knob: str = "data.path") -> Iterato
     with ExitStack() as stack:
         for path in files.paths:
             stack.enter_context(watched(path))
-        parts = [without_index((_parquet if form(path) == "parquet" else _text)(path, how)) for path in files.paths]
+        kinds = [_parquet if form(path) == "parquet" else _text for path in files.paths]
+        read = [stack.enter_context(kind(path, how)) for kind, path in zip(kinds, files.paths, strict=True)]
+        parts = list(map(without_index, read))
         for other in parts[1:]:
             check_alike(parts[0], other)
         table = parts[0] if len(parts) == 1 else _together(parts, notes=told_once(parts), called=files.called)
@@ -89,8 +91,12 @@ def _together(parts: Sequence[Columns], *, notes: tuple[str, ...], called: str =
     return Columns(parts[0].columns, where, read, contents, notes, called)
 
 
-def _entry(path: Path, how: Format, make: Callable[[Path], cache.Facts]) -> cache.Entry:
-    """What is kept of a file as it is now. One that was only touched is read once, to see that it is the same."""
+@contextmanager
+def _entry(path: Path, how: Format, make: Callable[[Path], cache.Facts]) -> Iterator[cache.Entry]:
+    """What is kept of a file as it is now, for as long as it is read.
+
+    One that was only touched is read once, to see that it is the same.
+    """
     now = cache.state(path)
 
     def fresh(facts: cache.Facts) -> bool:
@@ -100,14 +106,15 @@ def _entry(path: Path, how: Format, make: Callable[[Path], cache.Facts]) -> cach
     def whole(draft: Path) -> cache.Facts:
         return {**make(draft), "about": f"{path.absolute()}: its columns", "state": now, "content": cache.content(path)}
 
-    entry = cache.obtain(cache.named("columns", str(path), now[0], vars(how)), whole, fresh=fresh)
-    return entry if entry.facts["state"] == now else cache.note(entry, {**entry.facts, "state": now})
+    with cache.held(cache.named("columns", str(path), now[0], vars(how)), whole, fresh=fresh) as entry:
+        yield entry if entry.facts["state"] == now else cache.note(entry, {**entry.facts, "state": now})
 
 
 # -- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def _parquet(path: Path, how: Format) -> Columns:
+@contextmanager
+def _parquet(path: Path, how: Format) -> Iterator[Columns]:
     """A Parquet file is columns already: what is kept tells whether it is the same."""
 
     def read(names: list[str]) -> pl.DataFrame:
@@ -118,25 +125,27 @@ def _parquet(path: Path, how: Format) -> Columns:
 
     with opened_parquet(path) as (lazy, rows):
         names = lazy.collect_schema().names()
-    kept = _entry(path, how, lambda draft: {})
-    return Columns(names, Lines(path, np.arange(1, rows + 1), "row"), read, (str(kept.facts["content"]),))
+    with _entry(path, how, lambda draft: {}) as kept:
+        yield Columns(names, Lines(path, np.arange(1, rows + 1), "row"), read, (str(kept.facts["content"]),))
 
 
 # -- text ------------------------------------------------------------------------------------------------------------
 
 
-def _text(path: Path, how: Format) -> Columns:
-    kept = _entry(path, how, lambda draft: _put_into_columns(path, how, draft))
-    files = sorted(kept.folder.glob("*.parquet"))
+@contextmanager
+def _text(path: Path, how: Format) -> Iterator[Columns]:
+    with _entry(path, how, lambda draft: _put_into_columns(path, how, draft)) as kept:
+        files = sorted(kept.folder.glob("*.parquet"))
 
-    def read(names: list[str]) -> pl.DataFrame:
-        import polars as pl
+        def read(names: list[str]) -> pl.DataFrame:
+            import polars as pl
 
-        return pl.concat([pl.read_parquet(file, columns=names, glob=False) for file in files]).select(names).rechunk()
+            some = [pl.read_parquet(file, columns=names, glob=False) for file in files]
+            return pl.concat(some).select(names).rechunk()
 
-    lines = np.memmap(kept.folder / _LINES, dtype=np.int64, mode="r")
-    columns, notes = (list(map(str, cache.listed(kept.facts, key))) for key in ("columns", "notes"))
-    return Columns(columns, Lines(path, lines), read, (str(kept.facts["content"]),), tuple(notes))
+        lines = np.memmap(kept.folder / _LINES, dtype=np.int64, mode="r")
+        columns, notes = (list(map(str, cache.listed(kept.facts, key))) for key in ("columns", "notes"))
+        yield Columns(columns, Lines(path, lines), read, (str(kept.facts["content"]),), tuple(notes))
 
 
 def _put_into_columns(path: Path, how: Format, draft: Path) -> cache.Facts:

@@ -146,7 +146,8 @@ def kept_data(
             saved = _saved(learned(found, own, encoder), folder, encoder.where)
         return {"about": f"{Path(names[0]).absolute()}: encoded", **saved}
 
-    return _loaded(cache.obtain(name, make))
+    with cache.held(name, make) as entry:
+        return _loaded(entry)
 
 
 class _Saved(TypedDict):
