@@ -8,7 +8,9 @@ import time
 
 import pytest
 
+from dltrain.errors import StorageError
 from dltrain.runs import reading
+from dltrain.sweeps.driver import Driver
 from dltrain.sweeps.engines import Looked
 
 QUICK = ("data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "trainer.save_every=0")
@@ -49,6 +51,16 @@ def test_a_drawn_order_is_kept_when_a_sweep_goes_on(dltrain, tmp_path):
     assert (code, "3 of 4 jobs had ended" in out) == (0, True)
     assert typed(tmp_path) == before
     assert json.loads((sweep / "sweep.json").read_text())["overrides"][-1] == "optimizer=sgd"
+
+
+def test_a_sweep_that_a_full_disk_stops_says_how_it_goes_on(dltrain, monkeypatch):
+    def full(_):
+        raise StorageError("jobs.jsonl can't be written: No space left on device")
+
+    monkeypatch.setattr(Driver, "run", full)
+    code, _, err = dltrain("-m", *QUICK, "seed=0,1")
+    assert code == StorageError.exit_code
+    assert "No space left on device; once that is mended, go on: dltrain resume runs/" in err
 
 
 def test_cfg_of_a_sweep_prints_its_first_job_and_trains_nothing(dltrain, tmp_path):

@@ -95,7 +95,9 @@ def test_all_rows_together_are_judged_beside_the_runs(capsys):
     assert re.match(f"all rows together +{made.together['accuracy']:.2%} ", together)
     assert said == f"150 rows, each answered by a run that has not seen it: {sweep('iris')}/out_of_fold.csv"
     assert run("show", "runs/iris/" + sweep("iris").name) == 0
-    assert re.search(r"folds and seeds .*\n─+\n +2, 0,1 +data=iris .* 4 of 4 ", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert re.search(r"folds and seeds .*\n─+\n +2, 0,1 +data=iris .* 4 of 4 ", out)
+    assert f"out of fold: {sweep('iris')}/{folds.FILE}\n" in out
 
 
 @pytest.mark.usefixtures("root")

@@ -37,6 +37,8 @@ def command(words: list[str], _options: argparse.Namespace) -> int:
             from dltrain.runs import sweep_table
 
             say(f"\n{sweep_table.table(found)}")
+        if (answers := folder / seeds.OUT_OF_FOLD).is_file():
+            say(f"\nout of fold: {answers}")
         say(f"\n{told}" if (told := importance.of_sweep(found)) else "")
         return 0
     run = reading.read(folder, reading.sweep_of(folder))

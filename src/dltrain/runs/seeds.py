@@ -18,6 +18,7 @@ from dltrain.runs.key_roles import FOLD
 from dltrain.runs.reading import Run
 
 _MOST = 10_000
+OUT_OF_FOLD = "out_of_fold.csv"  # in the folder of a sweep over folds
 _BAD = ("diverged", "failed")  # whatever such a run had reached, it is none that anybody would take
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dltrain import __version__
-from dltrain.errors import ConfigError, system
+from dltrain.errors import ConfigError, StorageError, system
 from dltrain.errors.output import cut, say
 from dltrain.errors.paths import local
 from dltrain.runs import layout, progress, reading, run_folder, storage
@@ -175,6 +176,9 @@ def _drive(
         except KeyboardInterrupt:
             stop.reason = stop.reason or "SIGINT"
             engine.signal(system.stop_signal(stop.reason))
+        except StorageError as error:
+            again = shlex.join(["dltrain", "resume", str(kept.folder), *options.words])
+            raise StorageError(f"{error}; once that is mended, go on: {again}") from error
         finally:
             told.close(kept.counts)
     return Ended(kept.folder, kept.counts, stop.reason, _failed(kept))

@@ -28,7 +28,7 @@ from dltrain.trained.mean import Mean
 if TYPE_CHECKING:
     import polars as pl
 
-FILE = "out_of_fold.csv"
+FILE = seeds.OUT_OF_FOLD
 _BESIDE = ("log_loss", "r2")  # shown beside the main metric
 
 
