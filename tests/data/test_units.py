@@ -149,6 +149,22 @@ def test_a_target_whose_square_is_no_number_is_refused_however_it_is_learned(kin
         assembled(PRICES * unit, kind)
 
 
+def test_ranks_of_many_equal_targets_at_an_end_are_noted():
+    """Such as amounts that are mostly zero: the net learns little but which rows are these."""
+    mostly_zero = np.where(np.arange(500)[:, None] < 290, 0, PRICES)
+    (note,) = _of_ties(mostly_zero)
+    assert note.startswith("target 'price': 290 of 500 train rows have one value at an end, 0, which data.target_tr")
+    both = _of_ties(np.clip(PRICES, *np.quantile(PRICES, (0.1, 0.9), method="lower")))
+    assert [note[:18] for note in both] == ["target 'price': 50", "target 'price': 51"]
+    assert _of_ties(PRICES) == []
+    with pytest.raises(DataError, match=r"or train with data.target_transform=standard$"):
+        assembled(mostly_zero, "log")
+
+
+def _of_ties(y):
+    return [note for note in assembled(y, "quantile").notes if "one value at an end" in note]
+
+
 def assembled(y, kind):
     rows = np.arange(len(y)), np.arange(0), np.arange(0)
     return assemble(

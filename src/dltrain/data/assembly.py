@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data import Data, Preprocessing, Task, Tensors, fallback, single
-from dltrain.data.tables.scales import fence, skewness
+from dltrain.data.tables.scales import fence, skewness, tied
 from dltrain.data.tables.table import listed
 from dltrain.data.units import TargetTransform, check, check_squares, fit
 from dltrain.errors import ConfigError
@@ -47,6 +47,7 @@ def assemble(
         far = _far(y, rows[0], targets, target_transform, place)
         units = fit(target_transform, train, targets) if target_transform != "none" else None
         far += _skewed(train, targets) if target_transform == "standard" else []
+        far += _tied(train, targets) if target_transform == "quantile" else []
         y = y if units is None else units.standard(y)
     answers = torch.from_numpy(y.astype(np.int64 if y.ndim == 1 else np.float32))
     weight = None if weights is None else torch.from_numpy(weights)
@@ -125,6 +126,17 @@ def _skewed(train: np.ndarray, targets: tuple[str, ...]) -> list[str]:
                 "data.target_transform=log, which learns ratios, may have a smaller error"
             )
     return notes
+
+
+def _tied(train: np.ndarray, targets: tuple[str, ...]) -> list[str]:
+    """Notes on targets float64 [N, K] of which many are one value at an end, so that ranks leave a gap beside it."""
+    return [
+        f"target '{name}': {count:,} of {len(values):,} train rows have one value at an end, {end:g}, which "
+        "data.target_transform=quantile puts far from all others: data.target_transform=standard may have a smaller "
+        "error"
+        for name, values in zip(targets, train.T, strict=True)
+        for end, count in tied(values)
+    ]
 
 
 def _counts(y: np.ndarray, classes: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data.tables.scales import FAREST, blurred, from_normal, moments, quantiles, to_normal
+from dltrain.data.tables.scales import FAREST, blurred, from_normal, moments, quantiles, tied, to_normal
 from dltrain.errors import DataError
 
 TargetTransform = Literal["none", "standard", "log", "quantile"]
@@ -237,10 +237,11 @@ def check(
     for name, own in zip(targets, values.T, strict=True):
         if transform == "log" and len(rows := np.flatnonzero(~(own > 0))):
             more = f" (and {len(rows) - 1:,} more are not above zero)" * (len(rows) > 1)
+            others = "standard" if tied(own) else "quantile, or standard"
             raise DataError(
                 f"{place(int(rows[0]))}: target '{name}' is {own[rows[0]]:g}{more}, and a logarithm "
                 "(data.target_transform=log) takes numbers above zero\nCorrect or remove it; or train with "
-                "data.target_transform=quantile, or standard"
+                f"data.target_transform={others}"
             )
         if transform == "none" and blurred(own):
             raise DataError(
