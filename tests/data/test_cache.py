@@ -199,7 +199,7 @@ def test_what_was_not_used_for_the_longest_goes_beyond_the_limit(top, monkeypatc
         entry = cache.obtain(name, made("1234", 1000))
         os.utime(entry.folder / "entry.json", (time.time() - age,) * 2)
     cache.obtain("a", refused)  # which is now the last that was used
-    cache.obtain("d", made("1234", 1000))
+    cache.keep_within_limit(cache.obtain("d", made("1234", 1000)))
     assert sorted(entry.folder.name for entry in cache.entries()) == ["a", "c", "d"]
     monkeypatch.setenv("DLTRAIN_CACHE_GB", "much")
     with pytest.raises(ConfigError, match="DLTRAIN_CACHE_GB=much: write how many gigabytes"):

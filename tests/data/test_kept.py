@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from dltrain.data import Tensors, loaders, place, take
+from dltrain.data import Tensors, cache, loaders, place, take
 from dltrain.data.fingerprint import fingerprint
 from dltrain.data.sources.table import table
 from dltrain.data.tables import columns, kept
@@ -266,3 +266,15 @@ def test_a_device_without_room_gets_its_rows_from_memory(monkeypatch):
     assert {batch.x.device.type for batch in loaders.make_loader(part, batch_size=6, device="meta").epoch()} == {"meta"}
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *_: tensor)
     assert all(torch.equal(a.x, b.x) for a, b in zip(plain, found.epoch(1), strict=True))
+
+
+def test_the_limit_is_looked_at_where_all_is_found_too(tmp_path, monkeypatch):
+    """What this run needs stays; what others left goes, also where it was spared when it was made."""
+    for name in ("a", "b"):
+        draw(1).write_csv(tmp_path / f"{name}.csv")
+        table(str(tmp_path / f"{name}.csv"), target="y", on_disk=True)
+    for entry in cache.entries():
+        os.utime(entry.folder / "entry.json", (time.time() - 100,) * 2)
+    monkeypatch.setenv("DLTRAIN_CACHE_GB", "0")
+    table(str(tmp_path / "b.csv"), target="y", on_disk=True)
+    assert [str(entry.facts["about"]).split(": ")[0] for entry in cache.entries()] == [str(tmp_path / "b.csv")] * 2

@@ -40,13 +40,17 @@ class Entry:
 
     @property
     def used(self) -> float:
-        """When it was last asked for, in seconds since 1970."""
-        return (self.folder / _FACTS).stat().st_mtime
+        """When it was last asked for, in seconds since 1970; 0 of one that went."""
+        with suppress(FileNotFoundError):
+            return (self.folder / _FACTS).stat().st_mtime
+        return 0
 
     @property
     def size(self) -> int:
-        """Bytes of its files."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        """Bytes of its files; 0 of one that went."""
+        with suppress(FileNotFoundError):
+            return sum(path.stat().st_size for path in self.folder.iterdir())
+        return 0
 
 
 def place() -> Path:
@@ -61,7 +65,7 @@ def obtain(name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts],
     Of several processes one makes it while the others wait. Raises StorageError where the disk refuses, and leaves
     nothing then.
     """
-    limit = _limit()
+    _limit()  # a mistake in it is said before the work
     with _faults_told():
         top = _own(place())
         if (found := _found(top / name)) and fresh(found.facts):
@@ -71,9 +75,7 @@ def obtain(name: str, make: Callable[[Path], Facts], *, fresh: Callable[[Facts],
         with _locked(_lock(top / name)):
             if (found := _found(top / name)) and fresh(found.facts):
                 return found
-            made = _made(top, name, make)
-        _keep_within(limit, made)
-        return made
+            return _made(top, name, make)
 
 
 @contextmanager
@@ -87,6 +89,8 @@ def held(
             entry = obtain(name, make, fresh=fresh)
             _is_held(entry, stack)
         yield entry
+        with suppress(FileNotFoundError):  # reading may take long
+            os.utime(entry.folder / _FACTS)
 
 
 def _is_held(entry: Entry, stack: ExitStack) -> bool:
@@ -128,6 +132,19 @@ def remove(gone: Sequence[Entry]) -> int:
         if system.is_free(_lock(draft)):
             _drop(draft)
     return count
+
+
+def keep_within_limit(asked: Entry) -> None:
+    """Those that were not asked for the longest go until all together are within the limit.
+
+    The one that is asked for stays, and so does what was asked for just before, of which it may be made.
+    """
+    limit, found = _limit(), entries()
+    sizes = {entry.folder: entry.size for entry in found}
+    total = sum(sizes.values())
+    for entry in found:
+        if total > limit and entry.folder != asked.folder and not _is_recent(entry):
+            total -= sizes[entry.folder] * remove([entry])
 
 
 @contextmanager
@@ -253,16 +270,6 @@ def _limit() -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?", typed):
         raise ConfigError(f"{LIMIT}={typed[:40]}: write how many gigabytes may be kept, such as {LIMIT}=20")
     return float(typed) * 1e9
-
-
-def _keep_within(limit: float, made: Entry) -> None:
-    """Those that were not asked for the longest go until all together are within the limit; the new one stays."""
-    found = entries()
-    total = sum(entry.size for entry in found)
-    for entry in found:
-        if total > limit and entry.folder != made.folder and not _is_recent(entry):
-            size = entry.size
-            total -= size * remove([entry])
 
 
 def _is_recent(entry: Entry) -> bool:

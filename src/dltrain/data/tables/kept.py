@@ -147,7 +147,9 @@ def kept_data(
         return {"about": f"{Path(names[0]).absolute()}: encoded", **saved}
 
     with cache.held(name, make) as entry:
-        return _loaded(entry)
+        data = _loaded(entry)
+        cache.keep_within_limit(entry)
+    return data
 
 
 class _Saved(TypedDict):
