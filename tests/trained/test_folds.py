@@ -1,5 +1,6 @@
 """`folds=N` on real runs: each row is answered once by a run that has not seen it, new rows by the mean of all runs."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -219,6 +220,20 @@ def test_rows_that_a_run_may_have_seen_are_not_judged(request, capsys):
     assert "all rows together" in capsys.readouterr().out
     truth = houses().sort("area")["price"].to_numpy()
     assert answers("changed")["truth"].to_numpy() == pytest.approx(truth, rel=1e-6)
+
+
+@pytest.mark.usefixtures("root")
+def test_runs_of_one_choice_on_changed_data_are_not_taken_together(capsys):
+    shutil.copytree("runs/iris", "runs/mixed")
+    facts = sweep("mixed") / "2" / "data.json"  # the second seed of the first fold
+    noted = json.loads(facts.read_text())
+    facts.write_text(json.dumps({**noted, "sha256": {**noted["sha256"], "train": "0" * 64}}))
+    assert run("resume", str(sweep("mixed"))) == 0
+    err = capsys.readouterr().err
+    assert "note: the data changed between the jobs: 2 had other rows than those before" in err
+    assert f"note: no new {folds.FILE}" in err
+    with pytest.raises(ConfigError, match=r"mixed/\S+/2 had other data than a run before it"):
+        folds.best(sweep("mixed"))
 
 
 def test_a_program_has_the_file(tmp_path, monkeypatch):

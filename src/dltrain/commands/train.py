@@ -154,13 +154,14 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
         go_on = folder is not None
         ended = sweeps.go_on(folder, overrides, asked, engine) if go_on else sweeps.begin(overrides, asked, engine)
     from dltrain.runs import sweep_table
+    from dltrain.sweeps import told
 
     done = sweep_table.jobs(ended.folder)
     say(f"\n{sweep_table.table(done)}\n\n{len(done)} job{'s' * (len(done) != 1)} in {ended.folder}")
     if ended.counts["pruned"]:
-        from dltrain.sweeps import told
-
         say(told.spared(done))
+    for note in told.changed(done):
+        say(f"note: {note}", error=True)
     if seeds.FOLD in seeds.keys(done) and not ended.reason:
         _say_out_of_fold(ended.folder, asked.allow)
     again = _again(ended.folder, asked.words)

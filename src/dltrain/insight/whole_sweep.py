@@ -71,6 +71,7 @@ def _table(ended: Ended, allow: Sequence[str]) -> pl.DataFrame:
     """The jobs, the best first. Of one whose process died, its folder knows no more than that it did not end."""
     from dltrain.insight import frames
     from dltrain.runs import seeds, sweep_table
+    from dltrain.sweeps import told
 
     jobs = seeds.in_order(
         [
@@ -78,6 +79,8 @@ def _table(ended: Ended, allow: Sequence[str]) -> pl.DataFrame:
             for job in sweep_table.jobs(ended.folder)
         ]
     )
+    for note in told.changed(jobs):
+        warnings.warn(note, stacklevel=3)
     if seeds.FOLD in seeds.keys(jobs):
         _answer_out_of_fold(ended.folder, allow)
     return frames.table(jobs, {"job": [int(job.folder.name) for job in jobs]})

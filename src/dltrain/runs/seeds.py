@@ -14,10 +14,11 @@ from typing import NamedTuple
 from dltrain.errors import ConfigError, key_of
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import key_roles, reading
-from dltrain.runs.key_roles import FOLD
+from dltrain.runs.key_roles import FOLD, Role
 from dltrain.runs.reading import Run
 
 _MOST = 10_000
+_DATA = (Role.PROBLEM, Role.PREPARATION, Role.PLACE)
 OUT_OF_FOLD = "out_of_fold.csv"  # in the folder of a sweep over folds
 _BAD = ("diverged", "failed")  # whatever such a run had reached, it is none that anybody would take
 
@@ -68,6 +69,27 @@ def keys(found: Sequence[Run]) -> tuple[str, ...]:
 
 def _folds(run: Run) -> int:
     return key_roles.folds(run.config.get(FOLD))
+
+
+def with_other_data(found: Sequence[Run]) -> list[Run]:
+    """Runs that had other rows, by the fingerprints in data.json, than the first on the same configuration of the data:
+    a file was changed in between, and their numbers can't be compared.
+    """
+    first: dict[str, dict[str, object]] = {}
+    others: list[Run] = []
+    for run in found:
+        then = reading.node(reading.node(reading.read_json(run.folder / "data.json")[0]).get("sha256"))
+        part = run.config.get("trainer.overfit_batches")  # whose size is that of the steps
+        if then and not part and first.setdefault(_of_data(run), then) != then:
+            others.append(run)
+    return others
+
+
+def _of_data(run: Run) -> str:
+    """All that decides which rows a run has; its seed may, where data have none of their own."""
+    drawn = "data.split_seed" not in run.config
+    deciding = {key for key in run.config if key_roles.of(key) in _DATA or (drawn and key == "seed")}
+    return json.dumps({key: run.config[key] for key in deciding}, sort_keys=True, default=str)
 
 
 def over_folds(sweep: Path) -> bool:

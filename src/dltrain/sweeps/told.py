@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from dltrain.errors.output import cut, one_line, say
 from dltrain.parts import metrics
-from dltrain.runs import reading
+from dltrain.runs import reading, seeds
 from dltrain.runs.foreign import Values, is_number
 from dltrain.runs.pulse import duration, share
 from dltrain.runs.reading import Run
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _GOOD = ("done", "early_stopped", "pruned", "same")
 _LONGEST = 1_000  # letters of what was typed for a job, and of what came of it
+_NAMED = 10  # jobs
 _REFRESH = 0.5  # seconds
 
 
@@ -103,6 +104,18 @@ def spared(jobs: Sequence[Run]) -> str:
     return (
         f"{done} of {len(jobs)} jobs were trained to their end{part}; a paused one goes on: dltrain resume FOLDER/JOB"
     )
+
+
+def changed(jobs: Sequence[Run]) -> list[str]:
+    """A note on jobs that had other data than those before them."""
+    others = [job.folder.name for job in seeds.with_other_data(sorted(jobs, key=lambda job: int(job.folder.name)))]
+    if not others:
+        return []
+    more = f" and {len(others) - _NAMED:,} more" * (len(others) > _NAMED)
+    return [
+        f"the data changed between the jobs: {', '.join(others[:_NAMED])}{more} had other rows than those before, and "
+        "the numbers of both can't be compared"
+    ]
 
 
 def _ended(counts: Counter[str]) -> int:

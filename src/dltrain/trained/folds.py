@@ -50,6 +50,11 @@ def best(sweep: Path) -> list[Run]:
             f"{sweep}: fold {min(lacking)} of {count} has no run that has ended; dltrain resume {sweep} goes on, "
             "with --retry-failed where it failed"
         )
+    if others := seeds.with_other_data(sorted(ended, key=lambda run: int(run.folder.name))):
+        raise ConfigError(
+            f"{sweep}: {others[0].folder} had other data than a run before it of the same fold; remove the folders of "
+            f"those whose data are gone, and dltrain resume {sweep} trains them again"
+        )
     return ended
 
 
