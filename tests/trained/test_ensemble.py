@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -173,6 +174,25 @@ def test_what_is_left_out_decides_nothing_though_it_is_the_best(root, capsys):
     folder = run_folder.find("last")
     assert library.load(folder).evaluate("test") == pytest.approx(reading.read(folder).summary["test"], rel=1e-6)
     assert "CrossEntropy" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "what"),
+    [
+        ("data.target_transform=log,quantile", r"it learned by data.target_transform=\w+, the best run by \w+:"),
+        (
+            "data.min_count=1,40",
+            r"its inputs are \[\d\], those of the best run \[\d\]: data.min_count is \d+, there \d+",
+        ),
+    ],
+)
+def test_in_what_a_run_differs_from_the_best_is_said(root, capsys, typed, what):
+    words = ("data=table", "data.path=positive.csv", "data.target=price", "data.task=regression", typed)
+    Path("positive.csv").write_text(MIXED.replace(",0\n", ",5\n"))
+    assert run("-m", *words, *QUICK, "name=unlike") == 0
+    capsys.readouterr()
+    assert run("ensemble", "runs/unlike") == 2
+    assert re.search(what, capsys.readouterr().err)
 
 
 def test_nets_of_ones_own_are_allowed_by_who_runs_it(root, capsys):

@@ -22,7 +22,7 @@ from dltrain.data.preprocessing import Facts, again
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.parts import ensembles, losses, metrics
-from dltrain.runs import ensemble_members, reading, run_folder, seeds
+from dltrain.runs import ensemble_members, key_roles, reading, run_folder, seeds
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Run
 from dltrain.trained import inference, judge
@@ -246,8 +246,9 @@ class _Reader:
         then = reading.node(reading.node(run_folder.read_json(trained.folder / "data.json")).get("sha256"))
         other = [split for split in SPLITS if then.get(split, self.found[split]) != self.found[split]]
         if other and not allow_changed_data:
+            differ = f"{' and '.join(other)} {'parts differ' if len(other) > 1 else 'part differs'}"
             raise DataError(
-                f"the data changed since {trained.folder} was trained: the {' and '.join(other)} part differs; put "
+                f"the data changed since {trained.folder} was trained: the {differ}; put "
                 "the old data back, or say where they are (data.path=, data.root=), or add --allow-changed-data"
             )
         for split in SPLITS if not self.loaders else ():
@@ -264,8 +265,8 @@ class _Reader:
         outputs = "values" if task == "regression" else losses.meaning(trained.loss, task)
         if outputs is None:
             raise ConfigError(f"{type(trained.loss).__name__} makes no probabilities, which are what is averaged")
-        if _shared(facts) != _shared(library.base.facts):
-            raise DataError("its inputs, its classes or the units of its targets are not those of the best run")
+        if other := _unlike(trained, library.base):
+            raise DataError(other)
         answers: dict[str, Tensor] = {}
         for split in SPLITS:
             given, y = evaluation.predict(trained.model, self.loaders[split], trained.device)
@@ -284,9 +285,22 @@ class _Reader:
         return Candidate(run, facts, data, node, loss, judging, outputs, best, answers)
 
 
-def _shared(facts: Facts) -> tuple[object, ...]:
-    """What runs must share to be averaged: the shape of inputs, and the answers with their units."""
-    return facts.task, facts.classes, facts.targets, facts.in_shape, units.stored(facts.units)
+def _unlike(trained: Trained, best: Trained) -> str | None:
+    """How a run differs from the best one in what averaging needs alike: inputs, and answers with their units."""
+    own, other = trained.facts, best.facts
+    for key in ("task", "classes", "targets"):
+        if getattr(own, key) != getattr(other, key):
+            return f"its {key} {'differs' if key == 'task' else 'differ'} from the best run's"
+    if own.in_shape != other.in_shape:
+        one, two = trained.outline.config["data"], best.outline.config["data"]
+        names = [key.removeprefix("data.") for key in key_roles.keys(key_roles.Role.PREPARATION)]
+        typed = [f"data.{n} is {one.get(n)}, there {two.get(n)}" for n in names if one.get(n) != two.get(n)]
+        shapes = f"its inputs are {[*own.in_shape]}, those of the best run {[*other.in_shape]}"
+        return f"{shapes}: {'; '.join(typed)}" if typed else shapes
+    one, two = (units.stored(facts.units) for facts in (own, other))
+    if (learned := one["target_transform"]) != (theirs := two["target_transform"]):
+        return f"it learned by data.target_transform={learned}, the best run by {theirs}: these can't be averaged"
+    return None if one == two else "its targets were fitted in other units than those of the best run"
 
 
 def _whole(part: Part, known: Sizes, node: Values) -> Values:
