@@ -97,6 +97,11 @@ def test_an_entry_that_is_a_link_is_made_anew_and_nothing_outside_is_touched(top
     assert sorted(path.name for path in outside.iterdir()) == ["entry.json", "x"]
 
 
+def test_what_has_no_name_yet_is_no_entry(top):
+    cache.obtain("a", made()).folder.rename(top / ".tmp-a")  # as it stands just before it gets its name
+    assert cache.entries() == []
+
+
 @pytest.mark.skipif(not system.POSIX, reason="folders are held by locks of POSIX")
 def test_what_is_in_use_is_not_removed(top):
     with cache.held("a", made()), cache.held("a", refused) as second:

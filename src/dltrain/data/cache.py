@@ -118,7 +118,8 @@ def entries() -> list[Entry]:
     """All that are kept, those first that were not asked for the longest. Raises StorageError as `obtain` does."""
     top = place()
     _check_own(top)
-    found = [_found(path) for path in top.iterdir()] if top.is_dir() else []
+    paths = [path for path in top.iterdir() if not path.name.startswith(_DRAFT)] if top.is_dir() else []
+    found = map(_found, paths)
     return sorted((entry for entry in found if entry), key=lambda entry: entry.used)
 
 
