@@ -141,3 +141,18 @@ def test_a_folder_that_is_gone_is_told(dltrain, tmp_path, monkeypatch):
         with pytest.raises(SystemExit) as stop:
             cli.main(words)
         assert stop.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["predict", "last", "data.unknown=allow"], "is for training; predict takes --allow-unknown"),
+        (["trace", "last"], "trace takes no run, as `last` is: name what would be trained"),
+        (["trace", "runs/x/last"], "trace takes no run, as `runs/x/last` is: name what would be trained"),
+    ],
+)
+def test_what_another_command_takes_is_answered_with_what_this_one_does(words, sentence, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2
+    assert sentence in capsys.readouterr().err

@@ -29,6 +29,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         command_line.check_output(output)
         if output.suffix in PARQUET:
             check_is_text(output)
+    if "data.unknown=allow" in given.input:
+        raise ConfigError("data.unknown=allow is for training; predict takes --allow-unknown")
     named: list[Path] = [] if given.input == ["-"] else [local(each) for each in given.input]
     source = sys.stdin.buffer if not named else named[0] if len(named) == 1 else named
     if output and output.exists() and any(each.exists() and output.samefile(each) for each in named):

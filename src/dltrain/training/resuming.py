@@ -187,7 +187,8 @@ def _take_threads(settings: Settings, noted: State) -> None:
 def _compare_data(before: State, plan: Plan, where: str, *, allow_changed_data: bool) -> None:
     other = [name for name, value in plan.fingerprint.items() if before.get(name) != value]
     if other:
-        text = f"the data changed since {where} was written: the {', '.join(other)} part{'s' * (len(other) > 1)} differ"
+        differ = f"{', '.join(other)} {'parts differ' if len(other) > 1 else 'part differs'}"
+        text = f"the data changed since {where} was written: the {differ}"
         if not allow_changed_data:
             raise DataError(
                 f"{text}; put the old data back, or add "
