@@ -98,6 +98,10 @@ def test_all_rows_together_are_judged_beside_the_runs(capsys):
     assert run("show", "runs/iris/" + sweep("iris").name) == 0
     out = capsys.readouterr().out
     assert re.search(r"folds and seeds .*\n─+\n +2, 0,1 +data=iris .* 4 of 4 ", out)
+    assert run("watch", str(sweep("iris"))) == 0
+    assert re.search(
+        r"best so far: \S+, val/accuracy \S+, mean of 4 runs \(folds and seeds\) \S+ ± ", capsys.readouterr().out
+    )
     assert f"out of fold: {sweep('iris')}/{folds.FILE}\n" in out
 
 

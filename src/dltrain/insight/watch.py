@@ -20,7 +20,7 @@ from pathlib import Path
 from dltrain.errors import tables
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
-from dltrain.runs import foreign, jobs, key_roles, reading, seeds
+from dltrain.runs import foreign, jobs, key_roles, reading, seeds, sweep_table
 from dltrain.runs.pulse import Pulse, duration, per_second, share
 from dltrain.runs.reading import Run
 
@@ -128,6 +128,7 @@ class Watcher:
         self._seen: dict[Path, _Seen] = {}
         self._ended: list[Run] = []
         self._best: Run | None = None
+        self._alike: list[Run] = []  # it, and those that differ from it in seed or fold alone
 
     def look(self) -> bool:
         """Reads what has changed. Returns whether something is in progress; a sweep that holds its folder may be
@@ -187,10 +188,14 @@ class Watcher:
             problems = [reading.problem(run) for run in ended if run.criterion in run.numbers]
             alike = len(problems) > 1 and all(problem == problems[0] for problem in problems)
             self._ended, self._best = ended, seeds.best(ended) if alike else None
+            self._alike = next((g for g in seeds.groups(ended) if self._best in g), []) if self._best else []
         if self._best is None:
             return []
         run = self._best
         value = metrics.text(run.monitor, run.numbers[run.criterion])
+        if seeds.differ(self._alike):
+            mean = sweep_table.mean_and_deviation(run.monitor, seeds.values(self._alike, run.criterion))
+            value += f", mean of {len(self._alike)} runs ({seeds.words(self._alike)}) {mean}"
         return [cut(f"best so far: {ids[run.folder]}, {run.monitor} {value}   {typed[run.folder]}", _LONGEST)]
 
 
