@@ -38,7 +38,7 @@ def assemble(
     values [N, K] beside K `targets` (regression, learned as `target_transform` says, by what the train rows are).
     origin: where a user finds a row, by its number. weights: how much each row counts, float32 [N].
     """
-    units, far = None, []
+    units, far = None, list[str]()
     _check_transform(target_transform, classes)
     if targets:
         train, place = y[rows[0]], origin or "row {}".format

@@ -38,7 +38,7 @@ def best(sweep: Path) -> list[Run]:
     Raises ConfigError where a fold has no run that has ended.
     """
     ranked = seeds.ranked([reading.read(job, of) for job, of in reading.walk(sweep)])
-    runs = next((group for group in ranked if seeds.FOLD in seeds.keys(group)), [])
+    runs = next((group for group in ranked if seeds.FOLD in seeds.keys(group)), list[Run]())
     if not runs and seeds.over_folds(sweep):
         raise ConfigError(f"{sweep}: none of its folds has a run yet; dltrain resume {sweep} goes on")
     if not runs:
