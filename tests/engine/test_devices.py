@@ -61,7 +61,8 @@ def test_apples_device_is_asked_for_no_double_precision():
     class Apples:
         device = SimpleNamespace(type="mps")
 
-        def cpu(self):
+        def to(self, device):
+            assert device == torch.device("cpu")
             return torch.ones(2)
 
         def double(self):
