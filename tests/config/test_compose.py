@@ -157,6 +157,14 @@ def test_own_groups_are_listed_and_chosen(mine):
     assert compose(["model=tiny"], folder).values["model"]["hidden"] == 4
 
 
+def test_the_header_of_a_choice_is_its_first_comment_wherever_it_stands(mine):
+    text = "# @package _global_\n\n# Mine.\n#\n#   dltrain experiment=exp\nseed: 4\n# no\n"
+    folder = mine("experiment/exp.yaml", text)
+    choice = next(c for c in choices.choices("experiment", folder) if c.name == "exp")
+    assert choice.header == ("Mine.", "", "  dltrain experiment=exp")
+    assert choice.explanation == "Mine."
+
+
 def test_own_files_can_not_hide_packaged_ones(mine):
     folder = mine("model/mlp.yaml", "# Mine.\n_target_: my_net.Net\n")
     with pytest.raises(ConfigError, match=r"dltrain has a model=mlp already; rename your file"):

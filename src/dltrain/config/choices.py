@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from dltrain.errors import ConfigError
@@ -26,7 +26,7 @@ _KNOB = re.compile(r"( *)([\w.]+):(.*)")
 
 @dataclass(frozen=True)
 class Choice:
-    """One YAML file of a group: its name, its header (the comment that it begins with) and its knobs."""
+    """One YAML file of a group: its name, its header (its first comment) and its knobs."""
 
     group: str
     name: str
@@ -105,7 +105,8 @@ def choices(group: str, config_dir: Groups = None) -> Iterator[Choice]:
             lines = foreign.read(path.resolve(), foreign.LARGEST_CONFIG).decode(errors="replace").splitlines()
         except OSError as error:
             raise ConfigError(f"{readable(path)} can't be read: {error.strerror}") from error
-        comments = takewhile(lambda line: line.startswith("#"), (line for line in lines if "@package" not in line))
+        below = dropwhile(lambda line: not line.startswith("#"), (line for line in lines if "@package" not in line))
+        comments = takewhile(lambda line: line.startswith("#"), below)
         header = tuple(line.lstrip("#").removeprefix(" ").rstrip() for line in comments)
         knobs: list[tuple[str, str, str]] = []
         parents: list[tuple[int, str]] = []
