@@ -7,6 +7,7 @@ Parquet and raw numbers, no pickle. The folder is used only while nobody else ma
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -323,6 +324,7 @@ def named(kind: str, *decisive: object) -> str:
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
+@functools.cache
 def _program() -> list[str]:
     """What makes entries: another program may make others of the same files."""
     digest = hashlib.sha256()

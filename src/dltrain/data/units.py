@@ -67,8 +67,7 @@ class Standard:
 
     def rounded(self, answers: np.ndarray) -> np.ndarray:
         """Answers [N, K] with as many digits below the deviation as float32 is sure of."""
-        digits = (_SURE - 1 - torch.log10(self.std).floor()).int().tolist()
-        return np.stack([column.round(most) for column, most in zip(answers.T, digits, strict=True)], axis=1)
+        return _rounded(answers, torch.log10(self.std).floor().numpy())
 
     def size(self) -> tuple[np.ndarray, np.ndarray]:
         """A usual target and by how much targets differ, each [K]."""
@@ -181,8 +180,7 @@ class Quantile:
 
     def rounded(self, answers: np.ndarray) -> np.ndarray:
         """Answers [N, K] with as many digits below the usual difference as float32 is sure of."""
-        digits = (_SURE - 1 - np.floor(np.log10(self.size()[1]))).astype(int).tolist()
-        return np.stack([column.round(most) for column, most in zip(answers.T, digits, strict=True)], axis=1)
+        return _rounded(answers, np.floor(np.log10(self.size()[1])))
 
     def size(self) -> tuple[np.ndarray, np.ndarray]:
         """The median, and half of what the middle two thirds span (all, where those are one value), each [K]."""
@@ -197,6 +195,12 @@ class Quantile:
     def stored(self) -> dict[str, object]:
         """As data.json holds it, see `stored`."""
         return {"target_mean": None, "target_std": None, "target_quantiles": self.knots.T.tolist()}
+
+
+def _rounded(answers: np.ndarray, powers: np.ndarray) -> np.ndarray:
+    """Answers [N, K] with the digits that float32 is sure of beside a difference of 10 ** power, [K]."""
+    digits = (_SURE - 1 - powers).astype(int).tolist()
+    return np.stack([column.round(most) for column, most in zip(answers.T, digits, strict=True)], axis=1)
 
 
 Units = Standard | Log | Quantile

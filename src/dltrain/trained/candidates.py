@@ -22,7 +22,7 @@ from dltrain.data.preprocessing import Facts, again
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.parts import ensembles, losses, metrics
-from dltrain.runs import ensemble_members, key_roles, reading, run_folder, seeds
+from dltrain.runs import ensemble_members, key_roles, reading, seeds
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Run
 from dltrain.trained import inference, judge
@@ -243,8 +243,7 @@ class _Reader:
         if not self.data:
             self.data.append(judge.read_data(trained))
             self.found = fingerprint(self.data[0])
-        then = reading.node(reading.node(run_folder.read_json(trained.folder / "data.json")).get("sha256"))
-        other = [split for split in SPLITS if then.get(split, self.found[split]) != self.found[split]]
+        other = judge.changed(trained.folder, self.found)
         if other and not allow_changed_data:
             differ = f"{' and '.join(other)} {'parts differ' if len(other) > 1 else 'part differs'}"
             raise DataError(

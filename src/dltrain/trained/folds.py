@@ -18,7 +18,7 @@ from dltrain.data.tables.table import listed
 from dltrain.engine import evaluation
 from dltrain.errors import ConfigError, DataError, tables
 from dltrain.parts import metrics
-from dltrain.runs import key_roles, reading, run_folder, seeds
+from dltrain.runs import key_roles, reading, seeds
 from dltrain.runs.reading import ENDED, Run
 from dltrain.trained import inference, judge, predict
 from dltrain.trained.candidates import Once
@@ -206,8 +206,7 @@ def _of_fold(folders: Sequence[Path], number: int, allow: Sequence[str]) -> _Fol
 def _check_unchanged(trained: Trained, data: Data) -> None:
     """Raises DataError where a run had other rows in any part: those that are its test rows now it may have seen."""
     folder = trained.folder
-    then = reading.node(reading.node(run_folder.read_json(folder / "data.json")).get("sha256"))
-    if other := [split for split, now in fingerprint(data).items() if then.get(split, now) != now]:
+    if other := judge.changed(folder, fingerprint(data)):
         raise DataError(
             f"the data changed since {folder} was trained ({listed(other)}), so it may have seen the rows that it "
             f"would be judged on; put the old data back, or remove {folder}, and dltrain resume {folder.parent} trains "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -303,6 +304,12 @@ def choose_rows(
         )
     note = f"these are other rows than the {wanted} part that the run had; it may have been trained on some of them"
     return Rows(again(data, getattr(data, wanted), trained.facts), wanted, False, (note,))
+
+
+def changed(folder: Path, found: Mapping[str, str]) -> list[str]:
+    """The parts of which a run had other rows, by its data.json, than those with the fingerprints `found`."""
+    then = reading.node(reading.node(run_folder.read_json(folder / "data.json")).get("sha256"))
+    return [split for split, now in found.items() if then.get(split, now) != now]
 
 
 def read_data(trained: Trained) -> Data:
