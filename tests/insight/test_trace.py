@@ -59,14 +59,6 @@ def read(text):
     return notes.splitlines(), lines
 
 
-def slope(function):
-    def derivative(a):
-        a = a.clone().requires_grad_()
-        return torch.autograd.grad(function(a).sum(), a)[0]
-
-    return derivative
-
-
 def both(choose):
     return lambda *values: choose(*[torch.as_tensor(v, dtype=torch.float64) for v in values])
 
@@ -74,13 +66,14 @@ def both(choose):
 FUNCTIONS = {
     **{name: getattr(torch, name) for name in ("relu", "tanh", "sigmoid", "sign", "abs", "log", "sum", "mean")},
     **{"gelu": F.gelu, "silu": F.silu, "leaky_relu": F.leaky_relu, "softmax": lambda a: a.softmax(1)},
-    **{"gelu'": slope(F.gelu), "silu'": slope(F.silu), "leaky_relu'": slope(F.leaky_relu)},
     "sqrt": both(torch.sqrt),
     **{"max": both(torch.maximum), "min": both(torch.minimum), "clip": torch.clamp},
     "batch_sum": lambda v: v.sum(0),
     "batch_mean": lambda v: v.mean(0, keepdim=True),
     "row_sum": lambda v: v.sum(1, keepdim=True),
     "row_mean": lambda v: v.mean(1, keepdim=True),
+    "Phi": torch.special.ndtr,
+    "phi": lambda a: (-a.square() / 2).exp() / math.sqrt(2 * math.pi),
     "rows_at_most": lambda w, most: torch.renorm(w, 2, 0, most),
     "Conv2d": F.conv2d,
     "MaxPool2d": lambda z: F.max_pool2d(z, 2),
@@ -99,12 +92,13 @@ def value(formula, known, wanted):
 
     names = "|".join(re.escape(name) for name in sorted(known, key=len, reverse=True))
     text = re.sub(rf"(?<![\w.])(?:{names})(?![\w'(])", symbol, formula)
-    text = text.replace("^T", ".T").replace("^2", "**2")
-    own = {name.replace("'", "_prime"): function for name, function in FUNCTIONS.items()}
+    text = re.sub(r"1\[(.*?)\]", r"(\1)", text).replace("^T", ".T").replace("^2", "**2")
+    own = {**FUNCTIONS}
     own["onehot"] = lambda classes: F.one_hot(classes.long(), wanted.shape[1]).double()
-    result = eval(text.replace("'", "_prime"), {"__builtins__": {}}, {**own, **used})
+    result = torch.as_tensor(eval(text, {"__builtins__": {}}, {**own, **used}), dtype=torch.float64)
+    result = result.expand_as(wanted) if formula == "0" else result
     size = max([1e-30, *(float(v.abs().max()) for v in used.values())])
-    return torch.as_tensor(result, dtype=torch.float64), size
+    return result, size
 
 
 def holds(text):
@@ -177,7 +171,7 @@ def test_every_printed_equation_holds_for_the_printed_numbers(overrides):
     made = plan(*overrides)
     _, formulas, values = holds(trace.show(trace.trace(made)))
     assert formulas["L"]
-    assert all(formulas[name] for name in formulas if name.startswith(("dL/d", "delta", "new W")))
+    assert all(formulas[name] for name in formulas if name.startswith(("dL/d", "delta", "new W")) or "'" in name)
     regular = made.regularisation
     assert ("J" in values) == bool(regular.l1 or regular.l2)
 
@@ -229,13 +223,19 @@ def test_the_target_is_printed_as_the_criterion_takes_it():
     assert values["y"].tolist() == [[-1]]
     assert formulas["L"] == "mean(max(0, -y * a1))"
     assert values["delta1"].tolist() == [[1]]
-    assert any("y * a1 <= 0 is a mistake" in note for note in notes)  # why delta is not 0 beside an L of 0
+    assert formulas["dL/da1"] == "-y * mistake"
+    assert any(note.startswith("perceptron y is -1 or +1; y * a1 <= 0 is a mistake") for note in notes)
+    assert any(note.startswith("tie        a1 is 0, on the border") for note in notes)  # why L is 0 and delta is not
+    notes, _, values = holds(shown(*PAIR, "loss=perceptron"))
+    assert not any(note.startswith("tie") for note in notes)
+    assert values["mistake"].any()
 
     _, formulas, values = holds(shown(*CLASSES, "loss=cross_entropy"))
     assert values["y"].sum(1).tolist() == [1] * 4
     assert values["y"].argmax(1).tolist() == values["class"].tolist()
     torch.testing.assert_close(values["p"], values["a2"].softmax(1), rtol=1e-4, atol=1e-6)
-    assert formulas["delta2"] == "(p - y) / 4"
+    assert formulas["dL/da2"] == "(p - y) / 4"
+    assert formulas["delta2"] == "dL/da2"
 
     notes, formulas, values = holds(shown("data=linear", "data.batch_size=4", "model.widths=[2]"))
     assert formulas["y"] == "(target - t_mean) / t_std"
@@ -257,7 +257,7 @@ def test_what_is_laid_side_by_side_later_has_its_own_shape_in_the_backward_pass(
 
 def test_the_notation_is_the_courses_and_says_so():
     notes, _, values = holds(shown(*CLASSES, "model.norm=batch", "model.dropout=0.5"))
-    assert notes[0].startswith("notation   a before the non-linearity, z = g(a) after it, delta = dL/da;")
+    assert notes[0].startswith("notation   a before the non-linearity, z = g(a) after it, g' the derivative of g by a")
     assert any("train: dropout is on, BatchNorm takes the mean and variance of this batch" in note for note in notes)
     assert [n for n in values if re.fullmatch("[a-z][12]", n) and n[0] in "anzmd"] == [
         "a1",
@@ -268,11 +268,15 @@ def test_the_notation_is_the_courses_and_says_so():
         "a2",
     ]
     made = trace.trace(plan("data=digits", "data.batch_size=4", *own("SmallCNN"), allow=["own_nets"]))
-    assert made.notes[0].startswith("notation   z^k = M^k(z^(k-1), W^k) is what module k makes, delta^k = dL/dz^k;")
+    assert made.notes[0].startswith("notation   z^k = M^k(z^(k-1), W^k) is what module k makes of what module k-1 made")
     formulas, _ = agree([(line.name, line.formula, line.values.double()) for line in made.lines])
     wanted = {"z^1": "Conv2d(x, W^1, b^1)", "z^2": "relu(z^1)", "z^5": "z^4 @ W^5^T + b^5"}
-    wanted |= {"dL/dW^5": "delta^5^T @ z^4", "delta^4": "delta^5 @ W^5", "delta^1": "delta^2 * ((z^1) > 0)"}
+    wanted |= {"dL/dW^5": "delta^5^T @ z^4", "delta^4": "delta^5 @ W^5", "delta^1": "delta^2 * relu'(z^1)"}
+    wanted |= {"relu'(z^1)": "1[z^1 > 0]", "delta^5": "dL/dz^5"}
     assert {name: formulas[name] for name in wanted} == wanted
+    words = {line.name: line.words for line in made.lines}
+    assert words["delta^3"] == "delta^4 in the shape of z^3"
+    assert words["delta^2"] == "delta^3 back through MaxPool2d, by torch's autograd"
 
 
 def own(name):
@@ -394,7 +398,7 @@ def test_the_text_is_aligned_and_large_tensors_are_summarised(tmp_path, monkeypa
     assert stop.value.code == 0
     assert "mean" in out
     assert list(tmp_path.iterdir()) == []
-    shapes = [line.index("[") for line in out.splitlines() if "[" in line]
+    shapes = [found.start() for line in out.splitlines() if (found := re.search(r"(?<=  )\[\d", line))]
     assert len(shapes) > 10
     assert len(set(shapes)) == 1
 

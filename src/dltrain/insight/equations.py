@@ -1,19 +1,20 @@
-"""Losses and first optimizer steps as equations: their text, and what the text gives, for `dltrain trace`.
+"""Losses, activations and first optimizer steps as equations: their text and what it gives, for `dltrain trace`.
 
-In a formula `@` is the product of matrices and `*` works number by number; `batch_` stands before what runs over the
-rows of the batch, `row_` before what runs within a row.
+In a formula `@` is the product of matrices and `*` works number by number; `1[...]` is 1 where what it holds is true, 0
+elsewhere; `batch_` stands before what runs over the rows of the batch, `row_` before what runs within a row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.parts import Group, losses
+from dltrain.parts.models import Sign
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,15 @@ class Equation:
 class Criterion:
     """A loss from the outputs on: the target as it takes it and what it makes of the outputs; L and dL/d outputs.
 
-    `rule` is what a person should know of it. A loss that has no equations here leaves `loss` and `slope` None.
+    `between` are the steps from L back to the outputs, where there are such. `rules` are what a person should know of
+    it, each with its title. A loss that has no equations here leaves `loss` and `slope` None.
     """
 
     before: list[Equation]
     loss: Equation | None = None
     slope: Equation | None = None
-    rule: str = ""
+    between: list[Equation] = field(default_factory=list)
+    rules: list[tuple[str, str]] = field(default_factory=list)
 
 
 def number(value: float) -> str:
@@ -82,7 +85,7 @@ def _huber(loss: losses.Huber | nn.HuberLoss, a: Tensor, y: Tensor, s: str) -> C
         [Equation("y", "", y), Equation("e", f"clip({s} - y, {number(-d)}, {number(d)})", clipped)],
         Equation("L", f"mean(e * ({s} - y) - e^2 / 2)", (clipped * e - clipped.square() / 2).mean()),
         Equation("", f"e{_mean(n)}", clipped / n),
-        rule=f"e is the error where it is at most {number(d)}, and {number(d)} beyond, with its sign",
+        rules=[("loss", f"e is the error where it is at most {number(d)}, and {number(d)} beyond, with its sign")],
     )
 
 
@@ -100,18 +103,20 @@ def _cross_entropy(loss: losses.CrossEntropy | nn.CrossEntropyLoss, a: Tensor, y
     target = target * (1 - smoothing) + smoothing / classes
     p, logp = a.softmax(1), a.log_softmax(1)
     before += [Equation("y", text, target), Equation("p", f"softmax({s})", p)]
+    rules = [] if soft or smoothing else [("one-hot", "y is 1 for the class of a row and 0 for the others")]
     weight = loss.weight
     if weight is None:
+        rules.append(("softmax", "the derivatives of log and of softmax, multiplied, leave p - y: no factor is flat"))
         loss_ = Equation("L", f"-sum(y * log(p)){_mean(n)}", -(target * logp).sum() / n)
-        return Criterion(before, loss_, Equation("", f"(p - y){_mean(n)}", (p - target) / n))
-    total = float(n) if soft else weight[y].sum().item()
+        return Criterion(before, loss_, Equation("", f"(p - y){_mean(n)}", (p - target) / n), rules=rules)
+    total, over = (float(n), "the rows") if soft else (weight[y].sum().item(), "those of the batch's rows")
     before += [Equation("w", "", weight)]
     slope = (p * (weight * target).sum(1, keepdim=True) - weight * target) / total
     return Criterion(
         before,
         Equation("L", f"-sum(w * y * log(p)) / {number(total)}", -(weight * target * logp).sum() / total),
         Equation("", f"(p * row_sum(w * y) - w * y) / {number(total)}", slope),
-        rule="w has the weight of each class; L is divided by " + ("the rows" if soft else "those of the batch's rows"),
+        rules=[*rules, ("loss", f"w has the weight of each class; L is divided by {over}")],
     )
 
 
@@ -129,6 +134,7 @@ def _logistic(loss: losses.BCE | nn.BCEWithLogitsLoss, a: Tensor, y: Tensor, s: 
             before,
             Equation("L", "-mean(y * log(p) + (1 - y) * log(1 - p))", value),
             Equation("", f"(p - y){_mean(n)}", (p - target) / n),
+            rules=[("sigmoid", "the derivatives of log and of sigmoid, multiplied, leave p - y: no factor is flat")],
         )
     value = F.binary_cross_entropy_with_logits(a, target, pos_weight=weight)
     slope = ((1 - target) * p - weight * target * (1 - p)) / n
@@ -136,7 +142,7 @@ def _logistic(loss: losses.BCE | nn.BCEWithLogitsLoss, a: Tensor, y: Tensor, s: 
         [*before, Equation("w", "", weight)],
         Equation("L", "-mean(w * y * log(p) + (1 - y) * log(1 - p))", value),
         Equation("", f"((1 - y) * p - w * y * (1 - p)){_mean(n)}", slope),
-        rule="w multiplies the loss of positive targets",
+        rules=[("loss", "w multiplies the loss of positive targets")],
     )
 
 
@@ -152,11 +158,20 @@ def _signs(a: Tensor, y: Tensor) -> tuple[list[Equation], Tensor]:
 def _perceptron(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
     before, target = _signs(a, y)
     n, margin = target.numel(), target * a
+    mistake, ties = (margin <= 0).to(a.dtype), int((margin == 0).sum())
+    rules = [("perceptron", f"y is -1 or +1; y * {s} <= 0 is a mistake, and only mistakes move the weights")]
+    if ties:
+        which = f"{s} is 0, on the border" if n == 1 else f"{ties} of the {n} numbers {s} are 0, on the border"
+        rules += [
+            ("tie", f"{which}: L is 0 there and has a corner, its slope 0 or -y; as a mistake it gets -y"),
+            ("", f"(with < in the place of <=, weights of 0 would never move, as they make every {s} 0)"),
+        ]
     return Criterion(
         before,
         Equation("L", f"mean(max(0, -y * {s}))", (-margin).clamp_min(0).mean()),
-        Equation("", f"-y * (y * {s} <= 0){_mean(n)}", -target * (margin <= 0) / n),
-        rule=f"y * {s} <= 0 is a mistake: with < 0 weights of zero would never move, as every {s} is 0 there and L too",
+        Equation("", f"-y * mistake{_mean(n)}", -target * mistake / n),
+        between=[Equation("mistake", f"1[y * {s} <= 0]", mistake)],
+        rules=rules,
     )
 
 
@@ -172,7 +187,7 @@ def _hinge(loss: losses.Hinge, a: Tensor, y: Tensor, s: str) -> Criterion:
     return Criterion(
         before,
         Equation("L", f"mean(max(0, {m} - y * {s}))", slack.mean()),
-        Equation("", f"-y * (y * {s} < {m}){_mean(n)}", -target * (target * a < loss.margin) / n),
+        Equation("", f"-y * 1[y * {s} < {m}]{_mean(n)}", -target * (target * a < loss.margin) / n),
     )
 
 
@@ -187,8 +202,14 @@ def _one_hot_squared(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion
     return Criterion(
         [*before, Equation("p", f"sigmoid({s})", p)],
         Equation("L", "mean((p - y)^2)", (p - target).square().mean()),
-        Equation("", f"2 * (p - y) * p * (1 - p){_mean(n)}", 2 * (p - target) * p * (1 - p) / n),
-        rule="the factor p * (1 - p) is nearly 0 where the net is sure, also where it is sure and wrong",
+        Equation("", f"dL/dp * sigmoid'({s})", 2 * (p - target) * p * (1 - p) / n),
+        between=[
+            Equation("dL/dp", f"2 * (p - y){_mean(n)}", 2 * (p - target) / n),
+            Equation(f"sigmoid'({s})", "p * (1 - p)", p * (1 - p)),
+        ],
+        rules=[
+            ("loss", f"the factor sigmoid'({s}) is nearly 0 where the net is sure, also where it is sure and wrong"),
+        ],
     )
 
 
@@ -207,6 +228,50 @@ _LOSSES: dict[type, Callable[..., Criterion]] = {
     losses.Hinge: _hinge,
     losses.OneHotMSE: _one_hot_squared,
 }
+
+
+# -- activations ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A function g: its name, g' as a formula of {a} and {z} = g({a}) where it is short, and what else g is given."""
+
+    name: str
+    derivative: str
+    knobs: str = ""
+
+
+_ACTIVATIONS: dict[type[nn.Module], Activation] = {
+    nn.ReLU: Activation("relu", "1[{a} > 0]"),
+    nn.Tanh: Activation("tanh", "1 - {z2}"),
+    nn.Sigmoid: Activation("sigmoid", "{z} * (1 - {z})"),
+    nn.GELU: Activation("gelu", "Phi({a}) + {a} * phi({a})"),
+    nn.SiLU: Activation("silu", "sigmoid({a}) + {z} * (1 - sigmoid({a}))"),
+    nn.LeakyReLU: Activation("leaky_relu", "1[{a} > 0] + {slope} * 1[{a} <= 0]"),
+    Sign: Activation("sign", "0"),
+}
+ACTIVATIONS = tuple(_ACTIVATIONS)
+
+
+def activation(module: nn.Module) -> Activation:
+    """What one of ACTIVATIONS is called, with the knobs that are not torch's usual ones."""
+    found = _ACTIVATIONS[type(module)]
+    if isinstance(module, nn.LeakyReLU):
+        slope = number(module.negative_slope)
+        text = found.derivative.replace("{slope}", slope)
+        return Activation(found.name, text, f", {slope}" if slope != "0.01" else "")
+    if isinstance(module, nn.GELU) and module.approximate != "none":
+        return Activation(f"gelu_{module.approximate}", "")
+    return found
+
+
+def derivative(module: nn.Module, a: Tensor) -> Tensor:
+    """g'(a) of an activation, by torch's autograd."""
+    with torch.enable_grad():
+        a = a.detach().clone().requires_grad_()
+        made = module(a * 1.0)  # which may work in place
+        return torch.autograd.grad(made.sum(), a)[0]
 
 
 # -- the first step of an optimizer ----------------------------------------------------------------------------

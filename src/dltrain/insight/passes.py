@@ -16,27 +16,15 @@ from torch import Tensor, nn
 
 from dltrain.engine.look import Seen
 from dltrain.engine.state import random_state, set_random_state
-from dltrain.insight.equations import Criterion, number
+from dltrain.insight.equations import ACTIVATIONS, Criterion, activation, derivative, number, square
 from dltrain.parts import State, codes
-from dltrain.parts.models import Sign
 
-_FUNCTIONS: dict[
-    type[nn.Module], tuple[str, str]
-] = {  # activation -> its name in a formula, and its derivative in terms of what goes in and what comes out
-    nn.ReLU: ("relu", "({a} > 0)"),
-    nn.Tanh: ("tanh", "(1 - {z}^2)"),
-    nn.Sigmoid: ("sigmoid", "{z} * (1 - {z})"),
-    nn.GELU: ("gelu", "gelu'({a})"),
-    nn.SiLU: ("silu", "silu'({a})"),
-    nn.LeakyReLU: ("leaky_relu", "leaky_relu'({a})"),
-    Sign: ("sign", "0"),
-}
 Norm = nn.BatchNorm1d | nn.LayerNorm  # those of layers of numbers, which have equations
 _NORMS = (nn.BatchNorm1d, nn.LayerNorm)
 _SCALED = (*_NORMS, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.InstanceNorm2d)
 _PASSING = (nn.Flatten, nn.Identity)  # what comes out is what went in
 _FRONTS = (codes.Embeddings, codes.Expand)  # what stands for codes, below the first layer
-_LAYERED = (nn.Linear, nn.Dropout, *_NORMS, *_PASSING, *_FRONTS, *_FUNCTIONS)  # nets of these alone get a1, z1, delta1
+_LAYERED = (nn.Linear, nn.Dropout, *_NORMS, *_PASSING, *_FRONTS, *ACTIVATIONS)  # nets of these alone get a1, z1, delta1
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -141,7 +129,7 @@ class Symbols:
             return source or item.name.rpartition(".")[2]
         if kind in _FRONTS:
             return "e"
-        letter = "z" if kind in _FUNCTIONS else "a" if kind is nn.Linear else "d" if kind is nn.Dropout else "n"
+        letter = "z" if kind in ACTIVATIONS else "a" if kind is nn.Linear else "d" if kind is nn.Dropout else "n"
         symbol = f"{letter}{k}"
         while symbol in self.values:  # a second one after the same layer
             symbol += "'"
@@ -205,8 +193,9 @@ def _output(item: Seen, symbols: Symbols) -> Iterator[Line]:
         bias = "" if module.bias is None else f" + {own[1]}"
         value = nn.functional.linear(given, module.weight, module.bias).detach()
         yield checked("forward", symbol, f"{source} @ {own[0]}^T{bias}", item.values, value, words)
-    elif type(module) in _FUNCTIONS:
-        yield Line("forward", symbol, f"{_function(module)[0]}({source})", item.values)
+    elif type(module) in ACTIVATIONS:
+        g = activation(module)
+        yield Line("forward", symbol, f"{g.name}({source}{g.knobs})", item.values)
     elif isinstance(module, nn.Dropout) and item.name in symbols.masks:
         mask, name = symbols.masks[item.name], f"m{symbol[1:]}"
         yield Line("forward", name, "", mask, f"dropout: 0, or {number(1 / (1 - module.p))} where a number is kept")
@@ -215,14 +204,6 @@ def _output(item: Seen, symbols: Symbols) -> Iterator[Line]:
         yield from _norm(item, module, symbols, given)
     else:
         yield Line("forward", symbol, f"{kind}({', '.join([source, *own])})", item.values)
-
-
-def _function(module: nn.Module) -> tuple[str, str]:
-    """What an activation and its derivative are called; one with knobs of its own as torch shows it."""
-    usual = type(module)()
-    if any(getattr(module, knob, None) != getattr(usual, knob, None) for knob in ("negative_slope", "approximate")):
-        return repr(module), f"{module!r}'({{a}})"
-    return _FUNCTIONS[type(module)]
 
 
 def _norm(item: Seen, module: Norm, symbols: Symbols, x: Tensor) -> Iterator[Line]:
@@ -271,7 +252,12 @@ def backward(seen: list[Seen], symbols: Symbols, found: Criterion, last: Tensor)
         if not (symbols.layered and type(item.module) in _PASSING):
             readers.setdefault(symbols.inputs[item.name], []).append(item)
     text, value = (found.slope.text, found.slope.value) if found.slope else ("", None)
-    yield checked("backward", symbols.gradient(symbols.last), text, last, value, _AUTOGRAD)
+    for made in found.between:
+        yield Line("backward", made.name, made.text, made.value)
+    slope, delta = f"dL/d{symbols.last}", symbols.gradient(symbols.last)
+    yield checked("backward", slope, text, last, value, _AUTOGRAD)
+    if delta != slope:
+        yield Line("backward", delta, slope, last)
     for item in reversed(seen):
         symbol = symbols.of[item.name]
         if item.gradient is None or (symbols.layered and type(item.module) in _PASSING):
@@ -294,11 +280,12 @@ def _handed_down(symbol: str, x: Tensor, gradient: Tensor, reader: Seen, symbols
         weight = symbols.parameter(module.weight)
         value = (above @ module.weight.detach()).view_as(gradient) if above.dim() == 2 else None
         yield checked("backward", name, f"{upper} @ {weight}", gradient, value, _AUTOGRAD)
-    elif type(module) in _FUNCTIONS:
-        text = _function(module)[1]
-        a, z = (f"({s})" if "^" in s else s for s in (symbol, made))
-        value = above * _derivative(module, x)
-        yield checked("backward", name, f"{upper} * {text.format(a=a, z=z)}", gradient, value, _AUTOGRAD)
+    elif type(module) in ACTIVATIONS:
+        g, slope = activation(module), derivative(module, x)
+        slope_name = f"{g.name}'({symbol}{g.knobs})"
+        text = g.derivative.format(a=symbol, z=made, z2=square(made))
+        yield Line("backward", slope_name, text, slope, "" if text else _AUTOGRAD)
+        yield checked("backward", name, f"{upper} * {slope_name}", gradient, above * slope, _AUTOGRAD)
     elif reader.name in symbols.masks:
         value = above * symbols.masks[reader.name]
         yield checked("backward", name, f"{upper} * m{made[1:]}", gradient, value, _AUTOGRAD)
@@ -307,14 +294,14 @@ def _handed_down(symbol: str, x: Tensor, gradient: Tensor, reader: Seen, symbols
         yield from before
         yield checked("backward", name, formula, gradient, value, _AUTOGRAD)
     else:
-        yield Line("backward", name, "", gradient, _AUTOGRAD)
+        yield Line("backward", name, "", gradient, _through(reader, upper, symbol, gradient, above))
 
 
-def _derivative(module: nn.Module, a: Tensor) -> Tensor:
-    with torch.enable_grad():
-        a = a.detach().clone().requires_grad_()
-        made = module(a * 1.0)  # which may work in place
-        return torch.autograd.grad(made.sum(), a)[0]
+def _through(reader: Seen, upper: str, symbol: str, gradient: Tensor, above: Tensor) -> str:
+    """In words, how dL by what a module reads comes of dL by what it makes."""
+    if type(reader.module) in _PASSING and torch.equal(gradient, above.view_as(gradient)):
+        return f"{upper} in the shape of {symbol}"
+    return f"{upper} back through {type(reader.module).__name__}, {_AUTOGRAD}"
 
 
 def _through_norm(module: Norm, x: Tensor, made: str, k: str, symbols: Symbols) -> tuple[list[Line], str, Tensor]:

@@ -214,10 +214,13 @@ _DEVIATIONS = {"standard": ": as many deviations from their mean"}
 def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, precision: str) -> list[str]:
     kinds = {type(item.module) for item in seen}
     if symbols.layered:
-        names = "a before the non-linearity, z = g(a) after it, delta = dL/da"
+        names = "a before the non-linearity, z = g(a) after it, g' the derivative of g by a, delta = dL/da"
     else:
-        names = "z^k = M^k(z^(k-1), W^k) is what module k makes, delta^k = dL/dz^k"
-    notes = [f"notation   {names}; a row is a sample; @ multiplies matrices, * number by number"]
+        names = "z^k = M^k(z^(k-1), W^k) is what module k makes of what module k-1 made, delta^k = dL/dz^k"
+    signs = "a row is a sample; @ multiplies matrices, * number by number; 1[...] is 1 where true, else 0"
+    notes = [f"notation   {names}", f"           {signs}"]
+    if nn.GELU in kinds:
+        notes.append("gelu       Phi is the standard normal distribution, phi its density")
     if precision != "fp32":
         notes.append(f"precision  fp32, which the run has {precision} for")
     modes = ["dropout is on"] * (nn.Dropout in kinds)
@@ -225,8 +228,7 @@ def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, pre
     modes += ["BatchNorm takes the mean and variance of this batch"] * bool(kinds & {*norms})
     if modes:
         notes.append(f"mode       train: {', '.join(modes)}; so it is for new L")
-    if found.rule:
-        notes.append(f"loss       {found.rule}")
+    notes += [f"{title:<10} {rule}" for title, rule in found.rules]
     if plan.data.units is not None:
         notes.append(f"loss       L is of y, the {plan.data.units.words}{_DEVIATIONS.get(plan.data.units.name, '')}")
     if weighted(plan.data):
@@ -279,6 +281,6 @@ def _numbers(values: Tensor) -> list[str]:
         v = values.double()
         mean, std, low, high = (float(f) for f in (v.mean(), v.std(), v.min(), v.max()))
         return [f"mean {mean:.4g}, deviation {std:.4g}, from {low:.4g} to {high:.4g}"]
-    cells = [[str(v) if whole else number(v) for v in row] for row in flat.tolist()]
+    cells = [[str(v) if whole else number(v) for v in row] for row in (flat + 0).tolist()]  # + 0: no -0
     width = max(len(c) for row in cells for c in row) + 1
     return ["".join(f"{c:>{width if whole else max(width, 11)}}" for c in row) for row in cells]
