@@ -49,6 +49,24 @@ def test_looking_for_it_changes_nothing():
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("data.scaling=standard", "Try data.scaling=standard, since some inputs are of size 1e+20, or a smaller opt"),
+        (None, "Try a smaller optimizer.lr"),
+    ],
+)
+def test_large_inputs_are_to_be_scaled(key, said):
+    """None: they are scaled already, and one row is extreme."""
+    model = net()
+    trainer = Trainer(model, nn.CrossEntropyLoss(), SGD(model.parameters(), lr=1.0))
+    trainer.scale_key = key
+    x, y, index = batch()[0]
+    with pytest.raises(DivergedError) as error:
+        list(map(trainer.step, [[(torch.full_like(x, 1e20), y, index)]] * 3))
+    assert said in str(error.value)
+
+
 @pytest.mark.parametrize("optimizer", [SGD, AdamW, LBFGS])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_update_is_not_made(optimizer, bad):

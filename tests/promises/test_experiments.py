@@ -78,6 +78,12 @@ def test_the_perceptron_fails_on_xor_and_a_hidden_layer_solves_it(plan):
     assert summary["train"]["accuracy"] == summary["test"]["accuracy"] == 1.0
 
 
+def test_labels_are_kept_where_their_probabilities_are_best_and_not_where_few_rows_happen_to_be_right(plan):
+    summary, _ = run(plan("multilabel_bce"))
+    assert summary["best"]["epoch"] > 20
+    assert summary["test"]["loss"] == pytest.approx(0.099, abs=0.01)
+
+
 def test_two_linear_layers_are_one(plan):
     made = plan("two_linear_layers", "trainer.epochs=10")
     _, model = run(made)

@@ -89,6 +89,9 @@ def make_trainer(plan: Plan) -> Trainer:
         ema=regularisers.EMA(model, regular.ema) if regular.ema else None,
     )
     trainer.rate_key = plan.rate_key
+    if "scaling" in plan.parts["data"].names:
+        scaled = plan.parts["data"].arguments.get("scaling") in ("standard", "quantile")
+        trainer.scale_key = None if scaled else "data.scaling=standard"
     return trainer
 
 

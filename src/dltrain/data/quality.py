@@ -39,6 +39,11 @@ def spread_out(x: Tensor, positions: Sequence[int]) -> Tensor:
     return torch.cat([x[:, others], *(torch.eye(int(h.max()) + 1)[h] for h in hot)], 1)
 
 
+# LeCun et al. 1998 ("Efficient BackProp") want inputs of mean 0 and size 1. First weights are drawn for that; pixels
+# from 0 to 16 and lengths in cm still train, sums of money do not.
+LARGE, SMALL = 20.0, 0.02
+
+
 def sizes(x: Tensor) -> Tensor:
     """The root mean square of each feature [F]; of images [N, C, H, W] that of each channel."""
     flat = x.transpose(0, 1).reshape(x.shape[1], -1) if x.dim() == 4 else x.reshape(len(x), -1).T

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from dltrain.data import quality
 from dltrain.engine import devices
 from dltrain.engine.steps.step import Batch, Parts
 from dltrain.errors import DivergedError
@@ -102,9 +103,11 @@ def diverged(
     else:
         what = f"the loss is {loss.item()}"
     clip = "" if parts.clip_norm is not None else ", regularisation.clip_norm=1.0"
+    lower, scale = f"a smaller {parts.rate_key}{clip}", _scaling(parts, batches[0][0])
+    tries = f"{scale}, or {lower}" if scale else f"{lower}, or look for extreme values in the data"
     error = DivergedError(
         f"step {step}: {what}, first in {where} (lr {lr:.3g}, gradient norm {size:.3g}); the update was not made. "
-        f"Try a smaller {parts.rate_key}{clip}, or look for extreme values in the data"
+        f"Try {tries}"
     )
     error.state = {  # for `diverged-<step>`: what one needs to study it
         "step": step,
@@ -117,6 +120,16 @@ def diverged(
         "gradients": {n: p.grad for n, p in model.named_parameters() if p.grad is not None},
     }
     return error
+
+
+def _scaling(parts: Parts, x: Tensor) -> str:
+    """What to do about inputs that are far larger than first weights are drawn for; nothing where they are not."""
+    if parts.scale_key is None or not x.is_floating_point() or x.ndim < 2 or not x.isfinite().all():
+        return ""
+    largest = quality.sizes(x).max().item()
+    if largest <= quality.LARGE:
+        return ""
+    return f"{parts.scale_key}, since some inputs are of size {largest:.3g}"
 
 
 def origin(model: nn.Module, x: Tensor) -> str:

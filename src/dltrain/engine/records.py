@@ -22,8 +22,8 @@ class Record:
     `step` counts optimizer updates done, `epoch` is the same in passes over the data; `losses` is float32 [steps] and
     `rows` int64 [steps], how many rows each of them is the mean of. Of the metrics, train/loss is the mean over all
     these rows, by their weights where they have such, train/lr the rate of the last step (of the first parameter
-    group), and train/grad_norm the norm of its gradient, clipped by value but not by norm. What is left over is as the
-    weights are now.
+    group), train/grad_norm the norm of its gradient, clipped by value but not by norm, and train/clip_factor what
+    clipping by norm then multiplied it by. What is left over is as the weights are now.
     """
 
     step: int
@@ -85,10 +85,17 @@ class Meter:
             "train/weight_norm": norm([p.detach() for p in trainer.parameters]),
             "train/samples_per_s": (int(rows.sum()) - self._unseen) / max(seconds, 1e-9),
         }
+        if trainer.clip_norm is not None:
+            own["train/clip_factor"] = clip_factor(own["train/grad_norm"], trainer.clip_norm)
         if trainer.penalty is not None:
             own["train/penalty"] = float(trainer.penalty().detach())
         self._unseen, self.since = 0, time.perf_counter()
         return Record(trainer.steps, epoch, {**own, **metrics}, seen, rows)
+
+
+def clip_factor(norm: float, most: float) -> float:
+    """What `torch.nn.utils.clip_grad_norm_` multiplies gradients of a common norm by, so that it is `most` at most."""
+    return min(1.0, most / (norm + 1e-6))
 
 
 def mean(losses: Tensor, counts: Tensor) -> float:

@@ -108,6 +108,7 @@ class Trainer:
         self.precision, self.kernels = precision, products.used()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.rate_key = "optimizer.lr"  # what an error advises to make smaller
+        self.scale_key: str | None = "inputs of mean 0 and deviation 1"  # where they are large; None: they are scaled
         self.steps = 0
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device

@@ -82,6 +82,7 @@ class Parts(Protocol):
     ema: Average | None
     steps: int  # that are done
     rate_key: str
+    scale_key: str | None
 
     @property
     def device(self) -> torch.device: ...

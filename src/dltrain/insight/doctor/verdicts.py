@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from dltrain.data import Tensors
+from dltrain.data import Tensors, quality
 from dltrain.engine import evaluation
 from dltrain.engine.assessment import no_better, trivial
 from dltrain.errors.output import cut
@@ -23,9 +23,6 @@ from dltrain.insight.doctor.examine import Examination
 from dltrain.insight.doctor.remedies import longer, offer, regularisers
 from dltrain.insight.doctor.verdict import Check, Verdict
 
-# LeCun et al. 1998 ("Efficient BackProp") want inputs of mean 0 and size 1. First weights are drawn for that; pixels
-# from 0 to 16 and lengths in cm still train, sums of money do not.
-_LARGE, _SMALL = 20.0, 0.02
 _SHORTFALL = 0.1  # of accuracy that a net has below its rows' nearest neighbours: it fits worse than no model
 _SHORTFALL_R2 = 0.15
 _TIMES, _MORE = 3.0, 0.03  # a net may leave so many times the error of the nearest neighbours, unless that is tiny
@@ -107,7 +104,7 @@ def _bounds(exam: Examination) -> str:
 def unscaled(exam: Examination) -> Verdict | None:
     """Inputs far larger or smaller than the first weights are made for."""
     low, high = exam.sizes.min().item(), exam.sizes.max().item()
-    if _SMALL <= high <= _LARGE:
+    if quality.SMALL <= high <= quality.LARGE:
         return None
     knob = "data.scaling" if "scaling" in exam.plan.parts["data"].names else None
     words = "scale them to mean 0 and deviation 1 (fitted on the train part)"
