@@ -35,7 +35,7 @@ def test_it_holds_the_package_and_every_config_and_nothing_else(wheel):
     source = {str(p.relative_to(ROOT / "src")) for p in (ROOT / "src").rglob("*") if p.suffix in kinds}
     assert "dltrain/py.typed" in source
     configs = {f"dltrain/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
-    configs.add("dltrain/course/glossary.yaml")
+    configs |= {str(p.relative_to(ROOT / "src")) for p in (ROOT / "src" / "dltrain" / "course").rglob("*.yaml")}
     assert names == source | configs
 
 

@@ -37,6 +37,7 @@ usage:
   dltrain folds=5 ...                       cross-validation: each row judged once, in out_of_fold.csv; -m too
   dltrain resume RUN [KEY=VALUE ...]        go on with a run or sweep; RUN is a folder, a short id, last or best
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs; list glossary [WORD]
+  dltrain course [CHAPTER]                  a first course in deep learning: predict, run and see each idea
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
   dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
   dltrain runs [WHERE]                      a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...

@@ -19,8 +19,8 @@ from dltrain.errors.output import cut
 from dltrain.errors.paths import local
 
 FACES = (  # commands with options of their own; each is the function `command` of a module of its name
-    *("clean", "compare", "doctor", "dream", "ensemble", "eval", "export", "lr", "predict", "report"),
-    *("rm", "runs", "show", "trace", "watch"),
+    *("clean", "compare", "course", "doctor", "dream", "ensemble", "eval", "export", "lr", "predict"),
+    *("report", "rm", "runs", "show", "trace", "watch"),
 )
 _PROCESSES = {  # how many were started, and by what
     "WORLD_SIZE": "torchrun",

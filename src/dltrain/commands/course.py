@@ -1,0 +1,82 @@
+"""`dltrain course [CHAPTER]`: the chapters of a first course, each predicted, run and seen."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from dltrain.config import command_line
+from dltrain.course import told
+from dltrain.course.chapter import Chapter, find
+from dltrain.errors import ConfigError
+from dltrain.errors.output import say
+
+
+def command(words: list[str], options: argparse.Namespace) -> int:
+    """`dltrain course`: lists the chapters without torch; `dltrain course N` runs one."""
+    parser = command_line.parser("course", "Every idea of a first course in deep learning: predicted, run, and seen.")
+    parser.add_argument("chapter", nargs="?", metavar="CHAPTER", help="its number or its name; without one a list")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="for each of its commands, such as trainer.epochs=5"
+    )
+    parser.add_argument("--no-input", action="store_true", help="ask for no prediction")
+    parser.add_argument("-o", "--output", type=command_line.path, metavar="FOLDER", help="of its page and pictures")
+    given = parser.parse_intermixed_args(words)
+    if given.chapter is None:
+        say(told.contents())
+        return 0
+    chapter = find(given.chapter)
+    if wrong := [word for word in given.overrides if "=" not in word]:
+        raise ConfigError(f"`{wrong[0]}` is no KEY=VALUE; `dltrain course` takes one chapter")
+    folder = given.output or Path(_runs(given.overrides)) / "course" / chapter.stem
+    _make(folder)
+    say(told.before(chapter))
+    predicted = None if given.no_input else _ask(len(chapter.answers))
+    _teach(chapter, given.overrides, folder, predicted)
+    return 0
+
+
+def _runs(overrides: list[str]) -> str:
+    """The folder below which the runs of the chapter go."""
+    named = [word.partition("=")[2] for word in overrides if word.startswith("runs_dir=")]
+    return named[-1] if named else "runs"
+
+
+def _make(folder: Path) -> None:
+    """Before anything is trained: a folder that can't be made is one sentence."""
+    with command_line.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _ask(count: int) -> int | None:
+    """The number of an answer, or None for an empty line, or where nobody can answer."""
+    if not sys.stdin or not sys.stdin.isatty():
+        return None
+    with suppress(EOFError):
+        while True:
+            say(f"\nyour prediction (1 to {count}; Enter for none): ", end="", flush=True)
+            answer = sys.stdin.readline().strip()
+            if not answer:
+                return None
+            if answer.isdecimal() and 1 <= int(answer[:3]) <= count:
+                return int(answer)
+    return None
+
+
+def _teach(chapter: Chapter, overrides: list[str], folder: Path, predicted: int | None) -> None:
+    from dltrain.course import lab, pages
+    from dltrain.runs import storage
+
+    say()
+    taught = lab.teach(chapter, overrides, tell=lambda line: say(f"$ {line}", flush=True))
+    say(f"\n{told.after(chapter, taught.seen, predicted=predicted, expected=taught.as_it_stands)}")
+    if taught.bits:
+        say(f"plain PyTorch {taught.bits}")
+    files = {"page.html": pages.html(taught).encode(), **{p.name: p.content for p in taught.seen.pictures}}
+    with command_line.writing(folder):
+        for name, content in files.items():
+            storage.replace(folder / name, content)
+    say(f"\npage      {folder / 'page.html'}")
+    say(told.onward(chapter))

@@ -1,0 +1,60 @@
+"""What chapters look at in runs: the jobs of a sweep, a plan, the data, the weights on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from dltrain.config import build
+from dltrain.config.plan import Plan, make_plan
+from dltrain.insight.pictures import Picture
+from dltrain.insight.plots import Figure, png
+from dltrain.trained.whole_run import TrainedRun, load
+from dltrain.training import replay, resuming
+
+if TYPE_CHECKING:
+    from dltrain.course.chapter import Done
+
+
+def run(done: Done) -> TrainedRun:
+    """A command's run, where it trained one."""
+    assert isinstance(done, TrainedRun)
+    return done
+
+
+def table(done: Done) -> pl.DataFrame:
+    """A command's sweep, a row for each job, in the order of the jobs."""
+    assert isinstance(done, pl.DataFrame)
+    return done.sort("job")
+
+
+def runs(done: Done) -> list[TrainedRun]:
+    """Those of a sweep, in the order of its jobs."""
+    return [load(folder) for folder in table(done)["folder"]]
+
+
+def picture(name: str, title: str, caption: str, drawn: Figure | bytes) -> Picture:
+    """A figure, or a film, as a picture of a chapter; `name` of its file."""
+    return Picture(name, title, caption, drawn if isinstance(drawn, bytes) else png(drawn))
+
+
+def rows(run: TrainedRun, split: str = "train") -> tuple[Tensor, Tensor]:
+    """x [N, ...] and y [N, ...] of a part of a run's data, as the net gets them."""
+    batches = [*build.make_loaders(plan(run))[1][split].epoch()]
+    return torch.cat([batch.x for batch in batches]), torch.cat([batch.y for batch in batches])
+
+
+def plan(run: TrainedRun) -> Plan:
+    """What a run trained, with its data."""
+    return make_plan(resuming.stored(run.folder), run.allow, writes=False)
+
+
+def way(run: TrainedRun, *, moments: int = 30) -> replay.Way:
+    """The weights that a run had on its way, close together at first: it is trained again in memory."""
+    steps = int(run.metrics["last/step"])
+    found = replay.replay(plan(run), steps=steps, wanted=replay.moments(steps, moments), seconds=60)
+    assert found is not None  # the course's runs take seconds
+    return found

@@ -1,0 +1,135 @@
+"""Each chapter of the course runs with few steps, its listing gives dltrain's bits, its page says what was measured."""
+
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dltrain.config import compose
+from dltrain.config.command_line import NAMES as COMMANDS
+from dltrain.course import glossary, lab, pages
+from dltrain.course.chapter import NAMES, chapter, chapters, find
+
+ROOT = Path(__file__).parents[2]
+COURSE = ROOT / "docs" / "course"
+LISTED = [c.name for c in chapters() if c.twin]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("ignore:trainer.epochs is not used")
+def test_a_chapter_runs_and_leaves_its_page(name, dltrain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, error = dltrain("course", name, "--no-input", "trainer.max_steps=2")
+    assert code == 0, error
+    found = chapter(name)
+    assert found.title in out
+    assert re.search(r"It was [1-9], “", out)
+    folder = tmp_path / "runs" / "course" / found.stem
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    pictures = [path for path in folder.iterdir() if path.suffix in (".png", ".gif")]
+    assert pictures
+    assert page.count("<figure>") == len(pictures)
+    assert "expected" not in out  # its numbers are of other steps
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_plain_pytorch_gives_the_same_bits(name):
+    bits = lab.compare(chapter(name))
+    assert bits.count > 0
+    assert bits.difference == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chapter_is_whole(name):
+    found = chapter(name)
+    assert len(re.findall(r"[.!?](?: |$)", found.see)) == 3  # sentences
+    assert len(found.answers) >= 2
+    assert found.next
+    assert found.listing.is_file()
+    for word in found.words:
+        assert word in {term.english for term in glossary.terms()}
+    for command in (*found.commands, *filter(None, [found.twin]), *(step.command for step in found.next)):
+        program, *words = shlex.split(command)
+        assert program == "dltrain"
+        if words[0] == "course":
+            find(words[1])
+        elif words[0] not in COMMANDS and "-m" not in words:
+            compose.compose(words, None)
+
+
+def test_the_pages_are_what_the_program_writes():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "docs.py"), "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_link_of_the_pages_leads_somewhere():
+    for page in COURSE.glob("*.md"):
+        for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (COURSE / link).is_file(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("2\n", "held"), ("9\nx\n1\n", "You said 1. It was 2"), ("\n", "It was 2")]
+)
+def test_a_prediction_is_asked_for_and_judged(typed, said, dltrain, tmp_path, monkeypatch):
+    answers = io.StringIO(typed)
+    answers.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", answers)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = dltrain("course", "linear_regression")
+    assert code == 0
+    assert said in out
+    assert "expected 0.30 to 0.50" in out
+    assert "bit for bit" in out
+
+
+def test_the_list_needs_no_torch():
+    program = "import sys; from dltrain.course import told; print(told.contents()); assert 'torch' not in sys.modules"
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert all(f"{c.name} " in out and c.title in out for c in chapters())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["400"], "the course has no chapter `400`; they are numbered 1 to"),
+        (["0"], "the course has no chapter `0`"),
+        (["linear_regresion"], "did you mean `linear_regression`"),
+        (["7", "8"], "`8` is no KEY=VALUE; `dltrain course` takes one chapter"),
+        (["linear_regression", "optimizer.lrr=1", "--no-input"], "optimizer.lr"),
+    ],
+)
+def test_what_is_mistyped_is_said_in_a_sentence(words, said, dltrain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, error = dltrain("course", *words)
+    assert code == 2
+    assert said in error
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_trained(dltrain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    code, out, error = dltrain("course", "linear_regression", "-o", "taken/page")
+    assert code
+    assert "taken/page can't be written" in error
+    assert not out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_difference_is_told():
+    bits = lab.difference([torch.zeros(3)], [torch.tensor([0.0, 0.25, 0.0])])
+    assert str(bits) == "ends within 0.25 of the same weights (3 numbers)"
+
+
+def test_a_notebook_has_the_commands_as_python():
+    cells = json.loads(pages.notebook(chapter("two_linear_layers")))["cells"]
+    program = next(cell["source"] for cell in cells if "done_1 = " in cell["source"])
+    assert 'done_1 = dltrain.sweep("experiment=two_linear_layers", "model.widths=[],[32],[32,32]")' in program
