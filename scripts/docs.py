@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are made from the program: the glossary, and the chapters of the course.
+"""Writes the pages of docs/ that are made from the program: glossary, lexicon, and the chapters of the course.
 
 python scripts/docs.py                      the pages, with the numbers and pictures that were measured before
 python scripts/docs.py --run [CHAPTER ...]  runs the chapters first, all of them or some, and keeps what they showed
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dltrain.course import glossary, pages
+from dltrain.course import glossary, lexicon, pages
 from dltrain.course.chapter import Chapter, chapters, find
 from dltrain.course.lab import Taught, teach
 
@@ -43,6 +43,7 @@ def main() -> None:
 def texts() -> Iterator[tuple[Path, str]]:
     """Each page that is made, and its text."""
     yield DOCS / "glossary.md", glossary.page()
+    yield DOCS / "lexicon.md", lexicon.page()
     yield COURSE / "README.md", pages.index()
     for chapter in chapters():
         yield COURSE / f"{chapter.stem}.ipynb", pages.notebook(chapter)

@@ -6,11 +6,9 @@ import argparse
 import textwrap
 
 from dltrain.config import choices
-from dltrain.course import glossary
+from dltrain.course import glossary, lexicon
 from dltrain.errors import ConfigError, did_you_mean
-from dltrain.errors.output import cut, say
-
-_HEADER = 40  # lines of a file that are shown
+from dltrain.errors.output import say
 
 
 def overview(config_dir: str | None) -> str:
@@ -27,7 +25,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     groups = choices.groups(options.config_dir)
     if not words:
         say(overview(options.config_dir))
-        say("\n`dltrain list GROUP` explains each choice and its knobs, `dltrain list glossary` the words of a course")
+        say("\n`dltrain list GROUP` explains each choice, `dltrain list GROUP NAME` one with all its knobs,")
+        say("`dltrain list glossary` the words of a course")
         return 0
     group, *names = words
     if group == "glossary" and group not in groups:
@@ -38,12 +37,10 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     unknown = [n for n in names if n not in groups[group]]
     if unknown:
         raise ConfigError(f"{group} has no `{unknown[0]}`{did_you_mean(unknown[0], groups[group])}")
-    for choice in choices.choices(group, options.config_dir):
-        if names and choice.name not in names:
-            continue
-        header = choice.header[:_HEADER] if names else (choice.explanation,)
-        lines = [f"{group}={choice.name}", *(f"    {cut(line, 300)}".rstrip() for line in header)]
-        say("\n".join([*lines, *[""] * (len(lines) > 2)]))
-        for key, value, note in choice.knobs:
-            say(f"      {cut(key + ': ' + value, 100):<32}  {cut(note, 300)}".rstrip())
+    found = choices.choices(group, options.config_dir)
+    if names or len(groups[group]) == 1:
+        say("\n\n".join(lexicon.whole(choice) for choice in found if choice.name in (names or groups[group])))
+    else:
+        say("\n\n".join([*filter(None, [lexicon.about(group)]), *map(lexicon.brief, found)]))
+        say(f"\n`dltrain list {group} NAME` has all of one: formula, reasons, source, chapter, knobs")
     return 0

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 from pathlib import Path
+from textwrap import dedent
 
 from dltrain.errors import ConfigError
 from dltrain.errors.paths import local
@@ -21,17 +22,24 @@ _PLACES = (_HERE / "configs", _HERE.parents[1] / "configs")
 CONFIGS = next((place for place in _PLACES if (place / "train.yaml").is_file()), _PLACES[0])
 _ONE_EACH = ("data", "model", "loss", "optimizer", "scheduler", "trainer")
 GROUPS = (*_ONE_EACH, "regularisation", "experiment")
+LABELS = ("formula", "when", "default", "source", "see")
 _KNOB = re.compile(r"( *)([\w.]+):(.*)")
+_LABEL = re.compile(rf"({'|'.join(LABELS)}|[a-z_]+=[\w.]+): +(\S.*)")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One YAML file of a group: its name, its header (its first comment) and its knobs."""
+    """One YAML file of a group: its name, its header (its first comment), its entry in the lexicon and its knobs.
+
+    The entry stands in the header, too: lines that begin with a label, `when: many weights`, and those indented below
+    them. Labels are those of LABELS, and KNOB=VALUE of what a value of a knob means.
+    """
 
     group: str
     name: str
     path: Path
-    header: tuple[str, ...]  # the lines
+    header: tuple[str, ...]  # the lines that are no part of the entry
+    entry: Mapping[str, tuple[str, ...]]  # the lines of each label
     knobs: tuple[tuple[str, str, str], ...]  # (key, value, comment)
 
     @property
@@ -107,7 +115,7 @@ def choices(group: str, config_dir: Groups = None) -> Iterator[Choice]:
             raise ConfigError(f"{readable(path)} can't be read: {error.strerror}") from error
         below = dropwhile(lambda line: not line.startswith("#"), (line for line in lines if "@package" not in line))
         comments = takewhile(lambda line: line.startswith("#"), below)
-        header = tuple(line.lstrip("#").removeprefix(" ").rstrip() for line in comments)
+        header, entry = _entry([line.lstrip("#").removeprefix(" ").rstrip() for line in comments])
         knobs: list[tuple[str, str, str]] = []
         parents: list[tuple[int, str]] = []
         for line in lines:
@@ -123,4 +131,26 @@ def choices(group: str, config_dir: Groups = None) -> Iterator[Choice]:
                 knobs.append((".".join([*(k for _, k in parents), key]), value, note))
             if not value:
                 parents.append((indent, key))
-        yield Choice(group, name, path, header, tuple(knobs))
+        yield Choice(group, name, path, header, entry, tuple(knobs))
+
+
+def _entry(header: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The lines of a header without a label, of which the first is one, and those of each label."""
+    plain: list[str] = []
+    entry: dict[str, list[str]] = {}
+    label = None
+    for line in header:
+        if plain and (match := _LABEL.fullmatch(line)):
+            label = match[1]
+            entry.setdefault(label, []).append(match[2])
+        elif label and line.startswith("  "):
+            entry[label].append(line)
+        else:
+            label = None
+            plain.append(line)
+    return tuple(plain), {label: (first, *_level(rest)) for label, (first, *rest) in entry.items()}
+
+
+def _level(lines: Sequence[str]) -> list[str]:
+    """Lines without the indentation that they share."""
+    return dedent("\n".join(lines)).splitlines()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Done = TrainedRun | pl.DataFrame | str  # what a command made: a run, the table of a sweep, what it printed
 
 _HERE = Path(__file__).parent
-_ORDER = (  # of the course
+ORDER = (  # of the course
     "perceptron",
     "xor",
     "two_linear_layers",
@@ -57,7 +57,7 @@ _ORDER = (  # of the course
     "checkpoints",
     "tensorboard",
 )
-NAMES = tuple(name for name in _ORDER if (_HERE / "chapters" / f"{name}.yaml").is_file())
+NAMES = tuple(name for name in ORDER if (_HERE / "chapters" / f"{name}.yaml").is_file())
 
 
 class Next(NamedTuple):
@@ -154,7 +154,7 @@ def chapter(name: str) -> Chapter:
     content = yaml.safe_load((_HERE / "chapters" / f"{name}.yaml").read_text(encoding="utf-8"))
     content |= {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
     content["next"] = tuple(Next(**entry) for entry in content["next"])
-    return Chapter(number=_ORDER.index(name) + 1, name=name, **content)
+    return Chapter(number=ORDER.index(name) + 1, name=name, **content)
 
 
 def around(found: Chapter) -> tuple[Chapter | None, Chapter | None]:
@@ -171,11 +171,11 @@ def chapters() -> tuple[Chapter, ...]:
 
 def find(word: str) -> Chapter:
     """A chapter by its number or its name; raises ConfigError where there is none."""
-    if word.isdecimal() and 1 <= int(word[:4]) <= len(_ORDER):
-        word = _ORDER[int(word[:4]) - 1]
+    if word.isdecimal() and 1 <= int(word[:4]) <= len(ORDER):
+        word = ORDER[int(word[:4]) - 1]
     if word in NAMES:
         return chapter(word)
-    hint = did_you_mean(word, NAMES) or f"; they are numbered 1 to {len(_ORDER)}"
+    hint = did_you_mean(word, NAMES) or f"; they are numbered 1 to {len(ORDER)}"
     raise ConfigError(f"the course has no chapter `{word}`{hint}; `dltrain course` lists them")
 
 
