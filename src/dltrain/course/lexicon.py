@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -24,10 +24,13 @@ _MOST_LINES, _MOST_LETTERS = 80, 300  # of a header, and of a line: files may be
 
 
 class Group(NamedTuple):
-    """What the choices of a group have in common. signs: what the letters of its formulas mean."""
+    """What the choices of a group have in common. signs: what the letters of its formulas mean. measured: of what the
+    numbers in its entries are, by the words that an entry has.
+    """
 
     about: str = ""
-    signs: str = ""
+    signs: Mapping[str, str] = {}
+    measured: Mapping[str, str] = {}
 
 
 @cache
@@ -74,6 +77,7 @@ def about(group: str) -> str:
 def _labelled(choice: Choice) -> list[str]:
     """What each label says, in one order: a formula as it stands, with what its letters mean, other texts wrapped."""
     lines: list[str] = []
+    group = groups().get(choice.group, Group())
     for label in (label for label in LABELS if label in choice.entry):
         if label != "formula":
             if text := _said(choice, label):
@@ -81,9 +85,18 @@ def _labelled(choice: Choice) -> list[str]:
             continue
         formula = [cut(line, _MOST_LETTERS) for line in choice.entry[label][:_MOST_LINES]]
         lines += [f"    {label if i == 0 else '':<10}{line}" for i, line in enumerate(formula)]
-        if signs := groups().get(choice.group, Group()).signs:
+        if signs := _used(group.signs, formula):
             lines += _wrapped(signs, " " * 14, first=f"    {'signs':<10}")
+    if measured := _used(group.measured, [line.lower() for text in choice.entry.values() for line in text]):
+        lines += _wrapped(measured, " " * 14, first=f"    {'measured':<10}")
     return lines
+
+
+def _used(signs: Mapping[str, str], lines: Sequence[str]) -> str:
+    """What those signs mean that stand in some lines, not within a word."""
+    text = "\n".join(lines)
+    found = [sign for sign in signs if re.search(rf"(?<!\w){re.escape(sign)}(?<!\w(?=\w))", text)]
+    return "; ".join(f"{sign}: {signs[sign]}" for sign in found)
 
 
 def _values(choice: Choice) -> list[str]:
@@ -142,8 +155,9 @@ def page() -> str:
     names = {g: ", ".join(f"[{choice.name}](#{g}{choice.name})" for choice in of) for g, of in found.items()}
     parts = [_INTRODUCTION.rstrip(), "\n".join(f"- [{group}](#{group}): {of}" for group, of in names.items())]
     for group, of in found.items():
-        about, signs = groups()[group]
-        parts += [f"## {group}", _text(about), *([f"In formulas, {_text(signs)}"] if signs else [])]
+        about, signs, measured = groups()[group]
+        parts += [f"## {group}", _text(about)]
+        parts += ["\n".join(f"- `{sign}`: {_text(text)}" for sign, text in {**signs, **measured}.items())]
         parts += [part for choice in of for part in _section(choice)]
     return "\n\n".join(parts) + "\n"
 
