@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from io import BytesIO
 
 import matplotlib as mpl
+from PIL import Image
 
 from dltrain.insight import plots
 
@@ -16,6 +18,22 @@ def test_a_figure_is_saved_as_a_png_that_replaces_the_old_one(tmp_path):
     assert first.startswith(b"\x89PNG\r\n\x1a\n")
     assert plots.save(fig, path).read_bytes() == first
     assert [p.name for p in path.parent.iterdir()] == ["line.png"]
+
+
+def test_a_film_goes_from_figure_to_figure_and_ends_on_the_last():
+    def figures():
+        for high in (1, 2, 3):
+            fig, (ax,) = plots.figure(height=1.0)
+            ax.plot([0, high])
+            yield fig
+
+    film = Image.open(BytesIO(plots.gif(figures(), dpi=50, wait=100, last=700)))
+    waits = []
+    for number in range(film.n_frames):
+        film.seek(number)
+        waits.append(film.info["duration"])
+    assert film.size == (plots.WIDTH * 50, 50)
+    assert waits == [100, 100, 700]
 
 
 def test_several_axes_come_row_by_row():

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
+from dltrain.insight import captions
 from dltrain.insight.pictures import Picture
-from dltrain.insight.plots import Figure, png
+from dltrain.insight.plots import Figure, png, regions
 from dltrain.trained.whole_run import TrainedRun, load
 from dltrain.training import replay, resuming
 
@@ -45,6 +46,13 @@ def rows(run: TrainedRun, split: str = "train") -> tuple[Tensor, Tensor]:
     """x [N, ...] and y [N, ...] of a part of a run's data, as the net gets them."""
     batches = [*build.make_loaders(plan(run))[1][split].epoch()]
     return torch.cat([batch.x for batch in batches]), torch.cat([batch.y for batch in batches])
+
+
+def scene(run: TrainedRun) -> regions.Scene:
+    """The train data of a classifier of two inputs, for pictures of what it answers everywhere."""
+    data, (x, y) = plan(run).data, rows(run)
+    names = tuple(captions.inputs(data.preprocessing, data.in_features))
+    return regions.Scene(x, y, data.task, names, ((0.0, 1.0),) * len(names), classes=data.classes)
 
 
 def plan(run: TrainedRun) -> Plan:

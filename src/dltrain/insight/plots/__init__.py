@@ -6,10 +6,12 @@ uses no pyplot: no window, no global state, and `@styled` around each function i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
+
+import numpy as np
 
 from dltrain.errors import system
 
@@ -152,6 +154,27 @@ def png(fig: Figure) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes."""
     buffer = BytesIO()
     fig.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@styled
+def gif(figures: Iterable[Figure], *, wait: int = 140, last: int = 2500, dpi: int = 100, shades: int = 96) -> bytes:
+    """The figures, all of one size, as an endless GIF of so many colours; `wait` and `last` are milliseconds.
+
+    They are drawn one by one: an iterator may change what it draws from in between.
+    """
+    from PIL import Image
+
+    frames = []
+    for fig in figures:
+        fig.set_dpi(dpi)
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        frames.append(Image.fromarray(pixels).quantize(shades, dither=Image.Dither.NONE))
+    buffer = BytesIO()
+    waits = [wait] * (len(frames) - 1) + [last]  # the end stays to be looked at
+    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=waits, loop=0)
     return buffer.getvalue()
 
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
 
 from dltrain.engine import evaluation
-from dltrain.insight.plots import BLUE, INK, ORANGE, colours, figure, plain, styled
+from dltrain.insight.plots import BLUE, INK, ORANGE, colours, figure, gif, plain, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +82,11 @@ def _answers(model: nn.Module, x: np.ndarray) -> np.ndarray:
 def regions(model: nn.Module, scene: Scene) -> Figure:
     """The answers of a model in eval mode over the scene. In a classification crosses are samples it has wrong."""
     return _draw(model, scene, title=None)
+
+
+def areas(ax: Axes, model: nn.Module, scene: Scene) -> None:
+    """The answers of a classifier of two inputs, in axes of a larger figure."""
+    _areas([ax], model, scene)
 
 
 def _draw(model: nn.Module, scene: Scene, *, title: str | None) -> Figure:
@@ -225,22 +228,4 @@ def film(moments: Iterable[tuple[str, nn.Module]], scene: Scene) -> bytes:
 
     The models may be one object whose weights change while this goes from moment to moment.
     """
-    from PIL import Image
-
-    frames = []
-    for title, model in moments:
-        pixels = _frame_picture(model, scene, title)
-        frames.append(Image.fromarray(pixels).quantize(96, dither=Image.Dither.NONE))
-    buffer = BytesIO()
-    waits = [140] * (len(frames) - 1) + [2500]  # milliseconds; the end stays to be looked at
-    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=waits, loop=0)
-    return buffer.getvalue()
-
-
-@styled
-def _frame_picture(model: nn.Module, scene: Scene, title: str) -> np.ndarray:
-    fig = _draw(model, scene, title=title)
-    fig.set_dpi(100)
-    canvas = FigureCanvasAgg(fig)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return gif(_draw(model, scene, title=title) for title, model in moments)
