@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -51,7 +52,8 @@ def told(term: Term) -> str:
     """A term for a terminal: its names, what it means, symbol and formula, and what shows it."""
     names = [term.english, *([f"({term.french})"] if term.french != term.english else [])]
     symbols = ", ".join(text for text in (term.symbol, term.formula) if text)
-    return "\n    ".join([" ".join(names), term.meaning, *([symbols] if symbols else []), term.command])
+    meaning = textwrap.wrap(term.meaning, 96)
+    return "\n    ".join([" ".join(names), *meaning, *([symbols] if symbols else []), term.command])
 
 
 _INTRODUCTION = """\

@@ -168,15 +168,13 @@ def _section(choice: Choice) -> list[str]:
     codes = [lines for lines in (choice.header[1:], entry.get("formula", ())) if lines]
     said = {label: _text(" ".join(entry[label])) for label in ("when", "default", "source") if label in entry}
     said |= {"chapters": ", ".join(shown_in(choice))}
-    values = {label: lines for label, lines in entry.items() if label not in LABELS}
-    lists = [
-        [f"- **{label}:** {text}" for label, text in said.items()],
-        [f"- `{label}`: `{first}`. {_text(' '.join(rest))}" for label, (first, *rest) in values.items()],
-    ]
-    if rows := [f"| {key} | `{value}` | {_text(note)} |" for key, value, note in choice.knobs if value]:
-        lists.append(["| knob | default | |", "| --- | --- | --- |", *rows])
+    values = [f"- `{v}`: `{first}`. {_text(' '.join(rest))}" for v, (first, *rest) in entry.items() if v not in LABELS]
+    knobs = [f"- `{key}: {value}` {_text(note)}".rstrip() for key, value, note in choice.knobs if value]
+    lists = ["\n".join(f"- **{label}:** {text}" for label, text in said.items())]
+    for title, lines in (("Values:", values), ("Knobs:", knobs)):
+        lists += [title, "\n".join(lines)] if lines else []
     head = [f"### {_name(choice)}", _text(choice.explanation), *(f"```text\n{chr(10).join(c)}\n```" for c in codes)]
-    return [*head, *("\n".join(lines) for lines in lists if lines)]
+    return [*head, *lists]
 
 
 def _text(text: str) -> str:
