@@ -17,16 +17,15 @@ import torch
 from torch import Tensor
 
 from dltrain.config import build, command_line
-from dltrain.config.plan import make_plan
+from dltrain.course import looks
 from dltrain.course.chapter import Chapter, Number, Seen, find
 from dltrain.course.chapter import study as studied
 from dltrain.engine.process import left_as_it_was
 from dltrain.errors import DltrainError
 from dltrain.insight.pictures import Picture
 from dltrain.insight.whole_sweep import sweep
-from dltrain.runs import checkpoint, seeds
+from dltrain.runs import seeds
 from dltrain.trained.whole_run import TrainedRun, train
-from dltrain.training import resuming
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
@@ -115,13 +114,11 @@ def compare(found: Chapter) -> Bits:
     with tempfile.TemporaryDirectory() as folder:
         run = do(found.twin, [f"runs_dir={folder}", "trainer.tensorboard=false"])
         assert isinstance(run, TrainedRun)
-        kept = checkpoint.latest(run.folder / "checkpoints")
-        assert kept is not None  # a run that has ended has saved
+        ours = looks.last_weights(run)
         with left_as_it_was():
-            build.set_threads_and_determinism(make_plan(resuming.stored(run.folder), (), writes=False))
+            build.set_threads_and_determinism(looks.plan(run))
             theirs = listed(found)
-    run.model.load_state_dict(kept[1])  # the last weights in the place of the best, in the order of the layers
-    return difference([*run.model.state_dict().values()], theirs)
+    return difference([*ours.values()], theirs)
 
 
 def listed(found: Chapter) -> list[Tensor]:

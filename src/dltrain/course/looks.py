@@ -13,6 +13,7 @@ from dltrain.config.plan import Plan, make_plan
 from dltrain.insight import captions
 from dltrain.insight.pictures import Picture
 from dltrain.insight.plots import Figure, png, regions
+from dltrain.runs import checkpoint
 from dltrain.trained.whole_run import TrainedRun, load
 from dltrain.training import replay, resuming
 
@@ -58,6 +59,13 @@ def scene(run: TrainedRun) -> regions.Scene:
 def plan(run: TrainedRun) -> Plan:
     """What a run trained, with its data."""
     return make_plan(resuming.stored(run.folder), run.allow, writes=False)
+
+
+def last_weights(run: TrainedRun) -> dict[str, Tensor]:
+    """The weights that a run ended with, which need not be its best, in the order of its layers."""
+    kept = checkpoint.latest(run.folder / "checkpoints")
+    assert kept is not None  # a run that has ended has saved
+    return {name: kept[1][name] for name in run.model.state_dict()}
 
 
 def way(run: TrainedRun, *, moments: int = 30) -> replay.Way:
