@@ -12,11 +12,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from quick_compose import quick as compose
 
 from dltrain.config import build, trials
 from dltrain.config import plan as plans
 from dltrain.config.checks import Known
-from dltrain.config.compose import compose, stored
+from dltrain.config.compose import stored
 from dltrain.config.plan import CHECKS, REMARKS, Plan, make_plan, outline
 from dltrain.config.policy import Part
 from dltrain.config.settings import rows_of_a_step
