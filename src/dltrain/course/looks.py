@@ -10,6 +10,8 @@ from torch import Tensor
 
 from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
+from dltrain.engine.process import left_as_it_was
+from dltrain.engine.trainer import seed_everything
 from dltrain.insight import captions
 from dltrain.insight.pictures import Picture
 from dltrain.insight.plots import Figure, png, regions
@@ -74,3 +76,11 @@ def way(run: TrainedRun, *, moments: int = 30) -> replay.Way:
     found = replay.replay(plan(run), steps=steps, wanted=replay.moments(steps, moments), seconds=60)
     assert found is not None  # the course's runs take seconds
     return found
+
+
+def start(run: TrainedRun) -> dict[str, Tensor]:
+    """The weights that a run began with."""
+    made = plan(run)
+    with left_as_it_was():
+        seed_everything(made.seed)
+        return checkpoint.copy_to_cpu(build.make_trainer(made).model.state_dict())
