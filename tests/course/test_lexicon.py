@@ -35,6 +35,11 @@ def test_each_choice_has_its_entry(group):
             assert {"formula", "source"} <= choice.entry.keys(), choice.path
 
 
+def test_an_experiment_names_chapters_that_there_are():
+    for choice in choices.choices("experiment"):
+        assert set(lexicon.shown_in(choice)) <= {*ORDER}, choice.path
+
+
 def test_each_value_of_a_mlps_parts_is_explained():
     entry = CHOICES["model"]["mlp"].entry
     for knob, values in (("activation", models.Activation), ("norm", models.Norm), ("init", models.Init)):

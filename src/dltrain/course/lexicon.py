@@ -9,7 +9,7 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,7 +102,7 @@ def _used(signs: Mapping[str, str], lines: Sequence[str]) -> str:
 def _values(choice: Choice) -> list[str]:
     """What the values of knobs mean that have labels of their own."""
     lines: list[str] = []
-    for label, (first, *rest) in choice.entry.items():
+    for label, (first, *rest) in islice(choice.entry.items(), _MOST_LINES):
         if label not in LABELS:
             lines += _wrapped(f"{label}: {first}", "        ", first="    ")
             lines += _wrapped(" ".join(rest), "        ") if rest else []
