@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from PIL import Image
+
 from dltrain.course import glossary, lexicon, pages
 from dltrain.course.chapter import Chapter, chapters, find
 from dltrain.course.lab import Taught, teach
@@ -85,7 +87,10 @@ def keep_it(chapter: Chapter, taught: Taught) -> None:
     for path in COURSE.glob(f"{chapter.stem}_*"):
         path.unlink()
     for picture in taught.seen.pictures:
-        (COURSE / f"{chapter.stem}_{picture.name}").write_bytes(picture.content)
+        path = COURSE / f"{chapter.stem}_{picture.name}"
+        path.write_bytes(picture.content)
+        if path.suffix == ".png":  # a third of the size
+            Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
     (COURSE / f"{chapter.stem}.json").write_text(taught.kept() + "\n", encoding="utf-8")
 
 

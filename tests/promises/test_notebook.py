@@ -63,6 +63,22 @@ def test_a_run_has_a_bar_and_a_table(outputs):
     assert "TqdmWarning" not in texts(bar)
 
 
+def test_notebooks_of_the_course_run(tmp_path):
+    """Three of them, one after the other in one kernel; what is seen is a table with a picture."""
+    names = ("07_linear_regression", "28_checkpoints", "29_tensorboard")
+    books = [nbformat.read(ROOT / "docs" / "course" / f"{name}.ipynb", as_version=4) for name in names]
+    for book in books:
+        nbformat.validate(book)
+    programs = [cell.source for book in books for cell in book.cells if cell.cell_type == "code"]
+    made = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, programs)])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(made, timeout=300, kernel_name="python3", resources=resources).execute()
+    seen = [cell.outputs[-1]["data"]["text/html"] for cell in made.cells if "lab.study" in cell.source]
+    assert len(seen) == len(names)
+    for html in seen:
+        assert html.count("<table>") == html.count("<img ") == 1
+
+
 def test_the_stop_button_saves_and_the_cell_says_how_to_go_on(outputs):
     interrupted, after = outputs[-2:]
     (error,) = (output for output in interrupted if output["output_type"] == "error")

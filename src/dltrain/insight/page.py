@@ -29,6 +29,7 @@ figure { margin: 1rem 0 2rem; }
 img { display: block; max-width: 100%; height: auto; }
 figcaption { color: #444; font-size: .95rem; margin-top: .4rem; }
 pre { background: #f6f6f4; padding: .7rem; border-radius: .4rem; overflow-x: auto; font-size: .85rem; }
+pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 footer { color: #666; font-size: .85rem; margin-top: 3rem; border-top: 1px solid #e3e3e3; padding-top: .5rem; }
 """
@@ -79,6 +80,11 @@ def verbatim(text: str, *, folded: str | None = None) -> str:
     more = len(text) - _MOST_LETTERS
     box = f"<pre>{escape(text[:_MOST_LETTERS])}{f' … and {more:,} more letters' if more > 0 else ''}</pre>"
     return f"<details><summary>{escape(folded)}</summary>{box}</details>" if folded else box
+
+
+def command(text: str) -> str:
+    """Commands, a line each, as one copies them; long ones go on below."""
+    return f'<pre class="command">{escape(text)}</pre>' if text else ""
 
 
 def bullets(lines: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
             page.status(run.status),
             page.paragraph(_outcome(run)),
             _metrics(run),
-            page.section("Do it again", page.verbatim(run.command or "(its command is not known)")),
+            page.section("Do it again", page.command(run.command or "(its command is not known)")),
             page.section("What was trained", page.verbatim(gallery.about)),
             *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
             page.section(
@@ -79,7 +79,7 @@ def sweep_page(folder: Path) -> str:
             *[page.paragraph(f"{jobs.read(folder, found)}.")] * any(run.status == "running" for run in found),
             page.section(f"All runs, {best} first", _jobs_table(ranked[:_ROWS]), _more(len(ranked) - _ROWS, folder)),
             page.section(f"Mean and deviation over the {seeds.words(found)}", _seeds_table(ranked)),
-            page.section("The best run again", page.verbatim(ranked[0].command if ranked else "")),
+            page.section("The best run again", page.command(ranked[0].command if ranked else "")),
             *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
             page.section("Notes", page.bullets([*gallery.notes, *failed[:_ROWS]])),
             f"<footer>made by dltrain {__version__}</footer>",
