@@ -13,7 +13,7 @@ from torch import nn
 from dltrain.config import choices
 from dltrain.course import lexicon
 from dltrain.course.chapter import ORDER
-from dltrain.parts import losses, models, optimizers, schedules
+from dltrain.parts import losses, models, optimizers, regularisers, schedules
 from dltrain.runs import foreign
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -82,7 +82,8 @@ def lines(choice: choices.Choice) -> list[tuple[str, str, str]]:
     """The equations of a choice as Python: what is made, of what, and where."""
     made = []
     for line in choice.entry["formula"]:
-        text, _, where = line.partition("#")[0].replace("^", "**").replace("dL/dz", "slope").partition("  where ")
+        text = re.sub("dL/d[wz]", "slope", line.partition("#")[0].replace("^", "**"))
+        text, _, where = text.partition("  where ")
         if text.strip():
             left, _, right = re.split(r"( <- | = )", text, maxsplit=1)
             made.append((left.strip(), right.strip(), where.strip()))
@@ -131,6 +132,13 @@ MATH = {
     "mean": torch.mean,
     "row_sum": lambda x: x.sum(1),
     "clip": torch.clamp,
+    "sum": torch.sum,
+    "norm": torch.linalg.vector_norm,
+    "min": lambda a, b: torch.minimum(*(torch.as_tensor(each, dtype=torch.float64) for each in (a, b))),
+    "batch_mean": lambda a: a.mean(0),
+    "batch_var": lambda a: a.var(0, correction=0),
+    "row_mean": lambda a: a.mean(1, keepdim=True),
+    "row_var": lambda a: a.var(1, correction=0, keepdim=True),
     "where": torch.where,
     "orthogonal": orthogonal,
 }
@@ -221,6 +229,53 @@ def test_the_formula_of_an_activation_gives_its_value_and_slope(name):
     names |= {"g": lambda _: value}
     derivative = torch.as_tensor(eval(slope, {"__builtins__": {}}, names), dtype=torch.float64)
     assert torch.allclose(a.grad, derivative)
+
+
+@pytest.mark.parametrize(("name", "module"), [("batch", nn.BatchNorm1d(4)), ("layer", nn.LayerNorm(4))])
+def test_the_formula_of_a_norm_gives_its_outputs(name, module):
+    a = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    formula = CHOICES["model"]["mlp"].entry[f"norm={name}"][0].removeprefix("a <- ")
+    value = eval(formula, {"__builtins__": {}}, MATH | {"a": a, "gamma": 1, "beta": 0})
+    assert torch.allclose(module.double()(a), value)
+
+
+@pytest.mark.parametrize("name", [name for name in models.Init.__args__ if name != "zeros"])
+def test_the_formula_of_an_init_gives_its_size(name):
+    drawn, size, *_ = CHOICES["model"]["mlp"].entry[f"init={name}"][0].split("; ")
+    size = float(eval(size.partition(" = ")[2], {"__builtins__": {}}, MATH | {"fan_in": 300, "fan_out": 200}))
+    weight = models.MLP(300, 2, widths=[200], init=name).layers.linear1.weight
+    if drawn.endswith("N(0, s^2)"):
+        assert weight.std().item() == pytest.approx(size, rel=0.03)
+    else:
+        assert drawn.endswith("~ U(-r, r)")
+        assert weight.abs().max().item() == pytest.approx(size, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "clip_norm", "clip_value", "max_norm", "ema"])
+def test_the_formula_of_a_regulariser_gives_what_it_does(name):
+    choice = CHOICES["regularisation"][name]
+    net = nn.Linear(4, 3, bias=False, dtype=torch.float64)
+    w, knob = net.weight.detach().clone(), 0.2
+    net.weight.grad = g = torch.randn(3, 4, dtype=torch.float64)
+    averaged = regularisers.EMA(net, knob)
+    names = MATH | {name: knob, "w": w, "g": g.clone(), "n": 0, "average": w, "L": 0, "slope": 0}
+    if name == "max_norm":
+        rows = [follow(lines(choice), names | {"w_j": row})["w_j"] for row in w]
+        regularisers.MaxNorm(net, knob)()
+        assert torch.allclose(net.weight, torch.stack(rows), rtol=1e-5)
+    elif name in ("clip_norm", "clip_value"):
+        getattr(nn.utils, f"clip_grad_{name.removeprefix('clip_')}_")(net.parameters(), knob)
+        assert torch.allclose(net.weight.grad, follow(lines(choice), names)["g"])
+    elif name == "ema":
+        with torch.no_grad():
+            net.weight += 1
+        averaged.update()
+        assert torch.allclose(averaged.model.weight, follow(lines(choice), names | {"w": w + 1})["average"])
+    else:
+        found = follow(lines(choice), names)
+        penalty = regularisers.Penalty(net, **{name: knob})
+        assert torch.allclose(penalty(), found["L"])
+        assert torch.allclose(penalty.gradient(net.weight), found["slope"])
 
 
 def test_weight_decay_spares_biases_where_torchs_own_does_not():
