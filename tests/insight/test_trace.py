@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from arithmetic import computed
 
 import dltrain
 from dltrain.commands import cli
@@ -15,6 +16,7 @@ from dltrain.config import build, compose
 from dltrain.config.plan import make_plan
 from dltrain.engine.trainer import seed_everything
 from dltrain.insight import trace
+from dltrain.insight.formulas import every, put_in
 
 
 def plan(*overrides, allow=()):
@@ -123,6 +125,22 @@ def agree(lines):
     return formulas, known
 
 
+def written_out(lines):
+    """Checks the arithmetic that a page has of each equation, number by number."""
+    values = {line.name: line.values for line in lines}
+    for line in lines:
+        places = list(every(tuple(line.values.shape)))[:12] if line.formula else []
+        used = [v for name, v in values.items() if name in line.formula]
+        size = max([1e-4, *(float(v.abs().max()) for v in used)])
+        for place in places:
+            text = put_in(line.formula, values, place)
+            if text is None:
+                assert re.search("sqrt|sum|mean|rows_at_most", line.formula), line.formula  # a long one
+                continue
+            near = pytest.approx(float(line.values[place]), rel=2e-4, abs=2e-5 * min(size, 10))
+            assert computed(text) == near, f"{line.name}{place} = {text}"
+
+
 def shown(*overrides, allow=()):
     return trace.show(trace.trace(plan(*overrides, allow=allow)))
 
@@ -169,7 +187,9 @@ STEPS += [[*CLASSES, f"optimizer={name}", "optimizer.weight_decay=0.1"] for name
 @pytest.mark.parametrize("overrides", [*NETS, *LOSSES, *HELD, *STEPS], ids=" ".join)
 def test_every_printed_equation_holds_for_the_printed_numbers(overrides):
     made = plan(*overrides)
-    _, formulas, values = holds(trace.show(trace.trace(made)))
+    traced = trace.trace(made)
+    _, formulas, values = holds(trace.show(traced))
+    written_out(traced.lines)
     assert formulas["L"]
     assert all(formulas[name] for name in formulas if name.startswith(("dL/d", "delta", "new W")) or "'" in name)
     regular = made.regularisation

@@ -39,7 +39,7 @@ usage:
   dltrain list [GROUP [NAME]]               explain what can be chosen, and its knobs; list glossary [WORD]
   dltrain course [CHAPTER]                  a first course in deep learning: predict, run and see each idea
   dltrain lr [KEY=VALUE ...]                find a learning rate for what would be trained; draws lr_range.png
-  dltrain trace [KEY=VALUE ...]             the first step of it in numbers; try experiment=worked_example
+  dltrain trace [KEY=VALUE ...] [--html]    the first step of it in numbers, or drawn; try experiment=worked_example
   dltrain runs [WHERE]                      a table of runs; --where optimizer=adamw --sort test/accuracy --csv ...
   dltrain watch [RUN|SWEEP|WHERE]           what is in progress, live: how far, how long, the best, what failed
   dltrain show RUN                          all about one: configuration, result, where it stopped, files

@@ -164,7 +164,7 @@ def _perceptron(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
         which = f"{s} is 0, on the border" if n == 1 else f"{ties} of the {n} numbers {s} are 0, on the border"
         rules += [
             ("tie", f"{which}: L is 0 there and has a corner, its slope 0 or -y; as a mistake it gets -y"),
-            ("", f"(with < in the place of <=, weights of 0 would never move, as they make every {s} 0)"),
+            ("", f"with < in the place of <= weights of 0 would never move, as they make every {s} 0"),
         ]
     return Criterion(
         before,

@@ -41,13 +41,16 @@ def escape(text: str) -> str:
     return html(plain(text))
 
 
-def page(title: str, parts: Iterable[str]) -> str:
-    """A whole HTML document; `parts` are made by the functions below, which escape what they are given."""
+def page(title: str, parts: Iterable[str], *, style: str = "") -> str:
+    """A whole HTML document; `parts` are made by the functions below, which escape what they are given.
+
+    `style` is CSS of its own beside that of all pages.
+    """
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{_CSS}{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
     )

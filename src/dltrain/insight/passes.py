@@ -6,8 +6,8 @@ something else (a value was made between two modules, or a module is used twice)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeGuard
 
@@ -32,7 +32,8 @@ _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 class Line:
     """One quantity of a step, in the section `forward`, `backward` or `update`.
 
-    `formula` gives the values; `words` say what they are where no formula does.
+    `formula` gives the values; `words` say what they are where no formula does. `by` is the module that makes it, or
+    through which it comes back; empty where no module does.
     """
 
     section: str
@@ -40,6 +41,11 @@ class Line:
     formula: str
     values: Tensor
     words: str = ""
+    by: str = ""
+
+
+def _by(module: str, lines: Iterable[Line]) -> Iterator[Line]:
+    return (replace(line, by=module) for line in lines)
 
 
 def checked(
@@ -171,11 +177,12 @@ def forward(seen: list[Seen], symbols: Symbols) -> Iterator[Line]:
         for parameter in item.module.parameters(recurse=False):
             symbol, place = symbols.parameter(parameter), symbols.place(parameter)
             if symbol not in told:
-                yield Line("forward", symbol, "", parameter.detach().clone(), place if place != symbol else "")
+                words = place if place != symbol else ""
+                yield Line("forward", symbol, "", parameter.detach().clone(), words, by=item.name)
             told.add(symbol)
         if symbols.layered and type(item.module) in _PASSING:
             continue
-        yield from _output(item, symbols)
+        yield from _by(item.name, _output(item, symbols))
     if symbols.last == "f":
         yield Line("forward", "f", "", symbols.values["f"], "the output, made of what the modules gave")
 
@@ -266,10 +273,10 @@ def backward(seen: list[Seen], symbols: Symbols, found: Criterion, last: Tensor)
         if symbol == symbols.last:
             pass  # stands above
         elif len(after) == 1 and symbols.of[after[0].name] in symbols.slopes:
-            yield from _handed_down(symbol, item.values, item.gradient, after[0], symbols)
+            yield from _by(after[0].name, _handed_down(symbol, item.values, item.gradient, after[0], symbols))
         else:
             yield Line("backward", symbols.gradient(symbol), "", item.gradient, _AUTOGRAD)
-        yield from _by_parameters(item, item.gradient, symbols)
+        yield from _by(item.name, _by_parameters(item, item.gradient, symbols))
 
 
 def _handed_down(symbol: str, x: Tensor, gradient: Tensor, reader: Seen, symbols: Symbols) -> Iterator[Line]:

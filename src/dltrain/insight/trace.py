@@ -21,16 +21,19 @@ from dltrain.insight.passes import Line, Masks, Symbols, backward, checked, forw
 from dltrain.parts.models import Sign
 from dltrain.parts.regularisers import MaxNorm, Penalty
 
-_ROWS, _COLUMNS = 8, 6  # a larger matrix is summarised
+ROWS, COLUMNS = 8, 6  # a larger matrix is summarised
 _TERMS = 6  # weights that the formula of a sum over all of them lists
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The quantities of a step in their order, and what one should know to read them."""
+    """The quantities of a step in their order, what one should know to read them, and the modules by their names."""
 
     notes: list[str]
     lines: list[Line]
+    seen: list[Seen]
+    symbols: Symbols
+    rules: list[str]  # the notes that are about the loss
 
 
 def trace(plan: Plan) -> Trace:
@@ -69,7 +72,8 @@ def trace(plan: Plan) -> Trace:
         new = after.loss(after.model(x), y)
     lines.append(Line("update", "new L", "", new, "L with the new weights, all else as above"))
     lines += _penalty(after, symbols, new, section="update", new="new ")
-    return Trace(_notes(plan, seen, symbols, equations, precision), lines)
+    rules = [rule for _, rule in equations.rules]
+    return Trace(_notes(plan, seen, symbols, equations, precision), lines, seen, symbols, rules)
 
 
 def _trainer(plan: Plan) -> Trainer:
@@ -201,11 +205,13 @@ def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients,
         text, value = first_step(after.optimizer, group, before[name], gradient) or ("", None)
         words = f"{type(after.optimizer).__name__}, lr {number(group['lr'])}"
         blur = 2**-23 * float(before[name].abs().max())  # a weight moves by whole units of its own last place
-        yield checked("update", f"step of {symbol}", text.format(w=symbol, g=g), step, value, words, blur=blur)
+        owner = name.rpartition(".")[0] or "model"
+        line = checked("update", f"step of {symbol}", text.format(w=symbol, g=g), step, value, words, blur=blur)
+        yield replace(line, by=owner)
         new = f"{symbol} + step of {symbol}"
         if limit is not None and parameter.ndim >= 2 and not torch.equal(parameter, stepped[name]):
             new = f"rows_at_most({new}, {number(limit)})"
-        yield Line("update", f"new {symbol}", new, parameter.detach().clone())
+        yield Line("update", f"new {symbol}", new, parameter.detach().clone(), by=owner)
 
 
 _DEVIATIONS = {"standard": ": as many deviations from their mean"}
@@ -277,7 +283,7 @@ def _numbers(values: Tensor) -> list[str]:
     """A row of text for each row of numbers."""
     flat = values.flatten(1) if values.dim() > 1 else values.reshape(1, -1)
     whole = not values.is_floating_point()
-    if flat.shape[0] > _ROWS or flat.shape[1] > (2 * _COLUMNS if whole else _COLUMNS):
+    if flat.shape[0] > ROWS or flat.shape[1] > (2 * COLUMNS if whole else COLUMNS):
         v = values.double()
         mean, std, low, high = (float(f) for f in (v.mean(), v.std(), v.min(), v.max()))
         return [f"mean {mean:.4g}, deviation {std:.4g}, from {low:.4g} to {high:.4g}"]
