@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn import datasets
 
 from dltrain.data.sources import embedded, sklearn_sets
-from dltrain.errors import DataError
+from dltrain.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(
@@ -55,3 +56,12 @@ def test_features_have_scikit_learns_names(source, load):
 def test_a_missing_file_is_said():
     with pytest.raises(DataError, match=r"scikit-learn's file nothing\.csv is missing"):
         embedded.labelled("nothing.csv")
+
+
+def test_iris_may_have_some_of_its_lengths_in_any_order():
+    whole, two = (sklearn_sets.iris(scaling="none", features=f) for f in (None, ["petal width", "sepal length"]))
+    assert torch.equal(two.train.x, whole.train.x[:, [3, 0]])
+    assert [c["name"] for c in two.preprocessing["columns"]] == ["petal width (cm)", "sepal length (cm)"]
+    for features, said in ((["petal widht"], "did you mean `petal width`"), ([], "name one or more different lengths")):
+        with pytest.raises(ConfigError, match=said):
+            sklearn_sets.iris(features=features)

@@ -65,9 +65,11 @@ def test_it_runs(name, plan):
 
 
 def test_the_perceptron_separates_setosa(plan):
-    summary, _ = run(plan("perceptron_iris", "trainer.epochs=3"))
+    summary, _ = run(plan("perceptron_iris"))
     assert summary["train"] == summary["test"]
     assert summary["test"] == {name: float(name != "loss") for name in summary["test"]}
+    assert summary["status"] == "early_stopped"  # after the epoch without a mistake, whose weights are the last ones
+    assert summary["best"]["step"] == summary["steps"] == 204
 
 
 def test_the_perceptron_fails_on_xor_and_a_hidden_layer_solves_it(plan):

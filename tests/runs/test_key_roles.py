@@ -67,6 +67,7 @@ def test_what_may_change_is_what_it_was():
             "trainer.epochs",
             "trainer.max_steps",
             "trainer.schedule_steps",
+            "trainer.stop_without_mistakes",
             "trainer.step",
             "trainer.matmul",
             "trainer.flush_denormal",

@@ -86,6 +86,7 @@ REMARKS: tuple[Callable[..., Iterable[str]], ...] = (  # from facts to sentences
     remarks.typed_in_vain,
     remarks.no_hidden_layer,
     remarks.lbfgs,
+    remarks.without_mistakes,
     remarks.batches,
     remarks.beside_the_choice,
 )

@@ -40,6 +40,7 @@ class Settings:
     save_every: float
     limit_train_batches: int | None
     overfit_batches: int
+    stop_without_mistakes: bool
     fast_dev_run: bool
     progress: bool
     tensorboard: bool

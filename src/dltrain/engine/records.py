@@ -13,6 +13,7 @@ from torch import Tensor
 from dltrain.engine import devices
 from dltrain.engine.guard import norm
 from dltrain.engine.state import Trained
+from dltrain.engine.steps.mistakes import counted
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Record:
     `rows` int64 [steps], how many rows each of them is the mean of. Of the metrics, train/loss is the mean over all
     these rows, by their weights where they have such, train/lr the rate of the last step (of the first parameter
     group), train/grad_norm the norm of its gradient, clipped by value but not by norm, and train/clip_factor what
-    clipping by norm then multiplied it by. What is left over is as the weights are now.
+    clipping by norm then multiplied it by; train/mistakes is how many answers y f(x) <= 0 a perceptron gave in these
+    steps. What is left over is as the weights are now.
     """
 
     step: int
@@ -85,6 +87,8 @@ class Meter:
             "train/weight_norm": norm([p.detach() for p in trainer.parameters]),
             "train/samples_per_s": (int(rows.sum()) - self._unseen) / max(seconds, 1e-9),
         }
+        if (mistakes := counted(trainer)) is not None:
+            own["train/mistakes"] = float(mistakes.count())
         if trainer.clip_norm is not None:
             own["train/clip_factor"] = clip_factor(own["train/grad_norm"], trainer.clip_norm)
         if trainer.penalty is not None:

@@ -27,6 +27,7 @@ from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
 from dltrain.engine.steps.batches import read, rows, transformed, weights
+from dltrain.engine.steps.mistakes import Mistakes
 from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule
 from dltrain.engine.timetable import Timetable
 from dltrain.errors import ConfigError
@@ -102,19 +103,18 @@ class Trainer:
         accepted.called("constraint", constraint, "a function without arguments, as dltrain.MaxNorm(model, 3.0)")
         self.model, self.loss, self.optimizer = model, loss, optimizer
         self.schedule, self.accumulate, self.ema, self.penalty = schedule, accumulate, ema, penalty
-        self.clip_norm, self.clip_value = clip_norm, clip_value
-        self.transform, self.constraint = transform, constraint
+        self.clip_norm, self.clip_value, self.transform, self.constraint = clip_norm, clip_value, transform, constraint
         self.device = accepted.device(device) if device else self.parameters[0].device
         self.precision, self.kernels = precision, products.used()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.rate_key = "optimizer.lr"  # what an error advises to make smaller
         self.scale_key: str | None = "inputs of mean 0 and deviation 1"  # where they are large; None: they are scaled
-        self.steps = 0
+        self.steps = self._left_at = 0  # that are done, and that were when a `fit` of this trainer ended
         self.pending = False  # a report is due for the last step: `fit` makes it first, also after a resume
         self.losses: list[Tensor] = []  # of the steps since the last record, on the device
         self.rows: list[int] = []  # of each of them
         self.weights: list[float] = []  # the sum of those of its rows, where these have such
-        self._left_at = 0  # how many steps were done when a `fit` of this trainer ended
+        self.mistakes = Mistakes(self.device)  # of a perceptron, since the last record
         self._choice = Choice(self, step)
 
     @property
@@ -371,6 +371,7 @@ class Trainer:
             self._choice.ask()  # first: losses after a step that was held back are of no use
             record = meter.record(self, epoch=self.steps / table.per_epoch, metrics=metrics)
             self.losses, self.rows, self.weights = list[Tensor](), list[int](), list[float]()
+            self.mistakes.restart()
         if table.ends_epoch(self.steps) and self.schedule is not None:
             self.schedule.end_epoch(record.metrics if record else {})
         self.pending = False

@@ -189,6 +189,11 @@ class Perceptron(nn.Module):
         return _reduced(loss.masked_fill(loss < 0, 0), self.reduction)  # relu's gradient at 0 is 0
 
 
+def mistakes(logits: Tensor, target: Tensor) -> Tensor:
+    """How many answers are mistakes of the perceptron, y f(x) <= 0: int64, a scalar. logits [B, K], target [B]."""
+    return (_signs("perceptron", logits, target) * logits <= 0).sum()
+
+
 class Hinge(nn.Module):
     """Hinge loss: mean of max(0, margin - y f(x)), y in {-1, +1}; `squared` is its square (Cortes & Vapnik 1995).
 

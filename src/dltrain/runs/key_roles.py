@@ -34,7 +34,7 @@ KEYS = {  # `model.*` is every key below `model` that no role names itself
     Role.PREPARATION: (
         *("data.scaling", "data.target_transform", "data.one_hot", "data.max_categories", "data.min_count"),
     ),
-    Role.LENGTH: ("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps"),
+    Role.LENGTH: ("trainer.epochs", "trainer.max_steps", "trainer.schedule_steps", "trainer.stop_without_mistakes"),
     Role.METHOD: ("trainer.step", "trainer.matmul", "trainer.flush_denormal"),
     Role.PLACE: ("data.root", "data.path", "data.test_path", "data.on_disk"),
     Role.REPORTS: ("trainer.report_every",),

@@ -85,6 +85,8 @@ def parts(word: Pulse, numbers: Metrics, *, monitor: str = "", narrow: bool = Fa
         if f"val/{name}" in numbers:
             value = metrics.text(name, numbers[f"val/{name}"])
             found[f"val {name}"] = f"val {_SHORT.get(name, name) if narrow else name} {value}"
+    if "train/mistakes" in numbers:
+        found["mistakes"] = f"{numbers['train/mistakes']:,.0f} mistake{'s' * (numbers['train/mistakes'] != 1)}"
     found["steps"] = f"{word.step:,}/{word.total:,} steps"
     if word.rate is not None:
         found["rate"] = f"{per_second(word.rate)} steps/s"

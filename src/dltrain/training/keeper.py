@@ -29,6 +29,7 @@ class Keeper:
         self.best_metrics: dict[str, float] = {}
         self.last_metrics: dict[str, float] = {}
         self.exhausted = False
+        self.unmistaken = 0  # steps in a row without a mistake, of a perceptron
         self.seconds = 0.0
         self._saved_at = 0.0
         self._saved: tuple[int, bool] | None = None  # the step, and whether its report was still to come
@@ -40,10 +41,19 @@ class Keeper:
             self.last_metrics = _numbers(record)
             if self.stopping and self.stopping.monitor in record.metrics:
                 self.exhausted = self.stopping.update(record.metrics[self.stopping.monitor])
+        if self.plan.settings.stop_without_mistakes and self._separates(record):
+            self.exhausted = True
         if self._improved(record.metrics):
             self.best_metrics = _numbers(record)
             for name, tensor in self.trainer.best_model.state_dict().items():
                 self.best_weights[name].copy_(tensor)
+
+    def _separates(self, record: Record) -> bool:
+        """Whether there is a whole epoch without a mistake among the last steps."""
+        mistakes = record.metrics.get("train/mistakes")
+        self.unmistaken = 0 if mistakes != 0 else self.unmistaken + len(record.losses)
+        epoch = self.plan.steps_per_epoch
+        return self.unmistaken >= epoch + record.step % epoch
 
     def _improved(self, metrics: dict[str, float]) -> bool:
         """By the monitor; among equals (accuracies of a small set often are) by the validation loss."""
@@ -93,6 +103,7 @@ class Keeper:
             "last_metrics": self.last_metrics,
             "stopping": self.stopping.state_dict() if self.stopping else None,
             "exhausted": self.exhausted,
+            "unmistaken": self.unmistaken,
             "position": {"step": steps, "epoch": epoch, "batch": batch * plan.settings.accumulate},
             "plan": {"total_steps": plan.total_steps, "schedule_steps": plan.schedule_steps},
             "config": plan.config,
@@ -150,8 +161,9 @@ class Keeper:
         check(weights, dict(sorted(self.trainer.model.state_dict().items())), "model")
         if best is not None:
             check(best, dict(sorted(like.items())), "best")
-        own = self._state()
-        for name in ("best", "stopping", "exhausted", "position"):
+        own, older = self._state(), State(unmistaken=0)  # what checkpoints once lacked
+        state = older | state
+        for name in ("best", "stopping", "exhausted", "unmistaken", "position"):
             check(state.get(name), own[name], name)
         for name in ("best_metrics", "last_metrics"):
             if not all(isinstance(v, (int, float)) for v in state[name].values()):
@@ -162,7 +174,7 @@ class Keeper:
         if self.stopping:
             self.stopping.load_state_dict(state["stopping"])
         self.best_metrics, self.last_metrics = state["best_metrics"], state["last_metrics"]
-        self.exhausted = state["exhausted"]
+        self.exhausted, self.unmistaken = state["exhausted"], state["unmistaken"]
         self.seconds = self._saved_at = float(state["seconds"])
         self.best_weights = best or self.best_weights
 

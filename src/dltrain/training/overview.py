@@ -13,7 +13,9 @@ from dltrain.config import build, trials
 from dltrain.engine import products
 from dltrain.errors import tables
 from dltrain.errors.output import cut
-from dltrain.parts import metrics
+from dltrain.parts import losses, metrics
+from dltrain.runs import reading
+from dltrain.training import perceptron
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,7 +158,10 @@ def result(plan: Plan, folder: Path, summary: Summary) -> str:
     table, best = [["", *names], *rows], summary["best"]
     if max(map(tables.width, lines := tables.table(table))) > tables.room():  # a metric a row
         lines = tables.table([*zip(*table, strict=True)])
-    stopped = ", stopped early" if summary["status"] == "early_stopped" else ""
+    reports = reading.read_log(folder) if isinstance(plan.loss, losses.Perceptron) else []
+    early = "after an epoch without a mistake" if perceptron.settled(reports) else "early"
+    stopped = f", stopped {early}" if summary["status"] == "early_stopped" else ""
+    mistakes = perceptron.told(plan, reports)
     facts = (
         f"the weights of the best epoch, {best['epoch']:.4g} by {plan.monitor}"
         if best
@@ -167,6 +172,7 @@ def result(plan: Plan, folder: Path, summary: Summary) -> str:
         *lines,
         *metrics.undefined(parts, names),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
+        *([f"mistakes     {mistakes}"] if mistakes else []),
         *_chance(plan, folder, summary),
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
         f"run folder   {folder}",

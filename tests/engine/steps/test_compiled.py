@@ -89,6 +89,17 @@ def test_the_program_computes_what_torch_computes(name, uncompiled):
         assert program[3][metric] == pytest.approx(plain[3][metric], rel=1e-3)
 
 
+def test_mistakes_of_a_perceptron_are_counted_step_by_step_within_a_program(uncompiled):
+    counts = []
+    for step in ("plain", "compiled"):
+        model = models.Perceptron(13, 5)
+        trainer = Trainer(model, losses.Perceptron(), optim.SGD(model.parameters(), lr=0.1), step=step)
+        loader = make_loader(Tensors(X, Y), batch_size=16, shuffle=True)
+        counts.append([record.metrics["train/mistakes"] for record in trainer.fit(loader, epochs=3)])
+    assert counts[0] == counts[1]
+    assert min(counts[0]) > 0
+
+
 def test_a_bad_step_is_left_out_and_said(uncompiled):
     model = models.MLP(13, 5, widths=[8])
     trainer = Trainer(

@@ -157,6 +157,17 @@ def test_no_loss_asks_the_device_for_a_value(captures, monkeypatch, loss, rows):
     assert len(captures) == 1
 
 
+def test_mistakes_of_a_perceptron_are_counted_by_the_graph(captures):
+    counts = []
+    for step in ("plain", "graph"):
+        model = models.Perceptron(13, 5)
+        trainer = Trainer(model, losses.Perceptron(), optim.SGD(model.parameters(), lr=0.1), step=step)
+        loader = make_loader(Tensors(X, Y), batch_size=16, shuffle=True)
+        counts.append([record.metrics["train/mistakes"] for record in trainer.fit(loader, epochs=3)])
+    assert len(captures) == 1
+    assert counts[0] == counts[1]
+
+
 @pytest.mark.parametrize("name", ["momentum", "adamw", "rmsprop"])
 def test_momentum_that_moves(captures, name):
     _, plain = trained("plain", Own, OPTIMIZERS[name], momentum=True)

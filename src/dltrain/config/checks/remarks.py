@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from dltrain.config import construct
 from dltrain.config.compose import Composed
@@ -12,6 +13,7 @@ from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data, Tensors
 from dltrain.errors import key_of
+from dltrain.parts.losses import Perceptron
 
 
 def own_peak(optimizer_part: Part, scheduler_part: Part) -> Iterator[str]:
@@ -44,6 +46,12 @@ def lbfgs(optimizer_part: Part, batch_size: int | None, regularisation: Regulari
     for knob in ("clip_norm", "clip_value"):
         if getattr(regularisation, knob) is not None:
             yield f"lbfgs takes the clipped gradient for the slope of the loss: regularisation.{knob}=null"
+
+
+def without_mistakes(settings: Settings, loss: nn.Module, optimizer_part: Part) -> Iterator[str]:
+    counts = isinstance(loss, Perceptron) and optimizer_part.function is not torch.optim.LBFGS
+    if settings.stop_without_mistakes and not counts:
+        yield "trainer.stop_without_mistakes is not used: only loss=perceptron counts mistakes, and not under lbfgs"
 
 
 def batches(

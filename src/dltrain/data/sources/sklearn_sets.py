@@ -14,7 +14,7 @@ from dltrain.data.split import Share
 from dltrain.data.tables.encoding import encode, fit
 from dltrain.data.tables.rules import Rules
 from dltrain.data.units import TargetTransform
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, did_you_mean
 
 
 def digits(
@@ -63,6 +63,7 @@ def digits(
 def iris(
     *,
     scaling: Scaling = "standard",
+    features: list[str] | None = None,
     classes: list[str | int] | None = None,
     positive: str | int | None = None,
     val: float | int = 0.15,
@@ -71,10 +72,19 @@ def iris(
 ) -> Data:
     """150 iris flowers, 4 lengths in cm, 3 species (Fisher 1936); setosa is linearly separable from the rest.
 
-    `classes` keeps only those species; `positive` makes the task that species against the rest.
+    `features` keeps only those lengths, in their order, `classes` only those species; `positive` makes the task that
+    species against the rest.
     """
-    features = [f"{part} {side} (cm)" for part in ("sepal", "petal") for side in ("length", "width")]
-    return _classification("iris.csv", features, scaling, classes, positive, val, test, split_seed)
+    names = [f"{part} {side}" for part in ("sepal", "petal") for side in ("length", "width")]
+    kept = names if features is None else features
+    for name in kept:
+        if name not in names:
+            hint = did_you_mean(str(name), names) or f"; there are {', '.join(names)}"
+            raise ConfigError(f"data.features={kept}: no length '{name}'{hint}")
+    if not kept or len({*kept}) < len(kept):
+        raise ConfigError(f"data.features={kept}: name one or more different lengths of {', '.join(names)}")
+    columns = {f"{name} (cm)": names.index(name) for name in kept}
+    return _classification("iris.csv", columns, scaling, classes, positive, val, test, split_seed)
 
 
 def wine(
@@ -91,7 +101,7 @@ def wine(
     `classes` keeps only those growers (class_0, class_1, class_2); `positive` makes the task that one against
     the rest.
     """
-    return _classification("wine_data.csv", _WINE, scaling, classes, positive, val, test, split_seed)
+    return _classification("wine_data.csv", _all(_WINE), scaling, classes, positive, val, test, split_seed)
 
 
 def breast_cancer(
@@ -107,7 +117,7 @@ def breast_cancer(
     `positive=malignant` makes malignant class 1.
     """
     features = [f"mean {m}" for m in _NUCLEI] + [f"{m} error" for m in _NUCLEI] + [f"worst {m}" for m in _NUCLEI]
-    return _classification("breast_cancer.csv", features, scaling, None, positive, val, test, split_seed)
+    return _classification("breast_cancer.csv", _all(features), scaling, None, positive, val, test, split_seed)
 
 
 def diabetes(
@@ -145,9 +155,13 @@ _NUCLEI = [
 _DIABETES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
+def _all(features: list[str]) -> dict[str, int]:
+    return {name: at for at, name in enumerate(features)}
+
+
 def _classification(
     file: str,
-    features: list[str],
+    features: dict[str, int],
     scaling: Scaling,
     classes: list[str | int] | None,
     positive: str | int | None,
@@ -155,10 +169,11 @@ def _classification(
     test: Share,
     split_seed: int,
 ) -> Data:
+    """features: their names, and where each stands in the file."""
     values, target, target_names = embedded.labelled(file)
     kept, y, names = _choose(target, target_names, classes, positive)
     rows = split(len(y), val=val, test=test, seed=split_seed, classes=y)
-    x, preprocessing, notes = _encode(features, values[kept], rows[0], scaling)
+    x, preprocessing, notes = _encode([*features], values[kept][:, [*features.values()]], rows[0], scaling)
     return assemble(x, y, rows, classes=names, preprocessing=preprocessing, notes=notes)
 
 

@@ -29,12 +29,14 @@ from torch.utils._pytree import tree_map
 from dltrain.engine.steps import program_updates
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
+from dltrain.engine.steps.mistakes import Mistakes, counted
 from dltrain.engine.steps.step import Batch, Kind, Parts, autocast
-from dltrain.parts import private
+from dltrain.parts import losses, private
 from dltrain.parts.regularisers import Penalty
 
 _AT_ONCE = 64  # a step of 64-64-10 on 32 rows then takes 50 microseconds; by eight it took 98, one by one 144
 _WORK, _BYTES = 1 << 29, 1 << 24  # multiply-adds of the forward passes of one program, and bytes of its batches
+_MISTAKES = "(mistakes)"  # of a perceptron, among the buffers: no module has such a name
 _FEW = 8  # so few steps at once bring less than the copies of the weights cost, which a program makes
 
 Pairs = Sequence[tuple[Tensor, Tensor]]  # x and y
@@ -82,6 +84,7 @@ class Compiled:
             clip_value=gate.clip_value,
             clip_norm=gate.clip_norm,
             penalty=parts.penalty,
+            mistakes=counted(parts),
         )
 
     def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
@@ -118,7 +121,9 @@ class Program:
         clip_value: float | None = None,
         clip_norm: float | None = None,
         penalty: Penalty | None = None,
+        mistakes: Mistakes | None = None,
     ) -> None:
+        self._mistakes = {} if mistakes is None else {_MISTAKES: mistakes.tensor}
         self.model, self.loss, self.flat, self.autocast = model, loss, flat, autocast
         self.clip_value, self.clip_norm, self.penalty = clip_value, clip_norm, penalty
         names = {parameter: name for name, parameter in model.named_parameters()}
@@ -144,7 +149,7 @@ class Program:
             rates.append([program_updates.rates(row) for row in self.flat.rows])
         self._set_rates(rates)
         rows = [program_updates.state(row) for row in self.flat.rows]
-        state: Kept = {"rows": rows, "buffers": dict(self.model.named_buffers())}
+        state: Kept = {"rows": rows, "buffers": {**dict(self.model.named_buffers()), **self._mistakes}}
         batches = [
             (torch.stack([x for x, _ in batch]), torch.stack([y for _, y in batch]))
             for batch in zip(*steps, strict=True)
@@ -289,8 +294,12 @@ class Program:
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor, share: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         moved = {name: value.clone() for name, value in buffers.items()}  # running statistics change in place
+        count = moved.pop(_MISTAKES, None)
         with self.autocast():
-            loss = self.loss(functional_call(self.model, (parameters, moved), (x,)), y)
+            outputs = functional_call(self.model, (parameters, moved), (x,))
+            loss = self.loss(outputs, y)
+        if count is not None:
+            moved[_MISTAKES] = count + losses.mistakes(outputs.detach(), y)
         return loss.float() * share, moved
 
 

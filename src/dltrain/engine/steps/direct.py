@@ -27,6 +27,7 @@ from dltrain.engine.steps.batches import count
 from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLinear
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
+from dltrain.engine.steps.mistakes import Mistakes, counted
 from dltrain.engine.steps.step import Batch, Gradients, Kind, Parts
 from dltrain.parts import codes, models, private
 from dltrain.parts.modules import every
@@ -44,7 +45,8 @@ class Direct:
 
     def __init__(self, parts: Parts, gate: Gate, flat: Flat, gives_way: Callable[[str], Gradients]) -> None:
         assert parts.penalty is None or isinstance(parts.penalty, Penalty)  # with others there is no direct step
-        self.net = Net(parts.model, parts.loss, precision=parts.precision, kernels=parts.kernels)
+        made = {"precision": parts.precision, "kernels": parts.kernels, "mistakes": counted(parts)}
+        self.net = Net(parts.model, parts.loss, **made)
         self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way
         row = flat.rows[0].data
         self._one = torch.ones((), dtype=row.dtype, device=row.device)  # a new one costs as much as a small product
@@ -91,10 +93,18 @@ class Direct:
 class Net:
     """A model of known modules and its loss, once `why_not` has nothing against them.
 
-    The parameters' `.grad` are tensors to be filled.
+    The parameters' `.grad` are tensors to be filled. mistakes: where those of a perceptron are counted.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, *, precision: str = "fp32", kernels: Kernels = "mkl") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        *,
+        precision: str = "fp32",
+        kernels: Kernels = "mkl",
+        mistakes: Mistakes | None = None,
+    ) -> None:
         modules = [m for m in _modules(model) if type(m) is not nn.Identity]
         lowest = next(i for i, m in enumerate(modules) if any(True for _ in m.parameters()))
         self.layers = [direct_layers.of(m, precision, kernels) for m in modules]
@@ -106,7 +116,8 @@ class Net:
         self._forward = [layer.forward for layer in self.layers]
         self._backward = [layer.backward for layer in reversed(self.layers[lowest:])]
         low, self._wants_rows = precision == "bf16", not _flattens(modules)
-        self._loss, self._soft = direct_losses.of(loss, low=low), direct_losses.Autograd(loss, low=low)
+        self._loss = direct_losses.of(loss, low=low, mistakes=mistakes)
+        self._soft = direct_losses.Autograd(loss, low=low, mistakes=mistakes)
         self._by_row = self._loss if isinstance(self._loss, direct_losses.BY_ROW) else self._soft
 
     def why_not(self, x: Tensor, y: Tensor) -> str | None:

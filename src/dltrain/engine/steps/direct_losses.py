@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltrain.engine.steps import hands
+from dltrain.engine.steps.mistakes import Mistakes
 from dltrain.parts import losses, private, row_weights
 
 _aten = private.aten
@@ -45,8 +46,8 @@ class Autograd:
 
     hard, axes = False, tuple(range(9))
 
-    def __init__(self, module: nn.Module, *, low: bool = False) -> None:
-        self.module, self.low = module, low
+    def __init__(self, module: nn.Module, *, low: bool = False, mistakes: Mistakes | None = None) -> None:
+        self.module, self.low, self.mistakes = module, low, mistakes
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return self._forward(logits, target, None)
@@ -64,6 +65,8 @@ class Autograd:
                 self.value = self.module(self.logits, target)
             else:
                 self.value = row_weights.weighted_mean(self.module, self.logits, target, weight)
+        if self.mistakes is not None:
+            self.mistakes.add(logits, target)
         return self.value.detach()
 
     @torch.inference_mode(False)
@@ -235,7 +238,8 @@ class Perceptron:
 
     hard, axes = True, (1,)
 
-    def __init__(self, module: losses.Perceptron) -> None:
+    def __init__(self, module: losses.Perceptron, mistakes: Mistakes | None = None) -> None:
+        self.mistakes = mistakes or Mistakes(torch.device("cpu"))
         self.kept: int | tuple[Tensor, Tensor] = 0  # -y, or 0 where it is right; of a batch, -y and where it is right
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -245,6 +249,7 @@ class Perceptron:
         loss = minus_y * logits
         right = loss < 0
         self.kept = minus_y, right
+        self.mistakes.tensor.add_(right.logical_not().sum())
         return loss.masked_fill_(right, 0).mean()
 
     def _number(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -252,6 +257,7 @@ class Perceptron:
         minus_y = 1 - 2 * int(target.item())  # -1 or 1; of a target that is no class, what its formula gives
         right = minus_y * logits.item() < 0
         self.kept = 0 if right else minus_y
+        self.mistakes.number += not right
         return logits.new_zeros(()) if right else (logits * minus_y).view(())
 
     def backward(self, scale: Tensor) -> Tensor:
@@ -337,12 +343,16 @@ BY_ROW = (MSE, CrossEntropy, BCE, Low)
 _IN_FP32 = (MSE, CrossEntropy, BCE)  # autocast calculates these in fp32, others partly in bf16
 
 
-def of(module: nn.Module, *, low: bool = False) -> Loss:
-    """The loss of the direct step that computes what a module computes; low: from bf16 logits, under autocast."""
+def of(module: nn.Module, *, low: bool = False, mistakes: Mistakes | None = None) -> Loss:
+    """The loss of the direct step that computes what a module computes; low: from bf16 logits, under autocast;
+    mistakes: where those of a perceptron are counted.
+    """
     usual = getattr(module, "reduction", "mean") == "mean" and getattr(module, "ignore_index", -100) == -100
     smoothed = getattr(module, "label_smoothing", 0) and type(module) is not losses.BCE
     if type(module) not in _LOSSES or not usual or smoothed or (low and _LOSSES[type(module)] not in _IN_FP32):
-        return Autograd(module, low=low)
+        return Autograd(module, low=low, mistakes=mistakes)
+    if isinstance(module, losses.Perceptron):
+        return Perceptron(module, mistakes)
     loss = _LOSSES[type(module)](module)
     return Low(loss) if low and isinstance(loss, _IN_FP32) else loss
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.engine.products import Kernels
+from dltrain.engine.steps.mistakes import Mistakes
 from dltrain.parts import State
 from dltrain.parts.regularisers import BatchTransform
 
@@ -81,6 +82,7 @@ class Parts(Protocol):
     constraint: Callable[[], object] | None
     ema: Average | None
     steps: int  # that are done
+    mistakes: Mistakes
     rate_key: str
     scale_key: str | None
 
