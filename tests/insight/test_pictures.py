@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 
 import numpy as np
@@ -11,8 +12,8 @@ from PIL import Image
 from torch import nn
 
 from dltrain.commands import cli
-from dltrain.insight import captions, pictures
-from dltrain.insight.plots import landscape, regions, training, weights
+from dltrain.insight import captions, pictures, plots
+from dltrain.insight.plots import gradients, landscape, regions, training, weights
 from dltrain.runs import reading
 
 
@@ -78,6 +79,25 @@ def test_every_kind_of_data_gets_what_fits_it(overrides, also, tmp_path):
     gallery = made(train(tmp_path, *overrides), seconds=0)
     assert [note for note in gallery.notes if "--replay" not in note] == []
     assert names(gallery) == EVERY - {"walk.png"} | also
+
+
+def test_a_net_of_several_layers_shows_the_gradient_of_each(tmp_path, monkeypatch):
+    figures = []
+    by_layer = gradients.by_layer
+    monkeypatch.setattr(gradients, "by_layer", lambda nets: figures.append(by_layer(nets)) or figures[0])
+    deep = ["data=iris", "model.widths=[8,8,8,8]", "model.activation=sigmoid", "trainer.epochs=1"]
+    gallery = made(train(tmp_path, *deep), seconds=0)
+    assert "gradients.png" in names(gallery)
+    first, last = (line.get_ydata() for line in figures[0].axes[0].get_lines())
+    assert len(first) == len(last) == 5
+    assert first[0] < 0.01 * first[-1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_gradient_that_is_zero_or_no_number_is_a_gap():
+    (line,) = gradients.by_layer({"net": [0.0, math.nan, 0.5]}).axes[0].get_lines()
+    assert np.isnan(line.get_ydata()).tolist() == [True, True, False]
+    plots.png(gradients.by_layer({"net": [0.0, 0.0, 0.0]}))
 
 
 @pytest.mark.usefixtures("few_frames")

@@ -53,6 +53,12 @@ QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
 }
 
 
+GRADIENTS = (
+    "The gradient, layer by layer",
+    "The root mean square of the loss's gradient by each layer's weights, on some train rows, at first and at the end. "
+    "A line that falls towards the first layers says that they hardly learn: the gradient vanishes on its way.",
+)
+
 _TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
 
 

@@ -23,7 +23,7 @@ from dltrain.errors import DltrainError
 from dltrain.insight import captions, history, lr_range, plots
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
-from dltrain.insight.plots import evaluation, landscape, regions, training, weights
+from dltrain.insight.plots import evaluation, gradients, landscape, regions, training, weights
 from dltrain.parts import losses
 from dltrain.parts.metrics import MAIN
 from dltrain.parts.schedules import PureSchedule
@@ -109,10 +109,12 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
 
 
 def _examine(gallery: Gallery, plan: Plan, run: Run) -> None:
-    """What `dltrain doctor` says."""
+    """What `dltrain doctor` says, and the gradient of each layer that it has seen."""
     try:
         exam = examine(plan, run.folder)
         gallery.verdict, gallery.findings = doctor.judgement(exam), "\n".join(doctor.findings(exam))
+        moments = {"first weights": exam.at_first, "last weights": exam.at_last}
+        gallery.add("gradients.png", *captions.GRADIENTS, lambda: gradients.of_looks(moments))
     except DltrainError as error:
         gallery.notes.append(f"the doctor could not examine it: {error}")
 
