@@ -22,7 +22,7 @@ LISTED = [c.name for c in chapters() if c.twin]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.filterwarnings("ignore:trainer.epochs is not used")
+@pytest.mark.filterwarnings("ignore:trainer.(epochs|max_steps=[0-9]+) is not used")
 def test_a_chapter_runs_and_leaves_its_page(name, dltrain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, error = dltrain("course", name, "--no-input", "trainer.max_steps=2")

@@ -116,6 +116,12 @@ def test_sine_and_linear_follow_their_formulas():
     assert torch.allclose(solution[:, 0], torch.tensor([1.0, -2.0, 0.5, 3.0]).double(), atol=1e-5)
 
 
+def test_the_inputs_of_linear_lie_around_their_mean():
+    centred, moved = whole(toy.linear, noise=0), whole(toy.linear, noise=0, mean=2.0)
+    assert torch.allclose(moved.train.x, centred.train.x + 2, atol=1e-6)
+    assert torch.allclose(original(moved), original(centred) + 2 * (2.0 - 3.4), atol=1e-5)
+
+
 def test_multilabel_names_what_is_true_of_a_point():
     data = whole(toy.multilabel, noise=0, radius=1.0)
     x, y = data.train.x, data.train.y
@@ -137,6 +143,7 @@ def test_multilabel_names_what_is_true_of_a_point():
         (toy.spirals, {"turns": 0.0}, "data.turns=0.0"),
         (toy.blobs, {"classes": 1}, "data.classes=1"),
         (toy.linear, {"weights": []}, r"data.weights=\[\]"),
+        (toy.linear, {"mean": float("inf")}, "data.mean=inf"),
     ],
 )
 def test_impossible_knobs_are_refused(source, knobs, message):

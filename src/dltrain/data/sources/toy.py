@@ -158,6 +158,7 @@ def linear(
     *,
     weights: list[float] = [2.0, -3.4],  # noqa: B006 - only read
     bias: float = 4.2,
+    mean: float = 0.0,
     noise: float = 0.1,
     seed: int = 0,
     target_transform: TargetTransform = "standard",
@@ -165,7 +166,7 @@ def linear(
     test: Share = 0.2,
     split_seed: int = 0,
 ) -> Data:
-    """Regression whose answer is known: y = x . weights + bias + noise, every x standard normal.
+    """Regression whose answer is known: y = x . weights + bias + noise, every x normal around `mean` with deviation 1.
 
     The network learns the standardised target, so its own weights approach weights / std; with target_transform="none"
     they approach the weights.
@@ -173,7 +174,9 @@ def linear(
     rng = _generator(n, noise, seed)
     if not weights:
         raise ConfigError("data.weights=[]: give one weight per input, at least one")
-    x = rng.standard_normal((n, len(weights)))
+    if not np.isfinite(mean):
+        raise ConfigError(f"data.mean={mean}: give a finite number")
+    x = mean + rng.standard_normal((n, len(weights)))
     y = x @ np.array(weights, dtype=np.float64)[:, None] + bias
     y = y + _blur(rng, noise, y)
     return _shared_out(x, y, val, test, split_seed, targets=("y",), target_transform=target_transform)

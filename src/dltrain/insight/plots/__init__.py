@@ -158,10 +158,19 @@ def png(fig: Figure) -> bytes:
 
 
 @styled
-def gif(figures: Iterable[Figure], *, wait: int = 140, last: int = 2500, dpi: int = 100, shades: int = 96) -> bytes:
+def gif(
+    figures: Iterable[Figure],
+    *,
+    wait: int = 140,
+    last: int = 2500,
+    dpi: int = 100,
+    shades: int = 96,
+    steady: bool = False,
+) -> bytes:
     """The figures, all of one size, as an endless GIF of so many colours; `wait` and `last` are milliseconds.
 
-    They are drawn one by one: an iterator may change what it draws from in between.
+    They are drawn one by one: an iterator may change what it draws from in between. steady: all frames have the
+    colours of the last one, so that none flickers and the file is small; otherwise each has its own.
     """
     from PIL import Image
 
@@ -171,7 +180,11 @@ def gif(figures: Iterable[Figure], *, wait: int = 140, last: int = 2500, dpi: in
         canvas = FigureCanvasAgg(fig)
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        frames.append(Image.fromarray(pixels).quantize(shades, dither=Image.Dither.NONE))
+        frame = Image.fromarray(pixels)
+        frames.append(frame if steady else frame.quantize(shades, dither=Image.Dither.NONE))
+    if steady:
+        palette = frames[-1].quantize(shades, method=Image.Quantize.MAXCOVERAGE)
+        frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     buffer = BytesIO()
     waits = [wait] * (len(frames) - 1) + [last]  # the end stays to be looked at
     frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=waits, loop=0)

@@ -1,0 +1,51 @@
+"""The squared error of a line w x + b over w and b: a valley, known exactly, and the ways that runs took in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dltrain.course import looks
+from dltrain.trained.whole_run import TrainedRun
+from dltrain.training import replay
+
+
+@dataclass(frozen=True)
+class Valley:
+    """L(w, b) = mean (w x + b - y)² over the train rows of a run: a function of p = (w, b) of degree two.
+
+    second [2, 2]: mean of (x, 1)ᵀ (x, 1), half of the Hessian. lowest [2]: where L is least, and `least` is what it is.
+    """
+
+    second: np.ndarray
+    lowest: np.ndarray
+    least: float
+
+    def loss(self, points: np.ndarray) -> np.ndarray:
+        """[...] at points [..., 2]."""
+        off = points - self.lowest
+        return self.least + np.einsum("...i,ij,...j->...", off, self.second, off)
+
+    @property
+    def condition(self) -> float:
+        """How many times steeper it is across than along."""
+        low, high = np.linalg.eigvalsh(self.second)
+        return float(high / low)
+
+
+def of(run: TrainedRun) -> Valley:
+    """That of the train rows of a run of one input and one output."""
+    x, y = (rows.double().flatten().numpy() for rows in looks.rows(run))
+    inputs = np.stack([x, np.ones_like(x)], axis=1)
+    second, lowest = inputs.T @ inputs / len(x), np.linalg.lstsq(inputs, y)[0]
+    return Valley(second, lowest, float(np.square(inputs @ lowest - y).mean()))
+
+
+def walk(run: TrainedRun) -> np.ndarray:
+    """(w, b) [steps + 1, 2] before the first step of a run, and after each."""
+    plan, steps = looks.plan(run), int(run.metrics["last/step"])
+    way = replay.replay(plan, steps=steps, wanted=range(steps + 1), seconds=60)
+    assert way is not None  # the course's runs take seconds
+    return torch.stack([torch.cat([v.flatten() for v in weights.values()]) for weights in way.weights]).double().numpy()

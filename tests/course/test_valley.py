@@ -1,0 +1,43 @@
+"""A valley is the loss that the run had, and the ways down it are the run's own."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dltrain.course import lab, looks, valley
+from dltrain.course.plots import valley as plots
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    words = "dltrain experiment=cost_of_steps data.n=500 data.batch_size=full trainer.max_steps=8"
+    return lab.do(words, [f"runs_dir={tmp_path_factory.mktemp('valley')}", "trainer.tensorboard=false"])
+
+
+def test_a_valley_is_the_loss_of_the_run_over_weight_and_bias(run):
+    where, way = valley.of(run), valley.walk(run)
+    assert way.shape == (9, 2)
+    assert where.loss(way[-1]) == pytest.approx(run.metrics["train/loss"], rel=1e-5)
+    assert where.loss(where.lowest) == where.least
+    assert all(where.loss(where.lowest + off) > where.least for off in ([0.1, 0], [0, 0.1], [-0.1, 0.1]))
+    steps = np.diff(way, axis=0)
+    slopes = 2 * (way[:-1] - where.lowest) @ where.second
+    assert np.allclose(steps, -0.1 * slopes, atol=1e-5)  # plain descent along the exact gradient
+    assert where.condition > 5
+    assert looks.plan(run).data.train.x.mean() == pytest.approx(1, abs=0.2)
+
+
+def test_a_film_has_a_frame_for_each_moment_and_every_colour(run):
+    where, way = valley.of(run), valley.walk(run)
+    moments = [(f"{count} steps", [count, count // 2]) for count in range(9)]
+    film = Image.open(BytesIO(plots.film(where, {"one": way, "other": way + 0.2}, moments)))
+    assert film.n_frames == 9
+    frames = []
+    for frame in (0, 8):
+        film.seek(frame)
+        frames.append(np.asarray(film.convert("RGB")).astype(int))
+    assert (frames[0] != frames[1]).any()
+    for colour in ((0, 114, 178), (213, 94, 0)):
+        assert all((np.abs(frame - colour).max(-1) < 12).sum() > 20 for frame in frames)
