@@ -244,7 +244,7 @@ def test_the_target_is_printed_as_the_criterion_takes_it():
     assert formulas["L"] == "mean(max(0, -y * a1))"
     assert values["delta1"].tolist() == [[1]]
     assert formulas["dL/da1"] == "-y * mistake"
-    assert any(note.startswith("perceptron y is -1 or +1; y * a1 <= 0 is a mistake") for note in notes)
+    assert any(note.startswith("perceptron y is -1 or +1, a1 is f(x); y * a1 <= 0 is a mistake") for note in notes)
     assert any(note.startswith("tie        a1 is 0, on the border") for note in notes)  # why L is 0 and delta is not
     notes, _, values = holds(shown(*PAIR, "loss=perceptron"))
     assert not any(note.startswith("tie") for note in notes)

@@ -71,8 +71,8 @@ def test_a_perceptrons_tie_is_told_where_its_slope_is_made():
     _, panels = shown(traced("experiment=perceptron_xor"))
     (told,) = [panel for panel in panels if "mistake = 1[" in panel]
     assert "y is -1 or +1" in told
-    assert "a1 is 0, on the border: L is 0 there and has a corner" in told
-    assert "With &lt; in the place of &lt;= weights of 0 would never move" in told
+    assert "a1 is 0, on the border: L is 0, and its derivative may be called 0 or -y" in told
+    assert "With &lt; in the place of &lt;=, weights of 0 would never move" in told
 
 
 @pytest.mark.parametrize(

@@ -159,12 +159,12 @@ def _perceptron(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
     before, target = _signs(a, y)
     n, margin = target.numel(), target * a
     mistake, ties = (margin <= 0).to(a.dtype), int((margin == 0).sum())
-    rules = [("perceptron", f"y is -1 or +1; y * {s} <= 0 is a mistake, and only mistakes move the weights")]
+    rules = [("perceptron", f"y is -1 or +1, {s} is f(x); y * {s} <= 0 is a mistake, and only mistakes move w")]
     if ties:
-        which = f"{s} is 0, on the border" if n == 1 else f"{ties} of the {n} numbers {s} are 0, on the border"
+        which = f"{s} is 0" if n == 1 else f"{ties} of the {n} numbers {s} are 0"
         rules += [
-            ("tie", f"{which}: L is 0 there and has a corner, its slope 0 or -y; as a mistake it gets -y"),
-            ("", f"with < in the place of <= weights of 0 would never move, as they make every {s} 0"),
+            ("tie", f"{which}, on the border: L is 0, and its derivative may be called 0 or -y; as a mistake it is -y"),
+            ("", f"with < in the place of <=, weights of 0 would never move, as they make every {s} 0"),
         ]
     return Criterion(
         before,

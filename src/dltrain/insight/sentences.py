@@ -26,10 +26,10 @@ def sentence(traced: Trace, lines: list[Line], item: Seen | None, of_weights: bo
     if of_weights:
         if item is not None and isinstance(item.module, nn.Linear):
             return (
-                "The slope of L by a weight: the error at the end of its edge times the value at its beginning"
+                "The derivative of L by a weight: the error at the end of its edge times the value at its beginning"
                 f"{_added(symbols)}. A bias is a weight whose input is 1."
             )
-        return "The slope of L by each parameter of this module."
+        return "The derivative of L by each parameter of this module."
     if lines[0].section == "forward":
         return _forward(names, symbols) if item is None else _made(names, item)
     if item is not None:
@@ -38,7 +38,7 @@ def sentence(traced: Trace, lines: list[Line], item: Seen | None, of_weights: bo
         return "The way back begins: how L changes with each output."
     if names[-1] in {symbols.gradient(symbol) for symbol in symbols.values}:
         return "The error that comes back from all that this value went into, added up by torch's autograd."
-    return "What the optimizer is given of these slopes: with the penalty's own, or cut to size."
+    return "What the optimizer is given: these gradients, with the penalty's own or clipped."
 
 
 def _of_a_module(names: list[str], item: Seen, symbols: Symbols, of_weights: bool) -> str:
@@ -86,7 +86,7 @@ def _returned(item: Seen) -> str:
     if isinstance(module, nn.Linear):
         return "The error of each unit goes back along its edges, times their weights; where edges meet, they add up."
     if type(module) in ACTIVATIONS:
-        return "The error goes back through g: times the slope of g where the unit stands."
+        return "The error goes back through g: times the derivative of g at this a."
     if isinstance(module, nn.Dropout):
         return "What was dropped gets no error: the same mask."
     if isinstance(module, _NORMS):
@@ -96,7 +96,7 @@ def _returned(item: Seen) -> str:
 
 def _update(names: list[str], traced: Trace) -> str:
     if "new L" not in names:
-        return "Each weight takes a step against its slope."
+        return "Each weight takes a step against its gradient."
     values = {line.name: line.values for line in traced.lines}
     goal = "J" if "J" in values else "L"
     before, after = float(values[goal]), float(values[f"new {goal}"])

@@ -90,11 +90,13 @@ def _drawing(traced: Trace) -> Callable[[Moment], str]:
 
 
 def _legend(traced: Trace) -> str:
-    words = "A box is a module. On a line stands what passes on, with its shape and norm, and in red what comes back."
+    words = "A box is a module. On a line is what passes on, with its shape and norm, and in red what comes back."
     if unit_drawing.units(traced) is not None:
-        words = "A card has a quantity and, in red, the slope of L by it; an edge a weight and, below it, its slope."
+        words = (
+            "A card is a unit: its numbers and, in red, the derivative of L by each, by a: δ. On an edge is its weight."
+        )
         if (rows := len(traced.symbols.values["x"])) > 1:
-            words += f" Cards have the first of the {rows} rows; weights, their slopes and L are of all of them."
+            words += f" Cards have the first of the {rows} rows; gradients of weights and L are of all."
     notes = page.bullets([" ".join(note.split()) for note in traced.notes])
     return f"{page.paragraph(words)}\n<details><summary>Notation and notes</summary>{notes}</details>"
 

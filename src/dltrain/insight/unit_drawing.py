@@ -166,7 +166,8 @@ class Drawing:
             yield text(kind, left + 76, base, _of_unit(self.values[new if renewed else name], unit))
         if slope in moment.known:
             kind = "slope now" if slope in moment.current else "slope"
-            yield text(kind, left + _WIDE - 6, base, _of_unit(self.values[slope], unit))
+            value = _of_unit(self.values[slope], unit)
+            yield text(kind, left + _WIDE - 6, base, f"{value}<title>{letters(slope)}</title>")
 
     def _edges(self, moment: Moment) -> Iterator[str]:
         labels: list[str] = []
@@ -205,7 +206,8 @@ class Drawing:
         yield text(kind, x, y - 2 if both else y + 4, short(value))
         if both:
             kind = "weight slope now" if slope in moment.current else "weight slope"
-            yield text(kind, x, y + 11, short(float(self.values[slope][place])))
+            change = short(float(self.values[slope][place]))
+            yield text(kind, x, y + 11, f"{change}<title>{letters(slope)}</title>")
 
     def _to_the_loss(self, moment: Moment) -> Iterator[str]:
         """From the outputs to what the loss makes of each, and on to L."""
