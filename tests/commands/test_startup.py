@@ -20,21 +20,53 @@ HEAVY = ("sklearn", "scipy", "torchvision", "pandas", "matplotlib", *COMPILER)
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
-_HARNESS = """
-import json, sys
+_SERVER = """
+import json, os, sys
+import hydra
 from dltrain.commands.cli import main
-try: main()
-except SystemExit as stop: code = stop.code
-print(json.dumps([code or 0, sorted(sys.modules)]))
+
+def work(folder, answers, arguments):
+    os.chdir(folder)
+    null = os.open(os.devnull, os.O_RDWR)
+    err = os.open(answers + ".err", os.O_WRONLY | os.O_CREAT)
+    for number, file in enumerate((null, null, err)):
+        os.dup2(file, number)
+    try: main(arguments)
+    except SystemExit as stop: code = stop.code or 0
+    with open(answers, "w") as file:
+        json.dump([code, sorted(sys.modules)], file)
+
+for line in sys.stdin:
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+        print("done", flush=True)
+    else:
+        try: work(*json.loads(line))
+        finally: os._exit(0)
 """
 
 
-def loaded(folder, *arguments):
-    """Exit code, stderr and the modules of a command that ran to its end."""
-    command = [sys.executable, "-c", _HARNESS, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    code, modules = json.loads(done.stdout.splitlines()[-1])
-    return code, done.stderr, set(modules)
+@pytest.fixture(scope="module")
+def server():
+    """A process that has imported what each command does before it reads a word, and forks for each."""
+    command = [sys.executable, "-c", _SERVER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+@pytest.fixture
+def loaded(server, tmp_path_factory):
+    """Does a command in a folder, to its end; gives its exit code, stderr and modules."""
+
+    def do(folder, *arguments):
+        answers = tmp_path_factory.mktemp("answers") / "modules"
+        server.stdin.write(json.dumps([str(folder), str(answers), arguments]) + "\n")
+        server.stdin.flush()
+        assert server.stdout.readline() == "done\n"
+        code, modules = json.loads(answers.read_text())
+        return code, answers.with_suffix(".err").read_text(), set(modules)
+
+    return do
 
 
 @pytest.mark.parametrize(
@@ -47,14 +79,14 @@ def loaded(folder, *arguments):
     ],
     ids=lambda a: " ".join(a) if isinstance(a, list) else "",
 )
-def test_a_run_imports_only_what_it_uses(tmp_path, arguments, spared):
+def test_a_run_imports_only_what_it_uses(loaded, tmp_path, arguments, spared):
     code, stderr, modules = loaded(tmp_path, "trainer.epochs=1", *arguments)
     assert code == 0, stderr
     assert "torch" in modules
     assert not set(spared) & modules
 
 
-def test_a_resumed_run_imports_no_compiler(tmp_path):
+def test_a_resumed_run_imports_no_compiler(loaded, tmp_path):
     assert loaded(tmp_path, "trainer.epochs=1")[0] == 0
     code, stderr, modules = loaded(tmp_path, "resume", "last", "trainer.epochs=2", "trainer.schedule_steps=78")
     assert code == 0, stderr
@@ -94,7 +126,7 @@ def test_a_resumed_run_imports_no_compiler(tmp_path):
     ],
     ids=" ".join,
 )
-def test_a_mistake_is_told_without_torch(tmp_path, arguments):
+def test_a_mistake_is_told_without_torch(loaded, tmp_path, arguments):
     code, stderr, modules = loaded(tmp_path, *arguments)
     assert code == 2
     assert stderr.startswith("error: ")
@@ -102,7 +134,7 @@ def test_a_mistake_is_told_without_torch(tmp_path, arguments):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mistakes_that_need_no_torch_come_together_and_the_others_next(tmp_path):
+def test_mistakes_that_need_no_torch_come_together_and_the_others_next(loaded, tmp_path):
     wrong = ["model.widthz=3", "optimizer.lr=fast", "trainer.epochs=0", "regularisation.ema=2", "data.scaling=x"]
     later = ["model.dropout=2", "optimizer.eps=-1"]
     code, stderr, modules = loaded(tmp_path, *wrong, *later)
@@ -115,7 +147,7 @@ def test_mistakes_that_need_no_torch_come_together_and_the_others_next(tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [["--cfg"], ["experiment=mnist_mlp", "--cfg"]])
-def test_the_configuration_is_printed_without_torch(tmp_path, arguments):
+def test_the_configuration_is_printed_without_torch(loaded, tmp_path, arguments):
     code, _, modules = loaded(tmp_path, *arguments)
     assert code == 0
     assert "torch" not in modules
@@ -192,7 +224,7 @@ def test_garbage_is_collected_again_once_all_is_imported(tmp_path, monkeypatch):
         ["seed=1,2", "name=.."],
     ],
 )
-def test_what_is_wrong_in_every_job_of_a_sweep_is_told_before_the_first(tmp_path, arguments):
+def test_what_is_wrong_in_every_job_of_a_sweep_is_told_before_the_first(loaded, tmp_path, arguments):
     code, stderr, modules = loaded(tmp_path, "-m", *arguments)
     assert code == 2
     assert len(stderr.splitlines()) == 1

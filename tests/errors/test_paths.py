@@ -258,6 +258,7 @@ def test_one_process_by_itself_trains(dltrain, monkeypatch, set_to):
     assert code == 0, err
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_names_that_are_no_utf8_are_read_and_said(dltrain, tmp_path, monkeypatch):
     """Of the folder that one is in, of classes, of images and of what is written; what no file can hold is refused."""
     here = tmp_path / os.fsdecode(b"\xfd")

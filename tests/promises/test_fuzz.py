@@ -34,8 +34,8 @@ from dltrain.runs import checkpoint, run_folder
 from dltrain.training import experiment
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
-CHECKPOINTS, RESUMES, READS = (100_000, 2_000, 5_000) if SOAK else (2_000, 200, 500)
-COMPOSED = READS if SOAK else 40  # of those that are composed: a tenth of a second each
+CHECKPOINTS, RESUMES, READS = (100_000, 2_000, 5_000) if SOAK else (800, 100, 200)
+COMPOSED = READS if SOAK else 20  # of those that are composed: a tenth of a second each
 SECONDS = 10  # for one trial
 MEMORY = {"checkpoints": 8 << 30, "resumes": 8 << 30}  # bytes of addresses; torch's libraries alone take some
 ODD = [None, True, -1, 0.5, 2**70, 10**400, "", "x", [], {}, {"float": "nan"}, {"float": "inf"}, {"tensor": "0"}]

@@ -14,7 +14,7 @@ from hostile.judge import Page, Written, verdict
 from hostile.words import SECRET
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
-COUNT = 20_000 if SOAK else 60  # a third of a second each
+COUNT = 20_000 if SOAK else 30  # a third of a second each
 TESTS = Path(__file__).parents[1]
 
 

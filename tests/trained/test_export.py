@@ -67,8 +67,12 @@ def ask(path, rows):
     return session.run(["answers"], {"rows": rows.numpy()})[0]
 
 
-@pytest.mark.parametrize("form", export.FORMATS)
-@pytest.mark.parametrize("name", RUNS)
+HEADS = ("one against the rest", "hinge", "a one-hot error")  # of which ONNX has what it has of others
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [(n, f) for n in RUNS for f in export.FORMATS if f != "onnx" or n not in HEADS]
+)
 def test_the_file_answers_as_the_run_does(command, name, form):
     folder = train(command, *RUNS[name])
     code, out, err = command("export", "last", "--format", form)

@@ -166,9 +166,15 @@ def test_mixtures_of_rows_with_weights():
     assert_same(mlp(norm="batch"), losses.CrossEntropy(), CLASS, seams=SEAMS["mixup"], weight=WEIGHT)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("make", [models.Perceptron, lambda i, n: models.MLP(i, n, widths=[8], bias=False)])
+@pytest.mark.parametrize(  # any two of them meet
+    ("make", "optimizer", "accumulate"),
+    [
+        (models.Perceptron, "sgd", 1),
+        (models.Perceptron, "adam", 2),
+        (lambda i, n: models.MLP(i, n, widths=[8], bias=False), "sgd", 2),
+        (lambda i, n: models.MLP(i, n, widths=[8], bias=False), "adam", 1),
+    ],
+)
 def test_one_example_at_a_time(make, optimizer, accumulate):
     for loss, y, outputs in (
         (losses.Perceptron(), BINARY, 1),
