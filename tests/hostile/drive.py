@@ -114,7 +114,8 @@ def warm(folder: Path) -> Path:
     torch.set_num_threads(1)
     local.local = Inline  # in the process that is watched
     for found in pkgutil.walk_packages(dltrain.__path__, "dltrain."):
-        import_module(found.name)
+        if not found.name.startswith("dltrain.course."):  # whose chapters read tables, and whose listings train
+            import_module(found.name)
     for name in LATE:
         import_module(name)
     assert all(map(words.loaded, words.LIVING))
