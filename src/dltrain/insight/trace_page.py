@@ -67,10 +67,18 @@ def _stages(traced: Trace) -> Iterator[Stage]:
             known |= {*names}
             said = sentence(traced, part, seen.get(by), of_weights)
             begins = section == "backward" and not by and symbols.gradient(symbols.last) in names
-            of = names[0] if of_weights or names[0].startswith("step of ") else names[-1]
-            of = "optimizer" if section == "backward" and not by and of not in errors else of.removeprefix("step of ")
             rule = " ".join(map(_whole, traced.rules)) if begins else ""
-            yield Stage(Moment(known, frozenset(names), section, by), part, of, said, rule)
+            moment = Moment(known, frozenset(names), section, by)
+            yield Stage(moment, part, _chief(names, moment, errors, of_weights), said, rule)
+
+
+def _chief(names: list[str], moment: Moment, errors: set[str], of_weights: bool) -> str:
+    """Which quantity of a moment stands for all of them; `errors` are those that a module hands back."""
+    if moment.section == "update":
+        return names[0].removeprefix("step of ") if moment.by else names[-1]
+    if moment.section == "backward":
+        return names[0] if of_weights else names[-1] if moment.by or names[-1] in errors else "optimizer"
+    return "p" if "p" in names else names[-1]
 
 
 def _whole(rule: str) -> str:

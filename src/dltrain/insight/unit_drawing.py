@@ -146,24 +146,26 @@ class Drawing:
             return
         left, top = self._x(layer, unit) - _WIDE / 2, self.tops[k]
         yield rectangle("card", left, top, _WIDE, self._height(layer))
+        end = 76 if any(self._slope(name) in self.values for name in rows) else _WIDE - 8
         for i, name in enumerate(rows):
-            yield from self._line(name, unit, left, top + 4 + i * _ROW, moment)
+            yield from self._line(name, unit, left, top + 4 + i * _ROW, end, moment)
 
-    def _line(self, name: str, unit: int, left: float, top: float, moment: Moment) -> Iterator[str]:
-        """A quantity of a unit, and on the right of it dL by it."""
-        slope, new = self.symbols.gradient(name), f"new {name}"
-        if name in self.symbols.parameters.values():
-            slope = f"dL/d{name}"
+    def _slope(self, name: str) -> str:
+        return f"dL/d{name}" if name in self.symbols.parameters.values() else self.symbols.gradient(name)
+
+    def _line(self, name: str, unit: int, left: float, top: float, end: float, moment: Moment) -> Iterator[str]:
+        """A quantity of a unit, its number up to `end`, and on the right of it dL by it."""
+        slope, new = self._slope(name), f"new {name}"
         renewed = new in moment.known
         base = top + _ROW - 5
         if fresh := {name, slope, new} & moment.current:
-            x, wide = (left + 80, _WIDE - 83) if fresh == {slope} else (left + 3, 76)
+            x, wide = (left + 80, _WIDE - 83) if fresh == {slope} else (left + 3, end)
             yield rectangle("fresh", x, top, wide, _ROW)
         there = name in moment.known or name == "x" or name in self.symbols.parameters.values()
         yield text("name" if there else "name later", left + 8, base, letters(name))
         if there:
             kind = "value renewed" if renewed else "value now" if name in moment.current else "value"
-            yield text(kind, left + 76, base, _of_unit(self.values[new if renewed else name], unit))
+            yield text(kind, left + end, base, _of_unit(self.values[new if renewed else name], unit))
         if slope in moment.known:
             kind = "slope now" if slope in moment.current else "slope"
             value = _of_unit(self.values[slope], unit)
