@@ -31,7 +31,7 @@ def moment(
     """
     fig, (above, below) = figure(2, 1, height=6.6)
     regions.areas(above, net, scene)
-    above.set_title(f"epoch {at:.0f}", loc="right")
+    above.set_title(f"epoch {at:.1f}" if at < 3 else f"epoch {at:.0f}", loc="right")
     above.set(xlabel="", ylabel="")
     seen = [n for n, epoch in enumerate(epochs) if epoch <= at]
     for (name, values), colour in zip(losses.items(), (BLUE, ORANGE), strict=True):

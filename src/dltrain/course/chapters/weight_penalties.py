@@ -1,0 +1,67 @@
+"""One linear net without a penalty, with L1 and with L2: its weights as images, sorted, and how many are zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dltrain.course import looks
+from dltrain.course.chapter import Number, Seen
+from dltrain.course.plots import penalties
+
+if TYPE_CHECKING:
+    from dltrain.course.chapter import Done
+    from dltrain.trained.whole_run import TrainedRun
+
+ZERO = 0.001  # weights below it are counted as zero
+_NAMES = ("no penalty", "L1", "L2")
+
+
+def study(done: Sequence[Done]) -> Seen:
+    runs = [looks.run(one) for one in done]
+    weights = dict(zip(_NAMES, map(_weights, runs), strict=True))
+    zeros = {name: int((np.abs(w) < ZERO).sum()) for name, w in weights.items()}
+    accuracy = dict(zip(_NAMES, (run.metrics["test/accuracy"] for run in runs), strict=True))
+    x, _ = looks.rows(runs[0])
+    blank = int((x.flatten(1) == 0).all(0).sum()) * len(weights["L1"])
+    count, l1, l2 = weights["L1"].size, zeros["L1"], zeros["L2"]
+    caption = (
+        "Above the weights of each digit as an image (red: ink here speaks for the digit, blue: against it). Below all "
+        f"{count} of each net, from the largest to the smallest: L1 has a cliff, behind which there is nothing left; "
+        "with L2 all are smaller, and only those of pixels that are nearly always blank are zero."
+    )
+    return Seen(
+        [
+            Number("weights near zero, no penalty", zeros["no penalty"], 0, 8, ".0f"),
+            Number("weights near zero, L1", l1, 310, 370, ".0f"),
+            Number("weights near zero, L2", l2, 80, 115, ".0f"),
+            *(Number(f"largest weight, {n}", _largest(weights[n]), *r, ".1f") for n, r in _LARGEST.items()),
+            *(Number(f"test accuracy, {n}", accuracy[n], *r, ".1%") for n, r in _ACCURACY.items()),
+        ],
+        2 if l1 > 2 * l2 else 3 if l2 > 2 * l1 else 1,
+        f"Of {count} weights {l1} are near zero with L1 and {l2} with L2; {blank} of them see pixels that are blank in "
+        f"every train image. L1 pulls a small weight as hard as a large one, the pull of L2 fades with the weight.",
+        [
+            looks.picture(
+                "weights.png",
+                "The weights of three nets",
+                caption,
+                penalties.images_and_sizes(weights, looks.plan(runs[0]).data.in_shape, ZERO),
+            )
+        ],
+    )
+
+
+_ACCURACY = {"no penalty": (0.945, 0.96), "L1": (0.945, 0.96), "L2": (0.935, 0.952)}
+_LARGEST = {"no penalty": (3.2, 4.2), "L1": (2.3, 3.4), "L2": (1.5, 1.85)}
+
+
+def _weights(run: TrainedRun) -> np.ndarray:
+    """[digits, pixels]"""
+    return run.model.state_dict()["layers.linear.weight"].numpy()
+
+
+def _largest(weights: np.ndarray) -> float:
+    return float(np.abs(weights).max())
