@@ -1,5 +1,5 @@
 # Sourced by train.sh and test.sh: makes .venv beside this folder and installs the project in it, once.
-# usage: extra=dev (or empty); source setup.sh
+# usage: extra=dev (or empty); source setup.sh; pip_options: more for pip
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 project="$root${extra:+[$extra]}"
@@ -31,7 +31,7 @@ install() {
         }
     fi
     echo "installing dltrain and what it needs (PyTorch is about 5 GB; once)" >&2
-    "$root/.venv/bin/pip" install --quiet --disable-pip-version-check \
+    "$root/.venv/bin/pip" install --quiet --disable-pip-version-check ${pip_options:-} \
         --constraint "$root/constraints.txt" --editable "$project" >&2
     echo "$wanted" | tee "$stamp" >"$root/.venv/.installed" # whoever has the extra has the rest
 }
