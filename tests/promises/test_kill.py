@@ -73,7 +73,7 @@ def test_a_fifth_of_the_kills_came_inside_a_save():
     assert _kills["inside a save"] >= 0.2 * _kills["all"]
 
 
-def test_stopped_at_every_step_of_thirty_it_ends_with_the_same_bits(case):
+def test_stopped_at_any_step_of_thirty_it_ends_with_the_same_bits(case):
     case = case("accumulation")
     total = case.plan.total_steps
 
@@ -92,12 +92,13 @@ def test_stopped_at_every_step_of_thirty_it_ends_with_the_same_bits(case):
             self.left -= 1
             return self.left <= 0
 
-    for step in range(1, min(30, total) + 1):
+    steps = range(1, min(30, total) + 1, 1 if SOAK else 3)
+    for step in steps:
         folder = case.new()
         experiment.train(case.plan, folder, stop=After(2 * step))  # the loop asks about twice a step
         experiment.train(case.plan, folder, resume=True)
         assert outcome(folder) == case.expected
-    print(f"\nT12: stopped and resumed at {min(30, total)} steps, all identical")
+    print(f"\nT12: stopped and resumed at {len(steps)} steps, all identical")
 
 
 def test_no_worker_and_two_workers_give_the_same_bits(tmp_path):

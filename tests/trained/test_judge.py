@@ -295,7 +295,7 @@ def test_the_file_that_was_named_is_the_one_that_is_judged(dltrain):
     )
 
 
-@pytest.mark.parametrize("classes", [101, 4_000, 100_000])
+@pytest.mark.parametrize("classes", [101, 4_000, 30_000])
 def test_many_classes_cost_as_many_numbers_and_not_their_square(classes):
     names = tuple(f"c{i}" for i in range(classes))
     facts = Facts("multiclass", (3,), names, (), None, {"kind": "dataset"})

@@ -22,7 +22,7 @@ from dltrain.engine.trainer import Trainer, seed_everything
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
 STEPS, PARTS = 8, 10  # of a case; of the count, each a test
-CASES = 20_000 if SOAK else 300
+CASES = 20_000 if SOAK else 150
 
 
 @pytest.fixture(autouse=True)
