@@ -12,9 +12,13 @@ from PIL import Image
 from torch import nn
 
 from dltrain.commands import cli
+from dltrain.config.plan import make_plan
+from dltrain.data.sources import sklearn_sets
 from dltrain.insight import captions, pictures, plots
 from dltrain.insight.plots import gradients, landscape, regions, training, weights
-from dltrain.runs import reading
+from dltrain.insight.plots import perceptron as perceptron_plots
+from dltrain.runs import checkpoint, reading
+from dltrain.training import perceptron, resuming
 
 
 def train(folder, *overrides):
@@ -69,7 +73,7 @@ def test_a_run_in_the_plane_gets_every_picture(moons):
         (["data=multilabel", "trainer.epochs=2"], {"regions.png", "labels.png", "calibration.png", "ranking.png"}),
         (
             ["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"],
-            {"regions.png", "confusion.png", "ranking.png"},
+            {"regions.png", "confusion.png", "ranking.png", "mistakes_by_epoch.png"},
         ),
         (["data=breast_cancer", "model=linear", "trainer.epochs=2"], CLASSES),
     ],
@@ -318,7 +322,8 @@ def test_one_row_is_one_curve_and_has_no_r2(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("unpainted", "few_frames")
 def test_pictures_say_which_weights_they_show(tmp_path):
-    folder = train(tmp_path, "experiment=perceptron_xor", "trainer.epochs=4", "trainer.monitor=val/accuracy")
+    words = ["data.batch_size=2", "trainer.epochs=4", "trainer.monitor=val/accuracy"]
+    folder = train(tmp_path, "experiment=perceptron_xor", *words)
     run = reading.read(folder)
     gallery = made(folder)
     best, last = run.numbers["best/step"], run.steps
@@ -353,3 +358,59 @@ def test_digits_are_as_bright_in_one_picture_as_in_another():
     (shown,) = fig.axes[0].images
     assert shown.cmap(shown.norm(1.0))[:3] == (1.0, 1.0, 1.0)
     assert shown.cmap(shown.norm(0.0))[:3] == (0.0, 0.0, 0.0)
+
+
+# -- the perceptron --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_perceptron_is_shown_mistake_by_mistake(tmp_path):
+    folder = train(tmp_path, "experiment=perceptron_iris", "seed=4", "trainer.tensorboard=false")
+    run = reading.read(folder)
+    plan = make_plan(resuming.stored(folder), writes=False)
+    found = perceptron.replayed(plan, steps=run.steps, most=1000, seconds=100)
+    counts = [n for _, n in perceptron.counted(reading.read_log(folder))]
+    assert counts == [31, 1, 0]
+    epochs = [(one.step - 1) // plan.steps_per_epoch for one in found]
+    assert [epochs.count(epoch) for epoch in range(3)] == counts
+    for one in found:  # the rule, and that it was for a mistake
+        sign, (w, b), (now_w, now_b) = 2 * one.y - 1, one.before, one.after
+        assert sign * (w @ one.x + b) <= 0
+        torch.testing.assert_close(now_w, w + sign * one.x)
+        assert now_b == b + sign
+    _, weights, _ = checkpoint.latest(folder / "checkpoints")
+    assert torch.equal(weights["layers.linear.weight"][0], found[-1].after[0])
+    gallery = made(folder)
+    assert "31, 1, 0 an epoch, 32 in all" in caption(gallery, "mistakes_by_epoch.png")
+    assert caption(gallery, "film.gif").startswith("Each picture but the last is a step that changed the weights.")
+    assert "These are the last weights." in caption(gallery, "regions.png")
+    film = Image.open(io.BytesIO(next(p.content for p in gallery.pictures if p.name == "film.gif")))
+    assert film.n_frames <= len(found) + 2
+
+
+@pytest.mark.parametrize("scaling", ["none", "standard"])
+def test_the_arrow_of_a_perceptron_is_at_a_right_angle_to_its_border(scaling):
+    """In the units of the axes, which have one scale."""
+    data = sklearn_sets.iris(positive="setosa", scaling=scaling, features=["sepal length", "petal width"])
+    names, units = pictures._axes(data)
+    scene = regions.Scene(data.train.x, data.train.y, "binary", names, units, classes=data.classes, equal=True)
+    w, b = torch.tensor([-1.0, 2.0]), 0.25
+    foot, normal = perceptron_plots._border(scene, (w, b))
+    mean, std = (torch.tensor(values, dtype=torch.float64) for values in zip(*units, strict=True))
+
+    def f(point):
+        return w.double() @ ((torch.tensor(point, dtype=torch.float64) - mean) / std) + b
+
+    along = (foot[0] - 3 * normal[1], foot[1] + 3 * normal[0])
+    assert [float(f(foot)), float(f(along))] == pytest.approx([0, 0], abs=1e-9)
+    assert f((foot[0] + normal[0], foot[1] + normal[1])) > 0  # towards setosa
+    figure = regions.regions(nn.Linear(2, 1), scene, also=perceptron_plots.arrow(scene, (w, b)))
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    across, up = (ax.transData.transform((k, 1 - k)) - ax.transData.transform((0, 0)) for k in (1, 0))
+    assert np.abs(across).max() == pytest.approx(np.abs(up).max())
+
+
+def test_weights_of_zero_have_no_border():
+    scene = regions.Scene(torch.rand(5, 2), torch.tensor([0, 1, 0, 1, 1]), "binary", ("a", "b"), ((0.0, 1.0),) * 2)
+    assert perceptron_plots._border(scene, (torch.zeros(2), 1.0)) is None

@@ -20,7 +20,7 @@ from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Data
 from dltrain.errors import DltrainError
-from dltrain.insight import captions, history, lr_range, plots
+from dltrain.insight import captions, history, lr_range, perceptron_pictures, plots
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
 from dltrain.insight.plots import evaluation, gradients, landscape, regions, training, weights
@@ -31,7 +31,7 @@ from dltrain.runs import checkpoint, tensorboard
 from dltrain.runs.reading import Report, Run
 from dltrain.trained import inference, judge
 from dltrain.trained.inference import Trained
-from dltrain.training import overview, replay, resuming
+from dltrain.training import overview, perceptron, replay, resuming
 
 if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
@@ -89,6 +89,8 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     _schedule(gallery, reports, plan)
     if plan is None:
         return gallery
+    if counted := perceptron_pictures.by_epoch(plan, reports):
+        gallery.add("mistakes_by_epoch.png", "Mistakes of the perceptron", *counted)
     gallery.about = overview.describe(plan)
     try:
         trained = inference.open_run(run.folder, allow=allow, data=True)
@@ -96,8 +98,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
         gallery.notes.append(f"pictures of the net are left out: {error}")
         return gallery
     build.set_threads_and_determinism(plan)
-    model = trained.model
-    sample = _sample(plan)
+    model, sample = trained.model, _sample(plan)
     gallery.graph = tensorboard.graph(model, sample[0][:2])
     way = _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, run, way)
@@ -234,8 +235,12 @@ def _regions(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: repl
         if sum(1 for module in model.modules() if isinstance(module, nn.Linear)) == 1:
             caption += " Without a hidden layer the boundary is straight."
     kept, ended = captions.moments(run)
-    gallery.add("regions.png", title, f"{caption} {kept}", lambda: regions.regions(model, scene))
-    if way:
+    also = perceptron_pictures.arrow(model, scene) if scene.equal else None
+    caption += f" {captions.ARROW}" * scene.equal
+    gallery.add("regions.png", title, f"{caption} {kept}", lambda: regions.regions(model, scene, also=also))
+    if way and scene.equal:
+        gallery.add("film.gif", "Mistake by mistake", *perceptron_pictures.film(plan, scene, way))
+    elif way:
         moving = build.make_model(plan)
         frames = ((f"step {s:,}", _with(moving, w, "the way")) for s, w in zip(way.steps, way.weights, strict=True))
         caption = f"The same from {captions.start(way)} to {ended}; early moments are close together."
@@ -262,6 +267,7 @@ def _scene(plan: Plan) -> regions.Scene | None:
         answer=(data.targets or ("y",))[0],
         learned=data.units,
         sure=sure,
+        equal=perceptron.as_stated(plan) and plan.out_features == 1,
     )
 
 
@@ -358,8 +364,7 @@ def _walk(gallery: Gallery, model: nn.Module, run: Run, way: replay.Way, loss: C
     """The loss in the plane in which training moved most, with its way."""
     names = [name for name, _ in model.named_parameters()]
     path = torch.stack([torch.cat([w[n].float().flatten() for n in names]) for w in way.weights])
-    found = landscape.main_directions(path)
-    if found is None:
+    if (found := landscape.main_directions(path)) is None:
         return
     first, second, share = found
     trail = torch.stack([(path - path[-1]) @ first, (path - path[-1]) @ second], dim=1).numpy()

@@ -5,7 +5,7 @@ Also as a moving picture: the same scene with the weights of several moments of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
     from dltrain.data.units import Units
 
+    Also = Callable[[Axes], object]
+
 _FINE = 180  # answers along each side of the plane
 _MOST = 600  # points of the data shown
 _SHADES = 5  # of each colour: sure answers are dark
+
+_RATIO = 1.3  # of a plane's width to its height, where both axes have one scale
 
 Extent = tuple[float, float, float, float]  # of a picture: left, right, bottom, top
 
@@ -37,7 +41,8 @@ class Scene:
 
     x: float32 [N, 1 or 2] as the net sees it; y: int64 [N], or float32 [N, K] for labels and regression. `names` and
     `units` (mean, std) of each axis, and `learned` of a regression, whose target is called `answer`, give original
-    units. `sure`: the outputs are logits, so that a sigmoid or softmax makes probabilities of them.
+    units. `sure`: the outputs are logits, so that a sigmoid or softmax makes probabilities of them. `equal`: both axes
+    have one scale, so that right angles are such.
     """
 
     x: Tensor
@@ -49,6 +54,7 @@ class Scene:
     answer: str = "y"
     learned: Units | None = None
     sure: bool = True
+    equal: bool = False
 
     def original(self, values: np.ndarray, axis: int) -> np.ndarray:
         """Values along one axis as they stood in the data."""
@@ -79,9 +85,12 @@ def _answers(model: nn.Module, x: np.ndarray) -> np.ndarray:
 
 
 @styled
-def regions(model: nn.Module, scene: Scene) -> Figure:
-    """The answers of a model in eval mode over the scene. In a classification crosses are samples it has wrong."""
-    return _draw(model, scene, title=None)
+def regions(model: nn.Module, scene: Scene, *, title: str | None = None, also: Also | None = None) -> Figure:
+    """The answers of a model in eval mode over the scene. In a classification crosses are samples it has wrong.
+
+    also: draws more on the last axes.
+    """
+    return _draw(model, scene, title=title, also=also)
 
 
 def areas(ax: Axes, model: nn.Module, scene: Scene) -> None:
@@ -89,7 +98,7 @@ def areas(ax: Axes, model: nn.Module, scene: Scene) -> None:
     _areas([ax], model, scene)
 
 
-def _draw(model: nn.Module, scene: Scene, *, title: str | None) -> Figure:
+def _draw(model: nn.Module, scene: Scene, *, title: str | None, also: Also | None = None) -> Figure:
     labels = scene.y.shape[1] if scene.task == "multilabel" else 1
     fig, axes = figure(labels, 1, height=4.4 if labels == 1 else 3.3 * labels)
     if scene.x.shape[1] == 1:
@@ -98,6 +107,8 @@ def _draw(model: nn.Module, scene: Scene, *, title: str | None) -> Figure:
         _heights(fig, axes[0], model, scene)
     else:
         _areas(axes, model, scene)
+    if also is not None:
+        also(axes[-1])
     if title:
         fig.suptitle(title, fontsize=11.5, fontweight="bold", x=0.02, ha="left")
     return fig
@@ -128,6 +139,10 @@ def _plane(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray, Extent]:
     x = scene.x.numpy()
     low, high = x.min(0), x.max(0)
     edge = np.where(high > low, 0.12 * (high - low), 1.0)
+    if scene.equal:
+        scale = np.array([std for _, std in scene.units])
+        wide, tall = (high - low + 2 * edge) * scale
+        edge += np.array([max(0.0, _RATIO * tall - wide), max(0.0, wide / _RATIO - tall)]) / scale / 2
     sides = [np.linspace(a, b, _FINE) for a, b in zip(low - edge, high + edge, strict=True)]
     across, up = np.meshgrid(*sides)
     first, second = scene.original(across, 0), scene.original(up, 1)
@@ -165,11 +180,14 @@ def _areas(axes: list[Axes], model: nn.Module, scene: Scene) -> None:
         winner, sureness = _winner(outputs, scene.sure)
         share = 0.12 + 0.4 * np.ceil(sureness * _SHADES)[:, None] / _SHADES
         shade = 1 - share * (1 - palette[winner])
+        if outputs.shape[1] == 1:
+            shade[outputs[:, 0] == 0] = 0.93  # a tie, as with weights of zero
         ax.imshow(shade.reshape(_FINE, _FINE, 3), extent=extent, origin="lower", aspect="auto")
         for margin in _margins(outputs):
             if margin.min() < 0 < margin.max():
                 ax.contour(first, second, margin.reshape(_FINE, _FINE), levels=[0], colors=INK, linewidths=1.6)
-        _samples(ax, spots, truth, _winner(guesses, scene.sure)[0] != truth, palette)
+        wrong = (_winner(guesses, scene.sure)[0] != truth) | ((guesses == 0).all(1) & (guesses.shape[1] == 1))
+        _samples(ax, spots, truth, wrong, palette)
         _frame(ax, scene, extent)
         _legend(ax, names, palette)
 
@@ -208,6 +226,8 @@ def _samples(
 def _frame(ax: Axes, scene: Scene, extent: Extent) -> None:
     ax.grid(False)
     ax.set(xlabel=plain(scene.names[0]), ylabel=plain(scene.names[1]), xlim=extent[:2], ylim=extent[2:])
+    if scene.equal:
+        ax.set_aspect("equal")
 
 
 def _legend(ax: Axes, names: tuple[str, ...], palette: np.ndarray) -> None:
