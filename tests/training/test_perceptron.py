@@ -42,7 +42,7 @@ def test_it_ends_after_an_epoch_without_a_mistake_and_says_so(tmp_path):
     assert mistakes(folder) == [22, 9, 8, 3, 0]
     text = overview.result(plan, folder, summary)
     assert "mistakes     22, 9, 8, 3, 0 an epoch, 42 in all" in text
-    assert "a hyperplane separates the classes, and (R/γ)² = 2,598 are the most" in text  # noqa: RUF001 - gamma
+    assert "a hyperplane separates the classes, and there can be (R/γ)² = 2,598 at most" in text  # noqa: RUF001 - gamma
     assert "510 steps in" in text
     assert "stopped after an epoch without a mistake" in text
 

@@ -86,7 +86,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
         plan = None
         gallery.notes.append(f"the net could not be built again, so only what was logged is shown: {error}")
     _curves(gallery, reports, run, plan)
-    _schedule(gallery, reports, plan)
+    _schedule(gallery, reports, plan, run)
     if plan is None:
         return gallery
     if counted := perceptron_pictures.by_epoch(plan, reports):
@@ -145,11 +145,11 @@ def _curves(gallery: Gallery, reports: list[Report], run: Run, plan: Plan | None
     )
 
 
-def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None) -> None:
+def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None, run: Run) -> None:
     caption = "How large a step along the gradient was allowed to be at each moment of the training."
 
     def draw() -> Figure | None:
-        if plan and (planned := _planned(plan)):
+        if plan and (planned := _planned(plan, run.steps or plan.total_steps)):
             steps, rates, momenta, momentum = planned
             return training.schedule(steps, rates, momenta, momentum=momentum)
         points = history.points(reports, "train/lr", over="step")
@@ -158,12 +158,12 @@ def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None) -> Non
     gallery.add("schedule.png", "Learning rate", caption, draw)
 
 
-def _planned(plan: Plan) -> tuple[list[int], list[float], list[float], str] | None:
-    """Steps, learning rates, momenta and what the optimizer calls these; None where the schedule has a memory."""
+def _planned(plan: Plan, end: int) -> tuple[list[int], list[float], list[float], str] | None:
+    """Steps up to an end, learning rates, momenta and what these are called; None where the schedule has a memory."""
     schedule, group = lr_range.scheduled(plan)
     if not isinstance(schedule, PureSchedule):
         return None
-    steps = sorted({*np.linspace(0, plan.total_steps - 1, 400).astype(int).tolist()})
+    steps = sorted({*np.linspace(0, end - 1, 400).astype(int).tolist()})
     rates: list[float] = []
     momenta: list[float] = []
     for step in steps:

@@ -75,7 +75,7 @@ def told(plan: Plan, reports: Sequence[Report]) -> str | None:
     most = bound(plan)
     why = "" if most is None else "; no hyperplane separates the classes, and they never end"
     if most is not None and math.isfinite(most):
-        why = f"; a hyperplane separates the classes, and (R/γ)² = {most:,.0f} are the most"  # noqa: RUF001 - gamma
+        why = f"; a hyperplane separates the classes, and there can be (R/γ)² = {most:,.0f} at most"  # noqa: RUF001 - gamma
     return f"{', '.join(shown)} {each}, {sum(counts):,} in all{why}"
 
 
