@@ -31,8 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now stays: to look through it at each collection took a twentieth of the time."""
+    """What is there by now stays, and the rest is seldom looked through as a whole: that took a tenth of the time."""
     gc.freeze()
+    gc.set_threshold(700, 10, 100)
 
 
 @pytest.fixture(scope="session")

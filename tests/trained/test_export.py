@@ -129,9 +129,8 @@ def test_the_preprocessing_inside_gives_the_bits_of_training(command):
         assert torch.equal(module.prepare(rows), trained.inputs(raw))
 
 
-@pytest.mark.parametrize("form", ["pt2", "onnx"])
-@pytest.mark.parametrize(("offset", "unit"), [(1.7e12, 1e4), (0.0, 1e-9)])
-def test_values_of_any_size_are_answered_and_checked_in_their_own_unit(command, monkeypatch, form, offset, unit):
+@pytest.mark.parametrize(("offset", "unit", "form"), [(1.7e12, 1e4, "pt2"), (1.7e12, 1e4, "onnx"), (0.0, 1e-9, "pt2")])
+def test_values_of_any_size_are_answered_and_checked_in_their_own_unit(command, monkeypatch, offset, unit, form):
     lines = [f"{i / 10},{offset + unit * i!r}" for i in range(60)]
     Path("far.csv").write_text("x,y\n" + "\n".join(lines) + "\n")
     folder = train(command, "data=table", "data.path=far.csv", "data.target=y", "data.task=regression")
