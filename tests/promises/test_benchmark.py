@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -38,8 +37,8 @@ def benchmark(speed, tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_smallest_workload_gives_a_table_numbers_and_a_picture(tmp_path):
-    arguments = (
+def test_the_smallest_workload_gives_a_table_numbers_and_a_picture(benchmark, tmp_path):
+    code, out, err = benchmark(
         "--quick",
         "--rounds",
         "1",
@@ -53,9 +52,7 @@ def test_the_smallest_workload_gives_a_table_numbers_and_a_picture(tmp_path):
         "--name",
         "own",
     )
-    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert code == 0, out + err
     written = json.loads((tmp_path / "out" / "speed" / "own.json").read_text())
     results = written["workloads"]["W3"]["results"]
     assert [r["name"] for r in results] == ["in memory, fused Adam", "dltrain, whole run"]

@@ -138,9 +138,11 @@ def words_of(choice):
     if choice == "data=rows":
         needs += ["data.batch_size=1"]  # of three
     if name in (*IMAGES, "torchvision"):
-        needs = ["data=digits", *needs, "trainer.overfit_batches=2", "trainer.epochs=2"]
+        needs = ["data=digits", *needs, "trainer.overfit_batches=2"]
     if group != "model" and "model=perceptron" not in needs:
         needs += ["model.widths=[8]"]
+    if group != "scheduler" and not SOAK:
+        needs += ["trainer.epochs=2"]
     if group == "optimizer":
         needs += ["diagnose=true"]  # whose twin takes the same state over at each report
     return [choice, *needs]
