@@ -68,10 +68,13 @@ def test_a_small_net_is_drawn_unit_by_unit_and_each_moment_adds_to_it():
 
 
 def test_a_perceptrons_tie_is_told_where_its_slope_is_made():
-    _, panels = shown(traced("experiment=perceptron_xor"))
+    text, panels = shown(traced("experiment=perceptron_xor"))
     (told,) = [panel for panel in panels if "mistake = 1[" in panel]
     assert "y is -1 or +1" in told
     assert "a1 is 0, on the border: L is 0, and its derivative may be called 0 or -y" in told
+    assert "tie: a1 is 0" in text
+    assert "matrices side by side are multiplied" in text
+    assert "@" not in text.partition("<body>")[2]
     assert "With &lt; in the place of &lt;=, weights of 0 would never move" in told
 
 

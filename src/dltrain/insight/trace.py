@@ -214,6 +214,7 @@ def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients,
         yield Line("update", f"new {symbol}", new, parameter.detach().clone(), by=owner)
 
 
+SIGNS = "a row is a sample; @ multiplies matrices, * number by number; 1[...] is 1 where true, else 0"
 _DEVIATIONS = {"standard": ": as many deviations from their mean"}
 
 
@@ -223,8 +224,7 @@ def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, pre
         names = "a before the non-linearity, z = g(a) after it, g' the derivative of g by a, delta = dL/da"
     else:
         names = "z^k = M^k(z^(k-1), W^k) is what module k makes of what module k-1 made, delta^k = dL/dz^k"
-    signs = "a row is a sample; @ multiplies matrices, * number by number; 1[...] is 1 where true, else 0"
-    notes = [f"notation   {names}", f"           {signs}"]
+    notes = [f"notation   {names}", f"           {SIGNS}"]
     if nn.GELU in kinds:
         notes.append("gelu       Phi is the standard normal distribution, phi its density")
     if precision != "fp32":

@@ -15,11 +15,12 @@ from dltrain.insight import module_drawing, page, unit_drawing
 from dltrain.insight.formulas import figure, put_in, typeset
 from dltrain.insight.passes import Line
 from dltrain.insight.sentences import sentence
-from dltrain.insight.trace import COLUMNS, ROWS, Trace
+from dltrain.insight.trace import COLUMNS, ROWS, SIGNS, Trace
 from dltrain.insight.trace_style import STYLE, shown
 from dltrain.insight.unit_drawing import Moment
 
 _MOST_WRITTEN = 6  # numbers of one quantity whose arithmetic is written out
+_SIGNS = "a row is a sample; matrices side by side are multiplied, · is number by number; 1[…] is 1 where true, else 0"
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,18 @@ def _drawing(traced: Trace) -> Callable[[Moment], str]:
 def _legend(traced: Trace) -> str:
     words = "A box is a module. On a line is what passes on, with its shape and norm, and in red what comes back."
     if unit_drawing.units(traced) is not None:
-        words = (
-            "A card is a unit: its numbers and, in red, the derivative of L by each, by a: δ. On an edge is its weight."
-        )
+        words = "A card is a unit, a number on an edge a weight; in red is the derivative of L by each. By a it is δ."
         if (rows := len(traced.symbols.values["x"])) > 1:
             words += f" Cards have the first of the {rows} rows; gradients of weights and L are of all."
-    notes = page.bullets([" ".join(note.split()) for note in traced.notes])
+    notes = page.bullets(list(_notes(traced.notes)))
     return f"{page.paragraph(words)}\n<details><summary>Notation and notes</summary>{notes}</details>"
+
+
+def _notes(lines: list[str]) -> Iterator[str]:
+    """The notes of a trace, each with its title; the signs in formulas are those of a page."""
+    for line in lines:
+        title, text = line[:10].strip(), line[10:].strip()
+        yield _SIGNS if text == SIGNS else f"{title}: {text}" if title else text
 
 
 def _menu(stages: list[Stage]) -> str:

@@ -9,7 +9,7 @@ main { max-width: 76rem; }
 .update { --now: var(--new); --tint: #e2f3e6; } nav, nav > div { --now: #444; }
 nav .forward { --now: var(--down); } nav .backward { --now: var(--up); } nav .update { --now: var(--new); }
 .deck > input { position: fixed; top: 40%; opacity: 0; pointer-events: none; }
-nav { position: sticky; top: 0; z-index: 1; background: #fffffff2; padding: .5rem 0; border-bottom: 1px solid #e3e3e3;
+nav { position: sticky; top: 0; z-index: 1; background: #fff; padding: .5rem 0; border-bottom: 1px solid #e3e3e3;
   max-height: 30vh; overflow-y: auto; }
 nav > div { display: flex; gap: .6rem; align-items: baseline; }
 nav b { flex: 0 0 4.6rem; color: var(--now); font-size: .8rem; text-align: right; font-weight: 600; }
