@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dltrain.config import named
 from dltrain.course import lab, looks, valley
+from dltrain.course.chapters import optimizers
 from dltrain.course.plots import valley as plots
 
 
@@ -41,3 +43,17 @@ def test_a_film_has_a_frame_for_each_moment_and_every_colour(run):
     assert (frames[0] != frames[1]).any()
     for colour in ((0, 114, 178), (213, 94, 0)):
         assert all((np.abs(frame - colour).max(-1) < 12).sum() > 20 for frame in frames)
+
+
+def test_descend_is_the_optimizer_of_the_file_and_counts_each_gradient(run):
+    where, way = valley.of(run), valley.walk(run)
+    part = named.part("optimizer", "sgd")
+    again = valley.descend(where, way[0], part, gradients=9)
+    assert np.allclose(again, way, atol=1e-5)  # as the run went, at the same rate of 0.1
+    lbfgs = valley.descend(where, way[0], named.part("optimizer", "lbfgs"), gradients=30)
+    assert lbfgs.shape == (30, 2)
+    assert np.allclose(lbfgs[-1], where.lowest, atol=1e-4)
+    assert optimizers.arrived(where, lbfgs) < optimizers.arrived(
+        where, valley.descend(where, way[0], part, gradients=99)
+    )
+    assert optimizers.arrived(where, way[:1]) == float("inf")

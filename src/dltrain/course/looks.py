@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -15,7 +17,7 @@ from dltrain.engine.trainer import seed_everything
 from dltrain.insight import captions
 from dltrain.insight.pictures import Picture
 from dltrain.insight.plots import Figure, png, regions
-from dltrain.runs import checkpoint
+from dltrain.runs import checkpoint, reading
 from dltrain.trained.whole_run import TrainedRun, load
 from dltrain.training import replay, resuming
 
@@ -38,6 +40,16 @@ def table(done: Done) -> pl.DataFrame:
 def runs(done: Done) -> list[TrainedRun]:
     """Those of a sweep, in the order of its jobs."""
     return [load(folder) for folder in table(done)["folder"]]
+
+
+def numbers(done: Done, column: str) -> list[float]:
+    """Those of each job of a sweep; inf where it has none, as one that diverged."""
+    return [math.inf if number is None or math.isnan(number) else number for number in table(done)[column]]
+
+
+def typed(done: Done, key: str) -> list[str]:
+    """What was typed for a key in each job of a sweep: momentum, not SGD."""
+    return [reading.read(Path(folder)).typed[key] for folder in table(done)["folder"]]
 
 
 def picture(name: str, title: str, caption: str, drawn: Figure | bytes) -> Picture:

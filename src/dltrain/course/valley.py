@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
+from dltrain.config import construct
+from dltrain.config.policy import Part
 from dltrain.course import looks
 from dltrain.trained.whole_run import TrainedRun
 from dltrain.training import replay
@@ -49,3 +52,28 @@ def walk(run: TrainedRun) -> np.ndarray:
     way = replay.replay(plan, steps=steps, wanted=range(steps + 1), seconds=60)
     assert way is not None  # the course's runs take seconds
     return torch.stack([torch.cat([v.flatten() for v in weights.values()]) for weights in way.weights]).double().numpy()
+
+
+def descend(valley: Valley, start: np.ndarray, part: Part, *, gradients: int) -> np.ndarray:
+    """(w, b) [gradients, 2] where an optimizer asks for the gradient of a valley, from `start` on."""
+    net = nn.Linear(1, 1).double()
+    second, lowest = torch.from_numpy(valley.second), torch.from_numpy(valley.lowest)
+    with torch.no_grad():
+        net.weight.fill_(start[0])
+        net.bias.fill_(start[1])
+    optimizer = construct.make_optimizer(part, net, torch.device("cpu"))
+    points: list[tuple[float, float]] = []
+
+    def closure() -> float:
+        points.append((net.weight.item(), net.bias.item()))
+        off = torch.tensor(points[-1], dtype=torch.float64) - lowest
+        slope = second @ off
+        net.weight.grad, net.bias.grad = 2 * slope[:1, None], 2 * slope[1:]
+        return float(off @ slope)
+
+    while len(points) < gradients:
+        before = len(points)
+        optimizer.step(closure)
+        if points[before:] == points[before - 1 : before]:  # it stands still
+            points += points[-1:] * (gradients - len(points))
+    return np.array(points[:gradients])

@@ -149,8 +149,8 @@ def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None, run: R
     caption = "How large a step along the gradient was allowed to be at each moment of the training."
 
     def draw() -> Figure | None:
-        if plan and (planned := _planned(plan, run.steps or plan.total_steps)):
-            steps, rates, momenta, momentum = planned
+        if plan and (found := planned(plan, run.steps or plan.total_steps)):
+            steps, rates, momenta, momentum = found
             return training.schedule(steps, rates, momenta, momentum=momentum)
         points = history.points(reports, "train/lr", over="step")
         return training.schedule(*zip(*points, strict=True)) if len(points) > 1 else None
@@ -158,7 +158,7 @@ def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None, run: R
     gallery.add("schedule.png", "Learning rate", caption, draw)
 
 
-def _planned(plan: Plan, end: int) -> tuple[list[int], list[float], list[float], str] | None:
+def planned(plan: Plan, end: int) -> tuple[list[int], list[float], list[float], str] | None:
     """Steps up to an end, learning rates, momenta and what these are called; None where the schedule has a memory."""
     schedule, group = lr_range.scheduled(plan)
     if not isinstance(schedule, PureSchedule):

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dltrain.course.valley import Valley
-from dltrain.insight.plots import COLOURS, GREY, INK, figure, gif, styled
+from dltrain.insight.plots import GREY, INK, colours, figure, gif, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,17 +20,26 @@ Moment = tuple[str, Sequence[int]]  # a title, and how many steps each way has d
 
 @styled
 def film(
-    valley: Valley, ways: Mapping[str, np.ndarray], moments: Sequence[Moment], *, height: float = 5.4, columns: int = 3
+    valley: Valley,
+    ways: Mapping[str, np.ndarray],
+    moments: Sequence[Moment],
+    *,
+    height: float = 5.4,
+    columns: int = 3,
+    tail: int | None = None,
 ) -> bytes:
-    """The ways [n, 2] of (w, b) by name, each as far as it is at a moment, as an endless GIF."""
+    """The ways [n, 2] of (w, b) by name, each as far as it is at a moment, as an endless GIF.
+
+    tail: how many of its last steps are drawn; all of them without it.
+    """
     fig, (ax,) = figure(height=height)
     _map(ax, valley, list(ways.values()))
-    lines = [ax.plot([], [], color=c, linewidth=1.6, alpha=0.85)[0] for c in _colours(len(ways))]
+    lines = [ax.plot([], [], color=c, linewidth=1.6, alpha=0.85)[0] for c in colours(len(ways))]
     dots = [
         ax.plot([], [], "o", color=c, markeredgecolor="white", markersize=9, label=name, zorder=5)[0]
-        for name, c in zip(ways, _colours(len(ways)), strict=True)
+        for name, c in zip(ways, colours(len(ways)), strict=True)
     ]
-    fig.legend(loc="outside lower center", ncols=columns, fontsize=10)
+    fig.legend(loc="outside lower center", ncols=columns, fontsize=10 if len(ways) < 9 else 9.5, columnspacing=1.2)
 
     ax.set_title(moments[0][0])
     fig.draw_without_rendering()
@@ -40,23 +49,20 @@ def film(
         for title, done in moments:
             ax.set_title(title)
             for way, count, line, dot in zip(ways.values(), done, lines, dots, strict=True):
-                line.set_data(*way[: count + 1].T)
+                line.set_data(*way[max(0, count - tail) if tail else 0 : count + 1].T)
                 dot.set_data(*way[count : count + 1].T)
             yield fig
 
-    return gif(moving(), wait=180, last=3000, shades=255, steady=True)
-
-
-def _colours(count: int) -> Sequence[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+    return gif(moving(), wait=180, last=3000, dpi=80 if height > 6 else 100, shades=255, steady=True)
 
 
 def _map(ax: Axes, valley: Valley, ways: Sequence[np.ndarray]) -> None:
     """The contours around all ways, w and b to the same scale."""
     points = np.concatenate([*ways, valley.lowest[None]])
-    points = points[np.abs(points - valley.lowest).max(1) <= 3 * np.abs(ways[0][0] - valley.lowest).max()]
+    far = np.abs(ways[0][0] - valley.lowest).max()  # what shoots further past is not worth a smaller picture
+    points = points[np.abs(points - valley.lowest).max(1) <= 1.2 * far]
     low, high = points.min(0), points.max(0)
-    edge = 0.12 * (high - low).max()
+    edge = 0.08 * (high - low).max()
     across, up = (np.linspace(a - edge, b + edge, 120) for a, b in zip(low, high, strict=True))
     above = valley.loss(np.stack(np.meshgrid(across, up), axis=-1)) - valley.least
     levels = above.max() * np.geomspace(1e-4, 1, 14)
@@ -79,7 +85,7 @@ def costs(ways: Mapping[str, tuple[np.ndarray, Mapping[str, float]]], *, goal: f
     fig, axes = figure(len(titles), 1, height=2.15 * len(titles))
     for ax, title in zip(axes, titles, strict=True):
         ax.axhline(goal, color=GREY, linewidth=1, linestyle=(0, (4, 3)), label="goal")
-        for (name, (losses, cost)), colour in zip(ways.items(), _colours(len(ways)), strict=True):
+        for (name, (losses, cost)), colour in zip(ways.items(), colours(len(ways)), strict=True):
             at = cost[title] * np.arange(1, len(losses))
             ax.plot(at, losses[1:], color=colour, label=name, marker="." if len(losses) < 60 else "")
             if len(reached := np.flatnonzero(losses <= goal)) and reached[0]:
@@ -88,4 +94,30 @@ def costs(ways: Mapping[str, tuple[np.ndarray, Mapping[str, float]]], *, goal: f
         ax.yaxis.set_major_locator(LogLocator(subs=(1,)))
         ax.yaxis.set_minor_formatter(NullFormatter())
     axes[0].legend(loc="upper right")
+    return fig
+
+
+@styled
+def two_orders(*panels: tuple[str, Mapping[str, float], float]) -> Figure:
+    """The same names by two numbers, each panel in its own order, the lowest on top: (title, numbers, edge) each.
+
+    What is no number, or beyond the edge, is a pale bar up to it. A name has one colour in both.
+    """
+    names = list(panels[0][1])
+    colour = dict(zip(names, colours(len(names)), strict=True))
+    fig, axes = figure(len(panels), 1, height=(0.8 + 0.26 * len(names)) * len(panels))
+    for ax, (title, numbers, edge) in zip(axes, panels, strict=True):
+        ordered = sorted(names, key=lambda name: numbers[name], reverse=True)
+        for at, name in enumerate(ordered):
+            value = numbers[name]
+            beyond = not value <= edge
+            ax.barh(at, edge if beyond else value, color=colour[name], alpha=0.25 if beyond else 1.0)
+            text = f"{value:.3g}" if value < float("inf") else "never"
+            ax.text(
+                edge if beyond else value, at, f" {text}", va="center", ha="right" if beyond else "left", fontsize=9
+            )
+        ax.set_yticks(range(len(ordered)), ordered)
+        ax.tick_params(axis="y", length=0)
+        ax.grid(axis="y", visible=False)
+        ax.set(title=title, xlim=(0, edge * 1.08))
     return fig

@@ -183,7 +183,7 @@ def gif(
         frame = Image.fromarray(pixels)
         frames.append(frame if steady else frame.quantize(shades, dither=Image.Dither.NONE))
     if steady:
-        palette = frames[-1].quantize(shades, method=Image.Quantize.MAXCOVERAGE)
+        palette = frames[-1].quantize(shades, method=Image.Quantize.FASTOCTREE)
         frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     buffer = BytesIO()
     waits = [wait] * (len(frames) - 1) + [last]  # the end stays to be looked at

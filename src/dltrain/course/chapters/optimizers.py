@@ -1,0 +1,97 @@
+"""All optimizers down one valley, each at the best of a few rates, and on a net as they come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dltrain.config import named
+from dltrain.config.policy import Part
+from dltrain.course import looks, valley
+from dltrain.course.chapter import Number, Seen
+from dltrain.course.plots import valley as plots
+from dltrain.course.valley import Valley
+
+if TYPE_CHECKING:
+    from dltrain.course.chapter import Done
+
+_RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
+_GRADIENTS = 100
+_GOAL = 1.1  # times the least loss
+_FRAMES = (*range(10), 11, 13, 15, 18, 21, 25, 30, 40, 60, 99)
+_EXPECTED = {"lbfgs": (3, 10), "nesterov": (14, 32), "rmsprop": (12, 36), "sgd": (45, 75), "adam": (55, 90)}
+_LOSSES = {"nesterov": (0.28, 0.52), "adamw": (0.35, 0.6), "adam": (1.2, 1.7), "sgd": (1.4, 1.8), "lbfgs": (0.6, 8)}
+_ANSWERS = ("adam", "nesterov", "lbfgs", "sgd")
+
+
+def study(done: Sequence[Done]) -> Seen:
+    run, names = looks.run(done[0]), looks.typed(done[1], "optimizer")
+    where = valley.of(run)
+    start = np.array([number.item() for number in looks.start(run).values()])
+    losses = dict(zip(names, looks.numbers(done[1], "last/loss"), strict=True))
+    best = {name: fastest(where, start, name) for name in names}
+    needed = {name: arrived(where, way) for name, (_, way) in best.items()}
+    order = sorted(names, key=needed.__getitem__)
+    needed = {name: needed[name] for name in order}
+    ways = {f"{name} {best[name][0]:g}": best[name][1] for name in order}
+    film = plots.film(
+        where, ways, [(f"{n} gradients", [n] * len(ways)) for n in _FRAMES], height=7.0, columns=3, tail=8
+    )
+    moving = (
+        "Each from the same start, at the rate beside its name; the clock is gradients, as L-BFGS asks for up to 25 in "
+        "a step. Plain descent swings across the valley and creeps along it, momentum shoots past, Adam and its kin go "
+        "by the signs of the gradient, and the valley lies askew to these."
+    )
+    both = (
+        "Above: gradients until the loss stays within 10 % of the least; a bar to the edge never does. Below: the same "
+        "optimizers on a net of digits in mini-batches, each at the rate of its file, which decides much of the order. "
+        "L-BFGS takes each mini-batch for the whole and fits it: it is sure of its errors, for 20 times the work."
+    )
+    bars = plots.two_orders(
+        ("gradients to the bottom of the valley", needed, float(_GRADIENTS)),
+        ("validation loss of the net after 3 epochs", losses, max(2.5, 1.2 * losses.get("radam", 0.0))),
+    )
+    first, lowest = order[0], min(losses, key=losses.__getitem__)
+    return Seen(
+        [
+            *(
+                Number(f"gradients to the bottom, {n}", needed.get(n, math.inf), *_EXPECTED[n], ".0f")
+                for n in _EXPECTED
+                if n in needed
+            ),
+            *(
+                Number(f"validation loss of the net, {n}", losses[n], *_LOSSES[n], ".2f")
+                for n in _LOSSES
+                if n in losses
+            ),
+        ],
+        _ANSWERS.index(first) + 1 if first in _ANSWERS else 5,
+        f"In the valley {first} came first, after {needed[first]:.0f} gradients; on the net {lowest} has the lowest "
+        f"loss, {losses[lowest]:.2f}.",
+        [
+            looks.picture("race.gif", "Fourteen ways down one valley", moving, film),
+            looks.picture("orders.png", "First in the valley, and first on a net", both, bars),
+        ],
+    )
+
+
+def fastest(where: Valley, start: np.ndarray, name: str) -> tuple[float, np.ndarray]:
+    """The best of the rates for an optimizer, and its way: what gets to the bottom first, or nearest to it."""
+    part = named.part("optimizer", name)
+    tried = [
+        (rate, valley.descend(where, start, Part(part.function, {**part.arguments, "lr": rate}), gradients=_GRADIENTS))
+        for rate in _RATES
+    ]
+    return min(
+        tried, key=lambda one: (arrived(where, one[1]), float(np.nan_to_num(where.loss(one[1][-1]), nan=math.inf)))
+    )
+
+
+def arrived(where: Valley, way: np.ndarray) -> float:
+    """After how many gradients the loss stays at the goal; inf for never."""
+    away = np.flatnonzero(~(where.loss(way) <= _GOAL * where.least))
+    after = int(away[-1]) + 1 if len(away) else 0
+    return float(after) if after < len(way) else math.inf
