@@ -67,16 +67,14 @@ def wait_for_steps(folder_root: Path, process, checkpoints: int):
     raise AssertionError(f"the run ended or hung: {process.communicate(timeout=5)}")
 
 
-@pytest.mark.parametrize("lines", [1, 25])
-def test_killed_with_no_warning_it_ends_the_same(tmp_path, undisturbed, lines):
+def test_killed_with_no_warning_it_ends_the_same(tmp_path, undisturbed):
     process = dltrain(*RUN, cwd=tmp_path)
-    wait_for_steps(tmp_path, process, lines)
+    wait_for_steps(tmp_path, process, 1)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     folder = only_run(tmp_path)
     assert json.loads((folder / "summary.json").read_text())["status"] == "running"
-    words = ("resume", str(folder))
-    code, out, err = finished(dltrain(*words, cwd=tmp_path)) if lines == 1 else here(*words, cwd=tmp_path)
+    code, out, err = finished(dltrain("resume", str(folder), cwd=tmp_path))
     assert code == 0, err
     assert "best epoch" in out
     assert outcome(folder) == undisturbed
