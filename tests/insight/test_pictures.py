@@ -380,7 +380,7 @@ def test_a_perceptron_is_shown_mistake_by_mistake(tmp_path):
         assert now_b == b + sign
     _, weights, _ = checkpoint.latest(folder / "checkpoints")
     assert torch.equal(weights["layers.linear.weight"][0], found[-1].after[0])
-    planned = pictures._planned(plan, run.steps)
+    planned = pictures.planned(plan, run.steps)
     assert planned[0][-1] == run.steps - 1 < plan.total_steps - 1  # rates are drawn up to where it ended
     gallery = made(folder)
     assert "31, 1, 0 an epoch, 32 in all" in caption(gallery, "mistakes_by_epoch.png")
