@@ -40,7 +40,7 @@ def arrow(model: nn.Module, scene: Scene) -> Also:
     return perceptron.arrow(scene, (weight, float(bias)))
 
 
-def film(plan: Plan, scene: Scene, way: Way) -> tuple[str, Callable[[], bytes]]:
+def film(plan: Plan, scene: Scene, way: Way, *, dpi: int = 100, shades: int = 96) -> tuple[str, Callable[[], bytes]]:
     """A caption, and what makes the film: a picture for each step of a way that changed the weights."""
     found = replayed(plan, steps=way.steps[-1], most=_MOST, seconds=_SECONDS)
     moving, last = build.make_model(plan).eval().requires_grad_(False), way.steps[-1]
@@ -63,4 +63,4 @@ def film(plan: Plan, scene: Scene, way: Way) -> tuple[str, Callable[[], bytes]]:
 
     wait = _SLOW if len(found) <= _FEW else _FAST
     caption = captions.mistakes(len(found), cut=len(found) == _MOST)
-    return caption, lambda: plots.gif(figures(), wait=wait)
+    return caption, lambda: plots.gif(figures(), wait=wait, dpi=dpi, shades=shades)

@@ -79,7 +79,7 @@ def iris(
     kept = names if features is None else features
     for name in kept:
         if name not in names:
-            hint = did_you_mean(str(name), names) or f"; there are {', '.join(names)}"
+            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
             raise ConfigError(f"data.features={kept}: no length '{name}'{hint}")
     if not kept or len({*kept}) < len(kept):
         raise ConfigError(f"data.features={kept}: name one or more different lengths of {', '.join(names)}")
