@@ -23,6 +23,7 @@ LISTED = [c.name for c in chapters() if c.twin]
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore:trainer.(epochs|max_steps=[0-9]+) is not used")
+@pytest.mark.filterwarnings("ignore:no (validation|test) rows were set aside")
 def test_a_chapter_runs_and_leaves_its_page(name, dltrain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, error = dltrain("course", name, "--no-input", "trainer.max_steps=2")
@@ -40,6 +41,7 @@ def test_a_chapter_runs_and_leaves_its_page(name, dltrain, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", LISTED)
 @pytest.mark.filterwarnings("ignore:activation=sign has a gradient of zero")
+@pytest.mark.filterwarnings("ignore:no (validation|test) rows were set aside")
 def test_plain_pytorch_gives_the_same_bits(name):
     bits = lab.compare(chapter(name))
     assert bits.count > 0

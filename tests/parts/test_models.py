@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from dltrain.parts import models
-from dltrain.parts.models import MLP, Linear, Perceptron
+from dltrain.parts.models import MLP, Linear, Perceptron, TwoLayers
 from dltrain.parts.models import torchvision as classifier
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "model").glob("*.yaml"))
@@ -189,3 +189,12 @@ def test_image_size_resizes_bilinearly():
 def test_torchvision_refuses(arguments, knobs, message):
     with torch.device("meta"), pytest.raises(ValueError, match=message):
         classifier(*arguments, **knobs)
+
+
+def test_the_first_class_of_a_course_is_the_mlp_of_its_width():
+    torch.manual_seed(0)
+    own = TwoLayers(10, 1, width=5)
+    torch.manual_seed(0)
+    named = MLP(10, 1, widths=[5], activation="tanh")
+    x = torch.linspace(-1, 1, 40).view(4, 10)
+    assert torch.equal(own(x), named(x))

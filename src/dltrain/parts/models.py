@@ -80,6 +80,22 @@ class Linear(nn.Module):
         return self.layers(x)
 
 
+class TwoLayers(nn.Module):
+    """Linear, tanh, linear, written as a course writes its first class: to be copied, and made into a net of one's own.
+
+    With `width` units it is `MLP` with these `widths` and tanh, and has its first weights.
+    """
+
+    def __init__(self, in_features: int, out_features: int, width: int = 5) -> None:
+        super().__init__()
+        self.first = nn.Linear(in_features, width)
+        self.act = nn.Tanh()
+        self.second = nn.Linear(width, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.act(self.first(x)))
+
+
 class MLP(nn.Module):
     """Multi-layer perceptron: for each width Linear, norm, activation and dropout, then a last Linear.
 
