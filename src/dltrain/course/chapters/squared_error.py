@@ -1,0 +1,68 @@
+"""Cross-entropy and squared error from a usual start, and from one that is sure and wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import torch
+
+from dltrain.course import looks
+from dltrain.course.chapter import Number, Seen
+from dltrain.course.plots import saturation
+
+if TYPE_CHECKING:
+    from dltrain.course.chapter import Done
+    from dltrain.trained.whole_run import TrainedRun
+
+_KNOWS = 0.7  # test accuracy
+
+
+def study(done: Sequence[Done]) -> Seen:
+    runs = [looks.run(each) for each in done]
+    names = ("cross-entropy", "squared error", "cross-entropy, sure and wrong", "squared error, sure and wrong")
+    reached = [run.metrics["test/accuracy"] for run in runs]
+    knows = [accuracy > _KNOWS for accuracy in reached]
+    begin, end = zip(*(zeros(run) for run in runs[2:]), strict=True)
+    s = torch.sigmoid(torch.tensor(begin[1]))
+    rates = [float(str(run.config["optimizer.lr"])) for run in runs[2:]]
+    curves = {
+        name: (run.history["epoch"].to_list(), run.history["val/accuracy"].to_list())
+        for name, run in zip(names, runs, strict=True)
+    }
+    slopes = (
+        "How far one step moves the output for the zero, on an image that is none (y = 0), at the rate of each loss. "
+        "The dots: where the two nets began that were sure and wrong, the squares where they are now. Cross-entropy "
+        "is steepest where it is wrong; the squared error is flat there, as s (1 - s) is nearly 0."
+    )
+    accuracies = (
+        "Accuracy, which means the same for both. Their losses can't share an axis: "
+        f"{runs[3].metrics['test/loss']:.2f} is the squared error of the net that learned nothing, "
+        f"{runs[2].metrics['test/loss']:.2f} the cross-entropy of the one beside it that did."
+    )
+    limits = ((0.91, 0.98), (0.91, 0.98), (0.91, 0.98), (0.05, 0.2))
+    return Seen(
+        [
+            *(Number(f"accuracy, {n}", a, *at, ".1%") for n, a, at in zip(names, reached, limits, strict=True)),
+            Number("s (1 - s) where it begins sure and wrong", float(s * (1 - s)), 2e-5, 1e-4, ".1e"),
+        ],
+        {(True, True): 1, (True, False): 2, (False, True): 3, (False, False): 4}[knows[2], knows[3]],
+        f"From that start cross-entropy comes to {reached[2]:.1%}, the squared error to {reached[3]:.1%}; from a "
+        f"usual one they come to {reached[0]:.1%} and {reached[1]:.1%}.",
+        [
+            looks.picture("slopes.png", "The slope of both losses", slopes, saturation.slopes(begin, end, rates)),
+            looks.picture("accuracy.png", "Who changes its mind?", accuracies, saturation.accuracies(curves)),
+        ],
+    )
+
+
+@torch.no_grad()
+def zeros(run: TrainedRun) -> tuple[float, float]:
+    """The mean of the first output over test images of other classes, before learning and at the end."""
+    x, y = looks.rows(run, "test")
+    net = deepcopy(run.model)
+    net.load_state_dict(looks.start(run))
+    before = net(x[y != 0])[:, 0].mean()
+    net.load_state_dict(looks.last_weights(run))
+    return float(before), float(net(x[y != 0])[:, 0].mean())
