@@ -18,7 +18,7 @@ from dltrain.commands import cli
 
 # Large enough to be caught in the act, small enough to test; dropout, BatchNorm, an average and a plateau-free cycle.
 RUN = shlex.split(
-    "data=digits model.widths=[64] model.dropout=0.2 model.norm=batch regularisation=[ema] trainer.epochs=40 "
+    "data=digits model.widths=[64] model.dropout=0.2 model.norm=batch regularisation=[ema] trainer.epochs=24 "
     "trainer.save_every=0.05 trainer.threads=1 data.batch_size=16"
 )
 
