@@ -1,0 +1,118 @@
+"""The same linear net on raw and on standardised measurements: curvatures, rates that hold, and how far each gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf, nan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from dltrain.course import looks
+from dltrain.course.chapter import Number, Seen
+from dltrain.course.plots import valleys
+from dltrain.insight import captions, history
+from dltrain.runs import reading
+from dltrain.trained.whole_run import load
+
+if TYPE_CHECKING:
+    from dltrain.course.chapter import Done
+    from dltrain.insight.pictures import Picture
+
+_SOON = 40  # steps after which the standardised net is looked at
+_SHOWN = [2, 3]  # bmi and bp: what is drawn of ten measurements
+
+
+def study(done: Sequence[Done]) -> Seen:
+    raw, standard = (looks.table(each) for each in done)
+    x, y = looks.rows(load(raw["folder"][0]))
+    scaled, _ = looks.rows(load(standard["folder"][0]))
+    curves = {"raw": curvatures(x), "centred": curvatures(x - x.mean(0)), "standardised": curvatures(scaled)}
+    (slow, held), (quick, fits) = ((_curve(_best(table)), _held(table)) for table in (raw, standard))
+    step, goal = max((point for point in quick if point[0] <= _SOON), default=quick[0])
+    reached = next((at for at, loss in slow if loss <= goal), None)
+    last, loss = slow[-1]
+    kappas = {"raw": (5.2e7, 5.4e7), "centred": (7.0e4, 7.2e4), "standardised": (435, 443)}
+    return Seen(
+        [
+            *(Number(f"κ, {kind}", float(e[-1] / e[0]), *kappas[kind]) for kind, e in curves.items()),
+            Number("2/λ, raw", float(2 / curves["raw"][-1]), 1.37e-5, 1.39e-5),
+            Number("largest rate that held, raw", held, 1.33e-5, 1.33e-5),
+            Number("smallest that broke down, raw", _broke(raw), 1.42e-5, 1.42e-5),
+            Number("2/λ, standardised", float(2 / curves["standardised"][-1]), 0.241, 0.244),
+            Number("largest rate that held, standardised", fits, 0.235, 0.235),
+            Number("smallest that broke down, standardised", _broke(standard), 0.25, 0.25),
+            Number(f"train loss, raw, {last:,.0f} steps", loss, 0.59, 0.605),
+            Number(f"train loss, standardised, {step:,.0f} steps", goal, 0.467, 0.475),
+        ],
+        3 if reached is None else 1 if reached <= 2 * step else 2,
+        f"At the largest rate that held the standardised net has a train loss of {goal:.3f} after {step:,.0f} steps; "
+        + (f"the raw one has {loss:.3f} after {last:,.0f}." if reached is None else f"the raw one at step {reached}."),
+        _pictures(raw, standard, curves, x, y),
+    )
+
+
+def curvatures(x: Tensor) -> Tensor:
+    """The eigenvalues [D + 1], rising, of the Hessian 2/N Σ (x, 1)(x, 1)ᵗ of a linear net's squared error."""
+    rows = torch.cat([x.double(), torch.ones(len(x), 1, dtype=torch.float64)], dim=1)
+    return torch.linalg.eigvalsh(2 * rows.T @ rows / len(rows))
+
+
+def _held(table: pl.DataFrame) -> float:
+    return max(table.filter(pl.col("status") == "done")["optimizer.lr"].to_list(), default=nan)
+
+
+def _broke(table: pl.DataFrame) -> float:
+    return min(table.filter(pl.col("status") == "diverged")["optimizer.lr"].to_list(), default=nan)
+
+
+def _best(table: pl.DataFrame) -> Path:
+    """The run with the largest rate that held; the first where none did."""
+    rows = table.filter(pl.col("status") == "done").sort("optimizer.lr")
+    return Path((rows if len(rows) else table)["folder"][-1])
+
+
+def _curve(folder: Path) -> list[tuple[float, float]]:
+    return history.points(reading.read_log(folder), "train/loss", over="step") or [(0.0, inf)]
+
+
+def _pictures(
+    raw: pl.DataFrame, standard: pl.DataFrame, curves: dict[str, Tensor], x: Tensor, y: Tensor
+) -> list[Picture]:
+    data = looks.plan(load(raw["folder"][0])).data
+    two = x[:, _SHOWN].double().numpy()
+    kinds = {
+        "raw": two,
+        "centred": two - two.mean(0),
+        "and scaled": (two - two.mean(0)) / two.std(0),
+    }
+    names = [f"weight of {captions.inputs(data.preprocessing, data.in_features)[i]}" for i in _SHOWN]
+    valley = (
+        "The squared error over two of the ten weights, without the others: each line has twice the loss of the one "
+        "inside, both axes have one scale, and 30 steps lead from zero (circle) towards the lowest point (star), at "
+        "0.9 of the largest stable rate. Raw, the rate that the steep sides bear is far too small along the valley. "
+        "κ is its largest curvature divided by the smallest."
+    )
+    lines = (
+        "The runs themselves. In each panel the middle rate is just below 2/λ and the largest just above it, and λ, "
+        "the largest curvature, follows from the data alone. Both axes are logarithmic."
+    )
+    tables = {"raw": raw, "standardised": standard}
+    panels = {f"{kind}: 2/λ = {2 / float(curves[kind][-1]):.3g}": _rates(table) for kind, table in tables.items()}
+    drawn = valleys.contours(kinds, y.double().numpy().ravel(), names)
+    return [
+        looks.picture("valleys.png", "The valley before and after", valley, drawn),
+        looks.picture("rates.png", "The largest rate that holds is 2/λ", lines, valleys.rates(panels)),
+    ]
+
+
+def _rates(table: pl.DataFrame) -> dict[str, tuple[list[float], list[float]]]:
+    """Learning rate -> steps and losses."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for row in table.iter_rows(named=True):
+        points = _curve(Path(row["folder"]))
+        found[f"{row['optimizer.lr']:g}"] = [step for step, _ in points], [loss for _, loss in points]
+    return found
