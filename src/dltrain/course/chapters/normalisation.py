@@ -25,6 +25,7 @@ from dltrain.training.diagnose import probe
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
+    from dltrain.insight.pictures import Picture
 
 _LEARNS = 0.7  # test accuracy
 _ROWS = 24  # of a batch, drawn
@@ -61,7 +62,7 @@ def study(done: Sequence[Done]) -> Seen:
     )
 
 
-def _pictures(by_norm: dict[str, pl.DataFrame], conditions: dict[str, list[float]], plan: Plan) -> list[looks.Picture]:
+def _pictures(by_norm: dict[str, pl.DataFrame], conditions: dict[str, list[float]], plan: Plan) -> list[Picture]:
     over = (
         f"The activations a of the first layer, {_ROWS} rows of a batch, as they are and as each norm passes them on "
         "(γ = 1, β = 0). BatchNorm makes each column's mean 0 and its deviation 1, over the rows: no unit is off "

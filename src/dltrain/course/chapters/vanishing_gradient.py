@@ -22,6 +22,7 @@ from dltrain.training.diagnose import probe
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
+    from dltrain.insight.pictures import Picture
 
 _DEPTHS = (1, 2, 3, 4, 6, 8, 10, 12)
 _NORMS = {"none": "", "batch": " + BatchNorm", "layer": " + LayerNorm"}
@@ -69,7 +70,7 @@ def study(done: Sequence[Done]) -> Seen:
     )
 
 
-def _pictures(nets: dict[str, vanishing.Net], plan: Plan) -> list[looks.Picture]:
+def _pictures(nets: dict[str, vanishing.Net], plan: Plan) -> list[Picture]:
     caption = (
         "The first step, root mean square over each layer's weights, on logarithmic axes: a straight line down to the "
         "left is a factor for each layer, of about 1/4 for sigmoids. BatchNorm divides by the small deviation of each "

@@ -33,7 +33,7 @@ def film(
     tail: how many of its last steps are drawn; all of them without it.
     """
     fig, (ax,) = figure(height=height)
-    _map(ax, valley, list(ways.values()))
+    contours(ax, valley, list(ways.values()))
     lines = [ax.plot([], [], color=c, linewidth=1.6, alpha=0.85)[0] for c in colours(len(ways))]
     dots = [
         ax.plot([], [], "o", color=c, markeredgecolor="white", markersize=9, label=name, zorder=5)[0]
@@ -56,7 +56,7 @@ def film(
     return gif(moving(), wait=180, last=3000, dpi=80 if height > 6 else 100, shades=255, steady=True)
 
 
-def _map(ax: Axes, valley: Valley, ways: Sequence[np.ndarray]) -> None:
+def contours(ax: Axes, valley: Valley, ways: Sequence[np.ndarray]) -> None:
     """The contours around all ways, w and b to the same scale."""
     points = np.concatenate([*ways, valley.lowest[None]])
     far = np.abs(ways[0][0] - valley.lowest).max()  # what shoots further past is not worth a smaller picture
