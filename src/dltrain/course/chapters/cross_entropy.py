@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from math import log
+from math import inf, log
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,13 +58,13 @@ def study(done: Sequence[Done]) -> Seen:
             Number("log of the number of classes", log(classes), log(10), log(10), ".2f"),
             Number("loss after learning", run.metrics["test/loss"], 0.08, 0.2, ".2f"),
             Number("test accuracy", run.metrics["test/accuracy"], 0.94, 0.985, ".1%"),
-            Number("largest difference of the gradient from p - y", apart, 0, 1e-6, ".0e"),
+            Number("largest difference of the gradient from p - y", apart, -inf, 1e-6, ".0e"),
         ],
         1 + min(range(3), key=lambda i: abs(guesses[i] - first)),
         f"It is {first:.2f}, and log {classes} is {log(classes):.2f}: each class has about p = 1/{classes}.",
         [
             looks.picture("way.gif", "One image on its way", words, film),
-            looks.picture("curve.png", "How surprised is the net?", curve, drawn),
+            looks.picture("curve.png", "How surprised the net is", curve, drawn),
         ],
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from math import inf
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,7 +53,7 @@ def study(done: Sequence[Done]) -> Seen:
             Number("modules that have a W to learn", sum(1 for part in first if weights(part)), 4, 4, ".0f"),
             Number("outputs z that changed", sum(outputs), 4, 4, ".0f"),
             Number("errors δ that changed", sum(errors), 7, 7, ".0f"),
-            Number("largest difference of a module's own rule from autograd", apart, 0, 1e-7, ".0e"),
+            Number("largest difference of a module's own rule from autograd", apart, -inf, 1e-7, ".0e"),
             Number("test accuracy of the chain", run.metrics["test/accuracy"], 0.9, 1, ".1%"),
         ],
         2 if all(errors) else 1 if any(errors[:middle]) else 3,

@@ -44,7 +44,8 @@ def _frame(
 ) -> Figure:
     """Both chains with the outputs of the first `forward` modules, and the errors from module `backward` on."""
     fig = empty(1.0 + 0.62 * len(first))
-    ax = fig.add_subplot()
+    fig.set_layout_engine("none")  # which would measure each frame anew
+    ax = fig.add_axes((0.01, 0.0, 0.98, 0.93))
     ax.set_axis_off()
     ax.grid(False)
     for left, chain in ((0.0, first), (2.75, second)):

@@ -102,7 +102,8 @@ def film(step: Step) -> Iterator[Figure]:
 def graph(step: Step, shown: _Shown) -> Figure:
     """The net as far as it is shown."""
     fig = empty(4.0)
-    ax = fig.add_subplot()
+    fig.set_layout_engine("none")  # which would measure each frame anew
+    ax = fig.add_axes((0.01, 0.0, 0.98, 0.92))
     ax.set_axis_off()
     ax.grid(False)
     columns = [step.x, *(layer.a for layer in step.layers)]

@@ -25,7 +25,9 @@ def film(moments: Iterable[tuple[int, Tensor]], picture: np.ndarray, k: int) -> 
 @styled
 def _frame(step: int, z: Tensor, picture: np.ndarray, k: int, reach: float) -> Figure:
     fig = empty(5.4)
-    grid = fig.add_gridspec(3, 2, width_ratios=(1, 2.6))
+    fig.set_layout_engine("none")  # which would measure each frame anew
+    places = {"left": 0.01, "right": 0.99, "bottom": 0.05, "top": 0.95, "hspace": 0.42, "wspace": 0.22}
+    grid = fig.add_gridspec(3, 2, width_ratios=(1, 2.6), **places)
     shown = fig.add_subplot(grid[0, 0])
     shown.imshow(picture.reshape(picture.shape[-2:]), cmap="gray_r")
     image(shown)
