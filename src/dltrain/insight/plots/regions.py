@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 from torch import Tensor, nn
 
 from dltrain.engine import evaluation
@@ -96,6 +97,14 @@ def regions(model: nn.Module, scene: Scene, *, title: str | None = None, also: A
 def areas(ax: Axes, model: nn.Module, scene: Scene) -> None:
     """The answers of a classifier of two inputs, in axes of a larger figure."""
     _areas([ax], model, scene)
+
+
+def border(ax: Axes, model: nn.Module, scene: Scene, *, color: str, linestyle: LineStyleType) -> None:
+    """Where the answer of a classifier of two inputs changes, in axes of a larger figure."""
+    first, second, inputs, _ = _plane(scene)
+    for margin in _margins(_answers(model, inputs)):
+        if margin.min() < 0 < margin.max():
+            ax.contour(first, second, margin.reshape(_FINE, _FINE), levels=[0], colors=color, linestyles=[linestyle])
 
 
 def _draw(model: nn.Module, scene: Scene, *, title: str | None, also: Also | None = None) -> Figure:
