@@ -5,9 +5,12 @@ import sys
 from io import BytesIO
 
 import matplotlib as mpl
+import numpy as np
+import torch
 from PIL import Image
 
 from dltrain.insight import plots
+from dltrain.insight.plots import Figure, dreams, evaluation
 
 
 def test_a_figure_is_saved_as_a_png_that_replaces_the_old_one(tmp_path):
@@ -82,3 +85,17 @@ def test_a_dollar_in_the_users_words_starts_no_formula():
         ax.set_title(plots.plain(text))
         fig.canvas.draw()
     assert plots.plain("x" * 50, 10) == "x" * 9 + "…"
+
+
+def test_images_are_as_bright_in_a_dream_as_among_the_worst_answers():
+    """Ink, which is the large number of a digit, is white in both."""
+    pixels = np.zeros((1, 8, 8), np.float32)
+    pixels[0, 2, 3] = 1.0
+    result = {"worst": [{"true": "3", "predicted": "5"}]}
+    drawn = [dreams.images([("3", torch.from_numpy(pixels))] * 3), Figure()]
+    evaluation._images(drawn[1], result, [pixels])
+    for figure in drawn:
+        shown = figure.axes[0].images[0]
+        colours = shown.to_rgba(shown.get_array())
+        assert (colours[2, 3, :3] == 1).all()
+        assert (colours[0, 0, :3] == 0).all()
