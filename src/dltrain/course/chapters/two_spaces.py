@@ -34,8 +34,8 @@ def study(done: Sequence[Done]) -> Seen:
             Number("w of least squares", float(best_w), 1.49, 1.51, ".3f"),
             Number("b of least squares", float(best_b), -0.98, -0.96, ".3f"),
             Number("largest b on the way", float(way[:, 1].max()), 0.29, 0.33, ".2f"),
-            Number("length of the way : straight line", detour, 1.3, 1.4, ".2f"),
-            Number("κ, how much steeper across than along", floor.condition, 45, 50, ".2g"),
+            Number("way : straight line", detour, 1.3, 1.4, ".2f"),
+            Number("κ", floor.condition, 45, 50, ".2g"),
         ],
         3 if back else 2 if detour > 1.1 else 1,
         f"The way is {detour:.2f} times as long as the straight line: b rises to {way[:, 1].max():.2f} before it falls "
