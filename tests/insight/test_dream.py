@@ -1,6 +1,7 @@
 """Dreams: the input is optimised, not the net; and the smallest change that fools it."""
 
 import hashlib
+import runpy
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from dltrain.commands import cli
 from dltrain.config import compose
 from dltrain.config.plan import make_plan
+from dltrain.course.chapter import find
 from dltrain.errors import ConfigError
 from dltrain.insight import dream
 from dltrain.runs import run_folder
@@ -176,3 +178,46 @@ def test_what_was_typed_wrong_is_said(trained, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert dltrain("dream", folder, "--class", "1", "-o", tmp_path / "file" / "x.png") == 7
     assert "name another with -o FILE" in capsys.readouterr().err
+
+
+def test_a_dream_is_the_descent_of_the_course_s_listing():
+    listed = runpy.run_path(str(find("noise").listing))
+    start = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    low, high = torch.tensor(0.0), torch.tensor(1.0)
+    found = dream.dream(
+        listed["net"], start, lambda out: out[:, 3], low=low, high=high, steps=1000, rate=0.5, moments=[0, 7, 1000]
+    )
+    torch.testing.assert_close(found.losses[:, 0], torch.tensor(listed["losses"]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.made, listed["noise"].detach(), atol=1e-3, rtol=0)
+    assert found.watched.shape == (3, 1, 1, 8, 8)
+    assert torch.equal(found.watched[0], start)
+    assert torch.equal(found.watched[2], found.made)
+    assert max(found.rates) == pytest.approx(0.5)
+    assert len(found.rates) == 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--steps", "0"], "write a whole number from 1 to 999999"),
+        (["--steps", "many"], "write a whole number from 1 to 999999"),
+        (["--lr", "0"], "write a number above zero"),
+        (["--lr", "nan"], "write a number above zero"),
+    ],
+)
+def test_steps_and_rates_that_are_none_are_refused(words, said, capsys):
+    assert dltrain("dream", "last", "--class", "0", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_few_small_steps_leave_the_noise_nearly_as_it_was(trained, capsys):
+    folder = trained("data=digits", "trainer.epochs=10")
+    assert dltrain("dream", folder, "--class", "3", "--steps", "5", "--lr", "0.01") == 0
+    assert "descent    5 steps of AdamW under one cycle" in capsys.readouterr().out
+    run, rows = opened(folder)
+    short, whole = (dream.of(run, 3, rows, steps=steps, rate=rate) for steps, rate in ((5, 0.01), (400, 0.1)))
+    assert torch.equal(short.start, whole.start)
+    assert (short.made - short.start).abs().max() < 0.05
+    assert short.scores[0] < short.scores[1] < whole.scores[1]
+    assert short.start.min() < 0.05
+    assert short.start.max() > 0.95  # pure noise, over all that pixels may be

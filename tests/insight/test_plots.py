@@ -92,7 +92,7 @@ def test_images_are_as_bright_in_a_dream_as_among_the_worst_answers():
     pixels = np.zeros((1, 8, 8), np.float32)
     pixels[0, 2, 3] = 1.0
     result = {"worst": [{"true": "3", "predicted": "5"}]}
-    drawn = [dreams.images([("3", torch.from_numpy(pixels))] * 3), Figure()]
+    drawn = [dreams.images([("3", torch.from_numpy(pixels))] * 3, descent=([2.0, 1.0], [0.1, 0.2])), Figure()]
     evaluation._images(drawn[1], result, [pixels])
     for figure in drawn:
         shown = figure.axes[0].images[0]

@@ -74,10 +74,14 @@ class Taught:
 
 
 def do(command: str, more: Sequence[str] = ()) -> Done:
-    """Runs a command as it is typed, `dltrain ...`; `more` are overrides for what it trains."""
+    """Runs a command as it is typed, `dltrain ...`; `more` are overrides for what it trains.
+
+    `last` is the last run of their runs_dir.
+    """
     words = shlex.split(command)[1:]
     if words[0] in command_line.NAMES:
-        return _printed(words)
+        roots = [word.partition("=")[2] for word in more if word.startswith("runs_dir=")]
+        return _printed([f"{roots[-1]}/last" if roots and word == "last" else word for word in words])
     several = words[0] == "-m" or seeds.split(words)[0] != words
     words = [word for word in words if word != "-m"]
     return sweep(*words, *more) if several else train(*words, *more)

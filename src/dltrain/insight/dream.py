@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
 
 STEPS = 400
-_RATE = 0.1  # peak of the cycle, in standard deviations of the inputs
+RATE = 0.1  # peak of the cycle, in units of the inputs as the net gets them
 _SHRINK, _SMOOTH = 0.02, 0.3  # weight of the squared input (Simonyan et al. 2014), and of differences between pixels
 _ROUNDS, _OVERSHOOT = 50, 0.02  # of DeepFool
 _CANDIDATES = 256  # real rows looked at
@@ -45,13 +45,31 @@ class Fooled:
 
 
 @dataclass(frozen=True)
+class Descent:
+    """Inputs made by descent: `made` [N, ...], the loss of each before each step, float [steps, N], the rates [steps].
+
+    watched: the inputs after those numbers of steps that were asked for, [moments, N, ...].
+    """
+
+    made: Tensor
+    losses: Tensor
+    rates: list[float]
+    watched: Tensor
+
+    def of(self, row: int) -> Descent:
+        """That of one of the inputs alone, without N."""
+        return Descent(self.made[row], self.losses[:, row], self.rates, self.watched[:, row])
+
+
+@dataclass(frozen=True)
 class Dream:
-    """What the net looks for: from `start` to `made`; `real` is the real row with the highest score."""
+    """What the net looks for: from `start` to `made`, by `descent`; `real` is the real row with the highest score."""
 
     start: Tensor
     made: Tensor
     real: Tensor
     scores: tuple[float, float, float]
+    descent: Descent
     fooled: Fooled | None
     mean: Tensor  # of the real rows, and their deviation: one for each feature, one for all pixels
     spread: Tensor
@@ -68,28 +86,37 @@ def dream(
     low: Tensor,
     high: Tensor,
     steps: int = STEPS,
+    rate: float = RATE,
     fixed: Sequence[int] = (),
-) -> Tensor:
-    """The inputs [N, ...] near `start` that raise the score most: Adam on the input, under one cycle of the rate.
+    moments: Sequence[int] = (),
+) -> Descent:
+    """The inputs [N, ...] near `start` that raise the score most: AdamW on the input, under one cycle up to `rate`.
 
     Between `low` and `high` (numbers or shapes that broadcast); a penalty on its size, and on differences between
     neighbouring pixels of images, keeps what no class needs at zero (Simonyan et al. 2014; Mahendran & Vedaldi 2015).
-    `fixed` features stay as they start: codes of categories, between which there is no way.
+    `fixed` features stay as they start: codes of categories, between which there is no way. `moments`: after which
+    numbers of steps the inputs are kept.
     """
     x = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([x], lr=_RATE)
-    schedule = schedules.PureSchedule(optimizer, schedules.onecycle(steps, max_lr=_RATE), total_steps=steps)
+    optimizer = torch.optim.AdamW([x], lr=rate)
+    schedule = schedules.PureSchedule(optimizer, schedules.onecycle(steps, max_lr=rate), total_steps=steps)
+    losses, watched = start.new_empty(steps, len(start)), [start] * (0 in moments)
+    rates: list[float] = []
     for step in range(steps):
         schedule.set(step)
-        loss = -score(model(x)).sum() + _SHRINK * x.square().sum()
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        loss = -score(model(x)) + _SHRINK * x.square().flatten(1).sum(1)
         if x.dim() == 4:
-            loss = loss + _SMOOTH * (x.diff(dim=2).square().sum() + x.diff(dim=3).square().sum()) / 2
-        (x.grad,) = torch.autograd.grad(loss, x)
+            loss = loss + _SMOOTH * sum(x.diff(dim=d).square().flatten(1).sum(1) for d in (2, 3)) / 2
+        (x.grad,) = torch.autograd.grad(loss.sum(), x)
+        losses[step] = loss.detach()
         optimizer.step()
         with torch.no_grad():
             x.clamp_(low, high)
             x[:, fixed] = start[:, fixed]
-    return x.detach()
+            if step + 1 in moments:
+                watched.append(x.clone())
+    return Descent(x.detach(), losses, rates, torch.stack(watched) if watched else start.new_empty(0, *start.shape))
 
 
 def fool(model: nn.Module, x: Tensor, margin: Score, *, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -118,8 +145,17 @@ def fool(model: nn.Module, x: Tensor, margin: Score, *, low: Tensor, high: Tenso
 # -- of a run --------------------------------------------------------------------------------------------------
 
 
-def of(trained: Trained, wanted: int, rows: Split, *, seed: int = 0) -> Dream:
-    """The dream of one class (or of a high target), with the real rows that belong to it."""
+def of(
+    trained: Trained,
+    wanted: int,
+    rows: Split,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    rate: float = RATE,
+    moments: Sequence[int] = (),
+) -> Dream:
+    """The dream of one class (or of a high target), with the real rows that belong to it. It starts as noise."""
     codes = code_positions(trained.facts)
     if len(codes) == trained.facts.in_features:
         raise ConfigError(f"all inputs of {trained.folder} are codes of categories, between which there is no way")
@@ -129,23 +165,31 @@ def of(trained: Trained, wanted: int, rows: Split, *, seed: int = 0) -> Dream:
     spread = x.std() if images else x.std(0)
     low, high = (x.min(), x.max()) if images else (x.amin(0), x.amax(0))
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(1 if images else _STARTS, *x.shape[1:], generator=generator).to(trained.device)
-    starts = (x.mean(0) + (0.3 if images else 1.0) * spread * noise).clamp(low, high)
+    if images:
+        starts = low + (high - low) * torch.rand(1, *x.shape[1:], generator=generator).to(trained.device)
+    else:
+        noise = torch.randn(_STARTS, *x.shape[1:], generator=generator).to(trained.device)
+        starts = (x.mean(0) + spread * noise).clamp(low, high)
     score = _score(trained.facts, wanted)
     if codes:  # those of the real rows that are most alike
         with torch.no_grad():
             alike = score(trained.model(x)).argsort(descending=True)
         starts[:, codes] = x[alike[torch.arange(_STARTS) % len(x)]][:, codes]
-    dreams = dream(trained.model, starts, score, low=low, high=high, fixed=codes)
+    descent = dream(
+        trained.model, starts, score, low=low, high=high, steps=steps, rate=rate, fixed=codes, moments=moments
+    )
     with torch.no_grad():
-        best = score(trained.model(dreams)).argmax()
-        start, made = starts[best], dreams[best]
+        best = int(score(trained.model(descent.made)).argmax())
+        descent = descent.of(best)
+        start, made = starts[best], descent.made
         outputs = trained.model(x)
         real = x[score(outputs).argmax()]
         first, last, most = score(trained.model(torch.stack([start, made, real]))).tolist()
     classes = trained.facts.task in ("binary", "multiclass")
     fooled = _fooled(trained, x, (y, index), wanted, (low, high)) if classes else None
-    return Dream(start.cpu(), made.cpu(), real.cpu(), (first, last, most), fooled, x.mean(0).cpu(), spread.cpu())
+    told = Descent(made.cpu(), descent.losses.cpu(), descent.rates, descent.watched.cpu())
+    scores = first, last, most
+    return Dream(start.cpu(), told.made, real.cpu(), scores, told, fooled, x.mean(0).cpu(), spread.cpu())
 
 
 def _fooled(
@@ -227,21 +271,22 @@ def draw(trained: Trained, wanted: int, seen: Dream) -> Figure:
     from dltrain.insight.plots import dreams
 
     name, fooled = cut(trained.facts.names[wanted]), seen.fooled
+    curves = seen.descent.losses.tolist(), seen.descent.rates
     if len(trained.facts.in_shape) == 3:
         tiles = [
-            ("noise, where it starts", _pixels(trained, seen.start)),
+            ("noise,\nwhere it starts", _pixels(trained, seen.start)),
             (f"the dream of {name}:\n{_called(trained, seen.made)}", _pixels(trained, seen.made)),
-            (f"the real row most like {name}", _pixels(trained, seen.real)),
+            (f"the real row\nmost like {name}", _pixels(trained, seen.real)),
         ]
         if fooled is None:
-            return dreams.images(tiles)
+            return dreams.images(tiles, descent=curves)
         before, after = _pixels(trained, fooled.before), _pixels(trained, fooled.after)
         changed = [
             (f"a real {cut(trained.facts.names[fooled.was])}:\n{_called(trained, fooled.before)}", before),
             ("the change", after - before),
             (f"called\n{_called(trained, fooled.after)}", after),
         ]
-        return dreams.images(tiles, changed)
+        return dreams.images(tiles, changed, descent=curves)
     spread, codes = seen.spread.clamp_min(1e-12), code_positions(trained.facts)
     numbers = [at for at in range(trained.facts.in_features) if at not in {*codes}]
     bars = [(f"the dream of {name}", (seen.made - seen.mean) / spread)]
@@ -250,7 +295,7 @@ def draw(trained: Trained, wanted: int, seen: Dream) -> Figure:
         bars.append((f"what turns a {cut(trained.facts.names[fooled.was])} into {name}", change))
     names = [*map(cut, captions.inputs(trained.facts.preprocessing, trained.facts.in_features))]
     names = [names[at] for at in numbers]
-    return dreams.table(names, [(title, values.flatten()[numbers].numpy()) for title, values in bars])
+    return dreams.table(names, [(title, values.flatten()[numbers].numpy()) for title, values in bars], descent=curves)
 
 
 def code_positions(facts: Facts) -> list[int]:
@@ -274,7 +319,12 @@ def describe(trained: Trained, wanted: int, seen: Dream) -> str:
         scores = evaluation.answers(scores[:, None], column(facts.units, wanted))[:, 0]
     first, last, real = scores.tolist()
     rise = f"rises from {first:.3g} (noise) to {last:.3g}; real rows reach {real:.3g}"
-    lines = [f"dream      the output for {cut(trained.facts.names[wanted])} {rise}"]
+    losses = seen.descent.losses
+    lines = [
+        f"dream      the output for {cut(trained.facts.names[wanted])} {rise}",
+        f"descent    {len(losses):,} steps of AdamW under one cycle up to {max(seen.descent.rates):.3g}: the loss "
+        f"(minus the output, and penalties) from {losses[0]:.3g} to {losses[-1]:.3g}",
+    ]
     if (found := seen.fooled) is not None:
         delta = found.after - found.before
         size, largest = delta.norm().item(), (delta.abs() / seen.spread.clamp_min(1e-12)).max().item()

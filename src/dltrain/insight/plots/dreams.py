@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_CURVES = 1.9  # inches of the panels on how it was made
 _BARS = 20  # features with a bar, those that differ most
 
 Tile = tuple[str, Tensor]  # title, pixels [C, H, W] from 0 to 1
+Descent = tuple[Sequence[float], Sequence[float]]  # the loss and the rate at each step
 
 
 @plots.styled
-def images(dream: Sequence[Tile], fooling: Sequence[Tile] = ()) -> Figure:
-    """Three tiles: noise, dream, a real one; below them a real one of another class, the change, and the sum."""
+def images(dream: Sequence[Tile], fooling: Sequence[Tile] = (), *, descent: Descent) -> Figure:
+    """Three tiles: noise, dream, a real one; then how it was made; below a real one of another class, the change, and
+    the sum.
+    """
     rows = 2 if fooling else 1
-    fig, axes = plots.figure(rows, 3, height=2.3 * rows)
+    fig = plots.empty(2.3 * rows + _CURVES)
+    grid = fig.add_gridspec(1 + rows, 6, height_ratios=[2.3, _CURVES, *[2.3] * bool(fooling)])
+    axes = [fig.add_subplot(grid[row, at : at + 2]) for row in (0, 2)[:rows] for at in (0, 2, 4)]
+    _made([fig.add_subplot(grid[1, at : at + 3]) for at in (0, 3)], descent)
     for ax, (title, pixels) in zip(axes[:3], dream, strict=True):
         _tile(ax, title, pixels)
     for i, (title, pixels) in enumerate(fooling):
@@ -45,13 +52,27 @@ def _tile(ax: Axes, title: str, pixels: Tensor, *, change: bool = False) -> None
     ax.set_title(lines, fontsize=9.5, fontweight="normal", loc="center")
 
 
+def _made(axes: Sequence[Axes], descent: Descent) -> None:
+    """The loss and the rate over the steps, side by side."""
+    for ax, title, values in zip(axes, ("loss", "learning rate"), descent, strict=True):
+        ax.plot(range(len(values)), values, color=plots.BLUE if title == "loss" else plots.ORANGE)
+        ax.set_title(title, fontsize=9.5, fontweight="normal", loc="center")
+        ax.set_xlabel("step", fontsize=9.5)
+        ax.tick_params(labelsize=9)
+
+
 @plots.styled
-def table(names: Sequence[str], bars: Sequence[tuple[str, np.ndarray]]) -> Figure:
-    """One panel of bars for each title, in deviations of the real rows: where the dream lies, and what was changed."""
+def table(names: Sequence[str], bars: Sequence[tuple[str, np.ndarray]], *, descent: Descent) -> Figure:
+    """One panel of bars for each title, in deviations of the real rows: where the dream lies, and what was changed;
+    below how it was made.
+    """
     most = np.argsort(-np.max([np.abs(values) for _, values in bars], axis=0))[:_BARS]
     chosen = sorted(most)[::-1]  # the first feature on top
     width, height = plots.WIDTH * (1 + 0.35 * (len(bars) - 1)), 1.2 + 0.26 * len(chosen)
-    fig, axes = plots.figure(1, len(bars), width=width, height=height)
+    fig = plots.empty(height + _CURVES, width=width)
+    grid = fig.add_gridspec(2, 2, height_ratios=[height, _CURVES])
+    axes = [fig.add_subplot(grid[0, i : i + 3 - len(bars)]) for i in range(len(bars))]
+    _made([fig.add_subplot(grid[1, i]) for i in range(2)], descent)
     for i, (ax, (title, values)) in enumerate(zip(axes, bars, strict=True)):
         shown = values[chosen]
         ax.barh(range(len(chosen)), shown, color=[plots.BLUE if v >= 0 else plots.ORANGE for v in shown])

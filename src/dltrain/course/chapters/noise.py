@@ -1,0 +1,69 @@
+"""An image of noise that is changed until the net calls it a 3: a film, with its loss and its rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from dltrain.course import looks
+from dltrain.course.chapter import Number, Seen
+from dltrain.course.plots import noise as drawn
+from dltrain.insight import dream, plots
+from dltrain.training import replay
+
+if TYPE_CHECKING:
+    from dltrain.course.chapter import Done
+    from dltrain.insight.dream import Dream
+    from dltrain.insight.plots import Figure
+    from dltrain.trained.whole_run import TrainedRun
+
+_CLASS, _STEPS, _RATE = 3, 1000, 0.5  # as in the chapter's command
+_FRAMES = 24
+
+
+def study(done: Sequence[Done]) -> Seen:
+    run, moments = looks.run(done[0]), replay.moments(_STEPS, _FRAMES)
+    seen = dream.of(run, _CLASS, looks.plan(run).data.test, steps=_STEPS, rate=_RATE, moments=moments)
+    first, last, real = seen.scores
+    losses = seen.descent.losses
+    at_half = float(losses[_STEPS // 2])
+    caption = (
+        "Left the only parameter, 64 pixels, and what the net calls it. Right the loss, which is minus the output for "
+        "3 and two small penalties, and the rate. The net's weights do not move."
+    )
+    film = plots.gif(_moments(run, seen, moments), wait=200, last=3000, shades=128)
+    beside = (
+        "The noise, what became of it, and the test image whose output for 3 is the highest. Below, what the same "
+        "gradient does to a real image of another class: the smallest change that makes the net call it a 3."
+    )
+    figure = dream.draw(run, _CLASS, seen)
+    return Seen(
+        [
+            Number("output for 3, of the noise", first, -15, 3, ".1f"),
+            Number("output for 3, of what became of it", last, 12, 22, ".1f"),
+            Number("output for 3, the highest of real images", real, 7, 14, ".1f"),
+            Number("how sure the net is of what became of it", float(_sure(run, seen.made[None])[0]), 0.98, 1, ".1%"),
+            Number("loss in the end, less that half-way", float(losses[-1]) - at_half, -1, 0.02, ".2f"),
+        ],
+        2 if last > real + 0.05 * abs(real) else 1 if last < real - 0.05 * abs(real) else 3,
+        f"The noise went from {first:.1f} to {last:.1f}; the best of the real images has {real:.1f}.",
+        [
+            looks.picture("film.gif", "Noise becomes a 3", caption, film),
+            looks.picture("dream.png", "Beside real images", beside, figure),
+        ],
+    )
+
+
+def _moments(run: TrainedRun, seen: Dream, moments: Sequence[int]) -> Iterator[Figure]:
+    losses, rates = seen.descent.losses.tolist(), seen.descent.rates
+    images = seen.descent.watched
+    for step, image, sure in zip(moments, images, _sure(run, images), strict=True):
+        yield drawn.moment(image, f"step {step}: a 3 by {sure:.0%}", losses, rates, at=step)
+
+
+@torch.no_grad()
+def _sure(run: TrainedRun, images: torch.Tensor) -> torch.Tensor:
+    """The probability [N] of the class."""
+    return run.logits(images).softmax(1)[:, _CLASS]
