@@ -15,6 +15,9 @@ from torchvision.transforms import v2
 from dltrain.parts.augmentation import POLICIES, Augmentation, policy
 
 BATCH = 128
+_KNOBS = {
+    "sub_policies": {"policies": [[["ShearX", 0.9, 4], ["Invert", 0.2]], [["ShearY", 0.7, 6], ["Solarize", 0.4, 8]]]}
+}
 
 
 def batched(in_shape: tuple[int, int, int]) -> dict[str, Augmentation]:
@@ -73,7 +76,7 @@ def main() -> None:
         work[name, "batched"] = lambda t=transform: t(x, y, index, next(epochs))
     for name, transform in per_image(args.size).items():
         work[name, "image by image"] = lambda t=transform: [t(image) for image in x]
-    for name, transform in {name: policy(name) for name in POLICIES}.items():
+    for name, transform in {name: policy(name, **_KNOBS.get(name, {})) for name in POLICIES}.items():
         work[name, "image by image"] = lambda t=transform: [t(image) for image in raw]
 
     times = {key: [] for key in work}

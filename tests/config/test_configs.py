@@ -143,7 +143,7 @@ def test_trainer(name):
 
 def test_regularisers_combine():
     names = [n for n in GROUPS["regularisation"] if n not in ("none", "off", "label_smoothing")]
-    policies = {"auto_augment", "rand_augment", "trivial_augment"}
+    policies = {"auto_augment", "rand_augment", "sub_policies", "trivial_augment"}
     chosen = [n for n in names if n not in policies]
     made = plan(f"regularisation=[{','.join(chosen)}]")
     one_step(made)

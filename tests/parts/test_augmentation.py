@@ -346,10 +346,16 @@ def test_elastic_bends_digits_and_keeps_their_ink(shared_data):
 # -- policies ------------------------------------------------------------------------------------------------------
 
 
+def made(name):
+    """A policy with the knobs of its YAML file."""
+    knobs = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["augmentation"]["policy"]
+    return policy(**knobs)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
 @pytest.mark.parametrize("name", POLICIES)
 def test_policies_change_gray_and_colour_images_by_torchs_generator(name, shape):
-    change, image = policy(name), torch.randint(256, shape, dtype=torch.uint8)
+    change, image = made(name), torch.randint(256, shape, dtype=torch.uint8)
     out = []
     for seed in range(60):
         torch.manual_seed(seed)
@@ -358,7 +364,7 @@ def test_policies_change_gray_and_colour_images_by_torchs_generator(name, shape)
         assert out[-1].dtype == torch.uint8
     torch.manual_seed(7)
     assert torch.equal(change(image), out[7])
-    assert len({o.numpy().tobytes() for o in out}) > 20
+    assert len({o.numpy().tobytes() for o in out}) > (10 if name == "sub_policies" else 20)  # it has five
 
 
 @pytest.mark.parametrize("name", ["rand_augment", "trivial_augment"])
@@ -391,10 +397,10 @@ def test_a_policy_in_the_loader_depends_on_seed_epoch_and_sample_alone():
 def test_policies_see_digits_from_0_to_1_whatever_their_scale(name, scaling):
     data, unit = digits(scaling=scaling), digits()
     mean, std = (data.preprocessing[key] for key in ("mean", "std"))
-    change = OnPixels(policy(name), mean=mean, std=std)
+    change = OnPixels(made(name), mean=mean, std=std)
     for i in range(20):
         torch.manual_seed(i)
-        wanted = policy(name)(unit.train.x[i])
+        wanted = made(name)(unit.train.x[i])
         torch.manual_seed(i)
         found = change(data.train.x[i])
         assert found.dtype == torch.float32
@@ -405,14 +411,35 @@ def test_policies_see_digits_from_0_to_1_whatever_their_scale(name, scaling):
 def test_policies_see_bytes_where_floats_hold_bytes_and_refuse_other_ranges(name):
     image = torch.randint(256, (3, 16, 16), dtype=torch.uint8)
     torch.manual_seed(0)
-    wanted = policy(name)(image)
+    wanted = made(name)(image)
     torch.manual_seed(0)
-    assert torch.equal(OnPixels(policy(name), as_bytes=True)(image.float()), wanted.float())
+    assert torch.equal(OnPixels(made(name), as_bytes=True)(image.float()), wanted.float())
     torch.manual_seed(0)
-    assert torch.equal(OnPixels(policy(name))(image), wanted)
+    assert torch.equal(OnPixels(made(name))(image), wanted)
     for other in (image.float(), image.float() / 127.5 - 1, image.float() / 100):
         with pytest.raises(DataError, match=r"policy: .* from 0 to 1"):
-            OnPixels(policy(name))(other)
+            OnPixels(made(name))(other)
+
+
+def test_own_sub_policies_are_drawn_as_often_as_each_other_and_done_in_order():
+    dark = torch.full((1, 2, 2), 10, dtype=torch.uint8)
+    invert, solarize = ["Invert", 1], ["Solarize", 1, 5]  # what is brighter than 255 * 4/9 is inverted
+    change = policy("sub_policies", policies=[[invert, solarize], [solarize, invert], [["Invert", 0.0, None]]])
+    torch.manual_seed(0)
+    found = [change(dark).unique().tolist() for _ in range(300)]
+    assert found.count([245]) == pytest.approx(100, abs=30)
+    assert found.count([10]) == 300 - found.count([245])
+
+
+def test_sub_policies_of_autoaugment_do_what_autoaugment_does():
+    image = torch.randint(256, (3, 16, 16), dtype=torch.uint8)
+    published = policy("auto_augment", learned_on="svhn").transform._policies
+    own = policy("sub_policies", policies=[[[*each] for each in pair] for pair in published])
+    for seed in range(30):
+        torch.manual_seed(seed)
+        wanted = policy("auto_augment", learned_on="svhn")(image)
+        torch.manual_seed(seed)
+        assert torch.equal(pickle.loads(pickle.dumps(own))(image), wanted)
 
 
 # -- errors and YAML -----------------------------------------------------------------------------------------------
@@ -445,7 +472,7 @@ def test_bad_knobs_are_refused(knobs, message):
     [
         (
             {"name": "fast_augment"},
-            "policy.name=fast_augment: write one of auto_augment, rand_augment, trivial_augment",
+            "policy.name=fast_augment: write one of auto_augment, sub_policies, rand_augment, trivial_augment",
         ),
         ({"name": "trivial_augment", "num_ops": 2}, "it takes num_magnitude_bins"),
         ({"name": "rand_augment", "magnitude": 31}, "policy.magnitude=31: write a step from 0 to 30"),
@@ -453,6 +480,14 @@ def test_bad_knobs_are_refused(knobs, message):
         ({"name": "rand_augment", "operations": "some"}, "policy.operations=some: write all or geometric"),
         ({"name": "auto_augment", "learned_on": "mnist"}, "write one of imagenet, cifar10, svhn"),
         ({"name": "auto_augment", "interpolation": "cubic"}, "write nearest or bilinear"),
+        ({"name": "sub_policies", "policies": []}, "write one sub-policy or more"),
+        ({"name": "sub_policies", "policies": [[]]}, "write one sub-policy or more"),
+        ({"name": "sub_policies", "policies": [[["Invertt", 1]]]}, "no operation `Invertt`; did you mean `Invert`"),
+        ({"name": "sub_policies", "policies": [[["Invert", 2]]]}, "a probability from 0 to 1"),
+        ({"name": "sub_policies", "policies": [[["Invert", "x", 2]]]}, "a probability from 0 to 1"),
+        ({"name": "sub_policies", "policies": [[["ShearX", 0.5]]]}, "a strength from 0 to 9"),
+        ({"name": "sub_policies", "policies": [[["ShearX", 0.5, 10]]]}, "a strength from 0 to 9"),
+        ({"name": "sub_policies", "policies": [[["ShearX"]]]}, r"write \[operation, probability, strength\]"),
     ],
 )
 def test_bad_policies_are_refused(knobs, message):

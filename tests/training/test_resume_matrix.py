@@ -26,7 +26,10 @@ SMALL = (
     *("trainer.tensorboard=false", "trainer.save_every=1000", "trainer.progress=false"),
 )
 CHOICES = [f"{group}={name}" for group, names in GROUPS.items() for name in names if name not in FROM_NETWORK]
-IMAGES = ("affine", "auto_augment", "crop_flip", "cutmix", "elastic", "erasing", "rand_augment", "trivial_augment")
+IMAGES = (
+    *("affine", "auto_augment", "crop_flip", "cutmix", "elastic", "erasing"),
+    *("rand_augment", "sub_policies", "trivial_augment"),
+)
 IN_OTHER_WAYS = {  # of the same choices
     "pictures that stream": ["data=image_folder", *NEEDS["data=image_folder"], "data.in_memory=false"],
     "pictures that workers read": ["data=image_folder", *NEEDS["data=image_folder"], "data.in_memory=false"]

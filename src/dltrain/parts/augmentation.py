@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from inspect import signature
 from math import ceil, exp, isfinite
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from dltrain.data.randomness import uniform
 from dltrain.errors import ConfigError, DataError
+from dltrain.parts.policies import POLICIES, check
 
 _Change = TypeVar("_Change")
 _CHUNK = 1024  # images at once: a full batch would need gigabytes, and is 3 times slower out of cache
@@ -49,10 +50,10 @@ class Affine:
         scale: list[float] = [1.0, 1.0],  # noqa: B006 - only read
         shear: float = 0.0,
     ) -> None:
-        _check("affine.degrees", degrees, 0 <= degrees <= 180, "an angle from 0 to 180")
-        _check("affine.translate", translate, 0 <= translate <= 1, "a fraction of the size from 0 to 1")
-        _check("affine.scale", scale, _is_range(scale) and scale[0] > 0, "[low, high] with 0 < low <= high")
-        _check("affine.shear", shear, 0 <= shear < 90, "an angle from 0 to below 90")
+        check("affine.degrees", degrees, 0 <= degrees <= 180, "an angle from 0 to 180")
+        check("affine.translate", translate, 0 <= translate <= 1, "a fraction of the size from 0 to 1")
+        check("affine.scale", scale, _is_range(scale) and scale[0] > 0, "[low, high] with 0 < low <= high")
+        check("affine.shear", shear, 0 <= shear < 90, "an angle from 0 to below 90")
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, tuple(scale), shear
 
     def inverse(self, u: Tensor, height: int, width: int) -> Tensor:
@@ -94,8 +95,8 @@ class Elastic:
     """
 
     def __init__(self, *, alpha: float, sigma: float) -> None:
-        _check("elastic.alpha", alpha, 0 <= alpha < float("inf"), "a strength >= 0 in pixels")
-        _check("elastic.sigma", sigma, 0 < sigma <= 1000, "a width > 0 in pixels, up to 1000")
+        check("elastic.alpha", alpha, 0 <= alpha < float("inf"), "a strength >= 0 in pixels")
+        check("elastic.sigma", sigma, 0 < sigma <= 1000, "a width > 0 in pixels, up to 1000")
         self.alpha, self.sigma = alpha, sigma
 
     def smoothing(self, size: int) -> Tensor:
@@ -136,8 +137,8 @@ class CropFlip:
     draws = 3
 
     def __init__(self, *, padding: int, flip: bool) -> None:
-        _check("crop_flip.padding", padding, isinstance(padding, int) and padding >= 0, "a number of pixels >= 0")
-        _check("crop_flip.flip", flip, isinstance(flip, bool), "true or false")
+        check("crop_flip.padding", padding, isinstance(padding, int) and padding >= 0, "a number of pixels >= 0")
+        check("crop_flip.flip", flip, isinstance(flip, bool), "true or false")
         self.padding, self.flip = padding, flip
 
     def apply(self, x: Tensor, u: Tensor, fill: Tensor) -> Tensor:
@@ -164,8 +165,8 @@ class Erasing:
     draws = 5
 
     def __init__(self, *, p: float, area: list[float]) -> None:
-        _check("erasing.p", p, 0 <= p <= 1, "a probability from 0 to 1")
-        _check("erasing.area", area, _is_range(area) and area[0] >= 0 and area[1] <= 1, "[low, high] within 0 and 1")
+        check("erasing.p", p, 0 <= p <= 1, "a probability from 0 to 1")
+        check("erasing.area", area, _is_range(area) and area[0] >= 0 and area[1] <= 1, "[low, high] within 0 and 1")
         self.p, self.area = p, tuple(area)
 
     def apply(self, x: Tensor, u: Tensor, fill: Tensor) -> Tensor:
@@ -189,11 +190,6 @@ def _inside(positions: Tensor, low: Tensor | int, high: Tensor | int) -> Tensor:
 
 def _is_range(value: list[float]) -> bool:
     return len(value) == 2 and all(isfinite(v) for v in value) and value[0] <= value[1]
-
-
-def _check(knob: str, value: object, good: bool, wanted: str) -> None:
-    if not good:
-        raise ConfigError(f"regularisation.augmentation.{knob}={value}: write {wanted}")
 
 
 class Augmentation:
@@ -272,69 +268,6 @@ def _made(kind: Callable[..., _Change], key: str, knobs: Mapping[str, object]) -
     except TypeError as error:
         takes = ", ".join(f"{p.name} ({p.annotation})" for p in signature(kind).parameters.values())
         raise ConfigError(f"regularisation.augmentation.{key}={dict(knobs)}: it takes {takes}") from error
-
-
-def auto_augment(
-    *,
-    learned_on: Literal["imagenet", "cifar10", "svhn"] = "cifar10",
-    interpolation: Literal["nearest", "bilinear"] = "bilinear",
-) -> Callable[[Tensor], Tensor]:
-    """AutoAugment: one of 25 pairs of operations that a search found good for that set (Cubuk et al., CVPR 2019)."""
-    from torchvision.transforms.v2 import AutoAugmentPolicy  # 1.5 s to import
-
-    sets = ("imagenet", "cifar10", "svhn")
-    _check("policy.learned_on", learned_on, learned_on in sets, f"one of {', '.join(sets)}")
-    return _torchvision("AutoAugment", interpolation, policy=AutoAugmentPolicy(learned_on))
-
-
-def rand_augment(
-    *,
-    num_ops: int = 2,
-    magnitude: int = 9,
-    num_magnitude_bins: int = 31,
-    operations: Literal["all", "geometric"] = "all",
-    interpolation: Literal["nearest", "bilinear"] = "bilinear",
-) -> Callable[[Tensor], Tensor]:
-    """RandAugment: `num_ops` random operations, all of strength magnitude / (bins - 1) (Cubuk et al., NeurIPS 2020).
-
-    operations=geometric leaves out colours, posterize, solarize and the like: for digits and other drawings.
-    """
-    _check("policy.num_ops", num_ops, num_ops >= 1, "a number of operations >= 1")
-    good = isinstance(magnitude, int) and 0 <= magnitude < num_magnitude_bins
-    _check("policy.magnitude", magnitude, good, f"a step from 0 to {num_magnitude_bins - 1}")
-    sizes = {"num_ops": num_ops, "magnitude": magnitude, "num_magnitude_bins": num_magnitude_bins}
-    return _torchvision("RandAugment", interpolation, operations, **sizes)
-
-
-def trivial_augment(
-    *,
-    num_magnitude_bins: int = 31,
-    operations: Literal["all", "geometric"] = "all",
-    interpolation: Literal["nearest", "bilinear"] = "bilinear",
-) -> Callable[[Tensor], Tensor]:
-    """TrivialAugment (wide): one random operation of random strength (Mueller & Hutter, ICCV 2021).
-
-    Nothing to tune, but strong: rotations reach 135 degrees, too much where 6 and 9 must stay apart.
-    """
-    return _torchvision("TrivialAugmentWide", interpolation, operations, num_magnitude_bins=num_magnitude_bins)
-
-
-def _torchvision(name: str, interpolation: str, operations: str = "all", **knobs: object) -> Callable[[Tensor], Tensor]:
-    from torchvision.transforms import v2
-
-    _check("policy.interpolation", interpolation, interpolation in ("nearest", "bilinear"), "nearest or bilinear")
-    _check("policy.operations", operations, operations in ("all", "geometric"), "all or geometric")
-    bins = knobs.get("num_magnitude_bins", 2)
-    _check("policy.num_magnitude_bins", bins, isinstance(bins, int) and bins >= 2, "a number of steps >= 2")
-    transform = getattr(v2, name)(interpolation=v2.InterpolationMode(interpolation), **knobs)
-    if operations == "geometric":
-        names = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
-        space = transform._AUGMENTATION_SPACE  # torchvision offers no public way to choose the operations
-        transform._AUGMENTATION_SPACE = {name: space[name] for name in names}
-    return transform
-
-
-POLICIES = {"auto_augment": auto_augment, "rand_augment": rand_augment, "trivial_augment": trivial_augment}
 
 
 def policy(name: str, **knobs: object) -> Callable[[Tensor], Tensor]:
