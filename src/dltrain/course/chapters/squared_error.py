@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dltrain.config import build
 from dltrain.course import looks
 from dltrain.course.chapter import Number, Seen
 from dltrain.course.plots import saturation
+from dltrain.insight.plots import gif
+from dltrain.parts.losses import OneHotMSE
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
@@ -27,24 +30,23 @@ def study(done: Sequence[Done]) -> Seen:
     begin, end = zip(*(zeros(run) for run in runs[2:]), strict=True)
     s = torch.sigmoid(torch.tensor(begin[1]))
     rates = [float(str(run.config["optimizer.lr"])) for run in runs[2:]]
-    curves = {
-        name: (run.history["epoch"].to_list(), run.history["val/accuracy"].to_list())
-        for name, run in zip(names, runs, strict=True)
-    }
     slopes = (
         "How far one step moves the output for the zero, on an image that is none (y = 0), at the rate of each loss. "
         "The dots: where the two nets began that were sure and wrong, the squares where they are now. Cross-entropy "
         "is steepest where it is wrong; the squared error is flat there, as s (1 - s) is nearly 0."
     )
-    accuracies = (
-        "Accuracy, which means the same for both. Their losses can't share an axis: "
-        f"{runs[3].metrics['test/loss']:.2f} is the squared error of the net that learned nothing, "
-        f"{runs[2].metrics['test/loss']:.2f} the cross-entropy of the one beside it that did."
+    moving = (
+        "The nets that begin sure and wrong. Above the validation images of all other digits, black where the net has "
+        "them wrong: across what it says of the zero, upward how much of this error comes to that output. By the "
+        "cross-entropy it is all of it, by the squared error times s (1 - s): its dots stay where they began, in the "
+        "corner. Below both losses, which can't share an axis: that of the net which learned nothing is lower."
     )
     limits = ((0.91, 0.98), (0.91, 0.98), (0.91, 0.98), (0.05, 0.2))
     return Seen(
         [
             *(Number(f"accuracy, {n}", a, *at, ".1%") for n, a, at in zip(names, reached, limits, strict=True)),
+            Number("loss, cross-entropy, sure and wrong", runs[2].metrics["test/loss"], 0.15, 0.32, ".2f"),
+            Number("loss, squared error, sure and wrong", runs[3].metrics["test/loss"], 0.095, 0.106, ".2f"),
             Number("s (1 - s) where it begins sure and wrong", float(s * (1 - s)), 2e-5, 1e-4, ".1e"),
         ],
         {(True, True): 1, (True, False): 2, (False, True): 3, (False, False): 4}[knows[2], knows[3]],
@@ -52,7 +54,7 @@ def study(done: Sequence[Done]) -> Seen:
         f"usual one they come to {reached[0]:.1%} and {reached[1]:.1%}.",
         [
             looks.picture("slopes.png", "The slope of both losses", slopes, saturation.slopes(begin, end, rates)),
-            looks.picture("accuracy.png", "Who changes its mind?", accuracies, saturation.accuracies(curves)),
+            looks.picture("film.gif", "Who changes its mind?", moving, film(runs)),
         ],
     )
 
@@ -66,3 +68,33 @@ def zeros(run: TrainedRun) -> tuple[float, float]:
     before = net(x[y != 0])[:, 0].mean()
     net.load_state_dict(looks.last_weights(run))
     return float(before), float(net(x[y != 0])[:, 0].mean())
+
+
+def film(runs: Sequence[TrainedRun]) -> bytes:
+    """The last two of the four runs on their way; the first two are the same from a usual start."""
+    names = ("cross-entropy", "squared error")
+    ways = {name: way(run) for name, run in zip(names, runs[2:], strict=True)}
+    usual = {
+        name: (run.history["epoch"].to_list(), run.history["val/accuracy"].to_list())
+        for name, run in zip(names, runs[:2], strict=True)
+    }
+    return gif((saturation.moment(ways, usual, at) for at in range(len(ways[names[0]]))), dpi=80, shades=64)
+
+
+def way(run: TrainedRun) -> list[saturation.Moment]:
+    """A run's net on its validation images, at moments of its training."""
+    net, (x, y) = build.make_model(looks.plan(run)).eval(), looks.rows(run, "val")
+    found, per_epoch = looks.way(run, moments=18), run.history["step"][-1] / run.history["epoch"][-1]
+    moments = []
+    for step, weights in zip(found.steps, found.weights, strict=True):
+        net.load_state_dict(weights)
+        with torch.no_grad():
+            z = net(x)
+            said = (z.sigmoid() if isinstance(run.loss, OneHotMSE) else z.softmax(1))[:, 0]
+            wrong = z.argmax(1) != y
+            moments.append(
+                saturation.Moment(
+                    step / per_epoch, run.loss(z, y).item(), said.numpy(), (y != 0).numpy(), wrong.numpy()
+                )
+            )
+    return moments

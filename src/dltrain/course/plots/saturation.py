@@ -1,19 +1,41 @@
-"""The slopes of cross-entropy and squared error by an output, with nets on them; and the accuracies of such nets."""
+"""The slopes of cross-entropy and squared error by an output, with nets on them; and such nets on their way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from dltrain.insight.plots import BLUE, ORANGE, epoch_axis, figure, styled
+from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, figure, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Curve = tuple[Sequence[float], Sequence[float]]  # epochs, values
+
 _CLASSES = 10
+_COLOURS = {"cross-entropy": BLUE, "squared error": ORANGE}
+_DOTS = {"right": GREEN, "wrong": INK}
+_DASHED = (0, (4, 3))
+
+
+class Moment(NamedTuple):
+    """A net after some epochs: its loss; of rows [N] ŷ of the first class, whether they are others, and wrong."""
+
+    epoch: float
+    loss: float
+    said: np.ndarray
+    others: np.ndarray
+    wrong: np.ndarray
+
+
+def reaches(name: str, said: np.ndarray) -> np.ndarray:
+    """How much of the error ŷ - 0 [N] reaches the output: all of it by the cross-entropy, else times ŷ (1 - ŷ)."""
+    return said * (said * (1 - said) if name == "squared error" else 1)
 
 
 def _entropy(a: np.ndarray, rate: float) -> np.ndarray:
@@ -47,14 +69,46 @@ def slopes(begin: Sequence[float], end: Sequence[float], rates: Sequence[float])
 
 
 @styled
-def accuracies(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """The validation accuracy of nets over the epochs: those that begin sure and wrong are dashed."""
-    fig, (ax,) = figure(height=4.0)
-    for name, (epochs, values) in curves.items():
-        style = "--" if "wrong" in name else "-"
-        ax.plot(epochs, values, style, color=ORANGE if name.startswith("squared") else BLUE, label=name)
-    ax.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0, 1.02))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    epoch_axis(ax)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+def moment(ways: Mapping[str, Sequence[Moment]], usual: Mapping[str, Curve], number: int) -> Figure:
+    """The moment of that number of nets that began sure and wrong, above their losses and accuracies until then.
+
+    ways: of "cross-entropy" and of "squared error". usual: the accuracies of the same from a usual start.
+    """
+    fig, axes = figure(2, 2, height=6.2)
+    for ax, (name, moments) in zip(axes, ways.items(), strict=False):
+        _dots(ax, name, moments[number])
+    axes[0].set_ylabel("what of it gets through")
+    left, right = axes[2:]
+    for name, moments in ways.items():
+        epochs = [each.epoch for each in moments[: number + 1]]
+        left.plot(epochs, [each.loss for each in moments[: number + 1]], color=_COLOURS[name])
+        right.plot(epochs, [1 - each.wrong.mean() for each in moments[: number + 1]], color=_COLOURS[name])
+        right.plot(*usual[name], color=_COLOURS[name], linewidth=0.9, linestyle=_DASHED)
+    losses = [each.loss for moments in ways.values() for each in moments]
+    left.set(title="both losses", yscale="log", ylim=(0.7 * min(losses), 1.4 * max(losses)))
+    left.yaxis.set_major_formatter("{x:g}")
+    right.set(title="digits right", ylim=(0, 1.02))
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _, moments = next(iter(ways.items()))
+    for ax in (left, right):
+        ax.set(xlabel=f"epoch ({moments[number].epoch:.1f})", xlim=(0, moments[-1].epoch))
+    fig.legend(handles=_legend(), loc="outside lower center", ncols=3, columnspacing=1.2, handlelength=1.4)
     return fig
+
+
+def _dots(ax: Axes, name: str, now: Moment) -> None:
+    along = np.linspace(0, 1, 200)
+    ax.plot(along, along, color=BLUE, linewidth=0.8, linestyle=":")
+    ax.plot(along, reaches(name, along), color=_COLOURS[name], linewidth=1.4)
+    for which, colour in zip((~now.wrong, now.wrong), _DOTS.values(), strict=True):
+        at = now.said[which & now.others]
+        if len(at):  # none, unclipped, would have no end, and leave the axes no room
+            ax.plot(at, reaches(name, at), "o", color=colour, markersize=5, alpha=0.35, clip_on=False)
+    ax.set(title=name, xlabel="ŷ of the zero", xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1))
+
+
+def _legend() -> list[Line2D]:
+    lines = [Line2D([], [], color=colour, label=name) for name, colour in _COLOURS.items()]
+    usual = Line2D([], [], color=GREY, linewidth=0.9, linestyle=_DASHED, label="usual start")
+    dots = [Line2D([], [], color=c, marker="o", linestyle="", label=f"digit, {word}") for word, c in _DOTS.items()]
+    return [lines[0], dots[0], lines[1], dots[1], usual]
