@@ -31,7 +31,8 @@ def study(done: Sequence[Done]) -> Seen:
     x, y = looks.rows(load(raw["folder"][0]))
     scaled, _ = looks.rows(load(standard["folder"][0]))
     curves = {"raw": curvatures(x), "centred": curvatures(x - x.mean(0)), "standardised": curvatures(scaled)}
-    (slow, held), (quick, fits) = ((_curve(_best(table)), _held(table)) for table in (raw, standard))
+    (held, slowly), (fits, quickly) = _best(raw), _best(standard)
+    slow, quick = _curve(slowly), _curve(quickly)
     step, goal = max((point for point in quick if point[0] <= _SOON), default=quick[0])
     reached = next((at for at, loss in slow if loss <= goal), None)
     last, loss = slow[-1]
@@ -61,18 +62,21 @@ def curvatures(x: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(2 * rows.T @ rows / len(rows))
 
 
-def _held(table: pl.DataFrame) -> float:
-    return max(table.filter(pl.col("status") == "done")["optimizer.lr"].to_list(), default=nan)
+def _held(table: pl.DataFrame) -> list[tuple[float, Path]]:
+    """Learning rates, rising, with the runs of those whose loss ended no higher than it began."""
+    rows = zip(table["optimizer.lr"].to_list(), map(Path, table["folder"]), strict=True)
+    return sorted((rate, folder) for rate, folder in rows if _curve(folder)[-1][1] <= _curve(folder)[0][1])
 
 
 def _broke(table: pl.DataFrame) -> float:
-    return min(table.filter(pl.col("status") == "diverged")["optimizer.lr"].to_list(), default=nan)
+    """The smallest of the other rates."""
+    return min({*table["optimizer.lr"]} - {rate for rate, _ in _held(table)}, default=nan)
 
 
-def _best(table: pl.DataFrame) -> Path:
-    """The run with the largest rate that held; the first where none did."""
-    rows = table.filter(pl.col("status") == "done").sort("optimizer.lr")
-    return Path((rows if len(rows) else table)["folder"][-1])
+def _best(table: pl.DataFrame) -> tuple[float, Path]:
+    """The largest rate that held, with its run; where none did the first run."""
+    held = _held(table)
+    return held[-1] if held else (nan, Path(table["folder"][0]))
 
 
 def _curve(folder: Path) -> list[tuple[float, float]]:
