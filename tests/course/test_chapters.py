@@ -108,6 +108,7 @@ def test_the_list_needs_no_torch():
         (["linear_regresion"], "did you mean `linear_regression`"),
         (["7", "8"], "`8` is no KEY=VALUE; `dltrain course` takes one chapter"),
         (["linear_regression", "optimizer.lrr=1", "--no-input"], "optimizer.lr"),
+        (["linear_regression", "model=mlp", "trainer.epochs=1", "--no-input"], "not what this chapter looks at"),
     ],
 )
 def test_what_is_mistyped_is_said_in_a_sentence(words, said, dltrain, tmp_path, monkeypatch):
@@ -125,6 +126,12 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_trained(dltrain
     assert "taken/page can't be written" in error
     assert not out
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_changed_replaces_what_the_command_says():
+    command = "dltrain -m data=digits 'model.widths=[8],[9]' seeds=2"
+    assert lab.changed(command, ["data=iris", "seed=3"]) == "dltrain -m 'model.widths=[8],[9]' seeds=2 data=iris seed=3"
+    assert lab.changed("dltrain show last", ["runs_dir=there"]) == "dltrain show there/last"
 
 
 def test_a_difference_is_told():

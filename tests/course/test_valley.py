@@ -15,7 +15,8 @@ from dltrain.course.plots import valley as plots
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     words = "dltrain experiment=cost_of_steps data.n=500 data.batch_size=full trainer.max_steps=8"
-    return lab.do(words, [f"runs_dir={tmp_path_factory.mktemp('valley')}", "trainer.tensorboard=false"])
+    more = [f"runs_dir={tmp_path_factory.mktemp('valley')}", "trainer.tensorboard=false"]
+    return lab.do(lab.changed(words, more))
 
 
 def test_a_valley_is_the_loss_of_the_run_over_weight_and_bias(run):

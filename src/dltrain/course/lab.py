@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import shlex
 import subprocess
@@ -21,7 +22,8 @@ from dltrain.course import looks
 from dltrain.course.chapter import Chapter, Number, Seen, find
 from dltrain.course.chapter import study as studied
 from dltrain.engine.process import left_as_it_was
-from dltrain.errors import DltrainError
+from dltrain.errors import ConfigError, DltrainError
+from dltrain.errors.output import cut
 from dltrain.insight.pictures import Picture
 from dltrain.insight.whole_sweep import sweep
 from dltrain.runs import seeds
@@ -47,9 +49,10 @@ class Bits:
 
 @dataclass(frozen=True)
 class Taught:
-    """A chapter that was run. as_it_stands: nobody changed its commands, so that its numbers are the expected ones."""
+    """A chapter that was run, by these commands. as_it_stands: nobody changed them, so that numbers are as expected."""
 
     chapter: Chapter
+    commands: tuple[str, ...]
     seen: Seen
     bits: Bits | None
     seconds: float
@@ -70,21 +73,26 @@ class Taught:
         numbers = [Number(*number) for number in seen["numbers"]]
         pictures = [Picture(*words, content=b"") for words in seen["pictures"]]
         again = Seen(numbers, seen["answer"], seen["because"], pictures)
-        return cls(found, again, Bits(**bits) if bits else None, content["seconds"], True)
+        return cls(found, found.commands, again, Bits(**bits) if bits else None, content["seconds"], True)
 
 
-def do(command: str, more: Sequence[str] = ()) -> Done:
-    """Runs a command as it is typed, `dltrain ...`; `more` are overrides for what it trains.
-
-    `last` is the last run of their runs_dir.
-    """
-    words = shlex.split(command)[1:]
+def changed(command: str, more: Sequence[str]) -> str:
+    """A command with other values: those that it has are replaced. `last` is the last run below their runs_dir."""
+    program, *words = shlex.split(command)
     if words[0] in command_line.NAMES:
         roots = [word.partition("=")[2] for word in more if word.startswith("runs_dir=")]
-        return _printed([f"{roots[-1]}/last" if roots and word == "last" else word for word in words])
+        return shlex.join([program, *(f"{roots[-1]}/last" if roots and word == "last" else word for word in words)])
+    keys = {word.partition("=")[0] for word in more}
+    return shlex.join([program, *(word for word in words if word.partition("=")[0] not in keys), *more])
+
+
+def do(command: str) -> Done:
+    """Runs a command as it is typed, `dltrain ...`."""
+    words = shlex.split(command)[1:]
+    if words[0] in command_line.NAMES:
+        return _printed(words)
     several = words[0] == "-m" or seeds.split(words)[0] != words
-    words = [word for word in words if word != "-m"]
-    return sweep(*words, *more) if several else train(*words, *more)
+    return sweep(*(word for word in words if word != "-m")) if several else train(*words)
 
 
 def _printed(words: Sequence[str]) -> str:
@@ -102,21 +110,31 @@ def study(name: str, *done: Done) -> Seen:
 def teach(found: Chapter, more: Sequence[str] = (), *, tell: Callable[[str], None] | None = None) -> Taught:
     """Runs a chapter. `tell` hears of each command before it is run. Raises what the commands raise."""
     begin = time.perf_counter()
+    as_it_stands = all(word.startswith("runs_dir=") for word in more)
+    commands = tuple(changed(command, more) if more else command for command in found.commands)
     done = []
-    for command in found.commands:
+    for command in commands:
         if tell:
             tell(command)
-        done.append(do(command, more))
-    seen = study(found.name, *done)
-    changed = any(not word.startswith("runs_dir=") for word in more)
-    bits = compare(found) if found.twin and not changed else None
-    return Taught(found, seen, bits, time.perf_counter() - begin, not changed)
+        done.append(do(command))
+    try:
+        seen = study(found.name, *done)
+    except Exception as error:
+        if as_it_stands or os.environ.get("DLTRAIN_DEBUG"):
+            raise
+        why = f" ({type(error).__name__}: {cut(str(error), 200)})" if str(error) else ""
+        raise ConfigError(
+            f"what was trained with {' '.join(more)} is not what this chapter looks at{why}; the runs are kept: "
+            "`dltrain report last` shows the last"
+        ) from error
+    bits = compare(found) if found.twin and as_it_stands else None
+    return Taught(found, commands, seen, bits, time.perf_counter() - begin, as_it_stands)
 
 
 def compare(found: Chapter) -> Bits:
     """Trains what the listing trains, by dltrain in a folder that is removed, and by the listing itself."""
     with tempfile.TemporaryDirectory() as folder:
-        run = do(found.twin, [f"runs_dir={folder}", "trainer.tensorboard=false"])
+        run = do(changed(found.twin, [f"runs_dir={folder}", "trainer.tensorboard=false"]))
         assert isinstance(run, TrainedRun)
         ours = looks.last_weights(run)
         with left_as_it_was():

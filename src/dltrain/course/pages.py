@@ -31,7 +31,7 @@ def html(taught: Taught) -> str:
             page.paragraph(found.see),
             page.verbatim(found.formula),
             page.section("Predict", page.paragraph(found.question), _numbered(found.answers)),
-            page.section("Run", page.command("\n".join(found.commands))),
+            page.section("Run", page.command("\n".join(taught.commands))),
             page.section("See", page.table(titles, rows), page.paragraph(found.outcome(seen))),
             *(page.picture(p.title, p.caption, p.content) for p in seen.pictures),
             page.section(
