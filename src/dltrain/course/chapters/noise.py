@@ -41,11 +41,11 @@ def study(done: Sequence[Done]) -> Seen:
     figure = dream.draw(run, _CLASS, seen)
     return Seen(
         [
-            Number("output for 3, of the noise", first, -15, 3, ".1f"),
-            Number("output for 3, of what became of it", last, 12, 22, ".1f"),
-            Number("output for 3, the highest of real images", real, 7, 14, ".1f"),
+            Number("output for 3, of the noise", first, -8, 1, ".1f"),
+            Number("output for 3, of what became of it", last, 9, 20, ".1f"),
+            Number("output for 3, the highest of real images", real, 6.5, 13, ".1f"),
             Number("how sure the net is of what became of it", float(_sure(run, seen.made[None])[0]), 0.98, 1, ".1%"),
-            Number("loss in the end, less that half-way", float(losses[-1]) - at_half, -1, 0.02, ".2f"),
+            Number("loss in the end, less that half-way", float(losses[-1]) - at_half, -0.2, 0.02, ".2f"),
         ],
         2 if last > real + 0.05 * abs(real) else 1 if last < real - 0.05 * abs(real) else 3,
         f"The noise went from {first:.1f} to {last:.1f}; the best of the real images has {real:.1f}.",
