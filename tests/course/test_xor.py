@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 
-from dltrain.course.chapters.xor import seen_by
+from dltrain.course import looks
 from dltrain.course.plots import xor
 
 
 def test_the_output_layer_sees_what_the_hidden_units_say():
     hidden, output = torch.nn.Linear(2, 2), torch.nn.Linear(2, 1)
     net, x = torch.nn.Sequential(hidden, torch.nn.Tanh(), output), torch.rand(5, 2)
-    np.testing.assert_array_equal(seen_by(net, output, x), torch.tanh(hidden(x)).detach())
+    np.testing.assert_array_equal(looks.given(net, output, x), torch.tanh(hidden(x)).detach())
 
 
 def test_a_line_is_where_the_unit_is_zero_and_weights_of_zero_have_none():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
@@ -96,3 +96,17 @@ def start(run: TrainedRun) -> dict[str, Tensor]:
     with left_as_it_was():
         seed_everything(made.seed)
         return checkpoint.copy_to_cpu(build.make_trainer(made).model.state_dict())
+
+
+@torch.no_grad()
+def given(net: nn.Module, layer: nn.Module, x: Tensor) -> Tensor:
+    """What a layer of a net gets [N, D] for x."""
+    found: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append(inputs[0])
+
+    hook = layer.register_forward_pre_hook(keep)
+    net(x)
+    hook.remove()
+    return found[0]

@@ -77,7 +77,7 @@ def _moving(run: TrainedRun) -> Picture:
         for step, weights in zip(way.steps, way.weights, strict=True):
             net.load_state_dict(weights)
             hidden, output = _linears(net)
-            z = seen_by(net, output, x)
+            z = looks.given(net, output, x).numpy()
             yield xor.moment(net, scene, (_plane(hidden), _plane(output)), (z, y.numpy()), epoch=step / rate)
 
     caption = (
@@ -113,17 +113,3 @@ def _linears(net: nn.Module) -> tuple[nn.Linear, nn.Linear]:
 def _plane(layer: nn.Linear) -> np.ndarray:
     """w₁, w₂ and b of each unit of a layer, [units, 3]."""
     return torch.cat([layer.weight, layer.bias[:, None]], dim=1).detach().numpy()
-
-
-@torch.no_grad()
-def seen_by(net: nn.Module, layer: nn.Module, x: torch.Tensor) -> np.ndarray:
-    """What a layer of a net gets [N, D] for x."""
-    found: list[np.ndarray] = []
-
-    def keep(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
-        found.append(given[0].numpy())
-
-    hook = layer.register_forward_pre_hook(keep)
-    net(x)
-    hook.remove()
-    return found[0]
