@@ -97,7 +97,7 @@ def _starts(runs: Sequence[TrainedRun], accuracies: Sequence[float]) -> Picture:
         panels.append((f"seed {looks.plan(run).seed}: {accuracy:.0%}", net, _plane(_linears(net)[0])))
     caption = (
         "The same net from each start, at the end: its border black, the lines of its two units dashed, crosses where "
-        "it is wrong. Where it is stuck every small change makes the loss larger, though two other lines would do."
+        "it is wrong. Where it is stuck the loss hardly falls any more, though two other lines would do."
     )
     scene = looks.scene(runs[0])
     drawn = xor.starts(panels, replace(scene, x=scene.x[::6], y=scene.y[::6]))  # small panels have room for so many
