@@ -21,11 +21,13 @@ _SHARE = 0.9  # of the largest stable rate
 def contours(kinds: Mapping[str, np.ndarray], y: np.ndarray, names: Sequence[str]) -> Figure:
     """Of each kind of inputs [N, 2] of targets y [N] the squared error over the two weights, and a descent from zero.
 
-    The last panel has the loss of each above its lowest, step by step.
+    The bias is held where it is best, so that each kind has the same lowest error. The last panel has the loss
+    of each above its lowest, step by step.
     """
     fig, axes = figure(2, 2, height=6.2)
     for ax, (kind, x), colour in zip(axes, kinds.items(), (ORANGE, BLUE, GREEN), strict=False):
-        curvature, lowest = 2 * x.T @ x / len(x), np.linalg.solve(x.T @ x, x.T @ y)
+        centred = x - x.mean(0)
+        curvature, lowest = 2 * x.T @ x / len(x), np.linalg.solve(centred.T @ centred, centred.T @ y)
         values = np.linalg.eigvalsh(curvature)
         way = _descend(curvature, lowest, _SHARE * 2 / values[-1])
         _valley(ax, curvature, lowest, way, colour)
