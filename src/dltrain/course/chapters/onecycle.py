@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from dltrain.course import looks
@@ -19,17 +20,23 @@ def study(done: Sequence[Done]) -> Seen:
     schedules, rates = looks.typed(done[0], "scheduler"), list(map(float, looks.typed(done[0], "optimizer.lr")))
     jobs = list(zip(schedules, rates, looks.numbers(done[0], "test/loss"), looks.table(done[0])["folder"], strict=True))
     names, low, high = list(dict.fromkeys(schedules)), min(rates), max(rates)
-    losses = {name: {rate: loss for n, rate, loss, _ in jobs if n == name} for name in names}
-    drawn = {n: looks.load(folder) for n, rate, _, folder in jobs if rate == high}
+    found = {n: {rate: [loss for m, r, loss, _ in jobs if (m, r) == (n, rate)] for rate in rates} for n in names}
+    losses = {n: {rate: mean(of_seeds) for rate, of_seeds in told.items()} for n, told in found.items()}
+    count = max(len(of_seeds) for told in found.values() for of_seeds in told.values())
+    drawn = {n: _told(looks.load(folder)) for n, rate, _, folder in reversed(jobs) if rate == high}  # of the first seed
+    drawn = {n: drawn[n] for n in names}
     cycle, constant = losses[names[0]], losses[names[-1]]
     small, large = cycle[low] < constant[low], cycle[high] < constant[high]
     moving = (
-        f"Both at the rate {high:g}. The cycle is nowhere faster than the constant rate, and is behind it for half of "
-        "the way; it goes past when its steps become small."
+        f"Both at the rate {high:g}, with the first seed. The cycle's rate is never larger than the constant one. "
+        + _passed(drawn[names[0]], drawn[names[-1]])
     )
+    better = [f"{rate:g}" for rate in sorted(cycle) if cycle[rate] < constant[rate]]
     rated = (
-        "Each dot is a run of three epochs. At small rates the cycle wastes steps; at large ones it goes on to learn "
-        "where the constant rate jumps to and fro, and its lowest loss is further right."
+        f"Each dot is the mean test loss of {count} seeds after the same steps; the lowest is ringed, which its "
+        f"neighbour may be with other seeds. The cycle is the lower at {', '.join(better) or 'no rate'}. Where "
+        "the rate is small its start and its end cost steps; where it is large a constant rate jumps to and fro at "
+        "the end, and the cycle's last steps are small."
     )
     return Seen(
         [
@@ -46,11 +53,21 @@ def study(done: Sequence[Done]) -> Seen:
                 "schedule.png",
                 "What the rate does, and the loss",
                 moving,
-                plots.over_steps({name: _told(run) for name, run in drawn.items()}),
+                plots.over_steps(drawn),
             ),
-            looks.picture("rates.png", "The larger the rate, the better the cycle", rated, plots.over_rates(losses)),
+            looks.picture("rates.png", "Where each ends, by the rate", rated, plots.over_rates(losses)),
         ],
     )
+
+
+def _passed(cycle: plots.Told, constant: plots.Told) -> str:
+    """From where on the first has the lower train loss, as a sentence."""
+    both = zip(cycle.reported, cycle.losses, constant.losses, strict=False)
+    behind = [step for step, mine, its in both if mine >= its]
+    last = max(cycle.reported, default=0)
+    if behind and behind[-1] == last:
+        return f"Its train loss is the higher at the last step, {last}."
+    return f"From step {behind[-1] if behind else 0} on its train loss is the lower, to the last, {last}."
 
 
 def _told(run: TrainedRun) -> plots.Told:
