@@ -38,7 +38,8 @@ def study(done: Sequence[Done]) -> Seen:
     between = np.abs(told - nudged).max()
     film = (
         "In the circles a and z of each unit, on the arrows the weights (black), their derivatives (orange) and the "
-        "new weights (green). All before the loss goes from left to right, all after it back."
+        "new weights (green, as the new biases). A bias has the derivative δ. All before the loss goes from left to "
+        "right, all after it back."
     )
     bars = (
         f"Each bar is a derivative as backpropagation gives it: all {len(names)} from one pass forward and one back. "
@@ -72,7 +73,7 @@ def one_step(told: Sequence[Line], *, rate: float) -> passes.Step:
     while (k := len(layers) + 1) and f"a{k}" in first:
         a, z = first[f"a{k}"][0], first.get(f"z{k}", first[f"a{k}"])[0]
         g = lines[f"z{k}"].formula.partition("(")[0] if f"z{k}" in lines else ""
-        weights = (first[f"W{k}"], first[f"b{k}"], first[f"dL/dW{k}"], first[f"new W{k}"])
+        weights = (first[f"W{k}"], first[f"b{k}"], first[f"dL/dW{k}"], first[f"new W{k}"], first[f"new b{k}"])
         layers.append(passes.Layer(*weights, a=a, z=z, delta=first[f"delta{k}"][0], g=g))
     end = len(layers)
     return passes.Step(

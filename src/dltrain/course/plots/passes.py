@@ -25,6 +25,7 @@ class Layer:
     bias: np.ndarray  # [K]
     slope: np.ndarray  # [K, D], dL/dW
     new: np.ndarray  # [K, D], the weight after the step
+    new_bias: np.ndarray  # [K]
     a: np.ndarray  # [K]
     z: np.ndarray  # [K]
     delta: np.ndarray  # [K], dL/da
@@ -90,12 +91,14 @@ def film(step: Step) -> Iterator[Figure]:
         above = "∂L/∂ŷ" if k == last else f"W{up(k + 1)}ᵗ δ{up(k + 1)}"
         below = "x" if k == 1 else f"z{up(k - 1)}"
         shown.delta.add(k)
+        shown.edges.pop(k + 1, None)  # δ comes back by the weights
         yield told(f"backward: δ{up(k)} = ({above}) · {step.layers[k - 1].g}'(a{up(k)})", "unit", k)
-        shown.edges[k] = "gradient"
-        yield told(f"backward: ∂L/∂W{up(k)} = δ{up(k)} · {below}", "edges", k)
+        shown.edges |= dict.fromkeys(range(k, last + 1), "gradient")
+        yield told(f"backward: ∂L/∂W{up(k)} = δ{up(k)} · {below}, ∂L/∂b{up(k)} = δ{up(k)}", "edges", k)
     shown.edges = dict.fromkeys(range(1, last + 1), "new")
     shown.loss = f"L = (ŷ - y)²\n= {step.loss:.3f}\nnew L\n= {step.new_loss:.3f}"
-    yield told(f"step: W ← W - {step.rate:g} ∂L/∂W, and L falls", "edges", 0)
+    end = "falls" if step.new_loss < step.loss else "does not fall"
+    yield told(f"step: W ← W - {step.rate:g} ∂L/∂W, the same for b, and L {end}", "edges", 0)
 
 
 @styled
@@ -117,7 +120,9 @@ def graph(step: Step, shown: _Shown) -> Figure:
             lines = [f"a {layer.a[j]:.3f}"] * (shown.a >= k) + [f"z {layer.z[j]:.3f}"] * (shown.z >= k)
             now = shown.bright[0] in ("unit", "edges") and shown.bright[1] == k
             _node(ax, across, height, "\n".join(lines), bright=now)
-            ax.text(across, height + 0.27, f"b {layer.bias[j]:g}", ha="center", va="bottom", color=GREY, fontsize=9)
+            new = shown.edges.get(k) == "new"
+            words, colour = (f"b {layer.new_bias[j]:.3f}", GREEN) if new else (f"b {layer.bias[j]:g}", GREY)
+            ax.text(across, height + 0.27, words, ha="center", va="bottom", color=colour, fontsize=9)
             if k in shown.delta:
                 words = f"δ {layer.delta[j]:.3f}"
                 ax.text(across, height - 0.31, words, ha="center", va="top", color=ORANGE, weight="bold", fontsize=11)
