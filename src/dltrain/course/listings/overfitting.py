@@ -1,5 +1,7 @@
 """A net that would learn by heart, and is stopped when its validation loss has not fallen for ten epochs."""
 
+from copy import deepcopy
+
 import torch
 
 import dltrain
@@ -14,7 +16,7 @@ net = torch.nn.Sequential(*layers)
 loss_of = torch.nn.BCEWithLogitsLoss()
 optim = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
-lowest, waited, epoch = float("inf"), 0, 0
+lowest, waited, epoch, kept = float("inf"), 0, 0, deepcopy(net.state_dict())
 while waited < 10:
     for x, y, _ in loader.epoch(epoch):
         loss = loss_of(net(x).view(-1), y.float())
@@ -23,5 +25,9 @@ while waited < 10:
         optim.step()
     with torch.no_grad():
         validation = loss_of(net(x_val).view(-1), y_val.float()).item()
-    waited = 0 if validation < lowest else waited + 1
-    lowest, epoch = min(lowest, validation), epoch + 1
+    epoch, waited = epoch + 1, waited + 1
+    if validation < lowest:
+        lowest, waited, kept = validation, 0, deepcopy(net.state_dict())  # a copy: net goes on learning
+
+best = deepcopy(net)
+best.load_state_dict(kept)  # the net to use; `net` has the weights of ten epochs later
