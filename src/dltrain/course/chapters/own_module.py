@@ -55,7 +55,7 @@ def study(done: Sequence[Done]) -> Seen:
         ],
         1 if ours > theirs + 0.1 else 3 if ours < theirs - 0.1 else 2,
         f"On patients that they have not seen the class has r2 {ours:.2f}, the linear layer {theirs:.2f}; each "
-        "by its best epoch on the validation part.",
+        "by its best epoch on the validation part, and with another seed or epoch the order may turn.",
         [looks.picture("answers.png", "What each answers", caption, answers.slices(along.numpy(), panels))],
     )
 
