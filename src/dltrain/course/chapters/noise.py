@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _CLASS, _STEPS, _RATE = 3, 1000, 0.5  # as in the chapter's command
 _FRAMES = 24
+_NEAR = 0.2  # of a loss that falls by some twenty
 
 
 def study(done: Sequence[Done]) -> Seen:
@@ -30,13 +31,15 @@ def study(done: Sequence[Done]) -> Seen:
     losses = seen.descent.losses
     at_half = float(losses[_STEPS // 2])
     caption = (
-        "Left the only parameter, 64 pixels, and what the net calls it. Right the loss, which is minus the output for "
-        "3 and two small penalties, and the rate. The net's weights do not move."
+        "Left the only parameter, 64 pixels, and how sure the net is of a 3: an eye need not see one. Right the loss, "
+        "which is minus the output for 3 and two small penalties, and the rate. The net's weights do not move. "
+        f"{_settled(losses)}"
     )
     film = plots.gif(_moments(run, seen, moments), wait=200, last=3000, shades=128)
     beside = (
-        "The noise, what became of it, and the test image whose output for 3 is the highest. Below, what the same "
-        "gradient does to a real image of another class: the smallest change that makes the net call it a 3."
+        "The noise, what became of it, and the test image whose output for 3 is the highest. Below, a real "
+        "image of another class, changed along gradients until 3 is just ahead of all others: of the images tried the "
+        "one that took the smallest change, which another way might make smaller."
     )
     figure = dream.draw(run, _CLASS, seen)
     return Seen(
@@ -50,10 +53,19 @@ def study(done: Sequence[Done]) -> Seen:
         2 if last > real + 0.05 * abs(real) else 1 if last < real - 0.05 * abs(real) else 3,
         f"The noise went from {first:.1f} to {last:.1f}; the best of the real images has {real:.1f}.",
         [
-            looks.picture("film.gif", "Noise becomes a 3", caption, film),
+            looks.picture("film.gif", "Noise becomes what the net calls a 3", caption, film),
             looks.picture("dream.png", "Beside real images", beside, figure),
         ],
     )
+
+
+def _settled(losses: torch.Tensor) -> str:
+    """How soon the loss [steps] stays near its last, as a sentence."""
+    away = torch.nonzero((losses - losses[-1]).abs() > _NEAR)
+    after = int(away[-1]) + 1 if len(away) else 0
+    if 2 * after > len(losses):
+        return f"The loss is within {_NEAR:g} of its last from step {after} on."
+    return f"The loss is within {_NEAR:g} of its last from step {after} on: the rest of the cycle hardly changes it."
 
 
 def _moments(run: TrainedRun, seen: Dream, moments: Sequence[int]) -> Iterator[Figure]:

@@ -18,7 +18,7 @@ for epoch in range(10):
         loss.backward()
         optim.step()
 
-net.requires_grad_(False)
+net.requires_grad_(False)  # these are compared; `dltrain dream` does the rest, with those of the best epoch
 noise = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
 nepoch, max_lr = 1000, 5e-1
 optimizer = torch.optim.AdamW([noise], lr=max_lr)
