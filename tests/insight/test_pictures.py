@@ -384,7 +384,9 @@ def test_a_perceptron_is_shown_mistake_by_mistake(tmp_path):
     assert planned[0][-1] == run.steps - 1 < plan.total_steps - 1  # rates are drawn up to where it ended
     gallery = made(folder)
     assert "31, 1, 0 an epoch, 32 in all" in caption(gallery, "mistakes_by_epoch.png")
-    assert caption(gallery, "film.gif").startswith("Each picture but the last is a step that changed the weights.")
+    assert caption(gallery, "film.gif").startswith(
+        "Each picture but the first and the last is a step that changed the weights."
+    )
     assert "These are the last weights." in caption(gallery, "regions.png")
     film = Image.open(io.BytesIO(next(p.content for p in gallery.pictures if p.name == "film.gif")))
     assert film.n_frames <= len(found) + 2

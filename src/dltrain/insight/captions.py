@@ -59,18 +59,19 @@ GRADIENTS = (
     "A line that falls towards the first layers says that they hardly learn: the gradient vanishes on its way.",
 )
 ARROW = "The arrow is the direction of w, at a right angle to the boundary."
-COUNTED = "A mistake is an answer with y f(x) <= 0, a tie too; nothing else moves the weights."
+COUNTED = "A mistake is an answer with y f(x) ≤ 0, a tie too; nothing else moves the weights."
 
 
 def mistakes(count: int, *, cut: bool) -> str:
     """What the film of a perceptron's mistakes shows."""
-    begin = "Each picture but the last is a step that changed the weights"
+    begin = "Each picture but the first and the last is a step that changed the weights"
     if cut:
         begin = f"The first {count:,} steps that changed the weights, and the end"
     return (
-        f"{begin}. The ringed sample was answered wrongly, y f(x) <= 0; the dashed line is the boundary before w was "
-        "moved to w + lr y x, the black one that after it. The arrow is the direction of w, at a right angle to the "
-        "boundary, towards the samples that are called positive. Where no boundary is seen it lies outside the picture."
+        f"{begin}. The ringed sample was answered wrongly, y f(x) ≤ 0; the dashed line is the boundary before w was "
+        "moved to w + ε y x, where ε is the learning rate, the black one that after it. The arrow is the "
+        "direction of w, at a right angle to the boundary, towards the samples that are called positive. Where no "
+        "boundary is seen it lies outside the picture."
     )
 
 

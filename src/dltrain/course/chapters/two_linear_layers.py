@@ -29,8 +29,10 @@ def study(done: Sequence[Done]) -> Seen:
     spread = max(accuracies) - min(accuracies)
     first = accuracies.index(max(accuracies))
     caption = (
-        "The train points of two half moons, and where each net changes its answer. The three borders are straight and "
-        "nearly lie on each other: layers without an activation between them are one layer."
+        "The train points of two half moons, and where each net changes its answer. The three borders are straight: "
+        "layers without an activation between them are one layer. They nearly lie on each other, and no more than "
+        "nearly: a step that moves W¹ and W² is another one than a step that moves their product, so that descent "
+        "takes another way to the same best line, and stops before it is there."
     )
     figure = borders.lines(x.numpy(), y.numpy(), dict(zip(layers, collapsed, strict=True)))
     return Seen(
@@ -42,7 +44,7 @@ def study(done: Sequence[Done]) -> Seen:
         ],
         2 if spread <= 0.02 else 3 if first == 0 else 1,
         f"The accuracies lie {spread:.1%} apart, and (W² W¹) x + (W² b¹ + b²) answers as the net does.",
-        [looks.picture("borders.png", "Three nets, one straight border", caption, figure)],
+        [looks.picture("borders.png", "Three nets, nearly one straight border", caption, figure)],
     )
 
 

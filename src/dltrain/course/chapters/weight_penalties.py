@@ -29,8 +29,8 @@ def study(done: Sequence[Done]) -> Seen:
     count, l1, l2 = weights["L1"].size, zeros["L1"], zeros["L2"]
     caption = (
         "Above the weights of each digit as an image (red: ink here speaks for the digit, blue: against it). Below all "
-        f"{count} of each net, from the largest to the smallest: L1 has a cliff, behind which there is nothing left; "
-        "with L2 all are smaller, and only those of pixels that are nearly always blank are zero."
+        f"{count} of each net, from the largest to the smallest: where a line begins lower its large weights are "
+        "smaller, and where it lies on the axis there is nothing left."
     )
     return Seen(
         [
@@ -42,7 +42,7 @@ def study(done: Sequence[Done]) -> Seen:
         ],
         2 if l1 > 2 * l2 else 3 if l2 > 2 * l1 else 1,
         f"Of {count} weights {l1} are near zero with L1 and {l2} with L2; {blank} of them see pixels that are blank in "
-        f"every train image. L1 pulls a small weight as hard as a large one, the pull of L2 fades with the weight.",
+        "every train image. " + (_ARRIVES if l1 > 2 * l2 else _NOT_YET),
         [
             looks.picture(
                 "weights.png",
@@ -54,6 +54,14 @@ def study(done: Sequence[Done]) -> Seen:
     )
 
 
+_ARRIVES = (
+    "L1 pulls a small weight as hard as a large one, until it is zero; the pull of L2 fades with the weight, and few "
+    "arrive."
+)
+_NOT_YET = (
+    "L1 pulls a small weight as hard as a large one, also across zero and back: there it stays only after many steps, "
+    "the last of which are small."
+)
 _ACCURACY = {"no penalty": (0.945, 0.96), "L1": (0.945, 0.96), "L2": (0.935, 0.952)}
 _LARGEST = {"no penalty": (3.2, 4.2), "L1": (2.3, 3.4), "L2": (1.5, 1.85)}
 

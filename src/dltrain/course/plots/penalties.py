@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dltrain.insight.plots import BLUE, GREY, INK, ORANGE, empty, image, styled
+from dltrain.insight.plots import BLUE, INK, ORANGE, empty, image, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @styled
 def images_and_sizes(nets: Mapping[str, np.ndarray], in_shape: Sequence[int], zero: float) -> Figure:
-    """Of three nets the weights [K, D] by name, of inputs of shape [1, H, W]; below `zero` they count as none."""
+    """Of three nets the weights [K, D] by name, of inputs of shape [1, H, W]; labels count those below `zero`."""
     fig = empty(6.2)
     (above,), (below,) = fig.subfigures(2, 1, squeeze=False, height_ratios=(1, 2))
     first = next(iter(nets.values()))
@@ -31,9 +31,8 @@ def images_and_sizes(nets: Mapping[str, np.ndarray], in_shape: Sequence[int], ze
     ax = below.subplots()
     for (name, weights), colour in zip(nets.items(), (INK, ORANGE, BLUE), strict=True):
         sizes = np.sort(np.abs(weights), axis=None)[::-1]
-        ax.plot(np.arange(1, len(sizes) + 1), np.maximum(sizes, zero / 100), color=colour, label=name)
-    ax.axhline(zero, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
-    ax.text(1, zero, f"below {zero:g}: counted as zero", va="bottom", fontsize=10, color=INK)
-    ax.set(yscale="log", xlabel="weights, sorted by size", ylabel="|w|", ylim=(zero / 100, None))
-    ax.legend(loc="lower left")
+        label = f"{name}: {(sizes < zero).sum()} below {zero:g}"
+        ax.plot(np.arange(1, len(sizes) + 1), sizes, color=colour, label=label)
+    ax.set(xlabel="weights, sorted by size", ylabel="|w|", ylim=(0, None))
+    ax.legend(loc="upper right")
     return fig
