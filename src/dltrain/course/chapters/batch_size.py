@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dltrain.course.chapter import Done
 
 _GOAL = 1.1  # times the least loss
+_STAYS = 0.8  # of the steps after the first at the goal: a single noisy row leaves it now and then at any rate
 _STEPS = ((150, 600), (18, 50), (7, 13))  # to the goal, over seeds
 _FRAMES = 30
 _COSTS = ("steps", "rows read", "seconds of the processor")
@@ -36,16 +37,20 @@ def study(done: Sequence[Done]) -> Seen:
         {_COSTS[0]: 1.0, _COSTS[1]: float(size), _COSTS[2]: pace(run)} for size, run in zip(sizes, runs, strict=True)
     ]
     steps = [first(curve) for curve in losses]
+    inside = [staying(curve) for curve in losses]
     spent = {cost: [s * of_one[cost] for s, of_one in zip(steps, each, strict=True)] for cost in _COSTS}
     seconds = spent[_COSTS[2]]
     caption = (
-        "In each moment all have read as many rows as the title says. A single row points roughly the right way, at "
-        f"once; a step over all rows is exact, and comes only when {sizes[-1]:,} rows have been read."
+        "The title counts the rows that each has read, as far as its steps go (to "
+        f"{listed(f'{size * (len(way) - 1):,}' for size, way in zip(sizes, ways, strict=True))}). A single row points "
+        f"only roughly the right way, but at once; a step over {names[-1]} comes when all of them have been read."
     )
     film = plots.film(where, dict(zip(names, ways, strict=True)), moments(sizes, [len(way) - 1 for way in ways]))
     same = (
         "The same three ways, counted in three manners. The dashed line is a loss 10 % above the least, and a ringed "
-        "dot is where it is first reached: all rows win by steps, one row by rows, a mini-batch by time."
+        f"dot is where it is first reached. {winners(names, spent, inside)} A step takes "
+        f"{listed(f'{1e6 * one[_COSTS[2]]:,.0f} µs with {n}' for n, one in zip(names, each, strict=True))}: where rows "
+        "are few, it is the step that is paid for, and not its rows."
     )
     drawn = plots.costs({n: (c, e) for n, c, e in zip(names, losses, each, strict=True)}, goal=_GOAL)
     return Seen(
@@ -55,11 +60,15 @@ def study(done: Sequence[Done]) -> Seen:
                 for cost, read in ((_COSTS[0], [1] * 3), (_COSTS[1], sizes))
                 for n, value, (low, high), size in zip(names, spent[cost], _STEPS, read, strict=True)
             ),
+            *(
+                Number(f"steps within the goal after the first, {n}", part, *at, ".0%")
+                for n, part, at in zip(names[:2], inside[:2], ((0.82, 0.97), (0.93, 1.0)), strict=True)
+            ),
             Number(f"time to the goal, {names[0]}, times that of {names[1]}", seconds[0] / seconds[1], 4, 30, ".0f"),
             Number(f"time to the goal, {names[2]}, times that of {names[1]}", seconds[2] / seconds[1], 3, 60, ".0f"),
         ],
-        seconds.index(min(seconds)) + 1,
-        told(names, steps, seconds),
+        quickest(seconds, inside) + 1,
+        told(names, steps, seconds, inside),
         [
             looks.picture("film.gif", "Three ways down one valley", caption, film),
             looks.picture("costs.png", "What they cost", same, drawn),
@@ -67,11 +76,41 @@ def study(done: Sequence[Done]) -> Seen:
     )
 
 
-def told(names: Sequence[str], steps: Sequence[float], seconds: Sequence[float]) -> str:
-    """What each needed."""
-    got = [f"{n} a step {s:,.0f} steps and {1000 * t:.2g} ms" for n, s, t in zip(names, steps, seconds, strict=True)]
-    far = [part for part, s in zip(got, steps, strict=True) if math.isfinite(s)]
-    return f"To the goal it took with {', with '.join(far)}." if far else "None of them came to the goal."
+def told(names: Sequence[str], steps: Sequence[float], seconds: Sequence[float], inside: Sequence[float]) -> str:
+    """What each needed, and whether it stayed."""
+    got = [
+        f"with {n} a step {s:,.0f} steps and {1000 * t:.2g} ms ({part:.0%} of the later ones within it)"
+        for n, s, t, part in zip(names, steps, seconds, inside, strict=True)
+        if math.isfinite(s)
+    ]
+    return f"To the goal it took {listed(got)}." if got else "None of them came to the goal."
+
+
+def winners(names: Sequence[str], spent: Mapping[str, Sequence[float]], inside: Sequence[float]) -> str:
+    """Which came there and stayed for the least of each cost."""
+    if max(inside) < _STAYS:
+        return "None of them stays there."
+    first_of = [f"{names[quickest(costs, inside)]} by {cost}" for cost, costs in spent.items()]
+    gone = [n for n, part in zip(names, inside, strict=True) if 0 < part < _STAYS]
+    left = f"; {listed(gone)} came there, and left again" if gone else ""
+    return f"Of those that stay there, the first is {listed(first_of)}{left}."
+
+
+def quickest(costs: Sequence[float], inside: Sequence[float]) -> int:
+    """The place of the least cost among those that stay at the goal, or among all where none does."""
+    return min(range(len(costs)), key=lambda at: (inside[at] < _STAYS, costs[at]))
+
+
+def staying(losses: np.ndarray) -> float:
+    """The part of the steps from the first at the goal on that are within it; 0 if none is."""
+    reached = np.flatnonzero(losses <= _GOAL)
+    return float((losses[reached[0] :] <= _GOAL).mean()) if len(reached) else 0.0
+
+
+def listed(parts: Iterable[str]) -> str:
+    """a, b and c."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def first(losses: np.ndarray) -> float:
