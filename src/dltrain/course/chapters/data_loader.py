@@ -38,7 +38,8 @@ def study(done: Sequence[Done]) -> Seen:
     in_order = torch.equal(_rows(first), _rows(again))
     caption = (
         "The first eight rows of a batch, as the net gets them, and their numbers. Another epoch or seed is another "
-        "order, and the same row is changed otherwise; the last row of pictures is the first, pixel for pixel."
+        "order, and other changes: some shift an image out of its frame, which leaves it black. The last row of "
+        "pictures is the first, pixel for pixel."
     )
     return Seen(
         [

@@ -59,8 +59,9 @@ def _late(run: TrainedRun) -> float:
 
 
 _FILM = (
-    "Above the units of both hidden layers (blue: they work, pale: dropped), as they are for one example of a step "
-    "after the other. Below the answers of the net that is left, and, dashed, the border of all units together."
+    "Above the units of both hidden layers (blue: they work, pale: dropped), drawn anew on the trained net as each "
+    "step draws them for an example. Below the answers of the net that is left, and, dashed, the border of all units "
+    "together."
 )
 _LOSSES = (
     "On the points that it trains on the loss stays higher and restless, as each step trains another net; on points "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,7 +12,7 @@ import polars as pl
 from dltrain.course import looks
 from dltrain.course.chapter import Number, Seen
 from dltrain.course.plots import repeats
-from dltrain.insight import frames
+from dltrain.insight.compare import interval
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
@@ -18,28 +20,33 @@ if TYPE_CHECKING:
 
 def study(done: Sequence[Done]) -> Seen:
     table = looks.table(done[0])
-    found = frames.compare(list(table["folder"]), metric="test/accuracy").differences.row(0, named=True)
     relu, tanh = (
         table.filter(pl.col("model.activation") == name).sort("seed")["test/accuracy"].to_list()
         for name in ("relu", "tanh")
     )
-    differences = [a - b for a, b in zip(relu, tanh, strict=True)]
-    mean = sum(differences) / len(differences)
-    wins = sum(d > 0 for d in differences)
-    ties = sum(d == 0 for d in differences)
+    differences = [100 * (a - b) for a, b in zip(relu, tanh, strict=True)]
+    wins, ties = sum(d > 0 for d in differences), sum(d == 0 for d in differences)
+    low, high = interval(differences) or (-inf, inf)
+    mean = fmean(differences)
     caption = (
-        "Each line joins the two runs of one seed: it rises or falls by the seed. The large dots are the means, their "
-        "bars one standard deviation over the seeds."
+        "Above each line joins the two runs of one seed: it rises or falls by the seed. Below the differences of the "
+        "ten pairs, their mean, and its 95 % interval, which is what decides: an interval that holds 0 shows no difference."
     )
     return Seen(
         [
-            Number("test accuracy of ReLU, mean", sum(relu) / len(relu), 0.92, 0.94, ".1%"),
-            Number("test accuracy of tanh, mean", sum(tanh) / len(tanh), 0.92, 0.94, ".1%"),
+            Number("test accuracy of ReLU, mean", fmean(relu), 0.92, 0.94, ".1%"),
+            Number("test accuracy of tanh, mean", fmean(tanh), 0.92, 0.94, ".1%"),
             Number("seeds with which ReLU is better", wins, 1, 9, ".0f"),
-            Number("p of the difference, paired over the seeds", found["p"], 0, 1, ".2f"),
+            Number("mean difference, in points", mean, -0.5, 0.5, "+.2f"),
+            Number("its 95 % interval, from", low, -1.2, 0.1, "+.2f"),
+            Number("to", high, -0.1, 1.2, "+.2f"),
         ],
-        3 if found["p"] >= 0.05 else 1 if mean > 0 else 2,
+        3 if low <= 0 <= high else 1 if mean > 0 else 2,
         f"ReLU is better with {wins} of {len(differences)} seeds{f', equal with {ties}' * bool(ties)}; the mean "
-        f"difference is {100 * mean:+.2f} points, p = {found['p']:.2f}.",
-        [looks.picture("seeds.png", "Two choices, ten seeds", caption, repeats.pairs({"ReLU": relu, "tanh": tanh}))],
+        f"difference is {mean:+.2f} points, its 95 % interval {low:+.2f} to {high:+.2f}.",
+        [
+            looks.picture(
+                "seeds.png", "Two choices, ten seeds", caption, repeats.pairs({"ReLU": relu, "tanh": tanh}, (low, high))
+            )
+        ],
     )

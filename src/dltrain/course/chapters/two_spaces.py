@@ -50,7 +50,7 @@ def _pictures(run: TrainedRun, floor: valley.Valley, way: np.ndarray) -> list[Pi
     steps = sorted({round(last * (i / (_FRAMES - 1)) ** 2) for i in range(_FRAMES)})
     chosen = sorted({0, min(1, last), min(3, last), min(30, last), last})
     film = (
-        "Above the description space, where examples are points and the model is a line; its errors are thin. Below "
+        "Above the description space, where examples are points and the model is a line, its errors thin lines. Below "
         "the parameter space, where the model is a point, the star is the least squared error, and learning is a way. "
         "w and b have one scale there, so that the way leaves each contour at a right angle."
     )

@@ -22,6 +22,6 @@ def modes(accuracies: Mapping[str, Sequence[float]], chances: Mapping[str, Seque
             ax.plot(range(1, len(each) + 1), each, "o", color=colour, markersize=4, label=f"{name} mode")
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes[0].set(title="accuracy on the test part")
-    axes[1].set(title="probability of one image's true class", xlabel="time", ylim=(-0.03, 1.03))
+    axes[1].set(title="probability of one image's true class", xlabel="pass", ylim=(-0.03, 1.03))
     axes[0].legend(loc="center", bbox_to_anchor=(0.5, 0.62))
     return fig
