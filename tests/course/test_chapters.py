@@ -61,7 +61,7 @@ def test_a_chapter_is_whole(name):
         program, *words = shlex.split(command)
         assert program == "dltrain"
         if words[0] == "course":
-            find(words[1])
+            find(words[1]).check(words[2:])
         elif words[0] not in COMMANDS and "-m" not in words:
             compose.compose(words, None)
 
@@ -108,6 +108,8 @@ def test_the_list_needs_no_torch():
         (["linear_regresion"], "did you mean `linear_regression`"),
         (["7", "8"], "`8` is no KEY=VALUE; `dltrain course` takes one chapter"),
         (["linear_regression", "optimizer.lrr=1", "--no-input"], "optimizer.lr"),
+        (["two_linear_layers", "model.widths=[4]"], "model.widths is what this chapter compares"),
+        (["checkpoints", "trainer.epochs=3"], "trainer.epochs is what this chapter compares"),
         (["linear_regression", "model=mlp", "trainer.epochs=1", "--no-input"], "not what this chapter looks at"),
     ],
 )
@@ -131,7 +133,9 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_trained(dltrain
 def test_what_is_changed_replaces_what_the_command_says():
     command = "dltrain -m data=digits 'model.widths=[8],[9]' seeds=2"
     assert lab.changed(command, ["data=iris", "seed=3"]) == "dltrain -m 'model.widths=[8],[9]' seeds=2 data=iris seed=3"
-    assert lab.changed("dltrain show last", ["runs_dir=there"]) == "dltrain show there/last"
+    assert lab.changed("dltrain show last", ["seed=3"]) == "dltrain show last"
+    trace = "dltrain trace experiment=worked_example"
+    assert lab.changed(trace, ["runs_dir=there", "seed=3"]) == f"{trace} seed=3"
 
 
 def test_a_difference_is_told():

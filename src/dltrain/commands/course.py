@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dltrain.config import command_line
+from dltrain.config import command_line, compose
 from dltrain.course import told
 from dltrain.course.chapter import Chapter, find
-from dltrain.errors import ConfigError
+from dltrain.errors import ConfigError, streams
 from dltrain.errors.output import say
 
 
@@ -19,22 +20,32 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser = command_line.parser("course", "Every idea of a first course in deep learning: predicted, run, and seen.")
     parser.add_argument("chapter", nargs="?", metavar="CHAPTER", help="its number or its name; without one a list")
     parser.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="for each of its commands, such as trainer.epochs=5"
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="for what its commands train, in the place of what they say, such as trainer.epochs=5",
     )
-    parser.add_argument("--no-input", action="store_true", help="ask for no prediction")
-    parser.add_argument("-o", "--output", type=command_line.path, metavar="FOLDER", help="of its page and pictures")
+    parser.add_argument("--no-input", action="store_true", help="ask for no prediction, as without a terminal")
+    command_line.output_option(parser, "folder of its page and pictures (runs/course/NUMBER_NAME)")
     given = parser.parse_intermixed_args(words)
     if given.chapter is None:
         say(told.contents())
+        streams.delivered()
         return 0
     chapter = find(given.chapter)
     if wrong := [word for word in given.overrides if "=" not in word]:
         raise ConfigError(f"`{wrong[0]}` is no KEY=VALUE; `dltrain course` takes one chapter")
+    chapter.check(given.overrides)
+    if given.overrides:  # what is mistyped is said before anything is asked
+        compose.compose(given.overrides, None)
     folder = given.output or Path(_runs(given.overrides)) / "course" / chapter.stem
-    _make(folder)
-    say(told.before(chapter))
-    predicted = None if given.no_input else _ask(len(chapter.answers))
-    _teach(chapter, given.overrides, folder, predicted)
+    if given.output and (folder / "page.html").exists() and not given.force:
+        raise ConfigError(f"-o {folder} has a page.html; name another folder, or add --force to replace it")
+    with _made(folder):
+        say(told.before(chapter))
+        predicted = None if given.no_input else _ask(len(chapter.answers))
+        _teach(chapter, given.overrides, folder, predicted)
+    streams.delivered()
     return 0
 
 
@@ -44,10 +55,17 @@ def _runs(overrides: list[str]) -> str:
     return named[-1] if named else "runs"
 
 
-def _make(folder: Path) -> None:
-    """Before anything is trained: a folder that can't be made is one sentence."""
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """A folder that is there while it lasts: one that can't be made is a sentence, and empty ones go again."""
     with command_line.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+            folder.parent.rmdir()
 
 
 def _ask(count: int) -> int | None:
@@ -60,7 +78,7 @@ def _ask(count: int) -> int | None:
             answer = sys.stdin.readline().strip()
             if not answer:
                 return None
-            if answer.isdecimal() and 1 <= int(answer[:3]) <= count:
+            if answer.isdecimal() and len(answer) < 4 and 1 <= int(answer) <= count:
                 return int(answer)
     return None
 
@@ -76,6 +94,8 @@ def _teach(chapter: Chapter, overrides: list[str], folder: Path, predicted: int 
         say(f"plain PyTorch {taught.bits}")
     files = {"page.html": pages.html(taught).encode(), **{p.name: p.content for p in taught.seen.pictures}}
     with command_line.writing(folder):
+        for path in [*folder.glob("*.png"), *folder.glob("*.gif")]:  # of a run before, which may have had others
+            path.unlink()
         for name, content in files.items():
             storage.replace(folder / name, content)
     say(f"\npage      {folder / 'page.html'}")

@@ -6,6 +6,8 @@ A chapter called NAME is three files: chapters/NAME.yaml has its words and comma
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -13,6 +15,7 @@ from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dltrain.config import command_line
 from dltrain.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -72,7 +75,8 @@ class Chapter:
     """see: three sentences, what will be seen. formula: lines. answers: what one may predict; `study` says which came.
 
     commands: as they are typed, `dltrain ...`, and run in this order. twin: the command that trains what the listing
-    trains, to the bit; empty where there is no such. words: of the glossary.
+    trains, to the bit; empty where there is no such. words: of the glossary. free: keys that one may change although
+    the commands differ in them.
     """
 
     number: int
@@ -86,11 +90,24 @@ class Chapter:
     next: tuple[Next, ...]
     words: tuple[str, ...] = ()
     twin: str = ""
+    free: tuple[str, ...] = ()
 
     @property
     def stem(self) -> str:
         """What its files are called: 03_two_linear_layers."""
         return f"{self.number:02}_{self.name}"
+
+    def check(self, changes: Sequence[str]) -> None:
+        """Raises ConfigError for a KEY=VALUE of a key that its commands compare: there would be nothing to compare."""
+        words = [shlex.split(command)[1:] for command in self.commands]
+        values = [dict(map(_pair, filter(_is_pair, each))) for each in words if each[0] not in command_line.NAMES]
+        for key in {key for key, _ in map(_pair, changes)} - {*self.free}:
+            found = {each.get(key) for each in values}
+            if len(found) > 1 or any("," in re.sub(r"\[[^\]]*\]", "", value or "") for value in found):
+                raise ConfigError(
+                    f"{key} is what this chapter compares: change something else, or run its commands by themselves: "
+                    f"{'; '.join(self.commands)}"
+                )
 
     def outcome(self, seen: Seen) -> str:
         """Which answer it was, and what says so."""
@@ -99,6 +116,16 @@ class Chapter:
     @property
     def listing(self) -> Path:
         return _HERE / "listings" / f"{self.name}.py"
+
+
+def _is_pair(word: str) -> bool:
+    return "=" in word
+
+
+def _pair(word: str) -> tuple[str, str]:
+    """Key and value of an override."""
+    key, _, value = word.lstrip("+").partition("=")
+    return key, value
 
 
 class Number(NamedTuple):
@@ -141,7 +168,9 @@ class Seen(NamedTuple):
         """For a notebook."""
         from dltrain.insight import page
 
-        table = page.table(["", "measured", "expected"], [[n.name, n.text, n.expected] for n in self.numbers])
+        table = page.table(
+            ["", "measured", "expected as the cells stand"], [[n.name, n.text, n.expected] for n in self.numbers]
+        )
         answer = page.paragraph(f"It was answer {self.answer}. {self.because}")
         return "\n".join([table, answer, *(page.picture(p.title, p.caption, p.content) for p in self.pictures)])
 
@@ -171,8 +200,8 @@ def chapters() -> tuple[Chapter, ...]:
 
 def find(word: str) -> Chapter:
     """A chapter by its number or its name; raises ConfigError where there is none."""
-    if word.isdecimal() and 1 <= int(word[:4]) <= len(ORDER):
-        word = ORDER[int(word[:4]) - 1]
+    if word.isdecimal() and len(word) < 4 and 1 <= int(word) <= len(ORDER):
+        word = ORDER[int(word) - 1]
     if word in NAMES:
         return chapter(word)
     hint = did_you_mean(word, NAMES) or f"; they are numbered 1 to {len(ORDER)}"

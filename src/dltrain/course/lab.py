@@ -22,7 +22,7 @@ from dltrain.course import looks
 from dltrain.course.chapter import Chapter, Number, Seen, find
 from dltrain.course.chapter import study as studied
 from dltrain.engine.process import left_as_it_was
-from dltrain.errors import ConfigError, DltrainError
+from dltrain.errors import ConfigError, DltrainError, override
 from dltrain.errors.output import cut
 from dltrain.insight.pictures import Picture
 from dltrain.insight.whole_sweep import sweep
@@ -77,18 +77,22 @@ class Taught:
 
 
 def changed(command: str, more: Sequence[str]) -> str:
-    """A command with other values: those that it has are replaced. `last` is the last run below their runs_dir."""
+    """A command with other values, where it trains or traces: those that it has are replaced."""
     program, *words = shlex.split(command)
-    if words[0] in command_line.NAMES:
-        roots = [word.partition("=")[2] for word in more if word.startswith("runs_dir=")]
-        return shlex.join([program, *(f"{roots[-1]}/last" if roots and word == "last" else word for word in words)])
+    if words[0] == "trace":
+        more = [word for word in more if not word.startswith("runs_dir=")]
+    elif words[0] in command_line.NAMES:
+        return command
     keys = {word.partition("=")[0] for word in more}
     return shlex.join([program, *(word for word in words if word.partition("=")[0] not in keys), *more])
 
 
-def do(command: str) -> Done:
-    """Runs a command as it is typed, `dltrain ...`."""
+def do(command: str, last: Done | None = None) -> Done:
+    """Runs a command as it is typed, `dltrain ...`; its `last` is a run, where one is given."""
     words = shlex.split(command)[1:]
+    if isinstance(last, TrainedRun):
+        names = {"last": str(last.folder), "resume=last": override("resume", str(last.folder), shell=False)}
+        words = [names.get(word, word) for word in words]
     if words[0] in command_line.NAMES:
         return _printed(words)
     several = words[0] == "-m" or seeds.split(words)[0] != words
@@ -112,13 +116,15 @@ def teach(found: Chapter, more: Sequence[str] = (), *, tell: Callable[[str], Non
     begin = time.perf_counter()
     as_it_stands = all(word.startswith("runs_dir=") for word in more)
     commands = tuple(changed(command, more) if more else command for command in found.commands)
-    done = []
+    done: list[Done] = []
     for command in commands:
         if tell:
             tell(command)
-        done.append(do(command))
+        done.append(do(command, done[-1] if done else None))
     try:
         seen = study(found.name, *done)
+    except (DltrainError, OSError, MemoryError):
+        raise
     except Exception as error:
         if as_it_stands or os.environ.get("DLTRAIN_DEBUG"):
             raise

@@ -7,8 +7,6 @@ import textwrap
 from dltrain.course.chapter import Chapter, Seen, around, chapters
 from dltrain.errors import tables
 
-_WIDTH = 100
-
 
 def contents() -> str:
     """Every chapter with its number, its name and its title."""
@@ -23,11 +21,11 @@ def before(chapter: Chapter) -> str:
         [
             f"{chapter.number}  {chapter.title}",
             "",
-            *textwrap.wrap(chapter.see, _WIDTH),
+            *textwrap.wrap(chapter.see, _width()),
             "",
             *(f"    {line}" for line in chapter.formula.splitlines()),
             "",
-            *textwrap.wrap(chapter.question, _WIDTH),
+            *textwrap.wrap(chapter.question, _width()),
             *answers,
         ]
     )
@@ -41,7 +39,7 @@ def after(chapter: Chapter, seen: Seen, *, predicted: int | None, expected: bool
     ]
     verdict = {None: "", seen.answer: "Your prediction held. "}.get(predicted, f"You said {predicted}. ")
     verdict += chapter.outcome(seen)
-    return "\n".join([*(f"  {row}" for row in tables.columns(rows)), "", *textwrap.wrap(verdict, _WIDTH)])
+    return "\n".join([*(f"  {row}" for row in tables.columns(rows)), "", *textwrap.wrap(verdict, _width())])
 
 
 def onward(chapter: Chapter) -> str:
@@ -52,5 +50,10 @@ def onward(chapter: Chapter) -> str:
     return "\n".join(tables.columns([["" if i else row[0], *row[1:]] for i, row in enumerate(rows)]))
 
 
+def _width() -> int:
+    """How wide texts are."""
+    return max(40, min(100, tables.room()))
+
+
 def _item(mark: str, text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark))
+    return textwrap.wrap(text, _width(), initial_indent=mark, subsequent_indent=" " * len(mark))

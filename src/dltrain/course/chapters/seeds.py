@@ -30,7 +30,7 @@ def study(done: Sequence[Done]) -> Seen:
     mean = fmean(differences)
     caption = (
         "Above each line joins the two runs of one seed: it rises or falls by the seed. Below the differences of the "
-        "ten pairs, their mean, and its 95 % interval, which is what decides: an interval that holds 0 shows no difference."
+        "ten pairs, their mean, and its 95 % interval, which decides: one that holds 0 shows no difference."
     )
     return Seen(
         [

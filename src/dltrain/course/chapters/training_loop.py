@@ -48,7 +48,7 @@ def study(done: Sequence[Done]) -> Seen:
             Number("largest deviation of a probability, evaluation mode", spread["evaluation"], -inf, 0.0, ".2g"),
         ],
         2 if lower > 0.005 else 3 if lower < -0.005 else 1,
-        f"In training mode the accuracy lies {100 * lower:.1f} points lower, from {right['training'].min():.1%} to "
-        f"{right['training'].max():.1%}; in evaluation mode it is {right['evaluation'].mean():.1%} each time.",
+        f"In training mode the accuracy is {right['training'].min():.1%} to {right['training'].max():.1%}, on average "
+        f"{right['training'].mean():.1%}; in evaluation mode it is {right['evaluation'].mean():.1%} each time.",
         [looks.picture("modes.png", "One net, two modes", caption, figure)],
     )
