@@ -98,25 +98,25 @@ def costs(ways: Mapping[str, tuple[np.ndarray, Mapping[str, float]]], *, goal: f
 
 
 @styled
-def two_orders(*panels: tuple[str, Mapping[str, float], float]) -> Figure:
-    """The same names by two numbers, each panel in its own order, the lowest on top: (title, numbers, edge) each.
+def two_orders(*panels: tuple[str, Mapping[str, float], Mapping[str, float], float]) -> Figure:
+    """The same names by two numbers, each panel in its own order, the lowest on top: (title, numbers, rates, edge).
 
     What is no number, or beyond the edge, is a pale bar up to it. A name has one colour in both.
     """
     names = list(panels[0][1])
     colour = dict(zip(names, colours(len(names)), strict=True))
     fig, axes = figure(len(panels), 1, height=(0.8 + 0.26 * len(names)) * len(panels))
-    for ax, (title, numbers, edge) in zip(axes, panels, strict=True):
+    for ax, (title, numbers, rates, edge) in zip(axes, panels, strict=True):
         ordered = sorted(names, key=lambda name: numbers[name], reverse=True)
         for at, name in enumerate(ordered):
             value = numbers[name]
             beyond = not value <= edge
             ax.barh(at, edge if beyond else value, color=colour[name], alpha=0.25 if beyond else 1.0)
-            text = f"{value:.3g}" if value < float("inf") else "never"
+            text = f"{value:.3g}" if value < float("inf") else f"> {edge:g}"
             ax.text(
                 edge if beyond else value, at, f" {text}", va="center", ha="right" if beyond else "left", fontsize=9
             )
-        ax.set_yticks(range(len(ordered)), ordered)
+        ax.set_yticks(range(len(ordered)), [f"{name} {rates[name]:g}" for name in ordered])
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", visible=False)
         ax.set(title=title, xlim=(0, edge * 1.08))
