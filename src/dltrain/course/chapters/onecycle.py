@@ -67,7 +67,7 @@ def _passed(cycle: plots.Told, constant: plots.Told) -> str:
     last = max(cycle.reported, default=0)
     if behind and behind[-1] == last:
         return f"Its train loss is the higher at the last step, {last}."
-    return f"From step {behind[-1] if behind else 0} on its train loss is the lower, to the last, {last}."
+    return f"After step {behind[-1] if behind else 0} its train loss is the lower, to the last, {last}."
 
 
 def _told(run: TrainedRun) -> plots.Told:
