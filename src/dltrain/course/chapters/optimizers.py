@@ -31,6 +31,19 @@ _LOSSES = {
     "sgd": (1.4, 1.8),
     "lbfgs": (0.6, 8),
 }
+_MOVING = (
+    f"Each from the same start, at the best of {len(_RATES)} rates, beside its name; the clock is gradients, as "
+    "L-BFGS asks for up to 25 in a step. Plain descent swings across the valley and creeps along it; Adam and its "
+    "kin go by the signs of the gradient, and the valley lies askew to these. Momentum shoots past: only the rate "
+    "is chosen, and β stays as its file has it. With β = 0.7 it needs {}."
+)
+_BOTH = (
+    f"Above: gradients until the loss stays within 10 % of the least; a pale bar needs more than {_GRADIENTS}. "
+    "Below: the same optimizers on a net of digits in mini-batches, each at the rate of its file, beside its "
+    "name. These rates were not chosen for this net and decide much of the order, which is therefore no order "
+    "of methods. L-BFGS takes each mini-batch for the whole and fits it: it is sure of its errors, "
+    "for 20 times the work."
+)
 _ANSWERS = ("adam", "nesterov", "lbfgs", "sgd")
 
 
@@ -49,19 +62,6 @@ def study(done: Sequence[Done]) -> Seen:
     ways = {f"{name} {best[name][0]:g}": best[name][1] for name in order}
     film = plots.film(
         where, ways, [(f"{n} gradients", [n] * len(ways)) for n in _FRAMES], height=7.0, columns=3, tail=8
-    )
-    moving = (
-        f"Each from the same start, at the best of {len(_RATES)} rates, beside its name; the clock is gradients, as "
-        "L-BFGS asks for up to 25 in a step. Plain descent swings across the valley and creeps along it; Adam and its "
-        "kin go by the signs of the gradient, and the valley lies askew to these. Momentum shoots past: only the rate "
-        f"is chosen, and β stays as its file has it. With β = 0.7 it needs {_count(lighter)}."
-    )
-    both = (
-        f"Above: gradients until the loss stays within 10 % of the least; a pale bar needs more than {_GRADIENTS}. "
-        "Below: the same optimizers on a net of digits in mini-batches, each at the rate of its file, beside its "
-        "name. These rates were not chosen for this net and decide much of the order, which is therefore no order "
-        "of methods. L-BFGS takes each mini-batch for the whole and fits it: it is sure of its errors, "
-        "for 20 times the work."
     )
     bars = plots.two_orders(
         ("gradients to the bottom of the valley", needed, chosen, float(_GRADIENTS)),
@@ -85,8 +85,8 @@ def study(done: Sequence[Done]) -> Seen:
         f"In the valley {first} came first, after {needed[first]:.0f} gradients; on the net {lowest} has the lowest "
         f"loss, {losses[lowest]:.2f}.",
         [
-            looks.picture("race.gif", "Fourteen ways down one valley", moving, film),
-            looks.picture("orders.png", "First in the valley, and first on a net", both, bars),
+            looks.picture("race.gif", "Fourteen ways down one valley", _MOVING.format(_count(lighter)), film),
+            looks.picture("orders.png", "First in the valley, and first on a net", _BOTH, bars),
         ],
     )
 
