@@ -12,7 +12,7 @@ from torch import nn
 
 from dltrain.config import choices
 from dltrain.course import lexicon
-from dltrain.course.chapter import ORDER
+from dltrain.course.chapter import NAMES
 from dltrain.parts import losses, models, optimizers, regularisers, schedules
 from dltrain.runs import foreign
 
@@ -30,14 +30,14 @@ def test_each_choice_has_its_entry(group):
     for name, choice in CHOICES[group].items():
         assert {"when", "default", "see"} <= choice.entry.keys(), choice.path
         assert all(" ".join(choice.entry[label]).endswith((".", "...")) for label in ("when", "default")), choice.path
-        assert set(lexicon.shown_in(choice)) <= {*ORDER}, choice.path
+        assert set(lexicon.shown_in(choice)) <= {*NAMES}, choice.path
         if group in ("model", "loss", "optimizer", "scheduler", "regularisation") and name not in OF_THE_USER:
             assert {"formula", "source"} <= choice.entry.keys(), choice.path
 
 
 def test_an_experiment_names_chapters_that_there_are():
     for choice in choices.choices("experiment"):
-        assert set(lexicon.shown_in(choice)) <= {*ORDER}, choice.path
+        assert set(lexicon.shown_in(choice)) <= {*NAMES}, choice.path
 
 
 def test_each_value_of_a_mlps_parts_is_explained():

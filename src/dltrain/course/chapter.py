@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Done = TrainedRun | pl.DataFrame | str  # what a command made: a run, the table of a sweep, what it printed
 
 _HERE = Path(__file__).parent
-ORDER = (  # of the course
+NAMES = (  # in the order of the course
     "perceptron",
     "xor",
     "two_linear_layers",
@@ -60,7 +60,6 @@ ORDER = (  # of the course
     "checkpoints",
     "tensorboard",
 )
-NAMES = tuple(name for name in ORDER if (_HERE / "chapters" / f"{name}.yaml").is_file())
 
 
 class Next(NamedTuple):
@@ -183,7 +182,7 @@ def chapter(name: str) -> Chapter:
     content = yaml.safe_load((_HERE / "chapters" / f"{name}.yaml").read_text(encoding="utf-8"))
     content |= {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
     content["next"] = tuple(Next(**entry) for entry in content["next"])
-    return Chapter(number=ORDER.index(name) + 1, name=name, **content)
+    return Chapter(number=NAMES.index(name) + 1, name=name, **content)
 
 
 def around(found: Chapter) -> tuple[Chapter | None, Chapter | None]:
@@ -200,11 +199,11 @@ def chapters() -> tuple[Chapter, ...]:
 
 def find(word: str) -> Chapter:
     """A chapter by its number or its name; raises ConfigError where there is none."""
-    if word.isdecimal() and len(word) < 4 and 1 <= int(word) <= len(ORDER):
-        word = ORDER[int(word) - 1]
+    if word.isdecimal() and len(word) < 4 and 1 <= int(word) <= len(NAMES):
+        word = NAMES[int(word) - 1]
     if word in NAMES:
         return chapter(word)
-    hint = did_you_mean(word, NAMES) or f"; they are numbered 1 to {len(ORDER)}"
+    hint = did_you_mean(word, NAMES) or f"; they are numbered 1 to {len(NAMES)}"
     raise ConfigError(f"the course has no chapter `{word}`{hint}; `dltrain course` lists them")
 
 

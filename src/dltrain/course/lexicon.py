@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dltrain.config.choices import LABELS, Choice, choices
-from dltrain.course.chapter import NAMES
+from dltrain.course.chapter import NAMES, chapter
 from dltrain.errors.output import cut
 from dltrain.errors.tables import room
 
@@ -167,7 +167,7 @@ def _section(choice: Choice) -> list[str]:
     entry = choice.entry
     codes = [lines for lines in (choice.header[1:], entry.get("formula", ())) if lines]
     said = {label: _text(" ".join(entry[label])) for label in ("when", "default", "source") if label in entry}
-    said |= {"chapters": ", ".join(shown_in(choice))}
+    said |= {"chapters": ", ".join(f"[{name}](course/{chapter(name).stem}.md)" for name in shown_in(choice))}
     values = [f"- `{v}`: `{first}`. {_text(' '.join(rest))}" for v, (first, *rest) in entry.items() if v not in LABELS]
     knobs = [f"- `{key}: {value}` {_text(note)}".rstrip() for key, value, note in choice.knobs if value]
     lists = ["\n".join(f"- **{label}:** {text}" for label, text in said.items())]

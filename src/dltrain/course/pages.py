@@ -115,6 +115,8 @@ Each chapter is one command. It says what will be seen, asks for a prediction, t
 pictures beside the formula, and says whether the prediction held; it takes seconds on a CPU. `--no-input` asks nothing,
 and KEY=VALUE changes what is trained. The notation is such a course's: a before the non-linearity, z = g(a) after it,
 δ = ∂L/∂a; a module makes zᵏ = Mᵏ(zᵏ⁻¹, Wᵏ). The words stand in the [glossary](../glossary.md).
+Numbers of the validation and test part are of the weights that were best on the validation part, unless a page says
+otherwise; listings, and films at their end, have the last weights.
 `python scripts/docs.py` writes these pages from the chapters themselves, and their numbers from runs.
 """
 
