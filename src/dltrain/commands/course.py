@@ -30,7 +30,6 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     given = parser.parse_intermixed_args(words)
     if given.chapter is None:
         say(told.contents())
-        streams.delivered()
         return 0
     chapter = find(given.chapter)
     if wrong := [word for word in given.overrides if "=" not in word]:

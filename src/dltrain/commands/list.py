@@ -7,7 +7,7 @@ import textwrap
 
 from dltrain.config import choices
 from dltrain.course import glossary, lexicon
-from dltrain.errors import ConfigError, did_you_mean, streams
+from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.output import say
 
 
@@ -22,22 +22,16 @@ def overview(config_dir: str | None) -> str:
 
 def command(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain list`: needs neither torch nor Hydra."""
-    _say(words, options)
-    streams.delivered()
-    return 0
-
-
-def _say(words: list[str], options: argparse.Namespace) -> None:
     groups = choices.groups(options.config_dir)
     if not words:
         say(overview(options.config_dir))
         say("\n`dltrain list GROUP` explains each choice, `dltrain list GROUP NAME` one with all its knobs,")
         say("`dltrain list glossary` the words of a course")
-        return
+        return 0
     group, *names = words
     if group == "glossary" and group not in groups:
         say("\n\n".join(map(glossary.told, glossary.found(names))))
-        return
+        return 0
     if group not in groups:
         raise ConfigError(f"there is no group `{group}`{did_you_mean(group, groups)}; there are {', '.join(groups)}")
     unknown = [n for n in names if n not in groups[group]]
@@ -49,3 +43,4 @@ def _say(words: list[str], options: argparse.Namespace) -> None:
     else:
         say("\n\n".join([*filter(None, [lexicon.about(group)]), *map(lexicon.brief, found)]))
         say(f"\n`dltrain list {group} NAME` has all of one: formula, reasons, source, chapter, knobs")
+    return 0

@@ -146,4 +146,4 @@ def test_the_direct_step_gives_the_plain_ones_bits_whatever_users_do(part):
             bad[seed] = quick.hands
     print(f"\n{CASES // PARTS} drawn cases: {took['direct']} direct steps, {took['plain']} plain; {len(bad)} differ")
     assert not bad
-    assert took["direct"] > took["plain"] / 2  # else it would be the plain step against itself
+    assert took["direct"] > took["plain"] / 4  # else it would be the plain step against itself
