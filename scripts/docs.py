@@ -31,13 +31,14 @@ def main() -> None:
     given = parser.parse_args()
     wanted = [find(word) for word in given.chapters] or [*chapters()]
     faults = run(wanted, keep=not given.check) if given.run else []
-    for path, text in texts():
+    made = dict(texts())
+    for path, text in made.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             if given.check:
                 faults.append(f"{path.relative_to(DOCS.parent)} is not what `python scripts/docs.py` writes")
             else:
                 path.write_text(text, encoding="utf-8")
-    faults += [f"docs/course/{name} belongs to no chapter" for name in leftover()]
+    faults += [f"docs/course/{name} belongs to no chapter" for name in leftover({path.name for path in made})]
     print("\n".join(faults), file=sys.stderr)
     sys.exit(1 if faults else 0)
 
@@ -57,9 +58,8 @@ def kept(chapter: Chapter) -> Taught:
     return Taught.again(chapter, (COURSE / f"{chapter.stem}.json").read_text(encoding="utf-8"))
 
 
-def leftover() -> list[str]:
-    """Files that no chapter has."""
-    made = {path.name for path, _ in texts()}
+def leftover(made: set[str]) -> list[str]:
+    """Files beside the pages that no chapter has."""
     for chapter in chapters():
         made |= {f"{chapter.stem}.json", *(f"{chapter.stem}_{picture.name}" for picture in kept(chapter).seen.pictures)}
     return sorted(path.name for path in COURSE.iterdir() if path.name not in made)

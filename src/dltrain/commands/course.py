@@ -71,15 +71,13 @@ def _ask(count: int) -> int | None:
     """The number of an answer, or None for an empty line, or where nobody can answer."""
     if not sys.stdin or not sys.stdin.isatty():
         return None
-    with suppress(EOFError):
-        while True:
-            say(f"\nyour prediction (1 to {count}; Enter for none): ", end="", flush=True)
-            answer = sys.stdin.readline().strip()
-            if not answer:
-                return None
-            if answer.isdecimal() and len(answer) < 4 and 1 <= int(answer) <= count:
-                return int(answer)
-    return None
+    while True:
+        say(f"\nyour prediction (1 to {count}; Enter for none): ", end="", flush=True)
+        answer = sys.stdin.readline().strip()
+        if not answer:
+            return None
+        if answer.isdecimal() and len(answer) < 4 and 1 <= int(answer) <= count:
+            return int(answer)
 
 
 def _teach(chapter: Chapter, overrides: list[str], folder: Path, predicted: int | None) -> None:

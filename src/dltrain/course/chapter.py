@@ -10,7 +10,6 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -99,7 +98,9 @@ class Chapter:
     def check(self, changes: Sequence[str]) -> None:
         """Raises ConfigError for a KEY=VALUE of a key that its commands compare: there would be nothing to compare."""
         words = [shlex.split(command)[1:] for command in self.commands]
-        values = [dict(map(_pair, filter(_is_pair, each))) for each in words if each[0] not in command_line.NAMES]
+        values = [
+            dict(_pair(word) for word in each if "=" in word) for each in words if each[0] not in command_line.NAMES
+        ]
         for key in {key for key, _ in map(_pair, changes)} - {*self.free}:
             found = {each.get(key) for each in values}
             if len(found) > 1 or any("," in re.sub(r"\[[^\]]*\]", "", value or "") for value in found):
@@ -115,10 +116,6 @@ class Chapter:
     @property
     def listing(self) -> Path:
         return _HERE / "listings" / f"{self.name}.py"
-
-
-def _is_pair(word: str) -> bool:
-    return "=" in word
 
 
 def _pair(word: str) -> tuple[str, str]:
@@ -205,8 +202,3 @@ def find(word: str) -> Chapter:
         return chapter(word)
     hint = did_you_mean(word, NAMES) or f"; they are numbered 1 to {len(NAMES)}"
     raise ConfigError(f"the course has no chapter `{word}`{hint}; `dltrain course` lists them")
-
-
-def study(found: Chapter, done: Sequence[Done]) -> Seen:
-    """What is seen in what a chapter's commands made."""
-    return import_module(f"dltrain.course.chapters.{found.name}").study(done)

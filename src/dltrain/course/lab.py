@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,6 @@ from torch import Tensor
 from dltrain.config import build, command_line
 from dltrain.course import looks
 from dltrain.course.chapter import Chapter, Number, Seen, find
-from dltrain.course.chapter import study as studied
 from dltrain.engine.process import left_as_it_was
 from dltrain.errors import ConfigError, DltrainError, override
 from dltrain.errors.output import cut
@@ -108,7 +108,7 @@ def _printed(words: Sequence[str]) -> str:
 
 def study(name: str, *done: Done) -> Seen:
     """What is seen in what the commands of a chapter made."""
-    return studied(find(name), done)
+    return import_module(f"dltrain.course.chapters.{find(name).name}").study(done)
 
 
 def teach(found: Chapter, more: Sequence[str] = (), *, tell: Callable[[str], None] | None = None) -> Taught:

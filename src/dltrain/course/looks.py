@@ -82,10 +82,13 @@ def last_weights(run: TrainedRun) -> dict[str, Tensor]:
     return {name: kept[1][name] for name in run.model.state_dict()}
 
 
-def way(run: TrainedRun, *, moments: int = 30) -> replay.Way:
-    """The weights that a run had on its way, close together at first: it is trained again in memory."""
+def way(run: TrainedRun, *, moments: int | None) -> replay.Way:
+    """The weights that a run had on its way, at so many moments, close together at first, or (None) after each step: it
+    is trained again in memory.
+    """
     steps = int(run.metrics["last/step"])
-    found = replay.replay(plan(run), steps=steps, wanted=replay.moments(steps, moments), seconds=60)
+    wanted = range(steps + 1) if moments is None else replay.moments(steps, moments)
+    found = replay.replay(plan(run), steps=steps, wanted=wanted, seconds=60)
     assert found is not None  # the course's runs take seconds
     return found
 

@@ -136,6 +136,11 @@ def notebook(found: Chapter) -> str:
         ("code", f'lab.study("{found.name}", {names})'),
         ("markdown", "Change next:\n\n" + "\n".join(f"- `{step.command}`: {step.shows}" for step in found.next)),
     ]
+    return as_notebook(cells)
+
+
+def as_notebook(cells: Sequence[tuple[str, str]]) -> str:
+    """A notebook's file, without outputs; cells: kind (markdown or code) and text."""
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     content = {"cells": [_cell(n, *c) for n, c in enumerate(cells)], "metadata": {"kernelspec": kernel}}
     return json.dumps({**content, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False) + "\n"

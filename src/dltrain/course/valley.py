@@ -12,7 +12,6 @@ from dltrain.config import construct
 from dltrain.config.policy import Part
 from dltrain.course import looks
 from dltrain.trained.whole_run import TrainedRun
-from dltrain.training import replay
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ def of(run: TrainedRun) -> Valley:
 
 def walk(run: TrainedRun) -> np.ndarray:
     """(w, b) [steps + 1, 2] before the first step of a run, and after each."""
-    plan, steps = looks.plan(run), int(run.metrics["last/step"])
-    way = replay.replay(plan, steps=steps, wanted=range(steps + 1), seconds=60)
-    assert way is not None  # the course's runs take seconds
+    way = looks.way(run, moments=None)
     return torch.stack([torch.cat([v.flatten() for v in weights.values()]) for weights in way.weights]).double().numpy()
 
 

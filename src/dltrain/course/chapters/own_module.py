@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from dltrain.course import looks
 from dltrain.course.chapter import Number, Seen
@@ -58,8 +57,3 @@ def study(done: Sequence[Done]) -> Seen:
         "by its best epoch on the validation part, and with another seed or epoch the order may turn.",
         [looks.picture("answers.png", "What each answers", caption, answers.slices(along.numpy(), panels))],
     )
-
-
-def learned(net: nn.Module) -> int:
-    """How many numbers a net learns."""
-    return sum(parameter.numel() for parameter in net.parameters())
