@@ -121,6 +121,28 @@ def test_the_interpreter_can_run_it_as_a_module(tmp_path):
     assert done.stdout.strip()
 
 
+def test_files_beside_one_are_not_imported_in_the_place_of_a_library(tmp_path):
+    for name in ("json", "random", "string"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('of mine')")
+    command = [sys.executable, "-m", "dltrain", "list", "glossary", "logit"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "before it becomes a probability" in done.stdout
+
+
+def test_one_that_allow_lets_in_is_named(dltrain, tmp_path, monkeypatch):
+    (tmp_path / "colorsys.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    import colorsys
+
+    monkeypatch.setattr(cli, "_run", lambda _: colorsys.rgb_to_hsv)  # which is not there
+    code, _, error = dltrain()
+    monkeypatch.delitem(sys.modules, "colorsys")
+    assert code == 2
+    assert "colorsys.py in this folder is imported in the place of the library of that name: rename it" in error
+
+
 def test_shell_completion_is_hydras(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "dltrain.commands.cli", "-sc", "install=bash"],

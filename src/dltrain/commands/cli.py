@@ -115,6 +115,10 @@ def _exit_code(arguments: list[str]) -> int:
             why = f"a library can't be imported with {', '.join(names)} in the environment"
             say(f"error: {cut(f'{why}: {error}', 400)}", error=True)
             return ConfigError.exit_code
+        if files := command_line.in_the_way():
+            what = f"{files[0]} in this folder is imported in the place of the library of that name"
+            say(f"error: {what}: rename it ({cut(f'{type(error).__name__}: {error}', 200)})", error=True)
+            return ConfigError.exit_code
         lines = "\n".join(short_lines(f"{type(error).__name__}: {error}"))
         say(f"error: {lines}\n(--debug shows where)", error=True)
         return 1

@@ -76,6 +76,16 @@ def blamed(error: BaseException) -> list[str]:
     return sorted(name for name in os.environ if prefix and name.startswith(prefix))
 
 
+def in_the_way() -> list[str]:
+    """Files of the folder that one is in, importable by `--allow`, that were imported in the place of a library."""
+    from importlib.metadata import packages_distributions
+
+    libraries, here = {*sys.stdlib_module_names, *packages_distributions()}, Path.cwd()
+    found = ((name, getattr(module, "__file__", None)) for name, module in [*sys.modules.items()])
+    paths = [Path(file) for name, file in found if file and name in libraries]
+    return sorted({path.name for path in paths if path.parent == here})
+
+
 def find(name: str) -> Command:
     """The function of a command that has a module of its name."""
     return import_module(f"dltrain.commands.{name}").command
