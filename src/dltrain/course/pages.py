@@ -15,6 +15,8 @@ from dltrain.insight import page
 if TYPE_CHECKING:
     from dltrain.course.lab import Taught
 
+_STYLE = "td.text { white-space: normal; }\n"  # the names of numbers are long
+
 # -- the page of a run -----------------------------------------------------------------------------------------------
 
 
@@ -37,13 +39,15 @@ def html(taught: Taught) -> str:
             page.section(
                 "In plain PyTorch",
                 page.verbatim(found.listing.read_text(encoding="utf-8")),
-                page.paragraph(f"It {taught.bits}, as {found.twin}" if taught.bits else ""),
+                *([page.paragraph(f"It {taught.bits}, as"), page.command(found.twin)] if taught.bits else []),
             ),
             page.section(
-                "Change next", page.table(["", ""], [[step.command, step.shows] for step in found.next], text=(0, 1))
+                "Change next",
+                *(part for step in found.next for part in (page.command(step.command), page.paragraph(step.shows))),
             ),
             f"<footer>made by dltrain {__version__}</footer>",
         ],
+        style=_STYLE,
     )
 
 
