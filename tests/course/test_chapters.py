@@ -48,6 +48,19 @@ def test_plain_pytorch_gives_the_same_bits(name):
     assert bits.difference == 0
 
 
+def test_the_class_of_a_listing_becomes_a_file_of_ones_own(dltrain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    found = chapter("own_module")
+    listing, end = found.listing.read_text(encoding="utf-8"), "self.first(x)))\n"
+    text = listing[: listing.index(end) + len(end)].replace("torch.nn.Tanh()", "torch.sin")
+    assert "torch.sin" in text
+    (tmp_path / "own.py").write_text(text, encoding="utf-8")
+    code, _, error = dltrain(*shlex.split(found.next[0].command)[1:], "trainer.max_steps=2")
+    sys.modules.pop("own", None)
+    assert code == 0, error
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_chapter_is_whole(name):
     found = chapter(name)
@@ -63,7 +76,7 @@ def test_a_chapter_is_whole(name):
         if words[0] == "course":
             find(words[1]).check(words[2:])
         elif words[0] not in COMMANDS and "-m" not in words:
-            compose.compose(words, None)
+            compose.compose(words[: words.index("--allow")] if "--allow" in words else words, None)
 
 
 def test_the_pages_are_what_the_program_writes():

@@ -6,23 +6,23 @@ import dltrain
 
 
 class TwoLayers(torch.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, in_features: int, out_features: int, width: int) -> None:
         super().__init__()
-        self.first = torch.nn.Linear(10, 5)
+        self.first = torch.nn.Linear(in_features, width)
         self.act = torch.nn.Tanh()
-        self.second = torch.nn.Linear(5, 1)
+        self.second = torch.nn.Linear(width, out_features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.second(self.act(self.first(x)))
 
 
-diabetes = dltrain.data.diabetes()
-loader = dltrain.make_loader(diabetes.train, batch_size=32, shuffle=True, seed=0)
+wave = dltrain.data.sine(frequency=0.5)
+loader = dltrain.make_loader(wave.train, batch_size=128, shuffle=True, seed=0)
 
 torch.manual_seed(0)
-net = TwoLayers()
+net = TwoLayers(1, 1, width=2)
 loss_of = torch.nn.MSELoss()
-optim = torch.optim.SGD(net.parameters(), lr=0.05)
+optim = torch.optim.Adam(net.parameters(), lr=0.1, fused=True)
 
 for epoch in range(5):
     for x, y, _ in loader.epoch(epoch):
