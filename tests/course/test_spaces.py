@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dltrain.course.chapters.centred_data import curvatures
+from dltrain.course.chapters.centred_data import curvatures, steps_until
 from dltrain.course.plots import norms, spaces, valleys
 from dltrain.course.valley import Valley
 
@@ -19,6 +19,18 @@ def test_descent_holds_just_below_two_by_the_largest_curvature(share, holds):
     for _ in range(2000):
         w -= rate * 2 / 50 * inputs.T @ (inputs @ w - y)
     assert bool(w.norm() < 100) is holds
+
+
+def test_the_steps_that_eigenvalues_tell_are_those_of_descent():
+    generator = torch.Generator().manual_seed(0)
+    x, y = 3 + torch.randn(50, 2, generator=generator).double(), torch.randn(50, generator=generator).double()
+    inputs, w = torch.cat([x, torch.ones(50, 1)], dim=1).double(), torch.zeros(3, dtype=torch.float64)
+    rate, losses = float(1 / curvatures(x)[-1]), []
+    for _ in range(401):
+        losses.append(float((inputs @ w - y).square().mean()))
+        w -= rate * 2 / 50 * inputs.T @ (inputs @ w - y)
+    assert steps_until(x, y, rate, losses[400]) == pytest.approx(400, rel=0.01)
+    assert steps_until(x, y, rate, 0.0) == torch.inf
 
 
 def test_a_valley_that_is_rounder_is_left_sooner():
