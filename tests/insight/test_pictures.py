@@ -370,9 +370,9 @@ def test_a_perceptron_is_shown_mistake_by_mistake(tmp_path):
     plan = make_plan(resuming.stored(folder), writes=False)
     found = perceptron.replayed(plan, steps=run.steps, most=1000, seconds=100)
     counts = [n for _, n in perceptron.counted(reading.read_log(folder))]
-    assert counts == [31, 1, 0]
+    assert counts == [9, 3, 3, 1, 1, 0]
     epochs = [(one.step - 1) // plan.steps_per_epoch for one in found]
-    assert [epochs.count(epoch) for epoch in range(3)] == counts
+    assert [epochs.count(epoch) for epoch in range(6)] == counts
     for one in found:  # the rule, and that it was for a mistake
         sign, (w, b), (now_w, now_b) = 2 * one.y - 1, one.before, one.after
         assert sign * (w @ one.x + b) <= 0
@@ -383,7 +383,7 @@ def test_a_perceptron_is_shown_mistake_by_mistake(tmp_path):
     planned = pictures.planned(plan, run.steps)
     assert planned[0][-1] == run.steps - 1 < plan.total_steps - 1  # rates are drawn up to where it ended
     gallery = made(folder)
-    assert "31, 1, 0 an epoch, 32 in all" in caption(gallery, "mistakes_by_epoch.png")
+    assert "9, 3, 3, 1, 1, 0 an epoch, 17 in all" in caption(gallery, "mistakes_by_epoch.png")
     assert caption(gallery, "film.gif").startswith(
         "Each picture but the first and the last is a step that changed the weights."
     )

@@ -71,7 +71,7 @@ def test_the_perceptron_separates_setosa(plan):
     assert summary["train"] == summary["test"]
     assert summary["test"] == {name: float(name != "loss") for name in summary["test"]}
     assert summary["status"] == "early_stopped"  # after the epoch without a mistake, whose weights are the last ones
-    assert summary["best"]["step"] == summary["steps"] == 204
+    assert summary["best"]["step"] == summary["steps"] == 714
 
 
 def test_the_perceptron_fails_on_xor_and_a_hidden_layer_solves_it(plan):

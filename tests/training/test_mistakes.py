@@ -8,7 +8,15 @@ from dltrain.runs import reading, run_folder
 from dltrain.training import experiment, overview, perceptron
 from dltrain.training.stop import Stop
 
-IRIS = ("experiment=perceptron_iris", "seed=1", "trainer.tensorboard=false", "trainer.threads=1")
+FEATURES = "data.features=[sepal length, petal width]"
+IRIS = (
+    "experiment=perceptron_iris",
+    FEATURES,
+    "data.scaling=none",
+    "seed=1",
+    "trainer.tensorboard=false",
+    "trainer.threads=1",
+)
 
 
 def start(tmp_path, *overrides):

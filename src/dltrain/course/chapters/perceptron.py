@@ -26,19 +26,19 @@ def study(done: Sequence[Done]) -> Seen:
     weights = zip(looks.last_weights(whole).values(), looks.last_weights(quarter).values(), strict=True)
     apart = max(float((one - 4 * small).abs().max()) for one, small in weights)
     numbers = [
-        Number("mistakes in all, ε = 1", total, 11, 42, ",.0f"),
-        Number("mistakes in all, ε = 0.25", other, 11, 42, ",.0f"),
+        Number("mistakes in all, ε = 1", total, 3, 31, ",.0f"),
+        Number("mistakes in all, ε = 0.25", other, 3, 31, ",.0f"),
         Number("mistakes in the last epoch", counts[-1], 0, 0, ",.0f"),
-        Number("epochs", len(counts), 2, 5, ",.0f"),
+        Number("epochs", len(counts), 2, 11, ",.0f"),
         Number("largest |w − 4 w′|, w′ of ε = 0.25", apart, 0, 0, ".0f"),
     ]
     if most is not None:
-        numbers.insert(2, Number("the bound (R/γ)²", most, 2590, 2606, ",.0f"))
+        numbers.insert(2, Number("the bound (R/γ)²", most, 838, 844, ",.0f"))
+    why = ": from weights of zero every w is ε times the same sum of examples, and f has the same sign" * (not apart)
     return Seen(
         numbers,
-        1 if other > 1.5 * total else 2 if other == total else 3,
-        f"It made {total:,} mistakes with ε = 1 and {other:,} with ε = 0.25: from weights of zero every w is ε "
-        "times the same sum of examples, and the sign of f is the same.",
+        1 if other > total else 2 if other == total else 3,
+        f"It made {total:,} mistakes with ε = 1 and {other:,} with ε = 0.25{why}.",
         _pictures(whole, counts),
     )
 
@@ -49,7 +49,11 @@ def _pictures(run: TrainedRun, counts: Sequence[int]) -> list[Picture]:
     told = f"{captions.COUNTED} Here: {', '.join(f'{n:,}' for n in counts)}."
     made = [looks.picture("mistakes.png", "Mistakes, epoch by epoch", told, drawing.counts(points))]
     if plan.data.in_features == 2 and perceptron.as_stated(plan):
-        scene = replace(looks.scene(run), equal=True, sure=False)
+        scene = looks.scene(run)
+        names = scene.names
+        if any("std" in column for column in plan.data.preprocessing.get("columns", [])):
+            names = tuple(f"{name.removesuffix(' (cm)')}, standardised" for name in names)
+        scene = replace(scene, names=names, equal=True, sure=False)
         caption, film = perceptron_pictures.film(plan, scene, looks.way(run, moments=2), dpi=90, shades=48)
         made.insert(0, looks.picture("film.gif", "Mistake by mistake", caption, film()))
     return made

@@ -4,8 +4,8 @@ import torch
 
 import dltrain
 
-iris = dltrain.data.iris(positive="setosa", scaling="none", features=["sepal length", "petal width"])
-loader = dltrain.make_loader(iris.train, batch_size=1, shuffle=True, seed=4)
+iris = dltrain.data.iris(positive="setosa", features=["sepal length", "sepal width"])
+loader = dltrain.make_loader(iris.train, batch_size=1, shuffle=True, seed=0)
 
 net = torch.nn.Linear(2, 1).requires_grad_(False)
 net.weight.zero_()
