@@ -290,8 +290,8 @@ def test_the_notation_is_the_courses_and_says_so():
     made = trace.trace(plan("data=digits", "data.batch_size=4", *own("SmallCNN"), allow=["own_nets"]))
     assert made.notes[0].startswith("notation   z^k = M^k(z^(k-1), W^k) is what module k makes of what module k-1 made")
     formulas, _ = agree([(line.name, line.formula, line.values.double()) for line in made.lines])
-    wanted = {"z^1": "Conv2d(x, W^1, b^1)", "z^2": "relu(z^1)", "z^5": "z^4 @ W^5^T + b^5"}
-    wanted |= {"dL/dW^5": "delta^5^T @ z^4", "delta^4": "delta^5 @ W^5", "delta^1": "delta^2 * relu'(z^1)"}
+    wanted = {"z^1": "Conv2d(x, W^1, b^1)", "z^2": "relu(z^1)", "z^5": "z^4 @ (W^5)^T + b^5"}
+    wanted |= {"dL/dW^5": "(delta^5)^T @ z^4", "delta^4": "delta^5 @ W^5", "delta^1": "delta^2 * relu'(z^1)"}
     wanted |= {"relu'(z^1)": "1[z^1 > 0]", "delta^5": "dL/dz^5"}
     assert {name: formulas[name] for name in wanted} == wanted
     words = {line.name: line.words for line in made.lines}
@@ -301,6 +301,32 @@ def test_the_notation_is_the_courses_and_says_so():
 
 def own(name):
     return ["model=module", f"model._target_=own_nets.{name}"]
+
+
+def test_any_net_is_told_as_a_chain_of_modules_if_that_is_asked_for():
+    made = trace.trace(
+        plan("data=xor", "model=mlp", "model.widths=[2]", "model.activation=tanh", "data.batch_size=4"), modules=True
+    )
+    formulas, _ = agree([(line.name, line.formula, line.values.double()) for line in made.lines])
+    assert [name for name in formulas if name.startswith("z^")] == ["z^1", "z^2", "z^3"]  # not what flattens a flat x
+    assert (formulas["z^1"], formulas["z^2"]) == ("x @ (W^1)^T + b^1", "tanh(z^1)")
+    assert formulas["delta^1"] == "delta^2 * tanh'(z^1)"
+    assert formulas["dL/dW^3"] == "(delta^3)^T @ z^2"
+    assert made.notes[0].startswith("notation   z^k = M^k(z^(k-1), W^k)")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["model=mlp", "model.widths=[2]", "model.norm=batch"], "dL by a b before it is 0, but for rounding"),
+        (["model=linear", "regularisation=mixup"], "batch      x and y are what mixup made of the rows"),
+        (["model=linear", "regularisation=max_norm"], "max_norm   rows_at_most(W, c) shortens a row"),
+        (own("Shared"), "shared     again works 2 times: here is the first, and dL by its weights is of all"),
+    ],
+)
+def test_what_is_unusual_is_noted(overrides, told):
+    made = trace.trace(plan("data=iris", "data.batch_size=4", "data.val=5", *overrides, allow=["own_nets"]))
+    assert told in "\n".join(made.notes)
 
 
 @pytest.mark.parametrize("name", ["TwoLayers", "Functional", "Shared", "Skipping", "Scaled"])

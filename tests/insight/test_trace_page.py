@@ -12,7 +12,7 @@ from browser import Browser
 from dltrain.commands import cli
 from dltrain.config import compose
 from dltrain.config.plan import make_plan
-from dltrain.insight import formulas, trace, trace_page, unit_drawing
+from dltrain.insight import formulas, module_drawing, trace, trace_page, unit_drawing
 from dltrain.runs import storage
 
 
@@ -33,7 +33,7 @@ def shown(made, command="dltrain trace"):
 def test_symbols_are_set_as_a_course_writes_them():
     assert formulas.typeset("delta1") == "<i>δ</i><sub>1</sub>"
     assert formulas.typeset("dL/dW^5") == "∂<i>L</i>/∂<i>W</i><sup>5</sup>"
-    assert formulas.typeset("delta^5^T @ z^4") == "(<i>δ</i><sup>5</sup>)<sup>T</sup>\u2009<i>z</i><sup>4</sup>"
+    assert formulas.typeset("(delta^5)^T @ z^4") == "(<i>δ</i><sup>5</sup>)<sup>T</sup>\u2009<i>z</i><sup>4</sup>"
     assert formulas.typeset("BatchNorm2d(a1)") == "BatchNorm2d(<i>a</i><sub>1</sub>)"
     assert formulas.typeset("1[a1 <= 0] <b>") == "1[<i>a</i><sub>1</sub> ≤ 0] &lt;<i>b</i>&gt;"
     assert formulas.typeset("tanh'(a1)") == "tanh\N{PRIME}(<i>a</i><sub>1</sub>)"
@@ -113,6 +113,22 @@ def test_of_many_modules_the_ones_around_the_working_one_are_drawn():
     assert all(len(texts(drawing, "module")) in (7, 8) for drawing in drawn)
     assert any("10 more below" in texts(drawing, "layer") for drawing in drawn)
     assert any("10 more above" in texts(drawing, "layer") for drawing in drawn)
+
+
+def test_of_many_modules_those_around_a_value_that_several_read_are_drawn():
+    made = traced("data=digits", "data.batch_size=8", "model=mlp", f"model.widths={[4] * 8}")
+    known = frozenset(line.name for line in made.lines)
+    drawn = module_drawing.Drawing(made).svg(unit_drawing.Moment(known, frozenset({"dL/dz2"}), "backward", ""))
+    assert "linear2 · Linear" in drawn
+    assert "linear9" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.25, "0.25"), (-0.00529398, "-0.0053"), (-123456.0, "-1.23e5"), (-1.234e-9, "-1.2e-9"), (-0.0, "0")],
+)
+def test_a_number_in_a_drawing_has_room(value, text):
+    assert unit_drawing.short(value) == text.replace("-", "\N{MINUS SIGN}")
 
 
 # -- the command -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     about = "The first training step, number by number: forward, backward, update. Try experiment=worked_example."
     parser = command_line.parser("trace", about)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for training")
+    parser.add_argument("--modules", action="store_true", help="told of modules (z^k, W^k, delta^k), whatever the net")
     parser.add_argument("--html", action="store_true", help="a page with a drawing of the net at each moment instead")
     command_line.output_option(parser, "the page of --html (trace.html)")
     given = parser.parse_intermixed_args(words)
@@ -32,13 +33,13 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     if given.html:
         command_line.check_output(output)
     composed = compose.compose(given.overrides, options.config_dir)
-    traced = trace(make_plan(composed, command_line.allowed(options.allow), writes=False))
+    traced = trace(make_plan(composed, command_line.allowed(options.allow), writes=False), modules=given.modules)
     if not given.html:
         say(show(traced))
         return 0
     from dltrain.insight.trace_page import trace_page
 
-    typed = [*(f"--allow={name}" for name in options.allow), *given.overrides]
+    typed = [*(f"--allow={name}" for name in options.allow), *["--modules"] * given.modules, *given.overrides]
     text = trace_page(traced, shlex.join(["dltrain", "trace", *typed]))
     with command_line.writing(output, "; name another file with -o"):
         storage.replace(output, text.encode())

@@ -27,6 +27,7 @@ class Seen:
     read: int = 0  # the versions of both tensors, as it found and as it left them; work in place makes a new one
     made: int = 0
     gradient: Tensor | None = None
+    calls: int = 1  # the first is what is told here
 
     def _keep(self, gradient: Tensor) -> None:
         self.gradient = gradient.detach().clone()
@@ -46,7 +47,10 @@ def observe(model: nn.Module, x: Tensor, objective: Callable[[Tensor], Tensor]) 
         read.setdefault(name, 0 if given is None else given._version)
 
     def record(module: nn.Module, inputs: tuple[object, ...], output: object, *, name: str) -> None:
-        if name in seen or not isinstance(output, Tensor):
+        if name in seen:
+            seen[name].calls += 1
+            return
+        if not isinstance(output, Tensor):
             return
         versions = {"read": read[name], "made": output._version}
         seen[name] = Seen(name, module, _given(inputs), output, output.detach().clone(), **versions)

@@ -51,6 +51,11 @@ def square(name: str) -> str:
     return f"{name}^2" if name.isalnum() else f"({name})^2"
 
 
+def transposed(name: str) -> str:
+    """The transpose of what a name stands for, as a formula."""
+    return f"{name}^T" if name.isalnum() else f"({name})^T"
+
+
 def criterion(loss: nn.Module, outputs: Tensor, y: Tensor, symbol: str) -> Criterion:
     """The equations of a loss for outputs [B, K], called `symbol`, and the targets that it is given.
 
@@ -64,6 +69,10 @@ def criterion(loss: nn.Module, outputs: Tensor, y: Tensor, symbol: str) -> Crite
 
 def _mean(n: int) -> str:
     return f" / {n}" if n > 1 else ""
+
+
+def _off(n: int) -> str:
+    return f"(p - y) / {n}" if n > 1 else "p - y"
 
 
 def _squared(loss: nn.Module, a: Tensor, y: Tensor, s: str) -> Criterion:
@@ -108,7 +117,7 @@ def _cross_entropy(loss: losses.CrossEntropy | nn.CrossEntropyLoss, a: Tensor, y
     if weight is None:
         rules.append(("softmax", "the derivatives of log and of softmax, multiplied, leave p - y: no factor is flat"))
         loss_ = Equation("L", f"-sum(y * log(p)){_mean(n)}", -(target * logp).sum() / n)
-        return Criterion(before, loss_, Equation("", f"(p - y){_mean(n)}", (p - target) / n), rules=rules)
+        return Criterion(before, loss_, Equation("", _off(n), (p - target) / n), rules=rules)
     total, over = (float(n), "the rows") if soft else (weight[y].sum().item(), "those of the batch's rows")
     before += [Equation("w", "", weight)]
     slope = (p * (weight * target).sum(1, keepdim=True) - weight * target) / total
@@ -133,7 +142,7 @@ def _logistic(loss: losses.BCE | nn.BCEWithLogitsLoss, a: Tensor, y: Tensor, s: 
         return Criterion(
             before,
             Equation("L", "-mean(y * log(p) + (1 - y) * log(1 - p))", value),
-            Equation("", f"(p - y){_mean(n)}", (p - target) / n),
+            Equation("", _off(n), (p - target) / n),
             rules=[("sigmoid", "the derivatives of log and of sigmoid, multiplied, leave p - y: no factor is flat")],
         )
     value = F.binary_cross_entropy_with_logits(a, target, pos_weight=weight)

@@ -19,7 +19,7 @@ _GREEK |= {"phi": "φ"}
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?(?:e[+-]?\d+)?)|(?P<step>step of )|(?P<new>new )|(?P<partial>d(?P<what>[LJ])/d)"
     r"|(?P<transposed>\^T)|(?P<power>\^2)"
-    r"|(?P<letters>[A-Za-z_]+(?:\d+[A-Za-z_]+)*)(?P<primes>'*)(?:(?P<low>\d+)|\^(?P<high>\d+|\([^)]*\))(?P<turned>\^T)?)?(?P<after>'*)"
+    r"|(?P<letters>[A-Za-z_]+(?:\d+[A-Za-z_]+)*)(?P<primes>'*)(?:(?P<low>\d+)|\^(?P<high>\d+|\([^)]*\)))?(?P<after>'*)"
     r"|(?P<sign><=|>=| @ | \* |[-<>&])"
 )
 _SIGNS = {"<=": "≤", ">=": "≥", " @ ": "\N{THIN SPACE}", " * ": _DOT, "-": _MINUS}
@@ -67,8 +67,7 @@ def _symbol(found: re.Match[str]) -> str:
     letter = _GREEK.get(name, name)
     shown = f"<i>{letter}</i>" if len(letter) == 1 else letter
     high = f"<sup>{found['high'].strip('()').replace('-', _MINUS)}</sup>" if found["high"] else ""
-    whole = f"{shown}{high}{f'<sub>{low}</sub>' if low else ''}{primes}"
-    return f"({whole})<sup>T</sup>" if found["turned"] else whole
+    return f"{shown}{high}{f'<sub>{low}</sub>' if low else ''}{primes}"
 
 
 # -- the numbers put in ------------------------------------------------------------------------------------------

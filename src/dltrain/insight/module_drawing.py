@@ -10,6 +10,7 @@ from dltrain.insight.trace import Trace
 from dltrain.insight.unit_drawing import Moment, letters, line, rectangle, short, text
 
 _WIDE, _BOX, _LINK = 356, 44, 46  # pixels: the width of a drawing, the height of a box and of what leads to the next
+_TOP = 26  # above the first box
 _AROUND = 3  # boxes above and below the one that works, where there are many
 _MOST = 9
 
@@ -29,36 +30,40 @@ class Drawing:
         """The boxes around the one that works at a moment; those at the loss where none does."""
         first, last = self._window(moment)
         shown = self.items[first:last]
-        height = 26 + len(shown) * (_BOX + _LINK) + _LINK + _BOX
-        parts = [*self._value("x" if first == 0 else self.symbols.of[self.items[first - 1].name], 16, moment)]
+        top = _TOP + 16 * bool(first)
+        height = top + len(shown) * (_BOX + _LINK) + _BOX + 2
+        parts = [*self._value("x" if first == 0 else self.symbols.of[self.items[first - 1].name], top - 10, moment)]
         if first:
-            parts.append(text("layer end", _WIDE - 8, 16, f"{first} more above"))
+            parts.append(text("layer", 8, 12, f"{first} more above"))
         for k, item in enumerate(shown):
-            y = 26 + k * (_BOX + _LINK)
+            y = top + k * (_BOX + _LINK)
             parts += self._box(first + k, item, y, moment)
             parts += self._value(self.symbols.of[item.name], y + _BOX + _LINK / 2 + 4, moment)
-        parts += self._loss(26 + len(shown) * (_BOX + _LINK), len(self.items) - last, moment)
-        size = f'viewBox="0 0 {_WIDE} {height}" width="{_WIDE}" height="{height}"'
-        return f'<svg class="net {moment.section}" {size} role="img" aria-label="the net">{"".join(parts)}</svg>'
+        parts += self._loss(top + len(shown) * (_BOX + _LINK), len(self.items) - last, moment)
+        size = f'viewBox="0 0 {_WIDE} {height}" width="{_WIDE}" height="{height}" role="img" aria-label="the net"'
+        return f'<svg class="net modules {moment.section}" {size}>{"".join(parts)}</svg>'
 
     def _window(self, moment: Moment) -> tuple[int, int]:
         """Which boxes are drawn: all, or some on both sides of the one that works."""
         if len(self.items) <= _MOST:
             return 0, len(self.items)
-        names = [item.name for item in self.items]
-        at = names.index(moment.by) if moment.by in names else 0 if "x" in moment.current else len(names) - 1
-        first = max(0, min(at - _AROUND, len(names) - 2 * _AROUND - 1))
+        at = 0 if "x" in moment.current else len(self.items) - 1
+        for k, item in enumerate(self.items):
+            made = self.symbols.of[item.name]
+            if item.name == moment.by or (not moment.by and {made, self.symbols.gradient(made)} & moment.current):
+                at = k
+        first = max(0, min(at - _AROUND, len(self.items) - 2 * _AROUND - 1))
         return first, first + 2 * _AROUND + 1
 
     def _box(self, k: int, item: Seen, y: float, moment: Moment) -> Iterator[str]:
         now, own = " now" * (item.name == moment.by), self.symbols.own(item.module)
         yield rectangle(f"card{now}", 1, y, _WIDE - 2, _BOX)
-        number = "" if self.symbols.layered else f"M{letters(f'^{k + 1}')} · "
+        number = "" if self.symbols.layered else f"M{letters(self.symbols.numbers[item.name])} · "
         name = escape(f"{number}{item.name.removeprefix('layers.')} · {type(item.module).__name__}")
         yield text("module", 10, y + (18 if own else 27), name)
         if (source := self.symbols.inputs[item.name]) != self._above(k):
             words = f"of {letters(source)}" if source else "of a value made between"
-            yield text("layer end", _WIDE - 10, y + (18 if own else 27), words)
+            yield text("layer end", _WIDE - 2, y - 5, words)
         yield text("layer", 10, y + 35, ", ".join(self._told(name, moment) for name in own))
         slopes = [f"dL/d{name}" for name in own if f"dL/d{name}" in moment.known]
         if slopes:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dltrain.engine.look import Seen
 from dltrain.engine.state import random_state, set_random_state
-from dltrain.insight.equations import ACTIVATIONS, Criterion, activation, derivative, number, square
+from dltrain.insight.equations import ACTIVATIONS, Criterion, activation, derivative, number, square, transposed
 from dltrain.parts import State, codes
 
 Norm = nn.BatchNorm1d | nn.LayerNorm  # those of layers of numbers, which have equations
@@ -93,11 +93,20 @@ class Symbols:
 
     Beside them h_k and n_k of a norm (standardised; times gamma, plus beta), d_k of a dropout and m_k, its mask; e is
     what stands for codes of categories, rows of the tables E_k. A net that has other modules is told as modules: z^k
-    of the k-th one that a batch passes, W^k and b^k its parameters.
+    of the k-th one that a batch passes, W^k and b^k its parameters; so is any net if asked for by `modules`.
     """
 
-    def __init__(self, model: nn.Module, seen: list[Seen], x: Tensor, output: Tensor, masks: dict[str, Tensor]) -> None:
-        self.layered = all(type(item.module) in _LAYERED for item in seen)
+    def __init__(
+        self,
+        model: nn.Module,
+        seen: list[Seen],
+        x: Tensor,
+        output: Tensor,
+        masks: dict[str, Tensor],
+        *,
+        modules: bool = False,
+    ) -> None:
+        self.layered = not modules and all(type(item.module) in _LAYERED for item in seen)
         self.of: dict[str, str] = {}  # module -> the symbol of its output
         self.inputs: dict[str, str] = {}  # module -> the symbol of its input, empty where no module made that
         self.parameters = {name: name.removeprefix("layers.") for name, _ in model.named_parameters()}  # -> its symbol
@@ -109,9 +118,9 @@ class Symbols:
         made: list[tuple[Tensor, int, str]] = [(x, x._version, "x")]
         layer = 0
         for item in seen:
-            layer += 1 if not self.layered else isinstance(item.module, _WEIGHTED)
-            self.numbers[item.name] = f"{layer}" if self.layered else f"^{layer}"
             source = next((s for tensor, n, s in reversed(made) if tensor is item.input and n == item.read), "")
+            layer += isinstance(item.module, _WEIGHTED) if self.layered else not self._is_as_given(item, source)
+            self.numbers[item.name] = f"{layer}" if self.layered else f"^{layer}"
             self.inputs[item.name] = source
             symbol = self._symbol(item, source)
             self.of[item.name] = symbol
@@ -127,10 +136,14 @@ class Symbols:
         self.last = next(last, "f")
         self.values.setdefault(self.last, output.detach().clone())
 
+    def _is_as_given(self, item: Seen, source: str) -> bool:
+        """Whether a module hands on what it is given, in the same shape."""
+        return type(item.module) in _PASSING and source != "" and item.values.shape == self.values[source].shape
+
     def _symbol(self, item: Seen, source: str) -> str:
         kind, k = type(item.module), self.numbers[item.name]
         if not self.layered:
-            return f"z{k}"
+            return source if self._is_as_given(item, source) else f"z{k}"
         if kind in _PASSING:
             return source or item.name.rpartition(".")[2]
         if kind in _FRONTS:
@@ -148,6 +161,10 @@ class Symbols:
         if key not in names or (self.layered and type(item.module) not in (nn.Linear, *_NORMS)):
             return ""
         return f"{names[key]}{self.numbers[item.name]}"
+
+    def passes(self, item: Seen) -> bool:
+        """Whether a module makes nothing that has a name of its own."""
+        return (self.layered and type(item.module) in _PASSING) or self.of[item.name] == self.inputs[item.name]
 
     def parameter(self, parameter: Tensor) -> str:
         """The symbol of one of the model's parameters."""
@@ -180,7 +197,7 @@ def forward(seen: list[Seen], symbols: Symbols) -> Iterator[Line]:
                 words = place if place != symbol else ""
                 yield Line("forward", symbol, "", parameter.detach().clone(), words, by=item.name)
             told.add(symbol)
-        if symbols.layered and type(item.module) in _PASSING:
+        if symbols.passes(item):
             continue
         yield from _by(item.name, _output(item, symbols))
     if symbols.last == "f":
@@ -199,7 +216,7 @@ def _output(item: Seen, symbols: Symbols) -> Iterator[Line]:
     elif isinstance(module, nn.Linear):
         bias = "" if module.bias is None else f" + {own[1]}"
         value = nn.functional.linear(given, module.weight, module.bias).detach()
-        yield checked("forward", symbol, f"{source} @ {own[0]}^T{bias}", item.values, value, words)
+        yield checked("forward", symbol, f"{source} @ {transposed(own[0])}{bias}", item.values, value, words)
     elif type(module) in ACTIVATIONS:
         g = activation(module)
         yield Line("forward", symbol, f"{g.name}({source}{g.knobs})", item.values)
@@ -256,7 +273,7 @@ def backward(seen: list[Seen], symbols: Symbols, found: Criterion, last: Tensor)
     """From the outputs, `last` is dL by them, to the first module: dL by what each makes, and by its parameters."""
     readers: dict[str, list[Seen]] = {}
     for item in seen:
-        if not (symbols.layered and type(item.module) in _PASSING):
+        if not symbols.passes(item):
             readers.setdefault(symbols.inputs[item.name], []).append(item)
     text, value = (found.slope.text, found.slope.value) if found.slope else ("", None)
     for made in found.between:
@@ -267,7 +284,7 @@ def backward(seen: list[Seen], symbols: Symbols, found: Criterion, last: Tensor)
         yield Line("backward", delta, slope, last)
     for item in reversed(seen):
         symbol = symbols.of[item.name]
-        if item.gradient is None or (symbols.layered and type(item.module) in _PASSING):
+        if item.gradient is None or symbols.passes(item):
             continue
         after = readers.get(symbol, [])
         if symbol == symbols.last:
@@ -338,7 +355,7 @@ def _by_parameters(item: Seen, delta: Tensor, symbols: Symbols) -> Iterator[Line
         if delta.dim() == 2 and key == "bias":
             formula, value = f"batch_sum({upper})", delta.sum(0)
         elif delta.dim() == 2 and given is not None and isinstance(module, nn.Linear):
-            formula, value = f"{upper}^T @ {source}", delta.T @ given
+            formula, value = f"{transposed(upper)} @ {source}", delta.T @ given
         elif delta.dim() == 2 and given is not None and _is_norm(module):
             h, k = _standardised(module, given)[2], symbols.numbers[item.name]
             formula, value = f"batch_sum({upper} * h{k})", (delta * h).sum(0)

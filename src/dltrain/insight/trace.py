@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +37,11 @@ class Trace:
     rules: list[str]  # the notes that are about the loss
 
 
-def trace(plan: Plan) -> Trace:
-    """The first training step of a plan: what a look inside shows, and the update that the trainer then makes."""
+def trace(plan: Plan, *, modules: bool = False) -> Trace:
+    """The first training step of a plan: what a look inside shows, and the update that the trainer then makes.
+
+    With `modules` it is told of modules, z^k and delta^k, also where the net has layers of units, a_k and z_k.
+    """
     precision = plan.settings.precision
     plan = replace(plan, step="plain", settings=replace(plan.settings, compile=False, precision="fp32"))
     build.set_threads_and_determinism(plan)
@@ -56,7 +60,7 @@ def trace(plan: Plan) -> Trace:
         return trainer.loss(output, y)
 
     seen, loss = observe(trainer.model, x, objective)
-    symbols = Symbols(trainer.model, seen, x, outputs[0], masks.found())
+    symbols = Symbols(trainer.model, seen, x, outputs[0], masks.found(), modules=modules)
     equations = criterion(trainer.loss, symbols.values[symbols.last], y, symbols.last)
     lines = [*forward(seen, symbols), *_loss(plan, equations, loss, symbols.last), *_penalty(trainer, symbols, loss)]
     slope = outputs[0].grad
@@ -215,38 +219,58 @@ def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients,
 
 
 SIGNS = "a row is a sample; @ multiplies matrices, * number by number; 1[...] is 1 where true, else 0"
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _DEVIATIONS = {"standard": ": as many deviations from their mean"}
 
 
 def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, precision: str) -> list[str]:
-    kinds = {type(item.module) for item in seen}
     if symbols.layered:
         names = "a before the non-linearity, z = g(a) after it, g' the derivative of g by a, delta = dL/da"
     else:
         names = "z^k = M^k(z^(k-1), W^k) is what module k makes of what module k-1 made, delta^k = dL/dz^k"
     notes = [f"notation   {names}", f"           {SIGNS}"]
-    if nn.GELU in kinds:
-        notes.append("gelu       Phi is the standard normal distribution, phi its density")
     if precision != "fp32":
         notes.append(f"precision  fp32, which the run has {precision} for")
-    modes = ["dropout is on"] * (nn.Dropout in kinds)
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    modes += ["BatchNorm takes the mean and variance of this batch"] * bool(kinds & {*norms})
-    if modes:
-        notes.append(f"mode       train: {', '.join(modes)}; so it is for new L")
+    notes += _of_modules(seen, symbols)
     notes += [f"{title:<10} {rule}" for title, rule in found.rules]
     if plan.data.units is not None:
         notes.append(f"loss       L is of y, the {plan.data.units.words}{_DEVIATIONS.get(plan.data.units.name, '')}")
     if weighted(plan.data):
         notes.append("weights    rows count the same here, and by data.weight where the run trains")
-    if Sign in kinds:
-        notes.append("sign       its derivative is 0: nothing below it learns")
+    regular = plan.regularisation
+    values = {**regular.augmentation, **{key: getattr(regular, key) for key in ("input_noise", "mixup", "cutmix")}}
+    if changes := [key for key, value in values.items() if value]:
+        notes.append(f"batch      x and y are what {' and '.join(changes)} made of the rows")
+    if regular.max_norm is not None:
+        notes.append("max_norm   rows_at_most(W, c) shortens a row, a unit's weights, to the norm c where it is longer")
     optimizer = plan.parts["optimizer"].arguments
     if optimizer.get("weight_decay"):
         notes.append("decay      weight_decay acts on weights, not on biases and norms; torch.optim's own acts on all")
     if plan.settings.accumulate > 1:
         notes.append(f"batch      the first of the {plan.settings.accumulate} that a step averages over, as if alone")
     return notes
+
+
+def _of_modules(seen: list[Seen], symbols: Symbols) -> Iterator[str]:
+    """What one should know of the modules of a net."""
+    kinds = {type(item.module) for item in seen}
+    if nn.GELU in kinds:
+        yield "gelu       Phi is the standard normal distribution, phi its density"
+    modes = ["dropout is on"] * (nn.Dropout in kinds)
+    modes += ["BatchNorm takes the mean and variance of this batch"] * bool(kinds & {*_BATCH_NORMS})
+    if modes:
+        yield f"mode       train: {', '.join(modes)}; so it is for new L"
+    if any(_has_bias(lower) and type(norm.module) in _BATCH_NORMS for lower, norm in pairwise(seen)):
+        yield "bias       BatchNorm takes it off again with the mean: dL by a b before it is 0, but for rounding"
+    for item in seen:
+        if item.calls > 1 and symbols.own(item.module):
+            yield f"shared     {item.name} works {item.calls} times: here is the first, and dL by its weights is of all"
+    if Sign in kinds:
+        yield "sign       its derivative is 0: nothing below it learns"
+
+
+def _has_bias(item: Seen) -> bool:
+    return isinstance(item.module, (nn.Linear, nn.Conv2d)) and item.module.bias is not None
 
 
 # -- for the eye -----------------------------------------------------------------------------------------------
@@ -285,7 +309,7 @@ def _numbers(values: Tensor) -> list[str]:
     whole = not values.is_floating_point()
     if flat.shape[0] > ROWS or flat.shape[1] > (2 * COLUMNS if whole else COLUMNS):
         v = values.double()
-        mean, std, low, high = (float(f) for f in (v.mean(), v.std(), v.min(), v.max()))
+        mean, std, low, high = (float(f) + 0.0 for f in (v.mean(), v.std(), v.min(), v.max()))
         return [f"mean {mean:.4g}, deviation {std:.4g}, from {low:.4g} to {high:.4g}"]
     cells = [[str(v) if whole else number(v) for v in row] for row in (flat + 0).tolist()]  # + 0: no -0
     width = max(len(c) for row in cells for c in row) + 1

@@ -174,8 +174,9 @@ def _numbers(values: Tensor) -> str:
     """A matrix in brackets; of a large one what it is like."""
     if _is_large(values):
         v = values.double()
-        told = {"norm": v.norm(), "mean": v.mean(), "deviation": v.std(), "from": v.min(), "to": v.max()}
+        told = {"norm": v.norm(), "mean": v.mean(), "deviation": v.std(), "from": v.min()}
         words = ", ".join(f"{name} {_four(float(value))}" for name, value in told.items())
+        words += f" to {_four(float(v.max()))}"
         return f'<div class="like">{words}</div>'
     flat = values.reshape(1, -1) if values.dim() < 2 else values.flatten(1)
     rows = "".join(f"<tr>{''.join(f'<td>{figure(float(v))}</td>' for v in row)}</tr>" for row in flat.tolist())

@@ -55,7 +55,8 @@ sub, sup { line-height: 0; font-size: .72em; } .worked sub { color: #888; }
 .net .module { font-weight: 600; font-size: 12.5px; } .net .passed { text-anchor: end; }
 @media (max-width: 60rem) { .stage { grid-template-columns: minmax(0, 1fr); } .drawing { justify-self: center; } }
 @media (max-width: 40rem) { nav b { flex-basis: auto; writing-mode: vertical-rl; display: none; }
-  nav label { padding: 0 .4rem; font-size: .82rem; } .net { zoom: .82; } }
+  nav label { padding: 0 .4rem; font-size: .82rem; } .net:not(.modules) { zoom: .82; }
+  .matrix td, .matrix td:first-child { padding: .05rem .35rem; font-size: .84rem; } }
 @media print { .stage { display: grid !important; break-inside: avoid; } nav, .way { display: none; } }
 """
 

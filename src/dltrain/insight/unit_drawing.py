@@ -18,6 +18,7 @@ from dltrain.insight.trace import Trace
 
 _MOST_UNITS, _MOST_EDGES, _MOST_LAYERS = 6, 16, 4  # of a layer; between two of them; with weights
 _WIDE, _ROW, _APART = 136, 17, 10  # of a card in pixels, of a line in it, between two cards
+_LETTERS = 7  # of a number
 _LABEL = 28  # the height of the two numbers on an edge
 _PHONE = 358  # pixels that a phone has for a drawing, which grows that far
 _SMALL = str.maketrans("0123456789'", "₀₁₂₃₄₅₆₇₈₉\N{PRIME}")
@@ -55,7 +56,7 @@ def units(traced: Trace) -> list[Layer] | None:
     layers = [Layer(symbols.values["x"].shape[1], ["x"], label="inputs")]
     for item in traced.seen:
         symbol = symbols.of[item.name]
-        if symbol == last and symbols.inputs[item.name] == last:
+        if symbol == last == symbols.inputs[item.name]:
             continue  # passes on what it is given
         if symbols.inputs[item.name] != last or item.values.dim() != 2 or symbol == "e":
             return None
@@ -89,9 +90,10 @@ def _of_the_loss(lines: list[Line], symbols: Symbols) -> list[str]:
 
 
 def short(value: float) -> str:
-    """A number in a drawing: three digits that count."""
-    text = f"{value + 0.0:.3g}".replace("e-0", "e-").replace("e+0", "e")
-    return text.replace("-", "\N{MINUS SIGN}")
+    """A number in a drawing: three digits that count, or two where it would be too long for its place."""
+    forms = (".3g", ".2g", ".1e")
+    texts = [f"{value + 0.0:{form}}".replace("e-0", "e-").replace("e+0", "e") for form in forms]
+    return next((t for t in texts if len(t) <= _LETTERS), texts[-1]).replace("-", "\N{MINUS SIGN}")
 
 
 def letters(name: str) -> str:
@@ -146,7 +148,7 @@ class Drawing:
             return
         left, top = self._x(layer, unit) - _WIDE / 2, self.tops[k]
         yield rectangle("card", left, top, _WIDE, self._height(layer))
-        end = 76 if any(self._slope(name) in self.values for name in rows) else _WIDE - 8
+        end = 74 if any(self._slope(name) in self.values for name in rows) else _WIDE - 8
         for i, name in enumerate(rows):
             yield from self._line(name, unit, left, top + 4 + i * _ROW, end, moment)
 
