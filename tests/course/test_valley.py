@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dltrain.config import named
-from dltrain.course import lab, looks, valley
+from dltrain.course import changes, lab, looks, valley
 from dltrain.course.chapters import optimizers
 from dltrain.course.plots import valley as plots
 
@@ -16,7 +16,7 @@ from dltrain.course.plots import valley as plots
 def run(tmp_path_factory):
     words = "dltrain experiment=cost_of_steps data.n=500 data.batch_size=full trainer.max_steps=8"
     more = [f"runs_dir={tmp_path_factory.mktemp('valley')}", "trainer.tensorboard=false"]
-    return lab.do(lab.changed(words, more))
+    return lab.do(changes.changed(words, more))
 
 
 def test_a_valley_is_the_loss_of_the_run_over_weight_and_bias(run):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dltrain.config import command_line, compose
+from dltrain.config import command_line
 from dltrain.course import told
 from dltrain.course.chapter import Chapter, find
 from dltrain.errors import ConfigError, streams
@@ -34,10 +34,8 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     chapter = find(given.chapter)
     if wrong := [word for word in given.overrides if "=" not in word]:
         raise ConfigError(f"`{wrong[0]}` is no KEY=VALUE; `dltrain course` takes one chapter")
-    chapter.check(given.overrides)
-    if given.overrides:  # what is mistyped is said before anything is asked
-        compose.compose(given.overrides, None)
-    folder = given.output or Path(_runs(given.overrides)) / "course" / chapter.stem
+    place = _place(chapter, given.overrides)
+    folder = given.output or Path(place) / "course" / chapter.stem
     if given.output and (folder / "page.html").exists() and not given.force:
         raise ConfigError(f"-o {folder} has a page.html; name another folder, or add --force to replace it")
     with _made(folder):
@@ -48,10 +46,13 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     return 0
 
 
-def _runs(overrides: list[str]) -> str:
-    """The folder below which the runs of the chapter go."""
-    named = [word.partition("=")[2] for word in overrides if word.startswith("runs_dir=")]
-    return named[-1] if named else "runs"
+def _place(chapter: Chapter, overrides: list[str]) -> str:
+    """The folder below which the runs of the chapter go; what is mistyped is said before anything is asked."""
+    if not overrides:
+        return "runs"
+    from dltrain.course import changes
+
+    return changes.check(chapter, overrides)
 
 
 @contextmanager
@@ -86,7 +87,7 @@ def _teach(chapter: Chapter, overrides: list[str], folder: Path, predicted: int 
 
     say()
     taught = lab.teach(chapter, overrides, tell=lambda line: say(f"$ {line}", flush=True))
-    say(f"\n{told.after(chapter, taught.seen, predicted=predicted, expected=taught.as_it_stands)}")
+    say(f"\n{told.after(taught, predicted)}")
     if taught.bits:
         say(f"plain PyTorch {taught.bits}")
     files = {"page.html": pages.html(taught).encode(), **{p.name: p.content for p in taught.seen.pictures}}
@@ -96,4 +97,4 @@ def _teach(chapter: Chapter, overrides: list[str], folder: Path, predicted: int 
         for name, content in files.items():
             storage.replace(folder / name, content)
     say(f"\npage      {folder / 'page.html'}")
-    say(told.onward(chapter))
+    say(told.onward(taught))

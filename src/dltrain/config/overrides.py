@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dltrain.config import hydra, hydra_words
 from dltrain.config.choices import CONFIGS, GROUPS, Groups, groups
 from dltrain.config.command_line import NAMES
-from dltrain.errors import did_you_mean
+from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.output import cut, encodable
 
 _MOST_VALUES = 100_000  # of an axis: each is looked at before the first job
@@ -115,6 +115,20 @@ def _selected(override: hydra.Override) -> list[str]:
     """The names that a group override picks, flattened; `null` picks nothing."""
     flat = [v for item in override.values() for v in (item if isinstance(item, list) else [item])]
     return [str(v).strip("\"'") for v in flat if v is not None]
+
+
+def by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """What was typed, by the key or group that it sets, however it is spelled; the last of those that set the same.
+
+    Raises ConfigError for what Hydra can't read.
+    """
+    found, parse = dict[str, str](), hydra.parser(groups())
+    for text in map(quoted, overrides):
+        try:
+            found[parse(text).name] = text
+        except hydra.RefusedError as error:
+            raise ConfigError("\n".join(check_overrides([text])[1])) from error
+    return found
 
 
 def first_of_each(overrides: Sequence[str], config_dir: Groups = None) -> list[str]:

@@ -10,11 +10,10 @@ import re
 import shlex
 from dataclasses import dataclass
 from functools import cache
-from math import isinf
+from math import isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dltrain.config import command_line
 from dltrain.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -95,19 +94,12 @@ class Chapter:
         """What its files are called: 03_two_linear_layers."""
         return f"{self.number:02}_{self.name}"
 
-    def check(self, changes: Sequence[str]) -> None:
-        """Raises ConfigError for a KEY=VALUE of a key that its commands compare: there would be nothing to compare."""
-        words = [shlex.split(command)[1:] for command in self.commands]
-        values = [
-            dict(_pair(word) for word in each if "=" in word) for each in words if each[0] not in command_line.NAMES
-        ]
-        for key in {key for key, _ in map(_pair, changes)} - {*self.free}:
-            found = {each.get(key) for each in values}
-            if len(found) > 1 or any("," in re.sub(r"\[[^\]]*\]", "", value or "") for value in found):
-                raise ConfigError(
-                    f"{key} is what this chapter compares: change something else, or run its commands by themselves: "
-                    f"{'; '.join(self.commands)}"
-                )
+    def onward(self, where: str = "runs") -> tuple[Next, ...]:
+        """What to change next, after runs below that folder, in which `last` is then looked for."""
+        if where == "runs":
+            return self.next
+        last = shlex.quote(f"{where}/last")
+        return tuple(step._replace(command=re.sub(r"(?<= )last\b", lambda _: last, step.command)) for step in self.next)
 
     def outcome(self, seen: Seen) -> str:
         """Which answer it was, and what says so."""
@@ -116,12 +108,6 @@ class Chapter:
     @property
     def listing(self) -> Path:
         return _HERE / "listings" / f"{self.name}.py"
-
-
-def _pair(word: str) -> tuple[str, str]:
-    """Key and value of an override."""
-    key, _, value = word.lstrip("+").partition("=")
-    return key, value
 
 
 class Number(NamedTuple):
@@ -143,6 +129,8 @@ class Number(NamedTuple):
     @property
     def expected(self) -> str:
         low, high = format(self.low, self.form), format(self.high, self.form)
+        if isinf(self.low) and isinf(self.high):
+            return ""
         if isinf(self.low) or isinf(self.high):
             return f"at most {high}" if isinf(self.low) else f"at least {low}"
         return low if low == high else f"{low} to {high}"
@@ -160,15 +148,38 @@ class Seen(NamedTuple):
     because: str
     pictures: Sequence[Picture]
 
+    @property
+    def undone(self) -> list[Number]:
+        """Those of its numbers that are none, or infinite where nobody expects it."""
+        return [number for number in self.numbers if not (isfinite(number.value) or number.held)]
+
+    def astray(self, changes: Sequence[str] = ()) -> str:
+        """A sentence where what was trained is not what the words of the chapter are about; else nothing."""
+        what = f"With {' '.join(changes)}, " if changes else "Here "
+        if undone := self.undone:
+            return (
+                f"{what}{undone[0].name} is {undone[0].text}: what was trained broke down, or never came so far. "
+                "That decides for none of the answers."
+            )
+        others = sum(not number.held for number in self.numbers)
+        if not others or not changes:
+            return ""
+        return (
+            f"{what}{others} of {len(self.numbers)} numbers lie outside those of the chapter as it stands: where its "
+            "words speak of that, they may not fit."
+        )
+
     def _repr_html_(self) -> str:
         """For a notebook."""
         from dltrain.insight import page
 
-        table = page.table(
-            ["", "measured", "expected as the cells stand"], [[n.name, n.text, n.expected] for n in self.numbers]
-        )
-        answer = page.paragraph(f"It was answer {self.answer}. {self.because}")
-        return "\n".join([table, answer, *(page.picture(p.title, p.caption, p.content) for p in self.pictures)])
+        titles = ["", "measured", "expected as the cells stand"]
+        answer = "" if self.undone else f"It was answer {self.answer}. {self.because}"
+        parts = [
+            page.table(titles, [[number.name, number.text, number.expected] for number in self.numbers]),
+            page.paragraph(self.astray() or answer),
+        ]
+        return "\n".join([*parts, *(page.picture(p.title, p.caption, p.content) for p in self.pictures)])
 
 
 @cache

@@ -16,18 +16,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import torch
+from polars import DataFrame
 from torch import Tensor
 
 from dltrain.config import build, command_line
-from dltrain.course import looks
+from dltrain.course import changes, looks
 from dltrain.course.chapter import Chapter, Number, Seen, find
+from dltrain.engine.assessment import no_better, trivial
 from dltrain.engine.process import left_as_it_was
 from dltrain.errors import ConfigError, DltrainError, override
 from dltrain.errors.output import cut
 from dltrain.insight.pictures import Picture
 from dltrain.insight.whole_sweep import sweep
 from dltrain.runs import seeds
-from dltrain.trained.whole_run import TrainedRun, train
+from dltrain.trained.whole_run import TrainedRun, load, train
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
@@ -49,14 +51,33 @@ class Bits:
 
 @dataclass(frozen=True)
 class Taught:
-    """A chapter that was run, by these commands. as_it_stands: nobody changed them, so that numbers are as expected."""
+    """A chapter that was run, by these commands. changes: KEY=VALUEs by which other things were trained than the
+    chapter's; without them its numbers are as expected. place: where the runs are. learned: whether one of them did.
+    """
 
     chapter: Chapter
     commands: tuple[str, ...]
     seen: Seen
     bits: Bits | None
     seconds: float
-    as_it_stands: bool
+    changes: tuple[str, ...] = ()
+    place: str = "runs"
+    learned: bool = True
+
+    @property
+    def astray(self) -> str:
+        """A sentence where what was trained is not what the words of the chapter are about; else nothing."""
+        if self.learned:
+            return self.seen.astray(self.changes)
+        return (
+            f"With {' '.join(self.changes)}, what was trained knows nothing more than one answer for all rows. That "
+            "decides for none of the answers."
+        )
+
+    @property
+    def outcome(self) -> str:
+        """Which answer it was, and what says so; nothing where none was decided."""
+        return self.chapter.outcome(self.seen) if self.learned and not self.seen.undone else ""
 
     def kept(self) -> str:
         """What of it a page needs beside the files of its pictures, as JSON."""
@@ -73,18 +94,7 @@ class Taught:
         numbers = [Number(*number) for number in seen["numbers"]]
         pictures = [Picture(*words, content=b"") for words in seen["pictures"]]
         again = Seen(numbers, seen["answer"], seen["because"], pictures)
-        return cls(found, found.commands, again, Bits(**bits) if bits else None, content["seconds"], True)
-
-
-def changed(command: str, more: Sequence[str]) -> str:
-    """A command with other values, where it trains or traces: those that it has are replaced."""
-    program, *words = shlex.split(command)
-    if words[0] == "trace":
-        more = [word for word in more if not word.startswith("runs_dir=")]
-    elif words[0] in command_line.NAMES:
-        return command
-    keys = {word.partition("=")[0] for word in more}
-    return shlex.join([program, *(word for word in words if word.partition("=")[0] not in keys), *more])
+        return cls(found, found.commands, again, Bits(**bits) if bits else None, content["seconds"])
 
 
 def do(command: str, last: Done | None = None) -> Done:
@@ -112,10 +122,10 @@ def study(name: str, *done: Done) -> Seen:
 
 
 def teach(found: Chapter, more: Sequence[str] = (), *, tell: Callable[[str], None] | None = None) -> Taught:
-    """Runs a chapter. `tell` hears of each command before it is run. Raises what the commands raise."""
+    """Runs a chapter with KEY=VALUEs. `tell` hears of each command before it is run. Raises what the commands raise."""
     begin = time.perf_counter()
-    as_it_stands = all(word.startswith("runs_dir=") for word in more)
-    commands = tuple(changed(command, more) if more else command for command in found.commands)
+    place, others = changes.check(found, more), tuple(changes.deciding(more))
+    commands = tuple(changes.changed(command, more) for command in found.commands)
     done: list[Done] = []
     for command in commands:
         if tell:
@@ -126,21 +136,36 @@ def teach(found: Chapter, more: Sequence[str] = (), *, tell: Callable[[str], Non
     except (DltrainError, OSError, MemoryError):
         raise
     except Exception as error:
-        if as_it_stands or os.environ.get("DLTRAIN_DEBUG"):
+        if not more or os.environ.get("DLTRAIN_DEBUG"):
             raise
         why = f" ({type(error).__name__}: {cut(str(error), 200)})" if str(error) else ""
+        last = shlex.quote("last" if place == "runs" else f"{place}/last")
         raise ConfigError(
             f"what was trained with {' '.join(more)} is not what this chapter looks at{why}; the runs are kept: "
-            "`dltrain report last` shows the last"
+            f"`dltrain report {last}` shows the last"
         ) from error
-    bits = compare(found) if found.twin and as_it_stands else None
-    return Taught(found, commands, seen, bits, time.perf_counter() - begin, as_it_stands)
+    learned = not others or all(number.held for number in seen.numbers) or any(map(_learned, done))
+    bits = compare(found) if found.twin and not others else None
+    return Taught(found, commands, seen, bits, time.perf_counter() - begin, others, place, learned)
+
+
+def _learned(done: Done) -> bool:
+    """Whether a run, or one of a sweep, knows more of its train rows than one answer for all."""
+    rows = [*done.iter_rows(named=True)] if isinstance(done, DataFrame) else []
+    rows = [row for row in rows if row["status"] in ("done", "early_stopped")]
+    run = load(rows[0]["folder"]) if rows else done
+    if not isinstance(run, TrainedRun):
+        return False
+    plan, (_, y) = looks.plan(run), looks.rows(run)
+    constant = trivial(y, task=plan.data.task)
+    found = [{key.removeprefix("train/"): value for key, value in row.items()} for row in rows or [run.metrics]]
+    return not all(no_better(metrics, constant) for metrics in found)
 
 
 def compare(found: Chapter) -> Bits:
     """Trains what the listing trains, by dltrain in a folder that is removed, and by the listing itself."""
     with tempfile.TemporaryDirectory() as folder:
-        run = do(changed(found.twin, [f"runs_dir={folder}", "trainer.tensorboard=false"]))
+        run = do(changes.changed(found.twin, [f"runs_dir={folder}", "trainer.tensorboard=false"]))
         assert isinstance(run, TrainedRun)
         ours = looks.last_weights(run)
         with left_as_it_was():

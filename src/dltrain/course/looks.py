@@ -14,6 +14,8 @@ from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
 from dltrain.engine.process import left_as_it_was
 from dltrain.engine.trainer import seed_everything
+from dltrain.errors import DivergedError
+from dltrain.errors.output import cut
 from dltrain.insight import captions
 from dltrain.insight.pictures import Picture
 from dltrain.insight.plots import Figure, png, regions
@@ -38,8 +40,14 @@ def table(done: Done) -> pl.DataFrame:
 
 
 def runs(done: Done) -> list[TrainedRun]:
-    """Those of a sweep, in the order of its jobs."""
-    return [load(folder) for folder in table(done)["folder"]]
+    """Those of a sweep, in the order of its jobs. Raises DivergedError where one broke down: it has no weights."""
+    jobs = table(done)
+    if len(broken := jobs.filter(pl.col("status").is_in(["diverged", "failed"]))):
+        raise DivergedError(
+            f"{len(broken)} of {len(jobs)} runs broke down, so that the chapter can't show them side by side: "
+            f"{cut(broken['reason'][0] or '', 300)}; `dltrain doctor {broken['folder'][0]}` looks into it"
+        )
+    return [load(folder) for folder in jobs["folder"]]
 
 
 def numbers(done: Done, column: str) -> list[float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dltrain import __version__
 from dltrain.config import command_line
-from dltrain.course.chapter import Chapter, Number, around, chapters
+from dltrain.course.chapter import Chapter, Next, Number, around, chapters
 from dltrain.insight import page
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ def html(taught: Taught) -> str:
     """What `dltrain course` leaves: this run's numbers and pictures beside the formula."""
     found, seen = taught.chapter, taught.seen
     title = f"{found.number}. {found.title}"
-    titles = ["", "this run", *["expected"] * taught.as_it_stands]
-    rows = [[n.name, n.text, *[n.expected] * taught.as_it_stands] for n in seen.numbers]
+    titles = ["", "this run", "the chapter as it stands" if taught.changes else "expected"]
+    rows = [[n.name, n.text, n.expected] for n in seen.numbers]
+    verdict = " ".join(filter(None, [taught.astray, taught.outcome]))
     return page.page(
         title,
         [
@@ -34,7 +35,7 @@ def html(taught: Taught) -> str:
             page.verbatim(found.formula),
             page.section("Predict", page.paragraph(found.question), _numbered(found.answers)),
             page.section("Run", page.command("\n".join(taught.commands))),
-            page.section("See", page.table(titles, rows), page.paragraph(found.outcome(seen))),
+            page.section("See", page.table(titles, rows), page.paragraph(verdict)),
             *(page.picture(p.title, p.caption, p.content) for p in seen.pictures),
             page.section(
                 "In plain PyTorch",
@@ -43,12 +44,16 @@ def html(taught: Taught) -> str:
             ),
             page.section(
                 "Change next",
-                *(part for step in found.next for part in (page.command(step.command), page.paragraph(step.shows))),
+                *(part for step in found.onward(taught.place) for part in _shown(step)),
             ),
             f"<footer>made by dltrain {__version__}</footer>",
         ],
         style=_STYLE,
     )
+
+
+def _shown(step: Next) -> tuple[str, str]:
+    return page.command(step.command), page.paragraph(step.shows)
 
 
 def _numbered(answers: Sequence[str]) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING
 
-from dltrain.course.chapter import Chapter, Seen, around, chapters
+from dltrain.course.chapter import Chapter, Number, around, chapters
 from dltrain.errors import tables
+
+if TYPE_CHECKING:
+    from dltrain.course.lab import Taught
 
 
 def contents() -> str:
@@ -31,21 +35,27 @@ def before(chapter: Chapter) -> str:
     )
 
 
-def after(chapter: Chapter, seen: Seen, *, predicted: int | None, expected: bool) -> str:
-    """The numbers, and whether the prediction held; `expected`: beside what they are in the chapter as it stands."""
-    rows = [
-        [n.name, n.text, *[f"expected {n.expected}{'' if n.held else '  <- it is not'}"] * expected]
-        for n in seen.numbers
-    ]
-    verdict = {None: "", seen.answer: "Your prediction held. "}.get(predicted, f"You said {predicted}. ")
-    verdict += chapter.outcome(seen)
-    return "\n".join([*(f"  {row}" for row in tables.columns(rows)), "", *textwrap.wrap(verdict, _width())])
+def after(taught: Taught, predicted: int | None) -> str:
+    """The numbers beside what they are in the chapter as it stands, and whether the prediction held."""
+    seen, word = taught.seen, "as it stands" if taught.changes else "expected"
+    rows = [[n.name, n.text, f"{word} {n.expected}" if n.expected else "", _mark(n, taught)] for n in seen.numbers]
+    verdict = [taught.astray]
+    if taught.outcome:
+        verdict += [{None: "", seen.answer: "Your prediction held."}.get(predicted, f"You said {predicted}.")]
+        verdict += [taught.outcome]
+    lines = textwrap.wrap(" ".join(filter(None, verdict)), _width())
+    return "\n".join([*(f"  {row}" for row in tables.columns(rows)), "", *lines])
 
 
-def onward(chapter: Chapter) -> str:
+def _mark(number: Number, taught: Taught) -> str:
+    return "" if number.held or taught.changes else "<- it is not"
+
+
+def onward(taught: Taught) -> str:
     """What to change next, and the chapter that follows."""
-    rows = [["next", step.command, f"# {step.shows}"] for step in chapter.next]
-    if after := around(chapter)[1]:
+    steps = taught.chapter.onward(taught.place)
+    rows = [["next", step.command, f"# {step.shows}"] for step in steps]
+    if after := around(taught.chapter)[1]:
         rows.append(["", f"dltrain course {after.number}", f"# {after.title}"])
     return "\n".join(tables.columns([["" if i else row[0], *row[1:]] for i, row in enumerate(rows)]))
 
