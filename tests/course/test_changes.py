@@ -1,13 +1,15 @@
 """What a student changes in a chapter: what is refused, the commands with it, and what is said of what came."""
 
 import math
+from pathlib import Path
 
 import polars as pl
 import pytest
 
-from dltrain.course import changes, looks
+from dltrain.course import changes, lab, looks
 from dltrain.course.chapter import Number, Seen, chapter
 from dltrain.errors import ConfigError, DivergedError
+from dltrain.training.stop import Interrupted
 
 
 def test_what_is_changed_replaces_what_the_command_says():
@@ -76,3 +78,24 @@ def test_a_sweep_that_broke_down_in_part_is_no_traceback():
     jobs = {"job": [1, 0], "status": ["diverged", "done"], "reason": ["step 2: the loss is nan", ""]}
     with pytest.raises(DivergedError, match=r"1 of 2 runs broke down.*step 2: the loss is nan.*dltrain doctor runs/1"):
         looks.runs(pl.DataFrame({**jobs, "folder": ["runs/1", "runs/0"]}))
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "said"),
+    [
+        (
+            Interrupted("", Path("runs/a b"), "SIGTERM"),
+            143,
+            "goes on by: dltrain resume 'runs/a b'; the chapter begins",
+        ),
+        (KeyboardInterrupt(), 130, "what was trained before is in there; the chapter begins anew"),
+    ],
+)
+def test_a_chapter_that_is_stopped_says_what_is_kept(stop, code, said, dltrain, monkeypatch):
+    def stopped(*_, **__):
+        raise stop
+
+    monkeypatch.setattr(lab, "teach", stopped)
+    found, _, error = dltrain("course", "linear_regression", "--no-input", "runs_dir=there")
+    assert found == code
+    assert said in error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,9 +42,26 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     with _made(folder):
         say(told.before(chapter))
         predicted = None if given.no_input else _ask(len(chapter.answers))
-        _teach(chapter, given.overrides, folder, predicted)
+        try:
+            _teach(chapter, given.overrides, folder, predicted)
+        except KeyboardInterrupt as stop:
+            return _stopped(stop, place)
     streams.delivered()
     return 0
+
+
+def _stopped(stop: KeyboardInterrupt, place: str) -> int:
+    """Says what is kept of a chapter that a signal ended, and how to go on; the exit code."""
+    from dltrain.commands.train import EXIT_CODES
+    from dltrain.training.stop import Interrupted
+
+    again = "the chapter begins anew where it is typed again"
+    if isinstance(stop, Interrupted):
+        resume = shlex.join(["dltrain", "resume", str(stop.folder)])
+        say(f"stopped; its run is kept, and goes on by: {resume}; {again}", error=True)
+        return EXIT_CODES[stop.reason]
+    say(f"interrupted; what was trained before is in {place}; {again}", error=True)
+    return EXIT_CODES["SIGINT"]
 
 
 def _place(chapter: Chapter, overrides: list[str]) -> str:

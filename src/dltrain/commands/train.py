@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dltrain.sweeps.request import Options as SweepOptions
     from dltrain.training.experiment import Ended
 
-_EXIT_CODES = {
+EXIT_CODES = {
     "SIGHUP": 129,
     "SIGINT": 130,
     "SIGBREAK": 130,
@@ -125,7 +125,7 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
         again = _again(folder, [f"--allow={name}" for name in allow])
         say(f"stopped at step {summary['steps']}; resume: {again}", error=True)
         assert summary["reason"] is not None  # it was a signal or the time
-        return _EXIT_CODES[summary["reason"]]
+        return EXIT_CODES[summary["reason"]]
     say(overview.result(plan, folder, summary))
     if plan.diagnose:
         from dltrain.insight.doctor import doctor
@@ -167,8 +167,8 @@ def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None
     again = _again(ended.folder, asked.words)
     if ended.reason or ended.counts["stopped"]:
         say(f"stopped; resume: {again}", error=True)
-        alone = (job.reason for job in done if job.status == "stopped" and job.reason in _EXIT_CODES)
-        return _EXIT_CODES[ended.reason or next(alone, "max_time")]
+        alone = (job.reason for job in done if job.status == "stopped" and job.reason in EXIT_CODES)
+        return EXIT_CODES[ended.reason or next(alone, "max_time")]
     if failed := ended.counts["failed"] + ended.counts["diverged"]:
         raise SweepError(f"{failed} of {sum(ended.counts.values())} jobs failed; again: {again} --retry-failed")
     return 0

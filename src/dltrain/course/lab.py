@@ -30,6 +30,7 @@ from dltrain.insight.pictures import Picture
 from dltrain.insight.whole_sweep import sweep
 from dltrain.runs import seeds
 from dltrain.trained.whole_run import TrainedRun, load, train
+from dltrain.training.stop import Interrupted
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
@@ -165,7 +166,10 @@ def _learned(done: Done) -> bool:
 def compare(found: Chapter) -> Bits:
     """Trains what the listing trains, by dltrain in a folder that is removed, and by the listing itself."""
     with tempfile.TemporaryDirectory() as folder:
-        run = do(changes.changed(found.twin, [f"runs_dir={folder}", "trainer.tensorboard=false"]))
+        try:
+            run = do(changes.changed(found.twin, [f"runs_dir={folder}", "trainer.tensorboard=false"]))
+        except Interrupted as stop:
+            raise KeyboardInterrupt from stop  # what it would go on with is removed
         assert isinstance(run, TrainedRun)
         ours = looks.last_weights(run)
         with left_as_it_was():

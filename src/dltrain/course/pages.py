@@ -24,7 +24,7 @@ def html(taught: Taught) -> str:
     """What `dltrain course` leaves: this run's numbers and pictures beside the formula."""
     found, seen = taught.chapter, taught.seen
     title = f"{found.number}. {found.title}"
-    titles = ["", "this run", "the chapter as it stands" if taught.changes else "expected"]
+    titles = ["", "this run", "as it stands" if taught.changes else "expected"]
     rows = [[n.name, n.text, n.expected] for n in seen.numbers]
     verdict = " ".join(filter(None, [taught.astray, taught.outcome]))
     return page.page(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dltrain.config import command_line
 from dltrain.errors import DltrainError
 from dltrain.sweeps.engines import local
+from dltrain.training.stop import Interrupted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -114,7 +115,8 @@ def _importing(allow: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _interrupted(ended: Ended) -> None:
-    """Raises KeyboardInterrupt for a sweep that a signal ended: what comes after it in a cell must not go on."""
+    """Raises Interrupted for a sweep that a signal ended: what comes after it in a cell must not go on."""
     if ended.reason is not None:
         where = json.dumps(str(ended.folder))
-        raise KeyboardInterrupt(f"stopped, and saved in {where}; go on: the same call with resume='auto'")
+        words = f"stopped, and saved in {where}; go on: the same call with resume='auto'"
+        raise Interrupted(words, ended.folder, ended.reason)

@@ -29,7 +29,7 @@ from dltrain.trained.export import FORMATS, export
 from dltrain.trained.inference import Trained
 from dltrain.training import experiment, resuming
 from dltrain.training.experiment import Ended
-from dltrain.training.stop import stop_on_signal
+from dltrain.training.stop import Interrupted, stop_on_signal
 
 if TYPE_CHECKING:
     import polars as pl
@@ -258,8 +258,9 @@ def _trained(
 
 
 def _interrupted(ended: Ended) -> None:
-    """Raises KeyboardInterrupt for a run that a signal ended: what comes after it in a cell must not go on."""
+    """Raises Interrupted for a run that a signal ended: what comes after it in a cell must not go on."""
     summary = ended.summary
     if summary and summary["status"] == "stopped" and summary["reason"] != "max_time":
-        where = json.dumps(str(ended.folder))
-        raise KeyboardInterrupt(f"stopped at step {summary['steps']:,} and saved; go on: dltrain.resume({where})")
+        where, reason = json.dumps(str(ended.folder)), str(summary["reason"])
+        words = f"stopped at step {summary['steps']:,} and saved; go on: dltrain.resume({where})"
+        raise Interrupted(words, ended.folder, reason)

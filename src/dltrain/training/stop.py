@@ -8,9 +8,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 from dltrain.errors import system
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal, `reason`, ended a run or sweep, which is saved in `folder`."""
+
+    def __init__(self, words: str, folder: Path, reason: str) -> None:
+        super().__init__(words)
+        self.folder, self.reason = folder, reason
 
 
 class Stop:
