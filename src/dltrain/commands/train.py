@@ -116,7 +116,7 @@ def _nothing_left(folder: Path) -> int:
 
 def _told(ended: Ended, allow: Sequence[str]) -> int:
     """What came of a run in words; the exit code. allow: the packages that were typed."""
-    from dltrain.training import overview
+    from dltrain.insight import outcome
 
     plan, folder, summary = ended.plan, ended.folder, ended.summary
     if summary is None:
@@ -126,7 +126,7 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
         say(f"stopped at step {summary['steps']}; resume: {again}", error=True)
         assert summary["reason"] is not None  # it was a signal or the time
         return EXIT_CODES[summary["reason"]]
-    say(overview.result(plan, folder, summary))
+    say(outcome.told(plan, folder, summary))
     if plan.diagnose:
         from dltrain.insight.doctor import doctor
 

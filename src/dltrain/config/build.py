@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,6 +14,7 @@ from dltrain.config import construct
 from dltrain.data import Data, Split, Tensors, take
 from dltrain.data.loaders import Batches, Loader, make_loader, order
 from dltrain.engine import evaluation, products
+from dltrain.engine.judges import Measure
 from dltrain.engine.trainer import Trainer
 from dltrain.parts import codes, metrics, pretrained, regularisers
 from dltrain.parts.modules import Row
@@ -154,6 +156,16 @@ def make_evaluate(plan: Plan, metrics: evaluation.More = ()) -> Callable[[nn.Mod
         )
 
     return evaluate
+
+
+def make_measure(plan: Plan) -> Measure:
+    """What judges the answers to training batches: by the metric that chooses the best epoch, or the task's usual one
+    where that is a loss.
+    """
+    chosen, task = plan.monitor.removeprefix("val/"), plan.data.task
+    losses = ("loss", *metrics.OF_PROBABILITIES)
+    name = chosen if chosen in metrics.METRICS[task] and chosen not in losses else metrics.default_monitor(task)
+    return partial(evaluation.of_training, name=name, task=task, loss=plan.loss, units=plan.data.units)
 
 
 _ALL_THREADS = torch.get_num_threads()

@@ -94,6 +94,37 @@ def evaluate(
     return rows.metrics()
 
 
+def of_training(
+    outputs: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    *,
+    name: str,
+    task: Task,
+    loss: nn.Module,
+    units: Units | None = None,
+) -> dict[str, float]:
+    """One metric of what a model answered to rows while it was trained on them, as `Trainer.fit` measures it; nothing
+    of targets that stand between two classes, as a transform mixes them.
+
+    outputs: [R, K], y: [R] or [R, K], weight: [R] where rows do not count the same.
+    """
+    if task in ("binary", "multiclass") and y.is_floating_point() and (y.ndim > 1 or bool((y != y.round()).any())):
+        return {}
+    answer, tally = _answer(task, y), Tally(task, [name], loss)
+    if name == "accuracy" and answer.ndim == 1 and weight is None:  # what most are judged by, in a third of the time
+        return {name: int((decide(outputs, task) == answer).sum()) / len(answer)}
+    if task == "regression":
+        units = units if units is None else moved(units, devices.of_float64(y.device))
+        outputs, answer = answers(outputs, units), original(answer, units)
+    else:
+        answer = answer.clamp(0, _highest(task, outputs))
+    weight = None if weight is None else devices.float64(weight.to(y.device))
+    tally.add(torch.zeros((), device=y.device), outputs, answer, weight)
+    assert tally.totals is not None
+    return tally.metrics(tally.totals.tolist(), len(y))
+
+
 class _Rows:
     """Rows with their answers, batch by batch. units: those of the targets; weight: of each row."""
 

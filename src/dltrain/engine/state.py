@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dltrain.engine import devices
+from dltrain.engine.steps import answers
 from dltrain.engine.steps.step import Parts
 from dltrain.errors import CheckpointError
 from dltrain.parts import State
@@ -74,6 +75,7 @@ def state_of(trainer: Trained) -> State:
         "rows": torch.tensor(trainer.rows, dtype=torch.int64),
         "weights": torch.tensor(trainer.weights, dtype=torch.float64),
         "mistakes": trainer.mistakes.count(),
+        "answers": trainer.answers.tensors(),
         "pending": trainer.pending,
         "gradient_norm": trainer.gradient_norm() if trainer.pending else 0.0,  # the report to come shows it
         "ema": trainer.ema.state_dict() if trainer.ema is not None else {},
@@ -87,7 +89,7 @@ def restore(trainer: Trained, state: State, like: State) -> None:
     Raises CheckpointError before anything is changed if the state is not one of this trainer's.
     """
     none = torch.empty(0, dtype=torch.float64)
-    older: State = {"rows": none.long(), "weights": none, "mistakes": 0, "loss": {}}  # what checkpoints once lacked
+    older: State = {"rows": none.long(), "weights": none, "mistakes": 0, "answers": [], "loss": {}}  # once lacked
     state = older | state
     check_trainer(state, like, trainer.parameters)
     trainer.steps, trainer.pending = state["steps"], state["pending"]
@@ -99,6 +101,7 @@ def restore(trainer: Trained, state: State, like: State) -> None:
     trainer.losses = list(state["losses"].to(trainer.device))
     trainer.rows, trainer.weights = state["rows"].tolist(), state["weights"].tolist()
     trainer.mistakes.restart(state["mistakes"])
+    trainer.answers.restart([t.to(trainer.device) for t in state["answers"]])
     if state["scaler"]:
         trainer.scaler.load_state_dict(state["scaler"])
     if trainer.ema is not None:
@@ -129,6 +132,7 @@ def check_trainer(state: State, like: State, parameters: Sequence[Tensor]) -> No
         raise CheckpointError(f"weights: want numbers from zero up, at most one for each of {len(losses)} losses")
     if state["pending"] and not len(losses):
         raise CheckpointError("losses: a report is due, and there are none")
+    answers.check(state["answers"])
     for name in ("steps", "mistakes"):
         if type(state[name]) is not int or state[name] < 0:
             raise CheckpointError(f"{name}: {state[name]}")

@@ -23,9 +23,11 @@ from dltrain.engine.best import BestWeights
 from dltrain.engine.choice import Choice
 from dltrain.engine.fixed import Fixed, Taken
 from dltrain.engine.guard import Guard, norm
+from dltrain.engine.judges import Judges, Measure, Validate
 from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
+from dltrain.engine.steps.answers import Answers
 from dltrain.engine.steps.batches import read, rows, transformed, weights
 from dltrain.engine.steps.mistakes import Mistakes
 from dltrain.engine.steps.step import Average, Batch, Kind, Loader, Precision, Schedule
@@ -35,7 +37,6 @@ from dltrain.parts import State
 from dltrain.parts.regularisers import BatchTransform
 from dltrain.parts.schedules import Setting
 
-Validate = Callable[[nn.Module], dict[str, float] | float | None]  # from the model to judge to its metrics
 Pair = tuple[Tensor, Tensor]  # x [B, ...] and y [B] or [B, K]
 
 
@@ -115,6 +116,7 @@ class Trainer:
         self.rows: list[int] = []  # of each of them
         self.weights: list[float] = []  # the sum of those of its rows, where these have such
         self.mistakes = Mistakes(self.device)  # of a perceptron, since the last record
+        self.answers = Answers()  # to the last rows before a validation
         self._choice = Choice(self, step)
 
     @property
@@ -248,6 +250,7 @@ class Trainer:
         report_every: int | None = None,
         eval_every: int | None = None,
         validate: Validate | None = None,
+        measure: Measure | None = None,
         batch_size: int | None = None,
         seed: int | None = None,
         limit_batches: int | None = None,
@@ -261,12 +264,13 @@ class Trainer:
         (32), shuffled by `seed` (0). Rows of `Tensors(x, y, weight=w)` count by their weights: the loss of a step is
         sum(w_i l_i) / sum(w_i).
         `report_every` and `eval_every` are in steps, an epoch when not given. `validate(model)` returns metrics,
-        which enter the record as val/*; it may raise `Stopped`. `limit_batches` shortens every epoch. `progress()`
+        which enter the record as val/*; it may raise `Stopped`. `measure(outputs, targets, weights or None)` does so as
+        train/*, of what the model answered to the last 1,000 rows as they were trained on, dropout and augmentation at
+        work; not in several steps of one program, a graph or L-BFGS. `limit_batches` shortens every epoch. `progress()`
         is called after each step, `save()` after each that makes no report: everything about the step is done then.
         `stop()` is asked before each step: if true, the loop ends. Nothing is trained before the first record is asked
         for.
         """
-        accepted.called("validate", validate, "a function of the model, as lambda m: evaluate(m, data.val, ...)")
         train = accepted.loader(train, device=self.device, shuffle=True, batch_size=batch_size, seed=seed)
         size = {"samples": train.samples, "batch_size": train.batch_size, "accumulate": self.accumulate}
         every = {"report_every": report_every, "eval_every": eval_every}
@@ -274,7 +278,7 @@ class Trainer:
         if self._left_at == self.steps >= table.total > 0:
             left = f"of {table.total:,} steps, which are counted from the very first, {self.steps:,} are done"
             warnings.warn(f"nothing is left to train: {left}; give more epochs, or steps", stacklevel=2)
-        return Records(self._fit(train, table, validate=validate, progress=progress, save=save, stop=stop))
+        return Records(self._fit(train, table, Judges(validate, measure), progress=progress, save=save, stop=stop))
 
     def run(
         self,
@@ -316,29 +320,30 @@ class Trainer:
         self,
         train: Loader,
         table: Timetable,
+        judges: Judges,
         *,
-        validate: Validate | None,
         progress: Callable[[], object] | None,
         save: Callable[[], object] | None,
         stop: Callable[[], bool],
     ) -> Iterator[Record]:
         meter = self._begin(train, table, others=(train, progress, save, stop))
-        epoch, due, source = 0, 0, iter(())
+        epoch, due, opens, source = 0, 0, 0, iter(())
         with suppress(Stopped):
             at_once = self._look(train, table)
             while self.pending or (self.steps < table.total and not stop()):
                 if self.pending:
-                    if (record := self._report(meter, table, validate)) is not None:
+                    if (record := self._report(meter, table, judges)) is not None:
                         yield record
                     elif save is not None:
                         save()
-                    at_once, due = self._look(train, table), table.next_due(self.steps)
+                    at_once, (due, opens) = self._look(train, table), judges.stretch(table, self.steps)
                     continue
                 count = table.together(self.steps, at_once) if at_once > 1 else 1
                 if not (group := list(islice(source, count * table.accumulate))):  # the next epoch begins
-                    (epoch, start), due = table.place(self.steps), table.next_due(self.steps)
+                    (epoch, start), (due, opens) = table.place(self.steps), judges.stretch(table, self.steps)
                     source = read(train, epoch, start, table.batches - start)
                     continue
+                self.answers.on = self.steps >= opens
                 self._step(group, epoch) if count == 1 else self._steps(group, epoch)
                 self.pending = self.steps == due  # worked out once for the stretch, since this is done at each step
                 del group  # the next batch is gathered into its memory, which is in the cache
@@ -361,12 +366,13 @@ class Trainer:
         self._choice.look(self, closely=True)
         return self._choice.at_once(self, table.row, train.batch_bytes)
 
-    def _report(self, meter: Meter, table: Timetable, validate: Validate | None) -> Record | None:
+    def _report(self, meter: Meter, table: Timetable, judges: Judges) -> Record | None:
         self._choice.let_go(self)
         metrics: dict[str, float] = {}
         record = None
         if table.is_evaluated(self.steps):
-            metrics = meter.paused(lambda: self._validate(validate))
+            metrics = meter.paused(lambda: judges.metrics(self, table))
+            self.answers.restart()
         if metrics or table.is_reported(self.steps):  # before the schedule goes on to the next rate
             self._choice.ask()  # first: losses after a step that was held back are of no use
             record = meter.record(self, epoch=self.steps / table.per_epoch, metrics=metrics)
@@ -376,11 +382,6 @@ class Trainer:
             self.schedule.end_epoch(record.metrics if record else {})
         self.pending = False
         return record
-
-    def _validate(self, validate: Validate | None) -> dict[str, float]:
-        if validate is None:
-            return {}
-        return {f"val/{name}": value for name, value in accepted.metrics(validate(self.best_model)).items()}
 
     # -- state -------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median, pstdev
 from typing import TYPE_CHECKING
 
 from dltrain.data.tables.cells import words
@@ -75,39 +74,24 @@ def mistakes(count: int, *, cut: bool) -> str:
     )
 
 
-_TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
-
-
 def curves(reports: Sequence[Report], *, same: bool, units: Units | None, kept: bool) -> list[str]:
     """What the curves of this run show, sentence by sentence."""
     told = ["What became of the net, epoch by epoch."]
     if units:
         told.append(f"The loss is of the {units.words}.")
-    train, val = (history.points(reports, name) for name in ("train/loss", "val/loss"))
+    turned = history.overfit(reports)
     if same:
         told.append("All rows are for training and validation alike, so that there is one curve.")
-    elif train and val:
-        smooth = _smooth(val)
-        epoch, lowest = min(smooth, key=lambda point: point[1])
-        noise = pstdev(loss - even for (_, loss), (_, even) in zip(val, smooth, strict=True))
-        before = [loss for e, loss in train if e <= epoch]
-        turned = smooth[-1][1] > max(_TURNED * lowest, lowest + 1.5 * noise)
-        if turned and lowest > 0 and before and train[-1][1] < before[-1]:
-            told.append(
-                f"From epoch {epoch:g} on the validation loss rises while the train loss falls: what the net learns "
-                "there are its examples by heart."
-            )
-        else:
-            told.append("The validation loss does not rise while the train loss falls.")
+    elif turned is not None:
+        told.append(
+            f"From epoch {turned:g} on the validation loss rises while the train loss falls: what the net learns "
+            "there are its examples by heart."
+            if turned
+            else "The validation loss does not rise while the train loss falls."
+        )
     if kept:
         told.append("The dashed line marks the epoch whose weights were kept.")
     return told
-
-
-def _smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A curve of medians, each over a tenth of the points on either side: its lowest point is no lucky epoch."""
-    reach, losses = len(curve) // 10, [loss for _, loss in curve]
-    return [(epoch, median(losses[max(0, i - reach) : i + reach + 1])) for i, (epoch, _) in enumerate(curve)]
 
 
 def weights(run: Run) -> str:

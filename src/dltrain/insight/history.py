@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median, pstdev
 
 from dltrain.runs import reading
 from dltrain.runs.reading import Report, Run
+
+_TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
 
 
 def logged(run: Run) -> list[Report]:
@@ -22,3 +25,24 @@ def points(reports: Sequence[Report], name: str, *, over: str = "epoch") -> list
     """The curve of a number over the epochs, or over another number, in the order of the reports."""
     pairs = ((report.get(over), report.get(name)) for report in reports)
     return [(x, y) for x, y in pairs if reading.is_number(x) and reading.is_number(y)]
+
+
+def overfit(reports: Sequence[Report]) -> float | None:
+    """The epoch from which on the validation loss rises while the train loss falls; 0 where it does not, and None where
+    there are no such losses.
+    """
+    train, val = (points(reports, name) for name in ("train/loss", "val/loss"))
+    if not (train and val):
+        return None
+    smooth = _smooth(val)
+    epoch, lowest = min(smooth, key=lambda point: point[1])
+    noise = pstdev(loss - even for (_, loss), (_, even) in zip(val, smooth, strict=True))
+    before = [loss for e, loss in train if e <= epoch]
+    turned = smooth[-1][1] > max(_TURNED * lowest, lowest + 1.5 * noise)
+    return epoch if turned and lowest > 0 and before and train[-1][1] < before[-1] else 0.0
+
+
+def _smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A curve of medians, each over a tenth of the points on either side: its lowest point is no lucky epoch."""
+    reach, losses = len(curve) // 10, [loss for _, loss in curve]
+    return [(epoch, median(losses[max(0, i - reach) : i + reach + 1])) for i, (epoch, _) in enumerate(curve)]

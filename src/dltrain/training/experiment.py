@@ -19,6 +19,7 @@ from dltrain.config.plan import Plan
 from dltrain.data import units
 from dltrain.data.loaders import Batch, Batches, StreamLoader, TensorLoader
 from dltrain.engine import products
+from dltrain.engine.judges import Measure
 from dltrain.engine.trainer import Stopped, Trainer, seed_everything
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
@@ -70,6 +71,7 @@ class Session:
     loaders: dict[str, TensorLoader | StreamLoader]  # of each split, in order, for evaluation
     validate: Callable[[nn.Module, Batches], dict[str, float]]
     evaluate: Callable[[nn.Module, Batches], dict[str, float]]  # with all metrics
+    measure: Measure  # of answers to training batches
     keeper: Keeper
     tracker: Tracker
     clock: run_folder.Stopwatch
@@ -233,6 +235,7 @@ def _loop(session: Session) -> None:
             report_every=plan.report_steps,
             eval_every=plan.eval_steps,
             validate=session.validation,
+            measure=session.measure,
             limit_batches=plan.settings.limit_train_batches,
             progress=session.profile,
             save=session.save_when_due,
@@ -294,7 +297,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
         monitor=plan.monitor,
     )
     clock = run_folder.Stopwatch(keeper.seconds)
-    judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all")
+    judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all"), build.make_measure(plan)
     session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
     if plan.settings.profile:
         from dltrain.training.profile import StepProfile

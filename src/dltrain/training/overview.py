@@ -11,6 +11,8 @@ import torch
 
 from dltrain.config import build, trials
 from dltrain.engine import products
+from dltrain.engine.assessment import no_better, trivial
+from dltrain.engine.evaluation import original
 from dltrain.errors import tables
 from dltrain.errors.output import cut
 from dltrain.parts import losses, metrics
@@ -64,9 +66,6 @@ def describe(plan: Plan) -> str:
 
 def _baseline(plan: Plan) -> list[str]:
     """What one answer to every row of the validation part would reach, where its targets are in memory."""
-    from dltrain.engine.assessment import trivial
-    from dltrain.engine.evaluation import original
-
     data, y = plan.data, _held(plan.data.val)
     if y is None:
         return []
@@ -150,8 +149,8 @@ def _switched_on(plan: Plan) -> str:
     return ", ".join(shown)
 
 
-def result(plan: Plan, folder: Path, summary: Summary) -> str:
-    """Metrics of the best epoch's weights on each split, and where to look further."""
+def result(plan: Plan, folder: Path, summary: Summary, *, more: Sequence[str] = ()) -> str:
+    """Metrics of the best epoch's weights on each split, and where to look further; `more`: lines beside them."""
     names = metrics.told(summary["test"], *plan.metrics)
     parts = {part: summary[part] for part in ("train", "val", "test")}
     rows = [[part, *(metrics.text(n, own.get(n)) for n in names)] for part, own in parts.items()]
@@ -173,22 +172,32 @@ def result(plan: Plan, folder: Path, summary: Summary) -> str:
         *metrics.undefined(parts, names),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
         *([f"mistakes     {mistakes}"] if mistakes else []),
-        *_chance(plan, folder, summary),
+        *_against_one_answer(plan, summary),
+        *more,
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
         f"run folder   {folder}",
         f"curves       tensorboard --logdir {plan.runs_dir}",
         *_profile(plan, folder),
-        "what else    dltrain --help, dltrain list optimizer",
     ]
     return "\n".join(lines)
 
 
-def _chance(plan: Plan, folder: Path, summary: Summary) -> list[str]:
-    if not nothing_learned(plan, summary):
+def _against_one_answer(plan: Plan, summary: Summary) -> list[str]:
+    """Whether it beats one answer for every row, of the test part where its targets can be asked for."""
+    what = f"one answer for every row, {_ANSWERS.get(plan.data.task, 'the most frequent class')}"
+    if nothing_learned(plan, summary):
+        return [f"no better    on val and test than {what}"]
+    if (y := _held(plan.data.test)) is None:
         return []
-    run = "last" if plan.runs_dir == Path("runs") else folder
-    what = f"one answer to every row, {_ANSWERS.get(plan.data.task, 'the most frequent class')}"
-    return [f"no better    on val and test than {what}; dltrain doctor {run} looks into it"]
+    values = original(y, plan.data.units) if plan.data.task == "regression" else y
+    found = trivial(values, task=plan.data.task, weight=getattr(plan.data.test, "weight", None))
+    chosen = plan.monitor.removeprefix("val/")
+    name = chosen if chosen in found else metrics.default_monitor(plan.data.task)
+    own, its = summary["test"][name], found[name]
+    better = (own > its) == metrics.larger_is_better(name) and own != its
+    unit = " points" * metrics.in_percent(name)
+    size = f"{metrics.difference(name, abs(own - its))}{unit} {'better' if better else 'worse'}"
+    return [f"baseline     {what}: {name} {metrics.text(name, its)} on test; this is {size}"]
 
 
 _READ = 2000  # samples at most: the share of a class among them has a standard error of 1 %
@@ -198,8 +207,6 @@ def nothing_learned(plan: Plan, summary: Summary) -> bool:
     """Whether the best weights are nowhere better than one answer to every row; of a part that streams, by the targets
     of 2,000 rows.
     """
-    from dltrain.engine.assessment import no_better, trivial
-
     for split, part in (("val", plan.data.val), ("test", plan.data.test)):
         y = _targets(part)
         weight = getattr(part, "weight", None)

@@ -38,7 +38,7 @@ class Graph:
     kind: Kind = "graph"
 
     def __init__(self, parts: Parts, gate: Gate, flat: Flat, *, moving: bool | None, fits: Callable[..., bool]) -> None:
-        self.flat, self.gate, self._fits = flat, gate, fits
+        self.flat, self.gate, self._fits, self._answers = flat, gate, fits, parts.answers
         self._rest = plain = Plain(parts, gate, flat, update=self.update)
         cpu = torch.device("cpu")  # the direct step is proven to the bit there; its kernels are there on a GPU, too
         unknown = direct.why_not(parts.model, parts.loss, parts.optimizer, precision=parts.precision, device=cpu)
@@ -98,6 +98,7 @@ class Graph:
             self._rates[id(row)] = rates
 
     def _run(self) -> None:
+        self._answers.on = False  # a replay would keep none
         with torch.inference_mode(self._without_autograd):
             loss = self._backward(self._batches, self._batches)
             self.gate.guard.look(loss, self.gate.gradients)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
 from dltrain.engine.products import Kernels, Products, suits
-from dltrain.engine.steps import direct_layers, direct_losses, hands
+from dltrain.engine.steps import answers, direct_layers, direct_losses, hands
 from dltrain.engine.steps.batches import count
 from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLinear
 from dltrain.engine.steps.flat import Flat
@@ -49,6 +49,7 @@ class Direct:
         self.net = Net(parts.model, parts.loss, **made)
         self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way
         row = flat.rows[0].data
+        self._answers = answers.kept(parts)
         self._one = torch.ones((), dtype=row.dtype, device=row.device)  # a new one costs as much as a small product
         self._mode = torch.inference_mode()  # kept: making and entering a new one costs 0.7 us more at each step
 
@@ -62,6 +63,7 @@ class Direct:
     def backward(self, batches: Iterable[Batch], given: Sequence[Batch]) -> Tensor:
         """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss."""
         net, batches, mean = self.net, iter(batches), None
+        keep = self._answers if self._answers is not None and self._answers.on else None
         whole = sum(map(count, given)) if len(given) > 1 else 0
         for batch in batches:
             x, y = batch[:2]
@@ -75,9 +77,10 @@ class Direct:
                 self.flat.take_gradients()
             try:
                 if share == 1:  # as it is for most: no product with 1, which would be a kernel more
-                    loss = net.gradients(x, y, self._one, weight=weight, add=mean is not None)
+                    loss = net.gradients(x, y, self._one, weight=weight, add=mean is not None, keep=keep)
                 else:
-                    loss = net.gradients(x, y, self._one * share, weight=weight, add=mean is not None) * share
+                    scale = self._one * share
+                    loss = net.gradients(x, y, scale, weight=weight, add=mean is not None, keep=keep) * share
             except BaseException:
                 if mean is None:
                     self.flat.leave_none()
@@ -134,14 +137,24 @@ class Net:
         return "a batch wants gradients of its own" if x.requires_grad or y.requires_grad else None
 
     def gradients(
-        self, x: Tensor, y: Tensor, scale: Tensor, *, weight: Tensor | None = None, add: bool = False
+        self,
+        x: Tensor,
+        y: Tensor,
+        scale: Tensor,
+        *,
+        weight: Tensor | None = None,
+        add: bool = False,
+        keep: answers.Answers | None = None,
     ) -> Tensor:
         """Leaves the gradients of scale * loss in the parameters' `.grad`, or adds them; returns the mean loss.
 
-        x: [B, ...], y: [B] or [B, K], scale: a scalar tensor, weight: [B]. To be called in inference mode.
+        x: [B, ...], y: [B] or [B, K], scale: a scalar tensor, weight: [B], keep: takes the answers. To be called in
+        inference mode.
         """
         for forward in self._forward:
             x = forward(x)
+        if keep is not None:
+            keep.add(x, y, weight)
         loss = self._loss
         # Kernels of class indices know no soft targets, which mixup and cutmix make; others do not ask what they get.
         soft = y.ndim not in loss.axes or (y.dtype is not torch.int64 if loss.hard else y.numel() != x.numel())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from dltrain.engine.steps import direct
+from dltrain.engine.steps import answers, direct
 from dltrain.engine.steps.batches import count
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
@@ -30,7 +30,7 @@ class Plain:
     ) -> None:
         self.model, self.loss, self.optimizer, self.penalty = parts.model, parts.loss, parts.optimizer, parts.penalty
         self.gate, self.flat, self._parameters, self._scaler = gate, flat, parts.parameters, parts.scaler
-        self._mistakes = counted(parts)
+        self._mistakes, self._answers = counted(parts), answers.kept(parts)
         self._autocast = autocast(parts.device, parts.precision)
         self._products = direct.applied(parts.model, parts.kernels if parts.precision == "fp32" else "mkl")
         self._update = update or (self._by_optimizer if flat is None else flat.step)
@@ -74,6 +74,8 @@ class Plain:
             loss = self.loss(outputs, y) if len(batch) == 3 else weighted_mean(self.loss, outputs, y, batch[3])
         if self._mistakes is not None:
             self._mistakes.add(outputs, y)
+        if self._answers is not None and self._answers.on:
+            self._answers.add(outputs.detach(), y, *batch[3:])
         if share < 1:  # of rows, so that a last batch of fewer counts for less
             loss = loss * share
         # The penalty is on the weights, not on rows: once a step, however many batches it has.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.engine.products import Kernels
+from dltrain.engine.steps.answers import Answers
 from dltrain.engine.steps.mistakes import Mistakes
 from dltrain.parts import State
 from dltrain.parts.regularisers import BatchTransform
@@ -83,6 +84,7 @@ class Parts(Protocol):
     ema: Average | None
     steps: int  # that are done
     mistakes: Mistakes
+    answers: Answers
     rate_key: str
     scale_key: str | None
 

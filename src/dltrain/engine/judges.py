@@ -1,0 +1,56 @@
+"""What is asked at a validation: how good the model is, and how good its answers were while it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from dltrain.engine import accepted
+from dltrain.engine.steps.answers import ROWS, Answers
+from dltrain.engine.timetable import Timetable
+
+Validate = Callable[[nn.Module], dict[str, float] | float | None]  # from the model to judge to its metrics
+Measure = Callable[[Tensor, Tensor, Tensor | None], dict[str, float]]  # outputs, targets, weights -> metrics by name
+
+
+class _Trained(Protocol):
+    steps: int
+    rows: list[int]
+    answers: Answers
+
+    @property
+    def best_model(self) -> nn.Module: ...
+
+
+class Judges:
+    """`validate` of the model as it is, `measure` of what it answered to the last rows of its batches."""
+
+    def __init__(self, validate: Validate | None, measure: Measure | None) -> None:
+        accepted.called("validate", validate, "a function of the model, as lambda m: evaluate(m, data.val, ...)")
+        accepted.called("measure", measure, "a function (outputs, targets, weights) -> metrics")
+        self.validate, self.measure = validate, measure
+
+    def stretch(self, table: Timetable, steps: int) -> tuple[int, int]:
+        """The step after so many at which the loop stops, and from which on answers are kept for it; the same one
+        where none are asked for.
+        """
+        due = table.next_due(steps)
+        asked = self.measure is not None and table.is_evaluated(due)
+        return due, table.closing(due, ROWS) if asked else due
+
+    def metrics(self, trainer: _Trained, table: Timetable) -> dict[str, float]:
+        """train/* of the answers, if all of them are there, and val/*."""
+        found: dict[str, float] = {}
+        if self.measure is not None:
+            steps = trainer.steps - table.closing(trainer.steps, ROWS)
+            if (kept := trainer.answers.complete(sum(trainer.rows[-steps:]))) is not None:
+                found |= _named("train", self.measure(*kept))
+        if self.validate is not None:
+            found |= _named("val", accepted.metrics(self.validate(trainer.best_model)))
+        return found
+
+
+def _named(part: str, metrics: dict[str, float]) -> dict[str, float]:
+    return {f"{part}/{name}": value for name, value in metrics.items()}

@@ -1,0 +1,36 @@
+"""What came of a run beyond its numbers: whether it began to learn its examples by heart, and what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dltrain.config.plan import Plan
+from dltrain.insight import history
+from dltrain.runs import reading
+from dltrain.training import overview
+from dltrain.training.experiment import Summary
+
+
+def told(plan: Plan, folder: Path, summary: Summary) -> str:
+    """The table of a run that ended, with a line on each."""
+    known = overview.result(plan, folder, summary, more=_overfit(plan, folder))
+    return f"{known}\nnext         {_next(plan, folder, summary)}"
+
+
+def _overfit(plan: Plan, folder: Path) -> list[str]:
+    reports = history.logged(reading.read(folder))
+    found = None if plan.data.val is plan.data.train else history.overfit(reports)
+    if found is None:
+        return []
+    if not found:
+        return ["overfit      no: the validation loss does not rise while the train loss falls"]
+    last = history.points(reports, "val/loss")[-1][0]
+    return [f"overfit      from epoch {found:g} of {last:g} on: the validation loss rises while the train loss falls"]
+
+
+def _next(plan: Plan, folder: Path, summary: Summary) -> str:
+    """The command that makes most sense now: the doctor's where nothing was learned, else pictures of what was."""
+    run = "last" if plan.runs_dir == Path("runs") else str(folder)
+    if overview.nothing_learned(plan, summary):
+        return f"dltrain doctor {run}: it says why nothing was learned"
+    return f"dltrain report {run}: one page with pictures of what was learned"

@@ -1,0 +1,53 @@
+"""What the end of a run says: against one answer for every row, whether it overfits, what to type next."""
+
+import re
+
+import pytest
+
+from dltrain.insight import history
+
+
+def reports(val, train):
+    return [
+        {"epoch": float(i), "val/loss": v, "train/loss": t} for i, (v, t) in enumerate(zip(val, train, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("val", "train", "epoch"),
+    [
+        ([3, 2, 1.5, 1.0, 1.2, 1.5, 1.8], [3, 2, 1, 0.8, 0.6, 0.4, 0.2], 3),
+        ([3, 2, 1.5, 1.0, 1.01, 1.0, 1.02], [3, 2, 1, 0.8, 0.6, 0.4, 0.2], 0),
+        ([3, 2, 1.5, 1.0, 1.2, 1.5, 1.8], [3, 2, 1, 0.8, 0.9, 1.0, 1.2], 0),  # both rise: that is something else
+        ([], [], None),
+    ],
+)
+def test_overfitting_begins_where_the_validation_loss_turns_and_the_train_loss_does_not(val, train, epoch):
+    assert history.overfit(reports(val, train)) == epoch
+
+
+def test_a_run_that_learns_the_few_rows_by_heart_is_told_so_with_the_epoch(dltrain):
+    words = ["data=moons", "data.noise=0.4", "data.n=120", "model.widths=[256,256]"]
+    code, out, err = dltrain(*words, "optimizer.lr=0.01", "trainer.epochs=150", "trainer.tensorboard=false")
+    assert code == 0, err
+    lines = out.splitlines()
+    found = re.search(r"overfit      from epoch (\d+) of 150 on: the validation loss rises", out)
+    assert found, out
+    assert 1 <= int(found[1]) < 150
+    assert any(
+        re.fullmatch(r"baseline     one answer .*: accuracy \S+ on test; this is .* better", line) for line in lines
+    )
+    assert lines[-1] == "next         dltrain report last: one page with pictures of what was learned"
+
+
+def test_train_and_val_stand_side_by_side_in_the_log(dltrain, tmp_path):
+    code, _, err = dltrain("data=moons", "trainer.epochs=2", "name=x", "runs_dir=there", "trainer.tensorboard=false")
+    assert code == 0, err
+    log = next(tmp_path.glob("there/x/*/metrics.jsonl")).read_text().splitlines()
+    assert all('"train/accuracy": 0.' in line for line in log)
+
+
+def test_another_folder_of_runs_is_named_in_the_next_command(dltrain):
+    code, out, err = dltrain("data=moons", "trainer.epochs=1", "runs_dir=there", "trainer.tensorboard=false")
+    assert code == 0, err
+    assert re.search(r"^next         dltrain \w+ there/moons-mlp/\S+: ", out, re.MULTILINE)
