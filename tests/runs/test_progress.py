@@ -1,6 +1,7 @@
 """What a run shows of itself: a bar that fits a terminal, lines where there is none."""
 
 import os
+import select
 import struct
 import sys
 import time
@@ -80,8 +81,11 @@ def test_the_bar_shows_the_loss_in_the_first_epoch_and_says_val_where_it_is_val(
         bar.tell(9.0, 200)
         bar.close(200)
         terminal.flush()
-        text = os.read(main, 1 << 16).decode()
+        text = b""
+        while select.select([main], [], [], 0.5)[0]:  # it comes in pieces
+            text += os.read(main, 1 << 16)
     os.close(main)
+    text = text.decode()
     shown = [frame.removesuffix("\r\n") for frame in text.split("\r") if frame.strip()]
     assert all(len(frame) <= columns for frame in shown)
     assert "loss 0.5" in shown[2]
