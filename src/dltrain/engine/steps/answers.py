@@ -47,8 +47,8 @@ class Answers:
 
     def restart(self, tensors: Sequence[Tensor] = ()) -> None:
         """From these."""
-        parts = [[tensor] for tensor in tensors]
-        self.on, (self._outputs, self._targets, self._weights) = False, (*parts, *([] for _ in range(3 - len(parts))))
+        self.on = False
+        self._outputs, self._targets, self._weights = ([*tensors[i : i + 1]] for i in range(3))
 
 
 def check(found: object) -> None:
