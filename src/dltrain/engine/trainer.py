@@ -368,8 +368,7 @@ class Trainer:
 
     def _report(self, meter: Meter, table: Timetable, judges: Judges) -> Record | None:
         self._choice.let_go(self)
-        metrics: dict[str, float] = {}
-        record = None
+        metrics, record = dict[str, float](), None
         if table.is_evaluated(self.steps):
             metrics = meter.paused(lambda: judges.metrics(self, table))
             self.answers.restart()
