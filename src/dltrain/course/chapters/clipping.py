@@ -1,8 +1,8 @@
-"""Clipping: the norms of a net's gradients before and after it, and what a large rate does with and without."""
+"""Clipping: the norms of a net's gradients before and after it, one long step, and rates with and without it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
@@ -17,21 +17,28 @@ from dltrain.course.chapter import Number, Seen
 from dltrain.course.plots import clipping
 from dltrain.runs import reading
 from dltrain.trained.whole_run import load
+from dltrain.training import replay
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
+    from dltrain.insight.pictures import Picture
     from dltrain.trained.whole_run import TrainedRun
 
-_EXPECTED = {  # accuracy, share of clipped steps: of 6 seeds, by rate and whether it is clipped
+_EXPECTED = {  # accuracy of 6 seeds, by rate and whether it is clipped
     (0.1, False): (0.93, 0.98),
     (0.1, True): (0.88, 0.95),
+    (0.3, False): (0.90, 0.98),
+    (0.3, True): (0.91, 0.98),
     (1.0, False): (0.0, 0.3),
     (1.0, True): (0.91, 0.98),
+    (3.0, False): (0.0, 0.0),
+    (3.0, True): (0.0, 0.3),
 }
 
 
 @dataclass(frozen=True)
 class _Clipped:
+    folder: Path
     rate: float
     bound: float | None
     accuracy: float  # 0 where it broke down
@@ -54,38 +61,85 @@ def study(done: Sequence[Done]) -> Seen:
     runs = [_look(Path(folder), accuracy) for folder, accuracy in pairs]
     kinds = {(run.rate, run.bound is not None): run for run in runs}
     wild, tamed = kinds.get((1.0, False), runs[0]), kinds.get((1.0, True), runs[-1])
-    accuracy = tamed.accuracy
+    accuracy, side = tamed.accuracy, _side(tamed)
+    before, cut, whole = (float(np.interp(at, side.lengths, side.losses)) for at in (0, side.cut, side.whole))
     numbers = [
-        Number(f"accuracy, {run.name}", run.accuracy, *_EXPECTED.get(kind, (-inf, inf)), ".1%")
+        Number(
+            f"accuracy, {run.name}{'' if run.accuracy else ' (broke down)'}",
+            run.accuracy,
+            *_EXPECTED.get(kind, (-inf, inf)),
+            ".1%",
+        )
         for kind, run in kinds.items()
     ]
     numbers += [
-        Number(f"longest gradient, {wild.name}", max(wild.steps.norms, default=inf), 5, inf, ".3g"),
         Number(f"steps that were clipped, {tamed.name}", tamed.share, 0.6, 0.8, ".0%"),
         Number(f"live units of the last layer, {wild.name}", wild.alive, 0, 0.1, ".0%"),
-        Number(f"live units of the last layer, {tamed.name}", tamed.alive, 0.9, 1.0, ".0%"),
+        Number("its rows' loss before the longest gradient's step", before, 0.3, 5, ".2f"),
+        Number("after it, as it was cut", cut, 0, 1, ".2f"),
+        Number("after it, had it not been cut", whole, 4, inf, ".3g"),
     ]
-    caption = (
-        f"Each dot is a step. Above the norm of its gradient with {wild.name}, below with {tamed.name}, where the "
-        "orange dots are what is left of the blue ones. A few long steps at the start cost the first net its units: "
-        "they are never on again, hardly any gradient passes through them, and its loss stays that of guessing."
+    return Seen(
+        numbers,
+        1 if accuracy < 0.3 else 2 if accuracy < 0.8 else 3,
+        f"With {tamed.name}, it has {accuracy:.1%} of the digits right, and {tamed.share:.0%} of its steps were cut; "
+        f"with {wild.name}, {wild.accuracy:.1%}. The best rate without clipping does as well, and at 3 clipping does "
+        "not help either: what it buys is that a rate which is somewhat too large ruins nothing.",
+        _pictures(kinds.values(), wild, tamed, side),
+    )
+
+
+def _pictures(runs: Iterable[_Clipped], wild: _Clipped, tamed: _Clipped, side: clipping.Side) -> list[Picture]:
+    step = (
+        f"The longest gradient of the net with {tamed.name}, and the loss of the same rows along it. A gradient says "
+        "which way is down from here, and nothing of how far: the loss falls for a short way, and then rises far above "
+        "where it began. At a rate of 1 a step is as long as the gradient."
+    )
+    steps = (
+        f"Each dot is a step with {tamed.name}; a green one is what is left of the blue one above it. Without clipping "
+        "a few long steps at the start cost the net its units: they are never on again, hardly any gradient passes "
+        "through them, and its loss stays that of guessing. Below all runs: clipping lets a larger rate work, not "
+        "every rate."
     )
     arrows = (
         "Gradients of two numbers, pale as they were, dark as they are cut to c = 1. By norm each keeps its direction; "
         "by value one that is long in both components is turned towards a diagonal."
     )
-    return Seen(
-        numbers,
-        1 if accuracy < 0.3 else 2 if accuracy < 0.8 else 3,
-        f"With {tamed.name}, it has {accuracy:.1%} of the digits right, and {tamed.share:.0%} of its steps were cut; "
-        f"with {wild.name}, {wild.accuracy:.1%}.",
-        [
-            looks.picture(
-                "norms.png", "Before and after", caption, clipping.norms(wild.steps, tamed.steps, tamed.bound)
-            ),
-            looks.picture("arrows.png", "By norm and by value", arrows, clipping.arrows(*_arrows())),
-        ],
-    )
+    rates = {
+        name: sorted((run.rate, run.accuracy) for run in runs if (run.bound is None) is unbound)
+        for name, unbound in (("not clipped", True), ("clipped", False))
+    }
+    return [
+        looks.picture("side.png", "A step that is too long", step, clipping.side(side)),
+        looks.picture(
+            "norms.png", "Before and after", steps, clipping.norms(tamed.steps, wild.steps, tamed.bound, rates)
+        ),
+        looks.picture("arrows.png", "By norm and by value", arrows, clipping.arrows(*_arrows())),
+    ]
+
+
+def _side(run: _Clipped) -> clipping.Side:
+    """The loss along the longest of a run's gradients, of the rows that it is of, seen from where it was."""
+    trained, step = load(run.folder), int(run.steps.numbers[run.steps.norms.argmax()])
+    plan = looks.plan(trained)
+    way = replay.replay(plan, steps=step - 1, wanted=[step - 1], seconds=60) if step > 1 else None
+    net = build.make_model(plan)
+    net.load_state_dict(way.weights[-1] if way else looks.start(trained))
+    loader, _ = build.make_loaders(plan)
+    epoch, number = divmod(step - 1, len([*loader.epoch(0)]))
+    batch = [*loader.epoch(epoch)][number]
+    gradient = torch.autograd.grad(plan.loss(net(batch.x), batch.y), [*net.parameters()])
+    whole = float(torch.stack([part.norm() for part in gradient]).norm())
+    cut = min(whole, run.bound or whole)
+    lengths = np.unique([*np.linspace(0, 1.08 * whole, 60), *np.linspace(0, 2 * cut, 20), cut, whole])
+    begin = [p.detach().clone() for p in net.parameters()]
+    losses: list[float] = []
+    with torch.no_grad():
+        for length in lengths:
+            for p, at, part in zip(net.parameters(), begin, gradient, strict=True):
+                p.copy_(at - float(length) / whole * part)
+            losses.append(float(plan.loss(net(batch.x), batch.y)))
+    return clipping.Side(lengths, np.array(losses), cut, whole)
 
 
 def _look(folder: Path, accuracy: float) -> _Clipped:
@@ -96,7 +150,7 @@ def _look(folder: Path, accuracy: float) -> _Clipped:
     factors = np.array([row.get("train/clip_factor", 1.0) for row in rows])
     steps = clipping.Steps(np.array([row["step"] for row in rows]), norms, factors, losses)
     rate, bound = config["optimizer.lr"], config["regularisation.clip_norm"]
-    return _Clipped(rate, bound, 0.0 if broken else accuracy, 0.0 if broken else _alive(load(folder)), steps)
+    return _Clipped(folder, rate, bound, 0.0 if broken else accuracy, 0.0 if broken else _alive(load(folder)), steps)
 
 
 def _alive(run: TrainedRun) -> float:

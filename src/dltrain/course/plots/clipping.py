@@ -1,11 +1,13 @@
-"""The gradients of a run's steps before and after clipping, and clipping in the plane."""
+"""The gradients of a run's steps before and after clipping, one of them from the side, and clipping in the plane."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, figure, styled
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LARGEST = 1e4  # that is drawn as large as it is
+_COLOURS = {"not clipped": ORANGE, "clipped": GREEN}
 
 
 class Steps(NamedTuple):
@@ -25,33 +27,65 @@ class Steps(NamedTuple):
     losses: np.ndarray
 
 
+class Side(NamedTuple):
+    """The loss [N] after steps of so many lengths [N] along a gradient: its own is `whole`, and `cut` what is left."""
+
+    lengths: np.ndarray
+    losses: np.ndarray
+    cut: float
+    whole: float
+
+
 @styled
-def norms(wild: Steps, tamed: Steps, bound: float | None) -> Figure:
-    """A run that is not clipped, one that is clipped to a bound, and both losses, step by step."""
+def side(seen: Side) -> Figure:
+    """The loss along a gradient, and where the step begins, where it ends, and where it would end unclipped."""
+    fig, (ax,) = figure(height=3.4)
+    ax.plot(seen.lengths, seen.losses, color=INK)
+    for at, words, colour in (
+        (0.0, "before the step", GREY),
+        (seen.cut, f"clipped to {seen.cut:g}", GREEN),
+        (seen.whole, "not clipped", ORANGE),
+    ):
+        loss = float(np.interp(at, seen.lengths, seen.losses))
+        ax.plot(at, loss, "o", color=colour, markeredgecolor="white", markersize=10, zorder=5)
+        right = at < seen.whole / 2
+        place = {"xytext": (8 if right else -10, 7 if not at else -16 if right else -4), "textcoords": "offset points"}
+        ax.annotate(f"{words}: {loss:.2g}", (at, loss), ha="left" if right else "right", color=INK, **place)
+    ax.set(title="loss of the step's rows", xlabel="length of the step along −g", yscale="log")
+    ax.set_ylim(bottom=0.5 * seen.losses.min())
+    ax.yaxis.set_major_formatter("{x:g}")
+    return fig
+
+
+@styled
+def norms(tamed: Steps, wild: Steps, bound: float | None, rates: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """A run that is clipped to a bound, its losses beside those of one that is not, and accuracies by rate."""
     fig, axes = figure(3, 1, height=8.4)
     before = "as back-propagation gives it"
-    axes[0].plot(wild.numbers, np.minimum(wild.norms, _LARGEST), ".", color=BLUE, markersize=4)
-    axes[0].set(title="norm of the gradient, not clipped")
-    axes[1].plot(tamed.numbers, tamed.norms, ".", color=BLUE, markersize=4, label=before)
+    axes[0].plot(tamed.numbers, tamed.norms, ".", color=BLUE, markersize=4, label=before)
     after = tamed.norms * tamed.factors
-    axes[1].plot(tamed.numbers, after, ".", color=ORANGE, markersize=4, label="as it is used for the step")
-    axes[1].set(title="norm of the gradient, clipped")
-    axes[1].legend(loc="lower left", markerscale=2, frameon=True, framealpha=0.85, edgecolor="none")
-    for ax in axes[:2]:
-        ax.set_yscale("log")
-        if bound is not None:
-            ax.axhline(bound, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    shown = [ax.get_ylim() for ax in axes[:2]]
-    for ax in axes[:2]:
-        ax.set_ylim(min(low for low, _ in shown), max(high for _, high in shown))
-    for steps, colour, name in ((wild, GREY, "not clipped"), (tamed, GREEN, "clipped")):
-        axes[2].plot(steps.numbers, np.minimum(steps.losses, 5.0), color=colour, linewidth=1.3, label=name)
-    axes[2].axhline(np.log(10), color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="guessing among ten: ln 10")
-    axes[2].set(title="loss of the step's rows", xlabel="step", ylim=(0, 3.6))
-    axes[2].legend(loc="upper right", ncols=3, columnspacing=1.2, handlelength=1.6)
+    axes[0].plot(tamed.numbers, after, ".", color=GREEN, markersize=4, label="as it is used for the step")
+    axes[0].set(title="norm of the gradient, clipped", yscale="log")
+    axes[0].legend(loc="lower left", markerscale=2, frameon=True, framealpha=0.85, edgecolor="none")
+    if bound is not None:
+        axes[0].axhline(bound, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    for steps, name in ((wild, "not clipped"), (tamed, "clipped")):
+        losses = np.minimum(steps.losses, 5.0)
+        axes[1].plot(steps.numbers, losses, color=_COLOURS[name], linewidth=1.3, label=name)
+    axes[1].axhline(np.log(10), color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="guessing among ten: ln 10")
+    axes[1].set(title="loss of the step's rows", xlabel="step", ylim=(0, 3.6))
+    axes[1].legend(loc="upper right", ncols=3, columnspacing=1.2, handlelength=1.6)
     last = max(steps.numbers.max(initial=1) for steps in (wild, tamed))
-    for ax in axes:
+    for ax in axes[:2]:
         ax.set_xlim(0, last + 1)
+    for name, points in rates.items():
+        axes[2].plot(*zip(*points, strict=True), "o-", color=_COLOURS[name], label=name)
+    axes[2].set(title="test accuracy", xlabel="learning rate", xscale="log", ylim=(-0.03, 1.03))
+    axes[2].set_xticks(sorted({rate for points in rates.values() for rate, _ in points}))
+    axes[2].xaxis.set_major_formatter("{x:g}")
+    axes[2].xaxis.set_minor_locator(NullLocator())
+    axes[2].yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes[2].legend(loc="lower left")
     return fig
 
 
