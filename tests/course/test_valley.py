@@ -9,6 +9,7 @@ from PIL import Image
 from dltrain.config import named
 from dltrain.course import changes, lab, looks, valley
 from dltrain.course.chapters import optimizers
+from dltrain.course.plots import race
 from dltrain.course.plots import valley as plots
 
 
@@ -58,3 +59,22 @@ def test_descend_is_the_optimizer_of_the_file_and_counts_each_gradient(run):
         where, valley.descend(where, way[0], part, gradients=99)
     )
     assert optimizers.arrived(where, way[:1]) == float("inf")
+
+
+def test_each_optimizer_has_its_own_share_of_what_it_keeps():
+    shares = {
+        name: {share for _, share in optimizers._settings(named.part("optimizer", name))}
+        for family in optimizers._FAMILIES
+        for name in family
+    }
+    assert shares["sgd"] == shares["lbfgs"] == shares["adagrad"] == {None}
+    assert shares["momentum"] == shares["adam"] == shares["adadelta"] == {0.5, 0.9}
+    assert shares["rmsprop"] == {0.5, 0.99}
+
+
+def test_losses_stand_at_their_rates_and_what_was_not_tried_is_empty():
+    figure = race.rates({"adam": {0.1: 0.3, 1.0: 20.0}, "lbfgs": {1.0: 2.0}})
+    (ax,) = figure.axes
+    assert [text.get_text() for text in ax.texts] == ["0.30", "> 10", "2.00"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["adam", "lbfgs"]
+    assert len(ax.patches) == 1  # the best of what was tried everywhere

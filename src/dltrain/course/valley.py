@@ -13,6 +13,8 @@ from dltrain.config.policy import Part
 from dltrain.course import looks
 from dltrain.trained.whole_run import TrainedRun
 
+_LOST = 1e6  # of w: from there nothing comes back within the steps of a film
+
 
 @dataclass(frozen=True)
 class Valley:
@@ -71,6 +73,6 @@ def descend(valley: Valley, start: np.ndarray, part: Part, *, gradients: int) ->
     while len(points) < gradients:
         before = len(points)
         optimizer.step(closure)
-        if points[before:] == points[before - 1 : before]:  # it stands still
+        if points[before:] == points[before - 1 : before] or abs(points[-1][0]) > _LOST:  # it stands still, or is gone
             points += points[-1:] * (gradients - len(points))
     return np.array(points[:gradients])

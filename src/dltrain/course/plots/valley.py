@@ -19,27 +19,16 @@ Moment = tuple[str, Sequence[int]]  # a title, and how many steps each way has d
 
 
 @styled
-def film(
-    valley: Valley,
-    ways: Mapping[str, np.ndarray],
-    moments: Sequence[Moment],
-    *,
-    height: float = 5.4,
-    columns: int = 3,
-    tail: int | None = None,
-) -> bytes:
-    """The ways [n, 2] of (w, b) by name, each as far as it is at a moment, as an endless GIF.
-
-    tail: how many of its last steps are drawn; all of them without it.
-    """
-    fig, (ax,) = figure(height=height)
+def film(valley: Valley, ways: Mapping[str, np.ndarray], moments: Sequence[Moment]) -> bytes:
+    """The ways [n, 2] of (w, b) by name, each as far as it is at a moment, as an endless GIF."""
+    fig, (ax,) = figure(height=5.4)
     contours(ax, valley, list(ways.values()))
     lines = [ax.plot([], [], color=c, linewidth=1.6, alpha=0.85)[0] for c in colours(len(ways))]
     dots = [
         ax.plot([], [], "o", color=c, markeredgecolor="white", markersize=9, label=name, zorder=5)[0]
         for name, c in zip(ways, colours(len(ways)), strict=True)
     ]
-    fig.legend(loc="outside lower center", ncols=columns, fontsize=10 if len(ways) < 9 else 9.5, columnspacing=1.2)
+    fig.legend(loc="outside lower center", ncols=3, columnspacing=1.2)
 
     ax.set_title(moments[0][0])
     fig.draw_without_rendering()
@@ -49,11 +38,11 @@ def film(
         for title, done in moments:
             ax.set_title(title)
             for way, count, line, dot in zip(ways.values(), done, lines, dots, strict=True):
-                line.set_data(*way[max(0, count - tail) if tail else 0 : count + 1].T)
+                line.set_data(*way[: count + 1].T)
                 dot.set_data(*way[count : count + 1].T)
             yield fig
 
-    return gif(moving(), wait=180, last=3000, dpi=80 if height > 6 else 100, shades=255, steady=True)
+    return gif(moving(), wait=180, last=3000, shades=255, steady=True)
 
 
 def contours(ax: Axes, valley: Valley, ways: Sequence[np.ndarray]) -> None:
@@ -94,30 +83,4 @@ def costs(ways: Mapping[str, tuple[np.ndarray, Mapping[str, float]]], *, goal: f
         ax.yaxis.set_major_locator(LogLocator(subs=(1,)))
         ax.yaxis.set_minor_formatter(NullFormatter())
     axes[0].legend(loc="upper right")
-    return fig
-
-
-@styled
-def two_orders(*panels: tuple[str, Mapping[str, float], Mapping[str, float], float]) -> Figure:
-    """The same names by two numbers, each panel in its own order, the lowest on top: (title, numbers, rates, edge).
-
-    What is no number, or beyond the edge, is a pale bar up to it. A name has one colour in both.
-    """
-    names = list(panels[0][1])
-    colour = dict(zip(names, colours(len(names)), strict=True))
-    fig, axes = figure(len(panels), 1, height=(0.8 + 0.26 * len(names)) * len(panels))
-    for ax, (title, numbers, rates, edge) in zip(axes, panels, strict=True):
-        ordered = sorted(names, key=lambda name: numbers[name], reverse=True)
-        for at, name in enumerate(ordered):
-            value = numbers[name]
-            beyond = not value <= edge
-            ax.barh(at, edge if beyond else value, color=colour[name], alpha=0.25 if beyond else 1.0)
-            text = f"{value:.3g}" if value < float("inf") else f"> {edge:g}"
-            ax.text(
-                edge if beyond else value, at, f" {text}", va="center", ha="right" if beyond else "left", fontsize=9
-            )
-        ax.set_yticks(range(len(ordered)), [f"{name} {rates[name]:g}" for name in ordered])
-        ax.tick_params(axis="y", length=0)
-        ax.grid(axis="y", visible=False)
-        ax.set(title=title, xlim=(0, edge * 1.08))
     return fig
