@@ -151,4 +151,7 @@ def test_a_difference_is_told():
 def test_a_notebook_has_the_commands_as_python():
     cells = json.loads(pages.notebook(chapter("two_linear_layers")))["cells"]
     program = next(cell["source"] for cell in cells if "done_1 = " in cell["source"])
+    assert "lab.warn_in_words()" in program
     assert 'done_1 = dltrain.sweep("experiment=two_linear_layers", "model.widths=[],[32],[32,32]")' in program
+    cells = json.loads(pages.notebook(chapter("xor")))["cells"]  # seeds=9 are nine runs
+    assert any("done_2 = dltrain.sweep(" in cell["source"] for cell in cells)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dltrain.errors import ConfigError, did_you_mean
+from dltrain.runs import seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,6 +109,11 @@ class Chapter:
     @property
     def listing(self) -> Path:
         return _HERE / "listings" / f"{self.name}.py"
+
+
+def several(words: Sequence[str]) -> bool:
+    """Whether these words of a command, which trains, make several runs: a sweep."""
+    return "-m" in words or seeds.split(words)[0] != [*words]
 
 
 class Number(NamedTuple):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -21,14 +22,13 @@ from torch import Tensor
 
 from dltrain.config import build, command_line
 from dltrain.course import changes, looks
-from dltrain.course.chapter import Chapter, Number, Seen, find
+from dltrain.course.chapter import Chapter, Number, Seen, find, several
 from dltrain.engine.assessment import no_better, trivial
 from dltrain.engine.process import left_as_it_was
 from dltrain.errors import ConfigError, DltrainError, override
-from dltrain.errors.output import cut
+from dltrain.errors.output import cut, note
 from dltrain.insight.pictures import Picture
 from dltrain.insight.whole_sweep import sweep
-from dltrain.runs import seeds
 from dltrain.trained.whole_run import TrainedRun, load, train
 from dltrain.training.stop import Interrupted
 
@@ -106,8 +106,7 @@ def do(command: str, last: Done | None = None) -> Done:
         words = [names.get(word, word) for word in words]
     if words[0] in command_line.NAMES:
         return _printed(words)
-    several = words[0] == "-m" or seeds.split(words)[0] != words
-    return sweep(*(word for word in words if word != "-m")) if several else train(*words)
+    return sweep(*(word for word in words if word != "-m")) if several(words) else train(*words)
 
 
 def _printed(words: Sequence[str]) -> str:
@@ -115,6 +114,11 @@ def _printed(words: Sequence[str]) -> str:
     if done.returncode:
         raise DltrainError(done.stderr.removeprefix("error: ").strip())
     return done.stdout
+
+
+def warn_in_words() -> None:
+    """For a notebook: from here on a warning is a note, without the path and the code of where it comes from."""
+    warnings.formatwarning = note
 
 
 def study(name: str, *done: Done) -> Seen:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dltrain import __version__
 from dltrain.config import command_line
-from dltrain.course.chapter import Chapter, Next, Number, around, chapters
+from dltrain.course.chapter import Chapter, Next, Number, around, chapters, several
 from dltrain.insight import page
 
 if TYPE_CHECKING:
@@ -141,11 +141,14 @@ def notebook(found: Chapter) -> str:
         ("markdown", "In plain PyTorch:"),
         ("code", found.listing.read_text(encoding="utf-8").strip()),
         ("markdown", f"Predict: {found.question}\n\n{answers}"),
-        ("code", "\n".join(["import dltrain", "from dltrain.course import lab", "", *calls])),
+        ("code", "\n".join([*_IMPORTS, *calls])),
         ("code", f'lab.study("{found.name}", {names})'),
         ("markdown", "Change next:\n\n" + "\n".join(f"- `{step.command}`: {step.shows}" for step in found.next)),
     ]
     return as_notebook(cells)
+
+
+_IMPORTS = ("import dltrain", "from dltrain.course import lab", "", "lab.warn_in_words()")
 
 
 def as_notebook(cells: Sequence[tuple[str, str]]) -> str:
@@ -165,7 +168,7 @@ def _call(result: str, command: str) -> str:
     words = shlex.split(command)[1:]
     if words[0] in command_line.NAMES:
         return f"{result}lab.do({json.dumps(command)})"
-    function = f"{result}dltrain.{'sweep' if words[0] == '-m' else 'train'}"
+    function = f"{result}dltrain.{'sweep' if several(words) else 'train'}"
     texts = [json.dumps(word) for word in words if word != "-m"]
     line = f"{function}({', '.join(texts)})"
     return line if len(line) <= 100 else "\n".join([f"{function}(", *(f"    {text}," for text in texts), ")"])

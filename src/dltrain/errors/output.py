@@ -51,11 +51,16 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def note(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning as a line, in the place of `warnings.formatwarning`."""
+    return f"note: {cut(str(message), _MOST_LETTERS)}\n"
+
+
 @contextmanager
 def warnings_in_words() -> Iterator[None]:
     """While it lasts, a warning is told as a note: without the path and the code of the line that it comes from."""
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *_, **__: f"note: {cut(str(message), _MOST_LETTERS)}\n"
+    warnings.formatwarning = note
     try:
         yield
     finally:
