@@ -46,7 +46,8 @@ def study(done: Sequence[Done]) -> Seen:
         "down, the less the nearer p comes to y."
     )
     curve = (
-        f"The loss of an image is -log p of its right class. Before learning all images stand near p = 1/{classes}. "
+        f"The loss of an image is -log p of its right class. Before learning all images stand near p = 1/{classes}, "
+        "the dotted line. "
         f"Afterwards {(losses < 0.1).double().mean():.0%} of them cost less than 0.1, on the right below, and the "
         f"dearest, to which the net gives the least p, costs {losses.max():.1f}."
     )
@@ -62,7 +63,8 @@ def study(done: Sequence[Done]) -> Seen:
             Number("largest difference of the gradient from p - y", apart, -inf, 1e-6, ".0e"),
         ],
         1 + min(range(3), key=lambda i: abs(guesses[i] - first)),
-        f"It is {first:.2f}, and log {classes} is {log(classes):.2f}: each class has about p = 1/{classes}.",
+        f"It is {first:.2f}, and log {classes} is {log(classes):.2f}: each class has about p = 1/{classes}"
+        f"{', and p that differ by chance cost a little more than equal ones' * (first > log(classes))}.",
         [
             looks.picture("way.gif", "One image on its way", words, film),
             looks.picture("curve.png", "How surprised the net is", curve, drawn),
