@@ -10,7 +10,7 @@ loader = dltrain.make_loader(digits.train, batch_size=32, shuffle=True, seed=0)
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 10))
 loss_of = torch.nn.MSELoss()
-optim = torch.optim.SGD(net.parameters(), lr=4)
+optim = torch.optim.SGD(net.parameters(), lr=8)
 
 for epoch in range(3):
     for x, y, _ in loader.epoch(epoch):

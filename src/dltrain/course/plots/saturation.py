@@ -38,33 +38,33 @@ def reaches(name: str, said: np.ndarray) -> np.ndarray:
     return said * (said * (1 - said) if name == "squared error" else 1)
 
 
-def _entropy(a: np.ndarray, rate: float) -> np.ndarray:
+def _entropy(z: np.ndarray, rate: float) -> np.ndarray:
     """A step by the cross-entropy, where the other outputs are 0 and y is 0."""
-    return rate * np.exp(a) / (np.exp(a) + _CLASSES - 1)
+    return rate * np.exp(z) / (np.exp(z) + _CLASSES - 1)
 
 
-def _squared(a: np.ndarray, rate: float) -> np.ndarray:
+def _squared(z: np.ndarray, rate: float) -> np.ndarray:
     """A step by the mean squared error of sigmoid outputs, where y is 0."""
-    s = 1 / (1 + np.exp(-a))
+    s = 1 / (1 + np.exp(-z))
     return rate * 2 / _CLASSES * s * s * (1 - s)
 
 
 @styled
 def slopes(begin: Sequence[float], end: Sequence[float], rates: Sequence[float]) -> Figure:
-    """rate * dL/da over a where y is 0, and where two nets, of cross-entropy and of squared error, began and ended."""
+    """rate * dL/dz over z where y is 0, and where two nets, of cross-entropy and of squared error, began and ended."""
     fig, axes = figure(2, 1, height=6.0)
-    a = np.linspace(-12, 12, 481)
+    z = np.linspace(-8, 17, 501)
     for ax in axes:
         for k, (step, name, colour) in enumerate(
             ((_entropy, "cross-entropy", BLUE), (_squared, "squared error", ORANGE))
         ):
-            ax.plot(a, step(a, rates[k]), color=colour, label=name)
+            ax.plot(z, step(z, rates[k]), color=colour, label=name)
             for at, mark in ((begin[k], "o"), (end[k], "s")):
                 ax.plot(at, step(np.array(at), rates[k]), mark, color=colour, markersize=9)
         ax.set(ylabel="step, rate times slope")
     axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    axes[1].set(yscale="log", ylim=(1e-7, 1), title="the same, by factors of ten")
-    axes[1].set_xlabel("output a for the zero; the further right, the more wrong")
+    axes[1].set(yscale="log", ylim=(1e-8, 1), title="the same, by factors of ten")
+    axes[1].set_xlabel("output z for the zero; the further right, the more wrong")
     return fig
 
 
@@ -77,7 +77,7 @@ def moment(ways: Mapping[str, Sequence[Moment]], usual: Mapping[str, Curve], num
     fig, axes = figure(2, 2, height=6.2)
     for ax, (name, moments) in zip(axes, ways.items(), strict=False):
         _dots(ax, name, moments[number])
-    axes[0].set_ylabel("what of it gets through")
+    axes[0].set_ylabel("error that gets through")
     left, right = axes[2:]
     for name, moments in ways.items():
         epochs = [each.epoch for each in moments[: number + 1]]
@@ -110,5 +110,5 @@ def _dots(ax: Axes, name: str, now: Moment) -> None:
 def _legend() -> list[Line2D]:
     lines = [Line2D([], [], color=colour, label=name) for name, colour in _COLOURS.items()]
     usual = Line2D([], [], color=GREY, linewidth=0.9, linestyle=_DASHED, label="usual start")
-    dots = [Line2D([], [], color=c, marker="o", linestyle="", label=f"digit, {word}") for word, c in _DOTS.items()]
+    dots = [Line2D([], [], color=c, marker="o", linestyle="", label=f"image, {word}") for word, c in _DOTS.items()]
     return [lines[0], dots[0], lines[1], dots[1], usual]
