@@ -85,6 +85,7 @@ def unpainted(monkeypatch):
     blank = BytesIO()
     Image.new("RGB", (1, 1)).save(blank, format="png")
     monkeypatch.setattr("dltrain.insight.plots.png", lambda figure: blank.getvalue())
+    monkeypatch.setattr("dltrain.insight.plots.vector.svg", lambda figure: '<svg class="plot"></svg>')
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import base64
 import errno
 import io
+import itertools
 import json
 import os
 import re
@@ -45,7 +46,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -64,13 +65,29 @@ def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
     text = (tmp_path / "page.html").read_text()
     tags = Tags(text).tags
     sources = addresses(tags)
-    assert len(sources) == len(list((run / "plots").iterdir())) == 10
-    for source in sources:
+    drawn = [tag for tag, attributes in tags if tag == "svg" and attributes["class"] == "plot"]
+    files = {path.suffix for path in (run / "plots").iterdir()}, len(list((run / "plots").iterdir()))
+    assert files == ({".png", ".gif"}, 10)
+    films = [tag for tag, attributes in tags if attributes.get("class") == "film"]
+    assert len(films) == 1
+    images = [source for source in sources if source.startswith("data:")]
+    assert len(drawn) + len(images) == 9 + 5  # frames of the film
+    assert {source[0] for source in sources if source not in images} == {"#"}
+    for source in images:
         head, _, data = source.partition(";base64,")
         picture = Image.open(io.BytesIO(base64.b64decode(data)))
         assert head == f"data:image/{picture.format.lower()}"
-    assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object", "form"}
-    assert "://" not in re.sub(r'"data:[^"]*"', "", text)
+    names = [tag for tag, _ in tags]
+    assert not {*names} & {"link", "iframe", "object", "form"}
+    assert names.count("script") == 1
+    assert all(attributes["alt"] for tag, attributes in tags if tag == "img" and "style" not in attributes)
+    assert all(attributes["aria-label"].endswith(".") for tag, attributes in tags if tag == "svg")
+    levels = [int(tag[1]) for tag in names if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"\w+://[^\"]*", re.sub(r'"data:[^"]*"', "", text))) == {"http://www.w3.org/2000/svg"}
     assert "data=moons" in text
     assert "AdamW" in text
     assert "What the doctor says" in text
@@ -110,7 +127,7 @@ def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_pa
         assert browser.run("document.documentElement.scrollWidth") <= width
         assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 300)")
         assert browser.run("Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))") <= width
-        assert browser.run("document.images.length") == 10
+        assert browser.run("document.querySelectorAll('figure').length") == 10
     assert browser.console == []
     assert {address for address in browser.requests if not address.startswith("data:")} == {page}
     shot = Image.open(browser.screenshot(tmp_path / "page.png"))
@@ -133,9 +150,9 @@ def test_a_strangers_words_are_text(dltrain, run, tmp_path):
     assert dltrain("report", str(nasty), "--replay", "0", "-o", "page.html", "--force")[0] == 0
     text = (tmp_path / "page.html").read_text()
     tags = Tags(text).tags
-    assert not {tag for tag, _ in tags} & {"script", "b"}
+    assert [tag for tag, _ in tags if tag in ("script", "b")] == ["script"]
     assert not [k for _, attributes in tags for k in attributes if k.startswith("on")]
-    assert all(source.startswith("data:image/") for source in addresses(tags))
+    assert all(source.startswith(("data:image/", "#")) for source in addresses(tags))
     assert text.count("&lt;script&gt;alert(1)") >= 6
 
 
@@ -204,7 +221,7 @@ def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path,
     code, _, err = dltrain("report", str(run), "--replay", "0", "-o", "page.html", "--force")
     assert code == 0
     assert "the pictures are in the page alone" in err
-    assert (tmp_path / "page.html").read_text().count("<img") == 8
+    assert (tmp_path / "page.html").read_text().count("<figure>") == 8
 
 
 def test_of_a_run_in_progress_a_page_says_how_far_it_is(run):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
     from dltrain.trained.whole_run import TrainedRun
 
     Done = TrainedRun | pl.DataFrame | str  # what a command made: a run, the table of a sweep, what it printed
@@ -185,7 +185,8 @@ class Seen(NamedTuple):
             page.table(titles, [[number.name, number.text, number.expected] for number in self.numbers]),
             page.paragraph(self.astray() or answer),
         ]
-        return "\n".join([*parts, *(page.picture(p.title, p.caption, p.content) for p in self.pictures)])
+        parts += [page.picture(p.title, p.caption, p.content, film=False) for p in self.pictures]
+        return "\n".join(parts)
 
 
 @cache

@@ -27,7 +27,7 @@ from dltrain.engine.assessment import no_better, trivial
 from dltrain.engine.process import left_as_it_was
 from dltrain.errors import ConfigError, DltrainError, override
 from dltrain.errors.output import cut, note
-from dltrain.insight.pictures import Picture
+from dltrain.insight.gallery import Picture
 from dltrain.insight.whole_sweep import sweep
 from dltrain.trained.whole_run import TrainedRun, load, train
 from dltrain.training.stop import Interrupted

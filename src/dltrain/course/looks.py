@@ -16,9 +16,9 @@ from dltrain.engine.process import left_as_it_was
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import DivergedError
 from dltrain.errors.output import cut
-from dltrain.insight import captions
-from dltrain.insight.pictures import Picture
-from dltrain.insight.plots import Figure, png, regions
+from dltrain.insight import captions, gallery
+from dltrain.insight.gallery import Picture
+from dltrain.insight.plots import Figure, regions
 from dltrain.runs import checkpoint, reading
 from dltrain.trained.whole_run import TrainedRun, load
 from dltrain.training import replay, resuming
@@ -62,7 +62,7 @@ def typed(done: Done, key: str) -> list[str]:
 
 def picture(name: str, title: str, caption: str, drawn: Figure | bytes) -> Picture:
     """A figure, or a film, as a picture of a chapter; `name` of its file."""
-    return Picture(name, title, caption, drawn if isinstance(drawn, bytes) else png(drawn))
+    return gallery.picture(name, title, caption, drawn)
 
 
 def rows(run: TrainedRun, split: str = "train") -> tuple[Tensor, Tensor]:

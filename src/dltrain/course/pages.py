@@ -36,7 +36,7 @@ def html(taught: Taught) -> str:
             page.section("Predict", page.paragraph(found.question), _numbered(found.answers)),
             page.section("Run", page.command("\n".join(taught.commands))),
             page.section("See", page.table(titles, rows), page.paragraph(verdict)),
-            *(page.picture(p.title, p.caption, p.content) for p in seen.pictures),
+            *(page.picture(p.title, p.caption, p.shown, p.seen) for p in seen.pictures),
             page.section(
                 "In plain PyTorch",
                 page.verbatim(found.listing.read_text(encoding="utf-8")),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dltrain.errors import DltrainError
 from dltrain.insight import pictures
-from dltrain.insight.pictures import Gallery
+from dltrain.insight.gallery import Gallery
 from dltrain.runs import ensemble_members
 from dltrain.runs.reading import Run
 from dltrain.trained import inference

@@ -1,58 +1,56 @@
 """One HTML page that holds everything, pictures too, and asks no network for anything.
 
-Whatever comes from a run folder is escaped: a folder is data, also a stranger's. The page has no script, and its
-Content-Security-Policy would stop one.
+Whatever comes from a run folder is escaped: a folder is data, also a stranger's. A page has one script, page.js, or
+none, and its Content-Security-Policy stops any other. Without scripts all is there to be read.
 """
 
 from __future__ import annotations
 
 import base64
+import io
+import re
 from collections.abc import Iterable, Sequence
+from functools import cache
+from hashlib import sha256
 from html import escape as html
+from pathlib import Path
 
 from dltrain.errors.output import plain
 
-_CSS = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0; }
-main { max-width: 46rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; margin: .5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-p, li { overflow-wrap: anywhere; }
-.status { display: inline-block; padding: 0 .6rem; border-radius: 1rem; background: #e3f1e6; font-size: .9rem; }
-.status.bad { background: #fbe3d6; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .8rem .25rem 0; text-align: right; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }
-th:first-child, td:first-child, td.text, th.text { text-align: left; }
-figure { margin: 1rem 0 2rem; }
-img { display: block; max-width: 100%; height: auto; }
-figcaption { color: #444; font-size: .95rem; margin-top: .4rem; }
-pre { background: #f6f6f4; padding: .7rem; border-radius: .4rem; overflow-x: auto; font-size: .85rem; }
-pre.command { white-space: pre-wrap; overflow-wrap: anywhere; }
-summary { cursor: pointer; }
-footer { color: #666; font-size: .85rem; margin-top: 3rem; border-top: 1px solid #e3e3e3; padding-top: .5rem; }
-"""
+_HERE = Path(__file__).parent
+_CSS = (_HERE / "page.css").read_text(encoding="utf-8")
 _MOST_LETTERS = 1_000_000  # of a file that is shown
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+@cache
+def _script() -> tuple[str, str]:
+    """The script, and what a policy calls it."""
+    text = (_HERE / "page.js").read_text(encoding="utf-8")
+    return text, base64.b64encode(sha256(text.encode()).digest()).decode()
 
 
 def escape(text: str) -> str:
     return html(plain(text))
 
 
-def page(title: str, parts: Iterable[str], *, style: str = "") -> str:
+def page(title: str, parts: Iterable[str], *, style: str = "", live: bool = True) -> str:
     """A whole HTML document; `parts` are made by the functions below, which escape what they are given.
 
-    `style` is CSS of its own beside that of all pages.
+    `style` is CSS of its own beside that of all pages; live: whether it has the script that lets tables be sorted, and
+    pictures and films be asked.
     """
+    script, policy = "", _POLICY
+    if live:
+        text, name = _script()
+        script, policy = f"<script>{text}</script>\n", f"{_POLICY}; script-src 'sha256-{name}'"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_CSS}{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
+        + f"\n</main>\n{script}</body>\n</html>\n"
     )
 
 
@@ -63,11 +61,29 @@ def heading(text: str, level: int = 2) -> str:
 def section(title: str, *parts: str) -> str:
     """A heading and what stands below it; nothing where that is nothing."""
     there = [part for part in parts if part]
-    return "\n".join([heading(title), *there]) if there else ""
+    return "\n".join([f'<section id="{_place(title)}">', heading(title), *there, "</section>"]) if there else ""
 
 
-def paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
+def _place(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def contents(sections: Sequence[str]) -> str:
+    """Links to what `section` made."""
+    found = (re.match(r'<section id="([^"]*)">\n<h2>(.*)</h2>', part) for part in sections)
+    links = [f'<li><a href="#{m[1]}">{m[2]}</a></li>' for m in found if m]
+    return f'<nav class="contents" aria-label="contents"><ul>{"".join(links)}</ul></nav>' if len(links) > 1 else ""
+
+
+def figures(pictures: Iterable[str]) -> str:
+    """Pictures beside each other where there is room."""
+    shown = "\n".join(pictures)
+    return f'<div class="figures">\n{shown}\n</div>' if shown else ""
+
+
+def paragraph(text: str, *, kind: str = "") -> str:
+    own = f' class="{kind}"' if kind else ""
+    return f"<p{own}>{escape(text)}</p>" if text else ""
 
 
 def status(word: str) -> str:
@@ -82,7 +98,7 @@ def verbatim(text: str, *, folded: str | None = None) -> str:
         return ""
     more = len(text) - _MOST_LETTERS
     box = f"<pre>{escape(text[:_MOST_LETTERS])}{f' … and {more:,} more letters' if more > 0 else ''}</pre>"
-    return f"<details><summary>{escape(folded)}</summary>{box}</details>" if folded else box
+    return _folded(folded, box) if folded else box
 
 
 def command(text: str) -> str:
@@ -94,23 +110,85 @@ def bullets(lines: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[int] = (0,)) -> str:
-    """A table that scrolls sideways where it is too wide; the columns `text` stand to the left."""
+def table(
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    text: Sequence[int] = (0,),
+    caption: str = "",
+    folded: Sequence[tuple[str, str]] = (),
+) -> str:
+    """A table that scrolls sideways where it is too wide; the columns `text` stand to the left, the first one is what a
+    row is called. folded: below each row, under a title that opens it, what was made by these functions.
+    """
 
-    def row(cells: Sequence[str], tag: str) -> str:
-        kinds = [' class="text"' if i in text else "" for i in range(len(cells))]
-        return "".join(f"<{tag}{kind}>{escape(c)}</{tag}>" for c, kind in zip(cells, kinds, strict=True))
+    def row(cells: Sequence[str], head: bool = False) -> str:
+        made = []
+        for i, content in enumerate(cells):
+            tag, scope = ("th", "col" if head else "row") if head or i == 0 else ("td", "")
+            kind = ' class="text"' if i in text else ""
+            named = f' scope="{scope}"' if scope and content else ""
+            made.append(f"<{tag if named else 'td'}{named}{kind}>{escape(content)}</{tag if named else 'td'}>")
+        return f"<tr>{''.join(made)}</tr>"
 
-    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    return f'<div class="wide"><table><thead><tr>{row(titles, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = [row(cells) for cells in rows]
+    if folded:
+        span = f'<td class="text" colspan="{len(titles)}">'
+        below = (f"<tr>{span}{_folded(title, inside)}</td></tr>" if inside else "" for title, inside in folded)
+        body = [f"{own}{more}</tbody><tbody>" for own, more in zip(body, below, strict=True)]
+    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    head = f"<thead>{row(titles, head=True)}</thead>"
+    inside = "".join(body).removesuffix("</tbody><tbody>")
+    return f'<div class="wide"><table class="data">{said}{head}<tbody>{inside}</tbody></table></div>'
 
 
-def picture(title: str, caption: str, content: bytes) -> str:
-    """An image file inside the page, with its title and caption."""
-    kind = "gif" if content.startswith(b"GIF8") else "png"
-    data = base64.b64encode(content).decode()
+def _folded(title: str, inside: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{inside}</details>"
+
+
+def picture(title: str, caption: str, content: bytes, seen: str = "", *, level: int = 2, film: bool = True) -> str:
+    """An image file inside the page, or an SVG element, with its title and caption; `seen`: what it shows, in words.
+
+    film: a GIF becomes frames that can be stopped, by the rules of a `page`.
+    """
+    alt = escape(seen or title)
+    if content.startswith(b"<svg"):
+        drawn = content.decode().replace("<svg", f'<svg role="group" aria-label="{alt}"', 1)
+    elif film and content.startswith(b"GIF8"):
+        drawn = _film(content, alt)
+    else:
+        drawn = _img(content, alt)
     return (
-        f"{heading(title)}\n<figure>\n"
-        f'<img alt="{escape(title)}" src="data:image/{kind};base64,{data}">\n'
-        f"<figcaption>{escape(caption)}</figcaption>\n</figure>"
+        f"<div>{heading(title, level)}\n<figure>\n{drawn}\n<figcaption>{escape(caption)}</figcaption>\n</figure></div>"
+    )
+
+
+def _img(image: bytes, alt: str, more: str = "") -> str:
+    kind = "gif" if image.startswith(b"GIF8") else "png"
+    return f'<img alt="{alt}" src="data:image/{kind};base64,{base64.b64encode(image).decode()}"{more}>'
+
+
+def _film(gif: bytes, alt: str) -> str:
+    """The frames over each other: each is seen for its time, by CSS alone, and the last one where nothing moves."""
+    from PIL import Image, ImageSequence
+
+    source = Image.open(io.BytesIO(gif))
+    frames: list[bytes] = []
+    waits: list[int] = []
+    for frame in ImageSequence.Iterator(source):
+        waits.append(int(frame.info.get("duration", 100)))
+        buffer = io.BytesIO()
+        frame.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(buffer, "png")
+        frames.append(buffer.getvalue())
+    *first, last = frames
+    total, name = sum(waits), f"f{sha256(gif).hexdigest()[:8]}"
+    until = 100 * waits[0] / total
+    rule = f"@keyframes {name} {{ 0% {{ visibility: visible; }} {until:.3f}%, 100% {{ visibility: hidden; }} }}"
+    images = [_img(last, alt)]
+    for at, frame in enumerate(first):
+        look = f"animation: {name} {total}ms step-end infinite {sum(waits[:at])}ms"
+        images.append(_img(frame, "", f' style="{look}"'))
+    return (
+        f'<div class="film" data-wait="{waits[0]}"><style>{rule}</style>'
+        f'<label class="pause"><input type="checkbox"> stop the film</label>\n{"".join(images)}</div>'
     )

@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +19,10 @@ from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Data
 from dltrain.errors import DltrainError
-from dltrain.insight import captions, history, lr_range, perceptron_pictures, plots
+from dltrain.insight import captions, history, lr_range, perceptron_pictures
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
+from dltrain.insight.gallery import Gallery
 from dltrain.insight.plots import evaluation, gradients, landscape, regions, training, weights
 from dltrain.parts import losses
 from dltrain.parts.metrics import MAIN
@@ -41,40 +41,6 @@ _FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
 _PATIENCE = 12.0  # seconds that one of them may take
 _LARGEST = 1_000_000  # parameters of a net whose weights on the way are kept in memory
 _MOST_AREAS = 20  # of classes in one picture, of labels below one another
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image file with what a person should read about it."""
-
-    name: str  # of the file, curves.png
-    title: str
-    caption: str
-    content: bytes
-
-
-@dataclass
-class Gallery:
-    """The pictures made so far, and sentences on what could not be made."""
-
-    pictures: list[Picture] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    about: str = ""  # the plan of the run, as its start printed it
-    verdict: list[str] = field(default_factory=list)  # of the doctor
-    findings: str = ""  # what it looked at
-    graph: bytes | None = None  # of the net, for TensorBoard
-
-    def add(self, name: str, title: str, caption: str, make: Callable[[], Figure | bytes | None]) -> None:
-        """Makes a picture: a Figure, the bytes of a file, or None where there is nothing to see."""
-        try:
-            made = make()
-            if made is not None:
-                content = made if isinstance(made, bytes) else plots.png(made)
-                self.pictures.append(Picture(name, title, caption, content))
-        except Exception as error:  # a net or a file of the user's may do anything; the other pictures still help
-            if os.environ.get("DLTRAIN_DEBUG"):
-                raise
-            self.notes.append(f"{title}: not drawn ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
 
 
 def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:

@@ -10,12 +10,19 @@ from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
 from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures, trials
-from dltrain.insight.pictures import Gallery
+from dltrain.insight.gallery import Gallery, Picture
 from dltrain.parts import metrics
 from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, sweep_table, tensorboard
 from dltrain.runs.key_roles import FOLD
 from dltrain.runs.reading import Run
 
+_ANSWERS = "What it answers"
+_ABOUT = {  # sections: the pictures of each, by their names; all others are of answers
+    "How it trained": ("curves", "schedule", "mistakes_by_epoch", "layers", "gradients"),
+    _ANSWERS: (),
+    "Its weights": ("weights", "landscape", "walk"),
+}
+_KEPT = {"config.yaml": "configuration", "environment.json": "machine and versions"}  # files of a run that are shown
 _ROWS = 1_000  # runs in a table: a page that is read has no more
 
 
@@ -26,30 +33,66 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
         gallery = pictures.of_run(run, allow=allow, seconds=seconds)
     _leave(run.folder, run.steps or 0, gallery)
     title = f"{run.folder.parent.name}/{run.folder.name}"
+    verdict = [" ".join(line.split()[1:]) for line in gallery.verdict]
+    kept = [page.verbatim(_text(run.folder / name), folded=said) for name, said in _KEPT.items()]
+    sections = [
+        page.section("Result", _metrics(run)),
+        *_groups(gallery),
+        page.section(
+            "What the doctor says", page.bullets(verdict), page.verbatim(gallery.findings, folded="what it looked at")
+        ),
+        page.section("Notes", page.bullets([*_notes(run), *gallery.notes])),
+        page.section("What was trained", page.verbatim(gallery.about)),
+        page.section("Do it again", page.command(run.command or "(its command is not known)")),
+        page.section("Everything else", *kept),
+    ]
     return page.page(
         title,
         [
             page.heading(title, 1),
             page.status(run.status),
             page.paragraph(_outcome(run)),
-            _metrics(run),
-            page.section("Do it again", page.command(run.command or "(its command is not known)")),
-            page.section("What was trained", page.verbatim(gallery.about)),
-            *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
-            page.section(
-                "What the doctor says",
-                page.bullets([" ".join(line.split()[1:]) for line in gallery.verdict]),
-                page.verbatim(gallery.findings, folded="what it looked at"),
-            ),
-            page.section("Notes", page.bullets([*_notes(run), *gallery.notes])),
-            page.section(
-                "Everything else",
-                page.verbatim(_text(run.folder / "config.yaml"), folded="configuration"),
-                page.verbatim(_text(run.folder / "environment.json"), folded="machine and versions"),
-            ),
+            page.paragraph(f"The doctor: {verdict[0]}" if verdict else "", kind=_kind(gallery)),
+            _next(run, gallery),
+            page.contents(sections),
+            *sections,
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
+
+
+def _kind(gallery: Gallery) -> str:
+    return "verdict" if gallery.verdict[:1] and gallery.verdict[0].startswith("complaint") else "verdict good"
+
+
+def _next(run: Run, gallery: Gallery) -> str:
+    """The command that makes sense now."""
+    if run.status in ("stopped", "running") or not run.command:
+        words = f"dltrain resume {run.folder}" if run.status == "stopped" else ""
+        said = "To go on with it:"
+    elif gallery.verdict[:1] and gallery.verdict[0].startswith("complaint"):
+        words, said = f"dltrain doctor {run.folder}", "To look further:"
+    else:
+        again = run.command.removeprefix("dltrain ")
+        words, said = f"dltrain -m {again} seed=0,1,2", "To see how much of it is chance:"
+    return f"{page.paragraph(said)}{page.command(words)}" if words else ""
+
+
+def _groups(gallery: Gallery) -> list[str]:
+    """The pictures, in sections by what they are about."""
+    return [
+        page.section(title, page.figures(_figure(p) for p in gallery.pictures if _about(p) == title))
+        for title in dict.fromkeys([*_ABOUT, _ANSWERS])
+    ]
+
+
+def _about(picture: Picture) -> str:
+    name = picture.name.partition(".")[0]
+    return next((title for title, names in _ABOUT.items() if name in names), _ANSWERS)
+
+
+def _figure(picture: Picture) -> str:
+    return page.picture(picture.title, picture.caption, picture.shown, picture.seen, level=3)
 
 
 def _notes(run: Run) -> list[str]:
@@ -71,17 +114,22 @@ def sweep_page(folder: Path) -> str:
     ranked = seeds.in_order(found)
     best = "the best configuration" if len(seeds.groups(found)) < len(found) else "best"
     failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in found if j.reason]
+    sections = [
+        page.section(f"All runs, {best} first", _jobs_table(ranked[:_ROWS]), _more(len(ranked) - _ROWS, folder)),
+        page.section(f"Mean and deviation over the {seeds.words(found)}", _seeds_table(ranked)),
+        page.section("What decides", page.figures(map(_figure, gallery.pictures))),
+        page.section("Notes", page.bullets([*gallery.notes, *failed[:_ROWS]])),
+    ]
     return page.page(
         title,
         [
             page.heading(title, 1),
             page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
             *[page.paragraph(f"{jobs.read(folder, found)}.")] * any(run.status == "running" for run in found),
-            page.section(f"All runs, {best} first", _jobs_table(ranked[:_ROWS]), _more(len(ranked) - _ROWS, folder)),
-            page.section(f"Mean and deviation over the {seeds.words(found)}", _seeds_table(ranked)),
-            page.section("The best run again", page.command(ranked[0].command if ranked else "")),
-            *(page.picture(p.title, p.caption, p.content) for p in gallery.pictures),
-            page.section("Notes", page.bullets([*gallery.notes, *failed[:_ROWS]])),
+            page.paragraph("The best run again:" if ranked else ""),
+            page.command(ranked[0].command if ranked else ""),
+            page.contents(sections),
+            *sections,
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from dltrain.insight import history, importance, trials
-from dltrain.insight.pictures import Gallery
+from dltrain.insight.gallery import Gallery
 from dltrain.insight.plots import number, sweeps
 from dltrain.insight.trials import SEED, Score, Trial, keys, score, value
 from dltrain.runs import seeds

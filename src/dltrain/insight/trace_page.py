@@ -53,6 +53,7 @@ def trace_page(traced: Trace, command: str) -> str:
             "</div>",
         ],
         style=STYLE + shown(len(stages)),
+        live=False,
     )
 
 

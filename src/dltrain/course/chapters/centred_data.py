@@ -20,7 +20,7 @@ from dltrain.trained.whole_run import load
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
 
 _SOON = 40  # steps after which the standardised net is looked at
 _SHOWN = [2, 3]  # bmi and bp: what is drawn of ten measurements

@@ -25,7 +25,7 @@ from dltrain.training.diagnose import probe
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
 
 _LEARNS = 0.7  # test accuracy
 _ROWS = 24  # of a batch, drawn

@@ -16,7 +16,7 @@ from dltrain.insight.plots import gif
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
     from dltrain.insight.plots import Figure
     from dltrain.trained.whole_run import TrainedRun
 

@@ -14,7 +14,7 @@ from dltrain.training import perceptron
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
     from dltrain.trained.whole_run import TrainedRun
 
 

@@ -13,7 +13,7 @@ from dltrain.course.plots import spaces
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
     from dltrain.trained.whole_run import TrainedRun
 
 _FRAMES = 30

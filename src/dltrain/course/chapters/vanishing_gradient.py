@@ -22,7 +22,7 @@ from dltrain.training.diagnose import probe
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
 
 _DEPTHS = (1, 2, 3, 4, 6, 8, 10, 12)
 _NORMS = {"none": "", "batch": " + BatchNorm", "layer": " + LayerNorm"}

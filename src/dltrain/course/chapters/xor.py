@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
     from dltrain.insight.plots import Figure
     from dltrain.trained.whole_run import TrainedRun
 

@@ -19,23 +19,24 @@ from dltrain.errors import system
 with chdir(Path(__file__).parent), system.without("MPLBACKEND"):
     import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.typing import ColorType
 
+from dltrain.errors import output
+from dltrain.insight.plots import fonts
 from dltrain.parts.metrics import SHARES
 from dltrain.runs import storage
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, SKY = (
-    "#0072b2",  # Okabe & Ito 2008, ordered: told apart with any colour vision
+    "#0072b2",  # blue to green, and sky: Okabe & Ito 2008; the others were searched for beside them
     "#d55e00",
     "#009e73",
-    "#c2185b",
-    "#8e5ea2",
-    "#8a6d3b",
+    "#ce0533",
+    "#6c4975",
+    "#5d440f",
     "#56b4e9",
 )
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, SKY, "#7f7f7f", "#b5a000", "#14505c")
@@ -47,6 +48,7 @@ _STYLE = {
     "figure.facecolor": "white",
     "figure.dpi": 160,
     "savefig.dpi": 160,
+    "font.family": fonts.families(),
     "font.size": 11,
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
@@ -82,7 +84,7 @@ styled = context(_STYLE, after_reset=True)  # the decorator of every function th
 def empty(height: float, *, width: float = WIDTH) -> Figure:
     """A figure of `width` x `height` inches without axes, for functions that are `styled` themselves."""
     fig = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(fig)
+    fonts.Canvas(fig)
     return fig
 
 
@@ -139,7 +141,7 @@ def epoch_axis(ax: Axes) -> None:
 
 def plain(text: object, limit: int = 40) -> str:
     """Words of the user's for a figure: cut to a length, and a dollar in them starts no formula."""
-    words = str(text)
+    words = output.plain(str(text))
     return (words if len(words) <= limit else f"{words[: limit - 1]}…").replace("$", r"\$")
 
 
@@ -153,6 +155,7 @@ def image(ax: Axes) -> None:
 def png(fig: Figure) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes."""
     buffer = BytesIO()
+    fonts.Canvas(fig)
     fig.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
@@ -177,7 +180,7 @@ def gif(
     frames = []
     for fig in figures:
         fig.set_dpi(dpi)
-        canvas = FigureCanvasAgg(fig)
+        canvas = fonts.Canvas(fig)
         canvas.draw()
         pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
         frame = Image.fromarray(pixels)

@@ -1,0 +1,152 @@
+"""What a page answers in a real browser: sort, filter, hover, legend, film; and that it keeps to itself."""
+
+import io
+
+import pytest
+from browser import Browser
+from PIL import Image
+
+from dltrain.insight import page, plots
+from dltrain.insight.gallery import picture
+
+NASTY = "</script><img src=x onerror=\"document.title='ran'\">"
+ROWS = [[str(n), f"{n % 7}e-1", f"{90 - n}.5%", NASTY if n == 3 else f"kind {n % 3}"] for n in range(12)]
+
+
+def film():
+    frames = [Image.new("RGB", (60, 40), colour) for colour in ("red", "green", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "gif", save_all=True, append_images=frames[1:], duration=[100, 100, 900])
+    return buffer.getvalue()
+
+
+def curves():
+    fig, (ax,) = plots.figure()
+    for k, name in enumerate(("first", "second $", f"{NASTY}")):
+        ax.plot([1, 2, 3, 4], [k + 1, k + 2, k + 3, k + 2.5], label=plots.plain(name, 80))
+    ax.set(xlabel="epoch", ylabel="loss")
+    ax.legend()
+    return fig
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    shown = picture("curves.png", "Curves", "c", curves())
+    parts = [
+        page.heading(NASTY, 1),
+        page.section("A table", page.table(["run", "lr", "accuracy", "kind"], ROWS, caption="runs")),
+        page.section("Pictures", page.figures([page.picture("C", "c", shown.shown, shown.seen, level=3)])),
+        page.section("Film", page.picture("F", "f", film(), level=3)),
+    ]
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    path.write_text(page.page("t", [page.contents(parts), *parts]), encoding="utf-8")
+    browser = Browser(width=1200, height=900)
+    browser.open(path.as_uri())
+    yield browser
+    assert browser.console == []
+    assert {address for address in browser.requests if not address.startswith("data:")} == {path.as_uri()}
+    assert browser.run("document.title") == "t"
+    browser.close()
+
+
+def click(browser, selector, at=0):
+    """A real click in the middle of an element."""
+    x, y = browser.run(
+        f"(() => {{ const e = document.querySelectorAll({selector!r})[{at}]; e.scrollIntoView({{block: 'center'}});"
+        " const b = e.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+
+def column(browser, number):
+    rows = "[...document.querySelectorAll('table.data tbody tr')].filter(r => !r.hidden)"
+    return browser.run(f"{rows}.map(r => r.cells[{number}].textContent)")
+
+
+def test_a_click_on_a_title_sorts_numbers_as_numbers(opened):
+    click(opened, "thead th", 1)
+    assert column(opened, 1) == sorted((row[1] for row in ROWS), key=float)
+    assert opened.run("document.querySelectorAll('thead th')[1].getAttribute('aria-sort')") == "ascending"
+    click(opened, "thead th", 2)
+    click(opened, "thead th", 2)
+    assert column(opened, 2) == [row[2] for row in ROWS]
+    assert opened.run("document.querySelectorAll('[aria-sort]').length") == 1
+    opened.run("document.querySelector('thead th').focus()")
+    for kind in ("keyDown", "keyUp"):
+        opened.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13)
+    assert column(opened, 0) == [str(n) for n in range(12)]
+
+
+def test_typing_filters_and_says_how_many_are_left(opened):
+    click(opened, "input[type=search]")
+    opened.call("Input.insertText", text="KIND 1e-1")
+    assert column(opened, 0) == ["1", "8"]
+    assert opened.run("document.querySelector('output').textContent") == "2 of 12"
+    opened.run("document.querySelector('input[type=search]').select()")
+    opened.call("Input.insertText", text="onerror")
+    assert column(opened, 3) == [NASTY]
+    opened.run("document.querySelector('input[type=search]').select()")
+    opened.call("Input.insertText", text=" ")
+    assert len(column(opened, 0)) == 12
+
+
+def test_a_pointer_near_a_curve_gets_its_name_and_numbers(opened):
+    place = """(() => {
+        const svg = document.querySelector('svg.plot'), panel = svg.querySelector('[data-x]');
+        svg.scrollIntoView({block: 'center'});
+        const at = (letter, value) => {
+            const {at: [from, to], of: [low, high]} = JSON.parse(panel.dataset[letter]);
+            return from + (value - low) / (high - low) * (to - from);
+        };
+        const p = new DOMPoint(at('x', 3) + 3, at('y', 5) - 2).matrixTransform(svg.getScreenCTM());
+        return [p.x, p.y];
+    })()"""
+    x, y = opened.run(place)
+    opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    told = opened.run("(e => e.hidden ? null : e.textContent)(document.querySelector('.tip'))")
+    assert told == f"{NASTY}\nepoch 3\nloss 5"
+    opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    assert opened.run("document.querySelector('.tip').hidden")
+
+
+def test_a_legend_hides_and_shows_by_click_and_by_key(opened):
+    hidden = "[...document.querySelectorAll('[data-name]')].filter(g => g.style.display).map(g => g.dataset.name)"
+    click(opened, "[data-entry][role=button] text", 1)
+    assert opened.run(hidden) == ["second $"]
+    assert opened.run("document.activeElement.getAttribute('aria-pressed')") == "false"
+    for kind in ("keyDown", "keyUp"):
+        opened.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", windowsVirtualKeyCode=32)
+    assert opened.run(hidden) == []
+
+
+def test_a_film_stops_at_any_moment(opened):
+    shown = "[...document.querySelectorAll('.film img')].map(i => getComputedStyle(i).visibility)"
+    assert opened.run(shown) == ["visible", "hidden", "hidden"]  # the last moment comes first there
+    opened.run("(e => { e.value = 1; e.dispatchEvent(new Event('input')); })(document.querySelector('.film input'))")
+    assert opened.run(shown) == ["hidden", "hidden", "visible"]
+    click(opened, ".film button")
+    assert opened.run("document.querySelector('.film button').textContent") == "pause"
+    opened.wait_for("document.querySelector('.film button').textContent === 'play'")
+    assert opened.run(shown) == ["visible", "hidden", "hidden"]
+
+
+def test_without_a_script_all_is_there_and_a_film_can_be_stopped(opened, tmp_path):
+    (tmp_path / "page.html").write_text(
+        page.page("t", [page.table(["a"], [["b"]]), page.picture("F", "f", film())], live=False), encoding="utf-8"
+    )
+    other = Browser(width=390)
+    try:
+        other.open((tmp_path / "page.html").as_uri())
+        assert other.run("document.querySelector('td, tbody th').textContent") == "b"
+        assert other.run("document.getAnimations().map(a => a.playState)") == ["running"] * 2
+        other.run("document.querySelector('.pause input').click()")
+        assert other.run("document.getAnimations().map(a => a.playState)") == ["paused"] * 2
+        assert other.console == []
+    finally:
+        other.close()
+
+
+def test_the_script_is_small():
+    assert len(page._script()[0]) < 16_000
+    assert len(page._script()[0].splitlines()) < 300
