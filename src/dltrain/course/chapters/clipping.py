@@ -21,7 +21,7 @@ from dltrain.training import replay
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
-    from dltrain.insight.pictures import Picture
+    from dltrain.insight.gallery import Picture
     from dltrain.trained.whole_run import TrainedRun
 
 _EXPECTED = {  # accuracy of 6 seeds, by rate and whether it is clipped
