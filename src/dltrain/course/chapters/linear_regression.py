@@ -1,8 +1,9 @@
-"""One linear layer: what it explains, its curve, and its weights by name."""
+"""One linear layer from several starts: their curves, the loss that no plane can undercut, and the weights by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,25 +16,49 @@ from dltrain.insight import captions
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
 
+_ALIKE = 0.1  # how far weights may lie apart that are called the same
+
 
 def study(done: Sequence[Done]) -> Seen:
-    run = looks.run(done[0])
-    data = looks.plan(run).data
-    r2 = run.metrics["test/r2"]
-    weights = run.model.state_dict()["layers.linear.weight"][0].numpy()
-    epochs, losses = (run.history[name].to_list() for name in ("epoch", "train/loss"))
+    runs = looks.runs(done[0])
+    data = looks.plan(runs[0]).data
     names = captions.inputs(data.preprocessing, data.in_features)
+    x, y = (part.double().numpy() for part in looks.rows(runs[0]))
+    lowest, best = least_squares(x, y[:, 0])
+    ends = [{name.rpartition(".")[2]: w.double().numpy() for name, w in looks.last_weights(r).items()} for r in runs]
+    weights = np.stack([end["weight"][0] for end in ends])
+    worst = max(float(((x @ end["weight"].T + end["bias"] - y) ** 2).mean()) for end in ends)
+    spread = np.ptp(weights, axis=0)
+    near, far = int(spread.argmin()), int(spread.argmax())
+    alike = [name for name, apart in zip(names, spread, strict=True) if apart <= _ALIKE]
+    told = f" ({', '.join(alike)})" if alike else ""
+    r2 = float(np.mean([run.metrics["test/r2"] for run in runs]))
+    curves = [(run.history["epoch"].to_list(), run.history["train/loss"].to_list()) for run in runs]
     caption = (
-        "The loss is of the standardised targets: 1 is the error of always answering their mean. Each weight is by how "
-        "many deviations the answer rises with one deviation of its measurement."
+        "Above the loss of each start on standardised answers: 1 is the error of always giving their mean, and the "
+        "dashed line is the lowest loss of any plane, by least squares. Below the weights at the end: by how many "
+        "deviations the answer rises with one deviation of the measurement. The dots are the starts, the rings least "
+        "squares."
     )
-    figure = regression.curve_and_weights(epochs, losses, names, weights)
+    figure = regression.curves_and_weights(curves, lowest, names, weights, best)
     return Seen(
         [
-            Number("test r2, of the best epoch by validation", r2, 0.28, 0.38, ".2f"),
-            Number("largest weight", float(np.abs(weights).max()), 0.15, 0.6, ".2f"),
+            Number("test r2, mean of the starts", r2, 0.28, 0.38, ".2f"),
+            Number("largest train loss at the end, over least squares'", worst / lowest, 1, 1.03, ".3f"),
+            Number(f"how far apart the starts are in a weight, least: {names[near]}", spread[near], 0, 0.05, ".2f"),
+            Number(f"the same, most: {names[far]}", spread[far], 0.15, inf, ".2f"),
+            Number("weights that are the same to within 0.1, of 10", len(alike), 4, 8, ".0f"),
         ],
-        1 if r2 > 0.6 else 2 if r2 > 0.2 else 3,
-        f"On patients that it has not seen r2 is {r2:.2f}.",
-        [looks.picture("weights.png", "The curve, and what was learned", caption, figure)],
+        1 if len(alike) == len(names) else 2 if alike else 3,
+        f"They agree on {len(alike)} of {len(names)} weights{told}; those of {names[far]} lie {spread[far]:.2f} apart. "
+        f"No loss is more than {worst / lowest - 1:.1%} above the least squares', and r2 says that {r2:.0%} of the "
+        "variance is explained on patients that were not seen.",
+        [looks.picture("weights.png", "The way down, and what was learned", caption, figure)],
     )
+
+
+def least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """The lowest mean squared error that a plane over x [N, D] can have for y [N], and its weights [D]."""
+    rows = np.column_stack([x, np.ones(len(x))])
+    found = np.linalg.lstsq(rows, y, rcond=None)[0]
+    return float(((rows @ found - y) ** 2).mean()), found[:-1]
