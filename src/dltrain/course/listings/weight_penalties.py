@@ -10,7 +10,7 @@ loader = dltrain.make_loader(digits.train, batch_size=32, shuffle=True, seed=0)
 torch.manual_seed(0)
 net = torch.nn.Linear(64, 10)
 loss_of = torch.nn.CrossEntropyLoss()
-optim = torch.optim.SGD(net.parameters(), lr=0.1)
+optim = torch.optim.SGD(net.parameters(), lr=1.0)
 
 for epoch in range(5):
     for x, y, _ in loader.epoch(epoch):
