@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import statistics
 
@@ -10,7 +11,9 @@ from outcomes import make_failed
 from scipy import stats
 
 from dltrain.commands import cli
-from dltrain.insight.compare import Entry, difference, entries, holm, interval
+from dltrain.insight import history
+from dltrain.insight.differences import against, difference, holm, interval, sentence
+from dltrain.insight.entries import Entry, entries
 from dltrain.insight.plots import figure
 from dltrain.insight.plots.comparison import curves
 from dltrain.runs import reading
@@ -53,10 +56,9 @@ def test_groups_of_seeds_are_told_apart_where_they_differ(dltrain, root, tmp_pat
     code, out, err = dltrain("compare", "rates", "-o", str(picture))
     assert code == 0, err
     lines = out.splitlines()
-    assert any(line.split() == ["optimizer.lr", "0.03", "0.001"] for line in lines)
-    verdict = next(line for line in lines if line.startswith("B is worse than A by"))
-    assert "paired over 4 seeds" in verdict
-    assert "points in test/accuracy" in verdict
+    assert re.fullmatch(r"lr=0\.03 beats lr=0\.001 in test/accuracy \(p < 0\.\d+\)", lines[0])
+    assert [line.split()[0] for line in lines if line.startswith("lr=")][1:] == ["lr=0.03", "lr=0.001"]
+    assert "difference to lr=0.03, in points; paired t-test over seeds" in lines
     assert picture.read_bytes().startswith(b"\x89PNG")
     _, out, _ = dltrain("compare", "rates", "--json")
     data = json.loads(out)
@@ -70,20 +72,19 @@ def test_groups_of_seeds_are_told_apart_where_they_differ(dltrain, root, tmp_pat
 def test_noise_is_called_noise_and_other_seeds_are_not_paired(dltrain, tmp_path):
     code, out, err = dltrain("compare", "rates", "other", "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0, err
-    verdict = next(line for line in out.splitlines() if "within the noise" in line)
-    assert verdict.startswith("C and A: a difference of")
-    assert "Welch's test" in verdict
-    assert "(p by Holm's method over 2 comparisons)" in out
+    first = out.splitlines()[0]
+    assert "can't be told apart in test/accuracy (p > " in first
+    assert re.search(r"(both|\S+) beats? lr=0\.001", first), first
+    assert "in points; Welch's t-test; p by Holm's method over 2 comparisons" in out
 
 
 def test_single_runs_can_not_tell(dltrain, root, tmp_path):
     one, two = (f.name[-4:] for f in sorted(root.glob("runs/single/*")))
     code, out, _ = dltrain("compare", one, two, "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
-    assert "one run each can't tell which is better" in out
-    assert "is better" not in out.replace("which is better", "")
-    (row,) = [line.split()[1:] for line in out.splitlines() if line.startswith("optimizer ")]
-    assert set(row) == {"AdamW", "SGD"}
+    assert "that is of these runs on these rows: another seed may turn it; train with seeds=5" in out
+    assert re.search(r"; of the answers to 30 test rows: McNemar$", out, re.MULTILINE)
+    assert {line.split()[0] for line in out.splitlines() if re.match("adamw|sgd", line)} == {"adamw", "sgd"}
 
 
 def test_a_single_run_joins_the_seeds_of_its_configuration(dltrain, root, monkeypatch):
@@ -100,7 +101,8 @@ def test_other_data_are_not_better_or_worse(dltrain, tmp_path):
     code, out, _ = dltrain("compare", "rates", "wine", "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
     assert "data, data.features differ: these are different problems" in out  # iris has a key that wine has not
-    assert "than A" not in out
+    assert " beat" not in out
+    assert not re.search(r"[-+]\d+\.\d+ ", out)
 
 
 def test_failed_jobs_are_named_and_do_not_count(dltrain, tmp_path):
@@ -161,6 +163,105 @@ def test_intervals_and_tests_are_scipys():
     assert welch.low < welch.mean < welch.high
 
 
+@pytest.fixture(scope="module")
+def grid(root):
+    """Two optimizers by two rates by three seeds on iris, and two single runs on its test rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        quick = ["data=iris", "trainer.tensorboard=false", "trainer.epochs=6"]
+        for words in (
+            ["-m", *quick, "optimizer=momentum,adamw", "optimizer.lr=0.1,0.001", "seeds=3", "name=grid"],
+            ["data=diabetes", "trainer.tensorboard=false", "trainer.epochs=9", "optimizer.lr=1e-6", "name=numbers"],
+            ["data=diabetes", "trainer.tensorboard=false", "trainer.epochs=9", "name=numbers"],
+        ):
+            with pytest.raises(SystemExit):
+                cli.main(words)
+
+
+@pytest.mark.usefixtures("grid")
+def test_entries_are_named_as_they_were_typed_and_the_best_comes_first(dltrain, tmp_path):
+    code, out, err = dltrain("compare", "grid", "-o", str(tmp_path / "a.png"))
+    assert code == 0, err
+    names = [line.split("   ")[0] for line in out.splitlines() if re.match("momentum|adamw", line)][1:]
+    assert sorted(names) == ["adamw 0.001", "adamw 0.1", "momentum 0.001", "momentum 0.1"]
+    _, listed, _ = dltrain("compare", "grid", "--json")
+    entries = json.loads(listed)["entries"]
+    assert [entry["name"] for entry in entries] == names
+    best = [entry["metrics"]["best/accuracy"]["mean"] for entry in entries]
+    assert best == sorted(best, reverse=True)
+
+
+@pytest.mark.usefixtures("grid")
+def test_by_a_key_all_else_is_pooled_and_paired(dltrain, tmp_path):
+    code, out, err = dltrain("compare", "grid", "--by", "optimizer", "-o", str(tmp_path / "a.png"), "--x", "seconds")
+    assert code == 0, err
+    rows = {line.split()[0]: line.split()[1] for line in out.splitlines() if re.match(r"(momentum|adamw) +\d", line)}
+    assert rows == {"momentum": "6", "adamw": "6"}
+    assert "paired t-test over seeds, optimizer.lr" in out
+    code, _, err = dltrain("compare", "grid", "--by", "data.batch_size")
+    assert (code, "all of them have one value of data.batch_size" in err) == (2, True), err
+    code, _, err = dltrain("compare", "grid", "--by", "optimiser")
+    assert (code, "did you mean `optimizer`" in err) == (2, True), err
+
+
+@pytest.mark.usefixtures("grid")
+def test_another_than_the_best_may_be_what_the_others_are_held_against(dltrain, root, tmp_path):
+    last = max(root.glob("runs/grid/*/11"))
+    code, out, err = dltrain("compare", "grid", "--to", str(last), "-o", str(tmp_path / "a.png"))
+    assert code == 0, err
+    assert "difference to adamw 0.001" in out
+    assert re.search(r"beats? adamw 0\.001 in test/accuracy", out.splitlines()[0])
+
+
+@pytest.mark.usefixtures("grid")
+def test_single_regressions_are_told_apart_by_the_rows_they_were_tested_on(dltrain, root, tmp_path):
+    code, out, err = dltrain("compare", "numbers", "-o", str(tmp_path / "a.png"))
+    assert code == 0, err
+    assert re.search(r"lr=0\.003 beats lr=1e-06 in test/rmse \(p < 0\.\d+\)", out)
+    assert "of the answers to 89 test rows: paired bootstrap" in out
+    shutil.copytree(root / "runs" / "numbers", tmp_path / "numbers")
+    for file in (tmp_path / "numbers").glob("*/data.json"):  # whose test rows nobody knows
+        known = json.loads(file.read_text())
+        file.write_text(json.dumps(known | {"sha256": {}}))
+    code, out, err = dltrain("compare", str(tmp_path / "numbers"), "-o", str(tmp_path / "b.png"))
+    assert code == 0, err
+    assert "one run each can't tell which is better" in out
+
+
+def made(name, mean):
+    values = [mean - 0.015, mean + 0.005, mean - 0.005, mean + 0.015]
+    return entry(name, values, first_seed=10 * ord(name))
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([("B", 0.9)], "A and B can't be told apart in test/accuracy (p > 0.9)"),
+        ([("B", 0.5)], "A beats B in test/accuracy (p < 0.001)"),
+        ([("B", 0.9), ("C", 0.5)], "A and B can't be told apart in test/accuracy (p > 0.9); both beat C (p < 0.001)"),
+        (
+            [("B", 0.9), ("C", 0.9), ("D", 0.5), ("E", 0.4)],
+            "A, B and C can't be told apart in test/accuracy (p > 0.9); all beat D and E (p < 0.001)",
+        ),
+        ([("B", 0.95), ("C", 0.5)], "A beats C in test/accuracy (p < 0.001); B beats A in test/accuracy (p < 0.01)"),
+    ],
+)
+def test_one_sentence_says_who_is_better(others, told):
+    base, *rest = [made("A", 0.9), *(made(name, mean) for name, mean in others)]
+    found = against(base, rest, [difference(one, base, "test/accuracy") for one in rest])
+    assert sentence(base, found, "test/accuracy") == told
+
+
+def test_curves_may_stand_over_samples_and_seconds(root):
+    run = reading.read(next(root.glob("runs/other/*/0")))
+    reports = history.over(run, history.logged(run))
+    rows = json.loads((run.folder / "data.json").read_text())["rows"]["train"]
+    assert [report["samples"] for report in reports] == [pytest.approx(rows * report["epoch"]) for report in reports]
+    seconds = [report["seconds"] for report in reports]
+    assert seconds == sorted(seconds)
+    assert 0 < seconds[-1] < run.seconds
+
+
 def test_seeds_are_paired_by_number_not_by_order():
     a = entry("A", [0.9, 0.8, 0.7])
     b = entry("B", [0.71, 0.82, 0.93])
@@ -197,8 +298,10 @@ def test_curves_show_each_run_and_the_mean_of_the_epochs_that_all_have():
     holes = [{"step": 1, "epoch": 1.0, "train/loss": None, "val/loss": None}]
     top, losses = curves([("A", [long, short]), ("B", [holes]), ("C", [])], metric="accuracy").axes
     drawn = [(list(line.get_xdata()), [round(y, 6) for y in line.get_ydata()]) for line in top.get_lines()]
-    assert drawn == [([1, 2, 3], [0.8] * 3), ([1, 2], [0.6] * 2), ([1, 2], [0.7] * 2)]
-    assert len(losses.get_lines()) == 6
+    assert drawn == [([1, 2], [0.7] * 2)]
+    (band,) = top.collections
+    assert {round(y, 3) for _, y in band.get_paths()[0].vertices} == {round(0.7 + s * 0.2 / 2**0.5, 3) for s in (-1, 1)}
+    assert [line.get_linewidth() for line in losses.get_lines()] == [2.0, 0.9]
     many = curves([(str(i), [long, short]) for i in range(6)], metric="loss")
     assert len(many.axes[0].get_lines()) == 6
 
@@ -218,7 +321,7 @@ def test_different_losses_do_not_stand_on_one_axis(tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit):
         cli.main(["compare", *runs])
     assert "the losses are different functions" in capsys.readouterr().out
-    assert drawn == {"metric": "accuracy", "losses": False}
+    assert drawn == {"metric": "accuracy", "losses": False, "over": "epochs"}
 
 
 def test_losses_that_do_not_compare_are_not_drawn():

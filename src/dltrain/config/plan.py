@@ -18,6 +18,7 @@ from torch import nn
 
 from dltrain.config import construct
 from dltrain.config.checks import data, net, nodes, optimization, remarks
+from dltrain.config.choices import GROUPS
 from dltrain.config.compose import Composed
 from dltrain.config.construct import Sizes, sizes
 from dltrain.config.hydra import as_yaml
@@ -119,6 +120,7 @@ class Plan:
     pretrained: How
     diagnose: bool
     overrides: tuple[str, ...]
+    chosen: Mapping[str, str]  # of each group the name of its file, where that is known
     rows: list[Row]  # the model's summary
     step: Kind
     why_plain: str | None  # why the step is not the direct one
@@ -211,6 +213,7 @@ def _facts(checks: Iterable[Check], found: Nodes, **given: object) -> dict[str, 
     composed, mistakes = found.composed, found.mistakes
     known = given | {"nodes": found, "composed": composed, "mistakes": mistakes, "notes": []}
     known |= {"overrides": composed.overrides, "started": composed.started}
+    known["chosen"] = {k: name for k, name in composed.chosen.items() if k in GROUPS and isinstance(name, str)}
     known["pretrained"] = "cached" if composed.stored else "fetch"
     for check in checks:
         needs = parameters(check).values()

@@ -10,7 +10,7 @@ import shutil
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from dltrain.errors.output import one_line
 
@@ -35,6 +35,17 @@ def table(rows: Sequence[Sequence[str]], *, right: Collection[int] | None = None
 def room() -> int:
     """How many letters a line has room for at standard output; without a terminal as many as one likes."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def fitted(columns: Mapping[str, Sequence[str]], spare: Iterable[str]) -> dict[str, Sequence[str]]:
+    """The columns that a line has room for, by their titles: of the `spare` ones the first go first."""
+    kept = dict(columns)
+    for title in spare:
+        wide = sum(max(map(width, [name, *cells]), default=0) + GAP for name, cells in kept.items()) - GAP
+        if wide <= room():
+            break
+        kept.pop(title, None)
+    return kept
 
 
 def short(names: Iterable[str]) -> dict[str, str]:

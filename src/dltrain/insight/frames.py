@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.insight import compare as comparing
-from dltrain.insight import listing
+from dltrain.insight import entries, listing
 from dltrain.runs import reading, run_folder
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Run
@@ -79,7 +79,7 @@ def compare(*references: Reference | Sequence[Reference], metric: str | None = N
     test where all have it. Raises ConfigError for fewer than two runs.
     """
     each = [r for given in references for r in (given if isinstance(given, (list, tuple)) else [given])]
-    compared = comparing.compared_of([str(r.folder if isinstance(r, Trained) else r) for r in each])
+    compared = entries.of([str(r.folder if isinstance(r, Trained) else r) for r in each])
     known = [run for entry in compared for run in entry.runs]
     metric = comparing.metric_of(compared) if metric is None else listing.known(metric, known)
     data = comparing.as_data(compared, metric)
@@ -87,7 +87,7 @@ def compare(*references: Reference | Sequence[Reference], metric: str | None = N
         metric,
         _frame([_entry(entry) for entry in data["entries"]]),
         _frame(data["differences"]),
-        tuple(comparing.verdicts(compared, metric)),
+        tuple(comparing.verdict(compared, metric, comparing.differences(compared, metric))),
         "\n\n".join(comparing.told(compared, metric)),
     )
 

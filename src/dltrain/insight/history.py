@@ -16,6 +16,36 @@ def logged(run: Run) -> list[Report]:
     return [report for report in reading.read_log(run.folder) if reading.is_number(report.get("epoch"))]
 
 
+OVER = ("epochs", "steps", "samples", "seconds")  # what curves may be drawn over
+
+
+def over(run: Run, reports: Sequence[Report]) -> list[Report]:
+    """The same reports with `samples` that were trained on, and the `seconds` that this took, validations apart."""
+    rows, told, before = _rows_of_a_step(run), list[Report](), 0.0
+    seconds: float | None = 0.0
+    for report in reports:
+        step, rate = report.get("step"), report.get("train/samples_per_s")
+        if not (reading.is_number(step) and rows):
+            told.append(report)
+            continue
+        fast = reading.is_number(rate) and rate > 0
+        seconds = seconds + (step - before) * rows / rate if seconds is not None and fast else None
+        before = step
+        told.append({**report, "samples": step * rows, "seconds": seconds})
+    return told
+
+
+def _rows_of_a_step(run: Run) -> float:
+    """How many rows a step takes, as a mean over an epoch; 0 where that is not known."""
+    last = next((r for r in reversed(reading.read_log(run.folder)) if reading.is_number(r.get("epoch"))), {})
+    epoch, step, limit = last.get("epoch"), last.get("step"), run.config.get("trainer.limit_train_batches")
+    size, parts = run.config.get("data.batch_size"), reading.read_json(run.folder / "data.json")[0]
+    train = reading.node(reading.node(parts).get("rows")).get("train")
+    if limit is None and reading.is_number(train) and reading.is_number(epoch) and reading.is_number(step) and step:
+        return train * epoch / step
+    return float(size) if reading.is_number(size) else 0.0
+
+
 def values(reports: Sequence[Report], name: str) -> list[float]:
     """A number of each report that has it."""
     return [value for report in reports if reading.is_number(value := report.get(name))]

@@ -133,9 +133,15 @@ def cell(name: str, found: object) -> str:
 # -- keys --------------------------------------------------------------------------------------------------------
 
 
+def chosen(run: Run) -> dict[str, str]:
+    """What was typed, by key, and the name of each group's choice, of those that nobody typed, too."""
+    known = reading.node(run.environment.get("chosen"))
+    return {group: name for group, name in known.items() if isinstance(name, str)} | run.typed
+
+
 def choices(found: Sequence[Run]) -> frozenset[str]:
-    """The groups that each of the runs chose by a word: a table shows the word (momentum), not its class (SGD)."""
-    common = set.intersection(*(set(run.typed) for run in found)) if found else set[str]()
+    """The groups whose choice is known of each of the runs: a table shows its name (momentum), not its class (SGD)."""
+    common = set.intersection(*(set(chosen(run)) for run in found)) if found else set[str]()
     return frozenset(
         name
         for name in common
@@ -144,8 +150,8 @@ def choices(found: Sequence[Run]) -> frozenset[str]:
 
 
 def shown(run: Run, name: str, typed: frozenset[str]) -> object:
-    """What a table shows of a run: a choice as it was typed where it is one of `choices`, else its value."""
-    return run.typed[name] if name in typed else value(run, name)
+    """What a table shows of a run: the name of a choice where it is one of `choices`, else its value."""
+    return chosen(run)[name] if name in typed else value(run, name)
 
 
 def differing(found: Sequence[Run], *, duplicates: bool = False, typed: frozenset[str] = frozenset()) -> list[str]:
@@ -154,7 +160,7 @@ def differing(found: Sequence[Run], *, duplicates: bool = False, typed: frozense
     A key is left out when only some runs have it and it is the same in those, or when it repeats another one's values
     (unless `duplicates`). Those of `choices` in `typed` are told apart by what was typed.
     """
-    configs = [run.config | {name: run.typed[name] for name in typed} for run in found]
+    configs = [run.config | {name: words[name] for name in typed} for run in found for words in [chosen(run)]]
     own = {key for run in found for key in run.typed}
     names = [name for name in dict.fromkeys(name for config in configs for name in config)]
     names = [name for name in names if name not in key_roles.UNSEEN]

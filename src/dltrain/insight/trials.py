@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dltrain.insight import listing
 from dltrain.parts.metrics import larger_is_better
 from dltrain.runs import jobs, reading, seeds
 from dltrain.runs.reading import Run
@@ -67,7 +68,7 @@ def keys(jobs: Sequence[Run]) -> list[str]:
 def value(run: Run, key: str) -> Value:
     """What a run had there: a number as a number, a choice as it was typed; `MISSING` where nothing was."""
     found = run.config.get(key)
-    return found if isinstance(found, (int, float)) else run.typed.get(key, MISSING)
+    return found if isinstance(found, (int, float)) else listing.chosen(run).get(key, MISSING)
 
 
 def score(jobs: Sequence[Run]) -> Score | None:

@@ -314,7 +314,7 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     """Writes what is known before the first step: configuration, what was typed, environment, data facts."""
     data = plan.data
     facts = {"device": str(plan.device), "threads": build.threads(plan), "matmul": products.used()}
-    facts |= {"monitor": plan.monitor, "config_sha256": resuming.digest(plan.config)}
+    facts |= {"chosen": dict(plan.chosen), "monitor": plan.monitor, "config_sha256": resuming.digest(plan.config)}
     learned = {
         "task": data.task,
         "in_shape": list(data.in_shape),
