@@ -35,7 +35,7 @@ def contours(kinds: Mapping[str, np.ndarray], y: np.ndarray, names: Sequence[str
         away = way - lowest
         axes[3].plot(np.einsum("ni,ij,nj->n", away, curvature, away) / 2, color=colour, label=kind)
     axes[3].set(title="loss above the lowest", xlabel="step", yscale="log", ylim=(1e-6, None))
-    axes[3].legend(loc="lower left", handlelength=1)
+    axes[3].legend(loc="best", handlelength=1)
     return fig
 
 
