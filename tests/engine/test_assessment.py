@@ -112,6 +112,7 @@ def test_a_net_is_no_better_where_it_does_not_beat_the_trivial_answer():
     assert not assessment.no_better({"accuracy": 0.11}, {"accuracy": 0.103})
     assert assessment.no_better({"accuracy": float("nan")}, {"accuracy": 0.103})
     assert assessment.no_better({"r2": -3.0}, {"r2": 0.0, "rmse": 2.0})
+    assert not assessment.no_better({"rmse": 0.1}, {"r2": 0.0, "rmse": 0.0})  # all targets are the same
     assert not assessment.no_better({"accuracy": 1.0}, {"accuracy": 1.0})  # nothing else can be learned
     assert assessment.no_better({"accuracy": 0.9}, {"accuracy": 1.0})
     assert not assessment.no_better(

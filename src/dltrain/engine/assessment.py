@@ -199,4 +199,4 @@ def no_better(metrics: dict[str, float], constant: dict[str, float]) -> bool:
     if "accuracy" in constant:
         ranks = constant["accuracy"] >= _ONE_FOR_MOST and metrics.get("roc_auc", 0) > _RANKS
         return not (metrics["accuracy"] > constant["accuracy"] or metrics["accuracy"] == 1 or ranks)
-    return metrics["r2"] <= 0  # of targets that are all the same r2 is nan, and there is nothing to learn
+    return metrics.get("r2", nan) <= 0  # of targets that are all the same there is none, and nothing to learn

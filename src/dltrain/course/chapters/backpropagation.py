@@ -34,7 +34,11 @@ def study(done: Sequence[Done]) -> Seen:
     with left_as_it_was():
         step = one_step(trace(plan).lines, rate=float(str(run.config["optimizer.lr"])))
         names, told, nudged = derivatives(plan)
-    errors = step.layers[0].delta
+    hidden, output = step.layers[0], step.layers[-1]
+    errors, back = hidden.delta, float(output.delta[0])
+    own, weight = float(errors[-1]), float(output.weight[0, -1])
+    slope = own / (weight * back) if weight * back else 0.0
+    way = f"where a goes {'up' if own < 0 else 'down'}, L falls" if own else "no error comes back to it"
     between = np.abs(told - nudged).max()
     film = (
         "In the circles a and z of each unit, on the arrows the weights (black), their derivatives (orange) and the "
@@ -53,14 +57,14 @@ def study(done: Sequence[Done]) -> Seen:
     return Seen(
         [
             Number("L before the step", step.loss, 0.1490, 0.1491, ".4f"),
-            Number("δ of the output unit", float(step.layers[-1].delta[0]), -0.1830, -0.1829, ".4f"),
+            Number("δ of the output unit", back, -0.1830, -0.1829, ".4f"),
             *(Number(f"δ of hidden unit {j}", float(d), *limits, ".4f") for j, (d, limits) in enumerate(units, 1)),
             Number("L after the step", step.new_loss, 0.1131, 0.1132, ".4f"),
             Number("L after 100 steps", run.metrics["train/loss"], 0.0019, 0.0021, ".4f"),
             Number("largest difference of a derivative from nudging", float(between), -inf, 1e-8, ".0e"),
         ],
-        3 if not errors.any() else 1 if (errors < 0).all() else 2,
-        f"Their errors δ are {', '.join(f'{d:.3f}' for d in errors)}, and a step goes against an error.",
+        1 if own < 0 else 2 if own > 0 else 3,
+        f"Its δ = g'(a) · w · δ of the output is {slope:.3f} · ({weight:.3g}) · ({back:.3f}) = {own:.3f}: {way}.",
         [looks.picture(*each) for each in pictures],
     )
 
