@@ -10,6 +10,7 @@ from dltrain.insight import page, plots
 from dltrain.insight.gallery import picture
 
 NASTY = "</script><img src=x onerror=\"document.title='ran'\">"
+TITLES = ["run", "lr", "accuracy", "kind"]
 ROWS = [[str(n), f"{n % 7}e-1", f"{90 - n}.5%", NASTY if n == 3 else f"kind {n % 3}"] for n in range(12)]
 
 
@@ -34,7 +35,7 @@ def opened(tmp_path_factory):
     shown = picture("curves.png", "Curves", "c", curves())
     parts = [
         page.heading(NASTY, 1),
-        page.section("A table", page.table(["run", "lr", "accuracy", "kind"], ROWS, caption="runs")),
+        page.section("A table", page.table(TITLES, ROWS, caption="runs", explored=["lr", "kind"])),
         page.section("Pictures", page.figures([page.picture("C", "c", shown.shown, shown.seen, level=3)])),
         page.section("Film", page.picture("F", "f", film(), level=3)),
     ]
@@ -93,7 +94,7 @@ def test_typing_filters_and_says_how_many_are_left(opened):
 
 def test_a_pointer_near_a_curve_gets_its_name_and_numbers(opened):
     place = """(() => {
-        const svg = document.querySelector('svg.plot'), panel = svg.querySelector('[data-x]');
+        const svg = document.querySelector('figure svg'), panel = svg.querySelector('[data-x]');
         svg.scrollIntoView({block: 'center'});
         const at = (letter, value) => {
             const {at: [from, to], of: [low, high]} = JSON.parse(panel.dataset[letter]);
@@ -112,12 +113,33 @@ def test_a_pointer_near_a_curve_gets_its_name_and_numbers(opened):
 
 def test_a_legend_hides_and_shows_by_click_and_by_key(opened):
     hidden = "[...document.querySelectorAll('[data-name]')].filter(g => g.style.display).map(g => g.dataset.name)"
-    click(opened, "[data-entry][role=button] text", 1)
+    click(opened, "figure [data-entry][role=button] text", 1)
     assert opened.run(hidden) == ["second $"]
     assert opened.run("document.activeElement.getAttribute('aria-pressed')") == "false"
     for kind in ("keyDown", "keyUp"):
         opened.call("Input.dispatchKeyEvent", type=kind, key=" ", code="Space", windowsVirtualKeyCode=32)
     assert opened.run(hidden) == []
+
+
+def test_any_column_is_drawn_over_any_other(opened):
+    dots = "[...document.querySelectorAll('.explorer use')].length"
+    assert opened.run(dots) == 12
+    names = "[...document.querySelectorAll('.explorer g[data-name]')].map(g => g.dataset.name)"
+    assert opened.run(names) == sorted({row[3] for row in ROWS})
+    choose = (
+        "(e => {{ e.value = '{}'; e.dispatchEvent(new Event('change')); }})(document.querySelectorAll('select')[{}])"
+    )
+    opened.run(choose.format("accuracy", 0))
+    opened.run(choose.format("run", 1))
+    panel = "document.querySelector('.explorer [data-x]').dataset"
+    assert opened.run(f"JSON.parse({panel}.x).label") == "accuracy"
+    words = opened.run("[...document.querySelectorAll('.explorer text')].map(t => t.textContent)")
+    assert {"80", "85", "90", "0", "5", "10", "accuracy", "run"} <= {*words}
+    opened.run(choose.format("kind", 0))
+    click(opened, ".explorer [data-entry][role=button] text")
+    hidden = "[...document.querySelectorAll('.explorer [data-name]')].filter(g => g.style.display).length"
+    assert opened.run(hidden) == 1
+    assert opened.run("document.querySelectorAll('.explorer svg').length") == 1
 
 
 def test_a_film_stops_at_any_moment(opened):
@@ -148,5 +170,5 @@ def test_without_a_script_all_is_there_and_a_film_can_be_stopped(opened, tmp_pat
 
 
 def test_the_script_is_small():
-    assert len(page._script()[0]) < 16_000
-    assert len(page._script()[0].splitlines()) < 300
+    assert len(page._script()[0]) < 17_000
+    assert len(page._script()[0].splitlines()) < 350

@@ -61,7 +61,8 @@ def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
 def test_its_page_ranks_the_runs_and_names_the_failures(swept, jobs, tmp_path, capsys):
     assert run("report", str(swept), "-o", str(tmp_path / "page.html")) == 0
     text = (tmp_path / "page.html").read_text()
-    order = [int(n) for n in re.findall(r'<tr><th scope="row" class="text">(\d+)</th>', text)]
+    below = "".join(re.findall(r'<tr class="more">.*?</table>', text))  # the runs of each configuration
+    order = [int(n) for n in re.findall(r'<tr><th scope="row" class="text">(\d+)</th>', below)]
     scores = {int(job.folder.name): job.numbers.get("best/rmse", np.inf) for job in jobs}
     assert sorted(order) == sorted(scores)
     means = [statistics.fmean(scores[int(job.folder.name)] for job in group) for group in seeds.ranked(jobs)]
@@ -69,6 +70,8 @@ def test_its_page_ranks_the_runs_and_names_the_failures(swept, jobs, tmp_path, c
     assert means == sorted(means)
     assert text.count("<figure>") == 8
     assert "Mean and deviation over the seeds" in text
+    assert text.count("<details><summary>its 2 runs</summary>") == len(jobs) // 2
+    assert 'data-explored="[&quot;optimizer&quot;, ' in text
     assert f"A sweep of {len(jobs)} runs" in text
     assert "diverged" in text
     best = next(job for job in jobs if int(job.folder.name) == order[0])

@@ -24,6 +24,12 @@
     const found = /^\s*([-+−]?[\d,]*\.?\d+(?:e[-+]?\d+)?)\s*(%?)(?:\s*±.*)?\s*$/i.exec(text);
     return found ? Number(found[1].replace(/,/g, "").replace("−", "-")) : NaN;
   };
+  const order = (a, b) => {
+    const [x, y] = [number(a), number(b)]; // what is no number stands last
+    if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1;
+    return Number.isNaN(x) ? a.localeCompare(b) : x - y;
+  };
+  const distinct = (texts) => [...new Set(texts)].sort(order);
   const units = (table) => (table.tBodies.length > 1 ? [...table.tBodies] : [...table.tBodies[0].rows]);
   const cell = (unit, column) => (unit.rows ? unit.rows[0] : unit).cells[column].textContent;
 
@@ -33,13 +39,8 @@
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     title.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
     const keyed = units(table).map((unit) => [cell(unit, column), unit]);
-    keyed.sort(([a], [b]) => {
-      const [x, y] = [number(a), number(b)];
-      if (Number.isNaN(x) !== Number.isNaN(y)) return Number.isNaN(x) ? 1 : -1; // what is no number stands last
-      return sign * (Number.isNaN(x) ? a.localeCompare(b, undefined, { numeric: true }) : x - y);
-    });
-    const parent = keyed[0]?.[1].parentNode;
-    parent?.append(...keyed.map(([, unit]) => unit));
+    keyed.sort(([a], [b]) => (Number.isNaN(number(a)) === Number.isNaN(number(b)) ? sign : 1) * order(a, b));
+    keyed[0]?.[1].parentNode.append(...keyed.map(([, unit]) => unit));
   };
 
   const filter = (table, text, told) => {
@@ -90,9 +91,8 @@
     let points = dots.map((dot) => [Number(dot.getAttribute("x")), Number(dot.getAttribute("y"))]);
     if (!points.length) {
       const lines = all("path", group).filter((path) => !path.closest("defs"));
-      points = lines.flatMap((line) =>
-        [...line.getAttribute("d").matchAll(/[ML] ?([-\d.]+) ([-\d.]+)/g)].map((found) => [Number(found[1]), Number(found[2])]),
-      );
+      const steps = lines.flatMap((line) => [...line.getAttribute("d").matchAll(/[ML] ?([-\d.]+) ([-\d.]+)/g)]);
+      points = steps.map(([, x, y]) => [Number(x), Number(y)]);
     }
     return { group, points, name: group.dataset.name, names: sets[group.dataset.points] ?? [] };
   };
@@ -116,9 +116,8 @@
 
   const words = ({ panel, one, px, py, k }) => {
     const lines = [one.names[k] ?? one.name];
-    const say = (axis, place) => (axis.label ? `${axis.label} ` : "") + told(axis, place);
-    if (panel.x.label) lines.push(say(panel.x, px));
-    lines.push(say(panel.y, py));
+    const say = (axis, place) => (axis.label === null ? "" : `${axis.label} ${told(axis, place)}`); // null: words are there
+    lines.push(say(panel.x, px), say(panel.y, py));
     return lines.filter(Boolean).join("\n");
   };
 
@@ -187,6 +186,118 @@
     legend(svg);
   }
 
+  // -- an explorer: any column of a table over any other, as the same kind of plot ------------------------------
+  const draw = (parent, tag, values = {}, text = "") => {
+    const made = document.createElementNS(SVG, tag);
+    for (const [key, value] of Object.entries(values)) made.setAttribute(key, value);
+    made.textContent = text;
+    parent.append(made);
+    return made;
+  };
+  const scale = (texts) => {
+    const numbers = texts.map(number);
+    const known = numbers.filter((value) => !Number.isNaN(value));
+    if (!known.length || texts.some((text, k) => Number.isNaN(numbers[k]) && !/^[-–]?$/.test(text.trim()))) {
+      const names = distinct(texts);
+      const places = names.map((_, k) => k);
+      return { names, of: [-0.5, names.length - 0.5], values: texts.map((text) => names.indexOf(text)), ticks: places };
+    }
+    const [low, high] = [Math.min(...known), Math.max(...known)];
+    const log = low > 0 && high >= 20 * low;
+    const [from, to] = log ? [Math.log10(low), Math.log10(high)] : [low, high];
+    const edge = 0.06 * (to - from) || Math.abs(to) * 0.1 || 1;
+    const rough = (to - from || 2 * edge) / 4;
+    const ten = 10 ** Math.floor(Math.log10(rough));
+    const step = log ? Math.max(1, Math.ceil(rough - 0.5)) : ten * [1, 2, 5, 10].find((k) => k * ten >= rough);
+    const ticks = [];
+    const power = (value) => Number((log ? 10 ** value : value).toPrecision(12));
+    for (let k = Math.ceil((from - edge) / step); k * step <= to + edge; k += 1) ticks.push(power(k * step));
+    return { log, of: [power(from - edge), power(to + edge)], values: numbers, ticks };
+  };
+
+  const explore = (table) => {
+    const titles = [...table.tHead.rows[0].cells].map((title) => title.textContent);
+    const rows = units(table).map((unit) => [...(unit.rows ? unit.rows[0] : unit).cells].map((own) => own.textContent));
+    const varied = JSON.parse(table.dataset.explored);
+    const box = make("div", "", { class: "explorer" });
+    const choices = {};
+    for (const [key, first] of [["x", varied[0]], ["y", titles[1]], ["colour", varied[1] ?? varied[0]]]) {
+      const label = make("label", `${key} `);
+      const select = make("select");
+      for (const title of titles) select.append(make("option", title, { value: title }));
+      select.value = first;
+      select.addEventListener("change", () => redraw());
+      choices[key] = select;
+      label.append(select);
+      box.append(label, " ");
+    }
+    const column = (key) => rows.map((row) => row[titles.indexOf(choices[key].value)]);
+    const redraw = () => {
+      box.querySelector("svg")?.remove();
+      const [x, y] = [scale(column("x")), scale(column("y"))];
+      const [left, right, low, high] = [58, 380, 260, 14];
+      const place = (axis, value, from, to) => {
+        const [begin, end, at] = axis.log ? [...axis.of, value].map(Math.log10) : [...axis.of, value];
+        return Number((from + ((at - begin) / (end - begin)) * (to - from)).toFixed(3));
+      };
+      const look = { class: "plot", viewBox: "0 0 520 310", role: "group", "aria-label": "the chosen columns" };
+      const svg = draw(box, "svg", look);
+      draw(draw(svg, "defs"), "circle", { id: "explored-dot", r: 4.5 });
+      const word = (own, tick, most) => String(own.names ? own.names[tick] : tick).slice(0, most);
+      for (const tick of x.ticks) {
+        const at = place(x, tick, left, right);
+        draw(svg, "path", { d: `M ${at} ${low} L ${at} ${high}`, class: "grid" });
+        draw(svg, "text", { x: at, y: low + 16, "text-anchor": "middle" }, word(x, tick, 14));
+      }
+      for (const tick of y.ticks) {
+        const at = place(y, tick, low, high);
+        draw(svg, "path", { d: `M ${left} ${at} L ${right} ${at}`, class: "grid" });
+        draw(svg, "text", { x: left - 6, y: at + 4, "text-anchor": "end" }, word(y, tick, 10));
+      }
+      draw(svg, "text", { x: (left + right) / 2, y: 304, "text-anchor": "middle" }, choices.x.value);
+      const turned = `translate(12 ${(low + high) / 2}) rotate(-90)`;
+      draw(svg, "text", { transform: turned, "text-anchor": "middle" }, choices.y.value);
+      const axis = (own, at, key) =>
+        JSON.stringify({ at, of: own.of, log: Boolean(own.log), label: own.names ? null : choices[key].value });
+      const panel = draw(svg, "g", { "data-x": axis(x, [left, right], "x"), "data-y": axis(y, [low, high], "y") });
+      const kinds = scale(column("colour"));
+      const own = column("colour");
+      const names = distinct(own).length <= 7 ? distinct(own) : null;
+      const sets = [];
+      (names ?? [choices.colour.value]).forEach((name, k) => {
+        const group = draw(panel, "g", { "data-name": name, "data-points": sets.length, style: `fill: var(--c${k})` });
+        const points = [];
+        rows.forEach((row, at) => {
+          if ((names && own[at] !== name) || Number.isNaN(x.values[at]) || Number.isNaN(y.values[at])) return;
+          const [across, up] = [place(x, x.values[at], left, right), place(y, y.values[at], low, high)];
+          const dot = { x: across, y: up, href: "#explored-dot" };
+          if (!names && !kinds.names) {
+            const share = Math.round(100 * (place(kinds, kinds.values[at], 0, 1) || 0));
+            dot.style = `fill: color-mix(in oklab, var(--c1) ${share}%, var(--c0))`;
+          }
+          draw(group, "use", dot);
+          const given = varied.map((title) => `${title}=${row[titles.indexOf(title)]}`);
+          points.push(`${titles[0]} ${row[0]}: ${given.join(" ")}`);
+        });
+        sets.push(points);
+        if (!names) return;
+        draw(svg, "circle", { cx: 400, cy: 24 + 20 * k, r: 5, "data-entry": name, style: `fill: var(--c${k})` });
+        draw(draw(svg, "g", { "data-entry": name }), "text", { x: 411, y: 28 + 20 * k }, name.slice(0, 16));
+      });
+      svg.dataset.sets = JSON.stringify(sets);
+      answer(svg);
+      legend(svg);
+    };
+    redraw();
+    const pair = make("div", "", { class: "pair" });
+    const ranked = make("div");
+    table.closest(".wide").before(pair);
+    ranked.append(...[pair.previousElementSibling].filter((own) => own.matches(".filter")), table.closest(".wide"));
+    box.prepend(make("h3", "Any column over any other"));
+    pair.append(ranked, box);
+  };
+  all("table[data-explored]").filter((table) => units(table).length > 1).forEach(explore);
+
   // -- films: a slider over the moments -------------------------------------------------------------------------
   for (const film of all(".film")) {
     const [last, ...first] = all("img", film); // the last one is what is seen without a script
@@ -195,7 +306,8 @@
     film.querySelector(".pause")?.remove();
     film.classList.add("led");
     const play = make("button", "play", { type: "button" });
-    const slider = make("input", "", { type: "range", min: 0, max: frames.length - 1, "aria-label": "moment of the training" });
+    const ends = { type: "range", min: 0, max: frames.length - 1 };
+    const slider = make("input", "", { ...ends, "aria-label": "moment of the training" });
     const bar = make("div", "", { class: "bar" });
     let timer = 0;
     const show = (k) => {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -117,9 +118,11 @@ def table(
     text: Sequence[int] = (0,),
     caption: str = "",
     folded: Sequence[tuple[str, str]] = (),
+    explored: Sequence[str] = (),
 ) -> str:
     """A table that scrolls sideways where it is too wide; the columns `text` stand to the left, the first one is what a
-    row is called. folded: below each row, under a title that opens it, what was made by these functions.
+    row is called. folded: below each row, under a title that opens it, what was made by these functions. explored: the
+    titles of columns over which the script draws the others.
     """
 
     def row(cells: Sequence[str], head: bool = False) -> str:
@@ -134,12 +137,15 @@ def table(
     body = [row(cells) for cells in rows]
     if folded:
         span = f'<td class="text" colspan="{len(titles)}">'
-        below = (f"<tr>{span}{_folded(title, inside)}</td></tr>" if inside else "" for title, inside in folded)
+        below = (
+            f'<tr class="more">{span}{_folded(title, inside)}</td></tr>' if inside else "" for title, inside in folded
+        )
         body = [f"{own}{more}</tbody><tbody>" for own, more in zip(body, below, strict=True)]
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     head = f"<thead>{row(titles, head=True)}</thead>"
     inside = "".join(body).removesuffix("</tbody><tbody>")
-    return f'<div class="wide"><table class="data">{said}{head}<tbody>{inside}</tbody></table></div>'
+    asked = f' data-explored="{escape(json.dumps([*explored], ensure_ascii=False))}"' if explored else ""
+    return f'<div class="wide"><table class="data"{asked}>{said}{head}<tbody>{inside}</tbody></table></div>'
 
 
 def _folded(title: str, inside: str) -> str:

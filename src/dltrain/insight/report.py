@@ -9,11 +9,10 @@ from pathlib import Path
 from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
-from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures, trials
+from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures, sweep_tables
 from dltrain.insight.gallery import Gallery, Picture
 from dltrain.parts import metrics
-from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, sweep_table, tensorboard
-from dltrain.runs.key_roles import FOLD
+from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, tensorboard
 from dltrain.runs.reading import Run
 
 _ANSWERS = "What it answers"
@@ -23,7 +22,7 @@ _ABOUT = {  # sections: the pictures of each, by their names; all others are of 
     "Its weights": ("weights", "landscape", "walk"),
 }
 _KEPT = {"config.yaml": "configuration", "environment.json": "machine and versions"}  # files of a run that are shown
-_ROWS = 1_000  # runs in a table: a page that is read has no more
+_FAILED = 100  # runs of a sweep whose end is told one by one
 
 
 def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
@@ -112,13 +111,11 @@ def sweep_page(folder: Path) -> str:
     _leave(folder, 0, gallery)
     title = f"{folder.parent.name}/{folder.name}"
     ranked = seeds.in_order(found)
-    best = "the best configuration" if len(seeds.groups(found)) < len(found) else "best"
     failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in found if j.reason]
     sections = [
-        page.section(f"All runs, {best} first", _jobs_table(ranked[:_ROWS]), _more(len(ranked) - _ROWS, folder)),
-        page.section(f"Mean and deviation over the {seeds.words(found)}", _seeds_table(ranked)),
+        sweep_tables.ranking(found, folder),
         page.section("What decides", page.figures(map(_figure, gallery.pictures))),
-        page.section("Notes", page.bullets([*gallery.notes, *failed[:_ROWS]])),
+        page.section("Notes", page.bullets([*gallery.notes, *failed[:_FAILED]])),
     ]
     return page.page(
         title,
@@ -135,54 +132,8 @@ def sweep_page(folder: Path) -> str:
     )
 
 
-def _more(count: int, folder: Path) -> str:
-    return page.paragraph(f"... and {count:,} more: dltrain runs {folder} --csv has all.") if count > 0 else ""
-
-
 def _counts(jobs: Sequence[Run]) -> str:
     return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in Counter(j.status for j in jobs).items())
-
-
-def _jobs_table(ranked: Sequence[Run]) -> str:
-    """One row a run: the best validation and the test metrics, what was varied, how it ended."""
-    varied, shown = [*trials.keys(ranked), *[FOLD] * (FOLD in seeds.keys(ranked))], _shown(ranked)
-    titles = ["run", *(title for title, _ in shown), *varied, "status", "seconds"]
-    rows = [
-        [
-            j.folder.name,
-            *(metrics.text(key, j.numbers.get(key)) for _, key in shown),
-            *(str(trials.value(j, key)) for key in varied),
-            j.status.replace("_", " "),
-            "" if j.seconds is None else f"{j.seconds:.1f}",
-        ]
-        for j in ranked
-    ]
-    numbers = 1 + len(shown)
-    return page.table(titles, rows, text=[0, *range(numbers, numbers + len(varied) + 1)])
-
-
-def _shown(jobs: Sequence[Run]) -> list[tuple[str, str]]:
-    """The titles of the metrics' columns and what stands below: of each metric the validation's and the test's."""
-    names = sweep_table.shown_metrics(jobs, *metrics.MAIN) or ["loss"]
-    return [column for name in names for column in sweep_table.columns([name])]
-
-
-def _seeds_table(jobs: Sequence[Run]) -> str:
-    """One row for the runs that differ in seed or fold alone; nothing where none do."""
-    groups, shown = seeds.ranked(jobs), _shown(jobs)
-    if max(map(len, groups), default=0) < 2:
-        return ""
-    plain = [key for key in trials.keys(jobs) if key != "seed"]
-    titles = [*plain, "runs", *(title for title, _ in shown)]
-    rows = [
-        [
-            *(str(trials.value(group[0], key)) for key in plain),
-            str(len(group)),
-            *(sweep_table.mean_and_deviation(k, seeds.values(group, k)) for _, k in shown),
-        ]
-        for group in groups
-    ]
-    return page.table(titles, rows[:_ROWS], text=range(len(plain)))
 
 
 def _leave(folder: Path, step: int, gallery: Gallery) -> None:

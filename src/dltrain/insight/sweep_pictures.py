@@ -31,7 +31,9 @@ def of_sweep(jobs: Sequence[Run]) -> Gallery:
     places = {run.folder: place for place, run in enumerate(run for group in groups for run in group)}
     ordered = sorted(ended, key=lambda run: places[run.folder])
     each = [
-        Trial({k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], places[run.folder])
+        Trial(
+            {k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], places[run.folder], run.folder.name
+        )
         for run in ended
     ]
     together = trials.of_groups(groups, varied, judge)
@@ -111,7 +113,7 @@ def _curves(gallery: Gallery, ordered: Sequence[Run], varied: list[str], judge: 
     logs = []
     for run in reversed(_some(ordered, _CURVES)):
         told = " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48]
-        logs.append((told or run.folder.name, history.logged(run)))
+        logs.append((f"{run.folder.name}: {told}" if told else run.folder.name, history.logged(run)))
     moves = "rises" if judge.larger else "falls"
     caption = f"How each run came to its result: a curve that still {moves} at the end would gain from more epochs."
     caption += _of_them(ordered, _CURVES)

@@ -33,6 +33,12 @@ class Trial:
     place: int
     jobs: str = ""
 
+    @property
+    def told(self) -> str:
+        """Which it is, and what it was given."""
+        given = " ".join(f"{key.rpartition('.')[2]}={v}" for key, v in self.values.items() if v != MISSING)
+        return f"run {self.jobs}: {given}" if self.jobs else given
+
 
 @dataclass(frozen=True)
 class Score:

@@ -29,6 +29,7 @@ from dltrain.insight.plots import (
     plain,
     styled,
     title,
+    vector,
     wide,
 )
 from dltrain.insight.trials import MISSING, SEED, Score, Trial, Value, means
@@ -107,7 +108,8 @@ def parallel(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figu
         heights = [scale.unit(values[i]) for scale, values in columns]
         shade = mpl.colormaps["Blues"](0.25 + 0.6 * rank / max(1, len(order) - 1))
         colour, width, layer = (ORANGE, 3.2, 4) if trials[i] is best else (shade, 1.4, 2)
-        ax.plot(heights, color=colour, linewidth=width, zorder=layer)
+        (line,) = ax.plot(heights, color=colour, linewidth=width, zorder=layer)
+        vector.name(line, f"{trials[i].told}: {number(score.name, scores[i])}")
     for at, (scale, _) in enumerate(columns[:-1]):
         _rail(ax, at, {scale.unit(v): _tick(v) for v in scale.ticks(6)})
     scale = columns[-1][0]
@@ -189,7 +191,8 @@ def _effects(ax: Axes, scale: _Scale, told: Iterable[tuple[Value, float]]) -> No
 
 def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial], score: Score) -> None:
     places, scores, best = [scale.places[v] for v in values], [t.score for t in trials], _best(trials)
-    ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0, clip_on=False)
+    (dots,) = ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0, clip_on=False)
+    vector.name(dots, "runs", [t.told for t in trials])
     at = places[next(i for i, t in enumerate(trials) if t is best)]
     told = f"best: {number(score.name, best.score)}"
     ax.plot([at], [best.score], "o", color=ORANGE, markersize=9, label=told, clip_on=False)
@@ -221,7 +224,9 @@ def so_far(ordered: Sequence[Trial], records: Sequence[int], score: Score) -> Fi
     set the last records.
     """
     fig, (ax,) = figure(height=3.2)
-    ax.plot(range(1, len(ordered) + 1), [t.score for t in ordered], "o", color=BLUE, alpha=0.45, markersize=4)
+    places = range(1, len(ordered) + 1)
+    (dots,) = ax.plot(places, [t.score for t in ordered], "o", color=BLUE, alpha=0.45, markersize=4)
+    vector.name(dots, "trials", [t.told for t in ordered])
     ends = [*records[1:], len(ordered) - 1]
     for i, end in zip(records, ends, strict=True):
         ax.plot([i + 1, end + 1], [ordered[i].score] * 2, color=ORANGE, linewidth=2.2)

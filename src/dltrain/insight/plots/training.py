@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dltrain.insight import history
-from dltrain.insight.plots import BLUE, GREY, INK, ORANGE, epoch_axis, figure, metric_axis, number, styled, title
+from dltrain.insight.plots import BLUE, GREY, INK, ORANGE, RED, epoch_axis, figure, metric_axis, number, styled, title
 from dltrain.runs.reading import is_number
 
 if TYPE_CHECKING:
@@ -26,18 +26,21 @@ def curves(
     same: bool = False,
     units: Units | None = None,
 ) -> Figure:
-    """Loss of train and validation part, and a validation metric, over the epochs.
+    """Loss and a metric of train and validation part over the epochs; where it overfits, from which epoch on.
 
-    `best_step` marks the report whose weights were kept. `same`: both parts are the same rows, and one curve is
-    enough; `units`: of what the loss is.
+    The train metric is of the last rows of the training batches, as they were answered. `best_step` marks the report
+    whose weights were kept. `same`: both parts are the same rows, and one curve is enough; `units`: of what
+    the loss is.
     """
     panels = ["loss", *[metric] * (metric != "loss" and bool(history.points(reports, f"val/{metric}")))]
     fig, axes = figure(len(panels), 1, height=2.7 * len(panels))
     best = next((r for r in reports if r.get("step") == best_step), None) if best_step is not None else None
+    overfit = 0 if same else history.overfit(reports)
     for ax, name in zip(axes, panels, strict=True):
         for part, colour in (("val", BLUE),) if same else (("train", BLUE), ("val", ORANGE)):
             if points := history.points(reports, f"{part}/{name}"):
-                label = {"train": "train (mean over the epoch)", "val": "all rows" if same else "validation"}[part]
+                of = "mean over the epoch" if name == "loss" else "its last batches"
+                label = {"train": f"train ({of})", "val": "all rows" if same else "validation"}[part]
                 ax.plot(*zip(*points, strict=True), color=colour, label=label, marker="." if len(points) < 3 else "")
         drawn = bool(ax.get_lines())
         metric_axis(ax, name)
@@ -47,6 +50,8 @@ def curves(
             ax.set_xlim(0, 2 * ax.dataLim.x1)
         if best is not None:
             _mark(ax, best, name)
+        if overfit and name == "loss":
+            ax.axvline(overfit, color=RED, linestyle=":", linewidth=1.4, label=f"overfits from epoch {overfit:g} on")
         if drawn:
             ax.legend(loc="best")
     axes[-1].set_xlabel("epoch")

@@ -169,7 +169,7 @@ def _place(fig: Figure, ax: Axes, height: float) -> dict[str, str]:
             "of": [float(limit) for limit in limits[letter]],
             "log": axis.get_scale() == "log",
             "share": isinstance(axis.get_major_formatter(), PercentFormatter),
-            "label": "" if is_worded(axis) else word(words[letter]),
+            "label": None if is_worded(axis) or not len(axis.get_ticklocs()) else word(words[letter] or ""),
         }
         found[f"data-{letter}"] = json.dumps(value, separators=(",", ":"))
     return found
