@@ -61,6 +61,16 @@ ARROW = "The arrow is the direction of w, at a right angle to the boundary."
 COUNTED = "A mistake is an answer with y f(x) ≤ 0, a tie too; nothing else moves the weights."
 
 
+def clipped(norms: Sequence[float], most: float) -> tuple[str, str]:
+    """The title and the caption of the gradients of a run that clips them to a norm."""
+    cut = sum(norm > most for norm in norms)
+    return "Gradients before and after clipping", (
+        "Each dot is the step of a report: in blue the norm of the gradient of all weights as back-propagation gives "
+        "it, in green what is left of it; its direction stays. "
+        f"{cut:,} of these {len(norms):,} were cut to clip_norm={most:g}."
+    )
+
+
 def mistakes(count: int, *, cut: bool) -> str:
     """What the film of a perceptron's mistakes shows."""
     begin = "Each picture but the first and the last is a step that changed the weights"

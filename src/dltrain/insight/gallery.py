@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dltrain.insight import plots
 from dltrain.insight.plots import seen, vector
+from dltrain.insight.weight_pictures import Table
 
 if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
@@ -51,6 +52,7 @@ class Gallery:
     verdict: list[str] = field(default_factory=list)  # of the doctor
     findings: str = ""  # what it looked at
     graph: bytes | None = None  # of the net, for TensorBoard
+    numbers: tuple[str, list[Table]] | None = None  # the weights of a small net, with a sentence on them
 
     def add(self, name: str, title: str, caption: str, make: Callable[[], Figure | bytes | None]) -> None:
         """Makes a picture: a Figure, the bytes of a file, or None where there is nothing to see."""

@@ -19,11 +19,11 @@ from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Data
 from dltrain.errors import DltrainError
-from dltrain.insight import captions, history, lr_range, perceptron_pictures
+from dltrain.insight import captions, history, lr_range, perceptron_pictures, weight_pictures
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
 from dltrain.insight.gallery import Gallery
-from dltrain.insight.plots import evaluation, gradients, landscape, regions, training, weights
+from dltrain.insight.plots import evaluation, gradients, landscape, regions, training
 from dltrain.parts import losses
 from dltrain.parts.metrics import MAIN
 from dltrain.parts.schedules import PureSchedule
@@ -57,6 +57,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
         return gallery
     if counted := perceptron_pictures.by_epoch(plan, reports):
         gallery.add("mistakes_by_epoch.png", "Mistakes of the perceptron", *counted)
+    _clipping(gallery, plan, reports)
     gallery.about = overview.describe(plan)
     try:
         trained = inference.open_run(run.folder, allow=allow, data=True)
@@ -69,7 +70,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     way = _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, run, way)
     judged(gallery, trained)
-    _weights(gallery, plan, model)
+    _weights(gallery, plan, model, way)
     _landscape(gallery, plan, model, sample, run, way)
     _examine(gallery, plan, run)
     return gallery
@@ -122,6 +123,13 @@ def _schedule(gallery: Gallery, reports: list[Report], plan: Plan | None, run: R
         return training.schedule(*zip(*points, strict=True)) if len(points) > 1 else None
 
     gallery.add("schedule.png", "Learning rate", caption, draw)
+
+
+def _clipping(gallery: Gallery, plan: Plan, reports: list[Report]) -> None:
+    most, points = plan.regularisation.clip_norm, history.points(reports, "train/grad_norm", over="step")
+    if most is not None and points:
+        steps, norms = np.array(points).T
+        gallery.add("clipping.png", *captions.clipped(norms, most), lambda: gradients.clipped(steps, norms, most))
 
 
 def planned(plan: Plan, end: int) -> tuple[list[int], list[float], list[float], str] | None:
@@ -260,23 +268,12 @@ def judged(gallery: Gallery, trained: Trained) -> None:
         gallery.add(f"{name}.png", title, caption, lambda fig=fig: fig)
 
 
-def _weights(gallery: Gallery, plan: Plan, model: nn.Module) -> None:
-    weight = weights.first_layer(model)
-    if weight is None:
-        return
-    data = plan.data
-    outputs = data.names if len(weight) == plan.out_features == len(data.names) else ()
-    count = weight.shape[1]
-    named = captions.first_inputs(model, data.preprocessing, count) if "columns" in data.preprocessing else ()
-    caption = "What each unit of the first layer looks for: red inputs excite it, blue ones quiet it."
-    if len(data.in_shape) == 3:
-        caption += " Noise without any shape would mean that training hardly moved them, or that the net overfits."
-    gallery.add(
-        "weights.png",
-        "First-layer weights",
-        caption,
-        lambda: weights.weights(weight, data.in_shape, inputs=named, outputs=outputs),
-    )
+def _weights(gallery: Gallery, plan: Plan, model: nn.Module, way: replay.Way | None) -> None:
+    if found := weight_pictures.first_layer(plan, model):
+        gallery.add("weights.png", "First-layer weights", found[0], found[1])
+    if sizes := weight_pictures.by_size(plan, model, way):
+        gallery.add("weights_by_size.png", "The weights, by size", *sizes)
+    gallery.numbers = weight_pictures.in_numbers(plan, model)
 
 
 # -- the loss around the end -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
-from dltrain.insight import ensemble_pictures, page, pictures, plots, sweep_pictures, sweep_tables
+from dltrain.insight import captions, ensemble_pictures, page, pictures, plots, sweep_pictures, sweep_tables
 from dltrain.insight.gallery import Gallery, Picture
 from dltrain.parts import metrics
 from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, tensorboard
@@ -17,9 +17,9 @@ from dltrain.runs.reading import Run
 
 _ANSWERS = "What it answers"
 _ABOUT = {  # sections: the pictures of each, by their names; all others are of answers
-    "How it trained": ("curves", "schedule", "mistakes_by_epoch", "layers", "gradients"),
+    "How it trained": ("curves", "schedule", "clipping", "mistakes_by_epoch", "layers", "gradients"),
     _ANSWERS: (),
-    "Its weights": ("weights", "landscape", "walk"),
+    "Its weights": ("weights", "weights_by_size", "landscape", "walk"),
 }
 _KEPT = {"config.yaml": "configuration", "environment.json": "machine and versions"}  # files of a run that are shown
 _FAILED = 100  # runs of a sweep whose end is told one by one
@@ -37,6 +37,7 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
     sections = [
         page.section("Result", _metrics(run)),
         *_groups(gallery),
+        _numbers(run, gallery),
         page.section(
             "What the doctor says", page.bullets(verdict), page.verbatim(gallery.findings, folded="what it looked at")
         ),
@@ -92,6 +93,15 @@ def _about(picture: Picture) -> str:
 
 def _figure(picture: Picture) -> str:
     return page.picture(picture.title, picture.caption, picture.shown, picture.seen, level=3)
+
+
+def _numbers(run: Run, gallery: Gallery) -> str:
+    """The weights of a small net."""
+    if gallery.numbers is None:
+        return ""
+    about, tables = gallery.numbers
+    title = f"The {captions.weights(run)}, in numbers"
+    return page.section(title, page.paragraph(about), *(page.table(titles, rows) for titles, rows in tables))
 
 
 def _notes(run: Run) -> list[str]:

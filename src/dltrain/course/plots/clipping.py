@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, figure, styled
+from dltrain.insight.plots import BLUE, GREEN, GREY, INK, ORANGE, figure, gradients, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,14 +61,8 @@ def side(seen: Side) -> Figure:
 def norms(tamed: Steps, wild: Steps, bound: float | None, rates: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
     """A run that is clipped to a bound, its losses beside those of one that is not, and accuracies by rate."""
     fig, axes = figure(3, 1, height=8.4)
-    before = "as back-propagation gives it"
-    axes[0].plot(tamed.numbers, tamed.norms, ".", color=BLUE, markersize=4, label=before)
-    after = tamed.norms * tamed.factors
-    axes[0].plot(tamed.numbers, after, ".", color=GREEN, markersize=4, label="as it is used for the step")
-    axes[0].set(title="norm of the gradient, clipped", yscale="log")
-    axes[0].legend(loc="lower left", markerscale=2, frameon=True, framealpha=0.85, edgecolor="none")
-    if bound is not None:
-        axes[0].axhline(bound, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    gradients.before_and_after(axes[0], tamed.numbers, tamed.norms, tamed.norms * tamed.factors, bound)
+    axes[0].set(title="norm of the gradient, clipped")
     for steps, name in ((wild, "not clipped"), (tamed, "clipped")):
         losses = np.minimum(steps.losses, 5.0)
         axes[1].plot(steps.numbers, losses, color=_COLOURS[name], linewidth=1.3, label=name)

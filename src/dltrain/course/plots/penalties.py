@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dltrain.insight.plots import BLUE, INK, ORANGE, empty, image, styled
+from dltrain.insight.plots.weights import by_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,10 +30,5 @@ def images_and_sizes(nets: Mapping[str, np.ndarray], in_shape: Sequence[int], ze
     for digit, ax in enumerate(grid[0]):
         ax.set_title(str(digit), loc="center", pad=3)
     ax = below.subplots()
-    for (name, weights), colour in zip(nets.items(), (INK, ORANGE, BLUE), strict=True):
-        sizes = np.sort(np.abs(weights), axis=None)[::-1]
-        label = f"{name}: {(sizes < zero).sum()} below {zero:g}"
-        ax.plot(np.arange(1, len(sizes) + 1), sizes, color=colour, label=label)
-    ax.set(xlabel="weights, sorted by size", ylabel="|w|", ylim=(0, None))
-    ax.legend(loc="upper right")
+    by_size(ax, nets, zero, colors=(INK, ORANGE, BLUE))
     return fig

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from math import nan
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from dltrain.insight.plots import figure, styled
+from dltrain.insight.plots import BLUE, GREEN, INK, figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,25 @@ def by_layer(nets: Mapping[str, Sequence[float]]) -> Figure:
     if len(nets) > 1:
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return fig
+
+
+@styled
+def clipped(steps: np.ndarray, norms: np.ndarray, most: float) -> Figure:
+    """The norms of a run's gradients [N] over its steps, before and after clipping them to `most`."""
+    fig, (ax,) = figure(height=3.2)
+    before_and_after(ax, steps, norms, np.minimum(norms, most), most)
+    ax.set(xlabel="step", ylabel="norm of the gradient")
+    return fig
+
+
+def before_and_after(ax: Axes, steps: np.ndarray, before: np.ndarray, after: np.ndarray, most: float | None) -> None:
+    """Norms of gradients on a logarithmic axis, as they were and as they were used, and where they are clipped."""
+    ax.plot(steps, before, ".", color=BLUE, markersize=4, label="as back-propagation gives it")
+    ax.plot(steps, after, ".", color=GREEN, markersize=4, label="as it is used for the step")
+    ax.set_yscale("log")
+    if most is not None:
+        ax.axhline(most, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    ax.legend(loc="lower left", markerscale=2, frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def line(

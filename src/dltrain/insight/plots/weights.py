@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 from torch import Tensor, nn
 
-from dltrain.insight.plots import figure, image, plain, styled
+from dltrain.insight.plots import BLUE, GREY, figure, image, plain, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
 _MOST = 64  # units shown: more would be too small to see on a phone
+_POINTS = 4000  # of a curve
 _NAMED = 30  # inputs that have room for a name
 
 
@@ -45,6 +48,25 @@ def weights(
     if weight.shape[1] == math.prod(in_shape) and shape is not None:
         return _tiles(weight.unflatten(1, shape), outputs)
     return _table(weight, inputs, outputs)
+
+
+@styled
+def sizes(nets: Mapping[str, np.ndarray], zero: float) -> Figure:
+    """The weights of each net by its name, from the largest to the smallest; labels count those below `zero`."""
+    fig, (ax,) = figure(height=3.2)
+    by_size(ax, nets, zero, colors=(GREY, BLUE)[-len(nets) :])
+    return fig
+
+
+def by_size(ax: Axes, nets: Mapping[str, np.ndarray], zero: float, *, colors: Sequence[str]) -> None:
+    """One falling curve for each net."""
+    for (name, weights), colour in zip(nets.items(), colors, strict=True):
+        sizes = np.sort(np.abs(weights), axis=None)[::-1]
+        places = np.unique(np.linspace(0, len(sizes) - 1, _POINTS).astype(int))  # all of a small net
+        label = f"{name}: {(sizes < zero).sum():,} below {zero:g}"
+        ax.plot(places + 1, sizes[places], color=colour, label=label)
+    ax.set(xlabel="weights, sorted by size", ylabel="|w|", ylim=(0, None))
+    ax.legend(loc="upper right")
 
 
 def _picture(in_shape: Sequence[int]) -> tuple[int, int, int] | None:
