@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from dltrain.config import build
 from dltrain.course import looks
 from dltrain.course.chapter import Number, Seen
@@ -21,11 +23,12 @@ def study(done: Sequence[Done]) -> Seen:
     long, stopped = map(looks.run, done)
     epochs, train, val = (long.history[name].to_list() for name in ("epoch", "train/loss", "val/loss"))
     best = min(range(len(val)), key=val.__getitem__)
-    end = stopped.metrics
+    end, sure = stopped.metrics, [_sure(run) for run in (long, stopped)]
+    turned = val[-1] > 1.2 * val[best]
     caption = (
-        "Above the net's answer everywhere, with the points that it trains on (crosses: those that it has wrong): its "
-        "border winds around single points. Below the loss on these points and on others. "
-        f"The dashed line is the epoch that early stopping kept, {end['best/epoch']:.0f}."
+        "Above the net's answer everywhere, with the points that it trains on (crosses: those that it has "
+        f"wrong){': in the end its border winds around single points' if turned else ''}. Below the loss on these "
+        f"points and on others. The dashed line is the epoch that early stopping kept, {end['best/epoch']:.0f}."
     )
     return Seen(
         [
@@ -33,18 +36,34 @@ def study(done: Sequence[Done]) -> Seen:
             Number("validation loss then", val[best], 0.36, 0.45, ".2f"),
             Number("validation loss at the end", val[-1], 0.8, 1.3, ".2f"),
             Number("train loss at the end", train[-1], 0.08, 0.18, ".2f"),
-            Number("test accuracy after all epochs", long.metrics["test/accuracy"], 0.77, 0.83, ".1%"),
+            Number("test accuracy at the lowest train loss", long.metrics["test/accuracy"], 0.77, 0.83, ".1%"),
             Number("test accuracy, stopped early", end["test/accuracy"], 0.83, 0.89, ".1%"),
+            Number("p of its wrong answers on average, at the lowest train loss", sure[0], 0.82, 0.91, ".2f"),
+            Number("p of its wrong answers on average, stopped early", sure[1], 0.65, 0.75, ".2f"),
         ],
         1 if epochs[best] > 250 else 2 if epochs[best] > 50 else 3,
         f"The validation loss was lowest, {val[best]:.2f}, after epoch {epochs[best]:.0f}, and {val[-1]:.2f} at the "
-        f"end; the train loss fell from {train[best]:.2f} to {train[-1]:.2f} in the meantime.",
+        f"end; the train loss was {train[best]:.2f} then, and {train[-1]:.2f} at the end."
+        + (
+            f" The validation loss rises more than the errors do, as the net is surer of them: to its wrong answers on "
+            f"test points it gives p = {sure[0]:.2f} on average, stopped early {sure[1]:.2f}."
+        )
+        * (turned and sure[0] > sure[1]),
         [
             looks.picture(
                 "film.gif", "What it learns, and when it should have stopped", caption, _film(long, end["best/epoch"])
             )
         ],
     )
+
+
+@torch.no_grad()
+def _sure(run: TrainedRun) -> float:
+    """The probability, on average, that a net gives to its wrong answers on test points."""
+    x, y = looks.rows(run, "test")
+    p = run.model(x)[:, 0].sigmoid()
+    wrong = (p > 0.5) != y.bool()
+    return float(torch.maximum(p, 1 - p)[wrong].mean())
 
 
 def _film(run: TrainedRun, kept: float) -> bytes:
