@@ -35,5 +35,5 @@ def test_the_command_prints_words_and_whole_headers(dltrain):
     assert out.startswith("dropout\n    Units are left out by chance")
     assert dltrain("list", "glossary", "qqqq")[0] == 2
     header = dltrain("list", "experiment", "vanishing_gradient")[1]
-    assert "dltrain -m experiment=vanishing_gradient model.activation=sigmoid,relu" in header
+    assert "dltrain -m experiment=vanishing_gradient model.activation=sigmoid model.norm=none,batch,layer" in header
     assert "  relu, batch      9" in header
