@@ -25,6 +25,19 @@ def test_no_word_stands_twice():
     assert len(names) == len({*names})
 
 
+def test_a_word_names_the_chapters_that_it_is_of():
+    (dropout,) = glossary.found(["dropout"])
+    assert glossary.told(dropout).endswith("\n    dltrain course training_loop\n    dltrain course dropout")
+    (row,) = [line for line in glossary.page().splitlines() if line.startswith("| dropout ")]
+    assert "[15](course/15_dropout.md)" in row
+
+
+def test_each_row_of_the_page_has_as_many_cells_as_its_head():  # a sign in a formula is no border
+    rows = [line for line in glossary.page().splitlines() if line.startswith("|")]
+    assert {row.count("|") for row in rows} == {8}
+    assert len(rows) == 2 + len(glossary.terms())
+
+
 def test_the_page_is_what_the_program_writes():  # python scripts/docs.py
     assert (DOCS / "glossary.md").read_text(encoding="utf-8") == glossary.page()
 

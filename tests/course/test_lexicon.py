@@ -56,6 +56,12 @@ def test_a_listing_fits_a_screen_of_100_columns(group, dltrain):
         assert max(map(len, typed)) <= (100 if group != "experiment" else 124), group
 
 
+def test_the_command_of_a_chapter_stands_on_one_line(monkeypatch):
+    monkeypatch.setattr(lexicon, "room", lambda: 60)
+    lines = [line.strip() for line in lexicon.whole(CHOICES["optimizer"]["adam"]).splitlines()]
+    assert "dltrain course training_loop" in lines
+
+
 def test_files_without_an_entry_or_with_odd_lines_are_listed_as_ever(dltrain, tmp_path):
     own = tmp_path / "own" / "model"
     own.mkdir(parents=True)

@@ -9,13 +9,14 @@ from dltrain.config import choices
 from dltrain.course import glossary, lexicon
 from dltrain.errors import ConfigError, did_you_mean
 from dltrain.errors.output import say
+from dltrain.errors.tables import room
 
 
 def overview(config_dir: str | None) -> str:
     """Every group with its choices, as `dltrain --help` shows them, too."""
     lines: list[str] = []
     for group, names in choices.groups(config_dir).items():
-        text = textwrap.wrap(" ".join(names), width=96)
+        text = textwrap.wrap(" ".join(names), width=max(40, min(96, room() - 17)))
         lines += [f"  {group if i == 0 else '':<15}{line}" for i, line in enumerate(text)]
     return "\n".join(lines)
 

@@ -8,7 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from dltrain.course.chapter import Chapter, chapters
 from dltrain.errors import ConfigError, did_you_mean
+from dltrain.errors.tables import room
 
 
 class Term(NamedTuple):
@@ -48,19 +50,26 @@ def _has(term: Term, name: str, word: str) -> bool:
     return word.casefold() in name or word in term.symbol.split(", ")
 
 
+def shown_in(term: Term) -> list[Chapter]:
+    """The chapters of the course that a word is of."""
+    return [each for each in chapters() if term.english in each.words]
+
+
 def told(term: Term) -> str:
-    """A term for a terminal: its names, what it means, symbol and formula, and what shows it."""
+    """A term for a terminal: its names, what it means, symbol and formula, what shows it, and its chapters."""
     names = [term.english, *([f"({term.french})"] if term.french != term.english else [])]
     symbols = ", ".join(text for text in (term.symbol, term.formula) if text)
-    meaning = textwrap.wrap(term.meaning, 96)
-    return "\n    ".join([" ".join(names), *meaning, *([symbols] if symbols else []), term.command])
+    meaning = textwrap.wrap(term.meaning, max(40, min(96, room() - 4)))
+    commands = dict.fromkeys([term.command, *(f"dltrain course {each.name}" for each in shown_in(term))])
+    return "\n    ".join([" ".join(names), *meaning, *([symbols] if symbols else []), *commands])
 
 
 _INTRODUCTION = """\
 # Glossary
 
 The words of a first course in deep learning, in its order, and what shows each; `dltrain list glossary` has them in a
-terminal, `dltrain list glossary WORD` those that have a word in them. The symbols are such a course's: aⱼ is the
+terminal, `dltrain list glossary WORD` those that have a word in them. The numbers are those of the chapters of
+[the course](course/README.md). The symbols are such a course's: aⱼ is the
 activation of a unit, zⱼ = g(aⱼ) its output, δⱼ = ∂L/∂aⱼ its error; a module makes zᵏ = Mᵏ(zᵏ⁻¹, Wᵏ), and there
 δᵏ = ∂L/∂zᵏ. `python scripts/docs.py` writes this page from `src/dltrain/course/glossary.yaml`.
 """
@@ -68,6 +77,19 @@ activation of a unit, zⱼ = g(aⱼ) its output, δⱼ = ∂L/∂aⱼ its error;
 
 def page() -> str:
     """docs/glossary.md."""
-    head = [_INTRODUCTION, "| English | French | symbol | formula | meaning | shown by |", "| --- " * 6 + "|"]
-    rows = [(t.english, t.french, t.symbol, t.formula, t.meaning, f"`{t.command}`") for t in terms()]
-    return "\n".join([*head, *(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)]) + "\n"
+    head = [
+        _INTRODUCTION,
+        "| English | French | symbol | formula | meaning | shown by | chapters |",
+        "| --- " * 7 + "|",
+    ]
+    rows = [
+        (t.english, t.french, t.symbol, t.formula, t.meaning, f"`{t.command}`", ", ".join(map(_link, shown_in(t))))
+        for t in terms()
+    ]
+    return (
+        "\n".join([*head, *(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows)]) + "\n"
+    )
+
+
+def _link(found: Chapter) -> str:
+    return f"[{found.number}](course/{found.stem}.md)"

@@ -20,6 +20,7 @@ from dltrain.errors.tables import room
 
 _FEW = 12  # knobs that are named without their comments
 _WIDTH = 100  # letters of a line, where the terminal has room for them
+_WHOLE = "dltrain\N{NO-BREAK SPACE}course\N{NO-BREAK SPACE}"  # a command that stands on one line
 _MOST_LINES, _MOST_LETTERS = 80, 300  # of a header, and of a line: files may be anyone's
 
 
@@ -80,8 +81,9 @@ def _labelled(choice: Choice) -> list[str]:
     group = groups().get(choice.group, Group())
     for label in (label for label in LABELS if label in choice.entry):
         if label != "formula":
-            if text := _said(choice, label):
-                lines += _wrapped(text, " " * 14, first=f"    {label:<10}")
+            if text := _said(choice, label).replace("dltrain course ", _WHOLE):
+                wrapped = _wrapped(text, " " * 14, first=f"    {label:<10}")
+                lines += [line.replace(_WHOLE, "dltrain course ") for line in wrapped]
             continue
         formula = [cut(line, _MOST_LETTERS) for line in choice.entry[label][:_MOST_LINES]]
         lines += [f"    {label if i == 0 else '':<10}{line}" for i, line in enumerate(formula)]
@@ -159,13 +161,12 @@ def page() -> str:
         parts += [f"## {group}", _text(about)]
         parts += ["\n".join(f"- `{sign}`: {_text(text)}" for sign, text in {**signs, **measured}.items())]
         parts += [part for choice in of for part in _section(choice)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _section(choice: Choice) -> list[str]:
     """An entry as blocks of Markdown."""
     entry = choice.entry
-    codes = [lines for lines in (choice.header[1:], entry.get("formula", ())) if lines]
     said = {label: _text(" ".join(entry[label])) for label in ("when", "default", "source") if label in entry}
     said |= {"chapters": ", ".join(f"[{name}](course/{chapter(name).stem}.md)" for name in shown_in(choice))}
     values = [f"- `{v}`: `{first}`. {_text(' '.join(rest))}" for v, (first, *rest) in entry.items() if v not in LABELS]
@@ -173,8 +174,21 @@ def _section(choice: Choice) -> list[str]:
     lists = ["\n".join(f"- **{label}:** {text}" for label, text in said.items())]
     for title, lines in (("Values:", values), ("Knobs:", knobs)):
         lists += [title, "\n".join(lines)] if lines else []
-    head = [f"### {_name(choice)}", _text(choice.explanation), *(f"```text\n{chr(10).join(c)}\n```" for c in codes)]
-    return [*head, *lists]
+    head = [f"### {_name(choice)}", _text(choice.explanation), *_paragraphs(choice.header[1:])]
+    return [*head, *_code(entry.get("formula", ())), *lists]
+
+
+def _paragraphs(lines: Sequence[str]) -> list[str]:
+    """A header: its sentences as text, what is indented as code."""
+    parts: list[str] = []
+    for indented, group in groupby(filter(None, lines), key=lambda line: line.startswith(" ")):
+        block = [*group]
+        parts += _code(block) if indented else [_text(" ".join(block))]
+    return parts
+
+
+def _code(lines: Sequence[str]) -> list[str]:
+    return [f"```text\n{textwrap.dedent(chr(10).join(lines))}\n```"] if lines else []
 
 
 def _text(text: str) -> str:

@@ -229,6 +229,7 @@ def _notes(plan: Plan, seen: list[Seen], symbols: Symbols, found: Criterion, pre
     else:
         names = "z^k = M^k(z^(k-1), W^k) is what module k makes of what module k-1 made, delta^k = dL/dz^k"
     notes = [f"notation   {names}", f"           {SIGNS}"]
+    notes.append("step       the difference of two weights of some seven digits: its own last digits are rounded")
     if precision != "fp32":
         notes.append(f"precision  fp32, which the run has {precision} for")
     notes += _of_modules(seen, symbols)
