@@ -1,6 +1,7 @@
 """What is found out about a set: scale, repeated rows, and what neighbours say of labels."""
 
 import torch
+from sklearn.datasets import load_iris
 
 from dltrain.data import Tensors, digits, quality
 
@@ -10,6 +11,23 @@ def test_rows_that_stand_in_two_parts_are_found():
     part = Tensors(torch.tensor([[9.0, 9.0], [2.0, 3.0], [8.0, 9.0]]), torch.zeros(3))
     assert quality.repeated(part, train).tolist() == [1, 2]
     assert quality.repeated(train, train).tolist() == []  # a part that stands in for another is told elsewhere
+
+
+def test_rows_of_few_rounded_numbers_meet_and_others_are_copies():
+    x = torch.tensor(load_iris().data, dtype=torch.float32)[torch.randperm(150)]
+    y = torch.zeros(150, dtype=torch.int64)
+
+    def parts(rows, at=120):
+        return Tensors(rows[at:], y[: len(rows) - at]), Tensors(rows[:at], y[:at])
+
+    for columns in ([0, 1], [0, 2], [2, 3]):
+        part, train = parts(x[:, columns])
+        assert len(quality.repeated(part, train)) >= 3
+        assert quality.by_chance(part, train)
+    part, train = parts(torch.cat([x[:120], x[:30]]))  # all four lengths, and a fifth of the rows twice
+    assert not quality.by_chance(part, train)
+    images = torch.rand(30, 1, 8, 8)
+    assert not quality.by_chance(*parts(torch.cat([images, images[:9]]), at=30))
 
 
 def test_sizes_are_by_feature_and_by_channel():

@@ -15,6 +15,7 @@ from dltrain.data import RawImages, Split, Tensors
 _SAMPLE = 2000  # rows whose neighbours are looked for: 2,000 x 2,000 distances take 16 MB
 _NEIGHBOURS = 10
 _WORDS = {0: np.uint64, 4: np.uint32, 2: np.uint16, 6: np.uint16} | dict.fromkeys((1, 3, 5, 7), np.uint8)  # by size
+_FEW, _WIDEST = 50, 5  # features of rows that may meet by chance, and how many of them, of the most values, tell it
 _AT_ONCE = 8192  # rows whose numbers stay in the cache while a mark is made of each
 
 
@@ -58,6 +59,35 @@ def repeated(part: Split, train: Split) -> Tensor:
         return torch.empty(0, dtype=torch.int64)
     ours, theirs = (pl.Series(_marks(split.x.numpy())) for split in (part, train))
     return torch.from_numpy(ours.is_in(theirs.implode()).to_numpy().nonzero()[0])
+
+
+def by_chance(part: Split, train: Split) -> bool:
+    """Whether rows of `part` that stand in the train part are no copies: their numbers are few and rounded, so that
+    rows meet. Of the pairs of distinct rows which agree in all features but one, less than a fifth agree in that, too.
+
+    With two lengths of the irises it is a tenth, on the Titanic a twentieth, and a fifth to all where each row of such
+    tables stands there twice.
+    """
+    if not (isinstance(part, Tensors) and isinstance(train, Tensors)):
+        return False
+    ours, theirs = (_distinct(split.x.flatten(1).numpy()) for split in (part, train))
+    if ours.shape[1] > _FEW:
+        return False
+    whole = _pairs(ours, theirs)
+    features = range(ours.shape[1])
+    widest = sorted(features, key=lambda at: len(np.unique(theirs[:, at])), reverse=True)[:_WIDEST]
+    return any(5 * whole < _pairs(np.delete(ours, at, 1), np.delete(theirs, at, 1)) for at in widest)
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    return rows[np.unique(_marks(rows), return_index=True)[1]]
+
+
+def _pairs(ours: np.ndarray, theirs: np.ndarray) -> int:
+    """How many pairs of a row [N, F] and a row [M, F] are equal."""
+    values, which = np.unique(np.concatenate([_marks(ours), _marks(theirs)]), return_inverse=True)
+    counts = (np.bincount(each, minlength=len(values)) for each in np.split(which, [len(ours)]))
+    return int(np.prod([*counts], axis=0).sum())
 
 
 def repeats(

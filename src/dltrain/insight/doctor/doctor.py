@@ -72,7 +72,9 @@ def _data(exam: Examination) -> list[str]:
     if not isinstance(data.train, Tensors):
         parts.append("rows in two parts not looked for, as they are not in memory")
     else:
-        parts.append(f"{' and '.join(repeated)} stand in train too" if repeated else "no row stands in two parts")
+        chance = ", by chance: their numbers are few and rounded" if repeated and exam.met else ""
+        there = f"{' and '.join(repeated)} stand in train too{chance}"
+        parts.append(there if repeated else "no row stands in two parts")
     lines = [f"data       {', '.join(parts)}"]
     if near is not None:
         text = f"ten near rows are right about {near.score:.1%} of the labels"

@@ -96,6 +96,12 @@ class Examination:
         return {name: (len(quality.repeated(part, data.train)), len(part)) for name, part in parts.items()}
 
     @cached_property
+    def met(self) -> bool:
+        """Whether these are rows of few rounded numbers, which meet by chance."""
+        data = self.plan.data
+        return all(quality.by_chance(part, data.train) for part in (data.val, data.test) if part is not data.train)
+
+    @cached_property
     def neighbours(self) -> Neighbours | None:
         """What the nearest train rows say of a row's label."""
         _, y, index = self.train
