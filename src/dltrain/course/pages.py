@@ -15,7 +15,7 @@ from dltrain.insight import page
 if TYPE_CHECKING:
     from dltrain.course.lab import Taught
 
-_STYLE = "td.text { white-space: normal; }\n"  # the names of numbers are long
+_STYLE = "th.text, td.text { white-space: normal; }\n"  # the names of numbers are long
 
 # -- the page of a run -----------------------------------------------------------------------------------------------
 
