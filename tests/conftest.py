@@ -10,7 +10,7 @@ import pytest
 import torch
 from inline_engine import Inline
 from PIL import Image
-from quick_compose import quick, remembered
+from quick_compose import ConfigRepository, quick, read_once, remembered
 
 from dltrain.commands import cli
 from dltrain.config import compose, hydra
@@ -76,6 +76,7 @@ def _composed_quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose, "compose", quick)
         patch.setattr(hydra, "composer", remembered)
+        patch.setattr(ConfigRepository, "load_config", read_once)
         yield
 
 
@@ -86,6 +87,24 @@ def unpainted(monkeypatch):
     Image.new("RGB", (1, 1)).save(blank, format="png")
     monkeypatch.setattr("dltrain.insight.plots.png", lambda figure: blank.getvalue())
     monkeypatch.setattr("dltrain.insight.plots.vector.svg", lambda figure: '<svg class="plot"></svg>')
+
+
+@pytest.fixture
+def ends_of_films(monkeypatch):
+    """All frames of a film are made; only its first and its last are painted."""
+    from dltrain.insight import plots
+
+    paint = plots.frames_of
+
+    def ends(figures, dpi):
+        frames = iter(figures)
+        yield from paint([next(frames)], dpi)  # before the next, which may be the same figure, changed
+        last = None
+        for last in frames:  # noqa: B007
+            pass
+        yield from paint([last] if last else [], dpi)
+
+    monkeypatch.setattr(plots, "frames_of", ends)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ LISTED = [c.name for c in chapters() if c.twin]
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.usefixtures("ends_of_films")
 @pytest.mark.filterwarnings("ignore:trainer.(epochs|max_steps=[0-9]+) is not used")
 @pytest.mark.filterwarnings("ignore:no (validation|test) rows were set aside")
 def test_a_chapter_runs_and_leaves_its_page(name, dltrain, tmp_path, monkeypatch):

@@ -6,10 +6,11 @@ uses no pyplot: no window, no global state, and `@styled` around each function i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from dltrain.errors import output
 from dltrain.insight.plots import fonts
 from dltrain.parts.metrics import SHARES
 from dltrain.runs import storage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, SKY = (
     "#0072b2",  # blue to green, and sky: Okabe & Ito 2008; the others were searched for beside them
@@ -160,6 +164,17 @@ def png(fig: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def frames_of(figures: Iterable[Figure], dpi: int) -> Iterator[Image]:
+    """The figures of a film as pixels, one by one."""
+    from PIL.Image import fromarray
+
+    for fig in figures:
+        fig.set_dpi(dpi)
+        canvas = fonts.Canvas(fig)
+        canvas.draw()
+        yield fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
 @styled
 def gif(
     figures: Iterable[Figure],
@@ -177,14 +192,9 @@ def gif(
     """
     from PIL import Image
 
-    frames = []
-    for fig in figures:
-        fig.set_dpi(dpi)
-        canvas = fonts.Canvas(fig)
-        canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-        frame = Image.fromarray(pixels)
-        frames.append(frame if steady else frame.quantize(shades, dither=Image.Dither.NONE))
+    frames = [
+        frame if steady else frame.quantize(shades, dither=Image.Dither.NONE) for frame in frames_of(figures, dpi)
+    ]
     if steady:
         palette = frames[-1].quantize(shades, method=Image.Quantize.FASTOCTREE)
         frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
