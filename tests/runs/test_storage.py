@@ -144,7 +144,9 @@ def in_child(work):
 
 
 def kills(work):
-    """Every moment to die in `work()`: before and after each operation, and amid each write."""
+    """Every moment to die in `work()`: before each operation, amid each write, and after the last: after any other is
+    before the next.
+    """
     names = []
 
     def note(number, name, call, args):
@@ -154,7 +156,10 @@ def kills(work):
     storage.disk = Disk(note)
     work()
     for number, name in enumerate(names, 1):
-        yield from ((number, when) for when in ("before", "amid", "after") if when != "amid" or name == "write")
+        yield number, "before"
+        if name == "write":
+            yield number, "amid"
+    yield len(names), "after"
 
 
 def in_turn(moments, turn):
