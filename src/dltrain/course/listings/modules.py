@@ -34,7 +34,7 @@ torch.manual_seed(0)
 layers = [torch.nn.Linear(d, k) for d, k in ((2, 8), (8, 8), (8, 8), (8, 1))]
 net = torch.nn.Sequential(*layers)
 modules = [Linear(layers[0]), ReLU(), Linear(layers[1]), ReLU(), Linear(layers[2]), ReLU(), Linear(layers[3])]
-optim = torch.optim.SGD(net.parameters(), lr=0.1)
+optim = torch.optim.SGD(net.parameters(), lr=0.3)
 
 with torch.no_grad():
     for epoch in range(5):
