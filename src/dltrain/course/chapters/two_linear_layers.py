@@ -43,9 +43,16 @@ def study(done: Sequence[Done]) -> Seen:
             ),
         ],
         2 if spread <= 0.02 else 3 if first == 0 else 1,
-        f"The accuracies lie {spread:.1%} apart, and (W² W¹) x + (W² b¹ + b²) answers as the net does.",
+        f"The accuracies lie {100 * spread:.1f} points apart. Multiplied out, "
+        f"f(x) is {'; '.join(f'{formula(*one)} with {n}' for n, one in zip(layers, collapsed, strict=True))}.",
         [looks.picture("borders.png", "Three nets, nearly one straight border", caption, figure)],
     )
+
+
+def formula(weight: Tensor, bias: Tensor) -> str:
+    """W [1, 2] and b [1] as a sum, of two outputs their difference."""
+    (w1, w2), b = (weight[-1] - weight[0], bias[-1] - bias[0]) if len(weight) > 1 else (weight[0], bias[0])
+    return f"{w1:.2f} x₁ {w2:+.2f} x₂ {b:+.2f}".replace("+", "+ ").replace(" -", " − ").replace("-", "−")
 
 
 @torch.no_grad()
