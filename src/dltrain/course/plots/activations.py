@@ -56,7 +56,9 @@ def _areas(ax: Axes, a: Tensor) -> None:
 
 @styled
 def borders(x: np.ndarray, y: np.ndarray, nets: Mapping[str, Net]) -> Figure:
-    """The points x [N, 2] of two classes y, and where each unit of a net's first layer has a = 0, first and last."""
+    """The points x [N, 2] of two classes y, what each net answers, and where each unit of its first layer has a = 0,
+    first and last, but for the identity, which has no bend there.
+    """
     rows = -(-len(nets) // 2)
     fig, axes = figure(rows, 2 if len(nets) > 1 else 1, height=0.3 + 1.9 * rows)
     low, high = x.min(0) - 0.4, x.max(0) + 0.4
@@ -68,12 +70,16 @@ def borders(x: np.ndarray, y: np.ndarray, nets: Mapping[str, Net]) -> Figure:
         ax.contourf(across, up, answers > 0, levels=[-0.5, 0.5, 1.5], colors=[BLUE, ORANGE], alpha=0.18)
         for label, colour in ((0, BLUE), (1, ORANGE)):
             ax.plot(*x[y == label].T, ".", color=colour, alpha=0.4, markersize=2.5)
-        _lines(ax, across, first, "--", GREY)
-        _lines(ax, across, last, "-", INK)
+        if name != "identity":
+            _lines(ax, across, first, "--", GREY)
+            _lines(ax, across, last, "-", INK)
         ax.set(title=plain(name), xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
         ax.grid(False)
     for ax in axes[len(nets) :]:
         ax.set_axis_off()
+        ax.plot([], [], "--", color=GREY, label="a = 0 at first")
+        ax.plot([], [], "-", color=INK, label="a = 0 at the end")
+        ax.legend(loc="center")
     return fig
 
 
