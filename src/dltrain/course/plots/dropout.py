@@ -18,19 +18,24 @@ if TYPE_CHECKING:
 
 @styled
 def moment(
-    masks: Sequence[np.ndarray], net: nn.Module, whole: nn.Module, scene: regions.Scene, *, title: str
+    masks: Sequence[np.ndarray], nets: Mapping[str, nn.Module], whole: nn.Module, scene: regions.Scene, *, title: str
 ) -> Figure:
-    """Which units of each hidden layer work, [D] each, above the answers of the net of these units, `net`.
+    """Which units of each hidden layer work, [D] each, above the answers of two nets by title.
 
-    The border of the `whole` net is dashed.
+    The border of the `whole` net is dashed in both.
     """
-    fig = empty(6.4)
-    above, below = fig.subplots(2, 1, height_ratios=(1, 1.5))
+    fig = empty(5.6)
+    grid = fig.add_gridspec(2, 2, height_ratios=(1, 1.35))
+    above = fig.add_subplot(grid[0, :])
     _units(above, masks)
     above.set_title(title)
-    regions.areas(below, net, scene)
-    regions.border(below, whole, scene, color=INK, linestyle=(0, (4, 3)))
-    below.set(xlabel="", ylabel="")
+    for column, (name, net) in enumerate(nets.items()):
+        ax = fig.add_subplot(grid[1, column])
+        regions.areas(ax, net, scene)
+        regions.border(ax, whole, scene, color=INK, linestyle=(0, (4, 3)))
+        ax.set(xlabel=name, ylabel="", xticks=[], yticks=[])
+        if legend := ax.get_legend():
+            legend.remove()
     return fig
 
 
