@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dltrain.insight import plots
 from dltrain.insight.plots import seen, vector
@@ -14,6 +14,7 @@ from dltrain.insight.weight_pictures import Table
 if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
 
+Made = TypeVar("Made")
 _HEAVY = 1_500_000  # letters of an element: pixels are lighter
 
 
@@ -56,11 +57,20 @@ class Gallery:
 
     def add(self, name: str, title: str, caption: str, make: Callable[[], Figure | bytes | None]) -> None:
         """Makes a picture: a Figure, the bytes of a file, or None where there is nothing to see."""
+
+        def made() -> Picture | None:
+            drawn = make()
+            return None if drawn is None else picture(name, title, caption, drawn)
+
+        if (found := self.tried(title, made)) is not None:
+            self.pictures.append(found)
+
+    def tried(self, title: str, make: Callable[[], Made]) -> Made | None:
+        """What is made; None, and a note, where that fails."""
         try:
-            made = make()
-            if made is not None:
-                self.pictures.append(picture(name, title, caption, made))
+            return make()
         except Exception as error:  # a net or a file of the user's may do anything; the other pictures still help
             if os.environ.get("DLTRAIN_DEBUG"):
                 raise
             self.notes.append(f"{title}: not drawn ({type(error).__name__}: {' '.join(str(error).split())[:200]})")
+            return None

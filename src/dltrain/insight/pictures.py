@@ -271,9 +271,9 @@ def judged(gallery: Gallery, trained: Trained) -> None:
 def _weights(gallery: Gallery, plan: Plan, model: nn.Module, way: replay.Way | None) -> None:
     if found := weight_pictures.first_layer(plan, model):
         gallery.add("weights.png", "First-layer weights", found[0], found[1])
-    if sizes := weight_pictures.by_size(plan, model, way):
+    if sizes := gallery.tried("The weights, by size", lambda: weight_pictures.by_size(plan, model, way)):
         gallery.add("weights_by_size.png", "The weights, by size", *sizes)
-    gallery.numbers = weight_pictures.in_numbers(plan, model)
+    gallery.numbers = gallery.tried("The weights, in numbers", lambda: weight_pictures.in_numbers(plan, model))
 
 
 # -- the loss around the end -----------------------------------------------------------------------------------
