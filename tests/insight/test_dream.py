@@ -221,3 +221,11 @@ def test_few_small_steps_leave_the_noise_nearly_as_it_was(trained, capsys):
     assert short.scores[0] < short.scores[1] < whole.scores[1]
     assert short.start.min() < 0.05
     assert short.start.max() > 0.95  # pure noise, over all that pixels may be
+
+
+def test_a_constant_rate_is_kept_and_said(trained, capsys):
+    folder = trained("data=digits", "trainer.epochs=10")
+    assert dltrain("dream", folder, "--class", "3", "--steps", "5", "--lr", "0.01", "--constant") == 0
+    assert "5 steps of AdamW at the rate 0.01: the loss" in capsys.readouterr().out
+    run, rows = opened(folder)
+    assert dream.of(run, 3, rows, steps=5, rate=0.01, cycle=False).descent.rates == [0.01] * 5

@@ -27,6 +27,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("--seed", type=command_line.seed, default=0, help="of the noise at its start (%(default)s)")
     parser.add_argument("--steps", type=_steps, default=STEPS, metavar="N", help="of the descent (%(default)s)")
     parser.add_argument("--lr", type=_rate, default=RATE, metavar="RATE", help="the peak of its cycle (%(default)s)")
+    parser.add_argument("--constant", action="store_true", help="that rate at each step, in place of a cycle up to it")
     command_line.output_option(parser, "the picture (RUN/plots/dream-NUMBER.png)")
     given = parser.parse_intermixed_args(words)
     folder = run_folder.find(given.run)
@@ -35,7 +36,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     wanted = number_of(trained.facts, given.wanted)
     picture = command_line.output(given, folder / "plots" / f"dream-{wanted}.png")
     rows = judge.choose_rows(trained, split="test", overrides=moved, allow_changed_data=options.allow_changed_data)
-    seen = of(trained, wanted, rows.part, seed=given.seed, steps=given.steps, rate=given.lr)
+    seen = of(trained, wanted, rows.part, seed=given.seed, steps=given.steps, rate=given.lr, cycle=not given.constant)
     from dltrain.insight.plots import save
 
     with command_line.writing(picture, "; name another with -o FILE"):

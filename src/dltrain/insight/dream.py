@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
 
 STEPS = 400
-RATE = 0.1  # peak of the cycle, in units of the inputs as the net gets them
+RATE = 0.1  # peak of the cycle, or of all steps, in units of the inputs as the net gets them
 _SHRINK, _SMOOTH = 0.02, 0.3  # weight of the squared input (Simonyan et al. 2014), and of differences between pixels
 _ROUNDS, _OVERSHOOT = 50, 0.02  # of DeepFool
 _CANDIDATES = 256  # real rows looked at
@@ -87,10 +87,12 @@ def dream(
     high: Tensor,
     steps: int = STEPS,
     rate: float = RATE,
+    cycle: bool = True,
     fixed: Sequence[int] = (),
     moments: Sequence[int] = (),
 ) -> Descent:
-    """The inputs [N, ...] near `start` that raise the score most: AdamW on the input, under one cycle up to `rate`.
+    """The inputs [N, ...] near `start` that raise the score most: AdamW on the input, under one cycle up to `rate`, or
+    at that rate throughout.
 
     Between `low` and `high` (numbers or shapes that broadcast); a penalty on its size, and on differences between
     neighbouring pixels of images, keeps what no class needs at zero (Simonyan et al. 2014; Mahendran & Vedaldi 2015).
@@ -99,7 +101,8 @@ def dream(
     """
     x = start.clone().requires_grad_()
     optimizer = torch.optim.AdamW([x], lr=rate)
-    schedule = schedules.PureSchedule(optimizer, schedules.onecycle(steps, max_lr=rate), total_steps=steps)
+    curve = schedules.onecycle(steps, max_lr=rate) if cycle else schedules.constant(rate)
+    schedule = schedules.PureSchedule(optimizer, curve, total_steps=steps)
     losses, watched = start.new_empty(steps, len(start)), [start] * (0 in moments)
     rates: list[float] = []
     for step in range(steps):
@@ -153,6 +156,7 @@ def of(
     seed: int = 0,
     steps: int = STEPS,
     rate: float = RATE,
+    cycle: bool = True,
     moments: Sequence[int] = (),
 ) -> Dream:
     """The dream of one class (or of a high target), with the real rows that belong to it. It starts as noise."""
@@ -175,9 +179,8 @@ def of(
         with torch.no_grad():
             alike = score(trained.model(x)).argsort(descending=True)
         starts[:, codes] = x[alike[torch.arange(_STARTS) % len(x)]][:, codes]
-    descent = dream(
-        trained.model, starts, score, low=low, high=high, steps=steps, rate=rate, fixed=codes, moments=moments
-    )
+    how = {"steps": steps, "rate": rate, "cycle": cycle, "fixed": codes, "moments": moments}
+    descent = dream(trained.model, starts, score, low=low, high=high, **how)
     with torch.no_grad():
         best = int(score(trained.model(descent.made)).argmax())
         descent = descent.of(best)
@@ -319,11 +322,12 @@ def describe(trained: Trained, wanted: int, seen: Dream) -> str:
         scores = evaluation.answers(scores[:, None], column(facts.units, wanted))[:, 0]
     first, last, real = scores.tolist()
     rise = f"rises from {first:.3g} (noise) to {last:.3g}; real rows reach {real:.3g}"
-    losses = seen.descent.losses
+    losses, peak = seen.descent.losses, max(seen.descent.rates)
+    rate = f"at the rate {peak:.3g}" if min(seen.descent.rates) == peak else f"under one cycle up to {peak:.3g}"
     lines = [
         f"dream      the output for {cut(trained.facts.names[wanted])} {rise}",
-        f"descent    {len(losses):,} steps of AdamW under one cycle up to {max(seen.descent.rates):.3g}: the loss "
-        f"(minus the output, and penalties) from {losses[0]:.3g} to {losses[-1]:.3g}",
+        f"descent    {len(losses):,} steps of AdamW {rate}: the loss (minus the output, and penalties) "
+        f"from {losses[0]:.3g} to {losses[-1]:.3g}",
     ]
     if (found := seen.fooled) is not None:
         delta = found.after - found.before

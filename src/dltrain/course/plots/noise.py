@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -13,20 +13,32 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_LOWEST = 1e-6  # that is told apart from nothing
+
+
 @styled
-def moment(pixels: Tensor, title: str, losses: Sequence[float], rates: Sequence[float], *, at: int) -> Figure:
-    """pixels [1, H, W] from 0 to 1 after `at` steps; the loss and the rate of all steps, with a dot where it is."""
-    fig = empty(3.3)
-    grid = fig.add_gridspec(2, 2, width_ratios=[1.15, 1])
+def moment(
+    pixels: Tensor, title: str, losses: Mapping[str, Sequence[float]], rates: Mapping[str, Sequence[float]], *, at: int
+) -> Figure:
+    """pixels [1, H, W] from 0 to 1 after `at` steps of the first of two ways; the losses of both, above the lowest, and
+    their rates, with a dot where each is.
+    """
+    fig = empty(3.9)
+    grid = fig.add_gridspec(2, 2, width_ratios=[1, 1.15], height_ratios=[1.7, 1])
     shown = fig.add_subplot(grid[:, 0])
     image(shown)
     shown.imshow(pixels[0].numpy(), cmap="gray", vmin=0, vmax=1)
     shown.set_title(title, loc="center")
-    for row, (name, values, colour) in enumerate((("loss", losses, BLUE), ("learning rate", rates, ORANGE))):
+    for row, (name, ways) in enumerate((("loss above the lowest", losses), ("learning rate", rates))):
         ax = fig.add_subplot(grid[row, 1])
-        ax.plot(range(len(values)), values, color=colour)
-        now = min(at, len(values) - 1)
-        ax.plot([now], [values[now]], "o", color=colour, markeredgecolor=INK, markersize=8)
+        for (label, values), colour in reversed([*zip(ways.items(), (BLUE, ORANGE), strict=True)]):
+            values = values if row else [max(value, _LOWEST) for value in values]
+            ax.plot(range(len(values)), values, color=colour, label=label, linewidth=1.4)
+            now = min(at, len(values) - 1)
+            ax.plot([now], [values[now]], "o", color=colour, markeredgecolor=INK, markersize=8, zorder=5)
         ax.set_title(name)
         ax.set_xlabel("step" if row else "")
+        if not row:
+            ax.set_yscale("log")
+            ax.legend(loc="upper right", reverse=True)
     return fig
