@@ -1,8 +1,9 @@
-"""Makes the README's pictures from one real run: docs/terminal.svg and docs/page.png.
+"""Makes the README's pictures from one real run, docs/terminal.svg and docs/page.png, and chapter 29's of TensorBoard.
 
 python scripts/pictures.py      needs Chromium: on the path, or as CHROMIUM=PROGRAM
 """
 
+import base64
 import io
 import os
 import re
@@ -10,13 +11,21 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
-DOCS = Path(__file__).parents[1] / "docs"
+from dltrain.course.chapter import chapter
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from browser import Browser
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PORT = 6123
 DLTRAIN = Path(sys.executable).with_name("dltrain")
 COMMANDS = (
     "dltrain data=moons data.noise=0.2 optimiser.lr=0.03",
@@ -58,6 +67,29 @@ def draw_page(folder: Path) -> None:
     Image.open(shot).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(DOCS / "page.png", optimize=True)
 
 
+def draw_tensorboard(folder: Path) -> None:
+    """What TensorBoard shows of the runs of the course's chapter on it."""
+    words = shlex.split(chapter("tensorboard").commands[0])[1:]
+    subprocess.run([str(DLTRAIN), *words, "runs_dir=tensorboard"], cwd=folder, check=True, capture_output=True)
+    (sweep,) = folder.glob("tensorboard/*/*/")
+    program = [str(DLTRAIN.with_name("tensorboard")), "--logdir", str(sweep), "--port", str(PORT)]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            time.sleep(15)  # until it answers
+            browser = Browser(width=760, height=1030)
+            browser.open(f"http://localhost:{PORT}/?darkMode=false&tagFilter=(train%7Cval)/loss%24#timeseries")
+            time.sleep(8)  # until the curves are drawn
+            browser.run("document.querySelector('.settings-button').click()")
+            time.sleep(4)
+            shot = base64.b64decode(browser.call("Page.captureScreenshot", format="png")["data"])
+            browser.close()
+        finally:
+            server.terminate()
+    image = Image.open(io.BytesIO(shot)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    image.save(ROOT / "src" / "dltrain" / "course" / "chapters" / "tensorboard.png", optimize=True)
+
+
 with tempfile.TemporaryDirectory() as made:
     draw_terminal(Path(made))
     draw_page(Path(made))
+    draw_tensorboard(Path(made))

@@ -1,43 +1,41 @@
-"""What an event file of TensorBoard's holds."""
+"""What event files of TensorBoard's hold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dltrain.insight.plots import BLUE, GREEN, GREY, ORANGE, figure, styled
+from dltrain.insight.plots import BLUE, GREEN, ORANGE, figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_SMOOTHING = 0.6  # TensorBoard's own
+
 
 @styled
-def panels(scalars: Mapping[str, Mapping[int, float]], spread: Sequence[tuple[int, Sequence[float]]]) -> Figure:
-    """Losses, learning rate, and a distribution by its percentiles; scalars: of each tag, value by step."""
-    fig, (losses, rate, gradients) = figure(3, 1, height=8.0)
-    for tag, colour, mark, width in (
-        ("train/loss_by_step", GREY, "", 0.8),
-        ("train/loss", BLUE, ".", 1.8),
-        ("val/loss", ORANGE, ".", 1.8),
-    ):
-        points = sorted(scalars.get(tag, {}).items())
-        losses.plot(
-            [step for step, _ in points],
-            [value for _, value in points],
-            color=colour,
-            marker=mark,
-            linewidth=width,
-            label=tag,
-        )
-    losses.set(title="loss", ylim=(0, None))
-    losses.legend()
-    rate.plot(*zip(*sorted(scalars["train/lr"].items()), strict=True), ".-", color=GREEN)
-    rate.set(title="train/lr", ylim=(0, None))
-    steps, values = [step for step, _ in spread], np.array([each for _, each in spread]).T
-    for low, high in zip(range(len(values) // 2), range(len(values) - 1, 0, -1), strict=False):
-        gradients.fill_between(steps, values[low], values[high], color=BLUE, alpha=0.18, linewidth=0)
-    gradients.plot(steps, values[len(values) // 2], color=BLUE)
-    gradients.set(title="output_gradients/layers.linear1: median and percentiles", xlabel="step")
+def panels(runs: Mapping[str, Mapping[str, Mapping[int, float]]], tags: Sequence[str]) -> Figure:
+    """A panel for each tag with a curve for each run, smoothed as TensorBoard does, the values themselves pale.
+
+    runs: of each name, of each tag, value by step.
+    """
+    fig, axes = figure(len(tags), 1, height=3.1 * len(tags))
+    for ax, tag in zip(axes, tags, strict=True):
+        for (name, read), colour in zip(runs.items(), (BLUE, GREEN, ORANGE), strict=False):
+            steps, values = zip(*sorted(read[tag].items()), strict=True)
+            ax.plot(steps, values, color=colour, alpha=0.35, linewidth=1.4)
+            ax.plot(steps, smoothed(values), color=colour, marker=".", label=name)
+        ax.set(title=tag, ylim=(0, None))
+    axes[0].legend(title="learning rate")
+    axes[-1].set_xlabel("step")
     return fig
+
+
+def smoothed(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]:
+    """TensorBoard's exponential moving average, which begins at the first value."""
+    mean = 0.0
+    found: list[float] = []
+    for count, value in enumerate(values, 1):
+        mean = weight * mean + (1 - weight) * value
+        found.append(mean / (1 - weight**count))
+    return found
