@@ -274,7 +274,8 @@ def test_names_that_are_no_utf8_are_read_and_said(dltrain, tmp_path, monkeypatch
         words = ["data=image_folder", "data.root=pictures", "data.image_size=8", f"data.in_memory={memory}"]
         code, _, err = dltrain(*words, "trainer.epochs=1", "trainer.tensorboard=false")
         assert code == 0, err
-        for command in (["eval"], ["doctor"], ["report", "--force"], ["export", "--format", "safetensors", "--force"]):
+        looks = [["doctor"], ["report", "--force"], ["export", "--format", "safetensors", "--force"]]
+        for command in [["eval"], *(looks if memory == "true" else [])]:
             code, _, err = dltrain(command[0], "last", *command[1:])
             assert code == 0, (command, err)
         code, out, err = dltrain("predict", "last", "pictures")
