@@ -14,8 +14,8 @@ from torch import nn
 from dltrain.commands import cli
 from dltrain.config.plan import make_plan
 from dltrain.data.sources import sklearn_sets
-from dltrain.insight import captions, pictures, plots
-from dltrain.insight.plots import gradients, landscape, regions, training, weights
+from dltrain.insight import captions, history, pictures, plots
+from dltrain.insight.plots import gradients, images, landscape, regions, training, weights
 from dltrain.insight.plots import perceptron as perceptron_plots
 from dltrain.runs import checkpoint, reading
 from dltrain.training import perceptron, resuming
@@ -67,15 +67,15 @@ def test_a_run_in_the_plane_gets_every_picture(moons):
 @pytest.mark.parametrize(
     ("overrides", "also"),
     [
-        (["data=digits", "trainer.epochs=1"], CLASSES | {"mistakes.png"}),
-        (["data=blobs", "data.classes=12", "trainer.epochs=2"], CLASSES | {"regions.png"}),
-        (["data=linear", "trainer.epochs=2"], {"regions.png", "regression.png"}),
+        (["data=digits", "trainer.epochs=1"], CLASSES | {"mistakes.png", "mixed.png"}),
+        (["data=blobs", "data.classes=12", "trainer.epochs=2"], CLASSES | {"regions.png", "mixed.png"}),
+        (["data=linear", "trainer.epochs=2"], {"regions.png", "regression.png", "residuals.png"}),
         (["data=multilabel", "trainer.epochs=2"], {"regions.png", "labels.png", "calibration.png", "ranking.png"}),
         (
             ["data=xor", "model=perceptron", "loss=perceptron", "optimizer=sgd"],
             {"regions.png", "confusion.png", "ranking.png", "mistakes_by_epoch.png"},
         ),
-        (["data=breast_cancer", "model=linear", "trainer.epochs=2"], CLASSES),
+        (["data=breast_cancer", "model=linear", "trainer.epochs=2"], CLASSES | {"importance.png"}),
     ],
     ids=["images", "many-classes", "surface", "labels", "perceptron", "table"],
 )
@@ -99,6 +99,35 @@ def test_a_net_of_several_layers_shows_the_gradient_of_each(tmp_path, monkeypatc
     assert first[0] < 0.01 * first[-1]
 
 
+@pytest.mark.usefixtures("unpainted")
+def test_a_diagnosed_run_shows_its_layers_and_what_augmentation_makes(tmp_path, monkeypatch):
+    figures = []
+    over_time, changed = gradients.over_time, images.changed
+    monkeypatch.setattr(gradients, "over_time", lambda looks: figures.append(over_time(looks)) or figures[-1])
+    monkeypatch.setattr(images, "changed", lambda *x: figures.append(changed(*x)) or figures[-1])
+    words = ["data=digits", "trainer.epochs=3", "diagnose=true", "regularisation=affine"]
+    gallery = made(train(tmp_path, *words), seconds=0)
+    assert {"layers.png", "augmented.png"} <= names(gallery)
+    layers, examples = figures
+    assert [line.get_label() for line in layers.axes[1].get_lines()] == ["linear1", "linear2"]
+    assert all(len(line.get_xdata()) == 3 for ax in layers.axes for line in ax.get_lines())
+    assert layers.axes[0].get_yscale() == "log"
+    first, *others = (np.asarray(ax.images[0].get_array()) for ax in examples.axes[::6])
+    assert len(others) == 3
+    assert all(np.abs(first - other).max() > 0.1 for other in others)
+
+
+def test_a_damaged_diagnosis_leaves_what_can_be_read(tmp_path):
+    good = {"epoch": 1.0, "layers": [{"name": "a", "weight_gradient": 0.1, "std": None}, 3]}
+    lines = [json.dumps(good), "{", "[]", json.dumps({"epoch": "x", "layers": 3}), json.dumps({**good, "epoch": 2})]
+    (tmp_path / "diagnosis.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    looks = history.looks(tmp_path)
+    assert [epoch for epoch, _ in looks] == [1.0, 2.0]
+    assert len(gradients.over_time(looks).axes[1].get_lines()) == 1
+    assert history.looks(tmp_path / "none") == []
+    assert gradients.over_time([(1.0, [{}])]) is None
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_gradient_that_is_zero_or_no_number_is_a_gap():
     (line,) = gradients.by_layer({"net": [0.0, math.nan, 0.5]}).axes[0].get_lines()
@@ -110,7 +139,7 @@ def test_a_gradient_that_is_zero_or_no_number_is_a_gap():
 def test_a_learned_function_has_a_film_too(tmp_path):
     gallery = made(train(tmp_path, "data=sine", "trainer.epochs=2"))
     assert gallery.notes == []
-    assert names(gallery) == EVERY | {"regions.png", "film.gif", "regression.png"}
+    assert names(gallery) == EVERY | {"regions.png", "film.gif", "regression.png", "residuals.png"}
 
 
 @pytest.mark.usefixtures("unpainted")

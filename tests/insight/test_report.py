@@ -234,7 +234,7 @@ def test_of_a_run_in_progress_a_page_says_how_far_it_is(run):
 
 
 def test_tables_and_lists_escape_what_they_are_given():
-    text = webpage.table(["<i>"], [["<u>"]]) + webpage.bullets(["<s>"]) + webpage.verbatim("<a>", folded="<q>")
+    text = webpage.table(["<i>"], [["<u>"]]) + webpage.bullets(["<s>"]) + webpage.verbatim("<a>", under="<q>")
     assert not {"i", "u", "s", "a", "q"} & {tag for tag, _ in Tags(text).tags}
 
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -365,3 +366,39 @@ def test_an_answer_that_is_kept_nowhere_must_be_delivered(dltrain, monkeypatch):
     monkeypatch.setattr("dltrain.errors.streams.delivered", lost)
     code, _, err = dltrain("eval", "last")
     assert (code, "error: it is closed" in err) == (7, True)
+
+
+def test_all_wrong_answers_stand_in_a_file_the_worst_first(dltrain, tmp_path):
+    assert dltrain("data=iris", "trainer.epochs=1", "model=linear")[0] == 0
+    code, out, err = dltrain("eval", "last", "--wrong", "wrong.csv")
+    assert (code, err) == (0, "")
+    table = pl.read_csv(tmp_path / "wrong.csv")
+    assert table.columns == ["number", "true", "predicted", "p of the true", "p of the predicted"]
+    assert f"wrong        wrong.csv  ({len(table)} rows, worst first)" in out
+    (folder,) = tmp_path.glob("runs/*/*")
+    found = run_folder.read_json(folder / "eval-test.json")
+    assert len(table) == found["rows"] - round(found["rows"] * found["metrics"]["accuracy"])
+    assert (table["true"] != table["predicted"]).all()
+    assert table["p of the true"].is_sorted()
+    assert table["number"][0] == found["worst"][0]["index"]
+    for words, said in (
+        (["--wrong", "."], "--wrong . is a folder"),
+        (["--wrong", "no/x.csv"], "there is no folder no"),
+    ):
+        code, _, err = dltrain("eval", "last", *words)
+        assert code == 2
+        assert said in err
+
+
+@pytest.mark.parametrize("data", ["diabetes", "multilabel"])
+def test_numbers_and_labels_have_wrong_answers_too(data, dltrain, tmp_path):
+    assert dltrain(f"data={data}", "trainer.epochs=1")[0] == 0
+    assert dltrain("eval", "last", "--wrong", "wrong.csv")[0] == 0
+    table = pl.read_csv(tmp_path / "wrong.csv")
+    assert len(table) > 10
+    if data == "diabetes":
+        assert table.columns == ["number", "true", "predicted", "error"]
+        assert table["error"].abs().is_sorted(descending=True)
+        assert np.allclose(table["predicted"] - table["true"], table["error"], atol=1e-3)
+    else:
+        assert (table["true"].fill_null("") != table["predicted"].fill_null("")).all()

@@ -9,8 +9,8 @@ from pathlib import Path
 from dltrain.config import command_line
 from dltrain.errors import streams
 from dltrain.errors.output import say
-from dltrain.runs import run_folder
-from dltrain.trained import findings, inference
+from dltrain.runs import run_folder, storage
+from dltrain.trained import findings, inference, wrong
 from dltrain.trained.explain import explain
 from dltrain.trained.judge import SPLITS, Judged, choose_rows, drawn, judge
 
@@ -24,7 +24,11 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     parser.add_argument("overrides", nargs="*", metavar="data.KEY=VALUE", help="other data, such as data.path=new.csv")
     parser.add_argument("--split", choices=SPLITS, help="which part (test)")
     parser.add_argument("--explain", action="store_true", help="shuffle each column of a table: which ones matter")
+    parser.add_argument("--wrong", type=command_line.path, metavar="FILE", help="all wrong answers as CSV, worst first")
+    parser.add_argument("--force", action="store_true", help="replace the file that --wrong names, if there is one")
     given = parser.parse_intermixed_args(words)
+    if given.wrong:
+        command_line.check_output(given.wrong, "--wrong", force=given.force)
     folder = run_folder.find(given.run)
     allow, changed = command_line.allowed(options.allow), options.allow_changed_data
     trained = inference.open_run(folder, overrides=given.overrides, allow=allow, data=True)
@@ -35,6 +39,10 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         judged.result["importance"] = explain(trained, rows)
     file, picture = folder / f"eval-{rows.split}.json", folder / "plots" / f"eval-{rows.split}.png"
     say(findings.describe(judged.result))
+    if given.wrong:
+        with command_line.writing(given.wrong, "; name another file with --wrong"):
+            storage.replace(given.wrong, wrong.as_csv(judged).encode())
+        say(f"wrong        {given.wrong}  ({wrong.count(judged):,} rows, worst first)")
     if not os.access(folder, os.W_OK):
         say(f"note: {folder} is not writable: {file.name} and its picture were not kept", error=True)
         streams.delivered()  # the only place where the answer stands

@@ -160,12 +160,14 @@ def output(given: argparse.Namespace, default: Path) -> Path:
     return given.output or default
 
 
-def check_output(path: Path) -> None:
-    """Raises ConfigError, before any work, where no file can be written under that name."""
+def check_output(path: Path, option: str = "-o", *, force: bool = True) -> None:
+    """Raises ConfigError, before any work, where no file can be written under that name, or without `force` one is."""
     if path.is_dir():
-        raise ConfigError(f"-o {path} is a folder; name a file in it")
+        raise ConfigError(f"{option} {path} is a folder; name a file in it")
     if not path.parent.is_dir():
-        raise ConfigError(f"-o {path}: there is no folder {path.parent}")
+        raise ConfigError(f"{option} {path}: there is no folder {path.parent}")
+    if path.is_file() and not force:
+        raise ConfigError(f"{option} {path} is there already; name another file, or add --force to replace it")
 
 
 @contextmanager

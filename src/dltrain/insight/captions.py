@@ -23,6 +23,21 @@ QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
         "Test samples by their true class (rows) and the net's answer (columns). The diagonal is right; a dark cell "
         "beside it is a pair of classes that the net mixes up.",
     ),
+    "mixed": (
+        "What is mixed up",
+        "Of the test samples of each class (rows) the share that was called another (columns); the right ones are "
+        "masked, so that rare mistakes are seen.",
+    ),
+    "residuals": (
+        "What is left",
+        "The error of each test sample over its prediction. It should have no shape: where the median leaves zero the "
+        "answers are biased, and a funnel says that large answers are less sure than small ones.",
+    ),
+    "importance": (
+        "Which columns matter",
+        "By how much the metric is worse where a column of the test part is shuffled, five times. Of two columns that "
+        "say the same each makes up for the other, and both look unimportant.",
+    ),
     "labels": (
         "How each label is found",
         "Of the test samples: precision is the share of its answers that are right, recall the share of the true ones "

@@ -54,6 +54,7 @@ class Gallery:
     findings: str = ""  # what it looked at
     graph: bytes | None = None  # of the net, for TensorBoard
     numbers: tuple[str, list[Table]] | None = None  # the weights of a small net, with a sentence on them
+    worst: tuple[list[str], list[list[str]]] = ([], [])  # of the answers: titles and rows
 
     def add(self, name: str, title: str, caption: str, make: Callable[[], Figure | bytes | None]) -> None:
         """Makes a picture: a Figure, the bytes of a file, or None where there is nothing to see."""

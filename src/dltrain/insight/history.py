@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from statistics import median, pstdev
 
-from dltrain.runs import reading
+from dltrain.runs import foreign, reading
+from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Report, Run
 
+Look = tuple[float, list[Values]]  # the epoch, and what each layer was like
+
+_MOST_LOOKS = 1_000
 _TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
 
 
@@ -44,6 +50,24 @@ def _rows_of_a_step(run: Run) -> float:
     if limit is None and reading.is_number(train) and reading.is_number(epoch) and reading.is_number(step) and step:
         return train * epoch / step
     return float(size) if reading.is_number(size) else 0.0
+
+
+def looks(folder: Path) -> list[Look]:
+    """What `diagnose=true` saw of each layer at each report; of many looks every second, fourth, ..."""
+    kept: list[Look] = []
+    every = 1
+    with suppress(OSError):
+        for count, line in enumerate(foreign.lines(folder / "diagnosis.jsonl")):
+            if count % every:
+                continue
+            with suppress(ValueError):
+                found = reading.node(foreign.parse_json(line))
+                epoch, layers = found.get("epoch"), found.get("layers")
+                if reading.is_number(epoch) and isinstance(layers, list):
+                    kept.append((float(epoch), [reading.node(layer) for layer in layers]))
+            if len(kept) == _MOST_LOOKS:
+                kept, every = kept[::2], 2 * every
+    return kept
 
 
 def values(reports: Sequence[Report], name: str) -> list[float]:

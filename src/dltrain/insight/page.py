@@ -93,13 +93,13 @@ def status(word: str) -> str:
     return f'<span class="status{"" if good else " bad"}">{escape(word.replace("_", " "))}</span>'
 
 
-def verbatim(text: str, *, folded: str | None = None) -> str:
-    """Text as it stands, in a box that scrolls; `folded` under a title that opens it; nothing without a text."""
+def verbatim(text: str, *, under: str | None = None) -> str:
+    """Text as it stands, in a box that scrolls; `under` a title that opens it; nothing without a text."""
     if not text:
         return ""
     more = len(text) - _MOST_LETTERS
     box = f"<pre>{escape(text[:_MOST_LETTERS])}{f' … and {more:,} more letters' if more > 0 else ''}</pre>"
-    return _folded(folded, box) if folded else box
+    return folded(under, box) if under else box
 
 
 def command(text: str) -> str:
@@ -117,11 +117,11 @@ def table(
     *,
     text: Sequence[int] = (0,),
     caption: str = "",
-    folded: Sequence[tuple[str, str]] = (),
+    below: Sequence[tuple[str, str]] = (),
     explored: Sequence[str] = (),
 ) -> str:
     """A table that scrolls sideways where it is too wide; the columns `text` stand to the left, the first one is what a
-    row is called. folded: below each row, under a title that opens it, what was made by these functions. explored: the
+    row is called. below: under each row, under a title that opens it, what was made by these functions. explored: the
     titles of columns over which the script draws the others.
     """
 
@@ -135,12 +135,10 @@ def table(
         return f"<tr>{''.join(made)}</tr>"
 
     body = [row(cells) for cells in rows]
-    if folded:
-        span = f'<td class="text" colspan="{len(titles)}">'
-        below = (
-            f'<tr class="more">{span}{_folded(title, inside)}</td></tr>' if inside else "" for title, inside in folded
-        )
-        body = [f"{own}{more}</tbody><tbody>" for own, more in zip(body, below, strict=True)]
+    if below:
+        span = f'<tr class="more"><td class="text" colspan="{len(titles)}">'
+        more = [f"{span}{folded(*under)}</td></tr>" if under[1] else "" for under in below]
+        body = [f"{own}{its}</tbody><tbody>" for own, its in zip(body, more, strict=True)]
     said = f"<caption>{escape(caption)}</caption>" if caption else ""
     head = f"<thead>{row(titles, head=True)}</thead>"
     inside = "".join(body).removesuffix("</tbody><tbody>")
@@ -148,7 +146,8 @@ def table(
     return f'<div class="wide"><table class="data"{asked}>{said}{head}<tbody>{inside}</tbody></table></div>'
 
 
-def _folded(title: str, inside: str) -> str:
+def folded(title: str, inside: str) -> str:
+    """What was made by these functions, under a title that opens it."""
     return f"<details><summary>{escape(title)}</summary>{inside}</details>"
 
 

@@ -19,7 +19,14 @@ from dltrain.config import build
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Data
 from dltrain.errors import DltrainError
-from dltrain.insight import captions, history, lr_range, perceptron_pictures, weight_pictures
+from dltrain.insight import (
+    captions,
+    history,
+    lr_range,
+    perceptron_pictures,
+    training_pictures,
+    weight_pictures,
+)
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
 from dltrain.insight.gallery import Gallery
@@ -29,7 +36,7 @@ from dltrain.parts.metrics import MAIN
 from dltrain.parts.schedules import PureSchedule
 from dltrain.runs import checkpoint, tensorboard
 from dltrain.runs.reading import Report, Run
-from dltrain.trained import inference, judge
+from dltrain.trained import explain, inference, judge, wrong
 from dltrain.trained.inference import Trained
 from dltrain.training import overview, perceptron, replay, resuming
 
@@ -40,6 +47,7 @@ _FEW = 1000  # train samples that stand for all in the loss landscape
 _FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
 _PATIENCE = 12.0  # seconds that one of them may take
 _LARGEST = 1_000_000  # parameters of a net whose weights on the way are kept in memory
+_WORST = 50  # answers that are told one by one
 _MOST_AREAS = 20  # of classes in one picture, of labels below one another
 
 
@@ -53,11 +61,13 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
         gallery.notes.append(f"the net could not be built again, so only what was logged is shown: {error}")
     _curves(gallery, reports, run, plan)
     _schedule(gallery, reports, plan, run)
+    training_pictures.layers(gallery, run)
     if plan is None:
         return gallery
     if counted := perceptron_pictures.by_epoch(plan, reports):
         gallery.add("mistakes_by_epoch.png", "Mistakes of the perceptron", *counted)
     _clipping(gallery, plan, reports)
+    training_pictures.augmented(gallery, plan)
     gallery.about = overview.describe(plan)
     try:
         trained = inference.open_run(run.folder, allow=allow, data=True)
@@ -258,8 +268,18 @@ def _axes(data: Data) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]
 def judged(gallery: Gallery, trained: Trained) -> None:
     """What `dltrain eval` finds on the test part."""
     try:
-        found = judge.judge(trained, judge.choose_rows(trained, split="test"))
+        part = judge.choose_rows(trained, split="test")
+        begin = time.perf_counter()
+        found = judge.judge(trained, part)
+        took = time.perf_counter() - begin
+        columns = len(trained.facts.columns) if trained.facts.kind == "table" else 0
+        if columns > 2 and took * explain.REPEATS * columns < _PATIENCE:  # a plane is shown whole
+            found.result["importance"] = explain.explain(trained, part)
         figures = evaluation.parts(found.result, **judge.drawn(found))
+        if "importance" in found.result:
+            figures["importance"] = evaluation.importance(found.result)
+        titles, rows = wrong.table(found, _WORST)
+        gallery.worst = titles, [[cell if isinstance(cell, str) else f"{cell:.6g}" for cell in row] for row in rows]
     except DltrainError as error:
         gallery.notes.append(f"the answers to the test part are left out: {error}")
         return

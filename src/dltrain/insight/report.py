@@ -17,7 +17,7 @@ from dltrain.runs.reading import Run
 
 _ANSWERS = "What it answers"
 _ABOUT = {  # sections: the pictures of each, by their names; all others are of answers
-    "How it trained": ("curves", "schedule", "clipping", "mistakes_by_epoch", "layers", "gradients"),
+    "How it trained": ("curves", "schedule", "clipping", "mistakes_by_epoch", "layers", "gradients", "augmented"),
     _ANSWERS: (),
     "Its weights": ("weights", "weights_by_size", "landscape", "walk"),
 }
@@ -33,13 +33,13 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
     _leave(run.folder, run.steps or 0, gallery)
     title = f"{run.folder.parent.name}/{run.folder.name}"
     verdict = [" ".join(line.split()[1:]) for line in gallery.verdict]
-    kept = [page.verbatim(_text(run.folder / name), folded=said) for name, said in _KEPT.items()]
+    kept = [page.verbatim(_text(run.folder / name), under=said) for name, said in _KEPT.items()]
     sections = [
         page.section("Result", _metrics(run)),
         *_groups(gallery),
         _numbers(run, gallery),
         page.section(
-            "What the doctor says", page.bullets(verdict), page.verbatim(gallery.findings, folded="what it looked at")
+            "What the doctor says", page.bullets(verdict), page.verbatim(gallery.findings, under="what it looked at")
         ),
         page.section("Notes", page.bullets([*_notes(run), *gallery.notes])),
         page.section("What was trained", page.verbatim(gallery.about)),
@@ -80,10 +80,19 @@ def _next(run: Run, gallery: Gallery) -> str:
 
 def _groups(gallery: Gallery) -> list[str]:
     """The pictures, in sections by what they are about."""
+    shown = {title: page.figures(_figure(p) for p in gallery.pictures if _about(p) == title) for title in _ABOUT}
     return [
-        page.section(title, page.figures(_figure(p) for p in gallery.pictures if _about(p) == title))
-        for title in dict.fromkeys([*_ABOUT, _ANSWERS])
+        page.section(title, inside, _worst(gallery) if title == _ANSWERS else "") for title, inside in shown.items()
     ]
+
+
+def _worst(gallery: Gallery) -> str:
+    titles, rows = gallery.worst
+    if not rows:
+        return ""
+    caption = "Of the test part, the worst first; dltrain eval RUN --wrong FILE writes all of them."
+    text = [0] if "error" in " ".join(titles) else [0, 1, 2]
+    return page.folded("the worst answers one by one", page.table(titles, rows, text=text, caption=caption))
 
 
 def _about(picture: Picture) -> str:

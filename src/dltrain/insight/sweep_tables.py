@@ -68,8 +68,8 @@ def _configurations(groups: Sequence[Sequence[Run]], found: Sequence[Run], capti
         for place, group in enumerate(groups, start=1)
     ]
     text = [0, *range(1 + len(shown), 1 + len(shown) + len(plain))]
-    folded = [(f"its {len(group)} runs", runs(group, whole=False)) for group in groups]
-    return page.table(titles, rows, text=text, caption=caption, folded=folded, explored=plain)
+    below = [(f"its {len(group)} runs", runs(group, whole=False)) for group in groups]
+    return page.table(titles, rows, text=text, caption=caption, below=below, explored=plain)
 
 
 def _shown(found: Sequence[Run]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from dltrain.insight.plots import (
     GREY,
     INK,
     ORANGE,
+    PALE,
     SKY,
     WIDTH,
     colours,
@@ -65,10 +66,14 @@ def draw(result: Result, **shown: Unpack[Drawn]) -> Figure:
 def parts(result: Result, **shown: Unpack[Drawn]) -> dict[str, Figure]:
     """The same as one narrow figure for each question: classes or labels, calibration, curves, mistakes; regression."""
     if "true" in shown and "predicted" in shown:
-        return {"regression": _regression(result, shown["true"], shown["predicted"], across=1)}
+        both = shown["true"], shown["predicted"]
+        return {"regression": _regression(result, *both, across=1), "residuals": _residuals(result, *both)}
     first = "confusion" if "confusion" in result else "labels"
     figures = {first: empty(5.2)}
     (_matrix if first == "confusion" else _by_label)(figures[first].subplots(), result)
+    if len(result.get("confusion", {}).get("names", ())) > 2 and result["metrics"]["accuracy"] < 1:
+        figures["mixed"] = empty(5.2)
+        _matrix(figures["mixed"].subplots(), result, mistakes=True)
     if "calibration" in result:
         figures["calibration"] = empty(4.2)
         _calibration(figures["calibration"], result)
@@ -123,13 +128,21 @@ def importance(result: Result) -> Figure:
     return fig
 
 
-def _matrix(ax: Axes, result: Result) -> None:
-    """Rows are the true classes; a cell is as dark as its share of the row. Of many classes the most confused."""
+def _matrix(ax: Axes, result: Result, *, mistakes: bool = False) -> None:
+    """Rows are the true classes; a cell is as dark as its share of the row. Of many classes the most confused.
+
+    mistakes: these alone, in per cent of the row, as dark as they are among themselves.
+    """
     every = result["confusion"]["names"]
     shown, counts = _confused(np.array(result["confusion"]["true_predicted_count"]), len(every))
     names, n = [plain(every[i], 16) for i in shown], len(shown)
     share = counts / np.maximum([[result["classes"][i]["rows"]] for i in shown], 1)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+    if mistakes:
+        np.fill_diagonal(share, 0)
+        counts = np.where(np.eye(n, dtype=bool), 0, counts)
+        ax.set_facecolor(PALE)
+    dark = max(share.max(), 1e-9) if mistakes else 1
+    ax.imshow(np.ma.masked_where(np.eye(n) * mistakes > 0, share), cmap="Blues", vmin=0, vmax=dark, aspect="equal")
     ax.grid(False)
     ax.set(xlabel="predicted", ylabel="true")
     if n <= _NAMED:
@@ -140,10 +153,12 @@ def _matrix(ax: Axes, result: Result) -> None:
     ax.tick_params(length=0)
     if n <= _NUMBERED:
         for i, j in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if share[i, j] > 0.5 else INK
-            ax.text(j, i, f"{counts[i, j]:.0f}", ha="center", va="center", color=colour, fontsize=10 if n <= 10 else 7)
+            colour = "white" if share[i, j] > 0.5 * dark else INK
+            text = f"{share[i, j]:.0%}" if mistakes else f"{counts[i, j]:.0f}"
+            ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=10 if n <= 10 else 7)
     which = f"\nthe {n} most confused of {len(every):,} classes" if n < len(every) else ""
-    ax.set_title(f"{result['split']}: {result['metrics']['accuracy']:.2%} of {result['rows']:,} right{which}")
+    right = f"{result['metrics']['accuracy']:.2%} of {result['rows']:,} right"
+    ax.set_title(f"{result['split']}: {'the mistakes of each class' if mistakes else right}{which}")
 
 
 def _confused(pairs: np.ndarray, classes: int) -> tuple[list[int], np.ndarray]:
@@ -243,4 +258,25 @@ def _regression(result: Result, true: np.ndarray, predicted: np.ndarray, across:
         spread.set_title(
             f"RMSE {target['rmse']:.4g}, MAE {target['mae']:.4g}, median {target['median_absolute_error']:.4g}"
         )
+    return fig
+
+
+def _residuals(result: Result, true: np.ndarray, predicted: np.ndarray) -> Figure:
+    """For each target the errors over the predictions, with their running median: what is left should have no shape."""
+    targets = result["targets"][:_TARGETS]
+    fig = empty(3.6 * len(targets))
+    some = np.random.default_rng(0).permutation(len(true))[:_POINTS]
+    for k, (target, ax) in enumerate(zip(targets, fig.subplots(len(targets), 1, squeeze=False).flat, strict=True)):
+        order = some[np.argsort(predicted[some, k], kind="stable")]
+        told, error = predicted[order, k], predicted[order, k] - true[order, k]
+        look = {"alpha": 0.3, "markersize": 3} if len(some) > 1_000 else {"alpha": 0.6, "markersize": 5}
+        ax.plot(told, error, "o", color=BLUE, markeredgewidth=0, label="_dots", **look)
+        ax.axhline(0, color=GREY, linewidth=1, linestyle="--")
+        parts = [part for part in np.array_split(np.arange(len(told)), min(10, len(told) // 10 or 1)) if len(part)]
+        medians = [(np.median(told[part]), np.median(error[part])) for part in parts]
+        if len(medians) > 2:
+            ax.plot(*zip(*medians, strict=True), color=ORANGE, label="median of a tenth")
+            ax.legend(loc="best")
+        name = plain(target["name"], 30)
+        ax.set(xlabel=f"{name}, predicted", ylabel=f"error, in units of {name}")
     return fig

@@ -4,26 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from dltrain.insight.plots import BLUE, GREEN, INK, figure, styled
+from dltrain.insight.plots import BLUE, GREEN, INK, colours, epoch_axis, figure, plain, styled
+from dltrain.runs.reading import is_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
 
-    from dltrain.insight.doctor.examine import Look
+    from dltrain.insight.doctor import examine
+    from dltrain.insight.history import Look
 
+_MOST = 9  # layers that are drawn as lines
 _FEWEST = 3  # layers with weights: of two there is no course to be seen
 
 
-def of_looks(looks: Mapping[str, Look | None]) -> Figure | None:
+def of_looks(looks: Mapping[str, examine.Look | None]) -> Figure | None:
     """The same net at several moments, by their names; None where it has too few layers to be drawn."""
     nets = {name: [layer.weight_gradient or 0.0 for layer in look.weighted] for name, look in looks.items() if look}
     return by_layer(nets) if min(map(len, nets.values())) >= _FEWEST else None
+
+
+@styled
+def over_time(looks: Sequence[Look]) -> Figure | None:
+    """Deviation of the outputs, and size of the weights' gradient, of layers with weights over the epochs; of many
+    layers some, evenly from the first to the last.
+    """
+    names = [str(layer.get("name")) for layer in looks[-1][1] if is_number(layer.get("weight_gradient"))]
+    if not names:
+        return None
+    names = names if len(names) <= _MOST else [names[round(i * (len(names) - 1) / (_MOST - 1))] for i in range(_MOST)]
+    fig, axes = figure(2, 1, height=5.6 + 0.22 * -(-len(names) // 3))
+    for ax, key, label in zip(axes, ("std", "weight_gradient"), ("deviation of outputs", "size of ∂L/∂W"), strict=True):
+        for name, colour in zip(names, colours(len(names)), strict=True):
+            found = [
+                (e, v) for e, layers in looks for own in layers if own.get("name") == name and _is(v := own.get(key))
+            ]
+            if found:
+                epochs, sizes = zip(*found, strict=True)
+                line(ax, epochs, sizes, label=plain(name.removeprefix("layers."), 20), color=colour)
+        ax.set_ylabel(label)
+        epoch_axis(ax)
+    axes[-1].set_xlabel("epoch")
+    handles, labels = axes[-1].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    return fig
+
+
+def _is(value: object) -> TypeGuard[float]:
+    return is_number(value) and value > 0
 
 
 @styled
@@ -58,7 +92,13 @@ def before_and_after(ax: Axes, steps: np.ndarray, before: np.ndarray, after: np.
 
 
 def line(
-    ax: Axes, across: Sequence[float], sizes: Sequence[float], *, label: str, color: str | None = None, style: str = "-"
+    ax: Axes,
+    across: Sequence[float],
+    sizes: Sequence[float],
+    *,
+    label: str,
+    color: ColorType | None = None,
+    style: str = "-",
 ) -> None:
     """Sizes on a logarithmic axis, which has no place for zeros."""
     shown = [size if size > 0 else nan for size in sizes]
