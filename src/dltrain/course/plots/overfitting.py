@@ -29,7 +29,7 @@ def moment(
 
     epochs [R], losses [R] by name. kept: the epoch that early stopping kept. The axes are those of all epochs.
     """
-    fig, (above, below) = figure(2, 1, height=6.6)
+    fig, (above, below) = figure(2, 1, height=6.8)
     regions.areas(above, net, scene)
     above.set_title(f"epoch {at:.1f}" if at < 3 else f"epoch {at:.0f}", loc="right")
     above.set(xlabel="", ylabel="")
@@ -40,5 +40,5 @@ def moment(
     most = max(max(values) for values in losses.values())
     below.set(ylabel="loss", xlabel="epoch", xlim=(0, max(epochs)), ylim=(0, 1.05 * most))
     below.plot([at], [0], "^", color=INK, clip_on=False, markersize=6, zorder=5)
-    below.legend(loc="upper left")
+    fig.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1.2)
     return fig
