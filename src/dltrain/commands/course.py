@@ -110,9 +110,10 @@ def _teach(chapter: Chapter, overrides: list[str], folder: Path, predicted: int 
         say(f"plain PyTorch {taught.bits}")
     files = {"page.html": pages.html(taught).encode(), **{p.name: p.content for p in taught.seen.pictures}}
     with command_line.writing(folder):
-        for path in [*folder.glob("*.png"), *folder.glob("*.gif")]:  # of a run before, which may have had others
-            path.unlink()
         for name, content in files.items():
             storage.replace(folder / name, content)
+        for path in [*folder.glob("*.png"), *folder.glob("*.gif")]:  # of a run before, which may have had others
+            if path.name not in files:
+                path.unlink()
     say(f"\npage      {folder / 'page.html'}")
     say(told.onward(taught))
