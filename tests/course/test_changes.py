@@ -6,9 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dltrain.course import changes, lab, looks
+from dltrain.course import changes, lab, looks, told
 from dltrain.course.chapter import Number, Seen, chapter
 from dltrain.errors import ConfigError, DivergedError
+from dltrain.trained.whole_run import train
 from dltrain.training.stop import Interrupted
 
 
@@ -66,12 +67,17 @@ def test_numbers_that_are_not_the_chapters_are_told(value, changed, said):
     assert held.astray(changed) == ""
 
 
-def test_a_run_that_learned_nothing_decides_nothing(dltrain, unpainted):
-    code, out, _ = dltrain("course", "linear_regression", "--no-input", "optimizer.lr=1e-9", "trainer.epochs=1")
-    assert code == 0
-    assert "knows nothing more than one answer for all rows" in " ".join(out.split())
-    assert "It was" not in out
-    assert "as it stands 0.28 to 0.38" in out
+@pytest.mark.parametrize(("rate", "learns"), [("1e-9", False), ("0.05", True)])
+def test_a_run_that_learned_nothing_decides_nothing(rate, learns, tmp_path):
+    typed = ("data=diabetes", "model=linear", "optimizer=sgd", f"optimizer.lr={rate}", "trainer.epochs=5")
+    run = train(*typed, runs_dir=tmp_path)
+    assert lab.learned(run) is learns
+    seen = Seen([Number("test r2", run.metrics["test/r2"], 0.9, 1)], 1, "", [])
+    taught = lab.Taught(chapter("xor"), (), seen, None, 0, (f"optimizer.lr={rate}",), learned=learns)
+    said = " ".join(told.after(taught, 1).split())
+    assert ("knows nothing more than one answer for all rows" in said) is not learns
+    assert ("Your prediction held. It was 1" in said) is learns
+    assert "as it stands 0.9 to 1" in said
 
 
 def test_a_sweep_that_broke_down_in_part_is_no_traceback():

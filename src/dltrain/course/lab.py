@@ -149,12 +149,12 @@ def teach(found: Chapter, more: Sequence[str] = (), *, tell: Callable[[str], Non
             f"what was trained with {' '.join(more)} is not what this chapter looks at{why}; the runs are kept: "
             f"`dltrain report {last}` shows the last"
         ) from error
-    learned = not others or all(number.held for number in seen.numbers) or any(map(_learned, done))
+    knows = not others or all(number.held for number in seen.numbers) or any(map(learned, done))
     bits = compare(found) if found.twin and not others else None
-    return Taught(found, commands, seen, bits, time.perf_counter() - begin, others, place, learned)
+    return Taught(found, commands, seen, bits, time.perf_counter() - begin, others, place, knows)
 
 
-def _learned(done: Done) -> bool:
+def learned(done: Done) -> bool:
     """Whether a run, or one of a sweep, knows more of its train rows than one answer for all."""
     rows = [*done.iter_rows(named=True)] if isinstance(done, DataFrame) else []
     rows = [row for row in rows if row["status"] in ("done", "early_stopped")]
