@@ -28,6 +28,7 @@ def study(done: Sequence[Done]) -> Seen:
     second = [*loaders[0].epoch(1)]
     shown = {
         f"seed {plan.seed}, epoch 0": first[0],
+        "the same images in epoch 1, where they come in other batches": _same(second, first[0].index),
         f"seed {plan.seed}, epoch 1": second[0],
         f"seed {seed}, epoch 0": next(iter(other.epoch())),
         f"seed {plan.seed}, epoch 0, read by {workers[1]} processes": again[0],
@@ -37,9 +38,9 @@ def study(done: Sequence[Done]) -> Seen:
     same = int((_rows(first) == _rows(second)).sum())
     in_order = torch.equal(_rows(first), _rows(again))
     caption = (
-        "The first eight rows of a batch, as the net gets them, and their numbers. Another epoch or seed is another "
-        "order, and other changes: some shift an image out of its frame, which leaves it black. The last row of "
-        "pictures is the first, pixel for pixel."
+        "The first eight images of a batch, as the net gets them, and their numbers. In each epoch an image is changed "
+        "otherwise: some are shifted out of their frame, which leaves them black. The last row of pictures is the "
+        "first, pixel for pixel."
     )
     return Seen(
         [
@@ -59,3 +60,10 @@ def study(done: Sequence[Done]) -> Seen:
 def _rows(batches: Sequence[Batch]) -> torch.Tensor:
     """The numbers of the rows of an epoch, in order."""
     return torch.cat([batch.index for batch in batches])
+
+
+def _same(batches: Sequence[Batch], wanted: torch.Tensor) -> Batch:
+    """The rows with these numbers, in this order, of an epoch."""
+    at = torch.cat([(_rows(batches) == number).nonzero()[0] for number in wanted])
+    x, y = (torch.cat([batch[part] for batch in batches])[at] for part in (0, 1))
+    return Batch(x, y, wanted)
