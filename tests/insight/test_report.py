@@ -100,10 +100,10 @@ def test_the_pictures_and_the_graph_stand_in_tensorboard_once(dltrain, run):
     events = EventAccumulator(str(run), size_guidance={"images": 0})
     events.Reload()
     assert set(events.Tags()["images"]) == {
-        f"pictures/{n}"
+        f"view/{n}"
         for n in ("curves", "schedule", "regions", "weights", "landscape", "confusion", "calibration", "ranking")
     }
-    (image,) = events.Images("pictures/regions")
+    (image,) = events.Images("view/regions")
     assert image.step == json.loads((run / "summary.json").read_text())["steps"]
     assert image.encoded_image_string == (run / "plots" / "regions.png").read_bytes()
     assert {"linear1" in node.name for node in events.Graph().node} == {True, False}

@@ -112,17 +112,21 @@ def test_what_stood_at_a_stop_is_replaced_by_what_stands_at_the_end(tmp_path):
         writer = tracker(tmp_path, start=start)
         writer.write(record(start + 100))
         summary = {"status": status, "test": {"loss": 0.1}, "best": {"loss": 0.2}, "steps": start + 100}
-        writer.hparams({"optimizer.lr": 0.1}, summary)
+        writer.hparams({"optimizer.lr": 0.1}, summary, {"result": status})
         writer.close()
-    for tag in ("val/best_loss", "test/loss"):
-        assert [step for step, _ in points(tmp_path, tag)] == [200]
+    found = events(tmp_path)
+    assert [e.tensor_proto.string_val[0] for e in found.Tensors("run/result")] == [b"    done"]
+    start = plugin_data_pb2.HParamsPluginData.FromString(
+        found.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    )
+    assert start.session_start_info.hparams["status"].string_value == "done"
 
 
 def test_hparams_stand_in_the_runs_own_event_file_with_real_metrics(tmp_path):
     writer = tracker(tmp_path)
     writer.write(record(100))
     summary = {"status": "done", "test": {"accuracy": 0.9, "f1": float("nan")}, "best": {"loss": 0.2}, "steps": 100}
-    writer.hparams({"optimizer.lr": 0.1, "model": "MLP"}, summary)
+    writer.hparams({"optimizer.lr": 0.1, "model": "MLP"}, summary, {"command": "dltrain `a`\nb", "result": ""})
     writer.close()
     assert len(list(tmp_path.glob("**/events*"))) == 1
     found = events(tmp_path)
@@ -131,7 +135,11 @@ def test_hparams_stand_in_the_runs_own_event_file_with_real_metrics(tmp_path):
     assert start.hparams["optimizer.lr"].number_value == 0.1
     assert start.hparams["status"].string_value == "done"
     assert "_hparams_/experiment" not in contents  # it would hide the columns that only other runs have
-    assert points(tmp_path, "test/accuracy") == [(100, pytest.approx(0.9))]
+    assert start.hparams["test/accuracy"].number_value == 0.9
+    assert "test/f1" not in start.hparams  # which is no number
+    assert "test/accuracy" not in found.Tags()["tensors"]  # a curve of one point tells nothing
+    shown = found.Tensors("run/command")[0].tensor_proto.string_val[0].decode()
+    assert shown == "    dltrain `a`\n    b"  # as it stands, whatever Markdown would make of it
 
 
 def test_a_run_that_failed_early_is_in_the_hparams_tab_and_one_stopped_early_is_not(tmp_path):

@@ -24,7 +24,9 @@ from dltrain.engine.records import Record
 from dltrain.errors import system
 from dltrain.runs import storage
 
-AT_THE_END = ("test/", "val/best_")  # what the tags of the final numbers begin with
+VIEW = "view/"  # before the tags of what is no number: TensorBoard sorts by tags, and numbers come first
+AT_THE_END = ("test/", "val/best_")  # what the tags of the final numbers began with, once
+_WRITTEN_ANEW = ("hparams", "text")  # plugins whose events are written at the end
 _FRAME = 16  # bytes around a record: its length and two checksums
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: a file of all would grow by 75 bytes a step
@@ -150,7 +152,9 @@ def histogram(step: int, name: str, values: Tensor) -> bytes:
     with warnings.catch_warnings(action="ignore"):
         from torch.utils.tensorboard import summary
 
-    return _event(step=step, summary=summary.histogram(name, values.float().cpu().numpy().reshape(-1), bins=40))
+    return _event(
+        step=step, summary=summary.histogram(f"{VIEW}{name}", values.float().cpu().numpy().reshape(-1), bins=40)
+    )
 
 
 def hparams(values: Mapping[str, float | str]) -> list[bytes]:
@@ -170,6 +174,14 @@ def hparams(values: Mapping[str, float | str]) -> list[bytes]:
         value = {"tag": f"_hparams_/{name}", "metadata": {"plugin_data": plugin}}
         events.append(_event(summary={"value": [value]}))
     return events
+
+
+def text(name: str, told: str) -> bytes:
+    """Lines for the Text tab as they stand: it takes Markdown, of which indented lines are code and nothing else."""
+    quoted = "\n".join(f"    {line}" for line in told.split("\n")).encode()
+    tensor = {"dtype": 7, "string_val": [quoted], "tensor_shape": {"dim": [{"size": 1}]}}  # of strings
+    value = {"tag": f"run/{name}", "tensor": tensor, "metadata": {"plugin_data": {"plugin_name": "text"}}}
+    return _event(summary={"value": [value]})
 
 
 def curves(record: Record, when: float) -> list[bytes]:
@@ -236,7 +248,7 @@ def write_pictures(folder: Path, step: int, pictures: dict[str, bytes], graph: b
     """
     old = sorted(folder.glob(f"events.out.tfevents.*{_PICTURES}"))
     events = Events(folder, _PICTURES)
-    shown = [_event(step=step, summary=_image(f"pictures/{name}", content)) for name, content in pictures.items()]
+    shown = [_event(step=step, summary=_image(f"{VIEW}{name}", content)) for name, content in pictures.items()]
     events.add([_event(graph_def=graph), *shown] if graph else shown)
     events.log.sync()
     for file in old:
@@ -265,7 +277,7 @@ def graph(model: nn.Module, x: Tensor) -> bytes | None:
 
 
 def _belongs(event: Any, until: int) -> bool:
-    """Whether an event stays; what `hparams` adds is written anew at the end."""
+    """Whether an event stays; what `hparams` and `text` add is written anew at the end."""
     values = event.summary.value
-    ends = any(v.metadata.plugin_data.plugin_name == "hparams" or v.tag.startswith(AT_THE_END) for v in values)
+    ends = any(v.metadata.plugin_data.plugin_name in _WRITTEN_ANEW or v.tag.startswith(AT_THE_END) for v in values)
     return event.step <= until and not ends

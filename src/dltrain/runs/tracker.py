@@ -44,7 +44,7 @@ class Tracker:
         losses: Callable[[], Sequence[Tensor]] | None = None,
         monitor: str = "",
     ) -> None:
-        self._folder, self._warned = folder, False
+        self._folder, self._monitor, self._warned = folder, monitor, False
         last = self._try(lambda: _rewind(folder / "metrics.jsonl", start))
         self._metrics = storage.Log(folder / "metrics.jsonl")
         self._try(lambda: _rewind(folder / "diagnosis.jsonl", start))
@@ -114,8 +114,11 @@ class Tracker:
             shown = [tensorboard.histogram(record.step, n, v) for n, v in histograms.items() if v.isfinite().all()]
             self._try(lambda: self._events.add(shown))
 
-    def hparams(self, config: Mapping[str, float | str], summary: Mapping[str, Any]) -> None:
-        """Fills TensorBoard's HParams tab from this run's own event file: the status, every key, the final metrics.
+    def hparams(
+        self, config: Mapping[str, float | str], summary: Mapping[str, Any], texts: Mapping[str, str] | None = None
+    ) -> None:
+        """Fills TensorBoard's HParams tab from this run's own event file: the status, every key, the final metrics; and
+        its Text tab with texts by name. Final metrics are columns of that table, and no curves of one point.
 
         `SummaryWriter.add_hparams` would open a second run in a sub-folder for it, and its list of columns would stand
         for all runs of the tab: without one, TensorBoard gathers the columns from every run, those that differ first.
@@ -125,14 +128,13 @@ class Tracker:
             self._draw()
         if not self._events or (summary["status"] == "stopped" and self._events.empty):
             return
-        test, best = tensorboard.AT_THE_END
         told = metrics.told(summary.get("test", {}), *summary.get("best", {}))
-        results = {f"{test}{name}": summary["test"][name] for name in told}
-        results |= {f"{best}{n}": v for n, v in summary.get("best", {}).items() if n not in ("train_loss", "step")}
+        first = self._monitor.removeprefix("val/")  # columns stand by their names, and only a few are shown at first
+        results = {f"{'(test) ' if name == first else 'test/'}{name}": summary["test"][name] for name in told}
         finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
-        plugin = tensorboard.hparams({"status": summary["status"], **config})
-        points = [tensorboard.scalar(summary.get("steps", 0), name, value) for name, value in finite.items()]
-        self._try(lambda: self._events.add([*plugin, *points]))
+        shown = tensorboard.hparams({"status": summary["status"], **finite, **config})
+        shown += [tensorboard.text(name, told) for name, told in (texts or {}).items() if told]
+        self._try(lambda: self._events.add(shown))
 
     def sync(self) -> None:
         """Puts all that was written on the disk: no checkpoint may be ahead of its log."""

@@ -24,10 +24,9 @@ from dltrain.engine.trainer import Stopped, Trainer, seed_everything
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
 from dltrain.parts.regularisers import Best
-from dltrain.runs import checkpoint, key_roles, layout, reading, run_folder, storage
-from dltrain.runs.reading import flat
+from dltrain.runs import checkpoint, layout, reading, run_folder, storage
 from dltrain.runs.tracker import Tracker
-from dltrain.training import resuming
+from dltrain.training import board, resuming
 from dltrain.training.keeper import Keeper
 from dltrain.training.stop import Stop
 
@@ -212,7 +211,8 @@ def train(
 
 def _close(session: Session, folder: Path, summary: Summary) -> None:
     """Writes the summary; where another error is on its way, a full disk is only said."""
-    session.tracker.hparams(_shown(session.plan.config), summary)
+    plan = session.plan
+    session.tracker.hparams(board.values(plan.config, folder, plan.chosen), summary, board.texts(plan, folder, summary))
     session.tracker.close(session.trainer.steps)
     if session.profile:
         session.profile.close()
@@ -335,17 +335,6 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     run_folder.write_texts(folder, texts)
 
 
-def _shown(config: dict[str, object]) -> dict[str, float | str]:
-    """Dotted keys with values that TensorBoard can show: `model: MLP`, `model.widths: [64]`, ..."""
-    shown: dict[str, float | str] = {}
-    for name, value in flat(config).items():
-        if name.endswith("._target_"):
-            shown[name.removesuffix("._target_")] = str(value).rsplit(".", 1)[-1]
-        elif value not in (None, {}) and name not in key_roles.UNSEEN:
-            shown[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return shown
-
-
 def show_failure(folder: Path, composed: Composed, summary: Summary) -> None:
     """Enters a job that had no plan in TensorBoard's HParams tab, unless what was typed can't even be read."""
     if composed.resolved.unresolved:
@@ -354,4 +343,4 @@ def show_failure(folder: Path, composed: Composed, summary: Summary) -> None:
     trainer = config.get("trainer")
     wanted = isinstance(trainer, dict) and trainer.get("tensorboard") is True
     tracker = Tracker(folder, total_steps=0, start=0, bar=False, events=wanted)
-    tracker.hparams(_shown(config), summary)
+    tracker.hparams(board.values(config, folder, composed.chosen), summary)

@@ -81,8 +81,7 @@ def scalars(run: TrainedRun) -> dict[str, dict[int, float]]:
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
     read = EventAccumulator(str(run.folder), size_guidance={"tensors": 0})
     read.Reload()
-    tags = read.Tags()["tensors"]
-    assert isinstance(tags, list)
+    tags = read.PluginTagToContent("scalars")
     return {tag: {e.step: float(make_ndarray(e.tensor_proto)) for e in read.Tensors(tag)} for tag in tags}
 
 
