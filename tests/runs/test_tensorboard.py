@@ -89,7 +89,7 @@ def test_the_hparams_table_has_every_run_with_real_metrics(board, browser):
     found = [cell for cell in browser.run(cells) if cell]
     runs = [cell for cell in found if re.match(r"(sweep|boom)/\d", cell)]
     assert len(set(runs)) == 5
-    assert {"(test) accuracy", "optimizer.momentum", "data"} <= set(found)
+    assert {"(test) accuracy", "optimizer", "model.widths", "data"} <= set(found)
     assert {"moons", "diabetes"} <= set(found)
     row = found[found.index(next(name for name in runs if name.endswith("/1"))) :][:12]
     assert any(re.fullmatch(r"0\.[5-9]\d*", cell) for cell in row)
