@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from dltrain.insight import plots
-from dltrain.insight.plots import seen, vector
+from dltrain.insight.plots import fonts, seen, vector
 from dltrain.insight.weight_pictures import Table
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def picture(name: str, title: str, caption: str, made: Figure | bytes) -> Pictur
     if isinstance(made, bytes):
         return Picture(name, title, caption, made)
     drawn = vector.svg(made) if vector.fits(made) else ""
+    if drawn and fonts.drawable(made):
+        made.set_layout_engine("none")  # it lies as it does there, which takes half of the time
     return Picture(name, title, caption, plots.png(made), drawn if len(drawn) < _HEAVY else "", seen.seen(made))
 
 

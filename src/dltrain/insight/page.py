@@ -21,6 +21,7 @@ from dltrain.errors.output import plain
 _HERE = Path(__file__).parent
 _CSS = (_HERE / "page.css").read_text(encoding="utf-8")
 _MOST_LETTERS = 1_000_000  # of a file that is shown
+_LONG = 40  # rows of a table that scrolls in its place
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -143,7 +144,8 @@ def table(
     head = f"<thead>{row(titles, head=True)}</thead>"
     inside = "".join(body).removesuffix("</tbody><tbody>")
     asked = f' data-explored="{escape(json.dumps([*explored], ensure_ascii=False))}"' if explored else ""
-    return f'<div class="wide"><table class="data"{asked}>{said}{head}<tbody>{inside}</tbody></table></div>'
+    kind = "wide long" if len(rows) > _LONG else "wide"
+    return f'<div class="{kind}"><table class="data"{asked}>{said}{head}<tbody>{inside}</tbody></table></div>'
 
 
 def folded(title: str, inside: str) -> str:

@@ -68,7 +68,7 @@ def _configurations(groups: Sequence[Sequence[Run]], found: Sequence[Run], capti
         for place, group in enumerate(groups, start=1)
     ]
     text = [0, *range(1 + len(shown), 1 + len(shown) + len(plain))]
-    below = [(f"its {len(group)} runs", runs(group, whole=False)) for group in groups]
+    below = [(f"its {len(group)} runs" if len(group) > 1 else "its run", runs(group, whole=False)) for group in groups]
     return page.table(titles, rows, text=text, caption=caption, below=below, explored=plain)
 
 

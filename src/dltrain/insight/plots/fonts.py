@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
 
 if TYPE_CHECKING:
     from matplotlib.backend_bases import GraphicsContextBase
-    from matplotlib.text import Text
+    from matplotlib.figure import Figure
 
 _OWN = "DejaVu Sans"  # comes with matplotlib
 _OTHERS = (  # for the scripts that it lacks, where they are installed
@@ -62,6 +63,11 @@ def _is_drawn(letter: str) -> bool:
 def legible(text: str) -> str:
     """The same text, with what no font can draw spelled."""
     return text if text.isascii() else "".join(c if _is_drawn(c) else _spelled(c) for c in text)
+
+
+def drawable(fig: Figure) -> bool:
+    """Whether the fonts of this machine have all letters of a figure."""
+    return all(legible(text.get_text()) == text.get_text() for text in fig.findobj(Text))
 
 
 def _spelled(letter: str) -> str:

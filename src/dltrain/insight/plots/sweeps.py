@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 _AXES = 5  # keys that fit beside each other on a phone
 _CELLS = 12  # values of a key that a heat map shows
+_WIDE = 6  # columns of one whose numbers must be short
 _EACH, _BINS = 8, 6  # numbers that have a mean each; more of them are taken together in so many bins
 
 
@@ -259,21 +260,27 @@ def heat(trials: Sequence[Trial], pair: tuple[str, str], score: Score) -> Figure
     grid = np.full((len(up), len(across)), np.nan)
     for place, scores in cells.items():
         grid[place] = sum(scores) / len(scores)
-    fig, (ax,) = figure(height=1.6 + 0.55 * len(up))
+    many = len(across) > _WIDE
+    fig, (ax,) = figure(height=2.0 + (0.4 if many else 0.55) * len(up))
     means = grid[np.isfinite(grid)].tolist()
     norm = (LogNorm if wide(min(means), max(means)) else Normalize)(min(means), max(means))
     drawn = ax.imshow(grid, cmap="Blues" if score.larger else "Blues_r", norm=norm, origin="lower", aspect="auto")
     for (i, j), value in np.ndenumerate(grid):
         if math.isfinite(value):
             dark = norm(value) > 0.6 if score.larger else norm(value) < 0.4
-            ax.text(
-                j, i, number(score.name, value), ha="center", va="center", fontsize=9, color="white" if dark else INK
-            )
+            text = number(score.name, value).removesuffix("%" * many)  # the bar has the unit
+            look = {"ha": "center", "va": "center", "fontsize": 7.5 if many else 9}
+            ax.text(j, i, text, color="white" if dark else INK, **look)
     ax.grid(False)
-    ax.set_xticks(range(len(across)), [_tick(v) for v in across], fontsize=9)
+    names = [_tick(v) for v in across]
+    ax.set_xticks(range(len(across)), names, fontsize=9)
+    if sum(map(len, names)) > 40:
+        for label in ax.get_xticklabels():
+            label.set(rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(up)), [_tick(v) for v in up], fontsize=9)
     ax.set(xlabel=plain(pair[0]), ylabel=plain(pair[1]))
-    fig.colorbar(drawn, ax=ax, label=title(score.name), format=PercentFormatter(1) if score.name in SHARES else None)
+    share = PercentFormatter(1) if score.name in SHARES else None
+    fig.colorbar(drawn, ax=ax, label=title(score.name), format=share, location="top", aspect=45)
     return fig
 
 
