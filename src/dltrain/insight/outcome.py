@@ -8,7 +8,7 @@ from dltrain.config.plan import Plan
 from dltrain.insight import history
 from dltrain.runs import reading
 from dltrain.training import overview
-from dltrain.training.experiment import Summary
+from dltrain.training.summary import Summary
 
 
 def told(plan: Plan, folder: Path, summary: Summary) -> str:

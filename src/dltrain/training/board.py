@@ -14,7 +14,7 @@ from dltrain.training import overview
 
 if TYPE_CHECKING:
     from dltrain.config.plan import Plan
-    from dltrain.training.experiment import Summary
+    from dltrain.training.summary import Summary
 
 
 def texts(plan: Plan, folder: Path, summary: Summary) -> dict[str, str]:

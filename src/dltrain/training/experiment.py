@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -29,26 +29,11 @@ from dltrain.runs.tracker import Tracker
 from dltrain.training import board, resuming
 from dltrain.training.keeper import Keeper
 from dltrain.training.stop import Stop
+from dltrain.training.summary import Summary
 
 if TYPE_CHECKING:
     from dltrain.training.diagnose import Watch
     from dltrain.training.profile import StepProfile
-
-
-class Summary(TypedDict, total=False):
-    """What summary.json holds. status: running, done, early_stopped, stopped, diverged or failed."""
-
-    status: str
-    reason: str | None  # of one that was stopped: a signal's name, max_time, or reading.PAUSED
-    error: str  # of one that diverged or failed
-    train: dict[str, float]  # metrics of the best weights, as val and test
-    val: dict[str, float]
-    test: dict[str, float]
-    rows_judged: dict[str, int]  # of each of these parts
-    best: dict[str, float]  # the best validation and the last one: metrics, epoch and step
-    last: dict[str, float]
-    steps: int
-    seconds: float
 
 
 @dataclass(frozen=True)

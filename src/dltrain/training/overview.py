@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dltrain.config.plan import Plan
     from dltrain.config.policy import Part
     from dltrain.data import Split
-    from dltrain.training.experiment import Summary
+    from dltrain.training.summary import Summary
 
 _OPTIMIZER = ("lr", "momentum", "nesterov", "weight_decay")  # knobs that the plan shows
 _SCHEDULE = ("max_lr", "warmup", "step_size", "milestones", "gamma", "T_max", "factor", "patience")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dltrain.trained.whole_run import TrainedRun
 
 _TIMES = 40
+_DEVIATION = f"largest deviation of a probability over {_TIMES} times"
 _EPOCHS = 8  # of the loop with a line left out
 _LOOPS = ("as it stands", "without zero_grad()", "without step()")
 
@@ -46,30 +47,13 @@ def study(done: Sequence[Done]) -> Seen:
     )
     loops = {name: _loop(run, name) for name in _LOOPS}
     whole, adding, still = (loops[name] for name in _LOOPS)
-    left = (
-        f"The listing's loop for {_EPOCHS} epochs. Without zero_grad() each step follows the sum of all gradients "
-        f"since the start: the steps grow longer and can't turn, and from {max(adding):.0%} the net comes to "
-        f"{adding[-1]:.0%}. Without step() all is computed, and nothing moves."
-    )
     figure = modes.modes({name: each.tolist() for name, each in right.items()}, chances)
     return Seen(
         [
             Number("accuracy in training mode, mean", float(right["training"].mean()), 0.84, 0.92, ".1%"),
             Number("accuracy in evaluation mode", float(right["evaluation"].mean()), 0.935, 0.975, ".1%"),
-            Number(
-                f"largest deviation of a probability over {_TIMES} times, training mode",
-                spread["training"],
-                0.25,
-                0.5,
-                ".2f",
-            ),
-            Number(
-                f"largest deviation of a probability over {_TIMES} times, evaluation mode",
-                spread["evaluation"],
-                -inf,
-                0.0,
-                ".2g",
-            ),
+            Number(f"{_DEVIATION}, training mode", spread["training"], 0.25, 0.5, ".2f"),
+            Number(f"{_DEVIATION}, evaluation mode", spread["evaluation"], -inf, 0.0, ".2g"),
             Number(f"accuracy after {_EPOCHS} epochs of the listing's loop", whole[-1], 0.7, 0.9, ".1%"),
             Number("the same, zero_grad() left out", adding[-1], 0.05, 0.2, ".1%"),
             Number("the same, step() left out", still[-1], 0.03, 0.2, ".1%"),
@@ -79,8 +63,16 @@ def study(done: Sequence[Done]) -> Seen:
         f"{right['training'].mean():.1%}; in evaluation mode it is {right['evaluation'].mean():.1%} each time.",
         [
             looks.picture("modes.png", "One net, two modes", caption, figure),
-            looks.picture("loop.png", "One line left out", left, modes.left_out(loops)),
+            looks.picture("loop.png", "One line left out", _left_out(adding), modes.left_out(loops)),
         ],
+    )
+
+
+def _left_out(adding: Sequence[float]) -> str:
+    return (
+        f"The listing's loop for {_EPOCHS} epochs. Without zero_grad() each step follows the sum of all gradients "
+        f"since the start: the steps grow longer and can't turn, and from {max(adding):.0%} the net comes to "
+        f"{adding[-1]:.0%}. Without step() all is computed, and nothing moves."
     )
 
 

@@ -21,6 +21,7 @@ from dltrain.engine.trainer import seed_everything
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.errors.output import cut
 from dltrain.insight import lr_range
+from dltrain.insight.doctor.by_heart import AT_ONCE, Learned, judge, learn
 from dltrain.parts import State
 from dltrain.parts.modules import working
 from dltrain.parts.regularisers import Penalty
@@ -30,7 +31,6 @@ from dltrain.runs.reading import Report
 from dltrain.training.diagnose import probe
 
 _JUDGED = 5000  # samples that a split is judged by
-_AT_ONCE = 1024  # of them
 _FEW, _TRIES = 32, 300  # samples to learn by heart, and steps for it
 _BY_HEART = {"accuracy": 0.97, "r2": 0.9}  # of 32 rows one may be wrong
 _ALL = {"accuracy": 0.995, "r2": 0.99}
@@ -171,7 +171,7 @@ class Examination:
         found: dict[str, dict[str, float]] = {}
         for name, split in (("train", self.plan.data.train), ("val", self.plan.data.val)):
             x, y, _ = quality.sample(split, _JUDGED)
-            found[name] = evaluate(model, make_loader(Tensors(x, y), batch_size=_AT_ONCE, device=self.plan.device))
+            found[name] = evaluate(model, make_loader(Tensors(x, y), batch_size=AT_ONCE, device=self.plan.device))
         return found
 
     @cached_property
@@ -288,7 +288,7 @@ class Examination:
         """Outputs [N, K] of the last weights for x, in eval mode."""
         model = self._trained().eval()
         with torch.no_grad():
-            return torch.cat([model(part.to(self.plan.device)).float().cpu() for part in x.split(_AT_ONCE)])
+            return torch.cat([model(part.to(self.plan.device)).float().cpu() for part in x.split(AT_ONCE)])
 
     def _fresh(self) -> nn.Module:
         seed_everything(self.plan.seed)
@@ -318,23 +318,6 @@ def _same_units(module: nn.Module) -> bool:
     return len(whole) > 1 and torch.allclose(whole, whole[:1].expand_as(whole), rtol=1e-4, atol=1e-7)
 
 
-class _Answers(nn.Module):
-    """A stand-in for a model that has answered: what it is given are the rows that are asked for."""
-
-    def __init__(self, outputs: Tensor) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return self.outputs[rows]
-
-
-def judge(plan: Plan, outputs: Tensor, y: Tensor) -> dict[str, float]:
-    """The metrics of outputs [n, K] for targets y."""
-    rows = make_loader(Tensors(torch.arange(len(outputs)), y), batch_size=_AT_ONCE, device=outputs.device)
-    return build.make_evaluate(plan)(_Answers(outputs), rows)
-
-
 def examine(plan: Plan, folder: Path) -> Examination:
     """The examination of a run folder, read without running anything that it holds."""
     found = checkpoint.latest(folder / "checkpoints")
@@ -359,46 +342,3 @@ def look(plan: Plan, model: nn.Module, updates: dict[str, float] | None = None) 
         judged = loss.eval()(made[0], y).item()
         outputs = model.eval()(x).float().cpu()
     return Look(judged, outputs, layers(seen, updates))
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What a net made of a few rows: its loss at first and at best, and the best accuracy or r2 (`metric`)."""
-
-    metric: str
-    value: float
-    enough: bool  # whether that is as good as all of them
-    loss: tuple[float, float]
-    steps: int
-    rows: int
-
-
-def learn(plan: Plan, model: nn.Module, x: Tensor, y: Tensor, *, steps: int, enough: dict[str, float]) -> Learned:
-    """Full-batch Adam until accuracy or r2 is `enough`.
-
-    Dropout is off, and so is all else that differs in training mode but for batch statistics.
-    """
-    loss = plan.loss.to(plan.device).eval()
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.eval()
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    metric = "r2" if plan.data.task == "regression" else "accuracy"
-    first, lowest, best, step = math.nan, math.inf, -math.inf, 0
-    for step in range(steps + 1):
-        optimizer.zero_grad()
-        outputs = model(x)
-        value = loss(outputs, y)
-        number = value.item()
-        if not math.isfinite(number):
-            break
-        first, lowest = (number if step == 0 else first), min(number, lowest)
-        if step % 5 == 0:
-            found = judge(plan, outputs.detach(), y)[metric]
-            best = max(best, found if math.isfinite(found) else -math.inf)
-            if best >= enough[metric]:
-                break
-        value.backward()
-        optimizer.step()
-    return Learned(metric, best, best >= enough[metric], (first, lowest), step, len(x))
