@@ -75,6 +75,7 @@ def _disks_not_waited_for():
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_tests(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_COLOR", "1")  # where a test has a terminal, its columns are counted
         patch.setenv("DLTRAIN_CACHE", str(tmp_path_factory.mktemp("cache") / "dltrain"))
         yield
 

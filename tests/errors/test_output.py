@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import sys
 import unicodedata
 import warnings
@@ -11,6 +12,41 @@ import pytest
 from dltrain.errors.output import cell, csv_rows, encodable, one_line, plain, say, warnings_in_words
 
 ORDER = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional controls
+
+
+class Terminal(io.StringIO):
+    """Standard output as a terminal."""
+
+    def isatty(self):
+        return True
+
+
+TABLE = "\n".join(["run   value", "─" * 11, "a         1"])
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+def test_a_terminal_that_takes_colour_gets_some(monkeypatch, environment, coloured):
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Terminal())
+    say(TABLE)
+    say("error: \x1b[2J no", error=True)
+    shown, complaint = sys.stdout.getvalue(), sys.stderr.getvalue()
+    assert shown.startswith("\x1b[1mrun   value\x1b[22m\n\x1b[2m──") == coloured
+    assert re.sub(r"\x1b\[\d+m", "", shown) == f"{TABLE}\n"
+    assert complaint == ("\x1b[31merror: \x1b[39m" if coloured else "error: ") + "\\u001b[2J no\n"
+
+
+def test_what_is_no_terminal_gets_none(capsys):
+    say(TABLE)
+    assert capsys.readouterr().out == f"{TABLE}\n"
 
 
 def test_every_control_and_every_mark_that_reorders_becomes_visible():

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 _OBEYED = re.compile(  # all controls but the tab and the end of a line; marks that hide or reorder what is beside them
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_TABLE = re.compile(r"^(.*)\n(─+)$", re.MULTILINE)  # as `tables.table` makes them
+_COLOURS = {"error": 31, "warning": 33, "note": 36}  # red, yellow and cyan as the terminal has them
+_WORD = re.compile(rf"^({'|'.join(_COLOURS)}): ", re.MULTILINE)
 _MOST_LINES, _MOST_LETTERS = 50, 1000  # of an error
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
 _COMPUTED = re.compile(  # where a cell begins to be computed; spreadsheets of some countries cut cells at ; as well
@@ -28,7 +33,20 @@ _COMPUTED = re.compile(  # where a cell begins to be computed; spreadsheets of s
 
 def say(text: str = "", *, error: bool = False, end: str = "\n", flush: bool = False) -> None:
     """Prints a text, also a foreign one, on standard output, or on standard error."""
-    print(plain(text), file=sys.stderr if error else sys.stdout, end=end, flush=flush)
+    stream = sys.stderr if error else sys.stdout
+    print(_styled(plain(text)) if _takes_colour(stream) else plain(text), file=stream, end=end, flush=flush)
+
+
+def _takes_colour(stream: TextIO | None) -> bool:
+    """Whether it is a terminal that shows some, and nobody asks for none (https://no-color.org)."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and sys.platform != "win32"
+    return wanted and stream is not None and not stream.closed and stream.isatty()
+
+
+def _styled(text: str) -> str:
+    """All tables look alike: the head bold, the line below it dim; what an error or a note begins with has a colour."""
+    text = _TABLE.sub("\x1b[1m\\1\x1b[22m\n\x1b[2m\\2\x1b[22m", text)
+    return _WORD.sub(lambda found: f"\x1b[{_COLOURS[found[1]]}m{found[0]}\x1b[39m", text)
 
 
 def plain(text: str) -> str:
