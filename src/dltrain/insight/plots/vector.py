@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_svg import RendererSVG
+from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer
 from matplotlib.contour import ContourSet
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FuncFormatter, PercentFormatter
 
 from dltrain.errors.output import plain
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.backend_bases import GraphicsContextBase
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
+    from matplotlib.legend import Legend
     from matplotlib.text import Text
 
 _FINE, _MOST = 20_000, 500_000  # points of all curves: of more the ones that can't be seen are left out; none is SVG
@@ -116,8 +119,14 @@ def svg(fig: Figure) -> str:
 
 def _name_all(fig: Figure) -> None:
     """Gives names to what has a label, and to the entries of legends that speak of it."""
+    shared = {
+        _look(handle): text for own in fig.legends for handle, text in _entries(own) if isinstance(handle, Line2D)
+    }
     for k, ax in enumerate(fig.axes):
         ax.set_gid(f"{_AXES}{k}")
+        for line in ax.get_lines():
+            if str(line.get_label()).startswith("_") and line.get_gid() is None and _look(line) in shared:
+                name(line, shared[_look(line)])
         for artist in (*ax.get_lines(), *ax.collections):
             label = str(artist.get_label())
             if label and not label.startswith("_") and artist.get_gid() is None:
@@ -125,9 +134,18 @@ def _name_all(fig: Figure) -> None:
         for bars in (c for c in ax.containers if isinstance(c, BarContainer)):
             _name_bars(ax, bars)
     for legend in [*fig.legends, *(own for ax in fig.axes if (own := ax.get_legend()))]:
-        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+        for (handle, told), text in zip(_entries(legend), legend.get_texts(), strict=True):
             for part in filter(None, (handle, text)):
-                part.set_gid(_ENTRY + json.dumps(word(text.get_text())))
+                part.set_gid(_ENTRY + json.dumps(told))
+
+
+def _entries(legend: Legend) -> list[tuple[Artist | None, str]]:
+    return [(h, word(t.get_text())) for h, t in zip(legend.legend_handles, legend.get_texts(), strict=True)]
+
+
+def _look(line: Line2D) -> tuple[object, object]:
+    """By which an entry of a legend and its curves are one."""
+    return to_hex(line.get_color()), line.get_linestyle()
 
 
 def _name_bars(ax: Axes, bars: BarContainer) -> None:

@@ -1,0 +1,112 @@
+"""`dltrain report A B ...`: several runs or sweeps on one page: who is better, in which numbers, and their curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dltrain import __version__
+from dltrain.insight import compare, entries, history, page, sweep_tables
+from dltrain.insight.differences import Tested, interval
+from dltrain.insight.entries import Entry
+from dltrain.insight.gallery import Gallery
+from dltrain.insight.plots import comparison
+from dltrain.parts import metrics
+from dltrain.runs import seeds, sweep_table
+from dltrain.runs.reading import Run
+
+_DRAWN = 10  # more curves than that can't be told apart
+
+
+def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
+    """The page of what somebody names, the best first; raises ConfigError for fewer than two."""
+    compared = entries.of(references)
+    metric = compare.metric_of(compared)
+    found = compare.differences(compared, metric, allow=allow)
+    gallery = Gallery()
+    _curves(gallery, compared, metric)
+    title = " and ".join(entry.name for entry in compared) if len(compared) < 4 else f"{len(compared)} entries"
+    sections = [
+        page.section(f"By {_told(metric)}, the best first", _table(compared, metric, found)),
+        page.section(
+            "How they trained",
+            page.figures(page.picture(p.title, p.caption, p.shown, p.seen, level=3) for p in gallery.pictures),
+        ),
+        page.section("Notes", page.bullets(gallery.notes)),
+    ]
+    return page.page(
+        title,
+        [
+            page.heading(title, 1),
+            *(page.paragraph(line, kind="verdict good") for line in compare.verdict(compared, metric, found)),
+            page.paragraph("In a terminal:"),
+            page.command(f"dltrain compare {' '.join(references)}"),
+            page.contents(sections),
+            *sections,
+            f"<footer>made by dltrain {__version__}</footer>",
+        ],
+    )
+
+
+def _told(metric: str) -> str:
+    return metric.replace("best/", "validation ").replace("/", " ").replace("_", " ")
+
+
+def _table(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> str:
+    """A row for each entry, its runs folded below: what decides, how far it is from the first, other metrics."""
+    tested = {t.entry.name: t for t in found}
+    others = [f"{part}/{name}" for name in metrics.MAIN for part in ("best", "test") if f"{part}/{name}" != metric]
+    others = [name for name in [*others, "test/loss"] if any(entry.values(name) for entry in compared)]
+    columns = {
+        "": [entry.name for entry in compared],
+        _told(metric): [sweep_table.mean_and_deviation(metric, entry.values(metric)) for entry in compared],
+        "95 % interval": [_between(metric, interval(entry.values(metric))) for entry in compared],
+        "difference": [_difference(metric, tested.get(entry.name)) for entry in compared],
+        "p": [_p(tested.get(entry.name)) for entry in compared],
+        **{_told(n): [sweep_table.mean_and_deviation(n, entry.values(n)) for entry in compared] for n in others},
+        "status": [", ".join(dict.fromkeys(_status(run) for run in entry.runs)) for entry in compared],
+    }
+    columns = {title: cells for title, cells in columns.items() if not {*cells} <= {"", "done"}}
+    below = [(_runs(entry), sweep_tables.runs(entry.runs, whole=False)) for entry in compared]
+    return page.table([*columns], [*zip(*columns.values(), strict=True)], below=below, text=[0])
+
+
+def _status(run: Run) -> str:
+    return run.status.replace("_", " ")
+
+
+def _runs(entry: Entry) -> str:
+    going = next((f", at {run.pulse.told}" for run in entry.runs if run.status == "running" and run.pulse), "")
+    return f"its {len(entry.runs)} {seeds.words(entry.runs)}{going}" if len(entry.runs) > 1 else f"its run{going}"
+
+
+def _between(metric: str, bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else " to ".join(metrics.text(metric, bound) for bound in bounds)
+
+
+def _difference(metric: str, found: Tested | None) -> str:
+    if found is None or found.difference is None:
+        return ""
+    mean = found.difference.mean
+    return f"{'-' if mean < 0 else '+'}{metrics.difference(metric, abs(mean))}"
+
+
+def _p(found: Tested | None) -> str:
+    if found is None or found.p is None:
+        return ""
+    return "< 0.001" if found.p < 0.001 else f"{found.p:.2g}"
+
+
+def _curves(gallery: Gallery, compared: Sequence[Entry], metric: str) -> None:
+    logs = [(entry.name, [*filter(None, map(history.logged, entry.runs))]) for entry in compared]
+    groups = [(name, reports) for name, reports in logs if reports]
+    if not groups:
+        gallery.notes.append("no curves: none of them has reported yet")
+        return
+    most = f" Of {len(groups)} entries the best {_DRAWN} are drawn." if len(groups) > _DRAWN else ""
+    caption = f"The mean over the runs of each, in a band of one standard deviation.{most}"
+    gallery.add(
+        "curves.png",
+        "Learning curves",
+        caption,
+        lambda: comparison.curves(groups[:_DRAWN], metric=metric.partition("/")[2], losses=compare.one_loss(compared)),
+    )
