@@ -12,7 +12,7 @@ from scipy import stats
 
 from dltrain.commands import cli
 from dltrain.insight import history
-from dltrain.insight.differences import against, difference, holm, interval, sentence
+from dltrain.insight.differences import difference, holm, interval, sentence, with_p_values
 from dltrain.insight.entries import Entry, entries
 from dltrain.insight.plots import figure
 from dltrain.insight.plots.comparison import curves
@@ -248,7 +248,7 @@ def made(name, mean):
 )
 def test_one_sentence_says_who_is_better(others, told):
     base, *rest = [made("A", 0.9), *(made(name, mean) for name, mean in others)]
-    found = against(base, rest, [difference(one, base, "test/accuracy") for one in rest])
+    found = with_p_values(rest, [difference(one, base, "test/accuracy") for one in rest])
     assert sentence(base, found, "test/accuracy") == told
 
 

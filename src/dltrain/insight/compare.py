@@ -12,7 +12,7 @@ from typing import TypedDict
 from dltrain.config import command_line
 from dltrain.errors import ConfigError, DltrainError, tables
 from dltrain.insight import entries, history, listing
-from dltrain.insight.differences import Difference, Tested, against, difference, interval, sentence
+from dltrain.insight.differences import Difference, Tested, difference, interval, sentence, with_p_values
 from dltrain.insight.entries import Entry
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds, sweep_table
@@ -71,7 +71,7 @@ def differences(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] 
         from dltrain.insight import same_rows
 
         found = same_rows.differences(base.runs[0], [entry.runs[0] for entry in others], metric, allow=allow)
-    return against(base, others, found)
+    return with_p_values(others, found)
 
 
 def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> list[str]:
@@ -119,11 +119,11 @@ def numbers(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
     columns["p"] = [_p(known.get(entry.name)) for entry in shown]
     columns |= {m: [sweep_table.mean_and_deviation(m, entry.values(m)) for entry in shown] for m in beside}
     columns["seconds"] = [_seconds(entry) for entry in shown]
-    columns |= _settings(shown)
-    columns["which"] = entries.told(shown, _ROWS)
+    columns |= (settings := _settings(shown))
+    columns["which"] = entries.told(shown)
     same = [title for title, cells in columns.items() if title not in ("", metric) and {*cells} <= {"1", "-", ""}]
     kept = {title: cells for title, cells in columns.items() if title not in same}
-    spare = ["which", *reversed(_settings(shown)), "seconds", *reversed(beside), "95 % interval", "runs", "p"]
+    spare = ["which", *reversed(settings), "seconds", *reversed(beside), "95 % interval", "runs", "p"]
     return _fitted(kept, spare, len(compared) - len(shown))
 
 

@@ -66,7 +66,7 @@ def difference(one: Entry, base: Entry, metric: str) -> Difference | None:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values made good for their number, by Holm's method (1979)."""
+    """p-values adjusted for their number, by Holm's method (1979)."""
     order, adjusted, largest = sorted(range(len(values)), key=lambda i: values[i]), [0.0] * len(values), 0.0
     for rank, i in enumerate(order):
         largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
@@ -76,22 +76,22 @@ def holm(values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Tested:
-    """What somebody is held against the first entry, and p made good for the number of tests; None without a test."""
+    """An entry beside the first one, and p adjusted for the number of tests; None without a test."""
 
     entry: Entry
     difference: Difference | None
     p: float | None = None
 
 
-def against(base: Entry, others: Sequence[Entry], found: Sequence[Difference | None]) -> list[Tested]:
-    """Each with what is found of its difference to the first."""
+def with_p_values(others: Sequence[Entry], found: Sequence[Difference | None]) -> list[Tested]:
+    """Each with its difference to the first entry, and p adjusted for the number of tests."""
     ps = iter(holm([d.p for d in found if d]))
     return [Tested(entry, d, next(ps) if d else None) for entry, d in zip(others, found, strict=True)]
 
 
-def sentence(base: Entry, tested: Sequence[Tested], metric: str) -> str:
+def sentence(base: Entry, found: Sequence[Tested], metric: str) -> str:
     """Who is better than whom; of what is not tested nothing is said."""
-    known = [(t.entry, t.difference.mean, t.p) for t in tested if t.difference and t.p is not None]
+    known = [(t.entry, t.difference.mean, t.p) for t in found if t.difference and t.p is not None]
     larger, what = metrics.larger_is_better(metric), metric.replace("best/", "val/")
     alike = [(entry, p) for entry, _, p in known if p >= LEVEL]
     better = [(entry, p) for entry, mean, p in known if p < LEVEL and (mean > 0) == larger]

@@ -114,12 +114,12 @@ def _repeat(run: Run) -> str:
     return f"seed {seed}{f' fold {fold}' if fold else ''}"
 
 
-def told(compared: Sequence[Entry], most: int) -> list[str]:
+def told(compared: Sequence[Entry]) -> list[str]:
     """Of each entry its runs by their short ids, and what became of those that did not end."""
     folders = [run.folder for entry in compared for run in entry.runs]
     ids = dict(zip(folders, reading.short_ids(folders), strict=True))
     lines = []
-    for entry in compared[:most]:
+    for entry in compared:
         names = [ids[run.folder] for run in entry.runs]
         shown = " ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         unlike = [f"{ids[r.folder]} {r.status}" for r in entry.runs if r.status not in reading.ENDED]

@@ -27,7 +27,7 @@ OVER = ("epochs", "steps", "samples", "seconds")  # what curves may be drawn ove
 
 def over(run: Run, reports: Sequence[Report]) -> list[Report]:
     """The same reports with `samples` that were trained on, and the `seconds` that this took, validations apart."""
-    rows, told, before = _rows_of_a_step(run), list[Report](), 0.0
+    rows, told, before = _rows_of_a_step(run, reports), list[Report](), 0.0
     seconds: float | None = 0.0
     for report in reports:
         step, rate = report.get("step"), report.get("train/samples_per_s")
@@ -41,9 +41,9 @@ def over(run: Run, reports: Sequence[Report]) -> list[Report]:
     return told
 
 
-def _rows_of_a_step(run: Run) -> float:
+def _rows_of_a_step(run: Run, reports: Sequence[Report]) -> float:
     """How many rows a step takes, as a mean over an epoch; 0 where that is not known."""
-    last = next((r for r in reversed(reading.read_log(run.folder)) if reading.is_number(r.get("epoch"))), {})
+    last = reports[-1] if reports else {}
     epoch, step, limit = last.get("epoch"), last.get("step"), run.config.get("trainer.limit_train_batches")
     size, parts = run.config.get("data.batch_size"), reading.read_json(run.folder / "data.json")[0]
     train = reading.node(reading.node(parts).get("rows")).get("train")

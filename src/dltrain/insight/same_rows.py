@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dltrain.data.units import Units
 from dltrain.engine import evaluation
 from dltrain.errors import DataError
 from dltrain.insight.differences import LEVEL, Difference
@@ -49,14 +48,10 @@ def _by_row(run: Run, allow: Sequence[str]) -> np.ndarray:
         raise DataError(f"{run.folder}: its rows count by their weights, and a test of rows knows none")
     guess, y, task = found.answers.guess, found.y, trained.facts.task
     if task == "regression":
-        error = evaluation.answers(guess, _units(trained)) - evaluation.original(y, _units(trained))
+        error = evaluation.answers(guess, trained.facts.units) - evaluation.original(y, trained.facts.units)
         return error.square().numpy()
     right = guess == (y > 0.5 if task == "multilabel" else y)
     return right.double().reshape(len(y), -1).mean(1).numpy()
-
-
-def _units(trained: inference.Trained) -> Units | None:
-    return trained.facts.units
 
 
 def _difference(one: np.ndarray, base: np.ndarray, metric: str) -> Difference:
