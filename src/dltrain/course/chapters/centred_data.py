@@ -143,7 +143,9 @@ def _pictures(
     )
     lines = (
         "The runs themselves. In each panel the middle rate is just below 2/λ and the largest just above it, and λ, "
-        "the largest curvature, follows from the data alone. Both axes are logarithmic."
+        "the largest curvature, follows from the data alone. Both axes are logarithmic. Standardised, the smallest "
+        "rate keeps pace: just below 2/λ each step leaps across the steepest direction, and lands nearly as high on "
+        "its other side."
     )
     tables = {"raw": raw, "standardised": standard}
     panels = {f"{kind}: 2/λ = {2 / float(curves[kind][-1]):.3g}": _rates(table) for kind, table in tables.items()}

@@ -98,12 +98,12 @@ def _pictures(runs: Iterable[_Clipped], wild: _Clipped, tamed: _Clipped, side: c
     steps = (
         f"Each dot is a step with {tamed.name}; a green one is what is left of the blue one above it. Without clipping "
         "a few long steps at the start cost the net its units: they are never on again, hardly any gradient passes "
-        "through them, and its loss stays that of guessing. Below all runs: clipping lets a larger rate work, not "
-        "every rate."
+        "through them, and its loss stays that of guessing. Below all runs, one that broke down as 0%: clipping lets "
+        "a larger rate work, not every rate."
     )
     arrows = (
         "Gradients of two numbers, pale as they were, dark as they are cut to c = 1. By norm each keeps its direction; "
-        "by value one that is long in both components is turned towards a diagonal."
+        "by value each component is cut by itself, which turns it towards a diagonal."
     )
     rates = {
         name: sorted((run.rate, run.accuracy) for run in runs if (run.bound is None) is unbound)

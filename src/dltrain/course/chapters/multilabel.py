@@ -30,10 +30,11 @@ def study(done: Sequence[Done]) -> Seen:
     shared = (softmax > 0.5) == y.bool()  # the labels that it has right
     high, low = mean(softmax[every].amax(1)), mean(softmax[every].amin(1))
     caption = (
-        "Above the line on which each output of the net with sigmoids says 1/2: two straight lines and a circle, each "
-        "learned as if the others were not there; crosses are train points of which it has a label wrong. Below what "
-        "both nets say of four test points, the dots are their labels. The softmax has 1 to share out: to "
-        "three labels that hold it can give 1/3 each, and where none holds it must give 1 all the same."
+        "Above the line on which each output of the net with sigmoids says 1/2: nearly two straight lines and a "
+        "circle, each learned as if the others were not there; crosses are train points of which it has a label wrong. "
+        "Below what both nets say of four test points, the dots are their labels. The softmax has 1 to share out: to "
+        "three labels that hold it can give 1/3 each, and where none holds it must give 1 all the same, at a loss of "
+        "0."
     )
     return Seen(
         [

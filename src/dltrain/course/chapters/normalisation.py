@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _LEARNS = 0.5  # test accuracy
 _ROWS = 24  # of a batch, drawn
 _NAMES = {"none": "without", "batch": "BatchNorm", "layer": "LayerNorm"}
+_WITH = {"none": "without a norm", "batch": "with BatchNorm", "layer": "with LayerNorm"}
 _EXPECTED = {  # of the last layer κ and λmax, and the largest rate that learns, over 5 seeds
     "none": ((5e7, 2e9), (2, 5), (1.0, 1.0)),
     "batch": ((100, 1e3), (5, 9), (3.0, 3.0)),
@@ -67,9 +68,9 @@ def study(done: Sequence[Done]) -> Seen:
         ],
         3 if factor >= 2 else 1 if factor >= 1 else 2,
         f"With BatchNorm the net learns (test accuracy above {_LEARNS:.0%}) up to a rate of {with_batch:g}, without a "
-        f"norm {f'up to {without:g}' if without else 'at none of them'}. A norm takes back the length of the weights "
-        "before it: where a step was too long, and made them twice as long, they have half the gradient, and the next "
-        "step is shorter.",
+        f"norm {f'up to {without:g}' if without else 'at none of them'}. After a norm the length of "
+        "the weights before it does not count: where a step was too long, and made them twice as long, they have half "
+        "the gradient, and the next step changes them less.",
         _pictures(by_norm, conditions, plans),
     )
 
@@ -79,22 +80,25 @@ def _pictures(
 ) -> list[Picture]:
     over = (
         f"The activations a of the first layer, {_ROWS} rows of a batch, as they are and as each norm passes them on "
-        "(γ = 1, β = 0). BatchNorm makes each column's mean 0 and its deviation 1, over the rows: no unit is off "
-        "centre for the next layer. LayerNorm does so for each row, over its units: the stripes of the columns stay."
+        "(γ = 1, β = 0); red is above zero, blue below. BatchNorm makes each column's mean 0 and its deviation 1, "
+        "over the rows: no unit is off centre for the next layer. LayerNorm does so for each row, over its units: the "
+        "stripes of the columns stay."
     )
     valley = (
-        "As in the chapter on centred data, the squared error (of telling zeros from other digits) over two weights of "
-        "the second layer, from the two units of the first that are furthest off centre, and 30 steps from zero "
-        "(circle) towards the lowest point (star) at 0.9 of the largest stable rate. Each line is twice as far above "
-        "the lowest loss as the one inside."
+        "As in the next chapter, on centred data, the squared error (of telling zeros from other digits) over two "
+        "weights of the second layer, from the two units of the first that are furthest off centre, and 30 steps from "
+        "zero (circle) towards the lowest point (star) at 0.9 of the largest stable rate. Each line is twice as far "
+        "above the lowest loss as the one inside. LayerNorm leaves units off centre, and so the valley narrow."
     )
     both = (
-        "Above, at first: κ of each layer's own squared error, z being what it is given. The whole nets have no κ: "
-        "in some directions their loss curves downwards. Below: the runs. LayerNorm, too, takes back "
-        "the length of the weights, but leaves large activations off centre: λmax, by which steps must be short, is "
-        "two to four times that of BatchNorm, and large rates do worse than without a norm."
+        "Above, at first: κ of each layer's own squared error, z being what it is given. The whole nets have no κ: in "
+        "some directions their loss curves downwards. Below: the runs. After LayerNorm, too, the length of the weights "
+        "does not count, but it leaves large activations off centre: λmax, by which steps must be short, is two to "
+        "four times that of BatchNorm, and large rates do worse than without a norm. "
     )
     rates = {norm: (rows["optimizer.lr"].to_list(), _accuracies(rows)) for norm, rows in by_norm.items()}
+    slowly = ", ".join(f"{accuracies[0]:.0%} {_WITH[norm]}" for norm, (_, accuracies) in rates.items())
+    both += f"At the smallest rate what counts is how fast each learns: test accuracy {slowly}."
     first = next(iter(plans.values()))
     target = (probe(first)[1] == 0).double().numpy()
     units = {_NAMES[norm]: _off_centre(plan) for norm, plan in plans.items()}

@@ -40,7 +40,7 @@ def study(done: Sequence[Done]) -> Seen:
         "The nets that begin sure and wrong. Above the validation images of all other digits, black where the net has "
         "them wrong: across what it says of the zero, upward how much of this error comes to that output. By the "
         "cross-entropy it is all of it, by the squared error times s (1 - s), next to nothing in the "
-        "corner where the dots begin. Below both losses, which can't be compared: .1 of the squared error is one "
+        "corner where the dots begin. Below both losses, which can't be compared: 0.1 of the squared error is one "
         "output of ten, wrong on nearly every image, while the other nine learn their digits."
     )
     limits = ((0.935, 0.98), (0.93, 0.98), (0.935, 0.98), (0.05, 0.15))
@@ -100,7 +100,9 @@ def film(runs: Sequence[TrainedRun]) -> bytes:
         name: (run.history["epoch"].to_list(), run.history["val/accuracy"].to_list())
         for name, run in zip(names, runs[:2], strict=True)
     }
-    return gif((saturation.moment(ways, usual, at) for at in range(len(ways[names[0]]))), dpi=80, shades=64)
+    return gif(
+        (saturation.moment(ways, usual, at) for at in range(len(ways[names[0]]))), dpi=80, shades=64, steady=True
+    )
 
 
 def way(run: TrainedRun) -> list[saturation.Moment]:

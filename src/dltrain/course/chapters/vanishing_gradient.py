@@ -64,18 +64,18 @@ def study(done: Sequence[Done]) -> Seen:
             ),
         ],
         1 if accuracy < 0.2 else 2 if accuracy < 0.8 else 3,
-        f"The net of {name} has {accuracy:.1%} of the digits right: in the first step its first layer hears "
-        f"{share[asked]:.1g} of what the last one hears, the net of {first} only {share[0]:.1g}.",
+        f"With {name} the net has {accuracy:.1%} of the digits right: in the first step the gradient of its first "
+        f"layer is {share[asked]:.1g} of the last one's, and with {first} alone {share[0]:.1g}.",
         _pictures(nets, plans[0]),
     )
 
 
 def _pictures(nets: dict[str, vanishing.Net], plan: Plan) -> list[Picture]:
     caption = (
-        "The first step, root mean square over each layer's weights, on logarithmic axes: a straight line down to the "
-        "left is a factor for each layer, of about 1/4 for sigmoids. ReLU has Kaiming's first weights, which make up "
-        "for the half of the units that are off; sigmoids have Xavier's. BatchNorm divides by the small deviation of "
-        "each unit, and so undoes the factor. LayerNorm divides by the deviation over the units of a row, which is "
+        "The first step, root mean square over each layer's weights, on a logarithmic axis: a straight line down to "
+        "the left is a factor for each layer, of about 1/4 for sigmoids. ReLU has Kaiming's first weights, which make "
+        "up for the half of the units that are off; sigmoids have Xavier's. BatchNorm divides by the small deviation "
+        "of each unit, and so undoes the factor. LayerNorm divides by the deviation over the units of a row, which is "
         "large even where all rows are nearly alike, and undoes only a part of it. Below the same of nets of other "
         "depths."
     )

@@ -51,7 +51,8 @@ def study(done: Sequence[Done]) -> Seen:
         ],
         2 if l1 > 2 * l2 else 3 if l2 > 2 * l1 else 1,
         f"Of {count} weights {l1} are near zero with L1 and {l2} with L2."
-        + (_FADES if alone["L1"] > 2 * alone["L2"] else ""),
+        + (_FADES if alone["L1"] > 2 * alone["L2"] else "")
+        + (_NO_GAIN if accuracy["no penalty"] >= max(accuracy["L1"], accuracy["L2"]) else ""),
         [
             looks.picture(
                 "weights.png",
@@ -67,6 +68,7 @@ _FADES = (
     " L1 pulls a small weight as hard as a large one, until it is zero; the pull of L2 fades with the weight, which "
     "hardly ever arrives: best seen at the pixels that are always blank, where nothing else pulls."
 )
+_NO_GAIN = " Of new digits neither has more right than no penalty; the last command below has a net that gains by one."
 _ACCURACY = {"no penalty": (0.945, 0.955), "L1": (0.943, 0.953), "L2": (0.94, 0.949)}
 _LARGEST = {"no penalty": (2.4, 2.75), "L1": (2.2, 2.6), "L2": (1.7, 1.95)}
 

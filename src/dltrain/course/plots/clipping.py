@@ -67,8 +67,8 @@ def norms(tamed: Steps, wild: Steps, bound: float | None, rates: Mapping[str, Se
         losses = np.minimum(steps.losses, 5.0)
         axes[1].plot(steps.numbers, losses, color=_COLOURS[name], linewidth=1.3, label=name)
     axes[1].axhline(np.log(10), color=INK, linewidth=0.9, linestyle=(0, (1, 2)), label="guessing among ten: ln 10")
-    axes[1].set(title="loss of the step's rows", xlabel="step", ylim=(0, 3.6))
-    axes[1].legend(loc="upper right", ncols=3, columnspacing=1.2, handlelength=1.6)
+    axes[1].set(title="loss of the step's rows", xlabel="step", ylim=(0, 4))
+    axes[1].legend(loc="upper right")  # in one column: at the left are the first steps of both, which are long
     last = max(steps.numbers.max(initial=1) for steps in (wild, tamed))
     for ax in axes[:2]:
         ax.set_xlim(0, last + 1)
