@@ -32,14 +32,11 @@ COMMANDS = (
     "dltrain data=moons data.noise=0.2 optimizer.lr=0.03",
     "dltrain report last",
 )
-WIDTH, HEIGHT = 1160, 1190
-# The page in two columns, as far as the window goes, without the summary that the terminal shows and the learning rate.
-STYLE = f"""
-main {{ max-width: none; width: {WIDTH - 64}px; height: {HEIGHT - 48}px; padding: 24px 32px; }}
-main {{ columns: 2; column-gap: 40px; column-fill: auto; }}
-body {{ height: 100vh; box-shadow: inset 0 0 0 1px #ccc; }}
-h2, figure {{ break-inside: avoid; }} h2 {{ break-after: avoid; }}
-h2:is(:nth-of-type(2), :nth-of-type(4)), h2:is(:nth-of-type(2), :nth-of-type(4)) + * {{ display: none; }}
+WIDTH, HEIGHT = 1160, 1560
+# The page as far as the window goes, without the summary that the terminal shows.
+STYLE = """
+body { height: 100vh; overflow: hidden; box-shadow: inset 0 0 0 1px #ccc; }
+#result { display: none; }
 """
 
 
@@ -62,7 +59,7 @@ def draw_page(folder: Path) -> None:
     page, shot = folder / "page.html", folder / "page.png"
     page.write_text(report.read_text(encoding="utf-8").replace("</style>", STYLE + "</style>"), encoding="utf-8")
     chromium = [os.environ.get("CHROMIUM", "chromium"), "--headless", "--no-sandbox", "--hide-scrollbars"]
-    chromium += [f"--screenshot={shot}", f"--window-size={WIDTH},{HEIGHT}", "--force-device-scale-factor=1.5"]
+    chromium += [f"--screenshot={shot}", f"--window-size={WIDTH},{HEIGHT}", "--force-device-scale-factor=1.2"]
     subprocess.run([*chromium, page.as_uri()], check=True, capture_output=True)
     Image.open(shot).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(DOCS / "page.png", optimize=True)
 
