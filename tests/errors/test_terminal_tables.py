@@ -39,6 +39,26 @@ def test_what_a_terminal_has_no_room_for_is_cut_where_that_is_asked(monkeypatch)
     assert tables.table(rows)[0] == "first   second"
 
 
+def test_few_rows_are_turned_where_that_takes_less_room(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    wide = [["", "accuracy", "recall"], ["test", "0.9", "0.8"]]
+    for columns, first in ((30, "       accuracy   recall"), (18, "           test"), (8, "       …")):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert tables.turned(wide)[0] == first
+    monkeypatch.setenv("COLUMNS", "18")
+    tall = [["", "a"], *([name, "1"] for name in "bcd")]
+    assert tables.turned(tall) == tables.table(tall)
+
+
+def test_columns_that_can_be_spared_go_one_by_one(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "14")
+    columns = {"name": ["x"], "seconds": ["1"], "loss": ["2"]}
+    assert [*tables.fitted(columns, ["seconds", "loss"])] == ["name", "loss"]
+    monkeypatch.setenv("COLUMNS", "8")
+    assert [*tables.fitted(columns, ["seconds", "loss"])] == ["name"]
+
+
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"])
 def test_a_table_holds_no_styles_whatever_the_environment_asks(variable, monkeypatch):
     monkeypatch.setenv(variable, "1")

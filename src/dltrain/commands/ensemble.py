@@ -102,7 +102,7 @@ def _members(members: Sequence[Values], metric: str) -> list[str]:
         ]
         for each in members
     ]
-    return tables.table([head, *rows], right=(1, 2, 3))
+    return tables.table([head, *rows], right=(1, 2, 3), cut=True)
 
 
 def _table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -> list[str]:
@@ -112,7 +112,7 @@ def _table(rows: Mapping[str, Mapping[str, Mapping[str, float]]], metric: str) -
         [title, *(metrics.text(name, found[split].get(name)) for split in SPLITS for name in names)]
         for title, found in rows.items()
     ]
-    return tables.table([head, *cells])
+    return tables.turned([head, *cells])
 
 
 def _gain(

@@ -37,6 +37,14 @@ def room() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
+def turned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The same of few rows; where a terminal has no room for it, with its columns below each other if that is less."""
+    lines, other = table(rows), [*zip(*rows, strict=True)]
+    if width(lines[1]) <= room():  # the line below the head is the widest
+        return lines
+    return table(min(rows, other, key=lambda way: width(table(way)[1])), cut=True)
+
+
 def fitted(columns: Mapping[str, Sequence[str]], spare: Iterable[str]) -> dict[str, Sequence[str]]:
     """The columns that a line has room for, by their titles: of the `spare` ones the first go first."""
     kept = dict(columns)

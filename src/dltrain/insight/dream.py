@@ -351,4 +351,4 @@ def _values(facts: Facts, seen: Dream) -> list[str]:
     cells = [["", *parts]]
     for name in frame.columns:
         cells.append([cut(name), *(f"{v:.4g}" if isinstance(v, float) else cut(str(v)) for v in frame[name].to_list())])
-    return tables.table(cells)
+    return tables.table(cells, cut=True)

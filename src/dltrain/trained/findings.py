@@ -22,7 +22,7 @@ def describe(result: Result) -> str:
     lines += [f"note         {note}" for note in result["notes"]]
     found = result["metrics"]
     names = metrics.told(found)
-    lines += tables.table([names, [metrics.text(n, found[n]) for n in names]])
+    lines += tables.turned([names, [metrics.text(n, found[n]) for n in names]])
     if others := [f"{n} {metrics.text(n, v)}" for n, v in found.items() if n not in names]:
         lines.append(f"also         {', '.join(others)}")
     lines += metrics.undefined({result["split"]: found}, names)
@@ -52,7 +52,7 @@ def _thresholds(result: Result) -> list[str]:
         for at in found["at"]
     ]
     head = [f"best on val for {cut(found['of'])}", f"{cut(found['column'])} from", *(k.replace("_", " ") for k in keys)]
-    return tables.table([head, *cells], right=range(1, 2 + len(keys)))
+    return tables.table([head, *cells], right=range(1, 2 + len(keys)), cut=True)
 
 
 _BEST = {"usual": "(as usual)", "f1": "f1", "balanced_accuracy": "balanced accuracy"}
@@ -70,7 +70,7 @@ def _importance(result: Result) -> list[str]:
         [cut(c["name"]), *(metrics.difference(name, c[key]) for key in ("mean", "std"))] for c in columns[:_HEAVIEST]
     ]
     unit = " (points)" if metrics.in_percent(name) else ""
-    lines += tables.table([["column", f"{name}{unit}", "deviation"], *cells], right=(1, 2))
+    lines += tables.table([["column", f"{name}{unit}", "deviation"], *cells], right=(1, 2), cut=True)
     left = len(columns) - _HEAVIEST
     return lines + [f"and {left} more, in the file"] * (left > 0)
 
@@ -83,7 +83,7 @@ def _parts(parts: list[Result], what: str) -> list[str]:
         parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
         what = f"{what} (poorest {_SHOWN})"
     cells = [[cut(p["name"]), *(f"{p[k]:,}" if k == "rows" else metrics.text(k, p[k]) for k in keys)] for p in parts]
-    return tables.table([[what, *(k.replace("_", " ") for k in keys)], *cells], right=range(1, 1 + len(keys)))
+    return tables.table([[what, *(k.replace("_", " ") for k in keys)], *cells], right=range(1, 1 + len(keys)), cut=True)
 
 
 def _confusions(result: Result) -> str:

@@ -98,7 +98,7 @@ class OutOfFold:
             "all rows together": [metrics.text(name, self.together[name]) for name in names],
         }
         head = ["out of fold", *(f"test {name}" for name in names)]
-        said = tables.table([head, *([title, *cells] for title, cells in rows.items())])
+        said = tables.turned([head, *([title, *cells] for title, cells in rows.items())])
         where = f"{len(self.frame):,} rows, each answered by a run that has not seen it: {self.path}"
         return [*said, "", where, *(f"note: {note}" for note in self.notes)]
 

@@ -154,9 +154,7 @@ def result(plan: Plan, folder: Path, summary: Summary, *, more: Sequence[str] = 
     names = metrics.told(summary["test"], *plan.metrics)
     parts = {part: summary[part] for part in ("train", "val", "test")}
     rows = [[part, *(metrics.text(n, own.get(n)) for n in names)] for part, own in parts.items()]
-    table, best = [["", *names], *rows], summary["best"]
-    if max(map(tables.width, lines := tables.table(table))) > tables.room():  # a metric a row
-        lines = tables.table([*zip(*table, strict=True)])
+    best = summary["best"]
     reports = reading.read_log(folder) if isinstance(plan.loss, losses.Perceptron) else []
     early = "after an epoch without a mistake" if perceptron.settled(reports) else "early"
     stopped = f", stopped {early}" if summary["status"] == "early_stopped" else ""
@@ -168,7 +166,7 @@ def result(plan: Plan, folder: Path, summary: Summary, *, more: Sequence[str] = 
     )
     few, all_of_it = summary["rows_judged"]["train"], len(plan.data.train)
     lines = [
-        *lines,
+        *tables.turned([["", *names], *rows]),
         *metrics.undefined(parts, names),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
         *([f"mistakes     {mistakes}"] if mistakes else []),

@@ -103,7 +103,7 @@ def _layers(exam: Examination) -> list[str]:
         rows = [*rows[: _LAYERS - 8], [f"... {len(rows) - _LAYERS} more", *[""] * 10], *rows[-8:]]
     note = "before the first step | at the end; flat: dead ReLU units, or saturated values of sigmoid and tanh;"
     more = "step: change of the weights by one step at the peak rate"
-    return [f"layers     {note}", f"           {more}", *tables.table([titles, *rows])]
+    return [f"layers     {note}", f"           {more}", *tables.table([titles, *rows], cut=True)]
 
 
 def _cells(layer: Layer | None) -> list[str]:
