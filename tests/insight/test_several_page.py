@@ -30,3 +30,18 @@ def test_several_runs_are_one_page_the_best_first(tmp_path, monkeypatch, capsys)
     assert run("report", "runs/a", "runs/b") == 0  # its own name is written anew
     assert run("report", "runs/a", "nowhere") == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_what_does_not_compare_is_left_out_and_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    more = ["data=iris", "trainer.tensorboard=false", "model=linear", "trainer.epochs=1"]
+    assert run(*more, "name=a") == 0
+    assert run(*more, "loss=one_hot_mse", "name=b") == 0
+    moved = next(tmp_path.glob("runs/b/*/checkpoints"))
+    moved.rename(moved.with_name("elsewhere"))  # it can't answer the test rows again
+    assert run("report", "runs/a", "runs/b", "-o", "my page.html") == 0
+    text = (tmp_path / "my page.html").read_text()
+    assert "the answers to the test rows are left out: " in text
+    assert "the losses are different functions" in text
+    assert "test loss" not in text

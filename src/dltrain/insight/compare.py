@@ -114,9 +114,9 @@ def numbers(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
     columns: dict[str, list[str]] = {"": [entry.name for entry in shown]}
     columns["runs"] = [str(len(entry.values(metric))) for entry in shown]
     columns[metric] = [sweep_table.mean_and_deviation(metric, entry.values(metric)) for entry in shown]
-    columns["95 % interval"] = [_between(metric, interval(entry.values(metric))) for entry in shown]
-    columns["difference"] = [_difference(metric, known.get(entry.name)) for entry in shown]
-    columns["p"] = [_p(known.get(entry.name)) for entry in shown]
+    columns["95 % interval"] = [told_interval(metric, interval(entry.values(metric))) for entry in shown]
+    columns["difference"] = [told_difference(metric, known.get(entry.name)) for entry in shown]
+    columns["p"] = [told_p(known.get(entry.name)) for entry in shown]
     columns |= {m: [sweep_table.mean_and_deviation(m, entry.values(m)) for entry in shown] for m in beside}
     columns["seconds"] = [_seconds(entry) for entry in shown]
     columns |= (settings := _settings(shown))
@@ -150,20 +150,23 @@ def _settings(compared: Sequence[Entry]) -> dict[str, list[str]]:
     }
 
 
-def _between(metric: str, bounds: tuple[float, float] | None) -> str:
+def told_interval(metric: str, bounds: tuple[float, float] | None) -> str:
+    """An interval as a cell of a table; a dash for none."""
     if bounds and metrics.in_percent(metric):
         bounds = max(0.0, bounds[0]), min(1.0, bounds[1])  # Student's t knows no limits
     return "-" if bounds is None else " to ".join(metrics.text(metric, b) for b in bounds)
 
 
-def _difference(metric: str, found: Tested | None) -> str:
+def told_difference(metric: str, found: Tested | None) -> str:
+    """The difference to the first entry as a cell of a table, of shares in points."""
     if found is None or found.difference is None:
         return "-"
     mean = found.difference.mean
     return f"{'-' if mean < 0 else '+'}{metrics.difference(metric, abs(mean))}"
 
 
-def _p(found: Tested | None) -> str:
+def told_p(found: Tested | None) -> str:
+    """p as a cell of a table."""
     if found is None or found.p is None:
         return "-"
     return "< 0.001" if found.p < 0.001 else f"{found.p:.2g}"
@@ -174,7 +177,7 @@ def _seconds(entry: Entry) -> str:
     return f"{statistics.fmean(took):.1f}" if took else "-"
 
 
-def _footnote(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> list[str]:
+def footnote(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> list[str]:
     """How the differences were tested."""
     known = [t.difference for t in found if t.difference]
     if not known:
@@ -187,18 +190,30 @@ def _footnote(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -
     return [f"difference to {compared[0].name}{points}; {' or '.join(sorted(kinds))}{holm}"]
 
 
-def told(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] | None = None) -> list[str]:
-    """All of it in words: who is better, the numbers, and how that was tested."""
+def with_notes(
+    compared: Sequence[Entry], metric: str, *, allow: Sequence[str] | None
+) -> tuple[list[Tested], list[str]]:
+    """`differences`, without those of single rows where a net can't answer again, and what a reader must know."""
     notes: list[str] = []
     try:
         found = differences(compared, metric, allow=allow)
     except DltrainError as error:
-        notes.append(f"note     the answers to the test rows are left out: {error}")
+        notes.append(f"the answers to the test rows are left out: {error}")
         found = differences(compared, metric)
     if not one_loss(compared):
-        notes.append("note     the losses are different functions: one of them being smaller says nothing")
-    table = [*numbers(compared, metric, found), *_footnote(compared, metric, found)]
-    return ["\n".join(verdict(compared, metric, found)), "\n".join(table), *notes]
+        notes.append("the losses are different functions: one of them being smaller says nothing")
+    return found, notes
+
+
+def told(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] | None = None) -> list[str]:
+    """All of it in words: who is better, the numbers, and how that was tested."""
+    found, notes = with_notes(compared, metric, allow=allow)
+    table = [*numbers(compared, metric, found), *footnote(compared, metric, found)]
+    return [
+        "\n".join(verdict(compared, metric, found)),
+        "\n".join(table),
+        *(f"note     {note}" for note in notes),
+    ]
 
 
 # -- picture and data --------------------------------------------------------------------------------------------------

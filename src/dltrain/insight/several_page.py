@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from dltrain import __version__
@@ -21,8 +22,8 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
     """The page of what somebody names, the best first; raises ConfigError for fewer than two."""
     compared = entries.of(references)
     metric = compare.metric_of(compared)
-    found = compare.differences(compared, metric, allow=allow)
-    gallery = Gallery()
+    found, notes = compare.with_notes(compared, metric, allow=allow)
+    gallery = Gallery(notes=notes)
     _curves(gallery, compared, metric)
     title = " and ".join(entry.name for entry in compared) if len(compared) < 4 else f"{len(compared)} entries"
     sections = [
@@ -39,7 +40,7 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
             page.heading(title, 1),
             *(page.paragraph(line, kind="verdict good") for line in compare.verdict(compared, metric, found)),
             page.paragraph("In a terminal:"),
-            page.command(f"dltrain compare {' '.join(references)}"),
+            page.command(f"dltrain compare {shlex.join(references)}"),
             page.contents(sections),
             *sections,
             f"<footer>made by dltrain {__version__}</footer>",
@@ -55,19 +56,21 @@ def _table(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> s
     """A row for each entry, its runs folded below: what decides, how far it is from the first, other metrics."""
     tested = {t.entry.name: t for t in found}
     others = [f"{part}/{name}" for name in metrics.MAIN for part in ("best", "test") if f"{part}/{name}" != metric]
-    others = [name for name in [*others, "test/loss"] if any(entry.values(name) for entry in compared)]
+    others += ["test/loss"] * compare.one_loss(compared)
+    others = [name for name in others if any(entry.values(name) for entry in compared)]
     columns = {
         "": [entry.name for entry in compared],
         _told(metric): [sweep_table.mean_and_deviation(metric, entry.values(metric)) for entry in compared],
-        "95 % interval": [_between(metric, interval(entry.values(metric))) for entry in compared],
-        "difference": [_difference(metric, tested.get(entry.name)) for entry in compared],
-        "p": [_p(tested.get(entry.name)) for entry in compared],
+        "95 % interval": [compare.told_interval(metric, interval(entry.values(metric))) for entry in compared],
+        "difference": [compare.told_difference(metric, tested.get(entry.name)) for entry in compared],
+        "p": [compare.told_p(tested.get(entry.name)) for entry in compared],
         **{_told(n): [sweep_table.mean_and_deviation(n, entry.values(n)) for entry in compared] for n in others},
         "status": [", ".join(dict.fromkeys(_status(run) for run in entry.runs)) for entry in compared],
     }
-    columns = {title: cells for title, cells in columns.items() if not {*cells} <= {"", "done"}}
+    columns = {title: cells for title, cells in columns.items() if not {*cells} <= {"-", "done"}}
     below = [(_runs(entry), sweep_tables.runs(entry.runs, whole=False)) for entry in compared]
-    return page.table([*columns], [*zip(*columns.values(), strict=True)], below=below, text=[0])
+    caption = " ".join(compare.footnote(compared, metric, found))
+    return page.table([*columns], [*zip(*columns.values(), strict=True)], below=below, text=[0], caption=caption)
 
 
 def _status(run: Run) -> str:
@@ -77,23 +80,6 @@ def _status(run: Run) -> str:
 def _runs(entry: Entry) -> str:
     going = next((f", at {run.pulse.told}" for run in entry.runs if run.status == "running" and run.pulse), "")
     return f"its {len(entry.runs)} {seeds.words(entry.runs)}{going}" if len(entry.runs) > 1 else f"its run{going}"
-
-
-def _between(metric: str, bounds: tuple[float, float] | None) -> str:
-    return "" if bounds is None else " to ".join(metrics.text(metric, bound) for bound in bounds)
-
-
-def _difference(metric: str, found: Tested | None) -> str:
-    if found is None or found.difference is None:
-        return ""
-    mean = found.difference.mean
-    return f"{'-' if mean < 0 else '+'}{metrics.difference(metric, abs(mean))}"
-
-
-def _p(found: Tested | None) -> str:
-    if found is None or found.p is None:
-        return ""
-    return "< 0.001" if found.p < 0.001 else f"{found.p:.2g}"
 
 
 def _curves(gallery: Gallery, compared: Sequence[Entry], metric: str) -> None:
