@@ -25,8 +25,8 @@ from dltrain.errors import system
 from dltrain.runs import storage
 
 VIEW = "view/"  # before the tags of what is no number: TensorBoard sorts by tags, and numbers come first
-AT_THE_END = ("test/", "val/best_")  # what the tags of the final numbers began with, once
 _WRITTEN_ANEW = ("hparams", "text")  # plugins whose events are written at the end
+_AT_THE_END = ("test/", "val/best_")  # what tags begin with that were written then, before HParams had these numbers
 _FRAME = 16  # bytes around a record: its length and two checksums
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: a file of all would grow by 75 bytes a step
@@ -279,5 +279,5 @@ def graph(model: nn.Module, x: Tensor) -> bytes | None:
 def _belongs(event: Any, until: int) -> bool:
     """Whether an event stays; what `hparams` and `text` add is written anew at the end."""
     values = event.summary.value
-    ends = any(v.metadata.plugin_data.plugin_name in _WRITTEN_ANEW or v.tag.startswith(AT_THE_END) for v in values)
+    ends = any(v.metadata.plugin_data.plugin_name in _WRITTEN_ANEW or v.tag.startswith(_AT_THE_END) for v in values)
     return event.step <= until and not ends

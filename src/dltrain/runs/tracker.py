@@ -133,7 +133,7 @@ class Tracker:
         results = {f"{'(test) ' if name == first else 'test/'}{name}": summary["test"][name] for name in told}
         finite = {name: float(value) for name, value in results.items() if math.isfinite(value)}
         shown = tensorboard.hparams({"status": summary["status"], **finite, **config})
-        shown += [tensorboard.text(name, told) for name, told in (texts or {}).items() if told]
+        shown += [tensorboard.text(name, words) for name, words in (texts or {}).items() if words]
         self._try(lambda: self._events.add(shown))
 
     def sync(self) -> None:

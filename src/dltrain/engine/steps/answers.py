@@ -28,7 +28,7 @@ class Answers:
         self._weights: list[Tensor] = []
 
     def add(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> None:
-        """Those of a batch, if this is `on`. Outputs may lie in memory of the step's own: they are copied."""
+        """Those of a batch; steps ask first whether it is `on`. Outputs are copied: they may lie in their memory."""
         self._outputs.append(outputs.clone())
         self._targets.append(target)
         if weight is not None:
@@ -46,7 +46,7 @@ class Answers:
         return [torch.cat(part) for part in (self._outputs, self._targets, self._weights) if part]
 
     def restart(self, tensors: Sequence[Tensor] = ()) -> None:
-        """From these."""
+        """Forgets all but these, which `tensors` gave."""
         self.on = False
         self._outputs, self._targets, self._weights = ([*tensors[i : i + 1]] for i in range(3))
 
