@@ -51,3 +51,14 @@ def test_another_folder_of_runs_is_named_in_the_next_command(dltrain):
     code, out, err = dltrain("data=moons", "trainer.epochs=1", "runs_dir=there", "trainer.tensorboard=false")
     assert code == 0, err
     assert re.search(r"^next         dltrain \w+ there/moons-mlp/\S+: ", out, re.MULTILINE)
+
+
+def test_a_metric_that_the_test_rows_leave_undefined_is_not_compared(dltrain, tmp_path):
+    for name, targets in (("train", range(60)), ("test", [7] * 12)):
+        rows = "\n".join(f"{i % 5},{i % 7},{y}" for i, y in enumerate(targets))
+        (tmp_path / f"{name}.csv").write_text(f"a,b,y\n{rows}\n")
+    words = ["data=table", "data.path=train.csv", "data.test_path=test.csv", "data.target=y", "trainer.monitor=val/r2"]
+    code, out, err = dltrain(*words, "data.task=regression", "trainer.epochs=1", "trainer.tensorboard=false")
+    assert code == 0, err
+    assert "not defined  r2 (test): a target is the same in all rows" in out
+    assert re.search(r"^baseline .* the mean of the targets: rmse 0 on test; this is \S+ worse$", out, re.MULTILINE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,8 +190,10 @@ def _against_one_answer(plan: Plan, summary: Summary) -> list[str]:
         return []
     values = original(y, plan.data.units) if plan.data.task == "regression" else y
     found = trivial(values, task=plan.data.task, weight=getattr(plan.data.test, "weight", None))
-    chosen = plan.monitor.removeprefix("val/")
-    name = chosen if chosen in found else metrics.default_monitor(plan.data.task)
+    asked = (plan.monitor.removeprefix("val/"), metrics.default_monitor(plan.data.task))
+    name = next((n for n in asked if n in found and isfinite(summary["test"].get(n, nan))), None)
+    if name is None:
+        return []
     own, its = summary["test"][name], found[name]
     better = (own > its) == metrics.larger_is_better(name) and own != its
     unit = " points" * metrics.in_percent(name)
