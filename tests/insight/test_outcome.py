@@ -48,9 +48,9 @@ def test_train_and_val_stand_side_by_side_in_the_log(dltrain, tmp_path):
 
 
 def test_another_folder_of_runs_is_named_in_the_next_command(dltrain):
-    code, out, err = dltrain("data=moons", "trainer.epochs=1", "runs_dir=there", "trainer.tensorboard=false")
+    code, out, err = dltrain("data=moons", "trainer.epochs=1", "runs_dir='my runs'", "trainer.tensorboard=false")
     assert code == 0, err
-    assert re.search(r"^next         dltrain \w+ there/moons-mlp/\S+: ", out, re.MULTILINE)
+    assert re.search(r"^next         dltrain \w+ 'my runs/moons-mlp/\S+': ", out, re.MULTILINE)
 
 
 def test_a_metric_that_the_test_rows_leave_undefined_is_not_compared(dltrain, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from dltrain.config.plan import Plan
@@ -30,7 +31,7 @@ def _overfit(plan: Plan, folder: Path) -> list[str]:
 
 def _next(plan: Plan, folder: Path, summary: Summary) -> str:
     """The command that makes most sense now: the doctor's where nothing was learned, else pictures of what was."""
-    run = "last" if plan.runs_dir == Path("runs") else str(folder)
-    if overview.nothing_learned(plan, summary):
+    run = "last" if plan.runs_dir == Path("runs") else shlex.quote(str(folder))
+    if summary["no_better"]:
         return f"dltrain doctor {run}: it says why nothing was learned"
     return f"dltrain report {run}: one page with pictures of what was learned"

@@ -144,7 +144,7 @@ def _train(
 ) -> str:
     """Returns what a person should know of the result."""
     from dltrain.config.plan import make_plan
-    from dltrain.training import experiment, overview
+    from dltrain.training import experiment
 
     begun = (folder / "data.json").exists()
     made.append(configuration := composed(orders, typed, composer))
@@ -154,7 +154,7 @@ def _train(
         experiment.prepare(plan, folder, ["dltrain", *typed, *threads_of(orders, typed), *orders.words])
     changed = orders.allow_changed_data
     summary = experiment.train(plan, folder, resume=begun, stop=stop, allow_changed_data=changed, until=until)
-    idle = "val" in summary and overview.nothing_learned(plan, summary)
+    idle = summary.get("no_better", False)
     return "; ".join(["no better than one answer to every row"] * idle + configuration.switched_beside())
 
 

@@ -26,7 +26,7 @@ from dltrain.errors.output import say
 from dltrain.parts.regularisers import Best
 from dltrain.runs import checkpoint, layout, reading, run_folder, storage
 from dltrain.runs.tracker import Tracker
-from dltrain.training import board, resuming
+from dltrain.training import board, overview, resuming
 from dltrain.training.keeper import Keeper
 from dltrain.training.stop import Stop
 from dltrain.training.summary import Summary
@@ -251,7 +251,8 @@ def _judge(session: Session) -> Summary:
     val |= {name: value for name, value in session.keeper.best_metrics.items() if name in val}  # the same, to the bit
     train, val, test = (judged[id(session.loaders[split])] for split in ("train", "val", "test"))
     rows = {split: loader.samples for split, loader in session.loaders.items()}
-    return {"train": train, "val": val, "test": test, "rows_judged": rows}
+    summary: Summary = {"train": train, "val": val, "test": test, "rows_judged": rows}
+    return {**summary, "no_better": overview.nothing_learned(session.plan, summary)}
 
 
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:

@@ -184,7 +184,7 @@ def result(plan: Plan, folder: Path, summary: Summary, *, more: Sequence[str] = 
 def _against_one_answer(plan: Plan, summary: Summary) -> list[str]:
     """Whether it beats one answer for every row, of the test part where its targets can be asked for."""
     what = f"one answer for every row, {_ANSWERS.get(plan.data.task, 'the most frequent class')}"
-    if nothing_learned(plan, summary):
+    if summary["no_better"]:
         return [f"no better    on val and test than {what}"]
     if (y := _held(plan.data.test)) is None:
         return []

@@ -15,6 +15,7 @@ class Summary(TypedDict, total=False):
     val: dict[str, float]
     test: dict[str, float]
     rows_judged: dict[str, int]  # of each of these parts
+    no_better: bool  # on val and test than one answer for every row
     best: dict[str, float]  # the best validation and the last one: metrics, epoch and step
     last: dict[str, float]
     steps: int
