@@ -26,10 +26,10 @@ def study(done: Sequence[Done]) -> Seen:
     weights = zip(looks.last_weights(whole).values(), looks.last_weights(quarter).values(), strict=True)
     apart = max(float((one - 4 * small).abs().max()) for one, small in weights)
     numbers = [
-        Number("mistakes in all, ε = 1", total, 3, 31, ",.0f"),
-        Number("mistakes in all, ε = 0.25", other, 3, 31, ",.0f"),
+        Number("mistakes in all, ε = 1", total, 3, 33, ",.0f"),
+        Number("mistakes in all, ε = 0.25", other, 3, 33, ",.0f"),
         Number("mistakes in the last epoch", counts[-1], 0, 0, ",.0f"),
-        Number("epochs", len(counts), 2, 11, ",.0f"),
+        Number("epochs", len(counts), 2, 13, ",.0f"),
         Number("largest |w − 4 w′|, w′ of ε = 0.25", apart, 0, 0, ".0f"),
     ]
     if most is not None:
@@ -46,7 +46,10 @@ def study(done: Sequence[Done]) -> Seen:
 def _pictures(run: TrainedRun, counts: Sequence[int]) -> list[Picture]:
     plan = looks.plan(run)
     points = list(zip(run.history["epoch"].to_list(), counts, strict=True))
-    told = f"{captions.COUNTED} Here: {', '.join(f'{n:,}' for n in counts)}."
+    told = (
+        f"{captions.COUNTED} Here: {', '.join(f'{n:,}' for n in counts)}. They need not fall from epoch to epoch: what "
+        "mends one answer may spoil another. It is their sum that is bounded, where a line separates the classes."
+    )
     made = [looks.picture("mistakes.png", "Mistakes, epoch by epoch", told, drawing.counts(points))]
     if plan.data.in_features == 2 and perceptron.as_stated(plan):
         scene = looks.scene(run)
