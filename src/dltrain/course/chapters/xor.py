@@ -61,8 +61,9 @@ def _unrest(run: TrainedRun, mistakes: Sequence[int]) -> Picture:
     x, y = looks.rows(run)
     caption = (
         "Above the perceptron's line after each epoch, the last one black: it is thrown to and fro, for wherever it "
-        f"lies a corner is on its wrong side. Below its mistakes of {len(x):,} points, which do not become fewer: as "
-        "it never rests it is wrong on more than the one corner of four that the best line gives up."
+        "lies a corner is on its wrong side. A line that is not seen is outside the picture. Below its mistakes of "
+        f"{len(x):,} points, which do not become fewer: as it never rests it is wrong on more than the one corner of "
+        "four that the best line gives up."
     )
     return looks.picture(
         "unrest.png", "One neuron: no line will do", caption, xor.unrest(x.numpy(), y.numpy(), planes, mistakes)

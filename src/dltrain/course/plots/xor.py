@@ -59,7 +59,7 @@ def moment(
     fig, (above, below) = figure(2, 1, height=8.2)
     _net(above, net, scene, planes[0])
     above.set(aspect="equal", xlabel="x₁", ylabel="x₂")
-    above.set_title(f"epoch {epoch:.1f}" if epoch < 3 else f"epoch {epoch:.0f}", loc="left")
+    above.set_title(f"epoch {epoch:.1f}" if 0 < epoch < 3 else f"epoch {epoch:.0f}", loc="left")
     if legend := above.get_legend():  # it leaves the left to the title
         legend.set_loc("lower right")
         legend.set_bbox_to_anchor((1.0, 1.0))
