@@ -41,7 +41,7 @@ def study(done: Sequence[Done]) -> Seen:
     way = f"where a goes {'up' if own < 0 else 'down'}, L falls" if own else "no error comes back to it"
     between = np.abs(told - nudged).max()
     film = (
-        "In the circles a and z of each unit, on the arrows the weights (black), their derivatives (orange) and the "
+        "In the circles a and z of each unit, on the lines the weights (black), their derivatives (orange) and the "
         "new weights (green, as the new biases). A bias has the derivative δ. All before the loss goes from left to "
         "right, all after it back."
     )
@@ -49,8 +49,9 @@ def study(done: Sequence[Done]) -> Seen:
         f"Each bar is a derivative as backpropagation gives it: all {len(names)} from one pass forward and one back. "
         f"Each dot is what the loss does when that one number is nudged up and down: {2 * len(names)} passes forward."
     )
+    moving = gif(passes.film(step), wait=1600, last=4000, shades=255, steady=True)
     pictures = [
-        ("step.gif", "Forward, backward, step", film, gif(passes.film(step), wait=1600, last=4000, shades=32)),
+        ("step.gif", "Forward, backward, step", film, moving),
         ("nudges.png", "Each derivative beside a nudge", bars, passes.nudges(names, told, nudged)),
     ]
     units = zip(errors, _ERRORS, strict=False)
