@@ -42,7 +42,8 @@ def study(done: Sequence[Done]) -> Seen:
     pairs = [*zip(first, second, strict=True)]
     outputs = [not torch.equal(a.values, b.values) for a, b in pairs]
     errors = [not torch.equal(error(a), error(b)) for a, b in pairs]
-    film = gif(chains.film((told(first), told(second)), (cost, other_cost), middle), wait=700, last=6000, shades=32)
+    frames = chains.film((told(first), told(second)), (cost, other_cost), middle)
+    film = gif(frames, wait=700, last=6000, shades=255, steady=True)
     why = f": the cost is {other_cost:.3g} and no longer {cost:.3g}, and every error comes from there" * all(errors)
     return Seen(
         [
