@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dltrain.course.chapter import Done
 
 _ALIKE = 0.1  # how far weights may lie apart that are called the same
+_SERUM = {"s1", "s2", "s3", "s4"}
+_BLOOD = " Of the blood values s1 to s6 the first four are all of cholesterol: total, LDL, HDL, and total by HDL."
 
 
 def study(done: Sequence[Done]) -> Seen:
@@ -37,8 +39,8 @@ def study(done: Sequence[Done]) -> Seen:
     caption = (
         "Above the loss of each start on standardised answers: 1 is the error of always giving their mean, and the "
         "dashed line is the lowest loss of any plane, by least squares. Below the weights at the end: by how many "
-        "deviations the answer rises with one deviation of the measurement. The dots are the starts, the rings least "
-        "squares."
+        "standard deviations the answer rises with one of the measurement. The dots are the starts, the rings least "
+        f"squares.{_BLOOD * (set(names) >= _SERUM)}{alikest(x, names)}"
     )
     figure = regression.curves_and_weights(curves, lowest, names, weights, best)
     return Seen(
@@ -55,6 +57,15 @@ def study(done: Sequence[Done]) -> Seen:
         "variance is explained on patients that were not seen.",
         [looks.picture("weights.png", "The way down, and what was learned", caption, figure)],
     )
+
+
+def alikest(x: np.ndarray, names: Sequence[str]) -> str:
+    """Which two columns of x [N, D] move together most; nothing of a single one."""
+    if len(names) < 2:
+        return ""
+    found = np.triu(np.corrcoef(x.T), 1)
+    i, j = np.unravel_index(np.abs(found).argmax(), found.shape)
+    return f" The two that move together most are {names[i]} and {names[j]}: their correlation is {found[i, j]:.2f}."
 
 
 def least_squares(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
