@@ -83,7 +83,7 @@ def _film(runs: Sequence[TrainedRun], line: TrainedRun) -> Picture:
             )  # fmt: skip
 
     caption = (
-        "Above what each net answers, among the points that it learned from, and the linear layer; below its units, "
-        "each times its weight: their sum, and b², is the curve above."
+        "Above what each net answers, among the points that it learned from, and the linear layer (dashed) as it "
+        "ends; below its units, each times its weight: their sum, and b², is the curve above."
     )
     return looks.picture("film.gif", "A curve is a sum of units", caption, gif(frames(), dpi=80, shades=48))
