@@ -42,14 +42,14 @@ def study(done: Sequence[Done]) -> Seen:
     losses = F.cross_entropy(after, y, reduction="none")
     words = (
         f"The test image that surprised the untrained net most, a {int(y[shown])}: what softmax makes of its outputs, "
-        "and the gradient that it would send back. It pulls the right output up (below zero) and pushes the others "
-        "down, the less the nearer p comes to y."
+        "and the gradient that it would send back. Where it is below zero, at the right output, a step "
+        "raises z, elsewhere it lowers it, and less and less as p comes near y."
     )
     curve = (
         f"The loss of an image is -log p of its right class. Before learning all images stand near p = 1/{classes}, "
         "the dotted line. "
-        f"Afterwards {(losses < 0.1).double().mean():.0%} of them cost less than 0.1, on the right below, and the "
-        f"dearest, to which the net gives the least p, costs {losses.max():.1f}."
+        f"Afterwards {(losses < 0.1).double().mean():.0%} of them cost less than 0.1, at the right end of both "
+        f"pictures, and the dearest, to which the net gives the least p, costs {losses.max():.1f}."
     )
     right = [z.softmax(1)[torch.arange(len(y)), y].numpy() for z in (before, after)]
     drawn = surprise.curve(right[0], right[1], classes)
