@@ -279,7 +279,7 @@ def draw(trained: Trained, wanted: int, seen: Dream) -> Figure:
         tiles = [
             ("noise,\nwhere it starts", _pixels(trained, seen.start)),
             (f"the dream of {name}:\n{_called(trained, seen.made)}", _pixels(trained, seen.made)),
-            (f"the real row\nmost like {name}", _pixels(trained, seen.real)),
+            (f"the real row of the\nhighest output for {name}", _pixels(trained, seen.real)),
         ]
         if fooled is None:
             return dreams.images(tiles, descent=curves)

@@ -41,30 +41,30 @@ def study(done: Sequence[Done]) -> Seen:
         ended < rattling
     )
     caption = (
-        "Left the only parameter, 64 pixels, and how sure the net is of a 3: an eye need not see one. Right how far "
-        "its loss, minus the output for 3 and two small penalties, is above the lowest that was found, and the rate; "
-        f"beside it the same at {_RATE:g} throughout. The mean of the last {_END} steps is {ended:.0e} and "
-        f"{rattling:.0e}. {settles}"
+        "Left the only parameter, 64 pixels, and how sure the net is of a 3, ŷ₃ of the softmax: an eye need not see "
+        "one. Right how far its loss (the output for 3 with a minus, and two small penalties) is above the lowest "
+        f"that was found, and the rate; beside it the same at {_RATE:g} throughout. The mean of the last {_END} steps "
+        f"is {ended:.0e} and {rattling:.0e}. {settles}"
     ).strip()
     rates = {name: one.descent.rates for name, one in zip(_NAMES, (seen, steady), strict=True)}
     film = plots.gif(_moments(run, seen, moments, above, rates), wait=200, last=3000, shades=128)
     beside = (
-        "The noise, what became of it, and the test image whose output for 3 is the highest. Below, a real "
-        "image of another class, changed along gradients until 3 is just ahead of all others: of the images tried the "
-        "one that took the smallest change, which another way might make smaller."
+        "The noise, what became of it, and of 256 test images the one whose output for 3 is the highest. Below, a "
+        "real image of another class, changed along gradients until 3 is just ahead of all others: of the images tried "
+        "the one that took the smallest change, which another way might make smaller."
     )
     figure = dream.draw(run, _CLASS, seen)
     return Seen(
         [
             Number("output for 3, of the noise", first, -8, 1, ".1f"),
             Number("output for 3, of what became of it", last, 9, 20, ".1f"),
-            Number("output for 3, the highest of real images", real, 6.5, 13, ".1f"),
+            Number("output for 3, the highest of 256 real images", real, 6.5, 13, ".1f"),
             Number("how sure the net is of what became of it", float(_sure(run, seen.made[None])[0]), 0.98, 1, ".1%"),
             Number("loss above the lowest in the end, one cycle", ended, 0, 1e-3, ".0e"),
             Number("loss above the lowest in the end, constant", rattling, 5e-3, 0.2, ".0e"),
         ],
         2 if last > real + 0.05 * abs(real) else 1 if last < real - 0.05 * abs(real) else 3,
-        f"The noise went from {first:.1f} to {last:.1f}; the best of the real images has {real:.1f}.",
+        f"The noise went from {first:.1f} to {last:.1f}; the best of 256 real images has {real:.1f}.",
         [
             looks.picture("film.gif", "The image, its loss and its rate", caption, film),
             looks.picture("dream.png", "Beside real images", beside, figure),
@@ -81,7 +81,7 @@ def _moments(
 ) -> Iterator[Figure]:
     images = seen.descent.watched
     for step, image, sure in zip(moments, images, _sure(run, images), strict=True):
-        yield drawn.moment(image, f"step {step}: a 3 by {sure:.0%}", losses, rates, at=step)
+        yield drawn.moment(image, f"step {step}: ŷ₃ = {sure:.0%}", losses, rates, at=step)
 
 
 @torch.no_grad()

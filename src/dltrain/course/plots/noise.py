@@ -26,7 +26,7 @@ def moment(
     fig = empty(3.9)
     grid = fig.add_gridspec(2, 2, width_ratios=[1, 1.15], height_ratios=[1.7, 1])
     shown = fig.add_subplot(grid[:, 0])
-    image(shown)
+    image(shown, frame=True)
     shown.imshow(pixels[0].numpy(), cmap="gray", vmin=0, vmax=1)
     shown.set_title(title, loc="center")
     for row, (name, ways) in enumerate((("loss above the lowest", losses), ("learning rate", rates))):

@@ -40,7 +40,7 @@ def images(dream: Sequence[Tile], fooling: Sequence[Tile] = (), *, descent: Desc
 
 def _tile(ax: Axes, title: str, pixels: Tensor, *, change: bool = False) -> None:
     values = pixels.permute(1, 2, 0).numpy()
-    plots.image(ax)
+    plots.image(ax, frame=True)
     if change:
         values = values.mean(-1)
         limit = max(abs(values).max(), 1e-12)
