@@ -34,7 +34,7 @@ def study(done: Sequence[Done]) -> Seen:
             Number("w of least squares", float(best_w), 1.49, 1.51, ".3f"),
             Number("b of least squares", float(best_b), -0.98, -0.96, ".3f"),
             Number("largest b on the way", float(way[:, 1].max()), 0.29, 0.33, ".2f"),
-            Number("way : straight line", detour, 1.3, 1.4, ".2f"),
+            Number("length of the way, in straight lines", detour, 1.3, 1.4, ".2f"),
             Number("κ", floor.condition, 45, 50, ".2g"),
         ],
         3 if back else 2 if detour > 1.1 else 1,
@@ -52,7 +52,7 @@ def _pictures(run: TrainedRun, floor: valley.Valley, way: np.ndarray) -> list[Pi
     film = (
         "Above the description space, where examples are points and the model is a line, its errors thin lines. Below "
         "the parameter space, where the model is a point, the star is the least squared error, and learning is a way. "
-        "w and b have one scale there, so that the way leaves each contour at a right angle."
+        "w and b have one scale there, so that each step sets out at a right angle to its contour."
     )
     still = "Some moments of it: each line above is the point of the same colour below."
     return [

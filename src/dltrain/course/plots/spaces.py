@@ -28,6 +28,8 @@ def moments(x: np.ndarray, y: np.ndarray, valley: Valley, way: np.ndarray, steps
         w, b = way[step]
         _line(above, w, b, color=colour, label=f"step {step}")
         below.plot(w, b, "o", color=colour, markeredgecolor="white", markersize=10, zorder=5)
+    above.set_title("description space")
+    below.set_title("parameter space")
     above.legend(loc="upper left")
     return fig
 
