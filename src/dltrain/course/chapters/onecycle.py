@@ -33,10 +33,10 @@ def study(done: Sequence[Done]) -> Seen:
     )
     better = [f"{rate:g}" for rate in sorted(cycle) if cycle[rate] < constant[rate]]
     rated = (
-        f"Each dot is the mean test loss of {count} seeds after the same steps; the lowest is ringed, which its "
-        f"neighbour may be with other seeds. The cycle is the lower at {', '.join(better) or 'no rate'}. Where "
-        "the rate is small its start and its end cost steps; where it is large a constant rate jumps to and fro at "
-        "the end, and the cycle's last steps are small."
+        f"Each large dot is the mean test loss of {count} seeds, the small dots, after the same steps; the lowest "
+        "is ringed, and with other seeds may be its neighbour. The cycle is the lower at "
+        f"{' and '.join(better) or 'no rate'}. Where the rate is small its start and its end cost steps; where it is "
+        "large a constant rate jumps to and fro at the end, and the cycle's last steps are small."
     )
     return Seen(
         [
@@ -55,7 +55,7 @@ def study(done: Sequence[Done]) -> Seen:
                 moving,
                 plots.over_steps(drawn),
             ),
-            looks.picture("rates.png", "Where each ends, by the rate", rated, plots.over_rates(losses)),
+            looks.picture("rates.png", "Where each ends, by the rate", rated, plots.over_rates(found)),
         ],
     )
 
@@ -67,7 +67,8 @@ def _passed(cycle: plots.Told, constant: plots.Told) -> str:
     last = max(cycle.reported, default=0)
     if behind and behind[-1] == last:
         return f"Its train loss is the higher at the last step, {last}."
-    return f"After step {behind[-1] if behind else 0} its train loss is the lower, to the last, {last}."
+    ahead = min((step for step in cycle.reported if step > max(behind, default=-1)), default=last)
+    return f"From step {ahead} to the last, {last}, its train loss is the lower."
 
 
 def _told(run: TrainedRun) -> plots.Told:

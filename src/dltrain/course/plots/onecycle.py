@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -44,15 +45,17 @@ def over_steps(schedules: Mapping[str, Told]) -> Figure:
 
 
 @styled
-def over_rates(losses: Mapping[str, Mapping[float, float]]) -> Figure:
-    """The test loss of each schedule over the rate; the lowest of each is ringed."""
+def over_rates(losses: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
+    """The test losses of each schedule's seeds over the rate, and their means; the lowest of each is ringed."""
     fig, (ax,) = figure(height=3.6)
     for (name, told), colour in zip(losses.items(), COLOURS, strict=False):
-        rates = sorted(told)
-        ax.plot(rates, [told[rate] for rate in rates], "o-", color=colour, label=name)
-        best = min(rates, key=told.__getitem__)
-        ax.plot([best], [told[best]], "o", color=colour, markeredgecolor=INK, markersize=11, markeredgewidth=1.6)
-    ax.set(xscale="log", ylim=(0, None), xlabel="learning rate (of one cycle its peak)", ylabel="test loss")
+        rates, means = sorted(told), {rate: fmean(of_seeds) for rate, of_seeds in told.items()}
+        for rate in rates:
+            ax.plot([rate] * len(told[rate]), told[rate], "o", color=colour, alpha=0.4, markersize=4)
+        ax.plot(rates, [means[rate] for rate in rates], "o-", color=colour, label=name)
+        best = min(rates, key=means.__getitem__)
+        ax.plot([best], [means[best]], "o", color=colour, markeredgecolor=INK, markersize=11, markeredgewidth=1.6)
+    ax.set(xscale="log", ylim=(0, None), xlabel="learning rate (of the cycle: its peak)", ylabel="test loss")
     rates = sorted({rate for told in losses.values() for rate in told})
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
     ax.xaxis.set_minor_formatter(NullFormatter())
