@@ -35,14 +35,15 @@ _EXPECTED = {"lbfgs": (3, 10), "momentum": (10, 20), "adam": (10, 24), "sgd": (3
 _TWICE = 2.0
 _MOVING = (
     f"w across, b up. Each takes the best of {len(_RATES)} rates ε and, where it keeps a mean, of two shares β; the "
-    "number is how many gradients it asked for until its loss stays within 10 % of the least. Plain descent swings "
-    "across the valley and creeps along it, where momentum gathers speed; Adam and its kin go by signs at first, askew "
-    "to the valley; L-BFGS learns how the valley curves."
+    "number is how many gradients it asked for until its loss stays within 10 % of the least. Drawn are the last eight "
+    "steps, and in the end all. Plain descent swings across the valley and creeps along it, where momentum gathers "
+    "speed; Adam and its kin go by signs at first, askew to the valley; L-BFGS learns how the valley curves."
 )
 _AT_RATES = (
-    "The validation loss after three epochs, by one seed; the best of each row is framed. A rate that is right for one "
-    "is useless for another, so that a race at one rate for all ranks nothing. L-BFGS was tried at one rate, in "
-    "steps of up to 25 gradients of all rows: after the first it has {:.2f}, and the next fit the train part too well."
+    "The validation loss after three epochs, by one seed; the best of each row is framed. A rate that is right for "
+    "one is useless for another, so that a race at one rate for all ranks nothing; and four rates are few, the best "
+    "may lie between two of them, or beyond. L-BFGS was tried at one rate, in steps of up to 25 gradients of all "
+    "rows: after the first it has {:.2f}, and the next fit the train part too well."
 )
 
 

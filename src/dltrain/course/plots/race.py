@@ -42,9 +42,9 @@ def film(valley: Valley, panels: Sequence[Mapping[str, np.ndarray]], moments: Se
 
     def frames() -> Iterator[Figure]:
         for count in moments:
-            title.set_text(f"after {count} gradients")
+            title.set_text(f"after {count} gradient{'s' * (count != 1)}")
             for way, line, dot in moving:
-                line.set_data(*way[max(0, count - _TAIL) : count + 1].T)
+                line.set_data(*way[0 if count == moments[-1] else max(0, count - _TAIL) : count + 1].T)
                 dot.set_data(*way[count : count + 1].T)
             yield fig
 
