@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from typing import TYPE_CHECKING
 
 from dltrain.course import lab, looks
@@ -33,12 +32,12 @@ def study(done: Sequence[Done]) -> Seen:
     how_far = "by no bit" if apart.difference == 0 else f"by at most {apart.difference:.2g}"
     return Seen(
         [
-            Number("largest difference of the last weights", apart.difference, -inf, 0.0, ".2g"),
+            Number("largest difference of the last weights", apart.difference, 0.0, 0.0, ".2g"),
             Number("numbers compared", apart.count, 9_610, 9_610, ",.0f"),
             Number("size of a checkpoint, as a multiple of its weights", sizes, 3.0, 4.0, ".2f"),
         ],
         3 if apart.difference == 0 else 2 if apart.difference < 1e-4 else 1,
         f"The last weights differ {how_far}. With Adam's two means the checkpoint has {sizes:.1f} "
-        "times the size of the weights.",
+        "times the size of the weights, three of them W, m and s.",
         [looks.picture("curves.png", "Two runs, one curve", caption, resumed.curves(curves, at=at))],
     )

@@ -39,7 +39,7 @@ def study(done: Sequence[Done]) -> Seen:
     in_order = torch.equal(_rows(first), _rows(again))
     caption = (
         "The first eight images of a batch, as the net gets them, and their numbers. In each epoch an image is changed "
-        "otherwise: some are shifted out of their frame, which leaves them black. The last row of pictures is the "
+        "in another way: some are shifted out of their frame, which leaves them black. The last row of pictures is the "
         "first, pixel for pixel."
     )
     return Seen(

@@ -39,13 +39,14 @@ def study(done: Sequence[Done]) -> Seen:
     first, last = (min(losses, key=lambda rate: losses[rate][at]) for at in (0, -1))
     largest = max(apart(run, of_run) for run, of_run in zip(runs, read, strict=True))
     caption = (
-        "Drawn from the event files alone. As in TensorBoard the strong lines are smoothed, each point a mean of those "
-        "before it: what was logged is pale. A curve that is nearly straight tells of a rate that is too small, one "
-        "that falls at once and then jumps of one that is too large."
+        "Drawn from the event files alone. As in TensorBoard the strong lines are smoothed, each point a mean of the "
+        "last ones, the newest counting most: what was logged is pale. A curve that is nearly straight tells of a "
+        "rate that is too small, one that falls at once and then jumps of one that is too large."
     )
     shot = (
-        "A browser at localhost:6006 after `tensorboard --logdir` with the folder of these runs; the picture was taken "
-        "once. At the top the filter of names, below each card the values at the step under the pointer."
+        "A browser at localhost:6006 after `tensorboard --logdir` with the folder of these runs; the picture was "
+        "taken once. The runs 0, 1 and 2 are the three rates in their order. At the top the filter of names, below "
+        "each card the values at the step under the pointer."
     )
     return Seen(
         [
