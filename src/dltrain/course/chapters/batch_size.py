@@ -51,7 +51,7 @@ def study(done: Sequence[Done]) -> Seen:
     )
     film = plots.film(where, dict(zip(names, ways, strict=True)), moments(sizes, [len(way) - 1 for way in ways]))
     same = (
-        "The same three ways, counted in three manners. The dashed line is a loss 10 % above the least, and a ringed "
+        "The same three ways, by each of three costs. The dashed line is a loss 10 % above the least, and a ringed "
         f"dot is where it is first reached. {winners(names, spent, inside)} A step takes "
         f"{listed(f'{1e6 * one[_COSTS[2]]:,.0f} µs with {n}' for n, one in zip(names, each, strict=True))}: where rows "
         "are few, it is the step that is paid for, and not its rows. " + _OTHERS
@@ -144,6 +144,9 @@ def moments(sizes: Sequence[int], most: Sequence[int]) -> list[plots.Moment]:
     end = max(size * count for size, count in zip(sizes, most, strict=True))
     reads = np.unique(np.geomspace(1, end, _FRAMES).round().astype(int))
     return [
-        (f"{read:,} rows read", [min(read // size, count) for size, count in zip(sizes, most, strict=True)])
+        (
+            f"{read:,} row{'s' * (read != 1)} read",
+            [min(read // size, count) for size, count in zip(sizes, most, strict=True)],
+        )
         for read in (0, *reads.tolist())
     ]
