@@ -197,7 +197,9 @@ def train(
 def _close(session: Session, folder: Path, summary: Summary) -> None:
     """Writes the summary; where another error is on its way, a full disk is only said."""
     plan = session.plan
-    session.tracker.hparams(board.values(plan.config, folder, plan.chosen), summary, board.texts(plan, folder, summary))
+    if plan.settings.tensorboard:
+        values, texts = board.values(plan.config, folder, plan.chosen), board.texts(plan, folder, summary)
+        session.tracker.hparams(values, summary, texts)
     session.tracker.close(session.trainer.steps)
     if session.profile:
         session.profile.close()
