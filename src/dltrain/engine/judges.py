@@ -33,19 +33,20 @@ class Judges:
         self.validate, self.measure = validate, measure
 
     def stretch(self, table: Timetable, steps: int) -> tuple[int, int]:
-        """The step after so many at which the loop stops, and from which on answers are kept for it; the same one
-        where none are asked for.
+        """The step after so many at which the loop stops, and that from which on answers are kept for the next
+        validation; the end of the run where none are asked for.
         """
-        due = table.next_due(steps)
-        asked = self.measure is not None and table.is_evaluated(due)
-        return due, table.closing(due, ROWS) if asked else due
+        asked = self.measure is not None
+        opens = table.closing(table.next_evaluated(steps), ROWS) if asked else table.total
+        return table.next_due(steps), opens
 
     def metrics(self, trainer: _Trained, table: Timetable) -> dict[str, float]:
         """train/* of the answers, if all of them are there, and val/*."""
         found: dict[str, float] = {}
         if self.measure is not None:
-            steps = trainer.steps - table.closing(trainer.steps, ROWS)
-            if (kept := trainer.answers.complete(sum(trainer.rows[-steps:]))) is not None:
+            opens, last = table.closing(trainer.steps, ROWS), trainer.steps - len(trainer.rows)  # a report
+            rows = sum(map(table.rows, range(opens, last))) + sum(trainer.rows[max(opens - last, 0) :])
+            if (kept := trainer.answers.complete(rows)) is not None:
                 found |= _named("train", self.measure(*kept))
         if self.validate is not None:
             found |= _named("val", accepted.metrics(self.validate(trainer.best_model)))

@@ -60,10 +60,15 @@ class Timetable:
         periods = (self.per_epoch, self.report_every, self.eval_every)
         return min(self.total, *(n - n % every + every for every in periods))
 
+    def next_evaluated(self, n: int) -> int:
+        """The first step after n after which there is a validation."""
+        return min(self.total, n - n % self.eval_every + self.eval_every)
+
     def closing(self, due: int, rows: int) -> int:
-        """After how many steps begin the last ones before `due` that have so many rows: since the stop before it."""
-        before = max((due - 1) // every * every for every in (self.per_epoch, self.report_every, self.eval_every))
-        return max(before, due - math.ceil(rows / self._of_step))
+        """After how many steps begin the last ones before the validation `due` that have so many rows: since the one
+        before it.
+        """
+        return max((due - 1) // self.eval_every * self.eval_every, due - math.ceil(rows / self._of_step))
 
     def ends_epoch(self, n: int) -> bool:
         return n % self.per_epoch == 0

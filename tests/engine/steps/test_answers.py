@@ -74,16 +74,29 @@ def test_only_validations_measure_and_a_report_between_two_does_not():
     assert {"val/loss", "train/accuracy"} <= records[-1].metrics.keys()
 
 
+def test_reports_on_the_way_and_ends_of_epochs_take_no_rows_from_it():
+    whole = [record.metrics["train/accuracy"] for record in fit(trainer_of("direct"), data(), epochs=2)]
+    often = [record.metrics for record in fit(trainer_of("direct"), data(), epochs=2, report_every=4, eval_every=21)]
+    assert [found["train/accuracy"] for found in often if "train/accuracy" in found] == whole
+    sizes = []
+    loader = make_loader(data(), batch_size=BATCH, shuffle=True, seed=3)
+    measure = {"measure": lambda outputs, y, weight: {"n": float(sizes.append(len(y)) or len(y))}}
+    list(trainer_of("direct").fit(loader, **measure, epochs=2, eval_every=25))
+    assert sizes == [15 * BATCH + N % BATCH] * 2  # 16 steps, a ragged one among them
+
+
+@pytest.mark.parametrize("often", [{}, {"report_every": 4}])
 @pytest.mark.parametrize("stop", [3, 10, 21, 30])
-def test_a_run_that_is_stopped_anywhere_measures_the_same(stop):
-    whole = [r.metrics["train/accuracy"] for r in fit(trainer_of("direct"), data(), epochs=2)]
+def test_a_run_that_is_stopped_anywhere_measures_the_same(stop, often):
+    whole = [r.metrics.get("train/accuracy") for r in fit(trainer_of("direct"), data(), epochs=2, **often)]
     first, split = trainer_of("direct"), data()
-    seen = [r.metrics.get("train/accuracy") for r in fit(first, split, epochs=2, stop=lambda: first.steps == stop)]
+    stopped = fit(first, split, epochs=2, stop=lambda: first.steps == stop, **often)
+    seen = [r.metrics.get("train/accuracy") for r in stopped]
     state = [{k: v.clone() for k, v in first.model.state_dict().items()}, first.state_dict()]
     second = trainer_of("direct")
     second.model.load_state_dict(state[0])
     second.load_state_dict(state[1])
-    seen += [r.metrics.get("train/accuracy") for r in fit(second, split, epochs=2)]
+    seen += [r.metrics.get("train/accuracy") for r in fit(second, split, epochs=2, **often)]
     assert seen == whole
 
 
