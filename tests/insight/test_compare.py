@@ -87,6 +87,19 @@ def test_single_runs_can_not_tell(dltrain, root, tmp_path):
     assert {line.split()[0] for line in out.splitlines() if re.match("adamw|sgd", line)} == {"adamw", "sgd"}
 
 
+def test_a_run_that_failed_leaves_the_others_to_be_tested(dltrain, root, tmp_path):
+    failed = next(root.glob("runs/bad/*/*/summary.json")).parent
+    for folder in [failed, *root.glob("runs/single/*")]:
+        shutil.copytree(folder, tmp_path / "runs" / folder.name)
+    shutil.rmtree(tmp_path / "runs" / failed.name / "checkpoints", ignore_errors=True)
+    code, out, err = dltrain("compare", str(tmp_path / "runs"), "-o", str(tmp_path / "a.png"), "--force")
+    assert code == 0, err
+    assert "of the answers to 30 test rows: McNemar" in out
+    assert "another seed may turn it" in out
+    assert " failed" in out
+    assert "left out" not in out
+
+
 def test_a_single_run_joins_the_seeds_of_its_configuration(dltrain, root, monkeypatch):
     monkeypatch.chdir(root)
     found = runs.collect(["rates", "single"])

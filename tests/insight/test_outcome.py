@@ -20,6 +20,7 @@ def reports(val, train):
         ([3, 2, 1.5, 1.0, 1.01, 1.0, 1.02], [3, 2, 1, 0.8, 0.6, 0.4, 0.2], 0),
         ([3, 2, 1.5, 1.0, 1.2, 1.5, 1.8], [3, 2, 1, 0.8, 0.9, 1.0, 1.2], 0),  # both rise: that is something else
         ([], [], None),
+        ([3], [3], None),  # nothing can have risen
     ],
 )
 def test_overfitting_begins_where_the_validation_loss_turns_and_the_train_loss_does_not(val, train, epoch):

@@ -70,7 +70,9 @@ def differences(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] 
     if alone and allow is not None and len(compared) <= _ON_ROWS and metric.startswith("test/"):
         from dltrain.insight import same_rows
 
-        found = same_rows.differences(base.runs[0], [entry.runs[0] for entry in others], metric, allow=allow)
+        judged = [entry.runs[0] for entry in others if base.values(metric) and entry.values(metric)]
+        on_rows = iter(same_rows.differences(base.runs[0], judged, metric, allow=allow))
+        found = [next(on_rows) if entry.runs[0] in judged else None for entry in others]
     return with_p_values(others, found)
 
 
@@ -87,10 +89,11 @@ def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
         return ["none of them has metrics yet"]
     lines = [sentence(base, found, metric)] if any(t.difference for t in found) else []
     single = [entry.name for entry in compared if len(entry.values(metric)) == 1]
+    alone = len(single) == sum(bool(entry.values(metric)) for entry in compared)
     on_rows = any(t.difference and t.difference.rows for t in found)
-    if len(single) == len(compared) and on_rows:
+    if alone and on_rows:
         lines.append("that is of these runs on these rows: another seed may turn it; train with seeds=5")
-    elif len(single) == len(compared):
+    elif alone:
         best = f"{base.name} has {metric.replace('best/', 'val/')} {metrics.text(metric, base.values(metric)[0])}"
         lines.append(f"{best}; one run each can't tell which is better, as the seed alone makes a difference: seeds=5")
     elif single:
@@ -121,7 +124,8 @@ def numbers(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
     columns["seconds"] = [_seconds(entry) for entry in shown]
     columns |= (settings := _settings(shown))
     columns["which"] = entries.told(shown)
-    same = [title for title, cells in columns.items() if title not in ("", metric) and {*cells} <= {"1", "-", ""}]
+    same = [title for title, cells in columns.items() if title not in ("", metric) and {*cells} <= {"-", ""}]
+    same += ["runs"] * ({*columns["runs"]} == {"1"})
     kept = {title: cells for title, cells in columns.items() if title not in same}
     spare = ["which", *reversed(settings), "seconds", *reversed(beside), "95 % interval", "runs", "p"]
     return _fitted(kept, spare, len(compared) - len(shown))

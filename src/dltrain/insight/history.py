@@ -83,10 +83,10 @@ def points(reports: Sequence[Report], name: str, *, over: str = "epoch") -> list
 
 def overfit(reports: Sequence[Report]) -> float | None:
     """The epoch from which on the validation loss rises while the train loss falls; 0 where it does not, and None where
-    there are no such losses.
+    there are no such losses, or of one validation alone.
     """
     train, val = (points(reports, name) for name in ("train/loss", "val/loss"))
-    if not (train and val):
+    if not train or len(val) < 2:
         return None
     smooth = _smooth(val)
     epoch, lowest = min(smooth, key=lambda point: point[1])
