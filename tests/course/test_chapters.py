@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,14 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_trained(dltrain
     assert "taken/page can't be written" in error
     assert not out
     assert not (tmp_path / "runs").exists()
+
+
+def test_listings_name_no_module_that_import_dltrain_may_not_have():
+    """This process has it."""
+    listings = [chapter(name).listing.read_text(encoding="utf-8") for name in LISTED]
+    named = {tuple(names) for text in listings for names in re.findall(r"\bdltrain\.(\w+)\.(\w+)", text)}
+    assert ("data", "digits") in named
+    assert not [names for names in named if find_spec(".".join(["dltrain", *names]))]
 
 
 def test_a_difference_is_told():

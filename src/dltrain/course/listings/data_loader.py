@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import dltrain
+from dltrain.data import loaders
 
 
 class Digits(Dataset[tuple[Tensor, Tensor]]):
@@ -27,7 +28,7 @@ loss_of = torch.nn.CrossEntropyLoss()
 optim = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
 
 for epoch in range(2):
-    order = dltrain.data.loaders.order(len(rows), seed=0, epoch=epoch)
+    order = loaders.order(len(rows), seed=0, epoch=epoch)
     batches = [part.tolist() for part in order.split(32)]
     for x, y in DataLoader(rows, batch_sampler=batches):
         loss = loss_of(net(x), y)
