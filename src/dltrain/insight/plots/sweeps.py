@@ -234,9 +234,11 @@ def so_far(ordered: Sequence[Trial], records: Sequence[int], score: Score) -> Fi
     ax.plot([i + 1 for i in records], [ordered[i].score for i in records], "o", color=ORANGE, label="best so far")
     ax.set(xlabel="trials that have ended", ylabel=title(score.name))
     metric_axis(ax, score.name)
-    for i in records[-3:]:
-        drop = -12 if score.larger else 6
-        ax.annotate(ordered[i].jobs[:12], (i + 1, ordered[i].score), xytext=(4, drop), textcoords="offset points")
+    drop, at = -12 if score.larger else 6, len(ordered) * 2.0
+    for i in reversed(records[-3:]):
+        if at - i > 0.15 * len(ordered):  # else one would lie over the other
+            ax.annotate(ordered[i].jobs[:12], (i + 1, ordered[i].score), xytext=(4, drop), textcoords="offset points")
+            at = i
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.legend(loc="lower right" if score.larger else "upper right")
     return fig
