@@ -44,7 +44,7 @@ ROWS = (  # experiment, its overrides, test metrics, seeds
     *(
         ("onecycle_vs_constant", f"scheduler={scheduler} optimizer.lr={lr}", ("loss", "accuracy"), 5)
         for scheduler in ("onecycle", "constant")
-        for lr in (0.001, 0.003, 0.01, 0.03)
+        for lr in (0.02, 0.04, 0.08, 0.16)
     ),
     *(
         ("stochastic_vs_batch", f"data.batch_size={size} optimizer.lr={lr}", ("accuracy",), 3)

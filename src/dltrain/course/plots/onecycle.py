@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 
 from dltrain.insight.plots import COLOURS, INK, figure, styled
 
@@ -26,38 +26,42 @@ class Told(NamedTuple):
 
 @styled
 def over_steps(schedules: Mapping[str, Told]) -> Figure:
-    """Three panels of one axis, a line for each schedule."""
-    fig, axes = figure(3, 1, height=6.6)
+    """Three panels of one axis, a line for each; the first is in front."""
+    fig, axes = figure(3, 1, height=6.9)
     for (name, told), colour in zip(schedules.items(), COLOURS, strict=False):
-        axes[0].plot(told.steps, told.rates, color=colour, label=name)
-        axes[1].plot(told.steps, told.momenta, color=colour)
-        axes[2].plot(told.reported, told.losses, color=colour, marker=".")
+        front = 3 if colour == COLOURS[0] else 2
+        axes[0].plot(told.steps, told.rates, color=colour, label=name, zorder=front)
+        axes[1].plot(told.steps, told.momenta, color=colour, zorder=front)
+        axes[2].plot(told.reported, told.losses, color=colour, marker=".", zorder=front)
     axes[0].set(title="learning rate ε", ylim=(0, None))
-    axes[1].set(title="momentum β₁", ylim=(0.8, 1))
+    axes[1].set(title="momentum", ylim=(0.8, 1))
     axes[2].set(title="loss on the train part", yscale="log", xlabel="step")
     axes[2].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[2].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes[2].yaxis.set_minor_formatter(NullFormatter())
     for ax in axes[1:]:
         ax.sharex(axes[0])
-    axes[0].legend(loc="lower left", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    fig.legend(loc="outside upper center", ncols=len(schedules))
     return fig
 
 
 @styled
 def over_rates(losses: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
-    """The test losses of each schedule's seeds over the rate, and their means; the lowest of each is ringed."""
-    fig, (ax,) = figure(height=3.6)
-    for (name, told), colour in zip(losses.items(), COLOURS, strict=False):
-        rates, means = sorted(told), {rate: fmean(of_seeds) for rate, of_seeds in told.items()}
-        for rate in rates:
-            ax.plot([rate] * len(told[rate]), told[rate], "o", color=colour, alpha=0.4, markersize=4)
-        ax.plot(rates, [means[rate] for rate in rates], "o-", color=colour, label=name)
-        best = min(rates, key=means.__getitem__)
+    """Validation losses of each schedule over the rate, a small dot a seed; the lowest mean of each is ringed."""
+    fig, (ax,) = figure(height=4)
+    for (name, told), colour, aside in zip(losses.items(), COLOURS, (0.96, 1.04, 0.92, 1.08), strict=False):
+        means = {rate: fmean(told[rate]) for rate in sorted(told)}
+        ax.plot([*means], [*means.values()], "o-", color=colour, label=name)
+        dots = [(rate * aside, loss) for rate, of_seeds in told.items() for loss in of_seeds]
+        ax.plot(*zip(*dots, strict=True), "o", color=colour, alpha=0.35, markersize=5, markeredgewidth=0)
+        best = min(means, key=means.__getitem__)
         ax.plot([best], [means[best]], "o", color=colour, markeredgecolor=INK, markersize=11, markeredgewidth=1.6)
-    ax.set(xscale="log", ylim=(0, None), xlabel="learning rate (of the cycle: its peak)", ylabel="test loss")
+    ax.set(xscale="log", yscale="log", xlabel="learning rate (of the cycle: its peak)", ylabel="validation loss")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
     rates = sorted({rate for told in losses.values() for rate in told})
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.legend()
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.legend(loc="upper left")
     return fig
