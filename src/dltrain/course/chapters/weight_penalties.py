@@ -68,7 +68,7 @@ _FADES = (
     " L1 pulls a small weight as hard as a large one, until it is zero; the pull of L2 fades with the weight, which "
     "hardly ever arrives: best seen at the pixels that are always blank, where nothing else pulls."
 )
-_NO_GAIN = " Of new digits neither has more right than no penalty; the last command below has a net that gains by one."
+_NO_GAIN = " With neither has it more new digits right; the last command below shows a net that a penalty helps."
 _ACCURACY = {"no penalty": (0.945, 0.955), "L1": (0.943, 0.953), "L2": (0.94, 0.949)}
 _LARGEST = {"no penalty": (2.4, 2.75), "L1": (2.2, 2.6), "L2": (1.7, 1.95)}
 
