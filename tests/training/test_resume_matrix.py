@@ -186,7 +186,7 @@ def test_only_the_known_choices_take_the_plain_step():
 TABLE = ["data=table", *NEEDS["data=table"]]
 PICTURES = ["data=image_folder", *NEEDS["data=image_folder"], "data.in_memory=false"]
 JUDGED = {  # the odd choices of each group -> what to predict
-    "data and optimizer": ([*PICTURES, "optimizer=muon", "diagnose=true"], "pictures"),
+    "data and optimizer": ([*PICTURES, "optimizer=muon", "diagnose=true", "model.widths=[8]"], "pictures"),
     "model, loss and scheduler": (
         [*TABLE, "model=module", "model._target_=torch.nn.Linear"]
         + ["scheduler=torch", *NEEDS["scheduler=torch"], "loss=module", *NEEDS["loss=module"]],
