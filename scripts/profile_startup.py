@@ -37,7 +37,7 @@ _FUNCTIONS = {  # module -> function -> phase
     "dltrain.config.checks.net": {"try_model": "try the model"},
     "dltrain.config.build": {"make_trainer": "model", "make_loaders": "data"},
     "dltrain.data.fingerprint": {"fingerprint": "data"},
-    "dltrain.engine.trainer": {"Trainer._validate": "validation"},
+    "dltrain.engine.judges": {"Judges.metrics": "validation"},
     "dltrain.training.experiment": {"prepare": "run folder", "_loop": "training", "_judge": "test"},
     "dltrain.runs.run_folder": {"create": "run folder", "write_json": "run folder", "Lock.__init__": "run folder"},
     "dltrain.engine.records": {"Meter.record": "report"},

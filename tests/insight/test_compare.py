@@ -122,6 +122,7 @@ def test_failed_jobs_are_named_and_do_not_count(dltrain, tmp_path):
     code, out, _ = dltrain("compare", "bad", "rates", "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
     assert out.count(" failed") == 2
+    assert re.search(r"^without test/accuracy: .*-1.* \(failed\)$", out, re.MULTILINE)
     assert "test/accuracy" in out
 
 
@@ -211,6 +212,8 @@ def test_by_a_key_all_else_is_pooled_and_paired(dltrain, tmp_path):
     rows = {line.split()[0]: line.split()[1] for line in out.splitlines() if re.match(r"(momentum|adamw) +\d", line)}
     assert rows == {"momentum": "6", "adamw": "6"}
     assert "paired t-test over seeds, optimizer.lr" in out
+    _, out, _ = dltrain("compare", "grid", "--by", "seed", "-o", str(tmp_path / "b.png"))
+    assert "of one configuration" not in out  # each seed has several
     code, _, err = dltrain("compare", "grid", "--by", "data.batch_size")
     assert (code, "all of them have one value of data.batch_size" in err) == (2, True), err
     code, _, err = dltrain("compare", "grid", "--by", "optimiser")
@@ -224,6 +227,9 @@ def test_another_than_the_best_may_be_what_the_others_are_held_against(dltrain, 
     assert code == 0, err
     assert "difference to adamw 0.001" in out
     assert re.search(r"beats? adamw 0\.001 in test/accuracy", out.splitlines()[0])
+    alone = next(str(f) for f in root.glob("runs/single/*") if "optimizer=sgd" in (f / "overrides.txt").read_text())
+    _, out, _ = dltrain("compare", "grid", "--to", alone, "-o", str(tmp_path / "b.png"))
+    assert re.search(r"^nothing is tested against one run: --to \S+ holds all against ", out, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("grid")

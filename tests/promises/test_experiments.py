@@ -53,7 +53,7 @@ def test_it_opens_with_command_hardware_time_and_result(name):
     assert f"experiment={name}" in header
     assert "CPU" in header
     assert "seeds" in header
-    assert "+-" in header or re.search(r"\( *\d+ to +\d+\)", header)  # how far the seeds lie apart
+    assert re.search(r"\+-|\( *\d+ to +\d+\)|between [\d.]+ and [\d.]+", header)  # how far the seeds lie apart
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -81,12 +81,12 @@ def test_notebooks_of_the_course_run(ran):
     seen = [cell.outputs[-1]["data"]["text/html"] for cell in course if "lab.study" in cell.source]
     assert len(seen) == len(CHAPTERS)
     for html in seen:
-        assert html.count("<table>") == html.count("<img ") == 1
+        assert html.count("<table") == html.count("<img ") == 1
 
 
 def test_the_stop_button_saves_and_the_cell_says_how_to_go_on(ran):
     interrupted, after = ran[2][2:]
     (error,) = errors([interrupted])
-    assert error["ename"] == "KeyboardInterrupt"
+    assert error["ename"] == "Interrupted"  # a KeyboardInterrupt
     assert re.search(r"stopped at step [\d,]+ and saved; go on: dltrain\.resume\(", error["evalue"])
     assert after.outputs[0]["data"]["text/plain"] == "'stopped'"

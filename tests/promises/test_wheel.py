@@ -31,7 +31,7 @@ def wheel(tmp_path_factory):
 
 def test_it_holds_the_package_and_every_config_and_nothing_else(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    kinds = (".py", ".pyi", ".typed")
+    kinds = (".py", ".pyi", ".typed", ".js", ".css", ".png")
     source = {str(p.relative_to(ROOT / "src")) for p in (ROOT / "src").rglob("*") if p.suffix in kinds}
     assert "dltrain/py.typed" in source
     configs = {f"dltrain/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}

@@ -170,7 +170,7 @@ def seen_orders(folder, jobs):
     return {
         "best": int(runs.find(f"{folder}/best").name),
         "report of the sweep": int(sweep_table.jobs(folder)[0].folder.name),
-        "page": int(re.search(r"<tbody>\s*<tr>\s*<t[dh][^>]*>(\d+)<|<td>(\d+)</td>", page)[1] or 0),
+        "page": int(re.search(r">run</th>.*?<tbody>\s*<tr>\s*<t[dh][^>]*>(\d+)<", page, re.DOTALL)[1]),
         "picture": min(range(len(drawn)), key=lambda i: drawn[i].place),
     }
 

@@ -98,10 +98,10 @@ def test_tensorboard_gets_histograms_of_every_layer(tmp_path):
     events.Reload()
     tags = events.Tags()["histograms"]
     for kind, name in (("outputs", "layers.activation1"), ("output_gradients", "layers.linear2")):
-        assert f"{kind}/{name}" in tags
+        assert f"view/{kind}/{name}" in tags
     for kind in ("weights", "weight_gradients"):
-        assert f"{kind}/layers.linear1.weight" in tags
-    assert len(events.Histograms("weights/layers.linear1.weight")) == 4
+        assert f"view/{kind}/layers.linear1.weight" in tags
+    assert len(events.Histograms("view/weights/layers.linear1.weight")) == 4
 
 
 def test_a_resumed_run_continues_its_diagnosis_without_a_gap_or_a_double(tmp_path):

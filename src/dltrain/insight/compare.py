@@ -52,7 +52,7 @@ def _runs(compared: Sequence[Entry]) -> list[Run]:
 
 def _same_but_seed(compared: Sequence[Entry]) -> bool:
     differing = listing.differing([entry.runs[0] for entry in compared])
-    return not set(differing).difference(seeds.keys(_runs(compared)))
+    return not any(entry.beside for entry in compared) and not set(differing).difference(seeds.keys(_runs(compared)))
 
 
 # -- who is better -----------------------------------------------------------------------------------------------------
@@ -98,6 +98,13 @@ def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
         lines.append(f"{best}; one run each can't tell which is better, as the seed alone makes a difference: seeds=5")
     elif single:
         lines.append(f"{', '.join(single[:_ROWS])}: one run can't tell what is noise; train with seeds=5")
+        if base.name in single and (several := next((e for e in compared if len(e.values(metric)) > 1), None)):
+            lines.append(
+                f"nothing is tested against one run: --to {several.runs[0].folder} holds all against {several.name}"
+            )
+    lacking = [f"{e.name} ({' '.join({r.status for r in e.runs})})" for e in compared if not e.values(metric)]
+    if lacking:
+        lines.append(f"without {metric.replace('best/', 'val/')}: {', '.join(lacking[:_ROWS])}")
     return lines
 
 

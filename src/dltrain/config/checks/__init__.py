@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
@@ -41,6 +41,7 @@ class Known(TypedDict, total=False):
     started: Path | None  # the folder in which a stored run's relative paths were typed
     pretrained: How
     overrides: tuple[str, ...]
+    chosen: Mapping[str, str]  # of each group the name of its file, where that is known
     mistakes: Mistakes
     notes: list[str]  # what the user should know of a run that can start
 

@@ -92,9 +92,10 @@ def _pictures(
     )
     both = (
         "Above, at first: κ of each layer's own squared error, z being what it is given. The whole nets have no κ: in "
-        "some directions their loss curves downwards. Below: the runs. After LayerNorm, too, the length of the weights "
-        "does not count, but it leaves large activations off centre: λmax, by which steps must be short, is two to "
-        "four times that of BatchNorm, and large rates do worse than without a norm. "
+        "some directions their loss curves downwards. Below: the runs. λmax at first, by which steps must be short, "
+        "does not decide alone: it is smallest without a norm, where nothing heals a step that was too long. After "
+        "either norm something does, as the length of the weights no longer counts; but LayerNorm leaves large "
+        "activations off centre, λmax is two to four times that of BatchNorm, and large rates fail again. "
     )
     rates = {norm: (rows["optimizer.lr"].to_list(), _accuracies(rows)) for norm, rows in by_norm.items()}
     slowly = ", ".join(f"{accuracies[0]:.0%} {_WITH[norm]}" for norm, (_, accuracies) in rates.items())
