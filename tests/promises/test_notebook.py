@@ -75,13 +75,13 @@ def test_a_run_has_a_bar_and_a_table(ran):
 
 
 def test_notebooks_of_the_course_run(ran):
-    """Three of them, one after the other; what is seen is a table with a picture."""
+    """Three of them, one after the other; what is seen is a table with pictures."""
     _, course, _ = ran
     assert not errors(course)
     seen = [cell.outputs[-1]["data"]["text/html"] for cell in course if "lab.study" in cell.source]
     assert len(seen) == len(CHAPTERS)
     for html in seen:
-        assert html.count("<table") == html.count("<img ") == 1
+        assert html.count("<table") == 1 <= html.count("<img ")
 
 
 def test_the_stop_button_saves_and_the_cell_says_how_to_go_on(ran):
