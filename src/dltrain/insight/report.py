@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,16 +67,17 @@ def _kind(gallery: Gallery) -> str:
 
 
 def _next(run: Run, gallery: Gallery) -> str:
-    """The command that makes sense now."""
-    if run.status in ("stopped", "running") or not run.command:
-        words = f"dltrain resume {run.folder}" if run.status == "stopped" else ""
-        said = "To go on with it:"
+    """The command that makes sense now; none while it runs."""
+    folder = shlex.quote(str(run.folder))
+    if run.status == "running" or not run.command:
+        return ""
+    if run.status == "stopped":
+        said, words = "To go on with it:", f"dltrain resume {folder}"
     elif gallery.verdict[:1] and gallery.verdict[0].startswith("complaint"):
-        words, said = f"dltrain doctor {run.folder}", "To look further:"
+        said, words = "To look further:", f"dltrain doctor {folder}"
     else:
-        again = run.command.removeprefix("dltrain ")
-        words, said = f"dltrain -m {again} seed=0,1,2", "To see how much of it is chance:"
-    return f"{page.paragraph(said)}{page.command(words)}" if words else ""
+        said, words = "To see how much of it is chance:", f"{run.command} seeds=5"
+    return f"{page.paragraph(said)}{page.command(words)}"
 
 
 def _groups(gallery: Gallery) -> list[str]:
