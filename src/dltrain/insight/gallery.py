@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dltrain.insight import plots
 from dltrain.insight.plots import fonts, seen, vector
-from dltrain.insight.weight_pictures import Table
 
 if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
+    from dltrain.insight.weight_pictures import Table
 
 Made = TypeVar("Made")
 _HEAVY = 1_500_000  # letters of an element: pixels are lighter

@@ -10,7 +10,7 @@ from pathlib import Path
 from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
-from dltrain.insight import captions, ensemble_pictures, page, pictures, plots, sweep_pictures, sweep_tables
+from dltrain.insight import page, plots, sweep_pictures, sweep_tables
 from dltrain.insight.gallery import Gallery, Picture
 from dltrain.parts import metrics
 from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, tensorboard
@@ -27,6 +27,8 @@ _FAILED = 100  # runs of a sweep whose end is told one by one
 
 
 def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
+    from dltrain.insight import ensemble_pictures, pictures  # and torch, which the page of a sweep does without
+
     if ensemble_members.are_in(run.summary):
         gallery = ensemble_pictures.of_ensemble(run, allow=allow)
     else:
@@ -111,6 +113,8 @@ def _numbers(run: Run, gallery: Gallery) -> str:
     if gallery.numbers is None:
         return ""
     about, tables = gallery.numbers
+    from dltrain.insight import captions
+
     title = f"The {captions.weights(run)}, in numbers"
     return page.section(title, page.paragraph(about), *(page.table(titles, rows) for titles, rows in tables))
 

@@ -67,7 +67,8 @@ def keys(jobs: Sequence[Run]) -> list[str]:
         for name, typed in run.typed.items():
             found.setdefault(name, Counter())[typed] += 1
     varied = [name for name, typed in found.items() if len(typed) > 1 or typed.total() < len(jobs)]
-    own = [name for name in varied if name not in seeds.keys(jobs)]
+    repeated = seeds.keys(jobs)
+    own = [name for name in varied if name not in repeated]
     return own[:_MOST_KEYS] + [SEED] * (SEED in varied)
 
 

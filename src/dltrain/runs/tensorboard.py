@@ -15,14 +15,17 @@ from functools import cache, lru_cache, reduce
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
 
-from dltrain.engine.records import Record
 from dltrain.errors import system
 from dltrain.runs import storage
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dltrain.engine.records import Record
 
 VIEW = "view/"  # before the tags of what is no number: TensorBoard sorts by tags, and numbers come first
 _WRITTEN_ANEW = ("hparams", "text")  # plugins whose events are written at the end
