@@ -43,7 +43,7 @@ def command(words: list[str], options: argparse.Namespace) -> int:
         say(told.before(chapter))
         predicted = None if given.no_input else _ask(len(chapter.answers))
         try:
-            _teach(chapter, given.overrides, folder, predicted)
+            _teach(chapter, given.overrides, place, folder, predicted)
         except KeyboardInterrupt as stop:
             return _stopped(stop, place)
     streams.delivered()
@@ -99,12 +99,12 @@ def _ask(count: int) -> int | None:
             return int(answer)
 
 
-def _teach(chapter: Chapter, overrides: list[str], folder: Path, predicted: int | None) -> None:
+def _teach(chapter: Chapter, overrides: list[str], place: str, folder: Path, predicted: int | None) -> None:
     from dltrain.course import lab, pages
     from dltrain.runs import storage
 
     say()
-    taught = lab.teach(chapter, overrides, tell=lambda line: say(f"$ {line}", flush=True))
+    taught = lab.teach(chapter, overrides, place=place, tell=lambda line: say(f"$ {line}", flush=True))
     say(f"\n{told.after(taught, predicted)}")
     if taught.bits:
         say(f"plain PyTorch {taught.bits}")

@@ -126,10 +126,18 @@ def study(name: str, *done: Done) -> Seen:
     return import_module(f"dltrain.course.chapters.{find(name).name}").study(done)
 
 
-def teach(found: Chapter, more: Sequence[str] = (), *, tell: Callable[[str], None] | None = None) -> Taught:
-    """Runs a chapter with KEY=VALUEs. `tell` hears of each command before it is run. Raises what the commands raise."""
+def teach(
+    found: Chapter,
+    more: Sequence[str] = (),
+    *,
+    place: str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Taught:
+    """Runs a chapter with KEY=VALUEs. place: what `changes.check` said of them, where they have been checked. `tell`
+    hears of each command before it is run. Raises what the commands raise.
+    """
     begin = time.perf_counter()
-    place, others = changes.check(found, more), tuple(changes.deciding(more))
+    place, others = place or changes.check(found, more), tuple(changes.deciding(more))
     commands = tuple(changes.changed(command, more) for command in found.commands)
     done: list[Done] = []
     for command in commands:

@@ -16,9 +16,9 @@ from dltrain.engine.process import left_as_it_was
 from dltrain.engine.trainer import seed_everything
 from dltrain.errors import DivergedError
 from dltrain.errors.output import cut
-from dltrain.insight import captions, gallery
-from dltrain.insight.gallery import Picture
-from dltrain.insight.plots import Figure, regions
+from dltrain.insight import captions
+from dltrain.insight.gallery import picture as picture
+from dltrain.insight.plots import regions
 from dltrain.runs import checkpoint, reading
 from dltrain.trained.whole_run import TrainedRun, load
 from dltrain.training import replay, resuming
@@ -58,11 +58,6 @@ def numbers(done: Done, column: str) -> list[float]:
 def typed(done: Done, key: str) -> list[str]:
     """What was typed for a key in each job of a sweep: momentum, not SGD."""
     return [reading.read(Path(folder)).typed[key] for folder in table(done)["folder"]]
-
-
-def picture(name: str, title: str, caption: str, drawn: Figure | bytes) -> Picture:
-    """A figure, or a film, as a picture of a chapter; `name` of its file."""
-    return gallery.picture(name, title, caption, drawn)
 
 
 def rows(run: TrainedRun, split: str = "train") -> tuple[Tensor, Tensor]:

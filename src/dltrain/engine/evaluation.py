@@ -111,7 +111,7 @@ def of_training(
     """
     if task in ("binary", "multiclass") and y.is_floating_point() and (y.ndim > 1 or bool((y != y.round()).any())):
         return {}
-    answer, tally = _answer(task, y), Tally(task, [name], loss)
+    answer = _answer(task, y)
     if name == "accuracy" and answer.ndim == 1 and weight is None:  # what most are judged by, in a third of the time
         return {name: int((decide(outputs, task) == answer).sum()) / len(answer)}
     if task == "regression":
@@ -119,7 +119,7 @@ def of_training(
         outputs, answer = answers(outputs, units), original(answer, units)
     else:
         answer = answer.clamp(0, _highest(task, outputs))
-    weight = None if weight is None else devices.float64(weight.to(y.device))
+    weight, tally = None if weight is None else devices.float64(weight.to(y.device)), Tally(task, [name], loss)
     tally.add(torch.zeros((), device=y.device), outputs, answer, weight)
     assert tally.totals is not None
     return tally.metrics(tally.totals.tolist(), len(y))

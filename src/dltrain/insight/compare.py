@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,9 +18,9 @@ from dltrain.insight.entries import Entry
 from dltrain.parts import metrics
 from dltrain.runs import reading, seeds, sweep_table
 from dltrain.runs.foreign import Values
-from dltrain.runs.reading import Run
+from dltrain.runs.reading import Report, Run
 
-_DRAWN = 10  # more curves than that can't be told apart
+DRAWN = 10  # more curves than that can't be told apart
 _ROWS = 100  # entries that are told one by one
 _ON_ROWS = 6  # single runs whose answers to the test rows are compared: each net is built and asked again
 _TRAINING_ONLY = ("loss.label_smoothing", "loss.class_weights", "loss.pos_weight")  # a val loss is the plain one
@@ -237,14 +238,23 @@ def draw(compared: Sequence[Entry], metric: str, output: Path, *, over: str = "e
     from dltrain.insight import plots
     from dltrain.insight.plots.comparison import curves
 
-    logs = [(entry, [history.over(run, history.logged(run)) for run in entry.runs]) for entry in compared]
-    groups = [(_titled(entry), [*filter(None, rows)]) for entry, rows in logs if any(rows)][:_DRAWN]
+    groups = [
+        (_titled(entry), [history.over(run, reports) for run, reports in logs]) for entry, logs in logged(compared)
+    ]
     if not groups:
         return "no curves: none of them has reported yet"
     drawn = curves(groups, metric=metric.partition("/")[2], losses=one_loss(compared), over=over)
     with command_line.writing(output, "; name another with -o FILE"):
         plots.save(drawn, output)
-    return f"curves   {output}{f' (of the first {_DRAWN})' if len(compared) > _DRAWN else ''}"
+    return f"curves   {output}{f' (of the first {DRAWN})' if len(compared) > DRAWN else ''}"
+
+
+def logged(compared: Sequence[Entry]) -> list[tuple[Entry, list[tuple[Run, list[Report]]]]]:
+    """The first entries that have reported, as many as are drawn, each with its runs that have; the logs of the others
+    are not read.
+    """
+    logs = ((entry, [(r, reports) for r in entry.runs if (reports := history.logged(r))]) for entry in compared)
+    return [*islice((pair for pair in logs if pair[1]), DRAWN)]
 
 
 def _titled(entry: Entry) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from dltrain import __version__
-from dltrain.insight import compare, entries, history, page, sweep_tables
+from dltrain.insight import compare, entries, page, sweep_tables
 from dltrain.insight.differences import Tested, interval
 from dltrain.insight.entries import Entry
 from dltrain.insight.gallery import Gallery
@@ -14,8 +14,6 @@ from dltrain.insight.plots import comparison
 from dltrain.parts import metrics
 from dltrain.runs import seeds, sweep_table
 from dltrain.runs.reading import Run
-
-_DRAWN = 10  # more curves than that can't be told apart
 
 
 def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
@@ -83,16 +81,15 @@ def _runs(entry: Entry) -> str:
 
 
 def _curves(gallery: Gallery, compared: Sequence[Entry], metric: str) -> None:
-    logs = [(entry.name, [*filter(None, map(history.logged, entry.runs))]) for entry in compared]
-    groups = [(name, reports) for name, reports in logs if reports]
+    groups = [(entry.name, [reports for _, reports in logs]) for entry, logs in compare.logged(compared)]
     if not groups:
         gallery.notes.append("no curves: none of them has reported yet")
         return
-    most = f" Of {len(groups)} entries the best {_DRAWN} are drawn." if len(groups) > _DRAWN else ""
+    most = f" Of {len(compared)} entries the best {compare.DRAWN} are drawn." if len(compared) > compare.DRAWN else ""
     caption = f"The mean over the runs of each, in a band of one standard deviation.{most}"
     gallery.add(
         "curves.png",
         "Learning curves",
         caption,
-        lambda: comparison.curves(groups[:_DRAWN], metric=metric.partition("/")[2], losses=compare.one_loss(compared)),
+        lambda: comparison.curves(groups, metric=metric.partition("/")[2], losses=compare.one_loss(compared)),
     )
