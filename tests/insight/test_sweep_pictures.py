@@ -4,16 +4,19 @@ import io
 import json
 import re
 import statistics
+import time
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dltrain.commands import cli
+from dltrain.errors import system
 from dltrain.insight import history, sweep_pictures, trials
 from dltrain.insight.plots import sweeps
 from dltrain.insight.trials import Score, Trial
-from dltrain.runs import reading, seeds
+from dltrain.runs import foreign, reading, seeds
 
 
 def run(*words):
@@ -45,7 +48,7 @@ def test_what_was_varied_is_what_was_typed_differently(jobs):
 
 
 def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
-    gallery = sweep_pictures.of_sweep(jobs)
+    gallery = sweep_pictures.of_sweep(seeds.ranked(jobs))
     names = [picture.name for picture in gallery.pictures]
     compared = ["parallel.png", "against.png", "heat1.png", "heat2.png", "heat3.png"]
     assert names == ["importance.png", *compared, "sofar.png", "curves.png"]
@@ -83,9 +86,9 @@ def test_runs_in_two_or_one_dimension_and_none(tmp_path, capsys):
     assert run("-m", "data=iris", "seed=0,1", "trainer.epochs=1", f"runs_dir={tmp_path}") == 0
     (folder,) = tmp_path.glob("*/*")
     found = [reading.read(path, folder) for path, _ in reading.walk(folder)]
-    gallery = sweep_pictures.of_sweep(found)
+    gallery = sweep_pictures.of_sweep(seeds.ranked(found))
     assert [picture.name for picture in gallery.pictures] == ["against.png", "curves.png"]
-    assert [p.name for p in sweep_pictures.of_sweep(found[:1]).pictures] == ["curves.png"]
+    assert [p.name for p in sweep_pictures.of_sweep([found[:1]]).pictures] == ["curves.png"]
     nothing = sweep_pictures.of_sweep([])
     assert (nothing.pictures, len(nothing.notes)) == ([], 1)
 
@@ -190,3 +193,38 @@ def test_runs_without_a_key_stand_below_its_numbers():
 
 
 ROWS = [(kind, seed, 0.3 + 0.02 * i + 0.01 * seed) for i in range(12) for kind in "ab" for seed in (0, 1)]
+
+
+@pytest.fixture
+def thousand(swept, tmp_path):
+    """A sweep of 1,000 jobs, each with a rate and a result of its own."""
+    folder, kept = tmp_path / "runs" / "sweep" / "20260101-000000-abcd", "config.yaml environment.json metrics.jsonl"
+    job = next(path.parent for path in swept.glob("*/summary.json") if '"done"' in path.read_text())
+    files = {name: (job / name).read_text() for name in kept.split()}
+    summary, (rate, width) = json.loads((job / "summary.json").read_text()), np.random.default_rng(0).random((2, 1000))
+    for number in range(1000):
+        own, lr, size = folder / str(number), 10 ** (3 * rate[number] - 4), int(8 + 200 * width[number])
+        own.mkdir(parents=True)
+        config = re.sub(r"^(optimizer:(?:\n  .*)*?\n  lr: ).*", rf"\g<1>{lr:.6f}", files["config.yaml"], flags=re.M)
+        (own / "config.yaml").write_text(config)
+        (own / "environment.json").write_text(files["environment.json"])
+        (own / "metrics.jsonl").write_text(files["metrics.jsonl"])
+        (own / "overrides.txt").write_text(f"optimizer.lr={lr:.6f}\nmodel.hidden=[{size}]\n")
+        summary["best"]["rmse"] = 50 + 10 * abs(rate[number] - 0.7) + width[number]
+        (own / "summary.json").write_text(json.dumps(summary))
+    (folder / "sweep.json").write_text("{}")
+    return folder
+
+
+def test_a_thousand_runs_are_one_page_soon_and_each_file_is_read_once(thousand, monkeypatch, capsys):
+    opened, plain_file = Counter(), system.plain_file
+    monkeypatch.setattr(foreign.system, "plain_file", lambda path: (opened.update([path]), plain_file(path))[1])
+    begin = time.process_time()
+    assert run("report", str(thousand)) == 0
+    assert time.process_time() - begin < 15  # a third of it where nothing else is done
+    text = (thousand / "report.html").read_text()
+    assert len(text) < 10_000_000
+    assert text.count("<figure>") == 5
+    assert "A sweep of 1000 runs" in text
+    assert {n for path, n in opened.items() if path.parent != thousand} == {1}
+    assert len([path for path in opened if path.name == "metrics.jsonl"]) == 100  # of the curves that are drawn

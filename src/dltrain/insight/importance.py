@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 from dltrain.insight import trials
 from dltrain.insight.trials import MISSING, Score, Trial
@@ -19,25 +19,13 @@ from dltrain.runs.reading import Run
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
-    from sklearn.tree import DecisionTreeRegressor
 
-    Floats = NDArray[np.float64]
-
-    class _Grown(Protocol):
-        """scikit-learn's arrays of a tree, one element a node; a leaf has -1 as its children."""
-
-        children_left: NDArray[np.int64]
-        children_right: NDArray[np.int64]
-        feature: NDArray[np.int64]
-        threshold: Floats
-        value: Floats
-
+    from dltrain.insight.forest import Floats, Tree, Whole
 
 FEWEST = 10  # trials from which anything is said
 _MOST = 500  # trials that are looked at; more of them change the shares by less than their intervals
 _TREES = 100
-_LEAVES = 64
+_AT_ONCE = 1_000_000  # cells of trees x axes x points: so many trees are grown together
 _FINE, _POINTS = 12, 32  # an axis of more numbers than the first is seen as so many points of equal distance
 _FORETOLD = 0.2  # of the variance of trials that a tree has not seen: below, the axes explain nothing
 _LITTLE, _SURELY = 0.05, 0.2  # a share below the first, whose interval ends below the second, is next to nothing
@@ -79,12 +67,10 @@ class Importance:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The values of a key as places, NaN where it is missing, and the points at which the space is looked at: numbers
-    from 0 to 1, names as their numbers.
-    """
+    """At which of the points of a key each trial stands, -1 where it has none: numbers in order, names as they come."""
 
-    places: Floats
-    points: Floats
+    places: Whole
+    points: int
     names: bool
 
 
@@ -101,7 +87,6 @@ def of_trials(compared: Sequence[Trial], keys: Sequence[str]) -> Importance | No
     if len(compared) < FEWEST or not keys:
         return None
     import numpy as np
-    from sklearn.tree import DecisionTreeRegressor
 
     random = np.random.default_rng(0)
     if len(compared) > _MOST:
@@ -112,24 +97,12 @@ def of_trials(compared: Sequence[Trial], keys: Sequence[str]) -> Importance | No
     if np.ptp(y) < 1e-9:
         return None
     axes = [_axis([t.values[key] for t in compared]) for key in keys]
-    shares: list[Floats] = []
-    unseen, votes = np.zeros(len(y)), np.zeros(len(y))
-    for _ in range(_TREES):
-        places, points = _numbered(axes, random)
-        drawn = random.integers(len(y), size=len(y))
-        tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=2, random_state=0)
-        tree.fit(places[drawn], y[drawn])
-        shares.append(_shares(tree, points))
-        out = np.setdiff1d(np.arange(len(y)), drawn)
-        unseen[out] += tree.predict(places[out]) if len(out) else 0.0
-        votes[out] += 1
-    seen = votes > 0
-    errors = np.square(y[seen] - unseen[seen] / votes[seen]).mean()
+    shares, foretold = _grown(axes, y - y.mean(), random)
     low, high = np.quantile(shares, [0.025, 0.975], axis=0)
     means = np.mean(shares, axis=0)
     found = [Share(*each) for each in zip(keys, means.tolist(), low.tolist(), high.tolist(), strict=True)]
     found.sort(key=lambda share: -share.share)
-    return Importance(found, float(1 - errors / np.var(y[seen])), len(compared))
+    return Importance(found, foretold, len(compared))
 
 
 def _seen(value: float | str) -> float | str:
@@ -142,71 +115,72 @@ def _axis(values: Sequence[float | str]) -> _Axis:
 
     there = [v for v in values if v != MISSING]
     if not all(map(is_number, there)):
-        order = {name: float(i) for i, name in enumerate(dict.fromkeys(map(str, there)))}
-        places = np.array([math.nan if v == MISSING else order[str(v)] for v in values])
-        return _Axis(places, np.array(list(order.values())), names=True)
-    places = np.array([float(v) if is_number(v) else math.nan for v in values])
-    low, high = np.nanmin(places), np.nanmax(places)
+        order = {name: i for i, name in enumerate(dict.fromkeys(map(str, there)))}
+        return _Axis(np.array([-1 if v == MISSING else order[str(v)] for v in values]), len(order), names=True)
+    at = np.array([float(v) if is_number(v) else math.nan for v in values])
+    low, high = np.nanmin(at), np.nanmax(at)
     if low > 0 and high >= 20 * low:
-        places = np.log10(places)
-        low, high = np.log10(low), np.log10(high)
-    places = (places - low) / (high - low)
-    points = np.unique(places[~np.isnan(places)])
+        at, low, high = np.log10(at), np.log10(low), np.log10(high)
+    at = (at - low) / (high - low)
+    known = ~np.isnan(at)
+    points = np.unique(at[known])
+    places = np.full(len(at), -1)
     if len(points) > _FINE:
-        points = np.linspace(0, 1, _POINTS)
-    return _Axis(places, points, names=False)
+        places[known] = np.rint(at[known] * (_POINTS - 1))
+        return _Axis(places, _POINTS, names=False)
+    places[known] = np.searchsorted(points, at[known])
+    return _Axis(places, len(points), names=False)
 
 
-def _numbered(axes: Sequence[_Axis], random: np.random.Generator) -> tuple[Floats, list[Floats]]:
-    """The table of a tree (trials, axes) and the points of each axis: names in a new order, missing values drawn."""
+def _grown(axes: Sequence[_Axis], y: Floats, random: np.random.Generator) -> tuple[list[Floats], float]:
+    """Of each tree of the forest the share of each axis; and how much of the variance all of them foretell."""
     import numpy as np
 
-    columns: list[Floats] = []
-    points: list[Floats] = []
-    for axis in axes:
-        gaps = np.isnan(axis.places)
-        column = np.where(gaps, random.choice(axis.places[~gaps], len(gaps)), axis.places)
-        order = random.permutation(len(axis.points)).astype(np.float64) if axis.names else None
-        columns.append(column if order is None else order[column.astype(np.int64)])
-        points.append(axis.points if order is None else order)
-    return np.stack(columns, axis=1), points
+    from dltrain.insight import forest
+
+    sizes = np.array([axis.points for axis in axes])
+    together = max(1, min(_TREES, _AT_ONCE // (len(axes) * int(sizes.max()))))
+    shares: list[Floats] = []
+    sums, votes = np.zeros(len(y)), np.zeros(len(y))
+    while len(shares) < _TREES:
+        places = np.stack([_numbered(axis, together, random) for axis in axes], axis=-1)
+        weights = random.multinomial(len(y), np.full(len(y), 1 / len(y)), together)
+        for tree, drawn in zip(forest.grown(places, sizes, y, weights, random), weights, strict=True):
+            shares.append(_shares(tree, sizes))
+            sums += np.where(drawn, 0, tree.answers[tree.leaf])
+            votes += drawn == 0
+    seen = votes > 0
+    errors = np.square(y[seen] - sums[seen] / votes[seen]).mean()
+    return shares, float(1 - errors / np.var(y[seen]))
 
 
-def _shares(tree: DecisionTreeRegressor, points: Sequence[Floats]) -> Floats:
+def _numbered(axis: _Axis, trees: int, random: np.random.Generator) -> Whole:
+    """The places of an axis as each tree sees them [T, N]: names in a new order, missing ones drawn."""
+    import numpy as np
+
+    gaps = axis.places < 0
+    places = np.tile(axis.places, (trees, 1))
+    places[:, gaps] = random.choice(axis.places[~gaps], (trees, int(gaps.sum())))
+    if not axis.names:
+        return places
+    orders = random.permuted(np.tile(np.arange(axis.points), (trees, 1)), axis=1)
+    return np.take_along_axis(orders, places, 1)
+
+
+def _shares(tree: Tree, sizes: Whole) -> Floats:
     """The share of a tree's variance over the space that each axis makes alone; zeros of a tree that is one leaf."""
     import numpy as np
 
-    answers, inside = _leaves(tree, points)
-    weights = np.array([own.mean(1) for own in inside])  # axes x leaves: how much of each axis a leaf covers
-    whole = weights.prod(0)
-    mean = float(answers @ whole)
-    variance = float(np.square(answers - mean) @ whole)
-    alone = [
-        np.square((answers * np.delete(weights, i, 0).prod(0)) @ own - mean).mean() for i, own in enumerate(inside)
-    ]
-    return np.array(alone) / variance if variance > 0 else np.zeros(len(points))
-
-
-def _leaves(tree: DecisionTreeRegressor, points: Sequence[Floats]) -> tuple[Floats, list[Floats]]:
-    """What each leaf answers, and of each axis which of its points lie in it (leaves x points, 0 or 1)."""
-    import numpy as np
-
-    grown = cast("_Grown", tree.tree_)
-    answers: list[float] = []
-    found: list[list[Floats]] = [[] for _ in points]
-    waiting = [(0, [np.ones(len(own)) for own in points])]
-    while waiting:
-        node, boxes = waiting.pop()
-        if grown.children_left[node] < 0:
-            answers.append(float(grown.value[node, 0, 0]))
-            for own, box in zip(found, boxes, strict=True):
-                own.append(box)
-            continue
-        axis = grown.feature[node]
-        left = points[axis] <= grown.threshold[node]
-        for child, side in ((grown.children_left[node], left), (grown.children_right[node], ~left)):
-            waiting.append((child, [box * side if i == axis else box for i, box in enumerate(boxes)]))
-    return np.array(answers), [np.stack(own) for own in found]
+    covered = ((tree.high - tree.low) / sizes).T  # axes x leaves: how much of each axis a leaf covers
+    whole = covered.prod(0)
+    mean = float(tree.answers @ whole)
+    variance = float(np.square(tree.answers - mean) @ whole)
+    alone: list[float] = []
+    for axis, (low, high) in enumerate(zip(tree.low.T, tree.high.T, strict=True)):
+        points = np.arange(sizes[axis])[:, None]
+        inside = (low <= points) & (points < high)
+        alone.append(np.square(inside @ (tree.answers * np.delete(covered, axis, 0).prod(0)) - mean).mean())
+    return np.array(alone) / variance if variance > 0 else np.zeros(len(sizes))
 
 
 # -- in words ------------------------------------------------------------------------------------------------------

@@ -132,13 +132,13 @@ def _notes(run: Run) -> list[str]:
 
 def sweep_page(folder: Path) -> str:
     found = [reading.read(path, sweep) for path, sweep in reading.walk(folder)]
-    gallery = sweep_pictures.of_sweep(found)
+    groups = seeds.ranked(found)
+    gallery = sweep_pictures.of_sweep(groups)
     _leave(folder, 0, gallery)
     title = f"{folder.parent.name}/{folder.name}"
-    ranked = seeds.in_order(found)
     failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in found if j.reason]
     sections = [
-        sweep_tables.ranking(found, folder),
+        sweep_tables.ranking(groups, folder),
         page.section("What decides", page.figures(map(_figure, gallery.pictures))),
         page.section("Notes", page.bullets([*gallery.notes, *failed[:_FAILED]])),
     ]
@@ -148,8 +148,8 @@ def sweep_page(folder: Path) -> str:
             page.heading(title, 1),
             page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
             *[page.paragraph(f"{jobs.read(folder, found)}.")] * any(run.status == "running" for run in found),
-            page.paragraph("The best run again:" if ranked else ""),
-            page.command(ranked[0].command if ranked else ""),
+            page.paragraph("The best run again:" if groups else ""),
+            page.command(groups[0][0].command if groups else ""),
             page.contents(sections),
             *sections,
             f"<footer>made by dltrain {__version__}</footer>",

@@ -18,8 +18,9 @@ _LINES, _CURVES = 500, 100  # runs that are drawn, each as a line of its own
 _T = TypeVar("_T")
 
 
-def of_sweep(jobs: Sequence[Run]) -> Gallery:
-    """All pictures of a sweep."""
+def of_sweep(groups: Sequence[Sequence[Run]]) -> Gallery:
+    """All pictures of a sweep, whose jobs are `seeds.ranked`."""
+    jobs = [run for group in groups for run in group]
     gallery, judge = Gallery(), score(jobs)
     ended = [run for run in jobs if judge and f"best/{judge.name}" in run.numbers and not seeds.failed([run])]
     if judge is None or not ended:
@@ -27,21 +28,17 @@ def of_sweep(jobs: Sequence[Run]) -> Gallery:
         return gallery
     if out := len(jobs) - len(ended):
         gallery.notes.append(f"{out} of {len(jobs)} runs failed, diverged or have no metric, and are in no picture")
-    varied, groups = keys(ended), seeds.ranked(jobs)
-    places = {run.folder: place for place, run in enumerate(run for group in groups for run in group)}
-    ordered = sorted(ended, key=lambda run: places[run.folder])
+    varied = keys(ended)
     each = [
-        Trial(
-            {k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], places[run.folder], run.folder.name
-        )
-        for run in ended
+        Trial({k: value(run, k) for k in varied}, run.numbers[f"best/{judge.name}"], place, run.folder.name)
+        for place, run in enumerate(ended)
     ]
     together = trials.of_groups(groups, varied, judge)
     if varied:
         _important(gallery, together, varied, judge)
         _compare(gallery, each, varied, judge)
         _so_far(gallery, trials.in_time(together, ended[0].sweep), judge)
-    _curves(gallery, ordered, varied, judge)
+    _curves(gallery, ended, varied, judge)
     return gallery
 
 

@@ -14,10 +14,10 @@ from dltrain.runs.reading import Run
 _ROWS = 1_000  # runs in a table: a page that is read has no more
 
 
-def ranking(found: Sequence[Run], folder: Path) -> str:
-    """A section with all runs, or with the configurations that several of them share."""
-    groups, rows = seeds.ranked(found), 0
-    shown: list[list[Run]] = []
+def ranking(groups: Sequence[Sequence[Run]], folder: Path) -> str:
+    """A section with all runs, or with the configurations that several of them share, as `seeds.ranked` has them."""
+    found, rows = [run for group in groups for run in group], 0
+    shown: list[Sequence[Run]] = []
     for group in groups:
         rows += len(group)
         if shown and rows > _ROWS:

@@ -104,11 +104,13 @@ def groups(found: Sequence[Run]) -> list[list[Run]]:
 
     A run that failed before it had one belongs to those that were typed alike.
     """
-    known = {_typed(run): _configured(run) for run in found if not run.unwritten}
+    configured = [None if run.unwritten else _configured(run) for run in found]
+    known: dict[tuple[str, ...], str] = {}
+    if None in configured:
+        known = {_typed(run): own for run, own in zip(found, configured, strict=True) if own is not None}
     together: dict[str | tuple[str, ...], list[Run]] = {}
-    for run in found:
-        own = known.get(_typed(run), _typed(run)) if run.unwritten else _configured(run)
-        together.setdefault(own, []).append(run)
+    for run, own in zip(found, configured, strict=True):
+        together.setdefault(own or known.get(_typed(run), _typed(run)), []).append(run)
     return list(together.values())
 
 

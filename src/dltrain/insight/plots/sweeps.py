@@ -103,11 +103,11 @@ def parallel(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figu
     fig, (ax,) = figure(height=4.2)
     scores = [t.score for t in trials]
     columns = [*(_column(trials, key) for key in shown), (_scale(scores), scores)]
-    best = _best(trials)
+    best, shades = _best(trials), mpl.colormaps["Blues"]
     order = sorted(range(len(trials)), key=lambda i: -trials[i].place)
     for rank, i in enumerate(order):
         heights = [scale.unit(values[i]) for scale, values in columns]
-        shade = mpl.colormaps["Blues"](0.25 + 0.6 * rank / max(1, len(order) - 1))
+        shade = shades(0.25 + 0.6 * rank / max(1, len(order) - 1))
         colour, width, layer = (ORANGE, 3.2, 4) if trials[i] is best else (shade, 1.4, 2)
         (line,) = ax.plot(heights, color=colour, linewidth=width, zorder=layer)
         vector.name(line, f"{trials[i].told}: {number(score.name, scores[i])}")
