@@ -6,8 +6,9 @@ import pytest
 from browser import Browser
 from PIL import Image
 
-from dltrain.insight import page, plots
+from dltrain.insight import moments, page, plots
 from dltrain.insight.gallery import picture
+from dltrain.insight.moments import Cell
 
 NASTY = "</script><img src=x onerror=\"document.title='ran'\">"
 TITLES = ["run", "lr", "accuracy", "kind"]
@@ -30,6 +31,13 @@ def curves():
     return fig
 
 
+def moving():
+    rows = [[[Cell("1", 0.1), Cell()]], [[Cell("2", 0.25), Cell(NASTY, 1)]], [[Cell("3"), Cell("-4", -0.5)]]]
+    told = moments.sentence(["first", NASTY, "last"])
+    table = moments.table([("", ""), ("a", "0 to 1"), ("b", "")], [NASTY], rows, look="bars")
+    return moments.slider(["step 0", f"step 1 {NASTY}", "step 2"], told, table)
+
+
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     shown = picture("curves.png", "Curves", "c", curves())
@@ -37,6 +45,7 @@ def opened(tmp_path_factory):
         page.heading(NASTY, 1),
         page.section("A table", page.table(TITLES, ROWS, caption="runs", explored=["lr", "kind"])),
         page.section("Pictures", page.figures([page.picture("C", "c", shown.shown, shown.seen, level=3)])),
+        page.section("Moments", page.picture("M", "m", moving().encode(), level=3)),
         page.section("Film", page.picture("F", "f", film(), level=3)),
     ]
     path = tmp_path_factory.mktemp("page") / "page.html"
@@ -153,14 +162,37 @@ def test_a_film_stops_at_any_moment(opened):
     assert opened.run(shown) == ["visible", "hidden", "hidden"]
 
 
+def test_a_slider_sets_the_table_to_any_moment(opened):
+    seen = "(o => [...o.querySelectorAll('output, .told, .moments tbody td')].map(e => e.textContent))(document)"
+    reach = "[...document.querySelectorAll('.moments tbody td')].map(e => [e.className, e.style.cssText])"
+    assert opened.run(seen)[-4:] == ["step 2", "last", "3", "-4"]
+    assert opened.run(reach) == [["", "--share: 0;"], ["less", "--share: 0.5;"]]
+    opened.run("document.querySelector('.moments input').focus()")
+    for kind in ("keyDown", "keyUp"):
+        key = {"key": "ArrowLeft", "code": "ArrowLeft", "windowsVirtualKeyCode": 37}
+        opened.call("Input.dispatchKeyEvent", type=kind, **key)
+    assert opened.run(seen)[-4:] == [f"step 1 {NASTY}", NASTY, "2", NASTY]
+    assert opened.run("document.querySelector('.moments input').getAttribute('aria-valuetext')") == f"step 1 {NASTY}"
+    assert opened.run(reach) == [["more", "--share: 0.25;"], ["more", "--share: 1;"]]
+    click(opened, ".moments button")
+    opened.wait_for("document.querySelector('.moments output').textContent === 'step 2'")
+    assert opened.run("document.querySelectorAll('.moments tbody td')[1].className") == "less"
+
+
 def test_without_a_script_all_is_there_and_a_film_can_be_stopped(opened, tmp_path):
     (tmp_path / "page.html").write_text(
-        page.page("t", [page.table(["a"], [["b"]]), page.picture("F", "f", film())], live=False), encoding="utf-8"
+        page.page("t", [page.table(["a"], [["b"]]), page.picture("F", "f", film()), moving()], live=False),
+        encoding="utf-8",
     )
     other = Browser(width=390)
     try:
         other.open((tmp_path / "page.html").as_uri())
         assert other.run("document.querySelector('td, tbody th').textContent") == "b"
+        assert other.run("[...document.querySelectorAll('output, .told')].map(e => e.textContent)") == [
+            "step 2",
+            "last",
+        ]
+        assert other.run("document.querySelector('.less').textContent") == "-4"
         assert other.run("document.getAnimations().map(a => a.playState)") == ["running"] * 2
         other.run("document.querySelector('.pause input').click()")
         assert other.run("document.getAnimations().map(a => a.playState)") == ["paused"] * 2
@@ -170,5 +202,5 @@ def test_without_a_script_all_is_there_and_a_film_can_be_stopped(opened, tmp_pat
 
 
 def test_the_script_is_small():
-    assert len(page._script()[0]) < 17_000
-    assert len(page._script()[0].splitlines()) < 350
+    assert len(page._script()[0]) < 18_500
+    assert len(page._script()[0].splitlines()) < 380

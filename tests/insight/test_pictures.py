@@ -1,8 +1,10 @@
 """Which pictures a run gets, and what stands in their place when something is missing."""
 
+import html
 import io
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import nn
 from dltrain.commands import cli
 from dltrain.config.plan import make_plan
 from dltrain.data.sources import sklearn_sets
-from dltrain.insight import captions, history, pictures, plots
+from dltrain.insight import captions, history, pictures, plots, training_pictures
 from dltrain.insight.plots import gradients, images, landscape, regions, training, weights
 from dltrain.insight.plots import perceptron as perceptron_plots
 from dltrain.runs import checkpoint, reading
@@ -107,7 +109,7 @@ def test_a_diagnosed_run_shows_its_layers_and_what_augmentation_makes(tmp_path, 
     monkeypatch.setattr(images, "changed", lambda *x: figures.append(changed(*x)) or figures[-1])
     words = ["data=digits", "trainer.epochs=3", "diagnose=true", "regularisation=affine"]
     gallery = made(train(tmp_path, *words), seconds=0)
-    assert {"layers.png", "augmented.png"} <= names(gallery)
+    assert {"layers.png", "layers_by_step", "augmented.png"} <= names(gallery)
     layers, examples = figures
     assert [line.get_label() for line in layers.axes[1].get_lines()] == ["linear1", "linear2"]
     assert all(len(line.get_xdata()) == 3 for ax in layers.axes for line in ax.get_lines())
@@ -117,15 +119,37 @@ def test_a_diagnosed_run_shows_its_layers_and_what_augmentation_makes(tmp_path, 
     assert all(np.abs(first - other).max() > 0.1 for other in others)
 
 
+def test_layers_by_step_are_those_of_the_diagnosis():
+    sick = {"name": "layers.a", "kind": "Linear", "weight": 1.0, "gradient": 1e-6, "weight_gradient": 1e-5, "std": 0.5}
+    dead = {"name": "layers.b", "kind": "ReLU", "dead": 0.75, "std": 0}
+    last = {**sick, "name": "layers.<b>", "gradient": 1.0, "update": 0.02}
+    looks = [history.Look(k / 100, [sick, dead, {**last, "update": 0.02 / (k + 1)}], k) for k in range(100)]
+    looks.append(history.Look(1, [{**sick, "gradient": 1.0}, {**dead, "dead": None}, {**last, "std": "x"}, {}], 100))
+    text = training_pictures.by_step(looks)
+    assert "<b>" not in text
+    moving = [json.loads(html.unescape(m)) for m in re.findall('data-(?:moves|names)="([^"]*)"', text)]
+    steps, told, cells = moving
+    assert len(steps) == len(told) == len(cells) == 24
+    assert (steps[0], steps[-1]) == ("step 0, epoch 0", "step 100, epoch 1")
+    back = "the gradient vanishes on its way back (at a it is 1e-06 of the last layer's)"
+    assert (told[0][0], told[-1][0]) == ([f"75% of the units of b are dead; {back}."], ["Nothing stands out."])
+    texts, shares = cells[0]
+    assert texts == ["1e-05", "", "", "0.5", "", "", "75%", "0", "1e-05", "0.02", "", "0.5"]
+    assert shares == [2, 0, 0, 70, 0, 0, 75, 0, 2, 77, 0, 70]
+    assert training_pictures.by_step([history.Look(1, [{}, {"name": 3, "std": "x"}])] * 2) is None
+    wide = [{"name": "a", "std": 1e299}, {"name": "b", "std": 1e-305}]
+    assert "1e-300 to 1e+299" in training_pictures.by_step([history.Look(1, wide)] * 2)
+
+
 def test_a_damaged_diagnosis_leaves_what_can_be_read(tmp_path):
     good = {"epoch": 1.0, "layers": [{"name": "a", "weight_gradient": 0.1, "std": None}, 3]}
     lines = [json.dumps(good), "{", "[]", json.dumps({"epoch": "x", "layers": 3}), json.dumps({**good, "epoch": 2})]
     (tmp_path / "diagnosis.jsonl").write_text("".join(f"{line}\n" for line in lines))
     looks = history.looks(tmp_path)
-    assert [epoch for epoch, _ in looks] == [1.0, 2.0]
+    assert [look.epoch for look in looks] == [1.0, 2.0]
     assert len(gradients.over_time(looks).axes[1].get_lines()) == 1
     assert history.looks(tmp_path / "none") == []
-    assert gradients.over_time([(1.0, [{}])]) is None
+    assert gradients.over_time([history.Look(1.0, [{}])]) is None
 
 
 @pytest.mark.filterwarnings("error")

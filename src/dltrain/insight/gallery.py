@@ -20,13 +20,13 @@ _HEAVY = 1_500_000  # letters of an element: pixels are lighter
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file with what a person should read about it."""
+    """An image file with what a person should read about it; no file where it lives in a page alone."""
 
     name: str  # of the file, curves.png
     title: str
     caption: str
     content: bytes
-    drawn: str = ""  # the same as an <svg> element, where it is of lines
+    drawn: str = ""  # the same as an <svg> element, where it is of lines, or as `moments.slider` makes it
     seen: str = ""  # what it shows, in words
 
     @property
@@ -67,6 +67,11 @@ class Gallery:
 
         if (found := self.tried(title, made)) is not None:
             self.pictures.append(found)
+
+    def add_moments(self, name: str, title: str, caption: str, make: Callable[[], str | None]) -> None:
+        """What `moments.slider` makes, or None where there is nothing to see."""
+        if found := self.tried(title, make):
+            self.pictures.append(Picture(name, title, caption, b"", found))
 
     def tried(self, title: str, make: Callable[[], Made]) -> Made | None:
         """What is made; None, and a note, where that fails."""

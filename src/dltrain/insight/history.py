@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median, pstdev
+from typing import NamedTuple
 
 from dltrain.runs import foreign, reading
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Report, Run
 
-Look = tuple[float, list[Values]]  # the epoch, and what each layer was like
+
+class Look(NamedTuple):
+    """What each layer was like at a report."""
+
+    epoch: float
+    layers: list[Values]
+    step: int | None = None
+
 
 _MOST_LOOKS = 1_000
 _TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
@@ -64,7 +72,9 @@ def looks(folder: Path) -> list[Look]:
                 found = reading.node(foreign.parse_json(line))
                 epoch, layers = found.get("epoch"), found.get("layers")
                 if reading.is_number(epoch) and isinstance(layers, list):
-                    kept.append((float(epoch), [reading.node(layer) for layer in layers]))
+                    step = found.get("step")
+                    own = [reading.node(layer) for layer in layers]
+                    kept.append(Look(float(epoch), own, int(step) if reading.is_number(step) else None))
             if len(kept) == _MOST_LOOKS:
                 kept, every = kept[::2], 2 * every
     return kept

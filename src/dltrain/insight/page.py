@@ -154,13 +154,16 @@ def folded(title: str, inside: str) -> str:
 
 
 def picture(title: str, caption: str, content: bytes, seen: str = "", *, level: int = 2, film: bool = True) -> str:
-    """An image file inside the page, or an SVG element, with its title and caption; `seen`: what it shows, in words.
+    """An image file inside the page, an SVG element, or what `moments.slider` makes, with its title and caption;
+    `seen`: what it shows, in words.
 
     film: a GIF becomes frames that can be stopped, by the rules of a `page`.
     """
     alt = escape(seen or title)
     if content.startswith(b"<svg"):
         drawn = content.decode().replace("<svg", f'<svg role="group" aria-label="{alt}"', 1)
+    elif content.startswith(b'<div class="moments"'):
+        drawn = content.decode()
     elif film and content.startswith(b"GIF8"):
         drawn = _film(content, alt)
     else:

@@ -18,7 +18,16 @@ from dltrain.runs.reading import Run
 
 _ANSWERS = "What it answers"
 _ABOUT = {  # sections: the pictures of each, by their names; all others are of answers
-    "How it trained": ("curves", "schedule", "clipping", "mistakes_by_epoch", "layers", "gradients", "augmented"),
+    "How it trained": (
+        "curves",
+        "schedule",
+        "clipping",
+        "mistakes_by_epoch",
+        "layers",
+        "layers_by_step",
+        "gradients",
+        "augmented",
+    ),
     _ANSWERS: (),
     "Its weights": ("weights", "weights_by_size", "landscape", "walk"),
 }
@@ -165,9 +174,10 @@ def _leave(folder: Path, step: int, gallery: Gallery) -> None:
     """The pictures as files and in TensorBoard; a folder that can't be written has them in the page alone."""
     try:
         layout.check(folder, written=True)
-        for made in gallery.pictures:
+        files = [made for made in gallery.pictures if made.content]
+        for made in files:
             plots.save_bytes(made.content, folder / "plots" / made.name)
-        shown = {made.name.partition(".")[0]: made.content for made in gallery.pictures}
+        shown = {made.name.partition(".")[0]: made.content for made in files}
         tensorboard.write_pictures(folder, step, shown, gallery.graph)
     except (OSError, StorageError, CheckpointError) as error:
         reason = getattr(error, "strerror", error)

@@ -12,17 +12,13 @@ import torch
 from torch import Tensor
 
 from dltrain import located
-from dltrain.engine.look import Layer
 from dltrain.errors.output import cut
 from dltrain.insight import history
+from dltrain.insight.doctor import signs
 from dltrain.insight.doctor.examine import Examination, Look
 from dltrain.insight.doctor.remedies import longer, offer, rate
 from dltrain.insight.doctor.verdict import Check, Verdict
 
-# Glorot & Bengio 2010 want gradients of the same size in all layers. A thousandth means a thousand times slower
-# learning under SGD; healthy nets here have between a thirtieth and a few times the last layer's.
-_VANISHED, _EXPLODED = 1e-3, 1e3
-_HALF = 0.5  # of the units of a layer dead, or of its values saturated, before the first step
 _WILD = 5.0  # first loss against that of an answer of zeros; Karpathy 2019 wants them equal, -log(1/C) for C classes
 # The rate at which the loss is back at its start (Smith 2015) is too high whatever the schedule; a thirtieth of what
 # the range test suggests takes a run that is thirty times as long.
@@ -34,7 +30,7 @@ _PULL = 0.05  # the penalty on the first weights as a share of the first loss: f
 
 def cut_off(exam: Examination) -> Verdict | None:
     """A step function, whose derivative is 0 wherever it has one: nothing below it is ever moved."""
-    step = next((layer for layer in reversed(_inner(exam.at_first)) if layer.kind == "Sign"), None)
+    step = next((layer for layer in reversed(signs.inner(exam.at_first.layers)) if layer.kind == "Sign"), None)
     if step is None:
         return None
     what = f"no gradient gets below {step.name}: the derivative of sign is 0, and what lies below stays as it was drawn"
@@ -57,7 +53,7 @@ def exploding(exam: Examination) -> Verdict | None:
     if len(first) < 2 or not (first[-1].gradient and first[0].gradient and first[0].std):
         return None
     growth, back = first[-1].std / first[0].std, first[0].gradient / first[-1].gradient
-    if growth < _EXPLODED and back < _EXPLODED:
+    if growth < signs.EXPLODED and back < signs.EXPLODED:
         return None
     what = f"gradients explode: {back:.0e} times the last layer's at the first one (values grow {growth:.0e} times)"
     return Verdict("exploding", what, _initial(exam, "regularisation=clip_norm"))
@@ -70,22 +66,17 @@ def dead_at_first(exam: Examination) -> Verdict | None:
 
 def saturated(exam: Examination) -> Verdict | None:
     """Most values of a sigmoid or tanh layer in the flat part of the curve, before the first step."""
-    for layer in _inner(exam.at_first):
-        if layer.saturated is not None and layer.saturated > _HALF:
-            share = f"{layer.saturated:.0%} of the values of {layer.name} ({layer.kind})"
-            what = f"{share} are saturated before the first step"
-            return Verdict("saturated", what, _initial(exam))
+    if layer := signs.saturated(exam.at_first.layers):
+        share = f"{layer.saturated:.0%} of the values of {layer.name} ({layer.kind})"
+        what = f"{share} are saturated before the first step"
+        return Verdict("saturated", what, _initial(exam))
     return None
 
 
 def vanishing(exam: Examination) -> Verdict | None:
     """Gradients that shrink from layer to layer on their way back, at the first step."""
-    layers = exam.at_first.weighted
-    last = layers[-1].gradient if layers else None
-    if not last:
-        return None
-    ratios = [(layer.gradient or 0.0) / last for layer in layers]
-    below = [i for i, ratio in enumerate(ratios) if ratio < _VANISHED]
+    ratios = signs.ratios(exam.at_first.layers)
+    below = [i for i, ratio in enumerate(ratios) if ratio < signs.VANISHED]
     if not below:
         return None
     what = f"gradients vanish below layer {below[-1] + 2} ({ratios[0]:.0e} of the last layer's at the first one)"
@@ -188,7 +179,7 @@ def _strong(exam: Examination) -> Iterator[tuple[str, str]]:
         if (model.get(key) or 0.0) > 0.5:
             yield f"model.{key}={model[key]:g}", less.format(f"model.{key}")
     least = {"l1": 0.0, "l2": 0.0} if exam.pull > _PULL else {}
-    for key, bound in (least | {"input_noise": _HALF * exam.sizes.mean().item()}).items():
+    for key, bound in (least | {"input_noise": signs.HALF * exam.sizes.mean().item()}).items():
         if (value := getattr(regular, key)) > bound:
             yield f"regularisation.{key}={value:g}", less.format(f"regularisation.{key}")
     if (decay := optimizer.arguments.get("weight_decay") or 0.0) > 0.1:
@@ -256,17 +247,10 @@ def _still_falling(exam: Examination) -> bool:
 
 
 def _dead(exam: Examination, look: Look, when: str, remedy: str) -> Verdict | None:
-    for layer in _inner(look):
-        if layer.dead is not None and layer.dead > _HALF:
-            what = f"{layer.dead:.0%} of the units of {layer.name} ({layer.kind}) are dead {when}: zero for every row"
-            return Verdict("dead_relu", what, remedy)
+    if layer := signs.dead(look.layers):
+        what = f"{layer.dead:.0%} of the units of {layer.name} ({layer.kind}) are dead {when}: zero for every row"
+        return Verdict("dead_relu", what, remedy)
     return None
-
-
-def _inner(look: Look) -> list[Layer]:
-    """All layers but those after the last one with weights."""
-    last = max((i for i, layer in enumerate(look.layers) if layer.weight is not None), default=0)
-    return look.layers[:last]
 
 
 def _initial(exam: Examination, also: str = "") -> str:

@@ -21,6 +21,7 @@ from dltrain.engine.trainer import seed_everything
 from dltrain.errors import CheckpointError, DivergedError
 from dltrain.errors.output import cut
 from dltrain.insight import lr_range
+from dltrain.insight.doctor import signs
 from dltrain.insight.doctor.by_heart import AT_ONCE, Learned, judge, learn
 from dltrain.parts import State
 from dltrain.parts.modules import working
@@ -52,7 +53,7 @@ class Look:
     @property
     def weighted(self) -> list[Layer]:
         """The layers with weights, norms left out."""
-        return [layer for layer in self.layers if layer.kind in ("Linear", "Conv1d", "Conv2d", "Conv3d")]
+        return signs.weighted(self.layers)
 
 
 @dataclass

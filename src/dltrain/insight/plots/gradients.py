@@ -35,7 +35,7 @@ def over_time(looks: Sequence[Look]) -> Figure | None:
     """Deviation of the outputs, and size of the weights' gradient, of layers with weights over the epochs; of many
     layers some, evenly from the first to the last.
     """
-    names = [str(layer.get("name")) for layer in looks[-1][1] if is_number(layer.get("weight_gradient"))]
+    names = [str(layer.get("name")) for layer in looks[-1].layers if is_number(layer.get("weight_gradient"))]
     if not names:
         return None
     names = names if len(names) <= _MOST else [names[round(i * (len(names) - 1) / (_MOST - 1))] for i in range(_MOST)]
@@ -43,7 +43,10 @@ def over_time(looks: Sequence[Look]) -> Figure | None:
     for ax, key, label in zip(axes, ("std", "weight_gradient"), ("deviation of outputs", "size of ∂L/∂W"), strict=True):
         for name, colour in zip(names, colours(len(names)), strict=True):
             found = [
-                (e, v) for e, layers in looks for own in layers if own.get("name") == name and _is(v := own.get(key))
+                (look.epoch, value)
+                for look in looks
+                for own in look.layers
+                if own.get("name") == name and _is(value := own.get(key))
             ]
             if found:
                 epochs, sizes = zip(*found, strict=True)

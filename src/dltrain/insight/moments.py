@@ -1,0 +1,85 @@
+"""A slider over the moments of a training, and what it moves: the script of a page sets tables, sentences and pictures
+to the moment that is chosen. Without a script the last one is seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from dltrain.errors.output import plain
+from dltrain.insight import page
+
+MOST = 24  # moments of one slider
+_PER_CENT = 100
+
+
+class Cell(NamedTuple):
+    """A text, and from -1 to 1 how long its bar is, or how strong its colour, red above 0 and blue below."""
+
+    text: str = ""
+    share: float = 0.0
+
+
+Rows = Sequence[Sequence[Cell]]
+
+
+def some(count: int) -> list[int]:
+    """Which of so many moments are shown, evenly, the first and the last among them."""
+    return sorted({round(i * (count - 1) / (MOST - 1)) for i in range(MOST)}) if count > MOST else list(range(count))
+
+
+def slider(names: Sequence[str], *inside: str) -> str:
+    """What moves, under one slider; `names`: what each moment is called."""
+    last = f'<p class="moment"><output>{page.escape(names[-1])}</output></p>'
+    return f'<div class="moments" data-names="{_json([*map(plain, names)])}">{last}{"".join(inside)}</div>'
+
+
+def sentence(texts: Sequence[str]) -> str:
+    """A sentence for each moment."""
+    moves = _json([[[plain(text)], [0]] for text in texts])
+    return f'<p class="told" data-moves="{moves}">{page.escape(texts[-1])}</p>'
+
+
+def table(
+    titles: Sequence[tuple[str, str]], names: Sequence[str], moments: Sequence[Rows], *, look: Literal["bars", "heat"]
+) -> str:
+    """A table whose cells move. titles: of the columns, the first one's that of the names, each with small print;
+    names: of the rows.
+    """
+    head = "".join(_title(*title) for title in titles)
+    body = "".join(_row(name, cells) for name, cells in zip(names, moments[-1], strict=True))
+    moves = _json([[[plain(c.text) for c in flat], [_whole(c.share) for c in flat]] for flat in map(_flat, moments)])
+    return (
+        f'<div class="wide"><table class="{look}" data-moves="{moves}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _title(text: str, small: str) -> str:
+    more = f"<br><small>{page.escape(small)}</small>" if small else ""
+    return f'<th scope="col">{page.escape(text)}{more}</th>' if text else "<td></td>"
+
+
+def _row(name: str, cells: Sequence[Cell]) -> str:
+    made = "".join(f"<td{_look(cell.share)}>{page.escape(cell.text)}</td>" for cell in cells)
+    return f'<tr><th scope="row">{page.escape(name)}</th>{made}</tr>'
+
+
+def _look(share: float) -> str:
+    """As the script of a page has it."""
+    whole = _whole(share)
+    return f' class="{"more" if whole > 0 else "less"}" style="--share: {abs(whole) / _PER_CENT:g}"' if whole else ""
+
+
+def _whole(share: float) -> int:
+    return round(_PER_CENT * max(-1.0, min(1.0, share)))
+
+
+def _flat(rows: Rows) -> list[Cell]:
+    return [cell for row in rows for cell in row]
+
+
+def _json(value: object) -> str:
+    return page.escape(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
