@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+import socket
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -16,9 +18,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dltrain.commands import cli
+from dltrain.commands import report as command
 from dltrain.insight import page as webpage
-from dltrain.insight import report
-from dltrain.runs import reading, run_folder, storage
+from dltrain.runs import run_folder, storage
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +203,8 @@ def test_mistakes_are_one_sentence(dltrain, run, tmp_path):
         (["last", "--replay", "soon"], 2, "--replay"),
         (["last", "--replay", "nan"], 2, "give seconds"),
         (["last", "--replay=-1"], 2, "give seconds"),
+        (["last", "--every", "0"], 2, "give seconds"),
+        (["last", "--every", "nan"], 2, "give seconds"),
     ):
         found, out, err = dltrain("report", *words)
         assert (found, out) == (code, "")
@@ -224,13 +228,59 @@ def test_a_folder_that_refuses_writes_still_gives_a_page(dltrain, run, tmp_path,
     assert (tmp_path / "page.html").read_text().count("<figure>") == 8
 
 
-def test_of_a_run_in_progress_a_page_says_how_far_it_is(run):
-    word = {"step": 3, "total": 10, "rate": 0.5, "time": 0}
+@pytest.fixture
+def going(run):
+    """A run of two epochs after one, without a checkpoint."""
+    half = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["step"]
+    word = {"step": half, "total": 2 * half, "rate": half / 46, "time": time.time(), "host": socket.gethostname()}
     (run / "progress.json").write_text(json.dumps(word))
-    with run_folder.Lock(run):
-        outcome = report._outcome(reading.read(run))
-    assert outcome.endswith(" It is at step 3 of 10 (30%), 0.5 steps/s, 14 s left.")
-    assert "ended because" not in outcome
+    (run / "summary.json").write_text('{"status": "running", "seconds": 10.0}')
+    shutil.rmtree(run / "checkpoints")
+    with run_folder.Lock(run) as lock:
+        yield run, lock
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_of_a_run_in_progress_a_page_says_how_far_it_is_and_shows_its_curves(dltrain, going):
+    run, _ = going
+    assert dltrain("report", str(run))[0] == 0
+    text = (run / "report.html").read_text()
+    assert Tags(text).tags
+    assert re.search(
+        r" it is at step \d+ of \d+ \(50%\), epoch 1 of 2, \d+ s so far, 46 s left, [\d.]+ steps/s\.<", text
+    )
+    assert '<progress max="100" value="50" aria-label="progress">50%</progress>' in text
+    assert f"dltrain watch {run}" in text
+    assert "Learning curves" in text
+    assert "what the net answers is shown from its first checkpoint on" in text
+    assert "dltrain resume" not in text
+    assert "ended because" not in text
+    assert "refresh" not in text  # nothing makes it again
+
+
+@pytest.mark.usefixtures("unpainted")
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_page_that_is_made_again_renews_itself_until_the_run_ends_or_the_command(
+    dltrain, going, monkeypatch, stopped
+):
+    (run, lock), seen = going, []
+
+    def sleep(seconds):
+        seen.append((run / "report.html").read_text())
+        if stopped:
+            raise KeyboardInterrupt
+        if len(seen) == 2:
+            lock.release()
+
+    monkeypatch.setattr(command.time, "sleep", sleep)
+    code, _, err = dltrain("report", str(run), "--every", "3")
+    assert (code, err) == (0, "")
+    assert 'http-equiv="refresh" content="3"' in seen[0]
+    assert len(seen) == (1 if stopped else 2)
+    text = (run / "report.html").read_text()
+    assert 'http-equiv="refresh"' not in text
+    assert ('class="status">running' in text, 'class="status bad">killed' in text) == (stopped, not stopped)
+    assert (f"dltrain resume {run}" in text) == (not stopped)
 
 
 def test_tables_and_lists_escape_what_they_are_given():

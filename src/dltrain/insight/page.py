@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -92,6 +93,19 @@ def status(word: str) -> str:
     """How a run ended, as a coloured word."""
     good = word in ("done", "early_stopped", "running", "stopped", "pruned")
     return f'<span class="status{"" if good else " bad"}">{escape(word.replace("_", " "))}</span>'
+
+
+def progress(share: float) -> str:
+    """How far something is, from 0 to 1, as a bar."""
+    done = f"{math.floor(100 * min(max(share, 0.0), 1.0))}"
+    return f'<progress max="100" value="{done}" aria-label="progress">{done}%</progress>'
+
+
+def renewed(text: str, seconds: float) -> str:
+    """The same page, which a browser loads again after so many seconds."""
+    return text.replace(
+        "<meta charset", f'<meta http-equiv="refresh" content="{math.ceil(seconds)}">\n<meta charset', 1
+    )
 
 
 def verbatim(text: str, *, under: str | None = None) -> str:

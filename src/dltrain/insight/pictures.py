@@ -69,6 +69,11 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     _clipping(gallery, plan, reports)
     training_pictures.augmented(gallery, plan)
     gallery.about = overview.describe(plan)
+    if going := run.status == "running":
+        gallery.notes.append("the way of its weights and the loss around them are shown when it has ended")
+        if run.steps is None:
+            gallery.notes.append("what the net answers is shown from its first checkpoint on")
+            return gallery
     try:
         trained = inference.open_run(run.folder, allow=allow, data=True)
     except DltrainError as error:
@@ -77,11 +82,12 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     build.set_threads_and_determinism(plan)
     model, sample = trained.model, _sample(plan)
     gallery.graph = tensorboard.graph(model, sample[0][:2])
-    way = _way(gallery, plan, run, seconds)
+    way = None if going else _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, run, way)
     judged(gallery, trained)
     _weights(gallery, plan, model, way)
-    _landscape(gallery, plan, model, sample, run, way)
+    if not going:
+        _landscape(gallery, plan, model, sample, run, way)
     _examine(gallery, plan, run)
     return gallery
 

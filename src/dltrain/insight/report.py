@@ -10,10 +10,10 @@ from pathlib import Path
 from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
-from dltrain.insight import page, plots, sweep_pictures, sweep_tables
+from dltrain.insight import in_progress, page, plots, sweep_pictures, sweep_tables
 from dltrain.insight.gallery import Gallery, Picture
 from dltrain.parts import metrics
-from dltrain.runs import ensemble_members, jobs, layout, reading, seeds, tensorboard
+from dltrain.runs import ensemble_members, layout, reading, seeds, tensorboard
 from dltrain.runs.reading import Run
 
 _ANSWERS = "What it answers"
@@ -64,6 +64,7 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
             page.heading(title, 1),
             page.status(run.status),
             page.paragraph(_outcome(run)),
+            in_progress.of_run(run),
             page.paragraph(f"The doctor: {verdict[0]}" if verdict else "", kind=_kind(gallery)),
             _next(run, gallery),
             page.contents(sections),
@@ -82,7 +83,7 @@ def _next(run: Run, gallery: Gallery) -> str:
     folder = shlex.quote(str(run.folder))
     if run.status == "running" or not run.command:
         return ""
-    if run.status == "stopped":
+    if run.status in ("stopped", "killed"):
         said, words = "To go on with it:", f"dltrain resume {folder}"
     elif gallery.verdict[:1] and gallery.verdict[0].startswith("complaint"):
         said, words = "To look further:", f"dltrain doctor {folder}"
@@ -156,7 +157,7 @@ def sweep_page(folder: Path) -> str:
         [
             page.heading(title, 1),
             page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
-            *[page.paragraph(f"{jobs.read(folder, found)}.")] * any(run.status == "running" for run in found),
+            in_progress.of_sweep(folder, found),
             page.paragraph("The best run again:" if groups else ""),
             page.command(groups[0][0].command if groups else ""),
             page.contents(sections),
@@ -189,14 +190,13 @@ def _outcome(run: Run) -> str:
     parts = [f"{run.steps:,} steps"] if run.steps is not None else []
     parts += [f"in {run.seconds:.1f} seconds"] if run.seconds is not None else []
     started = str(run.environment.get("started", "at an unknown time"))[:16].replace("T", " ")
-    text = ", ".join([*[" ".join(parts)] * bool(parts), f"started {started}."])
+    going = run.status == "running"  # the last checkpoint and the start say little of it
+    text = f"Started {started}." if going or not parts else f"{' '.join(parts)}, started {started}."
+    text = text[:1].upper() + text[1:]
     if "best/epoch" in run.numbers:
-        text += (
-            f" The weights that count are those of epoch {run.numbers['best/epoch']:.4g}, the best by {run.monitor}."
-        )
-    if run.status == "running":
-        return f"{text} It is at {run.pulse.told}." if run.pulse else text
-    return f"{text} It ended because: {run.reason}" if run.reason else text
+        best = "The best so far are" if going else "The weights that count are"
+        text += f" {best} those of epoch {run.numbers['best/epoch']:.4g}, the best by {run.monitor}."
+    return text if going else f"{text} It ended because: {run.reason}" if run.reason else text
 
 
 def _metrics(run: Run) -> str:
