@@ -163,7 +163,7 @@ def test_a_gradient_that_is_zero_or_no_number_is_a_gap():
 def test_a_learned_function_has_a_film_too(tmp_path):
     gallery = made(train(tmp_path, "data=sine", "trainer.epochs=2"))
     assert gallery.notes == []
-    assert names(gallery) == EVERY | {"regions.png", "film.gif", "regression.png", "residuals.png"}
+    assert names(gallery) == EVERY | {"regions.png", "film.gif", "weights_by_step", "regression.png", "residuals.png"}
 
 
 @pytest.mark.usefixtures("unpainted")

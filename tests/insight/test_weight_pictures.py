@@ -35,7 +35,7 @@ def test_a_run_shows_its_weights_by_size_its_clipped_gradients_and_its_numbers(t
     assert (steps.tolist(), most) == ([row["step"] for row in logged], 0.2)
     assert norms.tolist() == [row["train/grad_norm"] for row in logged]
 
-    about, (table,) = gallery.numbers
+    about, (table,), *_ = gallery.numbers
     assert about.endswith("Inputs are as the net gets them (data.scaling=standard).")
     assert table.titles == ["linear", "setosa", "versicolor", "virginica"]
     names = ["sepal length (cm)", "sepal width (cm)", "petal length (cm)", "petal width (cm)", "bias"]

@@ -124,6 +124,11 @@ def weights(run: Run) -> str:
     return "last weights" if run.numbers.get("best/step") in (None, run.steps) else "best weights"
 
 
+def kept(run: Run) -> str:
+    """What the weights of the pictures are called beside those of the way, where they are not its last ones."""
+    return "" if weights(run) == "last weights" else f"the best weights, step {run.numbers['best/step']:,.0f}"
+
+
 def moments(run: Run) -> tuple[str, str]:
     """The same as a sentence, and what the end of the net's way is called."""
     kept, last = run.numbers.get("best/step"), run.steps

@@ -12,7 +12,7 @@ from dltrain.insight.plots import fonts, seen, vector
 
 if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
-    from dltrain.insight.weight_pictures import Table
+    from dltrain.insight.weight_pictures import Numbers
 
 Made = TypeVar("Made")
 _HEAVY = 1_500_000  # letters of an element: pixels are lighter
@@ -55,7 +55,7 @@ class Gallery:
     verdict: list[str] = field(default_factory=list)  # of the doctor
     findings: str = ""  # what it looked at
     graph: bytes | None = None  # of the net, for TensorBoard
-    numbers: tuple[str, list[Table]] | None = None  # the weights of a small net, with a sentence on them
+    numbers: Numbers | None = None  # the weights of a small net
     worst: tuple[list[str], list[list[str]]] = ([], [])  # of the answers: titles and rows
 
     def add(self, name: str, title: str, caption: str, make: Callable[[], Figure | bytes | None]) -> None:

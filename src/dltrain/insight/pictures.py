@@ -26,6 +26,7 @@ from dltrain.insight import (
     perceptron_pictures,
     training_pictures,
     weight_pictures,
+    weights_by_step,
 )
 from dltrain.insight.doctor import doctor
 from dltrain.insight.doctor.examine import examine
@@ -85,7 +86,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     way = None if going else _way(gallery, plan, run, seconds)
     _regions(gallery, plan, model, run, way)
     judged(gallery, trained)
-    _weights(gallery, plan, model, way)
+    _weights(gallery, plan, model, run, way)
     if not going:
         _landscape(gallery, plan, model, sample, run, way)
     _examine(gallery, plan, run)
@@ -294,12 +295,18 @@ def judged(gallery: Gallery, trained: Trained) -> None:
         gallery.add(f"{name}.png", title, caption, lambda fig=fig: fig)
 
 
-def _weights(gallery: Gallery, plan: Plan, model: nn.Module, way: replay.Way | None) -> None:
+def _weights(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: replay.Way | None) -> None:
     if found := weight_pictures.first_layer(plan, model):
         gallery.add("weights.png", "First-layer weights", found[0], found[1])
     if sizes := gallery.tried("The weights, by size", lambda: weight_pictures.by_size(plan, model, way)):
         gallery.add("weights_by_size.png", "The weights, by size", *sizes)
-    gallery.numbers = gallery.tried("The weights, in numbers", lambda: weight_pictures.in_numbers(plan, model))
+    kept = captions.kept(run)
+    gallery.numbers = gallery.tried(
+        "The weights, in numbers", lambda: weight_pictures.in_numbers(plan, model, way, kept)
+    )
+    if way and gallery.numbers is None:
+        name, title = "weights_by_step", "The weights, while it learned"
+        gallery.add_moments(name, title, weights_by_step.CAPTION, lambda: weights_by_step.of_layers(plan, model, way))
 
 
 # -- the loss around the end -----------------------------------------------------------------------------------

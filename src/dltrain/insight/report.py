@@ -29,7 +29,7 @@ _ABOUT = {  # sections: the pictures of each, by their names; all others are of 
         "augmented",
     ),
     _ANSWERS: (),
-    "Its weights": ("weights", "weights_by_size", "landscape", "walk"),
+    "Its weights": ("weights", "weights_by_step", "weights_by_size", "landscape", "walk"),
 }
 _KEPT = {"config.yaml": "configuration", "environment.json": "machine and versions"}  # files of a run that are shown
 _FAILED = 100  # runs of a sweep whose end is told one by one
@@ -122,11 +122,12 @@ def _numbers(run: Run, gallery: Gallery) -> str:
     """The weights of a small net."""
     if gallery.numbers is None:
         return ""
-    about, tables = gallery.numbers
-    from dltrain.insight import captions
+    from dltrain.insight import captions, weight_pictures
 
+    about, tables, names, _ = gallery.numbers
     title = f"The {captions.weights(run)}, in numbers"
-    return page.section(title, page.paragraph(about), *(page.table(titles, rows) for titles, rows in tables))
+    shown = [weight_pictures.moving(gallery.numbers)] if names else [page.table(*table) for table in tables]
+    return page.section(title, page.paragraph(about), *shown)
 
 
 def _notes(run: Run) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dltrain.config import build
 from dltrain.config.plan import Plan
 from dltrain.errors.output import cut
-from dltrain.insight import captions
+from dltrain.insight import captions, moments, weights_by_step
+from dltrain.insight.moments import Cell
 from dltrain.insight.plots import weights
 from dltrain.parts.modules import working
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 NEAR_ZERO = 0.001  # weights below it are counted
 _MOST_LETTERS = 40  # of a name
 _MOST_NUMBERS = 100  # of a net whose weights are printed
+_COLOURED = "Red is above zero, blue below; each table has one scale of colours for all moments."
 
 
 class Table(NamedTuple):
@@ -28,6 +32,15 @@ class Table(NamedTuple):
 
     titles: list[str]
     rows: list[list[str]]
+
+
+class Numbers(NamedTuple):
+    """The weights of a small net, with a sentence on them, and what they were at named moments of its way."""
+
+    about: str
+    tables: list[Table]
+    names: Sequence[str] = ()
+    way: Sequence[list[Table]] = ()
 
 
 def first_layer(plan: Plan, model: nn.Module) -> tuple[str, Callable[[], Figure | None]] | None:
@@ -71,8 +84,10 @@ def _all(state: dict[str, Tensor], names: list[str]) -> Tensor:
     return torch.cat([state[name].detach().float().cpu().flatten() for name in names])
 
 
-def in_numbers(plan: Plan, model: nn.Module) -> tuple[str, list[Table]] | None:
-    """A sentence, and the parameters of a small net, module by module; None of a larger one."""
+def in_numbers(plan: Plan, model: nn.Module, way: Way | None = None, kept: str = "") -> Numbers | None:
+    """A sentence, and the parameters of a small net, module by module, also on its way; None of a larger one. kept:
+    what the weights of the model are called, where they are not the last ones of the way.
+    """
     if sum(p.numel() for p in model.parameters()) > _MOST_NUMBERS:
         return None
     about = "A column is a unit: what it multiplies each of its inputs by, and its bias."
@@ -80,7 +95,30 @@ def in_numbers(plan: Plan, model: nn.Module) -> tuple[str, list[Table]] | None:
         about += f" Inputs are as the net gets them (data.scaling={plan.parts['data'].arguments['scaling']})."
     if plan.data.units is not None:
         about += f" What it learns are {plan.data.units.words}."
-    return about, [*_tables(plan, model)]
+    tables = [*_tables(plan, model)]
+    if way is None:
+        return Numbers(about, tables)
+    moving, names, found = build.make_model(plan), list[str](), list[list[Table]]()
+    for k in moments.some(len(way.steps)):
+        moving.load_state_dict(way.weights[k])
+        names.append(weights_by_step.when(plan, way.steps[k]))
+        found.append([*_tables(plan, moving)])
+    if kept:
+        names.append(kept)
+        found.append(tables)
+    return Numbers(f"{about} {_COLOURED}", tables, names, found)
+
+
+def moving(numbers: Numbers) -> str:
+    """The tables of a small net under a slider over its way."""
+    made: list[str] = []
+    for k, table in enumerate(numbers.tables):
+        rows = [tables[k].rows for tables in numbers.way]
+        sizes = [abs(float(text)) for each in rows for row in each for text in row[1:]]
+        most = max(filter(math.isfinite, sizes), default=0.0) or 1.0
+        cells = [[[Cell(text, float(text) / most) for text in row[1:]] for row in each] for each in rows]
+        made.append(moments.table([(t, "") for t in table.titles], [r[0] for r in table.rows], cells, look="heat"))
+    return moments.slider(numbers.names, *made)
 
 
 def _tables(plan: Plan, model: nn.Module) -> Iterator[Table]:

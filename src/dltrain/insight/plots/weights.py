@@ -44,7 +44,7 @@ def weights(
     if weight.dim() == 4:
         small = weight.shape[1] not in (1, 3) or weight.shape[-1] < 2
         return None if small else _tiles(weight, outputs)
-    shape = _picture(in_shape)
+    shape = picture(in_shape)
     if weight.shape[1] == math.prod(in_shape) and shape is not None:
         return _tiles(weight.unflatten(1, shape), outputs)
     return _table(weight, inputs, outputs)
@@ -69,7 +69,7 @@ def by_size(ax: Axes, nets: Mapping[str, np.ndarray], zero: float, *, colors: Se
     ax.legend(loc="upper right")
 
 
-def _picture(in_shape: Sequence[int]) -> tuple[int, int, int] | None:
+def picture(in_shape: Sequence[int]) -> tuple[int, int, int] | None:
     """Inputs as an image [C, H, W] of one or three channels, if they are one, or a square of at least 5 x 5."""
     if len(in_shape) == 3:
         channels, height, width = in_shape
@@ -78,21 +78,31 @@ def _picture(in_shape: Sequence[int]) -> tuple[int, int, int] | None:
     return (1, side, side) if len(in_shape) == 1 and side >= 5 and side * side == in_shape[0] else None
 
 
+def largest(weight: Tensor, most: int) -> list[int]:
+    """The units of a layer's weights [units, ...] that are largest, in their order."""
+    return weight.flatten(1).norm(dim=1).argsort(descending=True)[:most].sort().values.tolist()
+
+
+def columns(count: int) -> int:
+    """How many of so many small pictures stand beside each other."""
+    return min(8, max(4, math.ceil(math.sqrt(count)))) if count > 3 else count
+
+
 def _tiles(weight: Tensor, names: Sequence[str]) -> Figure:
     """weight: [units, C, H, W]; the units with the largest weights, in their order."""
-    largest = weight.flatten(1).norm(dim=1).argsort(descending=True)[:_MOST].sort().values.tolist()
-    columns = min(8, max(4, math.ceil(math.sqrt(len(largest))))) if len(largest) > 3 else len(largest)
-    rows = math.ceil(len(largest) / columns)
-    fig, axes = figure(rows, columns, height=5.4 / columns * rows + (0.55 if weight.shape[1] == 1 else 0))
-    limit = _limit(weight)
+    shown = largest(weight, _MOST)
+    across = columns(len(shown))
+    rows = math.ceil(len(shown) / across)
+    fig, axes = figure(rows, across, height=5.4 / across * rows + (0.55 if weight.shape[1] == 1 else 0))
+    most = limit(weight)
     drawn: AxesImage | None = None
     for ax in axes:
         image(ax)
-    for ax, unit in zip(axes, largest, strict=False):
+    for ax, unit in zip(axes, shown, strict=False):
         if weight.shape[1] == 3:
-            ax.imshow((weight[unit].permute(1, 2, 0) / (2 * limit) + 0.5).clamp(0, 1).numpy())
+            ax.imshow((weight[unit].permute(1, 2, 0) / (2 * most) + 0.5).clamp(0, 1).numpy())
         else:
-            drawn = ax.imshow(weight[unit, 0].numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
+            drawn = ax.imshow(weight[unit, 0].numpy(), cmap="RdBu_r", vmin=-most, vmax=most)
         if names:
             ax.set_title(plain(names[unit], 14), fontsize=9, fontweight="normal", loc="center", pad=3)
     if drawn is not None:
@@ -104,8 +114,8 @@ def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Fig
     units, columns = weight.shape
     fig, (ax,) = figure(height=min(6.0, max(2.6, 1.6 + 0.16 * units)))
     ax.grid(False)
-    limit = _limit(weight)
-    drawn = ax.imshow(weight.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    most = limit(weight)
+    drawn = ax.imshow(weight.numpy(), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
     if len(inputs) == columns <= _NAMED:
         ax.set_xticks(range(columns), [plain(n, 18) for n in inputs], rotation=45, ha="right", fontsize=9)
     else:
@@ -125,7 +135,7 @@ def _number(axis: Axis, count: int) -> None:
     axis.set_major_locator(MaxNLocator(8, integer=True) if count > 8 else FixedLocator(range(count)))
 
 
-def _limit(weight: Tensor) -> float:
+def limit(weight: Tensor) -> float:
     """The weight that gets the full colour: one in five hundred is larger."""
     magnitudes = weight.abs().flatten()
     count = max(1, math.ceil(0.998 * len(magnitudes)))
