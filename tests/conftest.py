@@ -10,7 +10,7 @@ import pytest
 import torch
 from inline_engine import Inline
 from PIL import Image
-from quick_compose import ConfigRepository, quick, read_once, remembered
+from quick_compose import PARTS, quick, remembered
 
 from dltrain.commands import cli
 from dltrain.config import compose, hydra
@@ -85,7 +85,8 @@ def _composed_quickly():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose, "compose", quick)
         patch.setattr(hydra, "composer", remembered)
-        patch.setattr(ConfigRepository, "load_config", read_once)
+        for (owner, name), part in PARTS.items():
+            patch.setattr(owner, name, part)
         yield
 
 
