@@ -88,7 +88,7 @@ def _read_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
     if key not in _read:
         _read[key] = _load_config(self, config_path)
     found = copy.copy(_read[key])
-    if "/" not in config_path or found.header.get("package") == "_global_":  # Hydra merges others into what it read of those
+    if "/" not in config_path or found.header.get("package") == "_global_":  # into those Hydra merges others
         found.config = copy.deepcopy(found.config)
     return found
 

@@ -6,28 +6,51 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 
+from dltrain.commands import cli
 from dltrain.config import compose
 from dltrain.config.command_line import NAMES as COMMANDS
 from dltrain.course import changes, glossary, lab, pages
 from dltrain.course.chapter import NAMES, chapter, chapters, find
+from dltrain.course.chapters import dropout, noise, optimizers
+from dltrain.insight.plots import regions
 
 ROOT = Path(__file__).parents[2]
 COURSE = ROOT / "docs" / "course"
 LISTED = [c.name for c in chapters() if c.twin]
 
 
+@pytest.fixture
+def few_numbers(monkeypatch):
+    """What is looked at after training is made of few numbers: here nobody asks which they are."""
+    monkeypatch.setattr(regions, "_FINE", 30)
+    monkeypatch.setattr(dropout, "_NETS", 5)
+    monkeypatch.setattr(noise, "_STEPS", 60)
+    monkeypatch.setattr(optimizers, "_RATES", (0.1, 1.0))
+
+
+def printed_here(words):
+    """What a command prints, without a process of its own, which the chapter on backpropagation has."""
+    told = io.StringIO()
+    with redirect_stdout(told):
+        assert cli._run(words) == 0
+    return told.getvalue()
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.usefixtures("ends_of_films")
+@pytest.mark.usefixtures("ends_of_films", "few_numbers")
 @pytest.mark.filterwarnings("ignore:trainer.(epochs|max_steps=[0-9]+) is not used")
 @pytest.mark.filterwarnings("ignore:no (validation|test) rows were set aside")
 def test_a_chapter_runs_and_leaves_its_page(name, dltrain, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if name != "backpropagation":
+        monkeypatch.setattr(lab, "_printed", printed_here)
     code, out, error = dltrain("course", name, "--no-input", "trainer.max_steps=2")
     assert code == 0, error
     found = chapter(name)
