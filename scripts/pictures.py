@@ -73,7 +73,7 @@ def draw_tensorboard(folder: Path) -> None:
     with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             time.sleep(15)  # until it answers
-            browser = Browser(width=760, height=1030)
+            browser = Browser(width=900, height=1030)
             browser.open(f"http://localhost:{PORT}/?darkMode=false&tagFilter=(train%7Cval)/loss%24#timeseries")
             time.sleep(8)  # until the curves are drawn
             browser.run("document.querySelector('.settings-button').click()")

@@ -17,7 +17,14 @@ WRITTEN += ["events.out.tfevents.1.host.1", "diagnosis.jsonl", "eval-test.json",
 WRITTEN += [f"plots/{name}.png" for name in ("curves", "eval-test")]
 WRITTEN += [f"checkpoints/{name}" for name in ("step-00000001", "best-99999999")]
 HIDDEN = [".tmp-x", ".tmp-summary.json-1", ".del-1", ".old-checkpoints", "0", "profile", "sweep.json", "stray"]
-HIDDEN += ["multirun.yaml", "checkpoints/.tmp-3-1", "checkpoints/.del-3-1", "checkpoints/diverged-00000003"]
+HIDDEN += [
+    "lr=0.1",
+    "lr=0.1/events.out.tfevents.1.host.1",
+    "multirun.yaml",
+    "checkpoints/.tmp-3-1",
+    "checkpoints/.del-3-1",
+    "checkpoints/diverged-00000003",
+]
 
 
 def paths(rng: random.Random, run: Path) -> Path:

@@ -577,6 +577,7 @@ AWAY = {  # what in a run folder leads into another run's, or waits; the second 
     "the log": lambda r, o: lead(r / "metrics.jsonl", o / "metrics.jsonl"),
     "the diagnosis": lambda r, o: lead(r / "diagnosis.jsonl", o / "metrics.jsonl"),
     "an event file": lambda r, o: lead(r / EVENTS, o / "metrics.jsonl"),
+    "a folder of event files": lambda r, o: lead(r / "lr=0.1", o),
     "a pipe as an event file": lambda r, o: os.mkfifo(r / EVENTS),
     "a pipe as the diagnosis": lambda r, o: os.mkfifo(r / "diagnosis.jsonl"),
     "a pipe among the plots": lambda r, o: (

@@ -37,6 +37,16 @@ def test_a_link_is_a_fault_of_the_part_that_it_stands_in(tmp_path, inside, error
         layout.check(folder)
 
 
+def test_a_folder_of_event_files_is_no_link_and_a_file_of_such_a_name_its_users(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "lr=0.1 momentum=0.9").mkdir(parents=True)
+    (folder / "note=1").write_text("mine")
+    layout.check(folder)
+    (folder / "lr=0.1").symlink_to(tmp_path)
+    with pytest.raises(StorageError, match=r"lr=0\.1 is a link"):
+        layout.check(folder)
+
+
 @pytest.mark.parametrize(
     "name", ["metrics.jsonl", "diagnosis.jsonl", "progress.json", "events.out.tfevents.1.host.1", ".lock"]
 )

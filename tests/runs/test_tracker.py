@@ -5,6 +5,7 @@ import struct
 
 import pytest
 import torch
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import plugin_data_pb2
@@ -35,8 +36,8 @@ def points(folder, tag):
     return [(e.step, float(e.tensor_proto.float_val[0])) for e in events(folder).Tensors(tag)]
 
 
-def tracker(folder, start=0, tensorboard=True):
-    return Tracker(folder, total_steps=1000, start=start, bar=True, events=tensorboard)
+def tracker(folder, start=0, tensorboard=True, **more):
+    return Tracker(folder, total_steps=1000, start=start, bar=True, events=tensorboard, **more)
 
 
 def test_each_record_is_a_line_and_points(tmp_path):
@@ -105,6 +106,53 @@ def test_going_on_between_two_reports_makes_no_point_twice(tmp_path):
     writer.close()
     assert [step for step, _ in points(tmp_path, "train/loss_by_step")] == list(range(5, 205, 5))
     assert [step for step, _ in points(tmp_path, "train/loss")] == [100, 200]
+
+
+def test_a_tensorboard_that_runs_meanwhile_drops_what_comes_again(tmp_path):
+    """By its own reader in Python; the fast one does so by itself."""
+    writer = tracker(tmp_path)
+    for step in (100, 200, 300):
+        writer.write(record(step))
+    writer.close()
+    running = plugin_event_accumulator.EventAccumulator(str(tmp_path), tensor_size_guidance={"scalars": 0})
+    running.Reload()
+    writer = tracker(tmp_path, start=230)
+    writer.write(record(300))
+    writer.close()
+    running.Reload()
+    assert [e.step for e in running.Tensors("train/loss")] == [100, 200, 300]
+    assert [e.step for e in running.Tensors("train/loss_by_step")] == list(range(5, 305, 5))
+
+
+def test_a_job_has_its_events_in_a_folder_of_its_name_and_goes_on_there(tmp_path):
+    tracker(tmp_path, name="lr=0.1").write(record(100))
+    writer = tracker(tmp_path, start=100, name="lr=0.1 and=more")  # as another release may call it
+    writer.write(record(200))
+    assert [path.name for path in tmp_path.glob("*=*")] == ["lr=0.1"]
+    assert [step for step, _ in points(tmp_path / "lr=0.1", "train/loss")] == [100, 200]
+    tensorboard.write_pictures(tmp_path, 200, {}, b"")
+    assert not list(tmp_path.glob("events*"))
+    assert list((tmp_path / "lr=0.1").glob("*.pictures"))
+
+
+def test_a_job_that_was_begun_before_jobs_had_names_goes_on_where_it_was(tmp_path):
+    tracker(tmp_path).write(record(100))
+    tracker(tmp_path, start=100, name="lr=0.1").write(record(200))
+    assert [step for step, _ in points(tmp_path, "train/loss")] == [100, 200]
+    assert not list(tmp_path.glob("*=*"))
+
+
+def test_a_folder_of_events_that_is_a_link_is_not_followed(tmp_path):
+    run, other = tmp_path / "run", tmp_path / "other"
+    run.mkdir()
+    other.mkdir()
+    tracker(other).write(record(100))
+    before = [path.read_bytes() for path in other.glob("events*")]
+    (run / "lr=0.1").symlink_to(other)
+    writer = tracker(run, name="lr=0.1")
+    writer.write(record(100))
+    assert [path.read_bytes() for path in other.glob("events*")] == before
+    assert [step for step, _ in points(run, "train/loss")] == [100]
 
 
 def test_what_stood_at_a_stop_is_replaced_by_what_stands_at_the_end(tmp_path):

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dltrain.config import build, compose
 from dltrain.config.plan import make_plan
 from dltrain.engine.evaluation import evaluate
 from dltrain.errors import ConfigError, DivergedError
 from dltrain.runs import checkpoint, reading, run_folder
-from dltrain.training import experiment, overview
+from dltrain.training import board, experiment, overview
 
 
 def start(tmp_path, *overrides):
@@ -64,6 +65,29 @@ def test_the_run_folder_is_complete_and_true(tmp_path):
     lowest = min(line["val/loss"] for line in lines if line["val/accuracy"] == top)
     assert (summary["best"]["accuracy"], summary["best"]["loss"]) == (top, lowest)
     assert facts["metrics"] == summary["best"]
+
+
+def test_what_fails_while_tensorboard_is_told_the_end_costs_no_summary(tmp_path, monkeypatch):
+    plan, folder = start(tmp_path, "data=iris", "trainer.epochs=1", "trainer.tensorboard=true")
+    monkeypatch.setattr(board, "texts", lambda *_: {}["nothing"])
+    with pytest.raises(KeyError, match="nothing"):
+        experiment.train(plan, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("done", plan.total_steps)
+    assert "accuracy" in summary["test"]
+
+
+def test_a_run_that_is_killed_after_tensorboard_was_told_the_end_tells_it_again(tmp_path, monkeypatch):
+    plan, folder = start(tmp_path, "data=iris", "trainer.epochs=1", "trainer.tensorboard=true")
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "_write_summary", lambda *_: None)
+        experiment.train(plan, folder)
+    assert json.loads((folder / "summary.json").read_text())["status"] == "running"
+    assert experiment.train(plan, folder, resume=True)["status"] == "done"
+    events = EventAccumulator(str(folder)).Reload()
+    assert len(events.Tensors("run/result")) == len(events.Tensors("run/command")) == 1
+    assert [e.step for e in events.Tensors("val/loss")] == [plan.total_steps]
+    assert json.loads((folder / "summary.json").read_text())["status"] == "done"
 
 
 def plan_loader(plan, split):

@@ -10,14 +10,16 @@ from pathlib import Path
 
 from dltrain.errors import CheckpointError, StorageError, system
 
+EVENTS = r"[\w.]+=.*"  # a folder of a job's event files: TensorBoard calls a run by its path, as 3/lr=0.1 momentum=0.9
 OURS = re.compile(  # what dltrain itself writes into the folder of a run or a sweep; an exported model is its user's
     r"\.lock|\.(tmp|del|old)-.*|[0-9]+|checkpoints|cluster|configs|plots|profile|config\.yaml|overrides\.txt|error\.txt"
     r"|multirun\.yaml|output\.txt|(metrics|diagnosis|jobs)\.jsonl|(data|environment|progress|summary|sweep|eval-\w+)\.json"
-    r"|events\.out\.tfevents\..*|report\.html"
+    rf"|events\.out\.tfevents\..*|{EVENTS}|report\.html"
 )
 OF_RUN = re.compile(
     r"checkpoints|plots|profile|config\.yaml|(overrides|error|output)\.txt|(metrics|diagnosis)\.jsonl"
-    r"|(data|environment|progress|summary|eval-\w+)\.json|events\.out\.tfevents\..*|report\.html"
+    r"|(data|environment|progress|summary|eval-\w+)\.json"
+    rf"|events\.out\.tfevents\..*|{EVENTS}|report\.html"
 )
 SECOND_NAME = "has a second name elsewhere (a hard link), and would be changed there, too; put a copy in its place"
 _FOLDERS = re.compile(r"[0-9]+|checkpoints|cluster|configs|plots|profile|\.old-.*")
@@ -42,7 +44,8 @@ def check(folder: Path, *, written: bool = False) -> None:
         if written and _IN_PLACE.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_nlink > 1:
             raise StorageError(f"{entry.path} {SECOND_NAME}")
         kind = CheckpointError if entry.name == "checkpoints" else StorageError
-        _check(entry, kind, as_folder=bool(_FOLDERS.fullmatch(entry.name)))
+        named = re.fullmatch(EVENTS, entry.name) and entry.is_dir(follow_symlinks=False)  # a file is its user's
+        _check(entry, kind, as_folder=bool(_FOLDERS.fullmatch(entry.name) or named))
 
 
 def _check(entry: os.DirEntry[str], kind: type[Exception], *, as_folder: bool, depth: int = 1) -> None:

@@ -3,7 +3,7 @@
 runs/<name>/<time>-<4 hex>/
     config.yaml       the complete configuration        environment.json   command, versions, device, git commit
     overrides.txt     what was typed                    metrics.jsonl      one line per report: the truth
-    data.json         shapes, classes, what was fitted  events.out...      TensorBoard's view of it
+    data.json         shapes, classes, what was fitted  events.out...      TensorBoard's view; of a job in lr=0.1/
     checkpoints/      step-XXXXXXXX/, best-XXXXXXXX/    summary.json       status, best, last, test, seconds
     progress.json     how far it is, and when that was
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import socket
 import struct
 import time
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dltrain.errors import system
-from dltrain.runs import storage
+from dltrain.runs import layout, storage
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,32 +32,53 @@ VIEW = "view/"  # before the tags of what is no number: TensorBoard sorts by tag
 _WRITTEN_ANEW = ("hparams", "text")  # plugins whose events are written at the end
 _AT_THE_END = ("test/", "val/best_")  # what tags begin with that were written then, before HParams had these numbers
 _FRAME = 16  # bytes around a record: its length and two checksums
+_FILES = "events.out.tfevents.*"
 _PICTURES = ".pictures"  # the ending of their event file
 _POINTS = 20  # at most this many points of the step-wise loss per report: a file of all would grow by 75 bytes a step
 _AT_ONCE = 128  # bytes of a checksum that are looked up together
 _SUM = struct.Struct("<I")
 
 
+def place(folder: Path, name: str = "") -> Path:
+    """Where the event files of a run folder stand, by whose path TensorBoard calls the run: where there are some, else
+    in its folder of that name, or in the run folder itself.
+    """
+    there = sorted(file.parent for pattern in (_FILES, f"*=*/{_FILES}") for file in folder.glob(pattern))
+    own = [path for path in there if path == folder or re.fullmatch(layout.EVENTS, path.name)]
+    found = own[0] if own else folder / name
+    return folder if found != folder and system.leads_elsewhere(found) else found
+
+
 class Events:
     """An event file of this process's own, written through the same seam as everything else.
 
     `SummaryWriter` would write from a thread, whose errors come late or hang, and lose at a kill what it had queued.
+    after: the last step of earlier ones. The mark of a start has a TensorBoard that runs meanwhile drop what it had
+    read beyond, and which comes again; it needs the mark of the first process, too.
     """
 
-    def __init__(self, folder: Path, ending: str = "") -> None:
+    def __init__(self, folder: Path, ending: str = "", *, after: int | None = None) -> None:
         name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}{ending}"
         self.log = storage.Log(folder / name)
-        self._start: bytes | None = _event(file_version="brain.Event:2")
+        self._start = [_event(file_version="brain.Event:2")]
+        if after is not None:
+            self._start.append(_event(session_log={"status": 1}, step=after + 1))
 
     @property
     def empty(self) -> bool:
         """Whether nothing has been added."""
-        return self._start is not None
+        return bool(self._start)
 
     def add(self, events: list[bytes]) -> None:
         """Appends serialised events."""
-        first, self._start = [self._start] if self._start else [], None
-        self.log.write(_framed([*first, *events]))
+        first, self._start = self._start, list[bytes]()
+        try:
+            self.log.write(_framed([*first, *events]))
+        except FileNotFoundError:  # the first of a folder of their own
+            if not re.fullmatch(layout.EVENTS, self.log.path.parent.name):
+                raise
+            storage.disk.mkdir(self.log.path.parent)
+            self.log.write(b"")
 
 
 def _event(**fields: object) -> bytes:
@@ -203,9 +225,10 @@ def rewind(folder: Path, start: int, last: int) -> None:
     whole: the points by step of a later report may lie before `start`, and come again with it. Pictures stay up to
     `start`.
 
-    TensorBoard's own way, a purge mark, leaves the doubled points in place (seen with 2.21).
+    The mark of a start alone leaves the doubled points in the files, for whoever reads them later.
     """
-    for file in sorted(folder.glob("events.out.tfevents.*")):
+    storage.clean(folder)  # a draft counts as an event file, too
+    for file in sorted(folder.glob(_FILES)):
         until = start if file.name.endswith(_PICTURES) else last
         size, shows = 0, False
         for record, event in _kept(file, until):
@@ -247,10 +270,10 @@ def _records(file: Path) -> Iterator[bytes]:
 def write_pictures(folder: Path, step: int, pictures: dict[str, bytes], graph: bytes | None = None) -> None:
     """Image files (PNG, GIF) and a net's graph as an event file of their own, in place of an earlier one.
 
-    Raises OSError.
+    folder: of a run or a sweep. Raises OSError.
     """
-    old = sorted(folder.glob(f"events.out.tfevents.*{_PICTURES}"))
-    events = Events(folder, _PICTURES)
+    beside = place(folder)
+    old, events = sorted(beside.glob(f"{_FILES}{_PICTURES}")), Events(beside, _PICTURES)
     shown = [_event(step=step, summary=_image(f"{VIEW}{name}", content)) for name, content in pictures.items()]
     events.add([_event(graph_def=graph), *shown] if graph else shown)
     events.log.sync()

@@ -29,8 +29,8 @@ class Tracker:
     """Writes each record everywhere, and tells in between how far the run is.
 
     `start` is the step that the run goes on from: what lies after it is dropped. losses: gives those of the steps since
-    the last record; without it nothing is told. monitor: the metric that chooses the best epoch. `tell` is to be called
-    as soon as the run's clock says `due`.
+    the last record; without it nothing is told. monitor: the metric that chooses the best epoch. name: what TensorBoard
+    calls the run below its folder. `tell` is to be called as soon as the run's clock says `due`.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Tracker:
         events: bool,
         losses: Callable[[], Sequence[Tensor]] | None = None,
         monitor: str = "",
+        name: str = "",
     ) -> None:
         self._folder, self._monitor, self._warned = folder, monitor, False
         last = self._try(lambda: _rewind(folder / "metrics.jsonl", start))
@@ -51,8 +52,10 @@ class Tracker:
         self._layers = storage.Log(folder / "diagnosis.jsonl")  # a file only where a run is diagnosed
         self._events: tensorboard.Events | None = None
         if events:
-            self._try(lambda: tensorboard.rewind(folder, start, start if last is None else last))
-            self._events = tensorboard.Events(folder)
+            place = tensorboard.place(folder, name)
+            last = start if last is None else last
+            self._try(lambda: tensorboard.rewind(place, start, last))
+            self._events = tensorboard.Events(place, after=last)
         self._undrawn, self._drawn_at = list[tuple[float, Record]](), -math.inf
         self._losses, self._loss_due, self._numbers = losses, 0.0, dict[str, float]()
         self.due, self._word_due = math.inf if losses is None else 0.0, -1.0

@@ -195,14 +195,22 @@ def train(
 
 
 def _close(session: Session, folder: Path, summary: Summary) -> None:
-    """Writes the summary; where another error is on its way, a full disk is only said."""
+    """Tells the followers how it ended, then writes the summary, whatever becomes of them: a run that is killed in
+    between has none, goes on, and tells them again. Where another error is on its way, a full disk is only said.
+    """
     plan = session.plan
-    if plan.settings.tensorboard:
-        values, texts = board.values(plan.config, folder, plan.chosen), board.texts(plan, folder, summary)
-        session.tracker.hparams(values, summary, texts)
-    session.tracker.close(session.trainer.steps)
-    if session.profile:
-        session.profile.close()
+    try:
+        if plan.settings.tensorboard:
+            values, texts = board.values(plan.config, folder, plan.chosen), board.texts(plan, folder, summary)
+            session.tracker.hparams(values, summary, texts)
+        session.tracker.close(session.trainer.steps)
+        if session.profile:
+            session.profile.close()
+    finally:
+        _write_summary(folder, summary)
+
+
+def _write_summary(folder: Path, summary: Summary) -> None:
     try:
         run_folder.write_json(folder / "summary.json", summary)
     except StorageError as error:
@@ -283,6 +291,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
         events=plan.settings.tensorboard,
         losses=lambda: trainer.losses,
         monitor=plan.monitor,
+        name=board.name(folder),
     )
     clock = run_folder.Stopwatch(keeper.seconds)
     judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all"), build.make_measure(plan)
@@ -330,5 +339,5 @@ def show_failure(folder: Path, composed: Composed, summary: Summary) -> None:
     config = composed.values
     trainer = config.get("trainer")
     wanted = isinstance(trainer, dict) and trainer.get("tensorboard") is True
-    tracker = Tracker(folder, total_steps=0, start=0, bar=False, events=wanted)
+    tracker = Tracker(folder, total_steps=0, start=0, bar=False, events=wanted, name=board.name(folder))
     tracker.hparams(board.values(config, folder, composed.chosen), summary)

@@ -14,6 +14,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from dltrain.course import looks
 from dltrain.course.chapter import Number, Seen
 from dltrain.course.plots import events
+from dltrain.runs import tensorboard
 
 if TYPE_CHECKING:
     from dltrain.course.chapter import Done
@@ -45,7 +46,7 @@ def study(done: Sequence[Done]) -> Seen:
     )
     shot = (
         "A browser at localhost:6006 after `tensorboard --logdir` with the folder of these runs; the picture was "
-        "taken once. The runs 0, 1 and 2 are the three rates in their order. At the top the filter of names, below "
+        "taken once. A run is called by its folder and what it varies. At the top the filter of names, below "
         "each card the values at the step under the pointer."
     )
     return Seen(
@@ -80,7 +81,7 @@ def study(done: Sequence[Done]) -> Seen:
 def scalars(run: TrainedRun) -> dict[str, dict[int, float]]:
     """The curves of a run's event file: of each name its value by step."""
     logging.getLogger("tensorboard").setLevel(logging.ERROR)
-    read = EventAccumulator(str(run.folder), size_guidance={"tensors": 0})
+    read = EventAccumulator(str(tensorboard.place(run.folder)), size_guidance={"tensors": 0})
     read.Reload()
     tags = read.PluginTagToContent("scalars")
     return {tag: {e.step: float(make_ndarray(e.tensor_proto)) for e in read.Tensors(tag)} for tag in tags}
