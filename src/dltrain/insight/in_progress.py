@@ -46,7 +46,7 @@ def _epoch(number: float) -> str:
 
 def of_sweep(folder: Path, found: Sequence[Run]) -> str:
     """The same of a sweep."""
-    if not is_going([folder]):
+    if not (reading.is_alive(folder) or any(run.status == "running" for run in found)):
         return ""
     known = jobs.read(folder, found)
     return _shown(known.ended / known.total if known.total else 0.0, f"{known}.", folder)
