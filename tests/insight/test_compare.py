@@ -85,6 +85,10 @@ def test_single_runs_can_not_tell(dltrain, root, tmp_path):
     assert "that is of these runs on these rows: another seed may turn it; train with seeds=5" in out
     assert re.search(r"; of the answers to 30 test rows: McNemar$", out, re.MULTILINE)
     assert {line.split()[0] for line in out.splitlines() if re.match("adamw|sgd", line)} == {"adamw", "sgd"}
+    _, listed, _ = dltrain("compare", one, two, "--json")
+    data = json.loads(listed)
+    assert data["verdict"] == out.splitlines()[: len(data["verdict"])]
+    assert (data["differences"][0]["rows"], data["differences"][0]["paired"], data["notes"]) == (30, True, [])
 
 
 def test_a_run_that_failed_leaves_the_others_to_be_tested(dltrain, root, tmp_path):

@@ -9,6 +9,7 @@ from PIL import Image
 from dltrain.insight import moments, page, plots
 from dltrain.insight.gallery import picture
 from dltrain.insight.moments import Cell
+from dltrain.insight.plots import cells
 
 NASTY = "</script><img src=x onerror=\"document.title='ran'\">"
 TITLES = ["run", "lr", "accuracy", "kind"]
@@ -38,14 +39,22 @@ def moving():
     return moments.slider(["step 0", f"step 1 {NASTY}", "step 2"], told, table)
 
 
+def matrix():
+    fig, (ax,) = plots.figure()
+    cells.name(ax.imshow([[0.2, 1.0], [0.5, 0.0]], cmap="Blues"), [["a", NASTY], ["c", "d"]])
+    return fig
+
+
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     shown = picture("curves.png", "Curves", "c", curves())
+    drawn = picture("matrix.png", "Matrix", "c", matrix())
     parts = [
         page.heading(NASTY, 1),
         page.section("A table", page.table(TITLES, ROWS, caption="runs", explored=["lr", "kind"])),
         page.section("Pictures", page.figures([page.picture("C", "c", shown.shown, shown.seen, level=3)])),
         page.section("Moments", page.picture("M", "m", moving().encode(), level=3)),
+        page.section("Cells", page.picture("M", "m", drawn.shown, drawn.seen, level=3)),
         page.section("Film", page.picture("F", "f", film(), level=3)),
     ]
     path = tmp_path_factory.mktemp("page") / "page.html"
@@ -116,6 +125,21 @@ def test_a_pointer_near_a_curve_gets_its_name_and_numbers(opened):
     opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     told = opened.run("(e => e.hidden ? null : e.textContent)(document.querySelector('.tip'))")
     assert told == f"{NASTY}\nepoch 3\nloss 5"
+    opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+    assert opened.run("document.querySelector('.tip').hidden")
+
+
+def test_a_pointer_on_a_cell_gets_what_it_is(opened):
+    place = """(() => {
+        const cell = document.querySelectorAll('rect.cell')[1];
+        cell.scrollIntoView({block: 'center'});
+        const box = cell.getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2];
+    })()"""
+    x, y = opened.run(place)
+    opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    assert opened.run("(e => e.hidden ? null : e.textContent)(document.querySelector('.tip'))") == NASTY
+    assert opened.run("[...document.querySelectorAll('rect.cell')].map(c => getComputedStyle(c).fill).length") == 4
     opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
     assert opened.run("document.querySelector('.tip').hidden")
 

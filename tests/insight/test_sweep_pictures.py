@@ -1,6 +1,7 @@
 """What a sweep's pictures show, and its page."""
 
 import io
+import itertools
 import json
 import re
 import statistics
@@ -14,6 +15,7 @@ from PIL import Image
 from dltrain.commands import cli
 from dltrain.errors import system
 from dltrain.insight import history, sweep_pictures, trials
+from dltrain.insight.gallery import picture
 from dltrain.insight.plots import sweeps
 from dltrain.insight.trials import Score, Trial
 from dltrain.runs import foreign, reading, seeds
@@ -49,14 +51,14 @@ def test_what_was_varied_is_what_was_typed_differently(jobs):
 
 def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
     gallery = sweep_pictures.of_sweep(seeds.ranked(jobs))
-    names = [picture.name for picture in gallery.pictures]
+    names = [made.name for made in gallery.pictures]
     compared = ["parallel.png", "against.png", "heat1.png", "heat2.png", "heat3.png"]
     assert names == ["importance.png", *compared, "sofar.png", "curves.png"]
     caption = gallery.pictures[0].caption
     assert caption.startswith("optimizer")
     assert "of the differences in validation rmse" in caption
-    for picture in gallery.pictures:
-        assert len(Image.open(io.BytesIO(picture.content)).convert("RGB").getcolors(1 << 20)) > 20
+    for made in gallery.pictures:
+        assert len(Image.open(io.BytesIO(made.content)).convert("RGB").getcolors(1 << 20)) > 20
     without = sum("best/rmse" not in job.numbers or job.status == "diverged" for job in jobs)
     assert gallery.notes == [f"{without} of {len(jobs)} runs failed, diverged or have no metric, and are in no picture"]
 
@@ -87,7 +89,7 @@ def test_runs_in_two_or_one_dimension_and_none(tmp_path, capsys):
     (folder,) = tmp_path.glob("*/*")
     found = [reading.read(path, folder) for path, _ in reading.walk(folder)]
     gallery = sweep_pictures.of_sweep(seeds.ranked(found))
-    assert [picture.name for picture in gallery.pictures] == ["against.png", "curves.png"]
+    assert [made.name for made in gallery.pictures] == ["against.png", "curves.png"]
     assert [p.name for p in sweep_pictures.of_sweep([found[:1]]).pictures] == ["curves.png"]
     nothing = sweep_pictures.of_sweep([])
     assert (nothing.pictures, len(nothing.notes)) == ([], 1)
@@ -228,3 +230,33 @@ def test_a_thousand_runs_are_one_page_soon_and_each_file_is_read_once(thousand, 
     assert "A sweep of 1000 runs" in text
     assert {n for path, n in opened.items() if path.parent != thousand} == {1}
     assert len([path for path in opened if path.name == "metrics.jsonl"]) == 100  # of the curves that are drawn
+
+
+def test_dots_of_one_value_and_one_score_stand_side_by_side_and_no_value_reaches_the_next():
+    trials = [Trial({"lr": lr}, 0.5, i) for i, lr in enumerate([0.1] * 30 + [0.2] * 2 + [0.3])]
+    places = np.array(sweeps.against(trials, ["lr"], HIGH).axes[0].get_lines()[0].get_xdata())
+    assert len({*places}) == len(trials)
+    assert np.allclose([places[:30].mean(), places[30:32].mean(), places[32]], [0.1, 0.2, 0.3])
+    assert places[:30].max() < places[30:32].min() < 0.2 < places[30:32].max() < places[32]
+
+
+def test_long_keys_stand_beside_each_other():
+    keys = ["optimizer.weight_decay", "regularisation.early_stopping.patience", "optimizer.lr", "scheduler.lr"]
+    trials = [Trial({key: i * (k + 1) for k, key in enumerate(keys)}, 0.1 * i, i) for i in range(3)]
+    figure = sweeps.parallel(trials, keys, HIGH)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["weight_\ndecay", "patience", "optimizer.\nlr", "scheduler.\nlr", "accuracy"]
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
+def test_cells_of_a_heat_map_say_their_values_in_a_page_and_stay_pixels_in_a_file():
+    trials = [Trial({"a $": a, "b": b}, 0.1 * a + 0.05 * b, 2 * a + b) for a in (1, 2) for b in (0, 1)]
+    made = picture("heat.png", "h", "c", sweeps.heat(trials[:3], ("a $", "b"), LOW))
+    told = re.findall(r'<rect [^>]*style="--s: ([\d.]+)%"><title>([^<]*)</title>', made.drawn)
+    assert [words for _, words in told] == [
+        f"a $ {a}\nb {b}\nrmse {v}" for b, a, v in ((0, 1, 0.1), (0, 2, 0.2), (1, 1, 0.15))
+    ]
+    assert [float(dark) for dark, _ in told] == [100, 0, 50]  # the lowest error is dark
+    assert len(Image.open(io.BytesIO(made.content)).convert("RGB").getcolors(1 << 20)) > 20

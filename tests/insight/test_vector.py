@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dltrain.insight import page, plots
-from dltrain.insight.plots import fonts, seen, training, vector
+from dltrain.insight.plots import comparison, fonts, seen, training, vector
 
 REPORTS = [
     {
@@ -215,3 +215,11 @@ def test_words_stand_out_from_what_is_behind_them(mode):
         > 4.5
     )
     assert min(contrast(own["ink"], own[back]) for back in ("good", "bad")) > 4.5
+
+
+def test_a_band_belongs_to_its_curve():
+    runs = [[{**report, "val/accuracy": report["val/accuracy"] - k / 50} for report in REPORTS] for k in range(3)]
+    _, root = read(comparison.curves([("A $", runs), ("B", runs[:1])], metric="accuracy"))
+    bands = [element.get("data-band") for element in root.iter() if element.get("data-band")]
+    assert bands == ["A $", "A $"]  # of the metric and of the loss
+    assert {"A $", "B"} <= {element.get("data-name") for element in root.iter()}

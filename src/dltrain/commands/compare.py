@@ -26,11 +26,11 @@ def command(words: list[str], options: argparse.Namespace) -> int:
     picture = command_line.output(given, Path("compare.png"))
     compared = entries.of(given.runs, by=[key for key in given.by.split(",") if key], to=given.to)
     metric = metric_of(compared)
+    allow = command_line.allowed(options.allow)
     if given.json:
-        say(json.dumps(as_data(compared, metric), indent=1))
+        say(json.dumps(as_data(compared, metric, allow=allow), indent=1))
         streams.delivered()
         return 0
-    allow = command_line.allowed(options.allow)
     drawn = draw(compared, metric, picture, over=given.x)
     say("\n\n".join([*told(compared, metric, allow=allow), drawn]))
     return 0

@@ -59,7 +59,7 @@ def _same_but_seed(compared: Sequence[Entry]) -> bool:
 # -- who is better -----------------------------------------------------------------------------------------------------
 
 
-def differences(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] | None = None) -> list[Tested]:
+def against_first(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] | None = None) -> list[Tested]:
     """Each entry but the first, with its difference to that: over seeds and folds, or, of single runs, over the test
     rows where they are the same. allow: packages that their nets may come from; None: no net is asked anew.
     """
@@ -72,7 +72,7 @@ def differences(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] 
         from dltrain.insight import same_rows
 
         judged = [entry.runs[0] for entry in others if base.values(metric) and entry.values(metric)]
-        on_rows = iter(same_rows.differences(base.runs[0], judged, metric, allow=allow))
+        on_rows = iter(same_rows.against(base.runs[0], judged, metric, allow=allow))
         found = [next(on_rows) if entry.runs[0] in judged else None for entry in others]
     return with_p_values(others, found)
 
@@ -205,13 +205,13 @@ def footnote(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) ->
 def with_notes(
     compared: Sequence[Entry], metric: str, *, allow: Sequence[str] | None
 ) -> tuple[list[Tested], list[str]]:
-    """`differences`, without those of single rows where a net can't answer again, and what a reader must know."""
+    """`against_first`, without those of single rows where a net can't answer again, and what a reader must know."""
     notes: list[str] = []
     try:
-        found = differences(compared, metric, allow=allow)
+        found = against_first(compared, metric, allow=allow)
     except DltrainError as error:
         notes.append(f"the answers to the test rows are left out: {error}")
-        found = differences(compared, metric)
+        found = against_first(compared, metric)
     if not one_loss(compared):
         notes.append("the losses are different functions: one of them being smaller says nothing")
     return found, notes
@@ -272,10 +272,13 @@ class Compared(TypedDict):
     metric: str
     entries: list[Values]
     differences: list[Values]
+    verdict: list[str]
+    notes: list[str]
 
 
-def as_data(compared: Sequence[Entry], metric: str) -> Compared:
-    """All of it as plain data."""
+def as_data(compared: Sequence[Entry], metric: str, *, allow: Sequence[str] | None = None) -> Compared:
+    """All of it as plain data, by the same tests as `told`."""
+    known, notes = with_notes(compared, metric, allow=allow)
     base = compared[0]
     keys = listing.differing([entry.runs[0] for entry in compared])
     rows: list[Values] = []
@@ -288,10 +291,12 @@ def as_data(compared: Sequence[Entry], metric: str) -> Compared:
         )
     unlike: list[Values] = [
         {"of": t.entry.name, "to": base.name, **(_flat(t.difference, t.p) if t.difference else {"p": None})}
-        for t in differences(compared, metric)
+        for t in known
     ]
-    return {"metric": metric, "entries": rows, "differences": unlike}
+    said = verdict(compared, metric, known)
+    return {"metric": metric, "entries": rows, "differences": unlike, "verdict": said, "notes": notes}
 
 
 def _flat(found: Difference, p: float | None) -> Values:
-    return {**{k: v for k, v in vars(found).items() if k != "rows"}, "p_holm": p}
+    own = vars(found)
+    return {**(own if found.rows else {k: v for k, v in own.items() if k != "rows"}), "p_holm": p}

@@ -141,16 +141,19 @@
       }));
       const { x, y } = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
       const found = nearest(panels, x, y);
+      const shape = document.elementsFromPoint(event.clientX, event.clientY).find((own) => own.dataset.told);
       leave();
-      if (!found) return;
-      here.setAttribute("cx", found.px);
-      here.setAttribute("cy", found.py);
-      svg.append(here);
-      if (found.panel.series.length > 2) {
-        svg.classList.add("asked");
-        found.one.group.classList.add("lit");
+      if (!found && !shape) return;
+      if (found) {
+        here.setAttribute("cx", found.px);
+        here.setAttribute("cy", found.py);
+        svg.append(here);
+        if (found.panel.series.length > 2) {
+          svg.classList.add("asked");
+          found.one.group.classList.add("lit");
+        }
       }
-      tip.textContent = words(found);
+      tip.textContent = found ? words(found) : shape.dataset.told;
       tip.hidden = false;
       const [width, height] = [tip.offsetWidth, tip.offsetHeight];
       tip.style.left = `${Math.max(4, Math.min(event.clientX + 14, document.documentElement.clientWidth - width - 4))}px`;
@@ -163,7 +166,8 @@
 
   const legend = (svg) => {
     for (const name of new Set(all("[data-entry]", svg).map((entry) => entry.dataset.entry))) {
-      const targets = all("[data-name]", svg).filter((group) => group.dataset.name === name);
+      const own = (group) => (group.dataset.name ?? group.dataset.band) === name;
+      const targets = all("[data-name], [data-band]", svg).filter(own);
       const entries = all("[data-entry]", svg).filter((entry) => entry.dataset.entry === name);
       if (!targets.length) continue;
       const button = entries.find((entry) => entry.querySelector("text")) ?? entries[0];
@@ -182,7 +186,12 @@
   };
 
   for (const svg of all("svg.plot")) {
-    if (svg.querySelector("[data-name]")) answer(svg);
+    for (const title of all("title", svg)) {
+      if (!title.parentNode.dataset.name) title.parentNode.dataset.told = title.textContent; // a bar, a cell
+      title.parentNode.setAttribute("aria-label", title.textContent);
+      title.remove(); // else a browser says it beside us
+    }
+    if (svg.querySelector("[data-name], [data-told]")) answer(svg);
     legend(svg);
   }
 

@@ -16,7 +16,7 @@ from dltrain.trained import inference, judge
 _RESAMPLES = 2_000  # of the rows, whose 95 % give an interval
 
 
-def differences(base: Run, others: Sequence[Run], metric: str, *, allow: Sequence[str]) -> list[Difference | None]:
+def against(base: Run, others: Sequence[Run], metric: str, *, allow: Sequence[str]) -> list[Difference | None]:
     """How the answers of each differ from those of `base` on the same test rows; None where these are others, or where
     the metric is none of single rows.
 

@@ -87,20 +87,21 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
     if len(plain) > 1:
         caption = (
             f"Each line is one run, through the values that it was given to the best {judge.title} that it "
-            f"reached ({better} is better). The best run is orange. Where dark lines meet, a value helps."
+            f"reached ({better} is better). The best run is orange. Where strong lines meet, a value helps."
             f"{_of_them(trials, _LINES)}"
         )
         lines = _some(sorted(trials, key=lambda trial: trial.place), _LINES)
         gallery.add("parallel.png", "All runs at once", caption, lambda: sweeps.parallel(lines, plain, judge))
     caption = (
-        "Every dot is a run, the best one orange. The lines are means with their 95 % intervals, of each value or of "
-        "neighbours: where the intervals do not meet, it is the value that counts. Dots of one value that spread "
-        "widely: something else matters more there, or it is chance; try several seeds."
+        "Every dot is a run, the best one orange; those of one value and about one result stand side by side. The "
+        "lines are means with their 95 % intervals, of each value or of neighbours: where the intervals do not meet, "
+        "it is the value that counts. Dots of one value that spread widely: something else matters more there, or it "
+        "is chance; try several seeds."
     )
     shown = varied[:_MOST]
     gallery.add("against.png", "One key at a time", caption, lambda: sweeps.against(trials, shown, judge))
     for place, pair in enumerate(sweeps.pairs(trials, plain), start=1):
-        caption = "The mean over the runs of each cell; dark is good. The best cell at an edge: try values beyond it."
+        caption = "The mean over the runs of each cell: the stronger its colour, the better. The best cell at an edge: try values beyond it."
         title, name = f"{pair[0]} and {pair[1]}", f"heat{place}.png"
         gallery.add(name, title, caption, lambda pair=pair: sweeps.heat(trials, pair, judge))
 

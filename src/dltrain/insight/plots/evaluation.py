@@ -18,6 +18,7 @@ from dltrain.insight.plots import (
     PALE,
     SKY,
     WIDTH,
+    cells,
     colours,
     empty,
     image,
@@ -36,6 +37,7 @@ _PAIR = 10.0  # inches: two panels side by side
 _NAMED, _NUMBERED = 40, 15  # classes of a matrix whose names, and whose cells' numbers, are legible
 _MATRIX = 100  # classes of a matrix whose cells can be told apart
 _LABELS = 20  # labels that a bar chart can show
+_BESIDE = 4  # curves whose legend has room beside them
 _ACROSS = 8  # worst images in a row
 _TARGETS = 4
 _COLUMNS = 25  # that a bar chart can show
@@ -48,7 +50,7 @@ def draw(result: Result, **shown: Unpack[Drawn]) -> Figure:
     if "true" in shown and "predicted" in shown:
         return _regression(result, shown["true"], shown["predicted"])
     images, curves = shown.get("images", []), bool(result.get("curves"))
-    heights = [4.5, *[4.2] * curves, *[1.7 * ceil(len(images) / _ACROSS) + 0.4] * bool(images)]
+    heights = [4.5, *[4.2 + _below(result)] * curves, *[1.7 * ceil(len(images) / _ACROSS) + 0.4] * bool(images)]
     fig = empty(sum(heights), width=_PAIR if images or curves or "calibration" in result else WIDTH)
     above, *below = fig.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).flat
     left, *right = above.subfigures(1, 1 + ("calibration" in result), squeeze=False).flat
@@ -78,7 +80,7 @@ def parts(result: Result, **shown: Unpack[Drawn]) -> dict[str, Figure]:
         figures["calibration"] = empty(4.2)
         _calibration(figures["calibration"], result)
     if result.get("curves"):
-        figures["ranking"] = empty(8.4)
+        figures["ranking"] = empty(8.4 + 2 * _below(result))
         _ranks(figures["ranking"].subplots(2, 1), result)
     if images := shown.get("images"):
         figures["mistakes"] = empty(1.75 * ceil(len(images) / 4) + 0.5)
@@ -108,7 +110,21 @@ def _ranks(axes: np.ndarray, result: Result) -> None:
     pr.set_title(f"average precision {metrics_['average_precision']:.3f}{few}")
     for ax, where in ((roc, "lower right"), (pr, "best")):
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.03))
-        ax.legend(loc=where, fontsize=8)
+        if _below(result):
+            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=_columns(result), columnspacing=1.2)
+        else:
+            ax.legend(loc=where)
+
+
+def _columns(result: Result) -> int:
+    """Of a legend of many curves, below them."""
+    longest = max(len(plain(curve["name"], 16)) for curve in result["curves"])
+    return 4 if longest < 4 else 3 if longest < 9 else 2
+
+
+def _below(result: Result) -> float:
+    """The inches that it takes; 0 where it has room beside few curves."""
+    return 0.22 * ceil(many / _columns(result)) if (many := len(result["curves"])) > _BESIDE else 0.0
 
 
 @styled
@@ -142,7 +158,11 @@ def _matrix(ax: Axes, result: Result, *, mistakes: bool = False) -> None:
         counts = np.where(np.eye(n, dtype=bool), 0, counts)
         ax.set_facecolor(PALE)
     dark = max(share.max(), 1e-9) if mistakes else 1
-    ax.imshow(np.ma.masked_where(np.eye(n) * mistakes > 0, share), cmap="Blues", vmin=0, vmax=dark, aspect="equal")
+    masked = np.ma.masked_where(np.eye(n) * mistakes > 0, share)
+    drawn = ax.imshow(masked, cmap="Blues", vmin=0, vmax=dark, aspect="equal")
+    cells.name(
+        drawn, [[_told(a, b, counts[i, j], share[i, j]) for j, b in enumerate(names)] for i, a in enumerate(names)]
+    )
     ax.grid(False)
     ax.set(xlabel="predicted", ylabel="true")
     if n <= _NAMED:
@@ -153,12 +173,16 @@ def _matrix(ax: Axes, result: Result, *, mistakes: bool = False) -> None:
     ax.tick_params(length=0)
     if n <= _NUMBERED:
         for i, j in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if share[i, j] > 0.5 * dark else INK
+            colour = "white" if share[i, j] > cells.DARK * dark else INK
             text = f"{share[i, j]:.0%}" if mistakes else f"{counts[i, j]:.0f}"
             ax.text(j, i, text, ha="center", va="center", color=colour, fontsize=10 if n <= 10 else 7)
     which = f"\nthe {n} most confused of {len(every):,} classes" if n < len(every) else ""
     right = f"{result['metrics']['accuracy']:.2%} of {result['rows']:,} right"
     ax.set_title(f"{result['split']}: {'the mistakes of each class' if mistakes else right}{which}")
+
+
+def _told(true: str, guess: str, count: float, share: float) -> str:
+    return f"{true} called {guess}: {count:.0f}, {share:.1%} of all {true}"
 
 
 def _confused(pairs: np.ndarray, classes: int) -> tuple[list[int], np.ndarray]:

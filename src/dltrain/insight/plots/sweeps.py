@@ -5,15 +5,15 @@ two, the best so far, all curves.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from dltrain.insight import history
 from dltrain.insight.plots import (
@@ -21,6 +21,7 @@ from dltrain.insight.plots import (
     GREY,
     INK,
     ORANGE,
+    cells,
     colours,
     epoch_axis,
     figure,
@@ -44,8 +45,10 @@ if TYPE_CHECKING:
     from dltrain.runs.reading import Report
 
 _AXES = 5  # keys that fit beside each other on a phone
+_LINE = 10  # letters that fit above one of them
 _CELLS = 12  # values of a key that a heat map shows
 _WIDE = 6  # columns of one whose numbers must be short
+_DOTS_ACROSS, _DOTS_HIGH = 55, 24  # dots that fit beside and above each other
 _EACH, _BINS = 8, 6  # numbers that have a mean each; more of them are taken together in so many bins
 
 
@@ -103,19 +106,19 @@ def parallel(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figu
     fig, (ax,) = figure(height=4.2)
     scores = [t.score for t in trials]
     columns = [*(_column(trials, key) for key in shown), (_scale(scores), scores)]
-    best, shades = _best(trials), mpl.colormaps["Blues"]
+    best = _best(trials)
     order = sorted(range(len(trials)), key=lambda i: -trials[i].place)
     for rank, i in enumerate(order):
         heights = [scale.unit(values[i]) for scale, values in columns]
-        shade = shades(0.25 + 0.6 * rank / max(1, len(order) - 1))
-        colour, width, layer = (ORANGE, 3.2, 4) if trials[i] is best else (shade, 1.4, 2)
-        (line,) = ax.plot(heights, color=colour, linewidth=width, zorder=layer)
+        strong = 0.15 + 0.75 * rank / max(1, len(order) - 1)
+        colour, alpha, width, layer = (ORANGE, 1.0, 3.2, 4) if trials[i] is best else (BLUE, strong, 1.4, 2)
+        (line,) = ax.plot(heights, color=colour, alpha=alpha, linewidth=width, zorder=layer)
         vector.name(line, f"{trials[i].told}: {number(score.name, scores[i])}")
     for at, (scale, _) in enumerate(columns[:-1]):
         _rail(ax, at, {scale.unit(v): _tick(v) for v in scale.ticks(6)})
     scale = columns[-1][0]
     _rail(ax, len(shown), {scale.unit(v): number(score.name, v) for v in (min(scores), max(scores))})
-    ax.set_xticks(range(len(columns)), [_short(k) for k in [*shown, title(score.name)]], fontsize=9.5)
+    ax.set_xticks(range(len(columns)), _short([*shown, title(score.name)]), fontsize=9.5)
     ax.set(ylim=(-0.06, 1.06), xlim=(-0.35, len(columns) - 0.65))
     ax.set_yticks([])
     ax.grid(False)
@@ -132,10 +135,23 @@ def _rail(ax: Axes, at: int, texts: Mapping[float, str]) -> None:
         ax.text(at, height, text, ha="center", va="center", fontsize=9, bbox=box, zorder=5)
 
 
-def _short(key: str) -> str:
-    """A dotted key over two lines, so that several stand side by side."""
-    head, _, tail = key.rpartition(".")
-    return plain(f"{head[-14:]}.\n{tail[-16:]}" if head else key[-16:])
+def _short(keys: Sequence[str]) -> list[str]:
+    """The last part of each dotted key, the whole where two share it, on lines that stand side by side."""
+    ends = [key.rpartition(".")[2] for key in keys]
+    names = [end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)]
+    parts = [re.findall(r"[^._ ]+[._ ]*", name) or [name] for name in names]
+    return [plain("\n".join(_filled([part[:_LINE] for part in own])), 60) for own in parts]
+
+
+def _filled(parts: Sequence[str]) -> list[str]:
+    """Parts of words as lines of at most so many letters; of many the last ones."""
+    lines = [""]
+    for part in parts:
+        if len(lines[-1] + part) <= _LINE:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return lines[-4:]
 
 
 @styled
@@ -192,15 +208,33 @@ def _effects(ax: Axes, scale: _Scale, told: Iterable[tuple[Value, float]]) -> No
 
 def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial], score: Score) -> None:
     places, scores, best = [scale.places[v] for v in values], [t.score for t in trials], _best(trials)
-    (dots,) = ax.plot(places, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0, clip_on=False)
+    across = _beside(places, scores)
+    (dots,) = ax.plot(across, scores, "o", color=BLUE, alpha=0.55, markersize=6, markeredgewidth=0, clip_on=False)
     vector.name(dots, "runs", [t.told for t in trials])
-    at = places[next(i for i, t in enumerate(trials) if t is best)]
+    at = across[next(i for i, t in enumerate(trials) if t is best)]
     told = f"best: {number(score.name, best.score)}"
     ax.plot([at], [best.score], "o", color=ORANGE, markersize=9, label=told, clip_on=False)
     texts = {scale.places[v]: _tick(v) for v in scale.ticks(8 if len(scale.places) <= 8 else 6)}
     ax.set_xticks(list(texts), list(texts.values()), rotation=20 if sum(map(len, texts.values())) > 44 else 0)
     edge = 0.08 * (max(places) - min(places)) or 0.5
-    ax.set_xlim(min(places) - edge, max(places) + edge)
+    ax.set_xlim(min(min(places) - edge, min(across) - edge / 4), max(max(places) + edge, max(across) + edge / 4))
+
+
+def _beside(places: Sequence[float], scores: Sequence[float]) -> list[float]:
+    """Where the dots stand: those of one place and about one score side by side, no wider than half the way to the
+    next place.
+    """
+    distinct, height = sorted({*places}), (max(scores) - min(scores)) / _DOTS_HIGH or 1.0
+    rows: dict[tuple[float, int], list[int]] = {}
+    for i, (place, score) in enumerate(zip(places, scores, strict=True)):
+        rows.setdefault((place, round((score - min(scores)) / height)), []).append(i)
+    gap, width = min((b - a for a, b in pairwise(distinct)), default=1.0), distinct[-1] - distinct[0] or 1.0
+    found = [*places]
+    for row in rows.values():
+        step = min(width / _DOTS_ACROSS, gap / 2 / len(row))
+        for k, i in enumerate(row):
+            found[i] += step * (k - (len(row) - 1) / 2)
+    return found
 
 
 @styled
@@ -256,20 +290,24 @@ def heat(trials: Sequence[Trial], pair: tuple[str, str], score: Score) -> Figure
     (across, first), (up, second) = (
         (list(scale.places), values) for scale, values in (_column(trials, k) for k in pair)
     )
-    cells: dict[tuple[int, int], list[float]] = {}
+    scores_of: dict[tuple[int, int], list[float]] = {}
     for trial, a, b in zip(trials, first, second, strict=True):
-        cells.setdefault((up.index(b), across.index(a)), []).append(trial.score)
+        scores_of.setdefault((up.index(b), across.index(a)), []).append(trial.score)
     grid = np.full((len(up), len(across)), np.nan)
-    for place, scores in cells.items():
+    for place, scores in scores_of.items():
         grid[place] = sum(scores) / len(scores)
     many = len(across) > _WIDE
     fig, (ax,) = figure(height=2.0 + (0.4 if many else 0.55) * len(up))
     means = grid[np.isfinite(grid)].tolist()
     norm = (LogNorm if wide(min(means), max(means)) else Normalize)(min(means), max(means))
     drawn = ax.imshow(grid, cmap="Blues" if score.larger else "Blues_r", norm=norm, origin="lower", aspect="auto")
+    told = [[f"{pair[0]} {_tick(x)}\n{pair[1]} {_tick(y)}\n{title(score.name)}" for x in across] for y in up]
+    cells.name(
+        drawn, [[f"{told[i][j]} {number(score.name, v)}" for j, v in enumerate(row)] for i, row in enumerate(grid)]
+    )
     for (i, j), value in np.ndenumerate(grid):
         if math.isfinite(value):
-            dark = norm(value) > 0.6 if score.larger else norm(value) < 0.4
+            dark = norm(value) > cells.DARK if score.larger else norm(value) < 1 - cells.DARK
             text = number(score.name, value).removesuffix("%" * many)  # the bar has the unit
             look = {"ha": "center", "va": "center", "fontsize": 7.5 if many else 9}
             ax.text(j, i, text, color="white" if dark else INK, **look)
@@ -281,8 +319,10 @@ def heat(trials: Sequence[Trial], pair: tuple[str, str], score: Score) -> Figure
             label.set(rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(up)), [_tick(v) for v in up], fontsize=9)
     ax.set(xlabel=plain(pair[0]), ylabel=plain(pair[1]))
-    share = PercentFormatter(1) if score.name in SHARES else None
-    fig.colorbar(drawn, ax=ax, label=title(score.name), format=share, location="top", aspect=45)
+    share = PercentFormatter(1) if score.name in SHARES else "%.3g"
+    ticks = LogLocator(subs=(1, 2, 5)) if isinstance(norm, LogNorm) else None
+    bar = fig.colorbar(drawn, ax=ax, label=title(score.name), format=share, location="top", aspect=45, ticks=ticks)
+    bar.minorticks_off()
     return fig
 
 

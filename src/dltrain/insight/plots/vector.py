@@ -1,7 +1,8 @@
 """A figure as SVG for a page: its lines are its data, its words are text, its inks are those of the page.
 
-A curve or a set of dots that has a name becomes `<g data-name="...">`, and axes say by `data-x` and `data-y` which
-numbers stand where, so that the page's script can tell what is under a finger without any data beside the picture.
+A curve or a set of dots that has a name becomes `<g data-name="...">`, the band around it `data-band`, and axes say by
+`data-x` and `data-y` which numbers stand where, so that the page's script can tell what is under a finger without any
+data beside the picture. Bars and cells say what they are as titles.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_svg import RendererSVG
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer
 from matplotlib.contour import ContourSet
@@ -24,7 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FuncFormatter, PercentFormatter
 
 from dltrain.errors.output import plain
-from dltrain.insight.plots import COLOURS, GREY, INK, PALE, styled
+from dltrain.insight.plots import COLOURS, GREY, INK, PALE, cells, styled
 from dltrain.insight.plots.fonts import Canvas, as_wide, legible
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 _FINE, _MOST = 20_000, 500_000  # points of all curves: of more the ones that can't be seen are left out; none is SVG
-_SERIES, _AXES, _ENTRY, _BAR = "series:", "axes:", "entry:", "bar:"
+_SERIES, _AXES, _ENTRY, _BAR, _BAND = "series:", "axes:", "entry:", "bar:", "band:"
 _INKS = {INK: "ink", GREY: "grey", PALE: "pale", "#ffffff": "paper", "#000000": "ink"}
 _INKS |= {colour: f"c{k}" for k, colour in enumerate(COLOURS)}
 _LONG = re.compile(r"(\d\.\d{3})\d+")
@@ -86,9 +88,9 @@ def name(artist: Artist, text: str, points: Sequence[str] = ()) -> None:
 
 
 def fits(fig: Figure) -> bool:
-    """Whether a figure is of lines, and not of too many: images and maps are smaller as pixels."""
-    maps = any(ax.images or any(isinstance(c, ContourSet) for c in ax.collections) for ax in fig.axes)
-    return not maps and _points(fig) < _MOST
+    """Whether a figure is of lines or cells, and not of too many: images and maps are smaller as pixels."""
+    maps = any(isinstance(c, ContourSet) for ax in fig.axes for c in ax.collections)
+    return not maps and cells.are_in(fig) and _points(fig) < _MOST
 
 
 def _points(fig: Figure) -> int:
@@ -106,15 +108,19 @@ def svg(fig: Figure) -> str:
     fig.patch.set_visible(False)
     canvas.put, fig.dpi = as_wide, 72
     try:
-        with mpl.rc_context(own):
+        with mpl.rc_context(own), cells.hidden(fig):
             renderer = _Renderer(width, height, out, image_dpi=72, metadata={"Date": None})
             fig.draw(renderer)
             renderer.finalize()
         places = {f"{_AXES}{k}": _place(fig, ax, height) for k, ax in enumerate(fig.axes)}
+        inside = {f"{_AXES}{k}": cells.drawn(ax, height) for k, ax in enumerate(fig.axes)}
     finally:
         canvas.put, fig.dpi = legible, dpi
         fig.patch.set_visible(True)
-    return _Page(ET.fromstring(out.getvalue()), places).text()
+    root = ET.fromstring(out.getvalue())
+    for group in root.iter():
+        group[1:1] = inside.get(group.get("id", ""), ())  # on the background, below the letters
+    return _Page(root, places).text()
 
 
 def _name_all(fig: Figure) -> None:
@@ -122,8 +128,12 @@ def _name_all(fig: Figure) -> None:
     shared = {
         _look(handle): text for own in fig.legends for handle, text in _entries(own) if isinstance(handle, Line2D)
     }
+    bands = {colour: text for (colour, _), text in shared.items()}
     for k, ax in enumerate(fig.axes):
         ax.set_gid(f"{_AXES}{k}")
+        for area in (c for c in ax.collections if isinstance(c, PolyCollection) and c.get_gid() is None):
+            if text := bands.get(_face(area)):
+                area.set_gid(_BAND + json.dumps(text))
         for line in ax.get_lines():
             if str(line.get_label()).startswith("_") and line.get_gid() is None and _look(line) in shared:
                 name(line, shared[_look(line)])
@@ -141,6 +151,11 @@ def _name_all(fig: Figure) -> None:
 
 def _entries(legend: Legend) -> list[tuple[Artist | None, str]]:
     return [(h, word(t.get_text())) for h, t in zip(legend.legend_handles, legend.get_texts(), strict=True)]
+
+
+def _face(area: PolyCollection) -> str:
+    red, green, blue = np.asarray(area.get_facecolor(), dtype=float)[0, :3].tolist()
+    return to_hex((red, green, blue))
 
 
 def _look(line: Line2D) -> tuple[object, object]:
@@ -239,7 +254,7 @@ class _Page:
         given = own.pop("id", "")
         if given in self.places:
             own.update(self.places[given])
-        elif given.startswith((_SERIES, _ENTRY, _BAR)):
+        elif given.startswith((_SERIES, _ENTRY, _BAR, _BAND)):
             self._named(element, given)
         elif given in used:
             own["id"] = self.prefix + given
@@ -257,8 +272,8 @@ class _Page:
     def _named(self, element: ET.Element, given: str) -> None:
         kind, _, content = given.partition(":")
         told = json.loads(content)
-        if kind == "entry":
-            element.set("data-entry", told)
+        if kind in ("entry", "band"):
+            element.set(f"data-{kind}", told)
             return
         title = ET.Element("title")
         title.text = plain(told if kind == "bar" else told[0])
