@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 QUESTIONS = {  # what `plots.evaluation.parts` draws: title and caption
     "confusion": (
         "Which classes are confused",
-        "Test samples by their true class (rows) and the net's answer (columns). The diagonal is right; a coloured cell "
-        "beside it is a pair of classes that the net mixes up.",
+        "Test samples by their true class (rows) and the net's answer (columns). The diagonal is right; a coloured "
+        "cell beside it is a pair of classes that the net mixes up.",
     ),
     "mixed": (
         "What is mixed up",

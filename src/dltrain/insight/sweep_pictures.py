@@ -101,7 +101,8 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
     shown = varied[:_MOST]
     gallery.add("against.png", "One key at a time", caption, lambda: sweeps.against(trials, shown, judge))
     for place, pair in enumerate(sweeps.pairs(trials, plain), start=1):
-        caption = "The mean over the runs of each cell: the stronger its colour, the better. The best cell at an edge: try values beyond it."
+        caption = "The mean over the runs of each cell: the stronger its colour, the better."
+        caption += " The best cell at an edge: try values beyond it."
         title, name = f"{pair[0]} and {pair[1]}", f"heat{place}.png"
         gallery.add(name, title, caption, lambda pair=pair: sweeps.heat(trials, pair, judge))
 
