@@ -18,15 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from dltrain.data import RawImages, Split, Tensors, Transform, weights
+from dltrain.data import RawImages, Split, Tensors, Transform, sharing, weights
 from dltrain.data.randomness import mix
+from dltrain.data.sharing import Batch as Batch
 from dltrain.data.units import Units
 from dltrain.errors import DataError, DltrainError, streams, system
 
@@ -39,16 +40,9 @@ _TRIAL = 1.0  # seconds of reading and training after which a loader chooses its
 
 _HERE = str(Path(__file__).parents[1])
 
+Part = tuple[int, int]  # the number of a process, and how many there are
 _Read = tuple[Tensor, Tensor, int]  # x, y and the position of a sample
 _with_workers: list[DataLoader[_Read]] = []  # those whose workers are still to be stopped
-
-
-class Batch(NamedTuple):
-    """x [B, ...], y [B] or [B, K], and index int64 [B]: the samples' positions in their split (on the CPU)."""
-
-    x: Tensor
-    y: Tensor
-    index: Tensor
 
 
 class Batches(Protocol):
@@ -84,16 +78,18 @@ def make_loader(
     device: torch.device | str = "cpu",
     workers: int | None = 0,
     transform: Transform | None = None,
+    part: Part | None = None,
 ) -> Loader:
     """The loader that suits the split: tensors live on the device, anything else streams through workers.
 
     `batch_size=None` is the whole split at once. `transform` is a per-sample function of an image (uint8
     [C, H, W]) that may draw from torch's, NumPy's and Python's global generators; it makes even tensors stream.
-    `workers=None` measures how many the training keeps busy.
+    `workers=None` measures how many the training keeps busy. `part`: (rank, size) of a process that shares each batch
+    with others, and reads its own rows of it alone, as `Shared`; lengths and sizes stay those of whole batches.
     """
     size = max(1, min(batch_size or len(dataset), len(dataset)))
     if isinstance(dataset, Tensors) and transform is None:
-        return TensorLoader(dataset, batch_size=size, shuffle=shuffle, seed=seed, device=device)
+        return TensorLoader(dataset, batch_size=size, shuffle=shuffle, seed=seed, device=device, part=part)
     return StreamLoader(
         dataset,
         batch_size=size,
@@ -102,6 +98,7 @@ def make_loader(
         device=device,
         workers=workers,
         transform=transform,
+        part=part,
     )
 
 
@@ -129,8 +126,10 @@ class TensorLoader:
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        part: Part | None = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(split)
+        self.part = part
         self.device = torch.device(device)
         x = split.x.to(self.device) if _fits(split.x, self.device) else split.x
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
@@ -156,7 +155,9 @@ class TensorLoader:
         whole = self.batch_size >= self.samples
         if start >= len(self):
             return
-        if self.shuffle and not whole:  # a full batch has no order
+        if self.part is not None:
+            yield from self._shared(epoch, start, self.part)
+        elif self.shuffle and not whole:  # a full batch has no order
             index = order(self.samples, seed=self.seed, epoch=epoch)[start * self.batch_size :]
             rows = index.to(self.device)  # once an epoch: a copy is a call that waits for what was called before it
             for part in zip(index.split(self._gathered), rows.split(self._gathered), strict=True):
@@ -166,6 +167,11 @@ class TensorLoader:
             for low in range(start * self.batch_size, self.samples, self.batch_size):
                 part = slice(low, low + self.batch_size)
                 yield Batch(self._normalise(self.x[part].to(self.device)), self.y[part], index[part])
+
+    def _shared(self, epoch: int, start: int, part: Part) -> Iterator[Batch]:
+        for whole, index, own in _parts(self, epoch, start, part):
+            (batch,) = self._gather(index, index.to(self.device))
+            yield sharing.shared(batch, whole, own, part[1])
 
     def _gather(self, index: Tensor, rows: Tensor) -> list[Batch]:
         x = self.x.index_select(0, index if self.x.device.type != self.device.type else rows).to(self.device)
@@ -195,8 +201,10 @@ class StreamLoader:
         device: torch.device | str = "cpu",
         workers: int | None = 0,
         transform: Transform | None = None,
+        part: Part | None = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
+        self.part = part
         self.device, self.workers = torch.device(device), workers
         self.batch_bytes: int | None = None
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
@@ -237,12 +245,16 @@ class StreamLoader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch number `epoch`."""
-        n = self.samples
-        shuffled = self.shuffle and self.batch_size < n  # a full batch has no order
-        index = order(n, seed=self.seed, epoch=epoch) if shuffled else torch.arange(n)
-        starts = range(start * self.batch_size, n, self.batch_size)
-        parts = (index[low : low + self.batch_size] for low in starts)
-        positions = [[(epoch, i) for i in part.tolist()] for part in parts]
+        if self.part is None:
+            yield from self._at([*_wholes(self, epoch, start)], epoch)
+            return
+        parts = [*_parts(self, epoch, start, self.part)]
+        batches = self._at([index for _, index, _ in parts], epoch)
+        for batch, (whole, _, own) in zip(batches, parts, strict=True):
+            yield sharing.shared(batch, whole, own, self.part[1])
+
+    def _at(self, rows: list[Tensor], epoch: int) -> Iterator[Batch]:
+        positions = [[(epoch, i) for i in part.tolist()] for part in rows]
         if self.workers is None:
             positions = positions[(yield from self._trial(positions)) :]
         yield from self._read(positions)
@@ -275,6 +287,21 @@ class StreamLoader:
 
 
 Loader = TensorLoader | StreamLoader
+
+
+def _wholes(loader: Loader, epoch: int, start: int) -> Iterator[Tensor]:
+    """The positions of each batch's rows, int64 [B], from batch `start` on."""
+    n, size = loader.samples, loader.batch_size
+    shuffled = loader.shuffle and size < n  # a full batch has no order
+    index = order(n, seed=loader.seed, epoch=epoch) if shuffled else torch.arange(n)
+    return (index[low : low + size] for low in range(start * size, n, size))
+
+
+def _parts(loader: Loader, epoch: int, start: int, part: Part) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Of each batch all positions, those that a process reads, and how many of them are its own."""
+    for whole in _wholes(loader, epoch, start):
+        index = whole[sharing.own(len(whole), *part)]
+        yield whole, index if len(index) else whole[:1], len(index)
 
 
 def _useful_workers(reading: float, using: float) -> int | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
 from dltrain.engine.guard import Guard
+from dltrain.engine.ranks import NOTE, Ranks
 from dltrain.engine.steps import compiled, cuda_graph, direct, hands, lbfgs
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
@@ -129,7 +130,7 @@ class Choice:
         reasons = self._reasons(parts)
         kinds = {kind for kind, reason in reasons.items() if not reason}
         self.why = "step=plain" if self.wanted == "plain" else reasons.get(self.wanted, reasons.get("direct"))
-        self._lay_out(parts.optimizer, kinds)
+        self._lay_out(parts.optimizer, kinds, parts.ranks)
         self._set_guard(parts, late="graph" in kinds)
         self._make(parts, kinds)
         self._seen = _footprint(parts) if kinds else []
@@ -163,7 +164,7 @@ class Choice:
         programs = "rows have weights" if self._weighted else None
         return {kind: reason or common or (None if kind == "direct" else programs) for kind, reason in why.items()}
 
-    def _lay_out(self, optimizer: Optimizer, kinds: set[str]) -> None:
+    def _lay_out(self, optimizer: Optimizer, kinds: set[str], ranks: Ranks | None) -> None:
         """The memory of the quick steps; only the direct step alone owes the bits of the optimizer's own update."""
         exact = kinds == {"direct"}
         if not kinds:
@@ -171,7 +172,7 @@ class Choice:
         elif self._flat is not None and self._flat.is_for(optimizer, exact=exact):
             self._flat.attach()
         else:
-            self._flat = Flat(optimizer, exact=exact)
+            self._flat = Flat(optimizer, exact=exact, note=NOTE if ranks else 0)
 
     def _set_guard(self, parts: Parts, *, late: bool) -> None:
         norm = self.gate.norm if self._guarded else None

@@ -16,6 +16,7 @@ from dltrain.data import Task
 from dltrain.data.loaders import Batches
 from dltrain.data.units import Units, moved
 from dltrain.engine import accepted, devices, products
+from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps import direct
 from dltrain.engine.tally import Tally
 from dltrain.engine.tally import decide as decide
@@ -67,6 +68,7 @@ def evaluate(
     task: Task,
     units: Units | None = None,
     metrics: More = (),
+    ranks: Ranks | None = None,
 ) -> dict[str, float]:
     """The metrics that are usual for a task, and more by their names, in eval mode: no dropout, no label smoothing, no
     class weights. dltrain.metrics.METRICS names those of each task, USUAL the usual ones.
@@ -80,7 +82,8 @@ def evaluate(
     For a regression `units` turn what is learned back into the targets' own units; without them those of the loader
     do, which it has from a part of `Data`; where neither says anything the targets are taken as they are. What a part
     can't say is nan: r2 of a constant target, f1 where no label is set or predicted, roc_auc and average_precision of
-    one class alone. A target outside its classes raises DataError (labels must lie between 0 and 1).
+    one class alone. A target outside its classes raises DataError (labels must lie between 0 and 1). ranks: processes
+    that have rows of their own each, and get the metrics of all.
     """
     if task not in METRICS:
         raise ConfigError(f"task={task!r}: choose one of {', '.join(METRICS)}")
@@ -91,7 +94,7 @@ def evaluate(
     with evaluating(model, criterion), torch.inference_mode(), direct.applied(model, products.used()):
         for x, y, index in batches.epoch():
             rows.add(model(x), y, index)
-    return rows.metrics()
+    return rows.metrics(ranks)
 
 
 def of_training(
@@ -122,7 +125,8 @@ def of_training(
     weight, tally = None if weight is None else devices.float64(weight.to(y.device)), Tally(task, [name], loss)
     tally.add(torch.zeros((), device=y.device), outputs, answer, weight)
     assert tally.totals is not None
-    return tally.metrics(tally.totals.tolist(), len(y))
+    tally.read(tally.totals.tolist(), len(y))
+    return tally.metrics()
 
 
 class _Rows:
@@ -164,12 +168,20 @@ class _Rows:
             mean, weight = row_weights.weighted_mean(self.loss, logits, y, own), devices.float64(own.to(y.device))
             self.tally.add(devices.float64(mean) * weight.sum(), outputs, answer, weight)
 
-    def metrics(self) -> dict[str, float]:
-        if (totals := self.tally.totals) is None:
+    def metrics(self, ranks: Ranks | None) -> dict[str, float]:
+        totals, bounds = self.tally.totals, list[float]()
+        if totals is not None:
+            numbers = torch.cat([totals, *self.bounds]).tolist()  # the only time that the host waits for the device
+            self.tally.read(numbers[: len(totals)], self.n)
+            bounds = numbers[len(totals) :]
+        if ranks is not None:
+            found = ranks.gather((self.tally.sums, bounds, self.highest))
+            self.tally.pool([sums for sums, _, _ in found if sums is not None])
+            bounds, self.highest = [value for _, each, _ in found for value in each], max(h for _, _, h in found)
+        if self.tally.sums is None:
             raise DataError("there is nothing to evaluate: this split has no samples")
-        numbers = torch.cat([totals, *self.bounds]).tolist()  # the only time that the host waits for the device
-        _check_targets(self.task, numbers[len(totals) :], self.highest)
-        return self.tally.metrics(numbers[: len(totals)], self.n)
+        _check_targets(self.task, bounds, self.highest)
+        return self.tally.metrics()
 
 
 def _names(task: Task, loss: nn.Module, more: More) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from dltrain.engine import accepted
+from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps.answers import ROWS, Answers
 from dltrain.engine.timetable import Timetable
 
@@ -15,10 +16,17 @@ Validate = Callable[[nn.Module], dict[str, float] | float | None]  # from the mo
 Measure = Callable[[Tensor, Tensor, Tensor | None], dict[str, float]]  # outputs, targets, weights -> metrics by name
 
 
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A validation was left in the middle, because the run is to stop; its report is made when the run goes on."""
+
+
 class _Trained(Protocol):
     steps: int
     rows: list[int]
     answers: Answers
+    model: nn.Module
+    loss: nn.Module
+    ranks: Ranks | None
 
     @property
     def best_model(self) -> nn.Module: ...
@@ -43,10 +51,12 @@ class Judges:
     def metrics(self, trainer: _Trained, table: Timetable) -> dict[str, float]:
         """train/* of the answers, if all of them are there, and val/*."""
         found: dict[str, float] = {}
+        if (ranks := trainer.ranks) is not None:
+            ranks.settle(trainer.model, trainer.loss, trainer.best_model)
         if self.measure is not None:
             opens, last = table.closing(trainer.steps, ROWS), trainer.steps - len(trainer.rows)  # a report
             rows = sum(map(table.rows, range(opens, last))) + sum(trainer.rows[max(opens - last, 0) :])
-            if (kept := trainer.answers.complete(rows)) is not None:
+            if (kept := trainer.answers.complete(rows, ranks)) is not None:
                 found |= _named("train", self.measure(*kept))
         if self.validate is not None:
             found |= _named("val", accepted.metrics(self.validate(trainer.best_model)))

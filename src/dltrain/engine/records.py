@@ -89,6 +89,8 @@ class Meter:
         }
         if (mistakes := counted(trainer)) is not None:
             own["train/mistakes"] = float(mistakes.count())
+            if trainer.ranks is not None:
+                own["train/mistakes"] = trainer.ranks.total(own["train/mistakes"])
         if trainer.clip_norm is not None:
             own["train/clip_factor"] = clip_factor(own["train/grad_norm"], trainer.clip_norm)
         if trainer.penalty is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from math import nan, prod, sqrt
 
 import torch
@@ -18,6 +19,20 @@ _MOST_KEPT = 1 << 25  # outputs that are kept to be ranked; of more the metrics 
 _EPS = torch.finfo(torch.float64).eps  # below which no probability counts, as in scikit-learn's log loss
 
 
+@dataclass
+class Sums:
+    """What was added, read: the totals, and how many rows there were; the target that those of a regression are
+    counted from, [K]; the answers that are kept.
+    """
+
+    numbers: list[float]
+    rows: int
+    weighted: bool
+    origin: list[float] | None
+    size: int
+    kept: list[tuple[Tensor, Tensor, Tensor | None]]
+
+
 class Tally:
     """names: the metrics that are wanted; loss: what outputs mean, it is not called here."""
 
@@ -29,6 +44,7 @@ class Tally:
         self._origin: Tensor | None = None
         self._kept: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self.totals: Tensor | None = None  # float64: of the losses, of the weights, then those of the task
+        self.sums: Sums | None = None  # once they are read
 
     def add(self, loss: Tensor, outputs: Tensor, answer: Tensor, weight: Tensor | None) -> None:
         """A batch: the sum of its losses, outputs [B, K], what is true, in the units of the outputs, int64 [B] or
@@ -56,10 +72,27 @@ class Tally:
         if self._size > _MOST_KEPT:
             self._kept.clear()
 
-    def metrics(self, sums: list[float], rows: int) -> dict[str, float]:
-        """sums: the totals, read; rows: how many there were."""
-        loss, *sums = sums
-        weight = sums.pop(0) if self._weighted else rows
+    def read(self, numbers: list[float], rows: int) -> None:
+        """Takes in the totals as numbers, and how many rows there were."""
+        origin = None if self._origin is None else self._origin.tolist()
+        kept = [(outputs.cpu(), answer.cpu(), weight) for outputs, answer, weight in self._kept]
+        self.sums = Sums(numbers, rows, self._weighted, origin, self._size, kept)
+
+    def pool(self, parts: Sequence[Sums]) -> None:
+        """Takes in what several have read of rows of their own, in the place of its own."""
+        if not parts:
+            return
+        first = parts[0]
+        numbers = [_moved(part, first.origin) for part in parts]
+        together, kept = [sum(each) for each in zip(*numbers, strict=True)], [k for part in parts for k in part.kept]
+        rows, size = sum(part.rows for part in parts), sum(part.size for part in parts)
+        self.sums = replace(first, numbers=together, rows=rows, size=size, kept=kept)
+
+    def metrics(self) -> dict[str, float]:
+        """Those that were asked for."""
+        assert self.sums is not None  # they were read
+        loss, *sums = self.sums.numbers
+        weight = sums.pop(0) if self.sums.weighted else self.sums.rows
         if not weight:  # rows that all weigh nothing
             return dict.fromkeys(self.names, nan)
         found = {"loss": loss / weight}
@@ -68,14 +101,14 @@ class Tally:
         made = {"multilabel": _label_metrics, "regression": _regression_metrics}.get(self.task, _class_metrics)
         found |= made(sums, weight)
         if self._ranks:
-            found |= self._ranked()
+            found |= self._ranked(self.sums)
         return {name: found[name] for name in self.names}
 
-    def _ranked(self) -> dict[str, float]:
-        if self._size > _MOST_KEPT:
+    def _ranked(self, found: Sums) -> dict[str, float]:
+        if found.size > _MOST_KEPT:
             return dict.fromkeys(OF_ALL_ROWS, nan)
-        outputs, answer = (torch.cat([*parts]).cpu() for parts in zip(*((o, y) for o, y, _ in self._kept), strict=True))
-        weights = [part[2] for part in self._kept if part[2] is not None]
+        outputs, answer = (torch.cat([*parts]).cpu() for parts in zip(*((o, y) for o, y, _ in found.kept), strict=True))
+        weights = [part[2] for part in found.kept if part[2] is not None]
         weight = torch.cat(weights).cpu() if weights else None
         if self.task == "regression":
             return {"median_absolute_error": ranking.mean(ranking.median(outputs, weight))}
@@ -86,6 +119,18 @@ class Tally:
             positive = (answer == 1)[:, None] if self.task == "binary" else answer > 0.5
             roc, average = ranking.areas(ranked.T.contiguous(), positive.T, weight)
         return {"roc_auc": ranking.mean(roc), "average_precision": ranking.mean(average)}
+
+
+def _moved(part: Sums, origin: list[float] | None) -> list[float]:
+    """The totals of a part, with targets of a regression counted from this origin."""
+    if part.origin is None or origin is None:
+        return part.numbers
+    count, *before = (part.numbers[1] if part.weighted else part.rows), *part.numbers[: -4 * len(origin)]
+    k, last = len(origin), part.numbers[-4 * len(origin) :]
+    squared, absolute, y, y2 = (last[i * k : (i + 1) * k] for i in range(4))
+    by = [a - b for a, b in zip(part.origin, origin, strict=True)]
+    y2 = [s2 + 2 * d * s + count * d * d for s2, s, d in zip(y2, y, by, strict=True)]
+    return [*before, *squared, *absolute, *(s + count * d for s, d in zip(y, by, strict=True)), *y2]
 
 
 def scores(loss: nn.Module, task: Task, outputs: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ from dltrain.engine.choice import Choice
 from dltrain.engine.fixed import Fixed, Taken
 from dltrain.engine.guard import Guard, norm
 from dltrain.engine.judges import Judges, Measure, Validate
+from dltrain.engine.judges import Stopped as Stopped
+from dltrain.engine.ranks import Ranks
 from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
 from dltrain.engine.state import seed_everything as seed_everything
@@ -38,10 +40,6 @@ from dltrain.parts.regularisers import BatchTransform
 from dltrain.parts.schedules import Setting
 
 Pair = tuple[Tensor, Tensor]  # x [B, ...] and y [B] or [B, K]
-
-
-class Stopped(Exception):  # noqa: N818 - not an error
-    """A validation was left in the middle, because the run is to stop; its report is made when the run goes on."""
 
 
 class Trainer:
@@ -85,14 +83,16 @@ class Trainer:
         constraint: Callable[[], object] | None = None,
         ema: Average | float | None = None,
         step: Kind | Literal["auto"] = "auto",
+        ranks: Ranks | None = None,
     ) -> None:
         """`loss` may be a function, `schedule` a function of the step, or one of torch's, which is stepped once an
         epoch, OneCycleLR and CyclicLR once a step (`TorchSchedule(s, interval="step")` says so); `penalty` a factor of
         the squared weights, `ema` a decay. `step`: plain is autograd, for any module; direct goes without it, where
         `direct.why_not` has nothing against it, and gives the same bits; auto is direct where it can; compiled is the
         whole step as one program, for any module, equal to rounding; graph is the step as a CUDA graph, equal to
-        rounding, with other random numbers. Parameters of the loss are trained where the optimizer has them. Raises
-        ValueError for what can't be taken, a step that can't be, and parameters that would not be trained.
+        rounding, with other random numbers. Parameters of the loss are trained where the optimizer has them. `ranks`:
+        the processes that share each batch. Raises ValueError for what can't be taken, a step that can't be, and
+        parameters that would not be trained.
         """
         kinds = ("auto", *get_args(Kind))
         for name, value, known in (("precision", precision, get_args(Precision)), ("step", step, kinds)):
@@ -100,6 +100,9 @@ class Trainer:
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
         if accumulate < 1:
             raise ValueError(f"accumulate={accumulate}: a step takes one batch at least")
+        if ranks is not None and step in ("compiled", "graph"):
+            raise ValueError(f"step={step}: several processes can't share it yet; use auto, direct or plain")
+        self.ranks = ranks
         accepted.called("transform", transform, "a function (x, y, index, epoch) -> (x, y)")
         accepted.called("constraint", constraint, "a function without arguments, as dltrain.MaxNorm(model, 3.0)")
         self.model, self.loss, self.optimizer = model, loss, optimizer
@@ -341,7 +344,7 @@ class Trainer:
                 count = table.together(self.steps, at_once) if at_once > 1 else 1
                 if not (group := list(islice(source, count * table.accumulate))):  # the next epoch begins
                     (epoch, start), (due, opens) = table.place(self.steps), judges.stretch(table, self.steps)
-                    source = read(train, epoch, start, table.batches - start)
+                    source = read(train, epoch, start, table.batches - start, self.ranks)
                     continue
                 self.answers.on = self.steps >= opens
                 self._step(group, epoch) if count == 1 else self._steps(group, epoch)

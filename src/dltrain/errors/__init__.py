@@ -101,3 +101,13 @@ class SweepError(DltrainError):
     """A sweep that ended with failed jobs; the others are complete."""
 
     exit_code = 8
+
+
+class RanksError(DltrainError):
+    """Processes that share a run and have gone apart: other weights, other data."""
+
+    exit_code = 9
+
+
+class LostError(RanksError):
+    """A process that shares the run has ended, or does not answer; it may have said why."""

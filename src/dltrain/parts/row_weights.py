@@ -70,6 +70,11 @@ def mean(each: Tensor, weight: Tensor, shares: Tensor | None = None) -> tuple[Te
     return torch.dot(each, factors), factors
 
 
+def weighs_classes(loss: nn.Module) -> bool:
+    """Whether the mean of a loss may divide by something else than rows: by the weights of their classes."""
+    return isinstance(loss, _BY_CLASS) and (getattr(loss, "weight", None) is not None or hasattr(loss, "ignore_index"))
+
+
 def shares_of(loss: nn.Module, target: Tensor) -> Tensor | None:
     """What each target counts for in the mean that torch makes of a loss by itself; None where all count the same."""
     if not isinstance(loss, _BY_CLASS) or target.is_floating_point():

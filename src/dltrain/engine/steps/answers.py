@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
+from dltrain.engine.ranks import Ranks
 from dltrain.errors import CheckpointError
 
 ROWS = 1_000  # so many, if an epoch has them: of a share of them the standard error is 1.6 % at most
@@ -34,11 +35,15 @@ class Answers:
         if weight is not None:
             self._weights.append(weight)
 
-    def complete(self, rows: int) -> tuple[Tensor, Tensor, Tensor | None] | None:
-        """All of them, where they are those of so many rows."""
-        if not rows or sum(t.shape[0] for t in self._outputs) != rows:
+    def complete(self, rows: int, ranks: Ranks | None = None) -> tuple[Tensor, Tensor, Tensor | None] | None:
+        """All of them, also of other processes, where they are those of so many rows."""
+        found = self.tensors()
+        if ranks is not None:
+            parts = [part for part in ranks.gather([t.cpu() for t in found]) if part]
+            found = [torch.cat([*each]) for each in zip(*parts, strict=True)]
+        if not rows or not found or len(found[0]) != rows:
             return None
-        outputs, target, *weight = self.tensors()
+        outputs, target, *weight = found
         return outputs, target, weight[0] if weight else None
 
     def tensors(self) -> list[Tensor]:

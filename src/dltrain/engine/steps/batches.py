@@ -4,20 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dltrain.data import sharing
+from dltrain.data.loaders import StreamLoader, TensorLoader, order
+from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps.step import Batch, Loader
+from dltrain.parts import row_weights
 from dltrain.parts.regularisers import BatchTransform, changed_with_weights
 
 
-def read(loader: Loader, epoch: int, start: int, most: int) -> Iterator[Batch]:
-    """The batches of an epoch from a position, each with the weights of its rows where the loader has such."""
-    found = islice(loader.epoch(epoch, start), most)
-    if (weight := weights_of(loader)) is None:
+class Shared(tuple[Tensor, ...]):
+    """A batch, as `Batch` is, of which other processes have other rows. `rows`: of all of them; `whole`: what these
+    count for; `own`: what this process's do, times the number of processes, since they average what they make of them.
+    """
+
+    rows: int
+    own: float
+    whole: float
+
+
+def read(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks | None = None) -> Iterator[Batch]:
+    """The batches of an epoch from a position, each with the weights of its rows where the loader has such. ranks:
+    processes that share each of them; raises RanksError where one has another order.
+    """
+    found, weight = islice(loader.epoch(epoch, start), most), weights_of(loader)
+    if ranks is not None:
+        assert isinstance(loader, TensorLoader | StreamLoader)
+        ranks.check_same(f"the order of epoch {epoch}", _checksum(loader, epoch))
+        return (_shared(batch, weight) for batch in found if isinstance(batch, sharing.Shared))
+    if weight is None:
         return found
     return ((x, y, index, weight[index]) for x, y, index in found)
+
+
+def _shared(batch: sharing.Shared, weight: Tensor | None) -> Batch:
+    made = Shared(batch if weight is None else (*batch, weight[batch.index]))
+    made.rows = len(batch.whole)
+    if weight is None:
+        made.own, made.whole = batch.own * batch.of, made.rows
+    else:
+        own = float(weight[batch.index].sum()) if batch.own else 0.0
+        made.own, made.whole = own * batch.of, float(weight[batch.whole].sum())
+    return cast("Batch", made)
 
 
 def weights_of(loader: Loader) -> Tensor | None:
@@ -26,19 +58,54 @@ def weights_of(loader: Loader) -> Tensor | None:
 
 
 def rows(batches: Sequence[Batch]) -> int:
-    """How many rows a step's batches have together."""
+    """How many rows a step's batches have together, in all processes."""
+    if type(batches[0]) is Shared:
+        return sum(batch.rows for batch in batches if isinstance(batch, Shared))
     # `len` of a tensor is a function of Python's, for the time of a small kernel.
     return batches[0][0].shape[0] if len(batches) == 1 else sum(batch[0].shape[0] for batch in batches)
 
 
-def count(batch: Batch) -> float:
+def _count(batch: Batch) -> float:
     """What a batch counts for in the mean over a step: its rows, or the sum of their weights."""
+    if isinstance(batch, Shared):
+        return batch.whole
     return float(batch[3].sum()) if len(batch) == 4 else batch[0].shape[0]
 
 
 def weights(batches: Sequence[Batch]) -> list[float]:
     """The sum of the weights of a step's rows; nothing where all count the same."""
-    return [sum(map(count, batches))] if len(batches[0]) == 4 else []
+    return [sum(map(_count, batches))] if len(batches[0]) == 4 else []
+
+
+Parted = tuple[Batch, float]  # a batch, and its share of the step's mean
+
+
+def parted(batches: Iterable[Batch], given: Sequence[Batch], loss: nn.Module, ranks: Ranks | None) -> Iterator[Parted]:
+    """The batches of a step as they are asked for, each with its share, which is 1 of one batch alone.
+
+    given: the same as the loader gave them. The mean is over rows, whatever batches they are in, and whatever process.
+    """
+    whole = sum(map(_count, given)) if len(given) > 1 else 0
+    for batch, first in zip(batches, given, strict=True):
+        if isinstance(first, Shared):
+            share = _own_share(batch, first, loss, ranks) * (first.whole / whole if whole else 1.0)
+        else:
+            share = _count(batch) / whole if whole else 1.0
+        yield batch, share
+
+
+def _own_share(batch: Batch, given: Shared, loss: nn.Module, ranks: Ranks | None) -> float:
+    """Of a shared batch what this process's rows count for, times the number of processes."""
+    if ranks is None or not row_weights.weighs_classes(loss):
+        return given.own / given.whole if given.whole else 0.0
+    # The loss divides by the weights of the classes that it meets, and each process meets others.
+    shares = row_weights.shares_of(loss, batch[1])
+    if shares is None:
+        own = given.own / ranks.size
+    else:
+        own = float((shares if len(batch) == 3 else shares * batch[3]).sum()) if given.own else 0.0
+    whole = ranks.total(own)
+    return ranks.size * own / whole if whole else 0.0
 
 
 def transformed(transform: BatchTransform, batches: Iterable[Batch], epoch: int) -> Iterator[Batch]:
@@ -52,3 +119,9 @@ def transformed(transform: BatchTransform, batches: Iterable[Batch], epoch: int)
             else:
                 made = *transform(x, y, index, epoch), index
         yield made
+
+
+def _checksum(loader: TensorLoader | StreamLoader, epoch: int) -> int:
+    """A number that hardly another order of an epoch has."""
+    index = order(loader.samples, seed=loader.seed, epoch=epoch)
+    return int((index * torch.arange(1, len(index) + 1)).sum())

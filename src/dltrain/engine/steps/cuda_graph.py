@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.engine.steps import direct, program_updates
+from dltrain.engine.steps.batches import parted
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.plain import Plain
@@ -42,6 +43,7 @@ class Graph:
         self._rest = plain = Plain(parts, gate, flat, update=self.update)
         cpu = torch.device("cpu")  # the direct step is proven to the bit there; its kernels are there on a GPU, too
         unknown = direct.why_not(parts.model, parts.loss, parts.optimizer, precision=parts.precision, device=cpu)
+        self._loss = parts.loss
         self._backward = plain.backward if unknown else direct.Direct(parts, gate, flat, lambda why: plain).backward
         self._without_autograd, self._by_kernel = not unknown, flat.fused and not moving  # which takes no momentum
         self._batches: list[Batch] = []  # where the graph looks
@@ -100,7 +102,7 @@ class Graph:
     def _run(self) -> None:
         self._answers.on = False  # a replay would keep none
         with torch.inference_mode(self._without_autograd):
-            loss = self._backward(self._batches, self._batches)
+            loss = self._backward(parted(self._batches, self._batches, self._loss, None), len(self._batches))
             self.gate.guard.look(loss, self.gate.gradients)
             self.gate.clip()
             self._update()

@@ -13,7 +13,7 @@ is autograd's bookkeeping, which on a small net is most of a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
@@ -23,7 +23,7 @@ from torch.optim import LBFGS, Optimizer
 
 from dltrain.engine.products import Kernels, Products, suits
 from dltrain.engine.steps import answers, direct_layers, direct_losses, hands
-from dltrain.engine.steps.batches import count
+from dltrain.engine.steps.batches import Parted, parted
 from dltrain.engine.steps.direct_layers import FRESH, Activation, Linear, LowLinear
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
@@ -49,34 +49,31 @@ class Direct:
         self.net = Net(parts.model, parts.loss, **made)
         self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way
         row = flat.rows[0].data
-        self._answers = answers.kept(parts)
+        self._answers, self._loss, self._ranks = answers.kept(parts), parts.loss, parts.ranks
         self._one = torch.ones((), dtype=row.dtype, device=row.device)  # a new one costs as much as a small product
         self._mode = torch.inference_mode()  # kept: making and entering a new one costs 0.7 us more at each step
 
     def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
         with self._mode:  # parameters want gradients: autograd would record each product
-            loss = self.backward(batches, given)
-            self.gate(loss, given, epoch)
+            loss = self.gate(self.backward(parted(batches, given, self._loss, self._ranks), len(given)), given, epoch)
             self.flat.step()
         return loss
 
-    def backward(self, batches: Iterable[Batch], given: Sequence[Batch]) -> Tensor:
-        """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss."""
-        net, batches, mean = self.net, iter(batches), None
+    def backward(self, parts: Iterator[Parted], count: int) -> Tensor:
+        """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss. count: of parts."""
+        net, mean = self.net, None
         keep = self._answers if self._answers is not None and self._answers.on else None
-        whole = sum(map(count, given)) if len(given) > 1 else 0
-        for batch in batches:
+        for batch, share in parts:
             x, y = batch[:2]
             if (why := net.why_not(x, y)) is not None:
-                return self._gives_way(why).backward(chain([batch], batches), given, mean)
+                return self._gives_way(why).backward(chain([(batch, share)], parts), count, mean)
             weight = batch[3] if len(batch) == 4 else None
-            share = (
-                count(batch) / whole if whole else 1.0
-            )  # so that the mean is over rows, whatever batches they are in
             if self.flat.apart:
                 self.flat.take_gradients()
             try:
-                if share == 1:  # as it is for most: no product with 1, which would be a kernel more
+                if not share:  # rows of another process's, with which this one keeps step
+                    loss = self._no_part(first=mean is None)
+                elif share == 1:  # as it is for most: no product with 1, which would be a kernel more
                     loss = net.gradients(x, y, self._one, weight=weight, add=mean is not None, keep=keep)
                 else:
                     scale = self._one * share
@@ -91,6 +88,11 @@ class Direct:
             mean = loss if mean is None else mean + loss
         assert mean is not None  # a step has a batch
         return mean
+
+    def _no_part(self, *, first: bool) -> Tensor:
+        if first:
+            torch._foreach_zero_(self.flat.gradients)
+        return torch.zeros_like(self._one)
 
 
 class Net:

@@ -21,12 +21,23 @@ class Flat:
     before has not touched it.
     """
 
-    def __init__(self, optimizer: Optimizer, *, exact: bool = True) -> None:
-        """exact: only by a rule that gives the bits which the optimizer, set as it is, would give."""
+    def __init__(self, optimizer: Optimizer, *, exact: bool = True, note: int = 0) -> None:
+        """exact: only by a rule that gives the bits which the optimizer, set as it is, would give. note: room for so
+        many numbers behind all gradients, which then are one message for other processes, `shared`.
+        """
         self.optimizer, self.exact = optimizer, exact
         # A program cuts a row by the sizes of its parameters, and so takes it without gaps: it owes no bits.
         self.rows = [Row(optimizer, group, align=LINE if exact else 1) for group in optimizer.param_groups]
+        self.shared = self._in_one_row(note) if note and len({row.grad.dtype for row in self.rows}) == 1 else None
         self.attach()
+
+    def _in_one_row(self, note: int) -> Tensor:
+        """All gradients one after the other."""
+        lengths = [row.length for row in self.rows]
+        whole = self.rows[0].grad.new_zeros(sum(lengths) + note)
+        for row, part in zip(self.rows, whole.split([*lengths, note]), strict=False):
+            row.put_gradients(part)
+        return whole
 
     def is_for(self, optimizer: Optimizer, *, exact: bool) -> bool:
         """Whether it has been made for such an optimizer, with the parameters that it has now."""

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from dltrain.engine.guard import norm
 from dltrain.engine.state import random_state, set_random_state
+from dltrain.engine.steps.batches import parted
 from dltrain.engine.steps.plain import Plain
 from dltrain.engine.steps.step import Batch, Kind
 from dltrain.errors import DivergedError
@@ -39,8 +40,8 @@ class Search:
         def objective() -> Tensor:
             if first:
                 start.recall(draws=first[0].drew)
-            loss = plain.backward(batches, given)
-            gate(loss, given, epoch)
+            parts = parted(batches, given, plain.loss, plain.ranks)
+            loss = gate(plain.backward(parts, len(given)), given, epoch)
             if not first:
                 after = _Moment(plain, self.device)
                 size = float(gate.norm) if gate.norm is not None else norm(gate.gradients)

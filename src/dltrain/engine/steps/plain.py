@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from dltrain.engine.steps import answers, direct
-from dltrain.engine.steps.batches import count
+from dltrain.engine.steps.batches import Parted, parted
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.mistakes import counted
@@ -31,30 +32,33 @@ class Plain:
         self.model, self.loss, self.optimizer, self.penalty = parts.model, parts.loss, parts.optimizer, parts.penalty
         self.gate, self.flat, self._parameters, self._scaler = gate, flat, parts.parameters, parts.scaler
         self._mistakes, self._answers = counted(parts), answers.kept(parts)
+        self.ranks = parts.ranks
+        self._parallel = None if parts.ranks is None or flat is not None else parts.ranks.parallel(parts.model)
         self._autocast = autocast(parts.device, parts.precision)
         self._products = direct.applied(parts.model, parts.kernels if parts.precision == "fp32" else "mkl")
         self._update = update or (self._by_optimizer if flat is None else flat.step)
 
     def __call__(self, batches: Iterable[Batch], given: Sequence[Batch], epoch: int) -> Tensor:
         with torch.inference_mode(False):  # in which the caller may be
-            loss = self.backward(batches, given)
-            self.gate(loss, given, epoch)
+            loss = self.gate(self.backward(parted(batches, given, self.loss, self.ranks), len(given)), given, epoch)
             self._update()
         return loss
 
     @torch.inference_mode(False)  # it may be called by a step that has none of autograd
-    def backward(self, batches: Iterable[Batch], given: Sequence[Batch], mean: Tensor | None = None) -> Tensor:
+    def backward(self, parts: Iterable[Parted], count: int, mean: Tensor | None = None) -> Tensor:
         """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss.
 
-        mean: the part of the loss whose gradient is there already, from batches before these.
+        count: how many parts a step has. mean: that of those whose gradient is there already.
         """
-        whole = sum(map(count, given)) if len(given) > 1 else 0
-        for batch in batches:
-            share, first = count(batch) / whole if whole else 1.0, mean is None
+        for number, (batch, share) in enumerate(parts, 1):
+            first = mean is None
             if first:
                 self._zero_gradients()
+            # Other processes hear of gradients once a step, with those of its last batch.
+            quiet = nullcontext() if self._parallel is None or number == count else self._parallel.no_sync()
             try:
-                part = self._part(batch, share, first=first)
+                with quiet:
+                    part = self._part(batch, share, first=first)
             except BaseException:
                 if first and self.flat is not None:
                     self.flat.leave_none()
@@ -69,14 +73,15 @@ class Plain:
         if x.is_inference() or y.is_inference():  # made where the caller was in that mode; autograd takes none of them
             x, y = x.clone(), y.clone()
         with self._autocast(), self._products:
-            outputs = self.model(x)
+            outputs = (self._parallel or self.model)(x)
             losses.check_paired(self.loss, outputs, y)
             loss = self.loss(outputs, y) if len(batch) == 3 else weighted_mean(self.loss, outputs, y, batch[3])
-        if self._mistakes is not None:
-            self._mistakes.add(outputs, y)
-        if self._answers is not None and self._answers.on:
-            self._answers.add(outputs.detach(), y, *batch[3:])
-        if share < 1:  # of rows, so that a last batch of fewer counts for less
+        if share:
+            if self._mistakes is not None:
+                self._mistakes.add(outputs, y)
+            if self._answers is not None and self._answers.on:
+                self._answers.add(outputs.detach(), y, *batch[3:])
+        if share != 1:  # of rows, so that a last batch of fewer counts for less
             loss = loss * share
         # The penalty is on the weights, not on rows: once a step, however many batches it has.
         objective = loss + self.penalty() if self.penalty is not None and first else loss

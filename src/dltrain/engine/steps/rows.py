@@ -35,13 +35,17 @@ class Row:
         self._spans, self.length = _laid_out([p.numel() for p in self.parameters], align)
         self._pieces = _pieces(self._spans)
         self.data = self._row([p.detach() for p in self.parameters])
-        self.grad = torch.zeros_like(self.data)
-        self.datas, self.grads = self._cut(self.data), self._cut(self.grad)
+        self.datas = self._cut(self.data)
+        self.put_gradients(torch.zeros_like(self.data))
         self._datas = self._views(self.data)
         matrices = sum(p.ndim >= 2 for p in self.parameters)
         self.weights = ([start for start, _ in self._spans] + [self.length])[matrices]  # how many elements come first
         self._one = torch.ones(())  # a number would be made a tensor at each step, for twice the time of adding it
         self.rates: dict[str, Tensor] = {}  # the group's, on the device, where a graph looks for them
+
+    def put_gradients(self, row: Tensor) -> None:
+        """Has gradients lie in this row from here on; to be called before `attach`."""
+        self.grad, self.grads = row, self._cut(row)
 
     def _views(self, row: Tensor) -> list[Tensor]:
         """Of each parameter's part of a row, in its shape."""

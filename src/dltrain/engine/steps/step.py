@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.engine.products import Kernels
+from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps.answers import Answers
 from dltrain.engine.steps.mistakes import Mistakes
 from dltrain.parts import State
@@ -87,6 +88,7 @@ class Parts(Protocol):
     answers: Answers
     rate_key: str
     scale_key: str | None
+    ranks: Ranks | None  # the processes that share the run, where there are several
 
     @property
     def device(self) -> torch.device: ...
@@ -118,8 +120,10 @@ class Step(Protocol):
 class Gradients(Protocol):
     """What makes the gradients of batches that a quicker step is not for."""
 
-    def backward(self, batches: Iterable[Batch], given: Sequence[Batch], mean: Tensor | None = None) -> Tensor:
-        """Leaves the gradient of the mean loss in `.grad`; mean: of the batches before these. Returns that loss."""
+    def backward(self, parts: Iterable[tuple[Batch, float]], count: int, mean: Tensor | None = None) -> Tensor:
+        """Leaves the gradient of the mean loss in `.grad`; parts: batches with their shares, as `batches.parted` gives
+        them, `count` a step; mean: of those before these. Returns that loss.
+        """
 
 
 def autocast(device: torch.device, precision: Precision) -> Callable[[], AbstractContextManager[object]]:

@@ -1,0 +1,174 @@
+"""The processes that share a run, of which this is one, and what they tell each other: by torch.distributed alone.
+
+Each takes its rows of every batch. What they make of them is averaged after the last backward pass of a step, and the
+update is then the same everywhere, to the bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from dltrain.errors import DivergedError, LostError, RanksError
+
+_Told = TypeVar("_Told")
+NOTE = 3  # numbers that travel behind the gradients: the loss, and whether anyone wants to stop, or to save
+
+
+class Ranks:
+    """This process is number `rank` of `size`, once `torch.distributed.init_process_group` was called.
+
+    wish: says whether this one wants to stop, and to save; `heard`: whether anyone did at the last step. lost: called
+    where another process does not answer, with what torch said; it raises, or returns what to say.
+    """
+
+    def __init__(self, *, lost: Callable[[str], str] = lambda text: text) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.wish: Callable[[], tuple[bool, bool]] = lambda: (False, False)
+        self.heard = (False, False)
+        self._lost = lost
+        # Objects and wishes go from host to host, also where gradients go from device to device.
+        self._hosts = _hosts()
+        self._parallel: tuple[list[object], DistributedDataParallel] | None = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # all that torch raises where one of them has gone, or the time is over
+            raise LostError(self._lost(str(error))) from error
+
+    # -- in a step -------------------------------------------------------------------------------------------------
+
+    def average(self, loss: Tensor, shared: Tensor | None, others: Iterable[Tensor] = ()) -> Tensor:
+        """The mean loss of all processes. shared: a row of gradients with room for a `NOTE` behind, averaged with it;
+        without one they are DDP's to average, but for `others`.
+        """
+        with self._talking():
+            if loss.device.type == "cpu":
+                mean = self._with_note(loss, shared)
+            else:
+                mean = loss.clone()
+                dist.all_reduce(mean)
+                mean /= self.size
+                wishes = torch.tensor(self.wish(), dtype=torch.int32)
+                dist.all_reduce(wishes, group=self._hosts)
+                self.heard = (bool(wishes[0]), bool(wishes[1]))
+            for gradient in others:
+                dist.all_reduce(gradient)
+                gradient /= self.size
+        return mean
+
+    def _with_note(self, loss: Tensor, shared: Tensor | None) -> Tensor:
+        # One message for all: between two processors of one machine its latency is most of what it costs.
+        row = loss.new_empty(NOTE) if shared is None else shared
+        note = row[-NOTE:]
+        note.copy_(torch.tensor([loss.item(), *self.wish()], dtype=row.dtype))
+        dist.all_reduce(row)
+        row /= self.size
+        mean, stop, save = note.tolist()
+        self.heard = (stop > 0, save > 0)
+        return loss.new_tensor(mean)
+
+    def total(self, number: float) -> float:
+        """The sum over all processes."""
+        with self._talking():
+            found = torch.tensor(number, dtype=torch.float64)
+            dist.all_reduce(found, group=self._hosts)
+        return float(found)
+
+    def parallel(self, model: nn.Module) -> DistributedDataParallel:
+        """The model as one whose gradients DDP averages while they are made. Made anew where parameters were frozen, or
+        others came.
+        """
+        seen: list[object] = [model, *(p for p in model.parameters()), *(p.requires_grad for p in model.parameters())]
+        kept = self._parallel
+        if kept is None or not _same(kept[0], seen):
+            self._parallel = kept = None  # its hooks go with it
+            statistics = sum(len([*m.buffers(recurse=False)]) for m in model.modules() if isinstance(m, _BatchNorm))
+            moving = len([*model.buffers()]) > statistics  # those that may act in a step come from the first process
+            with self._talking():
+                kept = seen, DistributedDataParallel(model, broadcast_buffers=moving)
+            self._parallel = kept
+        return kept[1]
+
+    def agreed(self, error: DivergedError, own: Tensor) -> DivergedError:
+        """The error that all raise at the same step: of the first process whose own loss is not finite."""
+        told = self.gather((not bool(own.isfinite()), str(error)))
+        words = next((words for bad, words in told if bad), told[0][1])
+        same = DivergedError(words)
+        same.state = error.state
+        return same
+
+    # -- between steps ---------------------------------------------------------------------------------------------
+
+    def gather(self, own: _Told) -> list[_Told]:
+        """What each process has to say, in their order."""
+        found: list[_Told | None] = [None] * self.size
+        with self._talking():
+            dist.all_gather_object(found, own, group=self._hosts)
+        return [value for value in found]  # pyrefly: ignore[bad-return] - all are there
+
+    def tell(self, value: _Told | None = None) -> _Told:
+        """What the first process says."""
+        box = [value]
+        with self._talking():
+            dist.broadcast_object_list(box, src=0, group=self._hosts)
+        return box[0]  # pyrefly: ignore[bad-return]
+
+    def check_same(self, what: str, own: object) -> None:
+        """Raises RanksError, in all of them, unless each process has the same."""
+        told = self.gather(own)
+        if other := [rank for rank, value in enumerate(told) if value != told[0]]:
+            names = ", ".join(map(str, other))
+            raise RanksError(f"process {names} of {self.size} has {what} other than process 0: it can't be one run")
+
+    @torch.no_grad()
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        """Puts the first process's values into these tensors, everywhere."""
+        with self._talking():
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), src=0)
+
+    def settle(self, *modules: nn.Module) -> None:
+        """Has all go on from the buffers of the first, such as running statistics: they are judged and saved."""
+        self.spread(buffer for module in modules for buffer in module.buffers())
+
+    def check_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Raises RanksError unless these are the same everywhere, to the bit."""
+        self.check_same("weights", digest(state))
+
+
+def _hosts() -> dist.ProcessGroup | None:
+    """Through which hosts talk; None where the usual one is such."""
+    if dist.get_backend() == "gloo":
+        return None
+    group = dist.new_group(backend="gloo")
+    assert isinstance(group, dist.ProcessGroup)  # this process is in it
+    return group
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors by name."""
+    found = hashlib.sha256()
+    for name, tensor in state.items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _same(one: Sequence[object], other: Sequence[object]) -> bool:
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
