@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 from dltrain import __version__
 from dltrain.commands import garbage
-from dltrain.config import command_line
-from dltrain.errors import ConfigError, DltrainError, StorageError, did_you_mean, streams
-from dltrain.errors.output import cut, say, short_lines, warnings_in_words
+from dltrain.config import command_line, processes
+from dltrain.errors import ConfigError, DltrainError, Quiet, StorageError, did_you_mean, streams
+from dltrain.errors.output import cut, say, short_lines, voice_kept, warnings_in_words
 from dltrain.errors.paths import forbidden
 from dltrain.runs import seeds
 
@@ -61,6 +61,7 @@ options:
   -m, --multirun     sweep over comma-separated values            --version
   --allow-changed-data                                            resume although the data are not the same
   --retry-failed     with resume SWEEP: failed jobs, too          --dry-run     with -m: what it would train
+  --nproc N          train with N processes of this machine that share each batch (docs/processes.md)
   --reuse            with -m: take over finished runs of the same configuration
   -sc ACTION         shell completion: eval "$(dltrain -sc install=bash)"
 
@@ -75,7 +76,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the console script; a program calls `dltrain.train` and its like, which do not exit."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     goes_on = "torch" in sys.modules  # in a program, which has set it up as it wants it
-    with streams.unfailing(), garbage.left_alone(goes_on=goes_on), warnings_in_words(), _process_left(goes_on):
+    with (
+        streams.unfailing(),
+        garbage.left_alone(goes_on=goes_on),
+        warnings_in_words(),
+        voice_kept(),
+        _process_left(goes_on),
+    ):
         code = _exit_code(arguments)
     sys.exit(code)
 
@@ -102,6 +109,8 @@ def _exit_code(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         say("interrupted", error=True)
         return 130
+    except Quiet as ended:
+        return ended.code
     except Exception as error:
         if debug:
             raise
@@ -137,10 +146,12 @@ def _run(arguments: list[str]) -> int:
         return _complete(arguments)
     options, rest = _parser().parse_known_args(arguments, argparse.Namespace(typed=arguments))
     if not (options.help or options.version or rest[:1] == ["list"]):
-        command_line.refuse_several_processes()
         command_line.check_variables()
         _check_place()
     if rest and rest[0] in command_line.FACES:
+        if not options.help:
+            processes.refuse(doing=f"dltrain {rest[0]}")
+            _refuse_nproc(options, f"dltrain {rest[0]}")
         command = command_line.find(rest[0])
         garbage.collect_again()
         return command([*rest[1:], *["--help"] * options.help], options)
@@ -162,13 +173,24 @@ def _run(arguments: list[str]) -> int:
         return command_line.find("list")(rest[1:], options)
     from dltrain.commands import train
 
-    if rest[:1] == ["resume"]:
-        return train.resume(rest[1:], options)
     if options.cfg:
+        _refuse_nproc(options, "--cfg")
         return train.show(rest, options)
-    if options.multirun or seeds.split(rest)[0] != rest:
+    if rest[:1] != ["resume"] and (options.multirun or seeds.split(rest)[0] != rest):
+        _refuse_nproc(options, "a sweep")
         return train.sweep(rest, options)
-    return train.train(rest, options)
+    if options.nproc > 1:
+        if processes.found() is not None:
+            raise ConfigError(f"--nproc {options.nproc}: this is one of several processes already; leave it out")
+        from dltrain.training import launcher
+
+        return launcher.launch(options.typed, options.nproc)
+    return train.resume(rest[1:], options) if rest[:1] == ["resume"] else train.train(rest, options)
+
+
+def _refuse_nproc(options: argparse.Namespace, doing: str) -> None:
+    if options.nproc > 1:
+        raise ConfigError(f"--nproc {options.nproc}: {doing} is work for one process; several share a training alone")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--retry-failed", action="store_true")
     parser.add_argument("--reuse", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--nproc", type=command_line.processes, default=1)
     parser.add_argument("--config-dir", "-cd")
     parser.add_argument("--allow", action="append", default=[])
     return parser

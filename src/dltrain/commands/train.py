@@ -8,17 +8,22 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.commands.garbage import collect_again
-from dltrain.config import command_line
+from dltrain.config import command_line, processes
 from dltrain.errors import ConfigError, DltrainError, SweepError, streams
-from dltrain.errors.output import say
+from dltrain.errors.output import say, silence
 from dltrain.runs import seeds
 from dltrain.training.stop import stop_on_signal
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from dltrain.config.compose import Composed
+    from dltrain.engine.ranks import Ranks
     from dltrain.sweeps.request import Options as SweepOptions
     from dltrain.training.experiment import Ended
 
@@ -34,6 +39,7 @@ EXIT_CODES = {
 
 def show(words: list[str], options: argparse.Namespace) -> int:
     """`--cfg`: prints the configuration; of a sweep that of its first job."""
+    processes.refuse(doing="--cfg")
     from dltrain.config import compose, hydra
 
     words = [w for w in words if w != "job"]  # Hydra writes `--cfg job`
@@ -67,6 +73,7 @@ def show(words: list[str], options: argparse.Namespace) -> int:
 
 def train(overrides: list[str], options: argparse.Namespace) -> int:
     """One run."""
+    several = _several()
     from dltrain.config import compose
     from dltrain.config.nodes import first_look
 
@@ -77,16 +84,39 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
     from dltrain.training import experiment, overview
 
     collect_again()
-    plan = make_plan(composed, allow)
-    say(overview.describe(plan), flush=True)
-    command, changed = ["dltrain", *options.typed], options.allow_changed_data
-    with stop_on_signal() as stop:
-        ended = experiment.run(plan, command=command, stop=stop, allow_changed_data=changed)
-    return _told(ended, options.allow)
+    with _joined(several, composed) as ranks:
+        plan = make_plan(composed, allow, ranks=ranks)
+        if several and several.restarts and plan.resume is None:
+            plan.resume = "auto"  # the launcher starts anew what was killed
+        say(overview.describe(plan), flush=True)
+        command, changed = ["dltrain", *options.typed], options.allow_changed_data
+        with stop_on_signal(quiet=bool(ranks and not ranks.first)) as stop:
+            ended = experiment.run(plan, command=command, stop=stop, allow_changed_data=changed)
+        return _told(ended, options.allow)
+
+
+def _several() -> processes.Processes | None:
+    """Which of several processes this is, where it is; the first alone speaks."""
+    found = processes.found()
+    if found is not None and found.rank:
+        silence()
+    return found
+
+
+def _joined(several: processes.Processes | None, composed: Composed) -> AbstractContextManager[Ranks | None]:
+    """The processes that share what is trained; None where this one is alone."""
+    if several is None:
+        return nullcontext()
+    from dltrain.training import together
+
+    trainer = composed.values.get("trainer")
+    timeout = trainer.get("rank_timeout") if isinstance(trainer, dict) else None
+    return together.joined(several, timeout if isinstance(timeout, (int, float)) and 0 < timeout < 1e6 else 600)
 
 
 def resume(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain resume RUN`: goes on with a run, or with the rest of a sweep."""
+    several = _several()
     if not words:
         raise ConfigError("say which run: dltrain resume RUN (its folder, its short id, last or best)")
     from dltrain.runs import reading, run_folder
@@ -100,13 +130,15 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
     from dltrain.training import experiment, overview, resuming
 
     collect_again()
-    plan = make_plan(resuming.stored(folder, words[1:]), command_line.allowed(options.allow))
-    plan = resuming.judged_as_begun(plan, folder)
-    resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])  # the overview names it
-    say(overview.describe(plan), flush=True)
-    with stop_on_signal() as stop:
-        ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=options.allow_changed_data)
-    return _told(ended, options.allow)
+    composed = resuming.stored(folder, words[1:])
+    with _joined(several, composed) as ranks:
+        plan = make_plan(composed, command_line.allowed(options.allow), ranks=ranks)
+        plan = resuming.judged_as_begun(plan, folder)
+        resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])  # the overview names it
+        say(overview.describe(plan), flush=True)
+        with stop_on_signal(quiet=bool(ranks and not ranks.first)) as stop:
+            ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=options.allow_changed_data)
+        return _told(ended, options.allow)
 
 
 def _nothing_left(folder: Path) -> int:
@@ -141,6 +173,7 @@ def _again(folder: Path, words: Sequence[str]) -> str:
 
 def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None = None) -> int:
     """A new sweep, or the rest of the one in a folder."""
+    processes.refuse(doing="a sweep")
     if options.dry_run and folder is None:
         return _preview(overrides, options)
     from dltrain.sweeps.engines import local

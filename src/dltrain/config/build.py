@@ -89,6 +89,7 @@ def make_trainer(plan: Plan) -> Trainer:
         penalty=regularisers.Penalty(model, l1=regular.l1, l2=regular.l2) if penalised else None,
         constraint=regularisers.MaxNorm(model, regular.max_norm) if regular.max_norm else None,
         ema=regularisers.EMA(model, regular.ema) if regular.ema else None,
+        ranks=plan.ranks,
     )
     trainer.rate_key = plan.rate_key
     if "scaling" in plan.parts["data"].names:
@@ -105,6 +106,7 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
         batch_size=plan.batch_size,
         shuffle=True,
         transform=construct.make_sample_transform(plan.regularisation, plan.data),
+        part=None if plan.ranks is None else (plan.ranks.rank, plan.ranks.size),
         **common,
     )
     splits = {"train": judged_train(plan.data, plan.seed), "val": plan.data.val, "test": plan.data.test}
@@ -112,7 +114,9 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
     made: dict[int, Loader] = {}  # splits that are the same object share one copy on the device
     for split in splits.values():
         size = evaluation_size(split, batch_size=plan.given_size, values=values)
-        made.setdefault(id(split), make_loader(split, batch_size=size, **common))
+        if id(split) not in made:
+            own = split if plan.ranks is None else take(split, plan.ranks.own(len(split)))
+            made[id(split)] = make_loader(own, batch_size=size, **common)
     return train, {name: made[id(split)] for name, split in splits.items()}
 
 
@@ -153,6 +157,7 @@ def make_evaluate(plan: Plan, metrics: evaluation.More = ()) -> Callable[[nn.Mod
             task=plan.data.task,
             units=plan.data.units,
             metrics=metrics,
+            ranks=plan.ranks,
         )
 
     return evaluate

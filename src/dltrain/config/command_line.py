@@ -22,27 +22,8 @@ FACES = (  # commands with options of their own; each is the function `command` 
     *("clean", "compare", "course", "doctor", "dream", "ensemble", "eval", "export", "lr", "predict"),
     *("report", "rm", "runs", "show", "trace", "watch"),
 )
-_PROCESSES = {  # how many were started, and by what
-    "WORLD_SIZE": "torchrun",
-    "OMPI_COMM_WORLD_SIZE": "mpirun",
-    "MV2_COMM_WORLD_SIZE": "mpirun",
-    "PMI_SIZE": "mpiexec",
-    "SLURM_STEP_NUM_TASKS": "srun",  # in its tasks alone; the one process of a batch script has SLURM_NTASKS, too
-}
 NAMES = ("list", "resume", *FACES)
 Command = Callable[[list[str], argparse.Namespace], int]  # the words after its name, the general options; exit code
-
-
-def refuse_several_processes() -> None:
-    """Raises ConfigError where this is one of several processes that were started alike: each would do the same."""
-    for name, launcher in _PROCESSES.items():
-        count = os.environ.get(name, "")
-        shown = cut(count, 20)
-        if count.isdecimal() and count.lstrip("0") not in ("", "1"):  # of too many digits Python makes no number
-            raise ConfigError(
-                f"{name}={shown}: {launcher} started {shown} processes, and each would do the same work; "
-                f"dltrain works in one process: start one (or unset {name})"
-            )
 
 
 _PAIR = r"\w+:(\[[^\]]*\]|[^,\[\]]+)"
@@ -139,6 +120,13 @@ def output_option(options: argparse.ArgumentParser, about: str) -> None:
     """-o FILE, and --force for one that is there."""
     options.add_argument("-o", "--output", type=path, metavar="FILE", help=about)
     options.add_argument("--force", action="store_true", help="replace the file that -o names, if there is one")
+
+
+def processes(text: str) -> int:
+    """How many processes are to share a run, for argparse."""
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text[:60]}: write a whole number from 1 to 999")
+    return int(text)
 
 
 def seed(text: str) -> int:

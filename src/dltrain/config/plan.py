@@ -27,6 +27,7 @@ from dltrain.config.policy import Part, parameters
 from dltrain.config.settings import BatchSize, Regularisation, Settings, device_or_auto, matmul_or_auto
 from dltrain.data import Data
 from dltrain.data.fingerprint import fingerprint
+from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps.step import Kind
 from dltrain.errors import ConfigError, key_of
 from dltrain.errors.output import cut
@@ -68,6 +69,7 @@ CHECKS: tuple[Check, ...] = (
     net.try_model,
     net.check_outputs,
     net.check_batch_size,
+    net.check_shared,
     net.choose_step,
     data.count_steps,
     data.count_schedule_steps,
@@ -89,6 +91,7 @@ REMARKS: tuple[Callable[..., Iterable[str]], ...] = (  # from facts to sentences
     remarks.lbfgs,
     remarks.without_mistakes,
     remarks.batches,
+    remarks.shared,
     remarks.beside_the_choice,
 )
 
@@ -125,6 +128,7 @@ class Plan:
     step: Kind
     why_plain: str | None  # why the step is not the direct one
     notes: list[str]
+    ranks: Ranks | None = None  # the processes that share the run, where there are several
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -170,12 +174,14 @@ class Plan:
         return as_yaml(self.config)
 
 
-def make_plan(composed: Composed, allow: Sequence[str] = (), *, writes: bool = True) -> Plan:
+def make_plan(
+    composed: Composed, allow: Sequence[str] = (), *, writes: bool = True, ranks: Ranks | None = None
+) -> Plan:
     """Checks everything and loads the data; raises ConfigError with all mistakes, or DataError.
 
-    `writes` says whether a run folder is to be made, so that its place is checked, too.
+    `writes` says whether a run folder is to be made, so that its place is checked, too. ranks: processes that share it.
     """
-    known = _facts(CHECKS, Nodes(composed, allow), slots=SLOTS, writes=writes)
+    known = _facts(CHECKS, Nodes(composed, allow), slots=SLOTS, writes=writes, ranks=ranks)
     plan = _call(Plan, known)
     plan.notes += [note for remark in REMARKS for note in _call(remark, known)]
     _check_readable(plan)

@@ -15,6 +15,8 @@ from dltrain.parts.ranges import outside
 if TYPE_CHECKING:
     import torch
 
+    from dltrain.engine.ranks import Ranks
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -45,12 +47,13 @@ class Settings:
     progress: bool
     tensorboard: bool
     profile: int | None
+    rank_timeout: float
 
     def mistakes(self) -> dict[str, str]:
         """Values out of range, by key; a value of another type is passed over."""
         above_zero = ("epochs", "max_steps", "schedule_steps", "max_time", "accumulate", "threads", "report_every")
         found: dict[str, str] = {}
-        for name in (*above_zero, "eval_every", "limit_train_batches", "profile"):
+        for name in (*above_zero, "eval_every", "limit_train_batches", "profile", "rank_timeout"):
             if _is_number(value := getattr(self, name)) and value <= 0:
                 found[name] = f"{value} must be above zero"
         for name in ("save_every", "overfit_batches"):
@@ -115,12 +118,16 @@ def matmul_or_auto(name: object) -> object:
     return "auto" if isinstance(name, str) and _matmul_mistake(name) else name
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that a checked `trainer.device` names; auto is CUDA where there is one, the CPU elsewhere."""
+def pick_device(name: str, ranks: Ranks | None = None) -> torch.device:
+    """The device that a checked `trainer.device` names; auto is CUDA where there is one, the CPU elsewhere. ranks: each
+    of several processes has a CUDA device of its own.
+    """
     import torch
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and ranks is not None:
+        name = f"cuda:{torch.cuda.current_device()}"
     return torch.device(name)
 
 

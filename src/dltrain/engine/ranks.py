@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from dltrain.data import sharing
 from dltrain.errors import DivergedError, LostError, RanksError
 
 _Told = TypeVar("_Told")
@@ -35,14 +36,17 @@ class Ranks:
         self.wish: Callable[[], tuple[bool, bool]] = lambda: (False, False)
         self.heard = (False, False)
         self._lost = lost
-        # Objects and wishes go from host to host, also where gradients go from device to device.
-        self._hosts = _hosts()
         self._parallel: tuple[list[object], DistributedDataParallel] | None = None
 
     @property
     def first(self) -> bool:
         """Whether this is the one that writes and speaks."""
         return self.rank == 0
+
+    def own(self, rows: int) -> Tensor:
+        """Which rows of so many this process has, int64: a run of them, none where there are fewer than processes."""
+        part = sharing.own(rows, self.rank, self.size)
+        return torch.arange(part.start, part.stop)
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -65,7 +69,7 @@ class Ranks:
                 dist.all_reduce(mean)
                 mean /= self.size
                 wishes = torch.tensor(self.wish(), dtype=torch.int32)
-                dist.all_reduce(wishes, group=self._hosts)
+                dist.all_reduce(wishes)  # from host to host
                 self.heard = (bool(wishes[0]), bool(wishes[1]))
             for gradient in others:
                 dist.all_reduce(gradient)
@@ -87,7 +91,7 @@ class Ranks:
         """The sum over all processes."""
         with self._talking():
             found = torch.tensor(number, dtype=torch.float64)
-            dist.all_reduce(found, group=self._hosts)
+            dist.all_reduce(found)
         return float(found)
 
     def parallel(self, model: nn.Module) -> DistributedDataParallel:
@@ -119,14 +123,14 @@ class Ranks:
         """What each process has to say, in their order."""
         found: list[_Told | None] = [None] * self.size
         with self._talking():
-            dist.all_gather_object(found, own, group=self._hosts)
+            dist.all_gather_object(found, own)
         return [value for value in found]  # pyrefly: ignore[bad-return] - all are there
 
     def tell(self, value: _Told | None = None) -> _Told:
         """What the first process says."""
         box = [value]
         with self._talking():
-            dist.broadcast_object_list(box, src=0, group=self._hosts)
+            dist.broadcast_object_list(box, src=0)
         return box[0]  # pyrefly: ignore[bad-return]
 
     def check_same(self, what: str, own: object) -> None:
@@ -150,15 +154,6 @@ class Ranks:
     def check_weights(self, state: Mapping[str, Tensor]) -> None:
         """Raises RanksError unless these are the same everywhere, to the bit."""
         self.check_same("weights", digest(state))
-
-
-def _hosts() -> dist.ProcessGroup | None:
-    """Through which hosts talk; None where the usual one is such."""
-    if dist.get_backend() == "gloo":
-        return None
-    group = dist.new_group(backend="gloo")
-    assert isinstance(group, dist.ProcessGroup)  # this process is in it
-    return group
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

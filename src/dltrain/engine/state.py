@@ -83,6 +83,11 @@ def state_of(trainer: Trained) -> State:
     }
 
 
+def of_process(state: State) -> State:
+    """What of `state_of` is one process's own, where several share the run."""
+    return {name: state[name] for name in ("mistakes", "answers", "random")}
+
+
 def restore(trainer: Trained, state: State, like: State) -> None:
     """Restores what `state_of` gave, the random state last. like: the trainer's own state, as it is.
 

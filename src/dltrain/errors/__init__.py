@@ -111,3 +111,11 @@ class RanksError(DltrainError):
 
 class LostError(RanksError):
     """A process that shares the run has ended, or does not answer; it may have said why."""
+
+
+class Quiet(Exception):  # noqa: N818 - the error is another's
+    """This process ends, since another one has failed and said why; `code`: the exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code

@@ -31,8 +31,38 @@ _COMPUTED = re.compile(  # where a cell begins to be computed; spreadsheets of s
 )
 
 
+class _Voice:
+    """Whether this process speaks, and what its errors begin with: of several that do the same one does."""
+
+    silent, name = False, ""
+
+
+@contextmanager
+def voice_kept() -> Iterator[None]:
+    """Afterwards this process speaks as it did before."""
+    before = _Voice.silent, _Voice.name
+    try:
+        yield
+    finally:
+        _Voice.silent, _Voice.name = before
+
+
+def silence() -> None:
+    """From here on nothing is said, since another process says it."""
+    _Voice.silent = True
+
+
+def speak(name: str = "") -> None:
+    """From here on this process speaks; its errors begin with its name."""
+    _Voice.silent, _Voice.name = False, name
+
+
 def say(text: str = "", *, error: bool = False, end: str = "\n", flush: bool = False) -> None:
     """Prints a text, also a foreign one, on standard output, or on standard error."""
+    if _Voice.silent:
+        return
+    if _Voice.name and text.startswith("error:"):
+        text = text.replace("error:", f"error: {_Voice.name}:", 1)
     stream = sys.stderr if error else sys.stdout
     print(_styled(plain(text)) if _takes_colour(stream) else plain(text), file=stream, end=end, flush=flush)
 

@@ -41,7 +41,7 @@ KEYS = {  # `model.*` is every key below `model` that no role names itself
     Role.MACHINE: ("trainer.threads", "trainer.device"),
     Role.HOUSEKEEPING: (
         *("trainer.max_time", "trainer.save_every", "trainer.progress", "trainer.tensorboard", "trainer.profile"),
-        "trainer.metrics",
+        *("trainer.metrics", "trainer.rank_timeout"),
         *("data.workers", "name", "runs_dir", "diagnose"),
     ),
     Role.COMMAND: ("resume",),

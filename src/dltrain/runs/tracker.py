@@ -169,6 +169,26 @@ class Tracker:
             return None
 
 
+class Silent:
+    """The face of a Tracker that writes and tells nothing: another process does."""
+
+    due = math.inf
+
+    def tell(self, seconds: float, step: int) -> None: ...
+
+    def write(self, record: Record) -> None: ...
+
+    def diagnose(self, record: Record, look: Mapping[str, object], histograms: dict[str, Tensor]) -> None: ...
+
+    def hparams(
+        self, config: Mapping[str, float | str], summary: Mapping[str, Any], texts: Mapping[str, str] | None = None
+    ) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def close(self, step: int | None = None) -> None: ...
+
+
 def _rewind(path: Path, start: int) -> int:
     """Keeps the lines of metrics.jsonl up to `start`; the run writes the later ones again. Returns the last's step."""
     if not path.is_file():

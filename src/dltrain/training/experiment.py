@@ -7,6 +7,7 @@ for who wants one, `stop.stop_on_signal`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,12 @@ from dltrain.errors import CheckpointError, DivergedError, DltrainError, Storage
 from dltrain.errors.output import say
 from dltrain.parts.regularisers import Best
 from dltrain.runs import checkpoint, layout, reading, run_folder, storage
-from dltrain.runs.tracker import Tracker
-from dltrain.training import board, overview, resuming
+from dltrain.runs.tracker import Silent, Tracker
+from dltrain.training import board, overview, resuming, together
 from dltrain.training.keeper import Keeper
 from dltrain.training.stop import Stop
 from dltrain.training.summary import Summary
+from dltrain.training.together import by_first
 
 if TYPE_CHECKING:
     from dltrain.training.diagnose import Watch
@@ -45,6 +47,9 @@ class Ended:
     summary: Summary | None
 
 
+Judge = Callable[[nn.Module, Batches], dict[str, float]]
+
+
 @dataclass
 class Session:
     """What a run works with while it lasts."""
@@ -53,13 +58,13 @@ class Session:
     trainer: Trainer
     train_loader: TensorLoader | StreamLoader
     loaders: dict[str, TensorLoader | StreamLoader]  # of each split, in order, for evaluation
-    validate: Callable[[nn.Module, Batches], dict[str, float]]
-    evaluate: Callable[[nn.Module, Batches], dict[str, float]]  # with all metrics
+    validate: Judge
+    evaluate: Judge  # with all metrics
     measure: Measure  # of answers to training batches
     keeper: Keeper
-    tracker: Tracker
+    tracker: Tracker | Silent
     clock: run_folder.Stopwatch
-    stop: Stop
+    stop: Stop | together.SharedStop
     until: float | None = None  # a share of its steps, see `train`
     profile: StepProfile | None = None  # of a run with trainer.profile
     watch: Watch | None = None  # of a run with diagnose=true
@@ -76,7 +81,12 @@ class Session:
             self.tracker.tell(seconds, self.trainer.steps)
 
     def save_when_due(self) -> None:
-        """The same, and a checkpoint, if the last one is old enough."""
+        """The same, and a checkpoint, if the last one is old enough; of several processes all agree that it is."""
+        if (ranks := self.plan.ranks) is not None:
+            self.tell_when_due()
+            if ranks.heard[1]:
+                self.save()
+            return
         if (seconds := self.clock.seconds) < self._due:
             return
         if seconds >= self.tracker.due:
@@ -93,11 +103,28 @@ class Session:
 
     def validation(self, model: nn.Module) -> dict[str, float]:
         """The metrics of a validation; raises Stopped between batches when the run is to stop."""
-        return self.validate(model, _Stoppable(self.loaders["val"], self.stop, self.tell_when_due))
+        return self._judged(self.validate, model, "val")
 
     def judge(self, model: nn.Module, split: str) -> dict[str, float]:
         """All metrics of a model on a split; raises Stopped like a validation."""
-        return self.evaluate(model, _Stoppable(self.loaders[split], self.stop, self.tell_when_due))
+        return self._judged(self.evaluate, model, split)
+
+    def _judged(self, judge: Judge, model: nn.Module, split: str) -> dict[str, float]:
+        ranks, batches = self.plan.ranks, _Stoppable(self.loaders[split], self.stop, self.tell_when_due)
+        if ranks is None:
+            return judge(model, batches)
+        assert isinstance(self.stop, together.SharedStop)
+        shared = together.Leavable(batches.loader, self.stop, self.tell_when_due)
+        found = judge(model, shared)  # of fewer rows, where one of them was to stop
+        if any(ranks.gather(shared.left)):
+            self.stop.agree()
+            raise Stopped
+        return found
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes and tells, of several the first."""
+        return self.plan.ranks is None or self.plan.ranks.first
 
 
 @dataclass(frozen=True)
@@ -129,26 +156,35 @@ def run(
     command: what was typed, for who wants to make it again. Raises DltrainError for what a user can mend, as
     DivergedError, StorageError or BusyError; whatever is raised in training, the run folder says what happened.
     """
-    for folder in resuming.find(plan):
+    for folder in by_first(plan.ranks, lambda: resuming.find(plan)):
         try:
             return go_on(plan, folder, stop=stop, allow_changed_data=allow_changed_data)
         except CheckpointError as error:
             if plan.resume != "auto":
                 raise
             resuming.passed_over(folder, str(error))
-    folder = run_folder.create(plan.runs_dir, plan.name)
-    with run_folder.Lock(folder):
-        prepare(plan, folder, command)
+    folder = by_first(plan.ranks, lambda: run_folder.create(plan.runs_dir, plan.name))
+    with _held(plan, folder):
+        if plan.ranks is None or plan.ranks.first:
+            prepare(plan, folder, command)
         return Ended(plan, folder, train(plan, folder, stop=stop))
 
 
 def go_on(plan: Plan, folder: Path, *, stop: Stop | None = None, allow_changed_data: bool = False) -> Ended:
     """Resumes the run of a folder, unless it has all the steps that it should have."""
-    with run_folder.Lock(folder):
+    with _held(plan, folder):
         plan = resuming.judged_as_begun(plan, folder)
         if run_folder.complete(folder, plan.total_steps):
             return Ended(plan, folder, None)
         return Ended(plan, folder, train(plan, folder, resume=True, stop=stop, allow_changed_data=allow_changed_data))
+
+
+@contextmanager
+def _held(plan: Plan, folder: Path) -> Iterator[None]:
+    """A run folder that is this run's alone: of several processes the first holds it for all."""
+    with nullcontext() if plan.ranks is not None and not plan.ranks.first else run_folder.Lock(folder):
+        by_first(plan.ranks, lambda: None)
+        yield
 
 
 def train(
@@ -171,12 +207,13 @@ def train(
     session = _open(plan, folder, stop, resume=resume, allow_changed_data=allow_changed_data)
     session.until = until
     summary: Summary = {"status": "running", "seconds": session.clock.seconds}
-    run_folder.write_json(folder / "summary.json", summary, more_follows=True)
+    if session.writes:
+        run_folder.write_json(folder / "summary.json", summary, more_follows=True)
     try:
         _loop(session)
         summary = {"status": "early_stopped" if session.keeper.exhausted else "done", **_judge(session)}
     except Stopped:
-        summary = {"status": "stopped", "reason": stop.reason}
+        summary = {"status": "stopped", "reason": session.stop.reason}
     except KeyboardInterrupt:  # the second Ctrl-C
         summary = {"status": "stopped", "reason": "SIGINT"}
         raise
@@ -190,7 +227,8 @@ def train(
         keeper = session.keeper
         summary |= {"best": keeper.best_metrics, "last": keeper.last_metrics, "steps": keeper.trainer.steps}
         summary |= {"seconds": round(session.clock.seconds, 3)}
-        _close(session, folder, summary)
+        if session.writes:
+            _close(session, folder, summary)
     return summary
 
 
@@ -260,7 +298,11 @@ def _judge(session: Session) -> Summary:
     val = judged[id(session.loaders["val"])]
     val |= {name: value for name, value in session.keeper.best_metrics.items() if name in val}  # the same, to the bit
     train, val, test = (judged[id(session.loaders[split])] for split in ("train", "val", "test"))
-    rows = {split: loader.samples for split, loader in session.loaders.items()}
+    ranks = session.plan.ranks
+    rows = {
+        split: loader.samples if ranks is None else int(ranks.total(loader.samples))
+        for split, loader in session.loaders.items()
+    }
     summary: Summary = {"train": train, "val": val, "test": test, "rows_judged": rows}
     return {**summary, "no_better": overview.nothing_learned(session.plan, summary)}
 
@@ -268,7 +310,7 @@ def _judge(session: Session) -> Summary:
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:
     """Builds everything from the seed; a resumed run then goes back to its newest checkpoint."""
     layout.check(folder, written=True)
-    storage.clean(folder)
+    by_first(plan.ranks, lambda: storage.clean(folder))
     build.set_threads_and_determinism(plan)
     if resume:
         resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])
@@ -281,9 +323,33 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     keeper = Keeper(folder / "checkpoints", trainer, plan, stopping, Best(plan.mode))
     if resume:
         keeper.restore(allow_changed_data=allow_changed_data)
-        run_folder.write_text(folder / "config.yaml", plan.text)  # what may change may have changed
+    if plan.ranks is not None:
+        together.begin(plan.ranks, plan, trainer, resumed=bool(keeper.seconds))
+    tracker = _track(plan, folder, trainer, resume=resume)
     keeper.check_space()
-    tracker = Tracker(
+    clock = run_folder.Stopwatch(keeper.seconds)
+    judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all"), build.make_measure(plan)
+    session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
+    if plan.ranks is not None:
+        session.stop = together.SharedStop(stop, plan.ranks, lambda: clock.seconds >= keeper.due)
+    if plan.settings.profile and session.writes:
+        from dltrain.training.profile import StepProfile
+
+        session.profile = StepProfile(folder, plan.settings.profile, device=plan.device)
+    if plan.diagnose and session.writes:
+        from dltrain.training.diagnose import Watch
+
+        session.watch = Watch(plan, trainer)
+    return session
+
+
+def _track(plan: Plan, folder: Path, trainer: Trainer, *, resume: bool) -> Tracker | Silent:
+    """What is told of the run while it lasts, by the first of several processes."""
+    if plan.ranks is not None and not plan.ranks.first:
+        return Silent()
+    if resume:
+        run_folder.write_text(folder / "config.yaml", plan.text)  # what may change may have changed
+    return Tracker(
         folder,
         total_steps=plan.total_steps,
         start=trainer.steps - trainer.pending,  # a pending report is written when it has been made
@@ -293,18 +359,6 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
         monitor=plan.monitor,
         name=board.name(folder),
     )
-    clock = run_folder.Stopwatch(keeper.seconds)
-    judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all"), build.make_measure(plan)
-    session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
-    if plan.settings.profile:
-        from dltrain.training.profile import StepProfile
-
-        session.profile = StepProfile(folder, plan.settings.profile, device=plan.device)
-    if plan.diagnose:
-        from dltrain.training.diagnose import Watch
-
-        session.watch = Watch(plan, trainer)
-    return session
 
 
 def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:

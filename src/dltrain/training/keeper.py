@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from dltrain.config.plan import Plan
+from dltrain.data.randomness import mix
 from dltrain.engine.records import Record
-from dltrain.engine.state import check
+from dltrain.engine.state import check, of_process, seed_everything
 from dltrain.engine.trainer import Trainer
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
@@ -33,7 +34,9 @@ class Keeper:
         self.seconds = 0.0
         self._saved_at = 0.0
         self._saved: tuple[int, bool] | None = None  # the step, and whether its report was still to come
-        storage.clean(folder)
+        self._writes = plan.ranks is None or plan.ranks.first
+        if self._writes:
+            storage.clean(folder)
 
     def see(self, record: Record) -> None:
         """Takes a record in."""
@@ -68,15 +71,30 @@ class Keeper:
         return self._saved_at + self.plan.settings.save_every
 
     def save(self, seconds: float) -> None:
-        """Writes the best weights if they are new, then the state to go on from; keeps two of the latter."""
+        """Writes the best weights if they are new, then the state to go on from; keeps two of the latter. Of several
+        processes one writes, what is each one's own, too.
+        """
+        trainer, own = self.trainer, self.trainer.state_dict()
+        others = self._others(own)
+        if self._writes:
+            self._write({"trainer": own, **self._state(), "seconds": seconds, **others}, seconds)
+        self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
+
+    def _others(self, own: State) -> State:
+        """What the other processes' next steps depend on beside what all have: one entry each, in their order."""
+        if (ranks := self.plan.ranks) is None:
+            return {}
+        ranks.settle(self.trainer.model, self.trainer.loss, self.trainer.best_model)
+        ranks.check_weights(self.trainer.model.state_dict())
+        return {"others": ranks.gather(of_process(own))[1:]}
+
+    def _write(self, state: State, seconds: float) -> None:
         trainer = self.trainer
         if self._saved != (trainer.steps, trainer.pending):
-            state = {"trainer": trainer.state_dict(), **self._state(), "seconds": seconds}
             if (step := self._best_step) is not None and not self._best_folder(step).exists():
                 best = {"model": self.best_weights, "state": {"metrics": self.best_metrics}}
                 checkpoint.save(self.folder, step=step, kind="best", more_follows=True, **best)
             checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
-            self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
         self._prune()  # also where nothing was saved: a run may have been killed between the two
 
     def _prune(self) -> None:
@@ -168,7 +186,7 @@ class Keeper:
         for name in ("best_metrics", "last_metrics"):
             if not all(isinstance(v, (int, float)) for v in state[name].values()):
                 raise CheckpointError(f"{name}: want numbers")
-        self.trainer.load_state_dict(state["trainer"])
+        self.trainer.load_state_dict(self._own(state))
         self.trainer.model.load_state_dict(weights)
         self.best.load_state_dict(state["best"])
         if self.stopping:
@@ -178,9 +196,23 @@ class Keeper:
         self.seconds = self._saved_at = float(state["seconds"])
         self.best_weights = best or self.best_weights
 
+    def _own(self, state: State) -> State:
+        """The trainer's state as this process has it: of another number of processes those that are new draw anew."""
+        ranks, kept, others = self.plan.ranks, state["trainer"], state.get("others") or []
+        rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
+        if not (isinstance(others, list) and all(isinstance(other, dict) for other in others)):
+            raise CheckpointError("others: want a mapping for each process but the first")
+        if len(others) == size - 1:
+            return kept | others[rank - 1] if rank else kept
+        if rank == 0:
+            counts = [other["mistakes"] for other in others if type(other.get("mistakes")) is int]
+            return kept | {"mistakes": kept.get("mistakes", 0) + sum(counts)}
+        seed_everything(mix(self.plan.seed, rank, kept["steps"]))
+        return kept | of_process(self.trainer.state_dict())
+
     def keep_diverged(self, error: DivergedError) -> None:
         """Puts the state before a bad update, with its gradients, beside the good checkpoints, for study."""
-        if error.state is None:
+        if error.state is None or not self._writes:
             return
         model, step = self.trainer.model.state_dict(), error.state["step"]
         assert isinstance(step, int)  # as the guard has it
@@ -191,6 +223,8 @@ class Keeper:
 
     def check_space(self) -> None:
         """Raises StorageError unless twice the first checkpoint fits: weights, moments, averages and best weights."""
+        if not self._writes:
+            return
         size = sum(t.nbytes for t in self.best_weights.values())
         wanted, free = 2 * 5 * size, shutil.disk_usage(self.folder.parent).free
         if free < wanted:

@@ -116,6 +116,7 @@ def facts(plan: Plan) -> dict[str, object]:
         "device": devices.described(plan.device),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        **({"processes": plan.ranks.size} if plan.ranks else {}),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "flush_denormal": plan.settings.flush_denormal,
         "matmul": products.used() if build.has_large_products(plan) else "mkl",
@@ -138,9 +139,9 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
     for name in ("config", "data", "environment", "plan", "position"):
         if not isinstance(state.get(name), dict):
             raise CheckpointError(f"{where} is damaged: it has no {name}")
-    then, now = flat(state["config"]), flat(plan.config)
-    changed = [k for k in dict.fromkeys([*then, *now]) if then.get(k) != now.get(k)]
-    refused = [f"{k}: {then.get(k)} then, {now.get(k)} now" for k in changed if k not in key_roles.MAY_CHANGE]
+    then, current = flat(state["config"]), flat(plan.config)
+    changed = [k for k in dict.fromkeys([*then, *current]) if then.get(k) != current.get(k)]
+    refused = [f"{k}: {then.get(k)} then, {current.get(k)} now" for k in changed if k not in key_roles.MAY_CHANGE]
     if refused:
         head = f"{where} was made with another configuration; a run goes on as it began, or start a new one"
         raise ConfigError("\n".join([head, *refused]))
@@ -149,7 +150,10 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
     _compare_data(state["data"], plan, where, allow_changed_data=allow_changed_data)
     before = state["environment"]
     _take_threads(plan.settings, before)  # alone: the trainer that is there has its kernels
-    differs = [f"{k} {before[k]} then, {v} now" for k, v in facts(plan).items() if k in before and before[k] != v]
+    now = facts(plan)
+    if "processes" in before | now:
+        before, now = {"processes": 1} | before, {"processes": 1} | now
+    differs = [f"{k} {before[k]} then, {v} now" for k, v in now.items() if k in before and before[k] != v]
     if differs:
         say(f"note: the bits may differ from an uninterrupted run: {'; '.join(differs)}", error=True)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dltrain.config.policy import Part
     from dltrain.config.settings import BatchSize, Regularisation, Settings
     from dltrain.data import Data
+    from dltrain.engine.ranks import Ranks
     from dltrain.engine.steps.step import Kind
     from dltrain.parts.modules import Row
     from dltrain.parts.pretrained import How
@@ -38,6 +39,7 @@ class Known(TypedDict, total=False):
     composed: Composed
     slots: Sequence[str]  # the parts that are asked for
     writes: bool  # whether a run folder is to be made
+    ranks: Ranks | None  # the processes that share the run
     started: Path | None  # the folder in which a stored run's relative paths were typed
     pretrained: How
     overrides: tuple[str, ...]

@@ -14,6 +14,7 @@ from dltrain.config.mistakes import Mistakes
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data
+from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps import compiled, cuda_graph, direct
 from dltrain.errors import CheckpointError, ConfigError
 from dltrain.parts import losses, pretrained, row_weights
@@ -116,9 +117,29 @@ def check_outputs(
         notes.append("activation=sign has a gradient of zero everywhere: the layers below it cannot learn")
 
 
-def check_batch_size(mistakes: Mistakes, model: nn.Module, data: Data, batch_size: int | None) -> None:
-    if bad := trials.lonely_sample(model, data, batch_size or len(data.train)):
+def check_batch_size(
+    mistakes: Mistakes, model: nn.Module, data: Data, batch_size: int | None, ranks: Ranks | None = None
+) -> None:
+    rows = min(batch_size or len(data.train), len(data.train))
+    if ranks is not None:
+        if rows < ranks.size:
+            mistakes.say("data.batch_size", f"{ranks.size} processes share each batch: give {ranks.size} rows or more")
+            return
+        rows //= ranks.size
+    if bad := trials.lonely_sample(model, data, rows):
         mistakes.say("data.batch_size", bad)
+
+
+def check_shared(mistakes: Mistakes, settings: Settings, ranks: Ranks | None = None) -> None:
+    """What several processes can't do yet."""
+    if ranks is None:
+        return
+    if settings.step in ("compiled", "graph"):
+        mistakes.say(
+            "trainer.step", f"several processes can't share the {settings.step} step; use auto, direct or plain"
+        )
+    if settings.compile:
+        mistakes.say("trainer.compile", "several processes can't share a compiled model; leave it false")
 
 
 def choose_step(

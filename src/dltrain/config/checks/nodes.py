@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dltrain.config.checks import Known
 from dltrain.config.nodes import Nodes
 from dltrain.config.settings import Regularisation, Settings, pick_device
+from dltrain.engine.ranks import Ranks
 
 
 def read_top(nodes: Nodes, writes: bool) -> Mapping[str, object]:
     return vars(nodes.top(writes=writes)) | {"config": nodes.config()}
 
 
-def read_trainer(nodes: Nodes) -> Known:
+def read_trainer(nodes: Nodes, ranks: Ranks | None = None) -> Known:
     settings = nodes.knobs("trainer", Settings)
-    return {"settings": settings, "device": pick_device(settings.device)} if settings else {}
+    return {"settings": settings, "device": pick_device(settings.device, ranks)} if settings else {}
 
 
 def read_regularisation(nodes: Nodes) -> Known:

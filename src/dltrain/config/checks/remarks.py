@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import ceil
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dltrain.config import construct
 from dltrain.config.compose import Composed
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data, Tensors
+from dltrain.engine.ranks import Ranks
 from dltrain.errors import key_of
 from dltrain.parts.losses import Perceptron
 
@@ -64,6 +67,23 @@ def batches(
     held = isinstance(data.train, Tensors) and not construct.make_sample_transform(regularisation, data)
     if workers and held:
         yield "data.workers is not used: this data lives in memory, on the device"
+
+
+def shared(
+    data: Data,
+    batch_size: int | None,
+    model: nn.Module,
+    regularisation: Regularisation,
+    ranks: Ranks | None = None,
+) -> Iterator[str]:
+    if ranks is None:
+        return
+    rows = batch_size or len(data.train)
+    yield f"{ranks.size} processes share each batch: {ceil(rows / ranks.size):,} of {rows:,} rows each"
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        yield "BatchNorm normalises by the rows of each process alone; what is judged and kept is of process 0"
+    if regularisation.mixup or regularisation.cutmix:
+        yield "mixup and cutmix take partners from the rows of each process alone"
 
 
 def beside_the_choice(composed: Composed) -> list[str]:

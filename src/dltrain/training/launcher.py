@@ -1,0 +1,54 @@
+"""Several processes of this machine, started and watched by torch's own launcher, as torchrun does it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from dltrain.errors import system
+
+
+def launch(words: Sequence[str], count: int) -> int:
+    """Runs `dltrain WORDS` as so many processes; returns the exit code, of several that failed the first one's.
+
+    words: what was typed; `--nproc` among them is for this process, and the others leave it alone.
+    """
+    # As torchrun does it, but with all processors: each process works with its share of them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, system.processors() // count)))
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # who has failed says why
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=secrets.token_hex(8),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "dltrain", *_without_nproc(words))
+    except ChildFailedError as failed:
+        _, first = failed.get_first_failure()
+        return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
+    return 0
+
+
+def _without_nproc(words: Sequence[str]) -> list[str]:
+    kept, skip = list[str](), False
+    for word in words:
+        if skip or word.startswith("--nproc="):
+            skip = False
+        elif word == "--nproc":
+            skip = True
+        else:
+            kept.append(word)
+    return kept

@@ -1,0 +1,169 @@
+"""How several processes meet for one run, which of them speaks, and how all end when one does."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dltrain.config.plan import Plan
+from dltrain.config.processes import Processes
+from dltrain.data.loaders import Batch, Batches
+from dltrain.data.randomness import mix
+from dltrain.engine.ranks import Ranks
+from dltrain.engine.trainer import Trainer, seed_everything
+from dltrain.errors import DltrainError, LostError, Quiet, output
+from dltrain.training import resuming
+from dltrain.training.stop import Stop
+
+LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torch's launcher, which watches over its processes
+_Made = TypeVar("_Made")
+_PATIENCE = 3.0  # seconds within which who has failed says so, and others say that they wait in vain
+_BEFORE = 1.0  # seconds that others go on after it, so that a launcher sees who was the first
+
+
+@contextmanager
+def joined(found: Processes | None, timeout: float) -> Iterator[Ranks | None]:
+    """Inside, this process is one of several that train together; None where it is alone.
+
+    Of an error whoever meets it first speaks: it is said once, and the others raise Quiet, with the code of that kind
+    of error. timeout: seconds that one waits for another.
+    """
+    if found is None:
+        yield None
+        return
+    meeting = _Meeting(found, timeout)
+    try:
+        yield meeting.ranks()
+    except Quiet:
+        raise
+    except Exception as error:
+        if not meeting.is_first_to_fail():
+            time.sleep(_BEFORE)
+            raise Quiet(error.exit_code if isinstance(error, DltrainError) else 1) from error
+        output.speak(f"process {found.rank} of {found.size}" if found.rank else "")
+        raise
+    dist.destroy_process_group()
+
+
+class _Meeting:
+    """Where they are told of each other: torch's store, which a launcher keeps, or else the first of them."""
+
+    def __init__(self, found: Processes, timeout: float) -> None:
+        self.found, self._timeout = found, timedelta(seconds=timeout)
+        store, _, _ = next(dist.rendezvous("env://", timeout=self._timeout))
+        self._store = dist.PrefixStore(f"dltrain/{found.restarts}", store)
+
+    def ranks(self) -> Ranks:
+        """The group of all, on whatever device."""
+        on_device = torch.cuda.is_available()
+        if on_device:
+            torch.cuda.set_device(self.found.local % torch.cuda.device_count())
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_device else "gloo",
+            store=dist.PrefixStore("group", self._store),
+            rank=self.found.rank,
+            world_size=self.found.size,
+            timeout=self._timeout,
+        )
+        return Ranks(lost=self.who_is_lost)
+
+    def is_first_to_fail(self) -> bool:
+        """Whether nobody has said before that something failed."""
+        try:
+            return self._store.add("failed", 1) == 1
+        except RuntimeError:  # nobody keeps the store any more
+            return self.found.rank == 0
+
+    def who_is_lost(self, text: str) -> str:
+        """What to say where others do not answer. Raises Quiet where one of them has said why it ends."""
+        own, size, end = self.found.rank, self.found.size, time.monotonic() + _PATIENCE
+        missing = [rank for rank in range(size) if rank != own]
+        with suppress(RuntimeError):
+            self._store.set(f"waiting/{own}", "1")
+            while missing and time.monotonic() < end:
+                if self._store.check(["failed"]):
+                    time.sleep(_BEFORE)
+                    raise Quiet(LostError.exit_code)
+                missing = [rank for rank in missing if not self._store.check([f"waiting/{rank}"])]
+                time.sleep(0.05)
+        if not missing:
+            return f"the processes of this run can't talk to each other any more: {output.cut(text, 200)}"
+        names = ", ".join(map(str, missing))
+        late = "imed out" in text
+        why = f"has not answered for {self._timeout.total_seconds():g} s: it hangs, or is slow" if late else "has ended"
+        return f"process {names} of {size} {why}; all end, and `dltrain resume last` goes on from the last checkpoint"
+
+
+def by_first(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:
+    """What the first process's work gives, which the others do not do; they wait for it."""
+    if ranks is None:
+        return work()
+    return ranks.tell(work() if ranks.first else None)
+
+
+def begin(ranks: Ranks, plan: Plan, trainer: Trainer, *, resumed: bool) -> None:
+    """Has all processes begin with the same weights, on the same data, and each with random numbers of its own."""
+    ranks.check_same("data", plan.fingerprint)
+    ranks.check_same("a configuration", resuming.digest(plan.config))
+    model = trainer.model
+    ranks.spread([*model.parameters(), *model.buffers()])  # on another machine last digits may have differed
+    ranks.check_weights(model.state_dict())
+    if ranks.rank and not resumed:
+        seed_everything(mix(plan.seed, ranks.rank))
+
+
+class SharedStop(Stop):
+    """Asked between steps of several processes: true for all after the same step, whoever was to stop."""
+
+    def __init__(self, own: Stop, ranks: Ranks, due: Callable[[], bool]) -> None:
+        """due: whether it is time for a checkpoint, by the clock of the first."""
+        super().__init__()
+        self._own, self._ranks = own, ranks
+        self._launcher = os.getppid() if LAUNCHED in os.environ else None
+        ranks.wish = lambda: (self.wanted(), ranks.first and due())
+
+    def wanted(self) -> bool:
+        """Whether this process wants to stop, as it does where its launcher has gone, which would start none anew."""
+        if self._launcher is not None and os.getppid() != self._launcher:
+            self._own.reason = self._own.reason or "SIGTERM"
+        return self._own()
+
+    def agree(self) -> None:
+        """All stop, for the reason of the first that has one; to be called by all."""
+        if self.reason is None:
+            self.reason = next((reason for reason in self._ranks.gather(self._own.reason) if reason), "SIGTERM")
+
+    def __call__(self) -> bool:
+        if self._ranks.heard[0]:
+            self.agree()
+        return self.reason is not None
+
+
+class Leavable:
+    """Batches that are left early where this process wants to stop, `left`, without a word: others judge rows of their
+    own, and all meet at the end of them.
+    """
+
+    def __init__(self, loader: Batches, stop: SharedStop, tell: Callable[[], None]) -> None:
+        self._loader, self._stop, self._tell, self.left = loader, stop, tell, False
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Of each row, where they count by it."""
+        return getattr(self._loader, "weight", None)
+
+    def epoch(self) -> Iterator[Batch]:
+        for batch in self._loader.epoch():
+            yield batch
+            self._tell()
+            self.left = self.left or self._stop.wanted()
+            if self.left:
+                return
