@@ -182,6 +182,8 @@ def _run(arguments: list[str]) -> int:
     if options.nproc > 1:
         if processes.found() is not None:
             raise ConfigError(f"--nproc {options.nproc}: this is one of several processes already; leave it out")
+        if rest[:1] != ["resume"]:
+            train.first_look(rest, options)
         from dltrain.training import launcher
 
         return launcher.launch(options.typed, options.nproc)

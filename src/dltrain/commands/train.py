@@ -95,6 +95,13 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
         return _told(ended, options.allow)
 
 
+def first_look(overrides: list[str], options: argparse.Namespace) -> None:
+    """Raises ConfigError for what shows in a run's configuration before torch is imported."""
+    from dltrain.config import compose, nodes
+
+    nodes.first_look(compose.compose(overrides, options.config_dir), command_line.allowed(options.allow))
+
+
 def _several() -> processes.Processes | None:
     """Which of several processes this is, where it is; the first alone speaks."""
     found = processes.found()

@@ -141,6 +141,8 @@ class Choice:
         """The quick steps, and why not. Beside a program the direct one makes what is left over."""
         if self.wanted == "plain":
             return {}
+        if parts.ranks is not None and self.wanted in ("compiled", "graph"):
+            return {self.wanted: "several processes can't share it yet"}
         if (missing := private.missing()) is not None:
             return {self.wanted if self.wanted != "auto" else "direct": missing}
         facts = {"precision": parts.precision, "device": parts.device}

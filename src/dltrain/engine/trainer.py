@@ -23,8 +23,7 @@ from dltrain.engine.best import BestWeights
 from dltrain.engine.choice import Choice
 from dltrain.engine.fixed import Fixed, Taken
 from dltrain.engine.guard import Guard, norm
-from dltrain.engine.judges import Judges, Measure, Validate
-from dltrain.engine.judges import Stopped as Stopped
+from dltrain.engine.judges import Judges, Measure, Stopped, Validate
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.records import Meter, Record, Records
 from dltrain.engine.state import restore, state_of
@@ -100,8 +99,6 @@ class Trainer:
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(known)}")
         if accumulate < 1:
             raise ValueError(f"accumulate={accumulate}: a step takes one batch at least")
-        if ranks is not None and step in ("compiled", "graph"):
-            raise ValueError(f"step={step}: several processes can't share it yet; use auto, direct or plain")
         self.ranks = ranks
         accepted.called("transform", transform, "a function (x, y, index, epoch) -> (x, y)")
         accepted.called("constraint", constraint, "a function without arguments, as dltrain.MaxNorm(model, 3.0)")

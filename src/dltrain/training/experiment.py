@@ -20,8 +20,8 @@ from dltrain.config.plan import Plan
 from dltrain.data import units
 from dltrain.data.loaders import Batch, Batches, StreamLoader, TensorLoader
 from dltrain.engine import products
-from dltrain.engine.judges import Measure
-from dltrain.engine.trainer import Stopped, Trainer, seed_everything
+from dltrain.engine.judges import Measure, Stopped
+from dltrain.engine.trainer import Trainer, seed_everything
 from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
 from dltrain.errors.output import say
 from dltrain.parts.regularisers import Best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from dltrain.errors import system
+from dltrain.errors.output import say
 
 
 def launch(words: Sequence[str], count: int) -> int:
@@ -35,7 +37,10 @@ def launch(words: Sequence[str], count: int) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "dltrain", *_without_nproc(words))
     except ChildFailedError as failed:
-        _, first = failed.get_first_failure()
+        rank, first = failed.get_first_failure()
+        if first.exitcode < 0:  # others may say the same, where they were waiting for it
+            name = signal.Signals(-first.exitcode).name
+            say(f"error: process {rank} of {count} was ended by {name}; `dltrain resume last` goes on", error=True)
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     except SignalException as stopped:
         return 128 + int(stopped.sigval)

@@ -19,7 +19,7 @@ from dltrain.data.loaders import Batch, Batches
 from dltrain.data.randomness import mix
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.trainer import Trainer, seed_everything
-from dltrain.errors import DltrainError, LostError, Quiet, output
+from dltrain.errors import DivergedError, DltrainError, LostError, Quiet, RanksError, output
 from dltrain.training import resuming
 from dltrain.training.stop import Stop
 
@@ -48,7 +48,7 @@ def joined(found: Processes | None, timeout: float) -> Iterator[Ranks | None]:
         if not meeting.is_first_to_fail():
             time.sleep(_BEFORE)
             raise Quiet(error.exit_code if isinstance(error, DltrainError) else 1) from error
-        output.speak(f"process {found.rank} of {found.size}" if found.rank else "")
+        output.speak("" if isinstance(error, DivergedError | RanksError) else f"process {found.rank} of {found.size}")
         raise
     dist.destroy_process_group()
 
