@@ -192,7 +192,7 @@ def test_what_may_not_be_read_is_named_as_the_users_to_mend(dltrain, tmp_path):
         *(("WORLD_SIZE", words.split()) for words in ("-m seed=0,1", "seeds=2", "resume last", "eval last", "lr")),
     ],
 )
-def test_one_of_several_processes_does_nothing(dltrain, tmp_path, monkeypatch, name, command):
+def test_one_of_several_processes_that_can_t_meet_does_nothing(dltrain, tmp_path, monkeypatch, name, command):
     monkeypatch.setenv(name, "2")
     code, out, err = dltrain(*command)
     assert (code, out) == (2, "")
@@ -206,7 +206,7 @@ def test_a_number_of_processes_that_has_too_many_digits_is_told_as_another(dltra
     monkeypatch.setenv("WORLD_SIZE", "9" * 5_000)
     code, _, err = dltrain()
     assert code == 2
-    assert err.startswith("error: WORLD_SIZE=9999999999999999999…: torchrun started ")
+    assert err.startswith("error: WORLD_SIZE=9999999999999999999…: one of several processes, as torchrun starts them")
     assert len(err) < 300
 
 

@@ -58,7 +58,8 @@ class _Meeting:
 
     def __init__(self, found: Processes, timeout: float) -> None:
         self.found, self._timeout = found, timedelta(seconds=timeout)
-        store, _, _ = next(dist.rendezvous("env://", timeout=self._timeout))
+        numbers = {"rank": found.rank, "world_size": found.size}
+        store, _, _ = next(dist.rendezvous(f"tcp://{found.host}:{found.port}", **numbers, timeout=self._timeout))
         self._store = dist.PrefixStore(f"dltrain/{found.restarts}", store)
 
     def ranks(self) -> Ranks:
