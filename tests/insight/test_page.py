@@ -225,6 +225,13 @@ def test_without_a_script_all_is_there_and_a_film_can_be_stopped(opened, tmp_pat
         other.close()
 
 
+def test_a_heavy_film_has_fewer_moments(monkeypatch):
+    monkeypatch.setattr(page, "_FILM", 250)
+    text = page.picture("F", "f", film())
+    assert text.count("<img") == 2
+    assert 'data-wait="200"' in text
+
+
 def test_the_script_is_small():
     assert len(page._script()[0]) < 18_500
     assert len(page._script()[0].splitlines()) < 380

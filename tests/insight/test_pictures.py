@@ -1,5 +1,6 @@
 """Which pictures a run gets, and what stands in their place when something is missing."""
 
+import dataclasses
 import html
 import io
 import json
@@ -14,13 +15,16 @@ from PIL import Image
 from torch import nn
 
 from dltrain.commands import cli
+from dltrain.config import build, compose
 from dltrain.config.plan import make_plan
 from dltrain.data.sources import sklearn_sets
-from dltrain.insight import captions, history, pictures, plots, training_pictures
+from dltrain.insight import captions, history, layers_by_step, on_the_way, pictures, plots
+from dltrain.insight.doctor import examine
+from dltrain.insight.gallery import Gallery
 from dltrain.insight.plots import gradients, images, landscape, regions, training, weights
 from dltrain.insight.plots import perceptron as perceptron_plots
 from dltrain.runs import checkpoint, reading
-from dltrain.training import perceptron, resuming
+from dltrain.training import perceptron, replay, resuming
 
 
 def train(folder, *overrides):
@@ -46,7 +50,8 @@ def moons(tmp_path_factory):
 
 
 CLASSES = {"confusion.png", "calibration.png", "ranking.png"}
-EVERY = {"curves.png", "schedule.png", "weights.png", "landscape.png", "walk.png"}
+WAY = {"walk.png", "layers_by_step"}  # is of what is trained again
+EVERY = {"curves.png", "schedule.png", "weights.png", "landscape.png", *WAY}
 
 
 def test_a_run_in_the_plane_gets_every_picture(moons):
@@ -54,6 +59,8 @@ def test_a_run_in_the_plane_gets_every_picture(moons):
     assert gallery.notes == []
     assert names(gallery) == EVERY | CLASSES | {"regions.png", "film.gif"}
     for picture in gallery.pictures:
+        if picture.name == "layers_by_step":
+            continue  # is no file
         image = Image.open(io.BytesIO(picture.content))
         assert image.width >= 500
         assert len(image.convert("RGB").getcolors(1 << 20)) > 20  # not an empty page
@@ -86,7 +93,7 @@ def test_every_kind_of_data_gets_what_fits_it(overrides, also, tmp_path, request
         request.getfixturevalue("unpainted")
     gallery = made(train(tmp_path, *overrides), seconds=0)
     assert [note for note in gallery.notes if "--replay" not in note] == []
-    assert names(gallery) == EVERY - {"walk.png"} | also
+    assert names(gallery) == EVERY - WAY | also
 
 
 def test_a_net_of_several_layers_shows_the_gradient_of_each(tmp_path, monkeypatch):
@@ -125,7 +132,7 @@ def test_layers_by_step_are_those_of_the_diagnosis():
     last = {**sick, "name": "layers.<b>", "gradient": 1.0, "update": 0.02}
     looks = [history.Look(k / 100, [sick, dead, {**last, "update": 0.02 / (k + 1)}], k) for k in range(100)]
     looks.append(history.Look(1, [{**sick, "gradient": 1.0}, {**dead, "dead": None}, {**last, "std": "x"}, {}], 100))
-    text = training_pictures.by_step(looks)
+    text = layers_by_step.by_step(looks)
     assert "<b>" not in text
     moving = [json.loads(html.unescape(m)) for m in re.findall('data-(?:moves|names)="([^"]*)"', text)]
     steps, told, cells = moving
@@ -136,9 +143,36 @@ def test_layers_by_step_are_those_of_the_diagnosis():
     texts, shares = cells[0]
     assert texts == ["1e-05", "", "", "0.5", "", "", "75%", "0", "1e-05", "0.02", "", "0.5"]
     assert shares == [2, 0, 0, 70, 0, 0, 75, 0, 2, 77, 0, 70]
-    assert training_pictures.by_step([history.Look(1, [{}, {"name": 3, "std": "x"}])] * 2) is None
+    assert layers_by_step.by_step([history.Look(1, [{}, {"name": 3, "std": "x"}])] * 2) is None
     wide = [{"name": "a", "std": 1e299}, {"name": "b", "std": 1e-305}]
-    assert "1e-300 to 1e+299" in training_pictures.by_step([history.Look(1, wide)] * 2)
+    assert "1e-300 to 1e+299" in layers_by_step.by_step([history.Look(1, wide)] * 2)
+
+
+def test_a_run_without_a_diagnosis_has_layers_by_step_of_its_way():
+    plan = make_plan(compose.compose(["data=moons", "model.widths=[4]", "model.activation=tanh", "optimizer.lr=1"]), ())
+    way = replay.replay(plan, steps=40, wanted=[0, 3, 40], seconds=60)
+    gallery = Gallery()
+    layers_by_step.on_the_way(gallery, plan, way)
+    layers_by_step.on_the_way(gallery, plan, way)  # what is there is not made again
+    (made,) = gallery.pictures
+    assert "With diagnose=true" in made.caption
+    assert made.content == b""
+    names = re.search('data-names="([^"]*)"', made.drawn)[1]
+    assert json.loads(html.unescape(names)) == ["step 0, epoch 0", "step 3, epoch 0.14", "step 40, epoch 1.82"]
+    net = build.make_model(plan)
+    net.load_state_dict(way.weights[-1])
+    last = [layer.weight_gradient for layer in examine.look(plan, net).layers if layer.weight_gradient]
+    shown = re.findall(r"<td[^>]*>([^<]*)</td>", made.drawn.partition("<tbody>")[2])[::3]
+    assert [text for text in shown if text] == [f"{value:.2g}" for value in last]
+
+
+def test_why_there_is_no_way_is_said(moons):
+    run = reading.read(moons)
+    plan = make_plan(resuming.stored(moons), (), writes=False)
+    assert "(--replay SECONDS); diagnose=true writes down" in on_the_way.weights(plan, run, 0)[1]
+    rows = [*plan.rows[:-1], plan.rows[-1]._replace(parameters=2_000_000)]
+    note = on_the_way.weights(dataclasses.replace(plan, rows=rows, diagnose=True), run, 99)[1]
+    assert note.endswith("the net has 2,000,000 parameters, and up to 1,000,000 are kept of each moment")
 
 
 def test_a_damaged_diagnosis_leaves_what_can_be_read(tmp_path):
@@ -169,7 +203,7 @@ def test_a_learned_function_has_a_film_too(tmp_path):
 @pytest.mark.usefixtures("unpainted")
 def test_a_long_run_is_not_trained_again_unasked(moons):
     gallery = made(moons, seconds=0)
-    assert names(gallery) == EVERY - {"walk.png"} | CLASSES | {"regions.png"}
+    assert names(gallery) == EVERY - WAY | CLASSES | {"regions.png"}
     assert "--replay" in gallery.notes[0]
 
 

@@ -129,7 +129,7 @@ def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_pa
         assert browser.run("document.documentElement.scrollWidth") <= width
         assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 300)")
         assert browser.run("Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))") <= width
-        assert browser.run("document.querySelectorAll('figure').length") == 10
+        assert browser.run("document.querySelectorAll('figure').length") == 11
     assert browser.console == []
     assert {address for address in browser.requests if not address.startswith("data:")} == {page}
     shot = Image.open(browser.screenshot(tmp_path / "page.png"))

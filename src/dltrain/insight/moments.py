@@ -105,7 +105,7 @@ def table(
 
 
 def _title(text: str, small: str) -> str:
-    more = f"<br><small>{page.escape(small)}</small>" if small else ""
+    more = f"<small>{page.escape(small)}</small>" if small else ""
     return f'<th scope="col">{page.escape(text)}{more}</th>' if text else "<td></td>"
 
 

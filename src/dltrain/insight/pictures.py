@@ -22,7 +22,9 @@ from dltrain.errors import DltrainError
 from dltrain.insight import (
     captions,
     history,
+    layers_by_step,
     lr_range,
+    on_the_way,
     perceptron_pictures,
     training_pictures,
     weight_pictures,
@@ -35,7 +37,7 @@ from dltrain.insight.plots import evaluation, gradients, landscape, regions, tra
 from dltrain.parts import losses
 from dltrain.parts.metrics import MAIN
 from dltrain.parts.schedules import PureSchedule
-from dltrain.runs import checkpoint, tensorboard
+from dltrain.runs import tensorboard
 from dltrain.runs.reading import Report, Run
 from dltrain.trained import explain, inference, judge, wrong
 from dltrain.trained.inference import Trained
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
 _FEW = 1000  # train samples that stand for all in the loss landscape
 _FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
 _PATIENCE = 12.0  # seconds that one of them may take
-_LARGEST = 1_000_000  # parameters of a net whose weights on the way are kept in memory
 _WORST = 50  # answers that are told one by one
 _MOST_AREAS = 20  # of classes in one picture, of labels below one another
 
@@ -83,7 +84,10 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     build.set_threads_and_determinism(plan)
     model, sample = trained.model, _sample(plan)
     gallery.graph = tensorboard.graph(model, sample[0][:2])
-    way = None if going else _way(gallery, plan, run, seconds)
+    way, note = (None, "") if going else on_the_way.weights(plan, run, seconds)
+    gallery.notes += [note] * bool(note)
+    if way:
+        layers_by_step.on_the_way(gallery, plan, way)
     _regions(gallery, plan, model, run, way)
     judged(gallery, trained)
     _weights(gallery, plan, model, run, way)
@@ -173,35 +177,6 @@ def _with(model: nn.Module, state: dict[str, Tensor], where: str) -> nn.Module:
     except RuntimeError as error:
         raise DltrainError(f"{where} does not fit this configuration: {str(error).splitlines()[-1].strip()}") from error
     return model.eval().requires_grad_(False)
-
-
-def _way(gallery: Gallery, plan: Plan, run: Run, seconds: float) -> replay.Way | None:
-    """The weights that the run had on its way, or None, with a note on why."""
-    steps, took = run.steps, run.seconds
-    if steps is None or not 0 < steps <= plan.total_steps:
-        gallery.notes.append("the run has no end yet, so its way is not shown")
-        return None
-    slow = took is None or took > seconds or plan.settings.compile
-    if slow or sum(row.parameters for row in plan.rows[-1:]) > _LARGEST:
-        gallery.notes.append(
-            f"the way of the training is not shown: it took {took or 0:.1f} s, and it is trained again only "
-            f"up to {seconds:g} s (--replay SECONDS)"
-        )
-        return None
-    try:
-        way = replay.replay(plan, steps=steps, wanted=replay.moments(steps, 30), seconds=3 * seconds)
-        last = checkpoint.latest(run.folder / "checkpoints")
-    except DltrainError as error:
-        gallery.notes.append(f"the way of the training is not shown: {error}")
-        return None
-    if way is None:
-        gallery.notes.append("the way of the training is not shown: training again took too long (--replay SECONDS)")
-    elif last and last[0].name == checkpoint.name("step", steps) and not way.ends_like(last[1]):
-        gallery.notes.append(
-            "the way of the training was computed again and does not end at exactly the same weights: "
-            "another machine, other versions or other data"
-        )
-    return way
 
 
 def _regions(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: replay.Way | None) -> None:
