@@ -205,6 +205,17 @@ def test_finished_runs_are_taken_over(dltrain, tmp_path):
     assert "name" not in reading.read(sweep / "1").typed  # the words are those of the job
 
 
+def test_a_run_that_is_taken_over_is_called_by_its_place_in_tensorboard(dltrain, tmp_path):
+    quick = [*QUICK, "trainer.tensorboard=true", "trainer.threads=1"]
+    assert dltrain("-m", *quick, "optimizer.lr=0.1,0.2", "name=before")[0] == 0
+    assert dltrain(*quick, "optimizer.lr=0.3", "name=before")[0] == 0
+    assert dltrain("-m", "--reuse", *quick, "optimizer.lr=0.2,0.3", "seed=0,1")[1].count("taken from") == 2
+    found = [path.parent.relative_to(tmp_path) for path in tmp_path.glob("runs/sweep/*/*/**/events.*")]
+    assert sorted(f"{path.parent.name}/{path.name}" for path in found) == [
+        *("0/lr=0.2 seed=0", "1/lr=0.2 seed=1", "2/lr=0.3 seed=0", "3/lr=0.3 seed=1"),
+    ]
+
+
 def test_a_run_that_can_not_be_copied_is_trained_anew(dltrain, tmp_path):
     assert dltrain(*QUICK, "seed=1", "name=before", "trainer.threads=1")[0] == 0
     (before,) = tmp_path.glob("runs/before/*")

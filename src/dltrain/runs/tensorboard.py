@@ -49,6 +49,18 @@ def place(folder: Path, name: str = "") -> Path:
     return folder if found != folder and system.leads_elsewhere(found) else found
 
 
+def rename(folder: Path, name: str) -> None:
+    """Has TensorBoard call the run of a folder so, as one that was copied there. Raises OSError."""
+    source, target = place(folder), folder / name
+    files = sorted(source.glob(_FILES)) if source != target else []
+    if files and not target.is_dir():
+        storage.disk.mkdir(target)
+    for file in files:
+        system.patiently(storage.disk.replace, file, target / file.name)
+    if files and source != folder:
+        system.patiently(storage.disk.rmdir, source)
+
+
 class Events:
     """An event file of this process's own, written through the same seam as everything else.
 

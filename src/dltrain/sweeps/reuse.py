@@ -37,9 +37,18 @@ class Finished:
                 return None
             run_folder.write_overrides(draft, typed)
             storage.disk.replace(draft, job)
+            _renamed(job)
         except OSError as error:
             raise StorageError(f"{job} can't be written: {error.strerror or error}") from error
         return str(run)
+
+
+def _renamed(job: Path) -> None:
+    """Has TensorBoard call a copied run as the others of the sweep."""
+    from dltrain.runs import tensorboard  # and NumPy, which a sweep does without that takes nothing over
+    from dltrain.training import board
+
+    tensorboard.rename(job, board.name(job))
 
 
 def _copied(run: Path, draft: Path) -> bool:

@@ -14,18 +14,19 @@ from dltrain.config.overrides import alternatives, by_key, check_overrides
 from dltrain.errors.output import cut
 from dltrain.runs import key_roles, layout, reading
 from dltrain.runs.reading import flat
-from dltrain.training import overview
 
 if TYPE_CHECKING:
     from dltrain.config.plan import Plan
     from dltrain.training.summary import Summary
 
 _WIDEST = 40  # letters of a value: TensorBoard lists all of them, also 100 names of targets
-_LONGEST = 120  # bytes of a name: a folder's may have 255
+_LONGEST = 100  # bytes of a name: a folder's may have 255, and a path of Windows 260
 
 
 def texts(plan: Plan, folder: Path, summary: Summary) -> dict[str, str]:
     """How to make the run again, what came of it as a person reads it, and its configuration."""
+    from dltrain.training import overview  # and torch, which the driver of a sweep does without
+
     reason = summary.get("reason") or summary.get("error") or ""
     ended = overview.result(plan, folder, summary) if "test" in summary else f"{summary['status']}: {reason}"
     return {"command": reading.read(folder).command, "result": ended, "settings": plan.text}  # in their order there
