@@ -165,6 +165,8 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
         say(f"stopped at step {summary['steps']}; resume: {again}", error=True)
         assert summary["reason"] is not None  # it was a signal or the time
         return EXIT_CODES[summary["reason"]]
+    if plan.ranks is not None and not plan.ranks.first:
+        return 0
     say(outcome.told(plan, folder, summary))
     if plan.diagnose:
         from dltrain.insight.doctor import doctor

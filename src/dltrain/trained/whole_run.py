@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dltrain.config import command_line, compose
+from dltrain.config import command_line, compose, processes
 from dltrain.config.nodes import first_look
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Split
@@ -190,6 +190,7 @@ def train(
     status "stopped". Afterwards the process has the generators, threads and switches that it had; in the meantime
     others of its threads that would train wait.
     """
+    processes.refuse(doing="dltrain.train")
     keys |= {} if runs_dir is None else {"runs_dir": str(runs_dir)}
     words = [*map(command_line.word, overrides), *(command_line.typed(key, value) for key, value in keys.items())]
     if seeds.split(words)[0] != words:
@@ -206,6 +207,7 @@ def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_cha
 
     What `train` says of errors and of the process holds here, too.
     """
+    processes.refuse(doing="dltrain.resume")
     folder, words = _folder(run), [*map(command_line.word, overrides)]
     if not words and run_folder.complete(folder):
         return load(folder, allow=allow)

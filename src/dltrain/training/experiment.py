@@ -366,6 +366,7 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     data = plan.data
     facts = {"device": str(plan.device), "threads": build.threads(plan), "matmul": products.used()}
     facts |= {"chosen": dict(plan.chosen), "monitor": plan.monitor, "config_sha256": resuming.digest(plan.config)}
+    facts |= {"processes": plan.ranks.size} if plan.ranks else {}
     learned = {
         "task": data.task,
         "in_shape": list(data.in_shape),
