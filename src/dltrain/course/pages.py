@@ -15,7 +15,10 @@ from dltrain.insight import page
 if TYPE_CHECKING:
     from dltrain.course.lab import Taught
 
-_STYLE = "th.text, td.text { white-space: normal; }\n"  # the names of numbers are long
+_STYLE = (  # the names of numbers are long, and nothing stands beside anything
+    "th.text, td.text { white-space: normal; } main { max-width: 60rem; }\n"
+    "@media (max-width: 500px) { th, td { padding-right: .5rem; } }\n"
+)
 
 # -- the page of a run -----------------------------------------------------------------------------------------------
 
@@ -32,7 +35,7 @@ def html(taught: Taught) -> str:
         [
             page.heading(title, 1),
             page.paragraph(found.see),
-            page.verbatim(found.formula),
+            page.formula(found.formula),
             page.section("Predict", page.paragraph(found.question), _numbered(found.answers)),
             page.section("Run", page.command("\n".join(taught.commands))),
             page.section("See", page.table(titles, rows), page.paragraph(verdict)),

@@ -109,6 +109,12 @@ def renewed(text: str, seconds: float) -> str:
     )
 
 
+def formula(text: str) -> str:
+    """Lines of a formula; long ones go on below, further in."""
+    lines = "".join(f"<span>{escape(line)}</span>\n" for line in text.splitlines())
+    return f'<pre class="formula">{lines}</pre>' if text else ""
+
+
 def verbatim(text: str, *, under: str | None = None) -> str:
     """Text as it stands, in a box that scrolls; `under` a title that opens it; nothing without a text."""
     if not text:
