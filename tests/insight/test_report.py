@@ -285,7 +285,9 @@ def test_a_page_that_is_made_again_renews_itself_until_the_run_ends_or_the_comma
 
 def test_tables_and_lists_escape_what_they_are_given():
     text = webpage.table(["<i>"], [["<u>"]]) + webpage.bullets(["<s>"]) + webpage.verbatim("<a>", under="<q>")
-    assert not {"i", "u", "s", "a", "q"} & {tag for tag, _ in Tags(text).tags}
+    text += webpage.formula("<b>\n\n  <em>")
+    assert text.count("</span>\n") == 3
+    assert not {"i", "u", "s", "a", "q", "b", "em"} & {tag for tag, _ in Tags(text).tags}
 
 
 def test_a_long_text_is_cut():
