@@ -1,6 +1,7 @@
 """Who may import whom: a file knows its own room and those further left; Hydra, matplotlib and exits have one place."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -27,10 +28,17 @@ FILES = sorted(SRC.rglob("*.py"))
 HYDRA = ("hydra",)
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Everything that stands in a file, at any depth of it."""
+    return [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+@functools.cache
 def imports(path: Path) -> set[str]:
-    """Dotted names of everything that a file imports, at any depth of the file."""
+    """Dotted names of everything that a file imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -64,7 +72,7 @@ def test_no_module_imports_itself_by_way_of_others():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
 def test_libraries_that_decide_much_are_known_to_few(path):
-    text, tree = path.read_text(encoding="utf-8"), ast.parse(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
     libraries = {name.split(".")[0] for name in imports(path)}
     assert not libraries & {"pickle", "joblib", "dill", "cloudpickle"}
     assert path.stem in HYDRA or not libraries & {"hydra", "omegaconf"}
@@ -72,8 +80,9 @@ def test_libraries_that_decide_much_are_known_to_few(path):
     assert path.parent.name == "plots" or "matplotlib" not in libraries
     assert not {name for name in imports(path) if "pyplot" in name}  # it keeps state for the whole process
     if path.stem not in ("output", "streams"):  # no text from a file reaches a terminal as it stands
-        written = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        assert "print" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        attributes = [node for node in nodes(path) if isinstance(node, ast.Attribute)]
+        written = {ast.unparse(node) for node in attributes if node.attr in ("write", "buffer", "__stdout__")}
+        assert "print" not in {node.id for node in nodes(path) if isinstance(node, ast.Name)}
         assert not written & {"sys.stdout.write", "sys.stderr.write", "sys.stdout.buffer", "sys.__stdout__"}
 
 
@@ -81,7 +90,7 @@ def test_files_and_functions_are_no_longer_than_a_reader_takes_in():
     long = []
     for path in FILES:
         text = path.read_text(encoding="utf-8")
-        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+        functions = [node for node in nodes(path) if isinstance(node, ast.FunctionDef)]
         begins = {f: f.body[ast.get_docstring(f) is not None :] for f in functions}  # below signature and docstring
         long += [f"{path.name}: {f.name}" for f, body in begins.items() if body and f.end_lineno - body[0].lineno >= 50]
         long += [path.name] * (text.count("\n") > 400)

@@ -22,7 +22,7 @@ def foreign(text: str) -> list[str]:
     """What a module names that one of the systems lacks, or has in another way."""
     found = []
     for node in ast.walk(ast.parse(text)):
-        words = ast.unparse(node) if isinstance(node, ast.expr) else ""
+        words = ast.unparse(node) if isinstance(node, (ast.Attribute, ast.Call)) else ""
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [f"{node.module}"]
             found += [name for name in names if name in (*POSIX_ALONE, "msvcrt", "winreg", "ctypes")]
