@@ -7,6 +7,7 @@ import pytest
 import torch
 from outcomes import outcome
 from torch import nn, optim
+from torch._inductor import config as inductor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from dltrain.config import compose
@@ -195,8 +196,12 @@ class Pictures(nn.Module):
 @needs_compiler
 @needs_scan
 @pytest.mark.parametrize(("precision", "accumulate", "dropout"), [("fp32", 2, 0.0), ("bf16", 1, 0.2)])
+@inductor.patch({"aot_inductor.debug_compile": True})
 def test_many_steps_of_anybodys_module_in_one_program(precision, accumulate, dropout, recwarn, monkeypatch):
-    """A scan, compiled: penalty, both kinds of clipping, accumulation, a weighted loss, two groups."""
+    """A scan, compiled: penalty, both kinds of clipping, accumulation, a weighted loss, two groups.
+
+    The compiler optimises nothing, which takes it a third of the time; it does for the run above.
+    """
     calls = counted(monkeypatch)
     torch.manual_seed(3)
     split, ends = Tensors(torch.randn(300, 1, 6, 6), torch.randint(0, 5, (300,))), []
