@@ -106,19 +106,6 @@ def test_an_average_of_runs_is_one_file(command, form):
     np.testing.assert_allclose(ask(folder / f"model.{form}", real.rows), real.answers, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["pt2", "onnx"])
-def test_missing_and_unknown_cells_mean_the_same_in_the_file(command, form):
-    folder = train(command, *MIXED)
-    assert command("export", "last", "--format", form)[0] == 0
-    trained = dltrain.load(folder)
-    rows = pl.DataFrame(
-        {"side": ["west", None, "east"], "area": [None, float("inf"), 70.0], "new": [None, True, False]}
-    )
-    raw = numbers(rows, trained.facts.preprocessing)
-    expected = trained.predict(rows, allow_unknown=True).to_numpy()
-    np.testing.assert_allclose(ask(folder / f"model.{form}", raw), expected, rtol=1e-6)
-
-
 def test_the_preprocessing_inside_gives_the_bits_of_training(command):
     for typed in (MIXED, [*MIXED, "data.scaling=quantile"], ["data=digits"], ["data=digits", "data.scaling=standard"]):
         trained = dltrain.load(train(command, *typed))
@@ -143,6 +130,7 @@ def test_values_of_any_size_are_answered_and_checked_in_their_own_unit(command, 
     code, _, err = command("export", "last", "--format", form, "-o", f"off.{form}")
     assert code == 2
     assert "answers otherwise than the run" in err
+    assert not Path(f"off.{form}").exists()
 
 
 class Off(Serving):
@@ -170,7 +158,7 @@ def test_absurd_values_are_cut_in_the_file_as_in_the_run(command, form):
     assert "absurd.csv, line 5" in err
 
 
-def test_what_a_file_says_about_itself(command):
+def test_what_a_file_says_about_itself_and_of_missing_and_unknown_cells(command):
     folder = train(command, *MIXED)
     for form in ("pt2", "onnx"):
         assert command("export", "last", "--format", form, "-o", f"mine.{form}")[0] == 0
@@ -183,6 +171,14 @@ def test_what_a_file_says_about_itself(command):
     assert known["rows"]["shape"] == ["rows", 3]
     assert known["rows"]["columns"][0] == {"name": "side", "kind": "text", "categories": ["east", "north", "south"]}
     assert known["answers"] == known["targets"] == ["price"]
+    trained = dltrain.load(folder)
+    rows = pl.DataFrame(
+        {"side": ["west", None, "east"], "area": [None, float("inf"), 70.0], "new": [None, True, False]}
+    )
+    raw = numbers(rows, trained.facts.preprocessing)
+    expected = trained.predict(rows, allow_unknown=True).to_numpy()
+    for form in ("pt2", "onnx"):
+        np.testing.assert_allclose(ask(Path(f"mine.{form}"), raw), expected, rtol=1e-6)
 
 
 def test_quantiles_have_no_onnx_form_but_a_pt2_one(command):
@@ -248,12 +244,12 @@ class Wrong(nn.Module):
         return self.inner(rows) + 1e-3
 
 
-@pytest.mark.parametrize("form", ["pt2", "onnx"])
-def test_a_file_that_answers_otherwise_is_not_kept(command, monkeypatch, form):
+def test_a_file_that_answers_otherwise_is_not_kept(command, monkeypatch):
+    """That of ONNX is `Off`, above."""
     trained = inference.open_run(train(command, "data=iris"), data=True)
     monkeypatch.setattr(export, "Serving", Wrong)
-    with pytest.raises(ConfigError, match=rf"MLP as {form} answers otherwise than the run \(difference 0.001\)"):
-        export.export(trained, form)
+    with pytest.raises(ConfigError, match=r"MLP as pt2 answers otherwise than the run \(difference 0.001\)"):
+        export.export(trained, "pt2")
 
 
 def test_without_the_extra_packages_the_remedy_is_said(command, monkeypatch):
