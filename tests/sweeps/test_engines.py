@@ -156,7 +156,7 @@ def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path, capsys):
 def test_jobs_read_their_data_themselves(tmp_path):
     """The process that forks them has no threads: a library's would not be there in its children."""
     (tmp_path / "rows.csv").write_text("a,b,y\n" + "".join(f"{i % 7},{i % 5},{'ab'[i % 2]}\n" for i in range(60)))
-    done = command(tmp_path, "-m", *QUICK[1:], "data=iris,wine,breast_cancer", "seed=1,2", "sweep.workers=2")
+    done = command(tmp_path, "-m", *QUICK[1:], "data=iris,wine,breast_cancer", "sweep.workers=2")
     assert done.returncode == 0, done.stderr
     table = ("data=table", "data.path=rows.csv", "data.target=y", "data.scaling=standard,none")
     done = command(tmp_path, "-m", *QUICK[1:], *table, "seed=1,2", "name=table")
@@ -248,7 +248,8 @@ def test_where_nothing_is_forked_each_job_is_a_python_of_its_own(tmp_path):
     sweep = sweep_in(tmp_path)
     engine = Processes()
     engine.brief(Orders(str(sweep), threads=1))
-    many = [[*QUICK, f"regularisation.l2={'0' * 900}.{n}"] for n in range(150)]  # more than one argument may hold
+    long = ("regularisation.l1", "regularisation.l2", "optimizer.weight_decay", "model.dropout")
+    many = [[*QUICK, *(f"{key}={'0' * 900}.{n}" for key in long)] for n in range(40)]  # more than one argument may hold
     assert engine.check([[*QUICK, "seed=0"], [*QUICK, "optimizer.lr=-1"], *many]).wrong[0][0] == 1
     engine.start(2, [*QUICK, "seed=1"])
     engine.start(3, [*QUICK, "optimizer.lr=-1"])
