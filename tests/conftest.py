@@ -27,7 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first: at the end a long file would leave the other processes idle."""
-    items.sort(key=lambda item: {"promises", "sweeps", "training"}.isdisjoint(item.path.parts))
+    items.sort(key=lambda item: _LONG.isdisjoint(item.path.parts))
+
+
+_LONG = {"promises", "sweeps", "training", "course", "insight", "trained"}
 
 
 def pytest_collection_finish() -> None:
@@ -66,9 +69,13 @@ def _sweeps_in_this_process():
 
 @pytest.fixture(autouse=True, scope="session")
 def _disks_not_waited_for():
-    """No power is cut here: what is written need not reach the disk, for which a short run would wait 22 times."""
+    """No power is cut here: what is written need not reach the disk, for which a short run would wait 22 times. Nor
+    need it be on its way there: a file that is, and is removed, is waited for.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)  # fails as fsync does for a number that is no open file
+        if hasattr(os, "posix_fadvise"):
+            patch.setattr(os, "posix_fadvise", lambda *_: None)
         yield
 
 
