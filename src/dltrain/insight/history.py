@@ -100,7 +100,7 @@ def overfit(reports: Sequence[Report]) -> float | None:
         return None
     smooth = _smooth(val)
     epoch, lowest = min(smooth, key=lambda point: point[1])
-    noise = pstdev(loss - even for (_, loss), (_, even) in zip(val, smooth, strict=True))
+    noise = pstdev(loss - even for (e, loss), (_, even) in zip(val, smooth, strict=True) if e >= epoch)
     before = [loss for e, loss in train if e <= epoch]
     turned = smooth[-1][1] > max(_TURNED * lowest, lowest + 1.5 * noise)
     return epoch if turned and lowest > 0 and before and train[-1][1] < before[-1] else 0.0

@@ -281,7 +281,8 @@ def _weights(gallery: Gallery, plan: Plan, model: nn.Module, run: Run, way: repl
     )
     if way and gallery.numbers is None:
         name, title = "weights_by_step", "The weights, while it learned"
-        gallery.add_moments(name, title, weights_by_step.CAPTION, lambda: weights_by_step.of_layers(plan, model, way))
+        caption = weights_by_step.CAPTION.format(start=captions.start(way), end=captions.moments(run)[1])
+        gallery.add_moments(name, title, caption, lambda: weights_by_step.of_layers(plan, model, way))
 
 
 # -- the loss around the end -----------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ _MOST = 12_800  # pixels of a moment: what more weighs is more than its sight is
 _TILES = 64  # units of a layer that looks at images
 _LOW, _HIGH, _WIDE = 12, 320, 400  # of a matrix on the screen: a row at least, all rows at most, about its width
 CAPTION = (
-    "The weights of each layer as the training moved them: red is above zero, blue below, and what has no colour is "
-    "near zero. Each layer has one scale of colours for all moments."
+    "The weights of each layer from {start} to {end}: red is above zero, blue below, and what has no colour is near "
+    "zero. Each layer has one scale of colours for all moments."
 )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MOST = 64  # units shown: more would be too small to see on a phone
 _POINTS = 4000  # of a curve
 _NAMED = 30  # inputs that have room for a name
+_BESIDE = 40  # letters that stand beside each other
 
 
 def first_layer(model: nn.Module) -> Tensor | None:
@@ -117,7 +118,9 @@ def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Fig
     most = limit(weight)
     drawn = ax.imshow(weight.numpy(), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
     if len(inputs) == columns <= _NAMED:
-        ax.set_xticks(range(columns), [plain(n, 18) for n in inputs], rotation=45, ha="right", fontsize=9)
+        names = [plain(n, 18) for n in inputs]
+        turned = sum(map(len, names)) > _BESIDE
+        ax.set_xticks(range(columns), names, rotation=45 * turned, ha="right" if turned else "center", fontsize=9)
     else:
         ax.set_xlabel("input")
         _number(ax.xaxis, columns)
