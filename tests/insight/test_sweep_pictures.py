@@ -230,6 +230,7 @@ def test_a_thousand_runs_are_one_page_soon_and_each_file_is_read_once(thousand, 
     assert "A sweep of 1000 runs" in text
     assert {n for path, n in opened.items() if path.parent != thousand} == {1}
     assert len([path for path in opened if path.name == "metrics.jsonl"]) == 100  # of the curves that are drawn
+    assert text.count('<div class="wide long">') == 1  # it scrolls in its place, above the pictures
 
 
 def test_dots_of_one_value_and_one_score_stand_side_by_side_and_no_value_reaches_the_next():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dltrain.errors.output import cut
 from dltrain.insight import page, trials
 from dltrain.parts import metrics
 from dltrain.runs import seeds, sweep_table
@@ -57,19 +58,29 @@ def _configurations(groups: Sequence[Sequence[Run]], found: Sequence[Run], capti
     """One row for the runs that differ in seed or fold alone, which are folded below it."""
     shown = _shown(found)
     plain = [key for key in trials.keys(found) if key != trials.SEED]
-    titles = ["place", *(title for title, _ in shown), *plain, "runs"]
+    titles = ["place", *(title for title, _ in shown), *plain, "runs", "jobs"]
     rows = [
         [
             str(place),
             *(sweep_table.mean_and_deviation(key, seeds.values(group, key)) for _, key in shown),
             *(str(trials.value(group[0], key)) for key in plain),
             str(len(group)),
+            cut(trials.job_numbers(group), 24),
         ]
         for place, group in enumerate(groups, start=1)
     ]
-    text = [0, *range(1 + len(shown), 1 + len(shown) + len(plain))]
-    below = [(f"its {len(group)} runs" if len(group) > 1 else "its run", runs(group, whole=False)) for group in groups]
+    text = [0, *range(1 + len(shown), 1 + len(shown) + len(plain)), len(titles) - 1]
+    below = [("", "") if _is_told(group) else (_its(group), runs(group, whole=False)) for group in groups]
     return page.table(titles, rows, text=text, caption=caption, below=below, explored=plain)
+
+
+def _its(group: Sequence[Run]) -> str:
+    return f"its {len(group)} runs" if len(group) > 1 else "its run"
+
+
+def _is_told(group: Sequence[Run]) -> bool:
+    """Whether the row of a configuration says all of its one run."""
+    return len(group) == 1 and group[0].status == "done"
 
 
 def _shown(found: Sequence[Run]) -> list[tuple[str, str]]:

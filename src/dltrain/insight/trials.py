@@ -92,12 +92,13 @@ def of_groups(ranked: Sequence[Sequence[Run]], varied: Sequence[str], judge: Sco
     rated = [(group, numbers) for group, numbers in given if numbers]
     plain = [key for key in varied if key != SEED]
     return [
-        Trial({k: value(group[0], k) for k in plain}, statistics.fmean(numbers), place, _numbers(group))
+        Trial({k: value(group[0], k) for k in plain}, statistics.fmean(numbers), place, job_numbers(group))
         for place, (group, numbers) in enumerate(rated)
     ]
 
 
-def _numbers(group: Sequence[Run]) -> str:
+def job_numbers(group: Sequence[Run]) -> str:
+    """Which jobs they are, as 4,17."""
     return ",".join(sorted((run.folder.name for run in group), key=lambda name: (len(name), name)))
 
 
