@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.config import choices
-from dltrain.config.overrides import alternatives, by_key, check_overrides
+from dltrain.config.overrides import alternatives, by_key, check_overrides, first_of_each
 from dltrain.errors.output import cut
 from dltrain.runs import key_roles, layout, reading
 from dltrain.runs.reading import flat
@@ -81,22 +81,24 @@ def _of_other_choices(sweep: Path) -> tuple[str, ...]:
     """
     varied, told = _varied(sweep), dict[str, set[str]]()
     for group in choices.GROUPS:
-        for choice in choices.choices(group, _groups(sweep)) if group in varied else ():
-            for knob, value, _ in choice.knobs if choice.name in varied[group] else ():
+        names = alternatives(varied[group], _groups(sweep)) if group in varied else []
+        for choice in choices.choices(group, _groups(sweep)) if names else ():
+            for knob, value, _ in choice.knobs if f"{group}={choice.name}" in names else ():
                 told.setdefault(f"{group}.{knob}", set()).add(value)
     return tuple(key for key, each in told.items() if len(each) > 1 or key in varied)
 
 
 @cache
-def _varied(sweep: Path) -> dict[str, list[str]]:
-    """The keys and groups to which a sweep gives several values, and these as they were typed; of an interval its ends.
-    What can't be read, since its record is a stranger's, is left out.
+def _varied(sweep: Path) -> dict[str, str]:
+    """The overrides by which a sweep gives a key or a group several values. What can't be read, since its record is a
+    stranger's, is left out.
     """
     typed = reading.node(reading.read_json(sweep / "sweep.json")[0]).get("overrides")
     texts = [text for text in typed if isinstance(text, str)] if isinstance(typed, list) else []
     good, _ = check_overrides(texts, _groups(sweep), sweep=True)
-    found = {key: alternatives(text, _groups(sweep)) for key, text in by_key(good).items()}
-    return {key: [text.partition("=")[2] for text in texts] for key, texts in found.items() if len(texts) > 1}
+    found = by_key(good)
+    firsts = first_of_each([*found.values()], _groups(sweep))
+    return {key: text for (key, text), first in zip(found.items(), firsts, strict=True) if text != first}
 
 
 def _groups(sweep: Path) -> choices.Groups:
