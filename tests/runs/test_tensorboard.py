@@ -87,9 +87,10 @@ def _address(process):
 @pytest.fixture(scope="module")
 def tab(board):
     """Opens a tab of TensorBoard; nothing leaves the machine."""
-    browser = Browser(width=1400, height=1000, seconds=90)
+    browser = Browser(width=1400, height=1000)
 
     def opened(name):
+        browser.deadline = time.monotonic() + 120  # of each tab, where much else goes on
         browser.open("about:blank")  # a new fragment alone would open nothing
         browser.open(f"{board}#{name}")
         return browser
