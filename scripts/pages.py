@@ -45,9 +45,10 @@ def made(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    folder, *pages = map(Path, sys.argv[1:])
+    folder, *given = map(Path, sys.argv[1:])
+    pages = given or made(folder)
     browser = Browser(seconds=600)
-    for page in pages or made(folder):
+    for page in pages:
         for look, (width, colours) in LOOKS.items():
             browser.resize(width, 900)
             scheme = {"name": "prefers-color-scheme", "value": colours}

@@ -24,7 +24,7 @@ def test_several_runs_are_one_page_the_best_first(tmp_path, monkeypatch, capsys)
     text = (tmp_path / "compare.html").read_text()
     names = re.findall(r'<th scope="row" class="text">([^<]*)</th><td>', text)
     assert [re.search("adam|sgd", name)[0] for name in names if re.search("adam|sgd", name)] == ["adam", "sgd"]
-    assert "By test accuracy, the best first" in text
+    assert "Test accuracy, the best validation accuracy first" in text
     assert "its 2 seeds" in text
     assert text.count("<figure>") == 1
     assert run("report", "runs/a", "runs/b") == 0  # its own name is written anew

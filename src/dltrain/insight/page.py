@@ -161,7 +161,7 @@ def table(
         span = f'<tr class="more"><td class="text" colspan="{len(titles)}">'
         more = [f"{span}{folded(*under)}</td></tr>" if under[1] else "" for under in below]
         body = [f"{own}{its}</tbody><tbody>" for own, its in zip(body, more, strict=True)]
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    said = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
     head = f"<thead>{row(titles, head=True)}</thead>"
     inside = "".join(body).removesuffix("</tbody><tbody>")
     asked = f' data-explored="{escape(json.dumps([*explored], ensure_ascii=False))}"' if explored else ""

@@ -25,7 +25,7 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
     _curves(gallery, compared, metric)
     title = " and ".join(entry.name for entry in compared) if len(compared) < 4 else f"{len(compared)} entries"
     sections = [
-        page.section(f"By {_told(metric)}, the best first", _table(compared, metric, found)),
+        page.section(_order(compared, metric), _table(compared, metric, found)),
         page.section(
             "How they trained",
             page.figures(page.picture(p.title, p.caption, p.shown, p.seen, level=3) for p in gallery.pictures),
@@ -44,6 +44,15 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
+
+
+def _order(compared: Sequence[Entry], metric: str) -> str:
+    """By what the entries stand in their order, which need not be that of the metric that decides."""
+    first = seeds.criterion([run for entry in compared for run in entry.runs]) or metric
+    if first == metric:
+        return f"By {_told(metric)}, the best first"
+    shown = _told(metric)
+    return f"{shown[0].upper()}{shown[1:]}, the best {_told(first)} first"
 
 
 def _told(metric: str) -> str:
@@ -86,7 +95,11 @@ def _curves(gallery: Gallery, compared: Sequence[Entry], metric: str) -> None:
         gallery.notes.append("no curves: none of them has reported yet")
         return
     most = f" Of {len(compared)} entries the best {compare.DRAWN} are drawn." if len(compared) > compare.DRAWN else ""
-    caption = f"The mean over the runs of each, in a band of one standard deviation.{most}"
+    several = any(len(entry.runs) > 1 for entry in compared)
+    each = (
+        "The mean over the runs of each, in a band of one standard deviation." if several else "A curve for each run."
+    )
+    caption = f"{each}{most}"
     gallery.add(
         "curves.png",
         "Learning curves",
