@@ -47,12 +47,12 @@ def test_it_says_what_it_is_and_needs(wheel):
     assert "Operating System :: POSIX :: Linux" in found.get_all("Classifier")
     assert found["License-Expression"] == "MIT"
     needed = {re.split(r"[<>=!;\[ ]", n)[0].lower() for n in found.get_all("Requires-Dist") if "extra ==" not in n}
-    owners = metadata.packages_distributions()
+    owners, free = metadata.packages_distributions(), {*sys.stdlib_module_names, "dltrain", "_typeshed", *EXTRA}
     for path in (ROOT / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for top in {n.split(".")[0] for n in names} - {*sys.stdlib_module_names, "dltrain", "_typeshed", *EXTRA}:
+            for top in {n.split(".")[0] for n in names} - free:
                 assert {o.lower() for o in owners[top]} & needed, f"{path.name} imports {top}, which is not declared"
 
 
