@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import TypeVar
 
 import torch
@@ -36,6 +37,7 @@ class Ranks:
         self.wish: Callable[[], tuple[bool, bool]] = lambda: (False, False)
         self.heard = (False, False)
         self._lost = lost
+        self._sent: tuple[Tensor, dist.Work] | None = None
         self._parallel: tuple[list[object], DistributedDataParallel] | None = None
 
     @property
@@ -76,14 +78,29 @@ class Ranks:
                 gradient /= self.size
         return mean
 
+    def announce(self, loss: Tensor) -> None:
+        """Sends off what `average` is asked for next, where a backward pass comes between: others are not waited for
+        twice. Only of gradients that are DDP's to average.
+        """
+        if loss.device.type == "cpu":
+            with self._talking():
+                row = torch.tensor([loss.item(), *self.wish()], dtype=loss.dtype)
+                self._sent = row, dist.all_reduce(row, async_op=True)
+
     def _with_note(self, loss: Tensor, shared: Tensor | None) -> Tensor:
         # One message for all: between two processors of one machine its latency is most of what it costs.
-        row = loss.new_empty(NOTE) if shared is None else shared
-        note = row[-NOTE:]
-        note.copy_(torch.tensor([loss.item(), *self.wish()], dtype=row.dtype))
-        dist.all_reduce(row)
+        if shared is None:
+            if self._sent is None:
+                self.announce(loss)
+            assert self._sent is not None
+            (row, sent), self._sent = self._sent, None
+            sent.wait()
+        else:
+            row = shared
+            row[-NOTE:].copy_(torch.tensor([loss.item(), *self.wish()], dtype=row.dtype))
+            dist.all_reduce(row)
         row /= self.size
-        mean, stop, save = note.tolist()
+        mean, stop, save = row[-NOTE:].tolist()
         self.heard = (stop > 0, save > 0)
         return loss.new_tensor(mean)
 
@@ -105,7 +122,7 @@ class Ranks:
             statistics = sum(len([*m.buffers(recurse=False)]) for m in model.modules() if isinstance(m, _BatchNorm))
             moving = len([*model.buffers()]) > statistics  # those that may act in a step come from the first process
             with self._talking():
-                kept = seen, DistributedDataParallel(model, broadcast_buffers=moving)
+                kept = seen, _parallel(model, sends_buffers=moving)
             self._parallel = kept
         return kept[1]
 
@@ -154,6 +171,12 @@ class Ranks:
     def check_weights(self, state: Mapping[str, Tensor]) -> None:
         """Raises RanksError unless these are the same everywhere, to the bit."""
         self.check_same("weights", digest(state))
+
+
+def _parallel(model: nn.Module, *, sends_buffers: bool) -> DistributedDataParallel:
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters:  # torch 2.14 warns of the old word
+        return DistributedDataParallel(model, forward_sync_buffers=sends_buffers)
+    return DistributedDataParallel(model, broadcast_buffers=sends_buffers)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

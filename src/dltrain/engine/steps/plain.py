@@ -56,9 +56,10 @@ class Plain:
                 self._zero_gradients()
             # Other processes hear of gradients once a step, with those of its last batch.
             quiet = nullcontext() if self._parallel is None or number == count else self._parallel.no_sync()
+            last = self._parallel is not None and number == count
             try:
                 with quiet:
-                    part = self._part(batch, share, first=first)
+                    part = self._part(batch, share, mean, last=last)
             except BaseException:
                 if first and self.flat is not None:
                     self.flat.leave_none()
@@ -67,8 +68,8 @@ class Plain:
         assert mean is not None  # a step has a batch
         return mean
 
-    def _part(self, batch: Batch, share: float, *, first: bool) -> Tensor:
-        """Adds the gradient of one batch; returns its part of the loss."""
+    def _part(self, batch: Batch, share: float, mean: Tensor | None, *, last: bool) -> Tensor:
+        """Adds the gradient of one batch; returns its part of the loss. last: of a step; others are told."""
         x, y = batch[:2]
         if x.is_inference() or y.is_inference():  # made where the caller was in that mode; autograd takes none of them
             x, y = x.clone(), y.clone()
@@ -84,7 +85,9 @@ class Plain:
         if share != 1:  # of rows, so that a last batch of fewer counts for less
             loss = loss * share
         # The penalty is on the weights, not on rows: once a step, however many batches it has.
-        objective = loss + self.penalty() if self.penalty is not None and first else loss
+        objective = loss + self.penalty() if self.penalty is not None and mean is None else loss
+        if last and self.ranks is not None:
+            self.ranks.announce(loss.detach() if mean is None else mean + loss.detach())
         self._scaler.scale(objective).backward()
         return loss.detach()
 
