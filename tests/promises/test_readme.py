@@ -1,12 +1,16 @@
 """The README and docs/ tell the truth: each page is followed from top to bottom in a folder of its own.
 
 A block of commands or a program runs as it stands there, shortened to a few steps; a block that follows the name of a
-file becomes that file. A command within a sentence or a table is composed, or has its options looked up.
+file becomes that file. A command within a sentence or a table is composed, or has its options looked up. What starts
+several processes starts two: machines and srun are imitated.
 """
 
 import io
+import os
 import re
 import shlex
+import socket
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -21,7 +25,12 @@ from dltrain.config.command_line import FACES, NAMES
 ROOT = Path(__file__).parents[2]
 FILES = (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
 PAGES = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in FILES}
-BLOCK = re.compile(r"(?:`([\w/]+\.(?:py|yaml))`[^`\n]*:\n\n)?```(\w+)\n(.*?)```", re.DOTALL)  # file, language, text
+BLOCK = re.compile(r"(?:`([\w/]+\.(?:py|yaml|sh))`[^`\n]*:\n\n)?```(\w+)\n(.*?)```", re.DOTALL)  # file, language, text
+LAUNCHERS = ("torchrun", "sbatch")
+SRUN = """#!/bin/sh
+for task in 0 1; do SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=$task SLURM_LOCALID=$task "$@" & own="$own $!"; done
+for process in $own; do wait $process || code=$?; done; exit ${code:-0}
+"""
 
 
 def steps() -> list[tuple[str, str]]:
@@ -32,7 +41,7 @@ def steps() -> list[tuple[str, str]]:
             if page == "docs/library.md":
                 continue  # runs as a notebook: tests/promises/test_notebook.py
             if language == "bash":
-                found += [(page, line) for line in block.splitlines() if line.startswith("dltrain")]
+                found += [(page, line) for line in block.splitlines() if line.startswith(("dltrain", *LAUNCHERS))]
             elif not file and language == "python":
                 found.append((page, block))
     return found
@@ -45,7 +54,7 @@ def mentioned() -> list[str]:
 
 
 def name(step: str) -> str:
-    return step.partition("#")[0].strip() if step.startswith("dltrain") else "program"
+    return step.partition("#")[0].strip() if step.startswith(("dltrain", *LAUNCHERS)) else "program"
 
 
 def succeeds(command: list[str], capsys) -> str:
@@ -54,6 +63,29 @@ def succeeds(command: list[str], capsys) -> str:
     printed = capsys.readouterr()
     assert stop.value.code == 0, printed.err
     return printed.out
+
+
+def launched(words: list[str], folder: Path) -> None:
+    """Two processes by torchrun, of one machine or of two that are this one, or by a script of SLURM's."""
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        port = one.getsockname()[1]
+    if words[0] == "sbatch":
+        commands = [["bash", *words[1:]]]
+    else:
+        machines = 2 if "--nnodes=2" in words else 1
+        here = {"--nproc-per-node": str(2 // machines), "--rdzv-endpoint": f"localhost:{port}"}
+        options = [f"{w.partition('=')[0]}={here.get(w.partition('=')[0], w.partition('=')[2])}" for w in words[1:]]
+        options = [o if "=" in w else w for o, w in zip(options, words[1:], strict=True)]
+        commands = [[sys.executable, "-m", "torch.distributed.run", *options]] * machines
+    for name, text in (("srun", SRUN), ("dltrain", f'#!/bin/sh\nexec {sys.executable} -m dltrain "$@"\n')):
+        (folder / "bin").mkdir(exist_ok=True)
+        (folder / "bin" / name).write_text(text)
+        (folder / "bin" / name).chmod(0o755)
+    path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])
+    more = {"PATH": path, "OMP_NUM_THREADS": "1", "SLURM_JOB_NODELIST": "localhost", "SLURM_JOB_ID": str(port)}
+    started = [subprocess.Popen(command, env=os.environ | more) for command in commands]
+    assert [process.wait(120) for process in started] == [0] * len(started)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +127,9 @@ def _reader(monkeypatch):
 @pytest.mark.usefixtures("_reader")
 def test_each_page_can_be_followed(page, step, folders, monkeypatch, capsys):
     monkeypatch.chdir(folders(page))
+    if step.startswith(LAUNCHERS):
+        launched([*shlex.split(step, comments=True), "trainer.max_steps=2"], folders(page))
+        return
     if not step.startswith("dltrain"):
         exec(re.sub(r"epochs=\d+", "epochs=2", step), {})
         return
