@@ -6,6 +6,7 @@ What takes long to import is imported where it is needed, after what can be told
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -105,8 +106,10 @@ def first_look(overrides: list[str], options: argparse.Namespace) -> None:
 def _several() -> processes.Processes | None:
     """Which of several processes this is, where it is; the first alone speaks."""
     found = processes.found()
-    if found is not None and found.rank:
-        silence()
+    if found is not None:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else it traces how another process was lost
+        if found.rank:
+            silence()
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dltrain.errors import ConfigError
 from dltrain.errors.output import cut
 
+LAUNCHER = "DLTRAIN_LAUNCHER"  # the process number of one that says itself which process was killed
 _MOST = 4096
 _SLURM = "SLURM_STEP_NUM_TASKS"  # in srun's tasks alone; the one process of a batch script has SLURM_NTASKS, too
 _READ = {  # how many there are -> by what they were started, and the number of this one, on its machine, of restarts

@@ -7,6 +7,7 @@ update is then the same everywhere, to the bit.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -22,6 +23,7 @@ from dltrain.data import sharing
 from dltrain.errors import DivergedError, LostError, RanksError
 
 _Told = TypeVar("_Told")
+_TRANSPORT = re.compile(r"\bgloo\b|\bnccl\b", re.IGNORECASE)  # named in what torch says where a process is lost
 NOTE = 3  # numbers that travel behind the gradients: the loss, and whether anyone wants to stop, or to save
 
 
@@ -55,6 +57,16 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:  # all that torch raises where one of them has gone, or the time is over
+            raise LostError(self._lost(str(error))) from error
+
+    @contextmanager
+    def overheard(self) -> Iterator[None]:
+        """What DDP talks of in here may fail like all talk; other errors are the model's own."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not isinstance(error, dist.DistError) and not _TRANSPORT.search(str(error)):
+                raise
             raise LostError(self._lost(str(error))) from error
 
     # -- in a step -------------------------------------------------------------------------------------------------
@@ -112,8 +124,8 @@ class Ranks:
         return float(found)
 
     def parallel(self, model: nn.Module) -> DistributedDataParallel:
-        """The model as one whose gradients DDP averages while they are made. Made anew where parameters were frozen, or
-        others came.
+        """The model as one whose gradients DDP averages while they are made; it is to be used inside of `overheard`.
+        Made anew where parameters were frozen, or others came.
         """
         seen: list[object] = [model, *(p for p in model.parameters()), *(p.requires_grad for p in model.parameters())]
         kept = self._parallel

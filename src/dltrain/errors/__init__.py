@@ -114,8 +114,8 @@ class LostError(RanksError):
 
 
 class Quiet(Exception):  # noqa: N818 - the error is another's
-    """This process ends, since another one has failed and said why; `code`: the exit code."""
+    """This process ends, since another one has failed and said why; `code`: the exit code. Its text: what was said."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(words)
         self.code = code

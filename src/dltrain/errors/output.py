@@ -100,8 +100,8 @@ def encodable(text: str) -> str:
 
 
 def note(message: Warning | str, *_: object, **__: object) -> str:
-    """A warning as a line, in the place of `warnings.formatwarning`."""
-    return f"note: {cut(str(message), _MOST_LETTERS)}\n"
+    """A warning as a line, in the place of `warnings.formatwarning`; nothing where another process says it."""
+    return "" if _Voice.silent else f"note: {cut(str(message), _MOST_LETTERS)}\n"
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from dltrain.data.loaders import Batch, Batches, StreamLoader, TensorLoader
 from dltrain.engine import products
 from dltrain.engine.judges import Measure, Stopped
 from dltrain.engine.trainer import Trainer, seed_everything
-from dltrain.errors import CheckpointError, DivergedError, DltrainError, StorageError
+from dltrain.errors import CheckpointError, DivergedError, DltrainError, Quiet, StorageError
 from dltrain.errors.output import say
 from dltrain.parts.regularisers import Best
 from dltrain.runs import checkpoint, layout, reading, run_folder, storage
@@ -219,7 +219,7 @@ def train(
         raise
     except BaseException as error:
         summary = {"status": "diverged" if isinstance(error, DivergedError) else "failed"}
-        summary["error"] = str(error) if isinstance(error, DltrainError) else f"{type(error).__name__}: {error}"
+        summary["error"] = str(error) if isinstance(error, DltrainError | Quiet) else f"{type(error).__name__}: {error}"
         if isinstance(error, DivergedError):
             session.keeper.keep_diverged(error)
         raise

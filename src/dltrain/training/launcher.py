@@ -13,6 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from dltrain.config.processes import LAUNCHER
 from dltrain.errors import system
 from dltrain.errors.output import say
 
@@ -24,6 +25,7 @@ def launch(words: Sequence[str], count: int) -> int:
     """
     # As torchrun does it, but with all processors: each process works with its share of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, system.processors() // count)))
+    os.environ[LAUNCHER] = str(os.getpid())
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # who has failed says why
     config = LaunchConfig(
         min_nodes=1,
@@ -33,18 +35,25 @@ def launch(words: Sequence[str], count: int) -> int:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        signals_to_handle=",".join(_passed_on()),
     )
     try:
         elastic_launch(config, sys.executable)("-m", "dltrain", *_without_nproc(words))
     except ChildFailedError as failed:
         rank, first = failed.get_first_failure()
-        if first.exitcode < 0:  # others may say the same, where they were waiting for it
+        if first.exitcode < 0:  # the others leave it to this process to say
             name = signal.Signals(-first.exitcode).name
             say(f"error: process {rank} of {count} was ended by {name}; `dltrain resume last` goes on", error=True)
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
     return 0
+
+
+def _passed_on() -> list[str]:
+    """The signals that the processes get, too; without SIGHUP where it is ignored, as under `nohup`."""
+    kept = (n for n in system.STOPS if n.name != "SIGHUP" or signal.getsignal(n) != signal.SIG_IGN)
+    return [*(number.name for number in kept), *(["SIGQUIT"] if hasattr(signal, "SIGQUIT") else [])]
 
 
 def _without_nproc(words: Sequence[str]) -> list[str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dltrain.config.plan import Plan
-from dltrain.config.processes import Processes
+from dltrain.config.processes import LAUNCHER, Processes
 from dltrain.data.loaders import Batch, Batches
 from dltrain.data.randomness import mix
 from dltrain.engine.ranks import Ranks
@@ -33,8 +36,8 @@ _BEFORE = 1.0  # seconds that others go on after it, so that a launcher sees who
 def joined(found: Processes | None, timeout: float) -> Iterator[Ranks | None]:
     """Inside, this process is one of several that train together; None where it is alone.
 
-    Of an error whoever meets it first speaks: it is said once, and the others raise Quiet, with the code of that kind
-    of error. timeout: seconds that one waits for another.
+    Of an error whoever meets it first speaks: it is said once, and the others raise Quiet, with its words and code.
+    timeout: seconds that one waits for another.
     """
     if found is None:
         yield None
@@ -45,10 +48,11 @@ def joined(found: Processes | None, timeout: float) -> Iterator[Ranks | None]:
     except Quiet:
         raise
     except Exception as error:
-        if not meeting.is_first_to_fail():
+        name = "" if isinstance(error, DivergedError | RanksError) else f"process {found.rank} of {found.size}"
+        if quiet := meeting.failed(error, name):
             time.sleep(_BEFORE)
-            raise Quiet(error.exit_code if isinstance(error, DltrainError) else 1) from error
-        output.speak("" if isinstance(error, DivergedError | RanksError) else f"process {found.rank} of {found.size}")
+            raise quiet from error
+        output.speak(name)
         raise
     dist.destroy_process_group()
 
@@ -76,15 +80,24 @@ class _Meeting:
         )
         return Ranks(lost=self.who_is_lost)
 
-    def is_first_to_fail(self) -> bool:
-        """Whether nobody has said before that something failed."""
+    def failed(self, error: Exception, name: str) -> Quiet | None:
+        """Tells the others of an error, which begins with a name. What to raise where one of them had told of one."""
+        is_ours = isinstance(error, DltrainError)
+        words = ": ".join(word for word in (name, "" if is_ours else type(error).__name__, str(error)) if word)
+        own = json.dumps([self.found.rank, error.exit_code if is_ours else 1, words])
         try:
-            return self._store.add("failed", 1) == 1
-        except RuntimeError:  # nobody keeps the store any more
-            return self.found.rank == 0
+            first = self._store.compare_set("failed", "", own).decode()
+        except RuntimeError:  # nobody keeps the store any more: the first has gone, where it is the one that did
+            speaks = self.found.rank == int(isinstance(error, LostError))
+            return None if speaks else Quiet(LostError.exit_code, words)
+        return None if first == own else _quiet(first)
 
     def who_is_lost(self, text: str) -> str:
-        """What to say where others do not answer. Raises Quiet where one of them has said why it ends."""
+        """What to say where others do not answer. Raises Quiet where one of them has said why it ends, or a launcher
+        does.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # by which a launcher has the others end: this one does
         own, size, end = self.found.rank, self.found.size, time.monotonic() + _PATIENCE
         missing = [rank for rank in range(size) if rank != own]
         with suppress(RuntimeError):
@@ -92,7 +105,7 @@ class _Meeting:
             while missing and time.monotonic() < end:
                 if self._store.check(["failed"]):
                     time.sleep(_BEFORE)
-                    raise Quiet(LostError.exit_code)
+                    raise _quiet(self._store.get("failed").decode())
                 missing = [rank for rank in missing if not self._store.check([f"waiting/{rank}"])]
                 time.sleep(0.05)
         if not missing:
@@ -100,7 +113,15 @@ class _Meeting:
         names = ", ".join(map(str, missing))
         late = "imed out" in text
         why = f"has not answered for {self._timeout.total_seconds():g} s: it hangs, or is slow" if late else "has ended"
-        return f"process {names} of {size} {why}; all end, and `dltrain resume last` goes on from the last checkpoint"
+        words = f"process {names} of {size} {why}; all end, and `dltrain resume last` goes on from the last checkpoint"
+        if not late and LAUNCHER in os.environ:
+            raise Quiet(LostError.exit_code, words)
+        return words
+
+
+def _quiet(told: str) -> Quiet:
+    _, code, words = json.loads(told)
+    return Quiet(code, words)
 
 
 def by_first(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:
@@ -128,7 +149,8 @@ class SharedStop(Stop):
         """due: whether it is time for a checkpoint, by the clock of the first."""
         super().__init__()
         self._own, self._ranks = own, ranks
-        self._launcher = os.getppid() if LAUNCHED in os.environ else None
+        by = os.environ.get(LAUNCHER, "")  # who may have gone already
+        self._launcher = (int(by) if by.isdecimal() else os.getppid()) if LAUNCHED in os.environ else None
         ranks.wish = lambda: (self.wanted(), ranks.first and due())
 
     def wanted(self) -> bool:

@@ -57,8 +57,9 @@ class Plain:
             # Other processes hear of gradients once a step, with those of its last batch.
             quiet = nullcontext() if self._parallel is None or number == count else self._parallel.no_sync()
             last = self._parallel is not None and number == count
+            talk = nullcontext() if self.ranks is None else self.ranks.overheard()
             try:
-                with quiet:
+                with quiet, talk:
                     part = self._part(batch, share, mean, last=last)
             except BaseException:
                 if first and self.flat is not None:
