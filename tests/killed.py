@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from nursery import NOWHERE, command, go_on, new_folder, plan_of
+from nursery import NOWHERE, command, go_on, new_folder, plan_of, rank
 from outcomes import outcome
 
 from dltrain.training import experiment
@@ -36,15 +36,17 @@ class Case:
 
 
 class Child:
-    """A process that goes on with the run of a case, or does a command in a folder; `place` is what it is doing."""
+    """A process that goes on with the run of a case, or does a command in a folder, alone or as one of several that
+    share a run (`shares`: see `nursery.rank`); `place` is what it is doing.
+    """
 
-    def __init__(self, first: Case | list[str], folder: Path) -> None:
-        file = folder.with_suffix(".place")
+    def __init__(self, first: Case | list[str], folder: Path, shares: tuple[dict[str, str], str] | None = None) -> None:
+        file = folder.with_suffix(".place") if shares is None else Path(f"{shares[1]}.place")
         file.write_bytes(bytes([NOWHERE]))
         with file.open("r+b") as opened:
             self._shown = mmap.mmap(opened.fileno(), 1)
-        target, what = (go_on, first.name) if isinstance(first, Case) else (command, first)
-        self._process = SERVER.Process(target=target, args=(what, str(folder), str(file)))
+        target, what = (go_on, first.name) if isinstance(first, Case) else (rank if shares else command, first)
+        self._process = SERVER.Process(target=target, args=(what, str(folder), str(file), *(shares or ())))
         self._process.start()
         self.pid = self._process.pid
 

@@ -66,21 +66,31 @@ def command(words: list[str], root: str, place: str) -> None:
     _be_a_child(lambda stop: cli._run(words), place)
 
 
-def _be_a_child(work: Callable[[Stop], int], place: str) -> None:
+def rank(words: list[str], root: str, place: str, environ: dict[str, str], said: str) -> None:
+    """A child that does what `dltrain WORDS` does in the folder `root` as one of several processes, whichever `environ`
+    says; what it says goes to the file `said`.
+    """
+    os.chdir(root)
+    os.environ.update(environ)
+    _be_a_child(lambda stop: cli._exit_code(words), place, said)
+
+
+def _be_a_child(work: Callable[[Stop], int], place: str, said: str = os.devnull) -> None:
     """In a process group of its own."""
     code = 1
     try:
         assert "nursery_warm" in sys.modules, "the server could not import it"
         os.setsid()
         multiprocessing.set_start_method("fork", force=True)  # a child of the server would start workers by a server
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+        away = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(away, 1)
+        os.dup2(away, 2)
         with open(place, "r+b") as file:
             shown = mmap.mmap(file.fileno(), 1)
         for owner, method, number in (
             (experiment.Session, "save", SAVING),
             (experiment.Session, "judge", VALIDATING),
+            (experiment.Session, "validation", VALIDATING),
             (Trainer, "_step", STEPPING),
         ):
             _show(owner, method, number, shown)
