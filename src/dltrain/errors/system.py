@@ -248,13 +248,12 @@ def _lock_far(handle: int) -> bool:
 
 # -- processes --------------------------------------------------------------------------------------------------
 
-STOPS: tuple[signal.Signals, ...] = (
-    tuple(  # signals that ask for a stop; SIGHUP is a terminal that closes, SIGBREAK Ctrl-Break of Windows
-        getattr(signal, name)
-        for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGBREAK")
-        if hasattr(signal, name)
-    )
+STOPS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name)  # those that ask for a stop; SIGHUP is a terminal that closes, SIGBREAK Ctrl-Break of Windows
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
 )
+parent = getattr(os, "getppid", os.getpid)  # who started this process; once that has gone another, but not on Windows
 
 
 def stop_signal(name: str | None) -> int:

@@ -22,7 +22,7 @@ from dltrain.data.loaders import Batch, Batches
 from dltrain.data.randomness import mix
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.trainer import Trainer, seed_everything
-from dltrain.errors import DivergedError, DltrainError, LostError, Quiet, RanksError, output
+from dltrain.errors import DivergedError, DltrainError, LostError, Quiet, RanksError, output, system
 from dltrain.training import resuming
 from dltrain.training.stop import Stop
 
@@ -150,12 +150,12 @@ class SharedStop(Stop):
         super().__init__()
         self._own, self._ranks = own, ranks
         by = os.environ.get(LAUNCHER, "")  # who may have gone already
-        self._launcher = (int(by) if by.isdecimal() else os.getppid()) if LAUNCHED in os.environ else None
+        self._launcher = (int(by) if by.isdecimal() else system.parent()) if LAUNCHED in os.environ else None
         ranks.wish = lambda: (self.wanted(), ranks.first and due())
 
     def wanted(self) -> bool:
         """Whether this process wants to stop, as it does where its launcher has gone, which would start none anew."""
-        if self._launcher is not None and os.getppid() != self._launcher:
+        if self._launcher is not None and system.parent() != self._launcher:
             self._own.reason = self._own.reason or "SIGTERM"
         return self._own()
 
