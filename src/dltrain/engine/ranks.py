@@ -38,9 +38,19 @@ class Ranks:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.wish: Callable[[], tuple[bool, bool]] = lambda: (False, False)
         self.heard = (False, False)
+        # Of rows that pass through the net: whether they count, and how many all have. None outside of a step.
+        self.passing: tuple[bool, int] | None = None
         self._lost = lost
         self._sent: tuple[Tensor, dist.Work] | None = None
         self._parallel: tuple[list[object], DistributedDataParallel] | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the rows that pass through the net now are this process's own, and not a stand-in for none."""
+        return self.passing is None or self.passing[0]
+
+    def __deepcopy__(self, memo: object) -> Ranks:
+        return self  # a copy of a net is shared by the same processes
 
     @property
     def first(self) -> bool:
@@ -123,9 +133,22 @@ class Ranks:
             dist.all_reduce(found)
         return float(found)
 
-    def parallel(self, model: nn.Module) -> DistributedDataParallel:
+    def pooled(self, own: Tensor) -> Tensor:
+        """What each process has, [size, n], in their order; own: [n]."""
+        found = own.new_zeros(self.size, len(own))
+        found[self.rank] = own
+        self.add(found)  # zeros to each: no digit changes
+        return found
+
+    def add(self, own: Tensor) -> None:
+        """Puts the sum over all processes in its place."""
+        with self._talking():
+            dist.all_reduce(own)
+
+    def parallel(self, model: nn.Module, leaves_idle: Callable[[], bool]) -> DistributedDataParallel:
         """The model as one whose gradients DDP averages while they are made; it is to be used inside of `overheard`.
-        Made anew where parameters were frozen, or others came.
+        Made anew where parameters were frozen, or others came. leaves_idle: whether a batch passes some of them by, for
+        which DDP has to look in each step then.
         """
         seen: list[object] = [model, *(p for p in model.parameters()), *(p.requires_grad for p in model.parameters())]
         kept = self._parallel
@@ -133,8 +156,9 @@ class Ranks:
             self._parallel = kept = None  # its hooks go with it
             statistics = sum(len([*m.buffers(recurse=False)]) for m in model.modules() if isinstance(m, _BatchNorm))
             moving = len([*model.buffers()]) > statistics  # those that may act in a step come from the first process
+            idle = any(self.gather(leaves_idle()))
             with self._talking():
-                kept = seen, _parallel(model, sends_buffers=moving)
+                kept = seen, _parallel(model, sends_buffers=moving, idle=idle)
             self._parallel = kept
         return kept[1]
 
@@ -185,10 +209,10 @@ class Ranks:
         self.check_same("weights", digest(state))
 
 
-def _parallel(model: nn.Module, *, sends_buffers: bool) -> DistributedDataParallel:
+def _parallel(model: nn.Module, *, sends_buffers: bool, idle: bool) -> DistributedDataParallel:
     if "forward_sync_buffers" in signature(DistributedDataParallel).parameters:  # torch 2.14 warns of the old word
-        return DistributedDataParallel(model, forward_sync_buffers=sends_buffers)
-    return DistributedDataParallel(model, broadcast_buffers=sends_buffers)
+        return DistributedDataParallel(model, find_unused_parameters=idle, forward_sync_buffers=sends_buffers)
+    return DistributedDataParallel(model, find_unused_parameters=idle, broadcast_buffers=sends_buffers)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

@@ -19,12 +19,14 @@ from dltrain.parts.regularisers import BatchTransform, changed_with_weights
 
 class Shared(tuple[Tensor, ...]):
     """A batch, as `Batch` is, of which other processes have other rows. `rows`: of all of them; `whole`: what these
-    count for; `own`: what this process's do, times the number of processes, since they average what they make of them.
+    count for; `own`: what this process's do, times the number of processes, since they average what they make of them;
+    `counts`: whether it has rows of its own.
     """
 
     rows: int
     own: float
     whole: float
+    counts: bool
 
 
 def read(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks | None = None) -> Iterator[Batch]:
@@ -43,12 +45,12 @@ def read(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks | None 
 
 def _shared(batch: sharing.Shared, weight: Tensor | None) -> Batch:
     made = Shared(batch if weight is None else (*batch, weight[batch.index]))
-    made.rows = len(batch.whole)
+    made.rows, made.counts = len(batch.whole), batch.own > 0
     if weight is None:
         made.own, made.whole = batch.own * batch.of, made.rows
     else:
-        own = float(weight[batch.index].sum()) if batch.own else 0.0
-        made.own, made.whole = own * batch.of, float(weight[batch.whole].sum())
+        own = _sum(weight[batch.index]) if batch.own else 0.0
+        made.own, made.whole = own * batch.of, _sum(weight[batch.whole])
     return cast("Batch", made)
 
 
@@ -69,7 +71,12 @@ def _count(batch: Batch) -> float:
     """What a batch counts for in the mean over a step: its rows, or the sum of their weights."""
     if isinstance(batch, Shared):
         return batch.whole
-    return float(batch[3].sum()) if len(batch) == 4 else batch[0].shape[0]
+    return _sum(batch[3]) if len(batch) == 4 else batch[0].shape[0]
+
+
+def _sum(weights: Tensor) -> float:
+    # float32 would give the sum of parts other last digits than the sum of all.
+    return float(weights.sum(dtype=torch.float64))
 
 
 def weights(batches: Sequence[Batch]) -> list[float]:
@@ -87,23 +94,25 @@ def parted(batches: Iterable[Batch], given: Sequence[Batch], loss: nn.Module, ra
     """
     whole = sum(map(_count, given)) if len(given) > 1 else 0
     for batch, first in zip(batches, given, strict=True):
-        if isinstance(first, Shared):
-            share = _own_share(batch, first, loss, ranks) * (first.whole / whole if whole else 1.0)
-        else:
-            share = _count(batch) / whole if whole else 1.0
+        if not isinstance(first, Shared) or ranks is None:
+            yield batch, _count(batch) / whole if whole else 1.0
+            continue
+        share = _own_share(batch, first, loss, ranks) * (first.whole / whole if whole else 1.0)
+        ranks.passing = first.counts, first.rows
         yield batch, share
+        ranks.passing = None
 
 
-def _own_share(batch: Batch, given: Shared, loss: nn.Module, ranks: Ranks | None) -> float:
+def _own_share(batch: Batch, given: Shared, loss: nn.Module, ranks: Ranks) -> float:
     """Of a shared batch what this process's rows count for, times the number of processes."""
-    if ranks is None or not row_weights.weighs_classes(loss):
+    if not row_weights.weighs_classes(loss):
         return given.own / given.whole if given.whole else 0.0
     # The loss divides by the weights of the classes that it meets, and each process meets others.
     shares = row_weights.shares_of(loss, batch[1])
     if shares is None:
         own = given.own / ranks.size
     else:
-        own = float((shares if len(batch) == 3 else shares * batch[3]).sum()) if given.own else 0.0
+        own = _sum(shares if len(batch) == 3 else shares * batch[3]) if given.own else 0.0
     whole = ranks.total(own)
     return ranks.size * own / whole if whole else 0.0
 

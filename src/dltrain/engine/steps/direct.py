@@ -71,7 +71,9 @@ class Direct:
             if self.flat.apart:
                 self.flat.take_gradients()
             try:
-                if not share:  # rows of another process's, with which this one keeps step
+                if not share and self._ranks is not None:  # rows of another process's, or some that weigh nothing
+                    if self._ranks.counts:
+                        net.answer(x, y, weight=weight, keep=keep)
                     loss = self._no_part(first=mean is None)
                 elif share == 1:  # as it is for most: no product with 1, which would be a kernel more
                     loss = net.gradients(x, y, self._one, weight=weight, add=mean is not None, keep=keep)
@@ -153,6 +155,16 @@ class Net:
         x: [B, ...], y: [B] or [B, K], scale: a scalar tensor, weight: [B], keep: takes the answers. To be called in
         inference mode.
         """
+        value, loss = self.answer(x, y, weight=weight, keep=keep)
+        delta = loss.backward(scale)
+        for backward in self._backward:
+            delta = backward(delta, add)
+        return value
+
+    def answer(
+        self, x: Tensor, y: Tensor, *, weight: Tensor | None, keep: answers.Answers | None
+    ) -> tuple[Tensor, direct_losses.Loss]:
+        """The first half of `gradients`: the mean loss, and what goes back from it."""
         for forward in self._forward:
             x = forward(x)
         if keep is not None:
@@ -166,10 +178,7 @@ class Net:
         else:
             loss = self._soft if soft else loss
             value = loss.forward(x, y)
-        delta = loss.backward(scale)
-        for backward in self._backward:
-            delta = backward(delta, add)
-        return value
+        return value, loss
 
 
 def _modules(model: nn.Module) -> list[nn.Module]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
+from dltrain.engine.state import random_state, set_random_state
 from dltrain.engine.steps import answers, direct
 from dltrain.engine.steps.batches import Parted, parted
 from dltrain.engine.steps.flat import Flat
@@ -33,7 +36,8 @@ class Plain:
         self.gate, self.flat, self._parameters, self._scaler = gate, flat, parts.parameters, parts.scaler
         self._mistakes, self._answers = counted(parts), answers.kept(parts)
         self.ranks = parts.ranks
-        self._parallel = None if parts.ranks is None or flat is not None else parts.ranks.parallel(parts.model)
+        self._shared_by = parts.ranks if flat is None else None  # in rows gradients are averaged by the gate
+        self._parallel: DistributedDataParallel | None = None
         self._autocast = autocast(parts.device, parts.precision)
         self._products = direct.applied(parts.model, parts.kernels if parts.precision == "fp32" else "mkl")
         self._update = update or (self._by_optimizer if flat is None else flat.step)
@@ -54,6 +58,9 @@ class Plain:
             first = mean is None
             if first:
                 self._zero_gradients()
+            if self._shared_by is not None and self._parallel is None:
+                idle = partial(self._leaves_idle, batch[0])
+                self._parallel = self._shared_by.parallel(self.model, idle)
             # Other processes hear of gradients once a step, with those of its last batch.
             quiet = nullcontext() if self._parallel is None or number == count else self._parallel.no_sync()
             last = self._parallel is not None and number == count
@@ -69,6 +76,16 @@ class Plain:
         assert mean is not None  # a step has a batch
         return mean
 
+    def _leaves_idle(self, x: Tensor) -> bool:
+        """Whether some parameters have no part in what the model makes of a batch; leaves no trace of having looked."""
+        buffers, random = [b.detach().clone() for b in self.model.buffers()], random_state(x.device)
+        with self._autocast(), self._products:
+            reached = _reached(self.model(x.clone()))
+        for buffer, value in zip(self.model.buffers(), buffers, strict=True):
+            buffer.detach().copy_(value)
+        set_random_state(random, x.device)
+        return any(p.requires_grad and id(p) not in reached for p in self.model.parameters())
+
     def _part(self, batch: Batch, share: float, mean: Tensor | None, *, last: bool) -> Tensor:
         """Adds the gradient of one batch; returns its part of the loss. last: of a step; others are told."""
         x, y = batch[:2]
@@ -78,11 +95,13 @@ class Plain:
             outputs = (self._parallel or self.model)(x)
             losses.check_paired(self.loss, outputs, y)
             loss = self.loss(outputs, y) if len(batch) == 3 else weighted_mean(self.loss, outputs, y, batch[3])
-        if share:
+        if self.ranks is None or self.ranks.counts:
             if self._mistakes is not None:
                 self._mistakes.add(outputs, y)
             if self._answers is not None and self._answers.on:
                 self._answers.add(outputs.detach(), y, *batch[3:])
+        if not share and self.ranks is not None and not loss.isfinite():  # classes that have no weight: 0 / 0
+            loss = outputs.sum()
         if share != 1:  # of rows, so that a last batch of fewer counts for less
             loss = loss * share
         # The penalty is on the weights, not on rows: once a step, however many batches it has.
@@ -103,3 +122,16 @@ class Plain:
     def _by_optimizer(self) -> None:
         self._scaler.step(self.optimizer)
         self._scaler.update()
+
+
+def _reached(outputs: Tensor) -> set[int]:
+    """The leaves of autograd's graph behind these outputs, by id."""
+    found, seen, left = set[int](), set[object](), [outputs.grad_fn]
+    while left:
+        if (node := left.pop()) is None or node in seen:
+            continue
+        seen.add(node)
+        if (leaf := getattr(node, "variable", None)) is not None:
+            found.add(id(leaf))
+        left += [below for below, _ in node.next_functions]
+    return found
