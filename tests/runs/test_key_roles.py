@@ -24,6 +24,7 @@ OTHER = {  # a key without a result -> another value than the default
     "trainer.tensorboard": "true",
     "trainer.profile": "4",
     "trainer.metrics": "[roc_auc,brier]",
+    "trainer.rank_timeout": "60",
     "data.workers": "2",
     "name": "other",
     "runs_dir": "others",
@@ -74,7 +75,7 @@ def test_what_may_change_is_what_it_was():
         ),
         *("data.root", "data.path", "data.test_path", "data.on_disk", "data.workers", "name", "runs_dir", "diagnose"),
         *("trainer.max_time", "trainer.report_every", "trainer.save_every", "trainer.progress", "trainer.tensorboard"),
-        *("trainer.profile", "trainer.threads", "trainer.device", "trainer.metrics"),
+        *("trainer.profile", "trainer.threads", "trainer.device", "trainer.metrics", "trainer.rank_timeout"),
     }
 
 
