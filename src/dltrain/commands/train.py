@@ -82,13 +82,13 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
     allow = command_line.allowed(options.allow)
     first_look(composed, allow)  # before the second that torch takes to import
     from dltrain.config.plan import make_plan
-    from dltrain.training import experiment, overview
+    from dltrain.training import experiment, overview, together
 
     collect_again()
     with _joined(several, composed) as ranks:
         plan = make_plan(composed, allow, ranks=ranks)
         if several and several.restarts and plan.resume is None:
-            plan.resume = "auto"  # the launcher starts anew what was killed
+            plan.resume = together.begun(ranks)
         say(overview.describe(plan), flush=True)
         command, changed = ["dltrain", *options.typed], options.allow_changed_data
         with stop_on_signal(quiet=bool(ranks and not ranks.first)) as stop:

@@ -30,17 +30,18 @@ NOTE = 3  # numbers that travel behind the gradients: the loss, and whether anyo
 class Ranks:
     """This process is number `rank` of `size`, once `torch.distributed.init_process_group` was called.
 
-    wish: says whether this one wants to stop, and to save; `heard`: whether anyone did at the last step. lost: called
-    where another process does not answer, with what torch said; it raises, or returns what to say.
+    store: what outlives a restart of them all by their launcher. wish: whether this one wants to stop, and to save;
+    `heard`: whether anyone did at the last step. lost: called where another process does not answer, with what torch
+    said; it raises, or returns what to say.
     """
 
-    def __init__(self, *, lost: Callable[[str], str] = lambda text: text) -> None:
+    def __init__(self, *, store: dist.Store | None = None, lost: Callable[[str], str] = lambda text: text) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.wish: Callable[[], tuple[bool, bool]] = lambda: (False, False)
         self.heard = (False, False)
         # Of rows that pass through the net: whether they count, and how many all have. None outside of a step.
         self.passing: tuple[bool, int] | None = None
-        self._lost = lost
+        self.store, self._lost = store, lost
         self._sent: tuple[Tensor, dist.Work] | None = None
         self._parallel: tuple[list[object], DistributedDataParallel] | None = None
 

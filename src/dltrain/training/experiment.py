@@ -167,6 +167,7 @@ def run(
     with _held(plan, folder):
         if plan.ranks is None or plan.ranks.first:
             prepare(plan, folder, command)
+            together.remember(plan.ranks, folder)
         return Ended(plan, folder, train(plan, folder, stop=stop))
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -64,7 +65,8 @@ class _Meeting:
         self.found, self._timeout = found, timedelta(seconds=timeout)
         numbers = {"rank": found.rank, "world_size": found.size}
         store, _, _ = next(dist.rendezvous(f"tcp://{found.host}:{found.port}", **numbers, timeout=self._timeout))
-        self._store = dist.PrefixStore(f"dltrain/{found.restarts}", store)
+        self._lasting = dist.PrefixStore("dltrain", store)
+        self._store = dist.PrefixStore(str(found.restarts), self._lasting)
 
     def ranks(self) -> Ranks:
         """The group of all, on whatever device."""
@@ -78,7 +80,7 @@ class _Meeting:
             world_size=self.found.size,
             timeout=self._timeout,
         )
-        return Ranks(lost=self.who_is_lost)
+        return Ranks(store=self._lasting, lost=self.who_is_lost)
 
     def failed(self, error: Exception, name: str) -> Quiet | None:
         """Tells the others of an error, which begins with a name. What to raise where one of them had told of one."""
@@ -122,6 +124,23 @@ class _Meeting:
 def _quiet(told: str) -> Quiet:
     _, code, words = json.loads(told)
     return Quiet(code, words)
+
+
+_RUN = "run"
+
+
+def remember(ranks: Ranks | None, folder: Path) -> None:
+    """Keeps which run it is, for processes that a launcher starts in the place of these."""
+    if ranks is not None and ranks.first and ranks.store is not None:
+        ranks.store.set(_RUN, str(folder.absolute()))
+
+
+def begun(ranks: Ranks | None) -> str | None:
+    """The run of the processes in whose place these were started; None where they had begun none, or nobody knows."""
+    if ranks is None or ranks.store is None:
+        return None
+    store = ranks.store
+    return by_first(ranks, lambda: store.get(_RUN).decode() if store.check([_RUN]) else None)
 
 
 def by_first(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:
