@@ -10,7 +10,7 @@ from choices import NEEDS, OF_THE_USER, make_files
 from dltrain.config import compose
 from dltrain.config.plan import make_plan
 from dltrain.runs import reading
-from dltrain.training import resuming
+from dltrain.training import experiment, resuming
 
 QUICK = ("trainer.epochs=1", "trainer.tensorboard=false", "trainer.threads=1", "data.batch_size=8")
 LONGER = ("trainer.epochs=2", "trainer.schedule_steps=3")
@@ -206,3 +206,15 @@ def test_reports_may_be_made_at_other_steps_but_what_watches_them_is_said(dltrai
     code, _, err = dltrain("resume", "last", "trainer.epochs=3", "trainer.report_every=0.5")
     assert code == 0, err
     assert ("the bits may differ from an uninterrupted run: report_every 13 then, 6 now" in err) == said, err
+
+
+def test_a_run_from_before_a_knob_goes_on_as_one_with_it_off(dltrain, tmp_path, monkeypatch):
+    words = ("data=iris", *QUICK, "model.widths=[4]", "name=older")
+
+    before, now = (make_plan(compose.compose([*words, "trainer.max_time=1e-9"])) for _ in range(2))
+    del before.config["trainer"]["sync_batchnorm"]
+    assert resuming.digest(before.config) == resuming.digest(now.config)
+    monkeypatch.chdir(tmp_path)
+    experiment.run(before)
+    assert dltrain(*words, "resume=auto")[0] == 0
+    assert len([*tmp_path.glob("runs/older/*")]) == 1

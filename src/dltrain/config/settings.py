@@ -47,6 +47,7 @@ class Settings:
     progress: bool
     tensorboard: bool
     profile: int | None
+    sync_batchnorm: bool
     rank_timeout: float
 
     def mistakes(self) -> dict[str, str]:

@@ -216,17 +216,23 @@ def batched(shape: Iterable[int]) -> str:
     return f"[{', '.join(map(str, ('B', *shape)))}]"
 
 
-def lonely_sample(net: nn.Module, data: Data, batch_size: int) -> str | None:
-    """Why a batch of one sample, where there is one, can't train: batch normalisation has no variance then."""
-    n = len(data.train)
-    if not (n % batch_size == 1 or batch_size == 1) or not any(isinstance(m, _BATCH_NORMS) for m in net.modules()):
+def lonely_sample(net: nn.Module, data: Data, batch_size: int, of: int = 1) -> str | None:
+    """Why a batch of one sample, where there is one, can't train: batch normalisation has no variance then.
+
+    of: processes that have a part of each batch, and normalise it alone.
+    """
+    n, last = len(data.train), len(data.train) % batch_size
+    if not (0 < last < 2 * of or batch_size < 2 * of) or not any(isinstance(m, _BATCH_NORMS) for m in net.modules()):
         return None
     like = next(net.parameters())
     try:
         with torch.no_grad():
             net.train()(torch.zeros(1, *data.in_shape, device=like.device, dtype=like.dtype))
     except ValueError:  # `Expected more than 1 value per channel when training`
-        last = f"the last of {math.ceil(n / batch_size):,} batches has one sample ({n:,} samples by {batch_size})"
-        which = "every batch has one sample" if batch_size == 1 else last
-        return f"{which}; batch normalisation needs two: use another size"
+        which = f"the last of {math.ceil(n / batch_size):,} batches has" if batch_size >= 2 * of else "every batch has"
+        if of > 1:
+            few = f"fewer than {2 * of} samples for {of} processes ({n:,} by {batch_size})"
+            return f"{which} {few}; batch normalisation needs two in each: use another size, or sync_batchnorm=true"
+        by = f" ({n:,} samples by {batch_size})" if batch_size > 1 else ""
+        return f"{which} one sample{by}; batch normalisation needs two: use another size"
     return None

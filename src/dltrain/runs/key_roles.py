@@ -28,7 +28,7 @@ KEYS = {  # `model.*` is every key below `model` that no role names itself
     Role.RESULT: (
         *("seed", "model.*", "loss.*", "optimizer.*", "scheduler.*", "regularisation.*", "data.batch_size"),
         *("trainer.precision", "trainer.accumulate", "trainer.compile", "trainer.deterministic", "trainer.eval_every"),
-        *("trainer.monitor", "trainer.limit_train_batches", "trainer.fast_dev_run"),
+        *("trainer.monitor", "trainer.limit_train_batches", "trainer.fast_dev_run", "trainer.sync_batchnorm"),
     ),
     Role.PROBLEM: ("data.*", "trainer.overfit_batches"),
     Role.PREPARATION: (
@@ -78,6 +78,9 @@ def shared(key: str, value: object) -> object:
     """What a value says of all folds alike: how many there are, and not which it is."""
     return f"{count} folds" if key == FOLD and (count := folds(value)) else value
 
+
+# What runs once lacked, and did: a configuration that says so is the same as one without it.
+ONCE_LACKED: dict[str, object] = {"trainer.sync_batchnorm": False}
 
 # What a resumed run may change; a run and what is resumed from it are one.
 MAY_CHANGE = keys(Role.LENGTH, Role.METHOD, Role.PLACE, Role.REPORTS, Role.MACHINE, Role.HOUSEKEEPING)

@@ -139,7 +139,7 @@ def compare(state: State, plan: Plan, where: str, *, allow_changed_data: bool = 
     for name in ("config", "data", "environment", "plan", "position"):
         if not isinstance(state.get(name), dict):
             raise CheckpointError(f"{where} is damaged: it has no {name}")
-    then, current = flat(state["config"]), flat(plan.config)
+    then, current = key_roles.ONCE_LACKED | flat(state["config"]), flat(plan.config)
     changed = [k for k in dict.fromkeys([*then, *current]) if then.get(k) != current.get(k)]
     refused = [f"{k}: {then.get(k)} then, {current.get(k)} now" for k in changed if k not in key_roles.MAY_CHANGE]
     if refused:

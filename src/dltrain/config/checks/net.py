@@ -14,6 +14,7 @@ from dltrain.config.mistakes import Mistakes
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data
+from dltrain.engine import shared_norm
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps import compiled, cuda_graph, direct
 from dltrain.errors import CheckpointError, ConfigError
@@ -118,22 +119,29 @@ def check_outputs(
 
 
 def check_batch_size(
-    mistakes: Mistakes, model: nn.Module, data: Data, batch_size: int | None, ranks: Ranks | None = None
+    mistakes: Mistakes,
+    settings: Settings,
+    model: nn.Module,
+    data: Data,
+    batch_size: int | None,
+    ranks: Ranks | None = None,
 ) -> None:
-    rows = min(batch_size or len(data.train), len(data.train))
-    if ranks is not None:
-        if rows < ranks.size:
-            mistakes.say("data.batch_size", f"{ranks.size} processes share each batch: give {ranks.size} rows or more")
-            return
-        rows //= ranks.size
-    if bad := trials.lonely_sample(model, data, rows):
+    rows, size = min(batch_size or len(data.train), len(data.train)), 1 if ranks is None else ranks.size
+    if rows < size and len(data.train) < size:
+        few = f"{len(data.train)} row{'s' * (len(data.train) != 1)}"
+        mistakes.say("data", f"{size} processes share each batch, and the train part has {few}")
+    elif rows < size:
+        mistakes.say("data.batch_size", f"{size} processes share each batch: give {size} rows or more")
+    elif bad := trials.lonely_sample(model, data, rows, 1 if settings.sync_batchnorm else size):
         mistakes.say("data.batch_size", bad)
 
 
-def check_shared(mistakes: Mistakes, settings: Settings, ranks: Ranks | None = None) -> None:
+def check_shared(mistakes: Mistakes, settings: Settings, model: nn.Module, ranks: Ranks | None = None) -> None:
     """What several processes can't do yet."""
     if ranks is None:
         return
+    if settings.sync_batchnorm and (why := shared_norm.why_not(model)):
+        mistakes.say("trainer.sync_batchnorm", f"{why}; leave it false, or use nn.BatchNorm1d, 2d or 3d")
     if settings.step in ("compiled", "graph"):
         mistakes.say(
             "trainer.step", f"several processes can't share the {settings.step} step; use auto, direct or plain"
@@ -151,13 +159,14 @@ def choose_step(
     loss: nn.Module,
     optimizer: Optimizer,
     notes: list[str],
+    ranks: Ranks | None = None,
 ) -> Known:
     """The step that was asked for; of itself the direct one, or the plain one and why it is not direct."""
     wanted, precision = settings.step, settings.precision
     compiling = "trainer.compile=true" if settings.compile else None
-    why = compiling or direct.why_not(
-        model, loss, optimizer, precision=precision, device=device, in_shape=data.in_shape
-    )
+    syncing = settings.sync_batchnorm and ranks is not None and shared_norm.is_for(model)
+    why = compiling or ("trainer.sync_batchnorm=true" if syncing else None)
+    why = why or direct.why_not(model, loss, optimizer, precision=precision, device=device, in_shape=data.in_shape)
     if wanted in ("graph", "compiled"):
         kind = cuda_graph if wanted == "graph" else compiled
         bad = compiling or kind.why_not(model, optimizer, precision=precision, device=device)

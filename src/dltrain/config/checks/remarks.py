@@ -73,15 +73,23 @@ def shared(
     data: Data,
     batch_size: int | None,
     model: nn.Module,
+    settings: Settings,
     regularisation: Regularisation,
     ranks: Ranks | None = None,
 ) -> Iterator[str]:
+    normalises = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if settings.sync_batchnorm and (ranks is None or not normalises):
+        why = "one process has all rows" if ranks is None else "the net has no BatchNorm"
+        yield f"trainer.sync_batchnorm is not used: {why}"
     if ranks is None:
         return
     rows = batch_size or len(data.train)
     yield f"{ranks.size} processes share each batch: {ceil(rows / ranks.size):,} of {rows:,} rows each"
-    if any(isinstance(module, _BatchNorm) for module in model.modules()):
-        yield "BatchNorm normalises by the rows of each process alone; what is judged and kept is of process 0"
+    if normalises and not settings.sync_batchnorm:
+        yield (
+            "BatchNorm normalises by the rows of each process alone, and what is judged and kept is of process 0; "
+            "trainer.sync_batchnorm=true: by those of all"
+        )
     if regularisation.mixup or regularisation.cutmix:
         yield "mixup and cutmix take partners from the rows of each process alone"
 
