@@ -26,7 +26,9 @@ def launch(words: Sequence[str], count: int) -> int:
     # As torchrun does it, but with all processors: each process works with its share of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, system.processors() // count)))
     os.environ[LAUNCHER] = str(os.getpid())
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # who has failed says why
+    for name in [*logging.root.manager.loggerDict]:  # who has failed says why
+        if name.startswith("torch.distributed"):  # those of the launcher have levels of their own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
