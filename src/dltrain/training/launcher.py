@@ -7,7 +7,8 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -23,9 +24,6 @@ def launch(words: Sequence[str], count: int) -> int:
 
     words: what was typed; `--nproc` among them is for this process, and the others leave it alone.
     """
-    # As torchrun does it, but with all processors: each process works with its share of them.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, system.processors() // count)))
-    os.environ[LAUNCHER] = str(os.getpid())
     for name in [*logging.root.manager.loggerDict]:  # who has failed says why
         if name.startswith("torch.distributed"):  # those of the launcher have levels of their own
             logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -40,7 +38,8 @@ def launch(words: Sequence[str], count: int) -> int:
         signals_to_handle=",".join(_passed_on()),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "dltrain", *_without_nproc(words))
+        with _surroundings(count):
+            elastic_launch(config, sys.executable)("-m", "dltrain", *_without_nproc(words))
     except ChildFailedError as failed:
         rank, first = failed.get_first_failure()
         if first.exitcode < 0:  # the others leave it to this process to say
@@ -50,6 +49,22 @@ def launch(words: Sequence[str], count: int) -> int:
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
     return 0
+
+
+@contextmanager
+def _surroundings(count: int) -> Iterator[None]:
+    """Variables for the processes; afterwards they are as before, for what else this process starts."""
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", LAUNCHER)}
+    # As torchrun does it, but with all processors: each process works with its share of them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, system.processors() // count)))
+    os.environ[LAUNCHER] = str(os.getpid())
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _passed_on() -> list[str]:
