@@ -170,8 +170,8 @@ class TensorLoader:
 
     def _shared(self, epoch: int, start: int, part: Part) -> Iterator[Batch]:
         for whole, index, own in _parts(self, epoch, start, part):
-            (batch,) = self._gather(index, index.to(self.device))
-            yield sharing.shared(batch, whole, own, part[1])
+            # Without a name: a batch that is held on to is no memory for the next.
+            yield sharing.shared(self._gather(index, index.to(self.device))[0], whole, own, part[1])
 
     def _gather(self, index: Tensor, rows: Tensor) -> list[Batch]:
         x = self.x.index_select(0, index if self.x.device.type != self.device.type else rows).to(self.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import cast
 
@@ -37,13 +38,15 @@ def read(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks | None 
     if ranks is not None:
         assert isinstance(loader, TensorLoader | StreamLoader)
         ranks.check_same(f"the order of epoch {epoch}", _checksum(loader, epoch))
-        return (_shared(batch, weight) for batch in found if isinstance(batch, sharing.Shared))
+        # `map` lets go of a batch before it asks for the next, which is gathered into its memory, still in the cache.
+        return map(partial(_shared, weight=weight), found)
     if weight is None:
         return found
     return ((x, y, index, weight[index]) for x, y, index in found)
 
 
-def _shared(batch: sharing.Shared, weight: Tensor | None) -> Batch:
+def _shared(batch: Batch, weight: Tensor | None) -> Batch:
+    assert isinstance(batch, sharing.Shared)
     made = Shared(batch if weight is None else (*batch, weight[batch.index]))
     made.rows, made.counts = len(batch.whole), batch.own > 0
     if weight is None:
