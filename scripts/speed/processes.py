@@ -62,13 +62,14 @@ def dltrain(task: Task, step: Literal["direct", "plain"]) -> Epoch:
     from dltrain.engine import products
     from dltrain.engine.ranks import Ranks
     from dltrain.engine.trainer import Trainer
+    from dltrain.parts.losses import CrossEntropy
 
     products.use("mkl")
     w, ranks, model = task.workload, Ranks(), network(task)
     part = ranks.rank, ranks.size
     loader = make_loader(Tensors(*tensors(task)), batch_size=w.batch, shuffle=True, part=part)
     optimizer = torch.optim.Adam(model.parameters(), lr=w.lr, fused=True)
-    trainer = Trainer(model, nn.CrossEntropyLoss(), optimizer, step=step, ranks=ranks)
+    trainer = Trainer(model, CrossEntropy(), optimizer, step=step, ranks=ranks)
 
     def epoch() -> None:
         end = trainer.steps + len(loader)
