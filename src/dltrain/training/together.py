@@ -23,13 +23,24 @@ from dltrain.data.loaders import Batch, Batches
 from dltrain.data.randomness import mix
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.trainer import Trainer, seed_everything
-from dltrain.errors import DivergedError, DltrainError, LostError, Quiet, RanksError, output, system
+from dltrain.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    DltrainError,
+    LostError,
+    Quiet,
+    RanksError,
+    output,
+    system,
+)
 from dltrain.training import resuming
 from dltrain.training.stop import Stop
 
 LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torch's launcher, which watches over its processes
 _Made = TypeVar("_Made")
 _PATIENCE = 3.0  # seconds within which who has failed says so, and others say that they wait in vain
+_LATER = 0.5  # seconds after which others speak of what all may have found
 _BEFORE = 1.0  # seconds that others go on after it, so that a launcher sees who was the first
 
 
@@ -87,6 +98,8 @@ class _Meeting:
         is_ours = isinstance(error, DltrainError)
         words = ": ".join(word for word in (name, "" if is_ours else type(error).__name__, str(error)) if word)
         own = json.dumps([self.found.rank, error.exit_code if is_ours else 1, words])
+        if self.found.rank and isinstance(error, ConfigError | DataError):
+            time.sleep(_LATER)  # mostly all find the same mistake, and the first says it as one process would
         try:
             first = self._store.compare_set("failed", "", own).decode()
         except RuntimeError:  # nobody keeps the store any more: the first has gone, where it is the one that did
