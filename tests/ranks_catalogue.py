@@ -309,8 +309,11 @@ def images() -> nn.Module:
 
 NORMED: dict[str, tuple[Callable[[], nn.Module], dict[str, object]]] = {
     "dense": (partial(mlp, 3, norm="batch"), {"batch": 23, "steps": 100}),
-    "images": (images, {"batch": 47, "accumulate": 2, "by": "momentum", "ema": partial(regularisers.EMA, decay=0.9)}),
-    "few rows": (partial(mlp, 3, norm="batch"), {"batch": 2, "x": X[:48], "y": Y["multiclass"][:48]}),
+    "images": (
+        images,
+        {"batch": 47, "steps": 20, "accumulate": 2, "by": "momentum", "ema": partial(regularisers.EMA, decay=0.9)},
+    ),
+    "few rows": (partial(mlp, 3, norm="batch"), {"batch": 2, "steps": 9, "x": X[:48], "y": Y["multiclass"][:48]}),
     "few weigh": (partial(mlp, 3, norm="batch"), {"batch": 5, "x": X[:48], "weight": few[:48], "accumulate": 3}),
     "lbfgs": (partial(mlp, 3, norm="batch"), {"batch": None, "by": "lbfgs", "steps": 3, "knobs": {"max_iter": 4}}),
 }
