@@ -159,6 +159,7 @@ def _run(arguments: list[str]) -> int:
     if flags:
         known = re.findall(r"-[\w-]+", _parser().format_usage())
         flag = flags[0].partition("=")[0]
+        known = [option for option in known if option[:3] == flag[:3]]  # a slip at the very beginning is rare
         hint = did_you_mean(flag, known) or "; a value is written as in trainer.epochs=3, `dltrain list` has all keys"
         raise ConfigError(f"unknown option {flag}{_HYDRAS.get(flag, hint)}")
     if options.help:

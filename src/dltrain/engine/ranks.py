@@ -16,7 +16,6 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from dltrain.data import sharing
@@ -24,6 +23,7 @@ from dltrain.errors import DivergedError, LostError, RanksError
 
 _Told = TypeVar("_Told")
 _TRANSPORT = re.compile(r"\bgloo\b|\bnccl\b", re.IGNORECASE)  # named in what torch says where a process is lost
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 NOTE = 3  # numbers that travel behind the gradients: the loss, and whether anyone wants to stop, or to save
 
 
@@ -155,7 +155,7 @@ class Ranks:
         kept = self._parallel
         if kept is None or not _same(kept[0], seen):
             self._parallel = kept = None  # its hooks go with it
-            statistics = sum(len([*m.buffers(recurse=False)]) for m in model.modules() if isinstance(m, _BatchNorm))
+            statistics = sum(len([*m.buffers(recurse=False)]) for m in model.modules() if isinstance(m, BATCH_NORMS))
             moving = len([*model.buffers()]) > statistics  # those that may act in a step come from the first process
             idle = any(self.gather(leaves_idle()))
             with self._talking():

@@ -7,12 +7,13 @@ keeps step counts nothing. Elsewhere, as where somebody looks inside a net, each
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from dltrain.engine.ranks import Ranks
+from dltrain.engine.ranks import BATCH_NORMS, Ranks
 from dltrain.parts.modules import every
 
 
@@ -77,7 +78,13 @@ class _Normalised(torch.autograd.Function):
         return dx, own[1] if wanted[1] else None, own[0] if wanted[2] else None, None, None, None
 
 
-class _Sharing(_BatchNorm):
+if TYPE_CHECKING:
+    _Norm = nn.BatchNorm1d  # or one of the others, which come behind it
+else:
+    _Norm = nn.Module
+
+
+class _Sharing(_Norm):
     ranks: Ranks
 
     def forward(self, input: Tensor) -> Tensor:
@@ -118,7 +125,7 @@ _KINDS: dict[type[nn.Module], type[_Sharing]] = {
 
 def why_not(model: nn.Module) -> str | None:
     """Why a model's BatchNorms can't be shared, in a few words; None where they can, or there are none."""
-    strange = {type(m).__name__ for m in every(model) if isinstance(m, _BatchNorm) and type(m) not in _KINDS}
+    strange = {type(m).__name__ for m in every(model) if isinstance(m, BATCH_NORMS) and type(m) not in _KINDS}
     return f"{', '.join(sorted(strange))} normalises in a way of its own" if strange else None
 
 

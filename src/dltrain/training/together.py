@@ -149,11 +149,13 @@ def remember(ranks: Ranks | None, folder: Path) -> None:
 
 
 def begun(ranks: Ranks | None) -> str | None:
-    """The run of the processes in whose place these were started; None where they had begun none, or nobody knows."""
+    """Which run goes on in processes that were started in the place of others: their folder; None where these had made
+    none; `auto` where no launcher has kept it, as where a job is queued again.
+    """
     if ranks is None or ranks.store is None:
         return None
-    store = ranks.store
-    return by_first(ranks, lambda: store.get(_RUN).decode() if store.check([_RUN]) else None)
+    store, unknown = ranks.store, None if LAUNCHED in os.environ else "auto"
+    return by_first(ranks, lambda: store.get(_RUN).decode() if store.check([_RUN]) else unknown)
 
 
 def by_first(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:

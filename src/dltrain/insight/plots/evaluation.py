@@ -124,7 +124,7 @@ def _columns(result: Result) -> int:
 
 def _below(result: Result) -> float:
     """The inches that it takes; 0 where it has room beside few curves."""
-    return 0.22 * ceil(many / _columns(result)) if (many := len(result["curves"])) > _BESIDE else 0.0
+    return 0.22 * ceil(many / _columns(result)) if (many := len(result.get("curves", ()))) > _BESIDE else 0.0
 
 
 @styled
