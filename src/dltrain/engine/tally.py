@@ -75,8 +75,14 @@ class Tally:
     def read(self, numbers: list[float], rows: int) -> None:
         """Takes in the totals as numbers, and how many rows there were."""
         origin = None if self._origin is None else self._origin.tolist()
-        kept = [(outputs.cpu(), answer.cpu(), weight) for outputs, answer, weight in self._kept]
-        self.sums = Sums(numbers, rows, self._weighted, origin, self._size, kept)
+        self.sums = Sums(numbers, rows, self._weighted, origin, self._size, self._kept)
+
+    def told(self) -> Sums | None:
+        """What was read, for other processes, whose devices are others; None where there was nothing."""
+        if self.sums is None:
+            return None
+        kept = [(o.cpu(), a.cpu(), None if w is None else w.cpu()) for o, a, w in self.sums.kept]
+        return replace(self.sums, kept=kept)
 
     def pool(self, parts: Sequence[Sums]) -> None:
         """Takes in what several have read of rows of their own, in the place of its own."""

@@ -74,11 +74,15 @@ class Keeper:
         """Writes the best weights if they are new, then the state to go on from; keeps two of the latter. Of several
         processes one writes, what is each one's own, too.
         """
-        trainer, own = self.trainer, self.trainer.state_dict()
-        others = self._others(own)
+        trainer = self.trainer
+        if self._saved != (trainer.steps, trainer.pending):
+            own = trainer.state_dict()
+            others = self._others(own)
+            if self._writes:
+                self._write({"trainer": own, **self._state(), "seconds": seconds, **others})
+            self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
         if self._writes:
-            self._write({"trainer": own, **self._state(), "seconds": seconds, **others}, seconds)
-        self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
+            self._prune()  # also where nothing was saved: a run may have been killed between the two
 
     def _others(self, own: State) -> State:
         """What the other processes' next steps depend on beside what all have: one entry each, in their order."""
@@ -88,14 +92,12 @@ class Keeper:
         ranks.check_weights(self.trainer.model.state_dict())
         return {"others": ranks.gather(of_process(own))[1:]}
 
-    def _write(self, state: State, seconds: float) -> None:
+    def _write(self, state: State) -> None:
         trainer = self.trainer
-        if self._saved != (trainer.steps, trainer.pending):
-            if (step := self._best_step) is not None and not self._best_folder(step).exists():
-                best = {"model": self.best_weights, "state": {"metrics": self.best_metrics}}
-                checkpoint.save(self.folder, step=step, kind="best", more_follows=True, **best)
-            checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
-        self._prune()  # also where nothing was saved: a run may have been killed between the two
+        if (step := self._best_step) is not None and not self._best_folder(step).exists():
+            best = {"model": self.best_weights, "state": {"metrics": self.best_metrics}}
+            checkpoint.save(self.folder, step=step, kind="best", more_follows=True, **best)
+        checkpoint.save(self.folder, step=trainer.steps, model=trainer.model.state_dict(), state=state)
 
     def _prune(self) -> None:
         newest = checkpoint.name("step", self.trainer.steps)

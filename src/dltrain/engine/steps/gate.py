@@ -24,8 +24,10 @@ class Gate:
         self._flat = None if flat is None else flat.gradients
         self.clip_value, self.clip_norm = parts.clip_value, parts.clip_norm
         self._ranks, self._shared = parts.ranks, None if flat is None else flat.shared
-        within = {*map(id, parts.model.parameters())}
-        self._alone = [p for p in self._parameters if self._shared is None and (flat or id(p) not in within)]  # of DDP
+        self._alone = list[Tensor]()  # what the gate averages one by one: DDP knows the model's alone
+        if parts.ranks is not None and self._shared is None:
+            known = set[int]() if flat is not None else {*map(id, parts.model.parameters())}
+            self._alone = [p for p in self._parameters if id(p) not in known]
         self._clips = parts.clip_value is not None or parts.clip_norm is not None
         self._unscale = partial(parts.scaler.unscale_, parts.optimizer) if parts.scaler.is_enabled() else None
 
