@@ -2,7 +2,7 @@
 function of (seed, epoch). A position in a run is therefore two integers, whatever the number of workers.
 
 `weight` is how much each row of the split counts, float32 [N] on the CPU, of which a batch's index takes its own; None
-where all count the same.
+where all count the same. `y` are all targets, on the device; None where they are read with their inputs.
 """
 
 from __future__ import annotations
@@ -210,6 +210,7 @@ class StreamLoader:
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
         self.units: Units | None = getattr(dataset, "units", None)
         self.weight = weights(dataset)
+        self.y = dataset.y.to(self.device) if isinstance(dataset, Tensors) else None
         self._positions: list[list[tuple[int, int]]] = []  # of an epoch's batches; the sampler of the DataLoader
         self._dataset = Seeded(dataset, seed, transform)
         self._reading = self._using = 0.0  # seconds, until the number of workers is known

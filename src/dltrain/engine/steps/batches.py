@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import cast
@@ -21,13 +21,14 @@ from dltrain.parts.regularisers import BatchTransform, changed_with_weights
 class Shared(tuple[Tensor, ...]):
     """A batch, as `Batch` is, of which other processes have other rows. `rows`: of all of them; `whole`: what these
     count for; `own`: what this process's do, times the number of processes, since they average what they make of them;
-    `counts`: whether it has rows of its own.
+    `counts`: whether it has rows of its own; `every`: targets and weights of all its rows, where the loader has them.
     """
 
     rows: int
     own: float
     whole: float
     counts: bool
+    every: Callable[[], tuple[Tensor, Tensor | None]] | None
 
 
 def read(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks | None = None) -> Iterator[Batch]:
@@ -39,22 +40,27 @@ def read(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks | None 
         assert isinstance(loader, TensorLoader | StreamLoader)
         ranks.check_same(f"the order of epoch {epoch}", _checksum(loader, epoch))
         # `map` lets go of a batch before it asks for the next, which is gathered into its memory, still in the cache.
-        return map(partial(_shared, weight=weight), found)
+        return map(partial(_shared, weight=weight, targets=loader.y), found)
     if weight is None:
         return found
     return ((x, y, index, weight[index]) for x, y, index in found)
 
 
-def _shared(batch: Batch, weight: Tensor | None) -> Batch:
+def _shared(batch: Batch, weight: Tensor | None, targets: Tensor | None) -> Batch:
     assert isinstance(batch, sharing.Shared)
     made = Shared(batch if weight is None else (*batch, weight[batch.index]))
     made.rows, made.counts = len(batch.whole), batch.own > 0
+    made.every = None if targets is None else partial(_every, batch.whole, targets, weight)
     if weight is None:
         made.own, made.whole = batch.own * batch.of, made.rows
     else:
         own = _sum(weight[batch.index]) if batch.own else 0.0
         made.own, made.whole = own * batch.of, _sum(weight[batch.whole])
     return cast("Batch", made)
+
+
+def _every(rows: Tensor, targets: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return targets[rows.to(targets.device)], None if weight is None else weight[rows]
 
 
 def weights_of(loader: Loader) -> Tensor | None:
@@ -111,13 +117,20 @@ def _own_share(batch: Batch, given: Shared, loss: nn.Module, ranks: Ranks) -> fl
     if not row_weights.weighs_classes(loss):
         return given.own / given.whole if given.whole else 0.0
     # The loss divides by the weights of the classes that it meets, and each process meets others.
-    shares = row_weights.shares_of(loss, batch[1])
-    if shares is None:
-        own = given.own / ranks.size
-    else:
-        own = _sum(shares if len(batch) == 3 else shares * batch[3]) if given.own else 0.0
-    whole = ranks.total(own)
+    weight = batch[3] if len(batch) == 4 else None
+    own = _by_class(loss, batch[1], weight, given.own / ranks.size) if given.own else 0.0
+    if batch is given and given.every is not None:
+        whole = _by_class(loss, *given.every(), given.whole)
+    else:  # of targets that a transform may have changed each process knows its own alone
+        whole = ranks.total(own)
     return ranks.size * own / whole if whole else 0.0
+
+
+def _by_class(loss: nn.Module, targets: Tensor, weight: Tensor | None, rows: float) -> float:
+    """What rows count for in the mean of a loss; rows: where it does not weigh these classes."""
+    if (shares := row_weights.shares_of(loss, targets)) is None:
+        return rows
+    return _sum(shares if weight is None else shares * weight.to(shares.device))
 
 
 def transformed(transform: BatchTransform, batches: Iterable[Batch], epoch: int) -> Iterator[Batch]:
