@@ -10,15 +10,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from inspect import signature
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from dltrain.data import sharing
+from dltrain.engine.parallel import Parallel
 from dltrain.errors import DivergedError, LostError, RanksError
 
 _Told = TypeVar("_Told")
@@ -42,8 +41,7 @@ class Ranks:
         # Of rows that pass through the net: whether they count, and how many all have. None outside of a step.
         self.passing: tuple[bool, int] | None = None
         self.store, self._lost = store, lost
-        self._sent: tuple[Tensor, dist.Work] | None = None
-        self._parallel: tuple[list[object], DistributedDataParallel] | None = None
+        self._parallel: tuple[list[object], Parallel] | None = None
 
     @property
     def counts(self) -> bool:
@@ -84,48 +82,38 @@ class Ranks:
 
     def average(self, loss: Tensor, shared: Tensor | None, others: Iterable[Tensor] = ()) -> Tensor:
         """The mean loss of all processes. shared: a row of gradients with room for a `NOTE` behind, averaged with it;
-        without one they are DDP's to average, but for `others`.
+        without one they are those of `parallel`, averaged already, but for `others`.
         """
         with self._talking():
-            if loss.device.type == "cpu":
-                mean = self._with_note(loss, shared)
-            else:
-                mean = loss.clone()
-                dist.all_reduce(mean)
-                mean /= self.size
-                wishes = torch.tensor(self.wish(), dtype=torch.int32)
-                dist.all_reduce(wishes)  # from host to host
-                self.heard = (bool(wishes[0]), bool(wishes[1]))
+            note = None if self._parallel is None else self._parallel[1].heard()
+            if note is None:
+                note = self._averaged(self.note(loss), shared)
             for gradient in others:
                 dist.all_reduce(gradient)
                 gradient /= self.size
-        return mean
+            if note.device.type == "cpu":
+                mean, stop, save = note.tolist()
+                self.heard = (stop > 0, save > 0)
+                return loss.new_tensor(mean)
+            wishes = torch.tensor(self.wish(), dtype=torch.int32)
+            dist.all_reduce(wishes)  # from host to host: none waits for its device
+            self.heard = (bool(wishes[0]), bool(wishes[1]))
+            return note[0].to(loss.dtype)
 
-    def announce(self, loss: Tensor) -> None:
-        """Sends off what `average` is asked for next, where a backward pass comes between: others are not waited for
-        twice. Only of gradients that are DDP's to average.
-        """
+    def note(self, loss: Tensor) -> Tensor:
+        """What this process tells the others at a step, [`NOTE`]; its wishes only where that makes no device wait."""
         if loss.device.type == "cpu":
-            with self._talking():
-                row = torch.tensor([loss.item(), *self.wish()], dtype=loss.dtype)
-                self._sent = row, dist.all_reduce(row, async_op=True)
+            return torch.tensor([loss.item(), *self.wish()], dtype=loss.dtype)
+        return nn.functional.pad(loss.detach().reshape(1), (0, NOTE - 1))
 
-    def _with_note(self, loss: Tensor, shared: Tensor | None) -> Tensor:
+    def _averaged(self, note: Tensor, shared: Tensor | None) -> Tensor:
         # One message for all: between two processors of one machine its latency is most of what it costs.
-        if shared is None:
-            if self._sent is None:
-                self.announce(loss)
-            assert self._sent is not None
-            (row, sent), self._sent = self._sent, None
-            sent.wait()
-        else:
-            row = shared
-            row[-NOTE:].copy_(torch.tensor([loss.item(), *self.wish()], dtype=row.dtype))
-            dist.all_reduce(row)
+        if shared is not None:
+            shared[-NOTE:].copy_(note)
+        row = note if shared is None else shared
+        dist.all_reduce(row)
         row /= self.size
-        mean, stop, save = row[-NOTE:].tolist()
-        self.heard = (stop > 0, save > 0)
-        return loss.new_tensor(mean)
+        return row[-NOTE:]
 
     def total(self, number: float) -> float:
         """The sum over all processes."""
@@ -146,7 +134,7 @@ class Ranks:
         with self._talking():
             dist.all_reduce(own)
 
-    def parallel(self, model: nn.Module, leaves_idle: Callable[[], bool]) -> DistributedDataParallel:
+    def parallel(self, model: nn.Module, leaves_idle: Callable[[], bool]) -> Parallel:
         """The model as one whose gradients DDP averages while they are made; it is to be used inside of `overheard`.
         Made anew where parameters were frozen, or others came. leaves_idle: whether a batch passes some of them by, for
         which DDP has to look in each step then.
@@ -159,7 +147,7 @@ class Ranks:
             moving = len([*model.buffers()]) > statistics  # those that may act in a step come from the first process
             idle = any(self.gather(leaves_idle()))
             with self._talking():
-                kept = seen, _parallel(model, sends_buffers=moving, idle=idle)
+                kept = seen, Parallel(model, NOTE, sends_buffers=moving, idle=idle)
             self._parallel = kept
         return kept[1]
 
@@ -208,12 +196,6 @@ class Ranks:
     def check_weights(self, state: Mapping[str, Tensor]) -> None:
         """Raises RanksError unless these are the same everywhere, to the bit."""
         self.check_same("weights", digest(state))
-
-
-def _parallel(model: nn.Module, *, sends_buffers: bool, idle: bool) -> DistributedDataParallel:
-    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters:  # torch 2.14 warns of the old word
-        return DistributedDataParallel(model, find_unused_parameters=idle, forward_sync_buffers=sends_buffers)
-    return DistributedDataParallel(model, find_unused_parameters=idle, broadcast_buffers=sends_buffers)
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

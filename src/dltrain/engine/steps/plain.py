@@ -8,8 +8,8 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
+from dltrain.engine.parallel import Parallel
 from dltrain.engine.state import random_state, set_random_state
 from dltrain.engine.steps import answers, direct
 from dltrain.engine.steps.batches import Parted, parted
@@ -37,7 +37,7 @@ class Plain:
         self._mistakes, self._answers = counted(parts), answers.kept(parts)
         self.ranks = parts.ranks
         self._shared_by = parts.ranks if flat is None else None  # in rows gradients are averaged by the gate
-        self._parallel: DistributedDataParallel | None = None
+        self._parallel: Parallel | None = None
         self._autocast = autocast(parts.device, parts.precision)
         self._products = direct.applied(parts.model, parts.kernels if parts.precision == "fp32" else "mkl")
         self._update = update or (self._by_optimizer if flat is None else flat.step)
@@ -63,11 +63,10 @@ class Plain:
                 self._parallel = self._shared_by.parallel(self.model, idle)
             # Other processes hear of gradients once a step, with those of its last batch.
             quiet = nullcontext() if self._parallel is None or number == count else self._parallel.no_sync()
-            last = self._parallel is not None and number == count
             talk = nullcontext() if self.ranks is None else self.ranks.overheard()
             try:
                 with quiet, talk:
-                    part = self._part(batch, share, mean, last=last)
+                    part = self._part(batch, share, mean, last=number == count)
             except BaseException:
                 if first and self.flat is not None:
                     self.flat.leave_none()
@@ -106,10 +105,12 @@ class Plain:
             loss = loss * share
         # The penalty is on the weights, not on rows: once a step, however many batches it has.
         objective = loss + self.penalty() if self.penalty is not None and mean is None else loss
-        if last and self.ranks is not None:
-            self.ranks.announce(loss.detach() if mean is None else mean + loss.detach())
-        self._scaler.scale(objective).backward()
-        return loss.detach()
+        objective, loss = self._scaler.scale(objective), loss.detach()
+        if last and self._parallel is not None and self.ranks is not None:
+            self._parallel.backward(objective, self.ranks.note(loss if mean is None else mean + loss))
+        else:
+            objective.backward()
+        return loss
 
     def _zero_gradients(self) -> None:
         if self.flat is None:
