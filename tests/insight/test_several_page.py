@@ -24,7 +24,12 @@ def test_several_runs_are_one_page_the_best_first(tmp_path, monkeypatch, capsys)
     text = (tmp_path / "compare.html").read_text()
     names = re.findall(r'<th scope="row" class="text">([^<]*)</th><td>', text)
     assert [re.search("adam|sgd", name)[0] for name in names if re.search("adam|sgd", name)] == ["adam", "sgd"]
-    assert "Test accuracy, the best validation accuracy first" in text
+    assert "Results, best first" in text
+    assert "In the order of validation accuracy." in text
+    assert re.search("<h1>adam and sgd[^<]*</h1>", text)
+    verdict = re.findall('<p class="verdict good">(.*)</p>', text)
+    assert verdict
+    assert all(re.match("<strong>(adam|sgd)|[A-Z]", line) and line.endswith(".") for line in verdict)
     assert "its 2 seeds" in text
     assert text.count("<figure>") == 1
     assert run("report", "runs/a", "runs/b") == 0  # its own name is written anew

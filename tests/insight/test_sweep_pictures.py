@@ -60,6 +60,9 @@ def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
     for made in gallery.pictures:
         assert len(Image.open(io.BytesIO(made.content)).convert("RGB").getcolors(1 << 20)) > 20
     without = sum("best/rmse" not in job.numbers or job.status == "diverged" for job in jobs)
+    against = next(made for made in gallery.pictures if made.name == "against.png")
+    assert "optimizer.lr" in against.drawn
+    assert ">seed<" not in against.drawn
     assert gallery.notes == [f"{without} of {len(jobs)} runs failed, diverged or have no metric, and are in no picture"]
 
 
@@ -78,6 +81,10 @@ def test_its_page_ranks_the_runs_and_names_the_failures(swept, jobs, tmp_path, c
     assert text.count("<details><summary>its 2 runs</summary>") == len(jobs) // 2
     assert 'data-explored="[&quot;optimizer&quot;, ' in text
     assert f"A sweep of {len(jobs)} runs" in text
+    first, margin, *_ = re.findall('<p class="verdict good">(.*)</p>', text)  # as compare has it
+    assert re.match("<strong>(adam|sgd) .*</strong>.*(beats|told apart)", first)
+    assert re.search(r" has test rmse .*, the second, has .* (more|less) \(95 % interval ", margin)
+    assert re.search(r"\(jobs \d+ and \d+: ", text)
     assert "diverged" in text
     best = next(job for job in jobs if int(job.folder.name) == order[0])
     assert best.overrides[0] in text

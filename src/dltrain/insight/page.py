@@ -1,7 +1,8 @@
 """One HTML page that holds everything, pictures too, and asks no network for anything.
 
-Whatever comes from a run folder is escaped: a folder is data, also a stranger's. A page has one script, page.js, or
-none, and its Content-Security-Policy stops any other. Without scripts all is there to be read.
+Whatever comes from a run folder is escaped: a folder is data, also a stranger's. A page has one script, the files of
+script/ one after the other, or none, and its Content-Security-Policy stops any other. Without scripts all is there to
+be read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dltrain.errors.output import plain
 
 _HERE = Path(__file__).parent
 _CSS = (_HERE / "page.css").read_text(encoding="utf-8")
+_PARTS = ("base", "tables", "plots", "explorer", "moments")  # of the script, each uses those before it
 _MOST_LETTERS = 1_000_000  # of a file that is shown
 _LONG = 40  # rows of a table that scrolls in its place
 _FILM = 1_200_000  # bytes of all frames of a film
@@ -30,7 +32,8 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 @cache
 def _script() -> tuple[str, str]:
     """The script, and what a policy calls it."""
-    text = (_HERE / "page.js").read_text(encoding="utf-8")
+    parts = [(_HERE / "script" / f"{name}.js").read_text(encoding="utf-8") for name in _PARTS]
+    text = f'"use strict";\n(() => {{\n{"".join(parts)}}})();\n'
     return text, base64.b64encode(sha256(text.encode()).digest()).decode()
 
 
@@ -85,9 +88,11 @@ def figures(pictures: Iterable[str]) -> str:
     return f'<div class="figures">\n{shown}\n</div>' if shown else ""
 
 
-def paragraph(text: str, *, kind: str = "") -> str:
+def paragraph(text: str, *, kind: str = "", strong: str = "") -> str:
+    """A paragraph; `strong`: the words with which it begins that stand out."""
     own = f' class="{kind}"' if kind else ""
-    return f"<p{own}>{escape(text)}</p>" if text else ""
+    first = f"<strong>{escape(strong)}</strong>" if strong else ""
+    return f"<p{own}>{first}{escape(text.removeprefix(strong))}</p>" if text else ""
 
 
 def status(word: str) -> str:

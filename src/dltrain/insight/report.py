@@ -10,7 +10,7 @@ from pathlib import Path
 from dltrain import __version__
 from dltrain.errors import CheckpointError, StorageError
 from dltrain.errors.output import say
-from dltrain.insight import in_progress, page, plots, sweep_pictures, sweep_tables
+from dltrain.insight import compare, entries, in_progress, page, plots, several_page, sweep_pictures, sweep_tables
 from dltrain.insight.gallery import Gallery, Picture
 from dltrain.parts import metrics
 from dltrain.runs import ensemble_members, layout, reading, seeds, tensorboard
@@ -50,9 +50,7 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
         page.section("Result", _metrics(run)),
         *_groups(gallery),
         _numbers(run, gallery),
-        page.section(
-            "What the doctor says", page.bullets(verdict), page.verbatim(gallery.findings, under="what it looked at")
-        ),
+        _doctor(verdict[1:], gallery.findings),
         page.section("Notes", page.bullets([*_notes(run), *gallery.notes])),
         page.section("What was trained", page.verbatim(gallery.about)),
         page.section("Do it again", page.command(run.command or "(its command is not known)")),
@@ -72,6 +70,15 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
+
+
+def _doctor(more: list[str], findings: str) -> str:
+    """What it says beside the first line, which stands under the title, and what it looked at."""
+    if more:
+        return page.section(
+            "What else the doctor says", page.bullets(more), page.verbatim(findings, under="what it looked at")
+        )
+    return page.section("What the doctor looked at", page.verbatim(findings))
 
 
 def _kind(gallery: Gallery) -> str:
@@ -158,6 +165,7 @@ def sweep_page(folder: Path) -> str:
         [
             page.heading(title, 1),
             page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
+            *_winner(found),
             in_progress.of_sweep(folder, found),
             page.paragraph("The best run again:" if groups else ""),
             page.command(groups[0][0].command if groups else ""),
@@ -166,6 +174,15 @@ def sweep_page(folder: Path) -> str:
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
+
+
+def _winner(found: Sequence[Run]) -> list[str]:
+    """Which entry is ahead and by how much, as the page of several runs says it; no net is asked anew."""
+    rated = [run for run in found if run.criterion in run.numbers and not seeds.failed([run])]
+    compared = entries.entries(rated) if len(rated) > 1 else []
+    metric = compare.metric_of(compared) if compared else ""
+    there = [entry for entry in compared if entry.values(metric)]
+    return several_page.verdict(there, metric, compare.against_first(there, metric)) if len(there) > 1 else []
 
 
 def _counts(jobs: Sequence[Run]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 
 from dltrain import __version__
-from dltrain.insight import compare, entries, page, sweep_tables
+from dltrain.insight import compare, entries, page, sweep_tables, trials
 from dltrain.insight.differences import Tested, interval
 from dltrain.insight.entries import Entry
 from dltrain.insight.gallery import Gallery
@@ -14,6 +15,8 @@ from dltrain.insight.plots import comparison
 from dltrain.parts import metrics
 from dltrain.runs import seeds, sweep_table
 from dltrain.runs.reading import Run
+
+_NAMED = 5  # entries in the title
 
 
 def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
@@ -23,9 +26,9 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
     found, notes = compare.with_notes(compared, metric, allow=allow)
     gallery = Gallery(notes=notes)
     _curves(gallery, compared, metric)
-    title = " and ".join(entry.name for entry in compared) if len(compared) < 4 else f"{len(compared)} entries"
+    title = trials.listed([entry.name for entry in compared], most=_NAMED)
     sections = [
-        page.section(_order(compared, metric), _table(compared, metric, found)),
+        page.section("Results, best first", _table(compared, metric, found)),
         page.section(
             "How they trained",
             page.figures(page.picture(p.title, p.caption, p.shown, p.seen, level=3) for p in gallery.pictures),
@@ -36,7 +39,7 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
         title,
         [
             page.heading(title, 1),
-            *(page.paragraph(line, kind="verdict good") for line in compare.verdict(compared, metric, found)),
+            *verdict(compared, metric, found),
             page.paragraph("In a terminal:"),
             page.command(f"dltrain compare {shlex.join(references)}"),
             page.contents(sections),
@@ -46,13 +49,35 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
     )
 
 
+def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> list[str]:
+    """Who is better and by how much, as paragraphs."""
+    lines = compare.verdict(compared, metric, found)
+    lines.insert(1, _margin(compared[0], found, metric))
+    made: list[str] = []
+    for line in filter(None, lines):
+        name = max((e.name for e in compared if line.startswith(e.name)), key=len, default="")
+        text = line if name or re.match(r"\S*[._=]", line) else line[0].upper() + line[1:]  # a key stays what it is
+        made.append(page.paragraph(f"{text}.", kind="verdict good", strong=name))
+    return made
+
+
+def _margin(base: Entry, found: Sequence[Tested], metric: str) -> str:
+    """How far the second is from the first, where that was tested over seeds or folds."""
+    if not found or (far := found[0].difference) is None or far.rows:
+        return ""
+    second, sign = found[0].entry, -1 if far.mean < 0 else 1
+    reached = [sweep_table.mean_and_deviation(metric, entry.values(metric)) for entry in (base, second)]
+    size, low, high = (metrics.difference(metric, sign * d) for d in (far.mean, *sorted((far.low, far.high))[::sign]))
+    way = f"{' points' * metrics.in_percent(metric)} {'less' if sign < 0 else 'more'}"
+    return (
+        f"{base.name} has {_told(metric)} {reached[0]}; {second.name}, the second, has {reached[1]}, which is "
+        f"{size}{way} (95 % interval {low} to {high})"
+    )
+
+
 def _order(compared: Sequence[Entry], metric: str) -> str:
-    """By what the entries stand in their order, which need not be that of the metric that decides."""
-    first = seeds.criterion([run for entry in compared for run in entry.runs]) or metric
-    if first == metric:
-        return f"By {_told(metric)}, the best first"
-    shown = _told(metric)
-    return f"{shown[0].upper()}{shown[1:]}, the best {_told(first)} first"
+    """By what the entries stand in their order, which need not be the metric that decides."""
+    return f"In the order of {_told(seeds.criterion([run for entry in compared for run in entry.runs]) or metric)}"
 
 
 def _told(metric: str) -> str:
@@ -76,8 +101,8 @@ def _table(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> s
     }
     columns = {title: cells for title, cells in columns.items() if not {*cells} <= {"-", "done"}}
     below = [(_runs(entry), sweep_tables.runs(entry.runs, whole=False)) for entry in compared]
-    caption = " ".join(compare.footnote(compared, metric, found))
-    return page.table([*columns], [*zip(*columns.values(), strict=True)], below=below, text=[0], caption=caption)
+    caption = "; ".join([_order(compared, metric), *compare.footnote(compared, metric, found)])
+    return page.table([*columns], [*zip(*columns.values(), strict=True)], below=below, text=[0], caption=f"{caption}.")
 
 
 def _status(run: Run) -> str:

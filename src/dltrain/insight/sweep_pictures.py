@@ -75,7 +75,7 @@ def _so_far(gallery: Gallery, ordered: list[Trial], judge: Score) -> None:
     after = {0: "It was the last to end", 1: "The one that ended after it was not better"}
     caption = (
         f"In the order in which they ended; beside the last records the numbers of their jobs. The best, "
-        f"{number(judge.name, last.score)}, is trial {records[-1] + 1} of {len(ordered)} (job {last.jobs}: {given}). "
+        f"{number(judge.name, last.score)}, is trial {records[-1] + 1} of {len(ordered)} ({last.named}: {given}). "
         f"{after.get(since, f'The {since:,} that ended after it were not better')}."
     )
     gallery.add("sofar.png", "The best so far", caption, lambda: sweeps.so_far(ordered, records, judge))
@@ -95,10 +95,10 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
     caption = (
         "Every dot is a run, the best one orange; those of one value and about one result stand side by side. The "
         "lines are means with their 95 % intervals, of each value or of neighbours: where the intervals do not meet, "
-        "it is the value that counts. Dots of one value that spread widely: something else matters more there, or it "
-        "is chance; try several seeds."
+        "it is the value that counts; an arrow says that one goes on. Dots of one value that spread widely: something "
+        "else matters more there, or it is chance; try several seeds."
     )
-    shown = varied[:_MOST]
+    shown = (plain or varied)[:_MOST]
     gallery.add("against.png", "One key at a time", caption, lambda: sweeps.against(trials, shown, judge))
     for place, pair in enumerate(sweeps.pairs(trials, plain), start=1):
         caption = "The mean over the runs of each cell: the stronger its colour, the better."
@@ -114,7 +114,8 @@ def _curves(gallery: Gallery, ordered: Sequence[Run], varied: list[str], judge: 
         told = " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48]
         logs.append((f"{run.folder.name}: {told}" if told else run.folder.name, history.logged(run)))
     moves = "rises" if judge.larger else "falls"
-    caption = f"How each run came to its result: a curve that still {moves} at the end would gain from more epochs."
+    caption = f"How each run came to its result, the best one orange: a curve that still {moves} at the end would gain "
+    caption += "from more epochs."
     caption += _of_them(ordered, _CURVES)
     gallery.add("curves.png", "The learning curves of all runs", caption, lambda: sweeps.curves(logs, judge))
 

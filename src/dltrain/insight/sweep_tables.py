@@ -39,37 +39,36 @@ def runs(ranked: Sequence[Run], *, whole: bool = True) -> str:
     its own, whose columns can be drawn over each other.
     """
     varied, shown = [*trials.keys(ranked), *[FOLD] * (FOLD in seeds.keys(ranked))], _shown(ranked)
-    titles = ["run", *(title for title, _ in shown), *varied, "status", "seconds"]
+    titles = ["run", *varied, *(title for title, _ in shown), "status", "seconds"]
     rows = [
         [
             run.folder.name,
-            *(metrics.text(key, run.numbers.get(key)) for _, key in shown),
             *(str(trials.value(run, key)) for key in varied),
+            *(metrics.text(key, run.numbers.get(key)) for _, key in shown),
             run.status.replace("_", " "),
             "" if run.seconds is None else f"{run.seconds:.1f}",
         ]
         for run in ranked
     ]
-    begin = 1 + len(shown)
-    return page.table(titles, rows, text=[0, *range(begin, begin + len(varied) + 1)], explored=varied if whole else ())
+    return page.table(titles, rows, text=[*range(1 + len(varied)), len(titles) - 2], explored=varied if whole else ())
 
 
 def _configurations(groups: Sequence[Sequence[Run]], found: Sequence[Run], caption: str) -> str:
     """One row for the runs that differ in seed or fold alone, which are folded below it."""
     shown = _shown(found)
     plain = [key for key in trials.keys(found) if key != trials.SEED]
-    titles = ["place", *(title for title, _ in shown), *plain, "runs", "jobs"]
+    titles = ["place", *plain, *(title for title, _ in shown), "runs", "jobs"]
     rows = [
         [
             str(place),
-            *(sweep_table.mean_and_deviation(key, seeds.values(group, key)) for _, key in shown),
             *(str(trials.value(group[0], key)) for key in plain),
+            *(sweep_table.mean_and_deviation(key, seeds.values(group, key)) for _, key in shown),
             str(len(group)),
             cut(trials.job_numbers(group), 24),
         ]
         for place, group in enumerate(groups, start=1)
     ]
-    text = [0, *range(1 + len(shown), 1 + len(shown) + len(plain)), len(titles) - 1]
+    text = [*range(1 + len(plain)), len(titles) - 1]
     below = [("", "") if _is_told(group) else (_its(group), runs(group, whole=False)) for group in groups]
     return page.table(titles, rows, text=text, caption=caption, below=below, explored=plain)
 

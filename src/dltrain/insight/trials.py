@@ -37,7 +37,13 @@ class Trial:
     def told(self) -> str:
         """Which it is, and what it was given."""
         given = " ".join(f"{key.rpartition('.')[2]}={v}" for key, v in self.values.items() if v != MISSING)
-        return f"run {self.jobs}: {given}" if self.jobs else given
+        return f"{self.named}: {given}" if self.jobs else given
+
+    @property
+    def named(self) -> str:
+        """Its jobs in words."""
+        own = self.jobs.split(",")
+        return f"job{'s' * (len(own) > 1)} {listed(own)}"
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,12 @@ def of_groups(ranked: Sequence[Sequence[Run]], varied: Sequence[str], judge: Sco
 def job_numbers(group: Sequence[Run]) -> str:
     """Which jobs they are, as 4,17."""
     return ",".join(sorted((run.folder.name for run in group), key=lambda name: (len(name), name)))
+
+
+def listed(names: Sequence[str], *, most: int = 12) -> str:
+    """Names as they stand in a sentence: a, b and c; of many the first ones and how many more."""
+    shown = [*names] if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1:,} more"]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1]))) if shown else ""
 
 
 def in_time(trials: Sequence[Trial], folder: Path | None) -> list[Trial]:

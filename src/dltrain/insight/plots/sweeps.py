@@ -181,7 +181,7 @@ def _configurations(trials: Sequence[Trial], key: str) -> list[tuple[Value, floa
 
 
 def _effects(ax: Axes, scale: _Scale, told: Iterable[tuple[Value, float]]) -> None:
-    """The mean at each value with its interval; the dots alone say how high the axes are."""
+    """The mean at each value with its interval; one that is much longer than the dots' range ends in an arrow."""
     points = [(scale.places[str(v) if scale.names else v], own) for v, own in told]
     lowest = scale.places.get(MISSING, -math.inf)
     numbers = [point for point in points if point[0] != lowest]
@@ -190,11 +190,16 @@ def _effects(ax: Axes, scale: _Scale, told: Iterable[tuple[Value, float]]) -> No
     found += means([point for point in points if point[0] == lowest]) if len(numbers) < len(points) else []
     if not any(mean.half is not None for mean in found):
         return
-    limits = ax.get_ylim()
+    at, middle, half = np.array([(m.place, m.mean, math.nan if m.half is None else m.half) for m in found]).T
+    ends = _room(ax, middle - half, middle + half)
+    lengths = [middle - np.maximum(middle - half, ends[0]), np.minimum(middle + half, ends[1]) - middle]
+    for beyond, end, mark in ((middle - half < ends[0], ends[0], "v"), (middle + half > ends[1], ends[1], "^")):
+        if beyond.any():  # the layout would make room for a line of no points
+            ax.plot(at[beyond], np.full(beyond.sum(), end), mark, color=INK, markersize=7, clip_on=False)
     ax.errorbar(
-        [mean.place for mean in found],
-        [mean.mean for mean in found],
-        [math.nan if mean.half is None else mean.half for mean in found],  # of one alone nothing is known
+        at,
+        middle,
+        lengths,  # none of one alone, of which nothing is known
         fmt="_",
         markersize=20,
         markeredgewidth=1.5,
@@ -203,7 +208,23 @@ def _effects(ax: Axes, scale: _Scale, told: Iterable[tuple[Value, float]]) -> No
         color=INK,
         label="mean, 95 %",
     )
-    ax.set_ylim(limits)
+
+
+def _room(ax: Axes, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """The limits of the vertical axis, up to half as much again on either side where intervals reach there."""
+    log, top = ax.get_yscale() == "log", ax.get_ylim()[1]
+    begin, end = (math.log(limit) if log else limit for limit in ax.get_ylim())
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = (np.log(np.maximum(values, 0)) if log else values for values in (low, high))
+    more = 0.5 * (end - begin)
+    limits = (
+        max(begin - more, min(begin, np.nanmin(low) - more / 8)),
+        min(end + more, max(end, np.nanmax(high) + more / 8)),
+    )
+    found = tuple(math.exp(limit) if log else limit for limit in limits)
+    share = isinstance(ax.yaxis.get_major_formatter(), PercentFormatter)
+    ax.set_ylim(max(found[0], 0.0) if share else found[0], top if share else found[1])
+    return ax.get_ylim()
 
 
 def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial], score: Score) -> None:
