@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from dltrain.errors import system
-from dltrain.training.stop import stop_on_signal
+from dltrain.training.stop import Leavable, Stop, stop_on_signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
@@ -55,6 +56,18 @@ def test_the_time_limit_is_a_reason_too():
         assert stop.reason == "max_time"
 
 
+@pytest.mark.parametrize(("asked_at", "given"), [(0, 1), (2, 2), (3, 3), (4, 3)])
+def test_batches_are_left_between_two_and_one_is_always_given(asked_at, given):
+    """A validation that is over is not thrown away, and one of no rows has no metrics."""
+    stop = Stop()
+    batches = Leavable(SimpleNamespace(epoch=lambda: iter(range(3))), stop, lambda: None)
+    stop.reason, seen = None if asked_at else "SIGTERM", 0
+    for seen, _ in enumerate(batches.epoch(), 1):
+        if seen == asked_at:
+            stop.reason = "SIGTERM"
+    assert (seen, batches.left) == (given, given < 3)
+
+
 def test_another_thread_takes_no_signals():
     found = []
 
@@ -69,6 +82,6 @@ def test_another_thread_takes_no_signals():
 
 
 def test_a_signal_is_heard_where_nothing_can_be_said(tmp_path):
-    text = "import os, signal; from dltrain.training.stop import stop_on_signal\nos.close(2)\n"
+    text = "import os, signal; from dltrain.training.stop import Leavable, Stop, stop_on_signal\nos.close(2)\n"
     text += "with stop_on_signal() as stop:\n    os.kill(os.getpid(), signal.SIGTERM)\n    os._exit(7 * stop())"
     assert subprocess.run([sys.executable, "-c", text], cwd=tmp_path).returncode == 7

@@ -91,7 +91,7 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
             plan.resume = together.begun(ranks)
         say(overview.describe(plan), flush=True)
         command, changed = ["dltrain", *options.typed], options.allow_changed_data
-        with stop_on_signal(quiet=bool(ranks and not ranks.first)) as stop:
+        with stop_on_signal(quiet=not plan.is_rank_zero) as stop:
             ended = experiment.run(plan, command=command, stop=stop, allow_changed_data=changed)
         return _told(ended, options.allow)
 
@@ -117,11 +117,15 @@ def _joined(several: processes.Processes | None, composed: Composed) -> Abstract
     """The processes that share what is trained; None where this one is alone."""
     if several is None:
         return nullcontext()
+    from dltrain.config.nodes import Nodes
+    from dltrain.config.settings import Settings
     from dltrain.training import together
 
-    trainer = composed.values.get("trainer")
-    timeout = trainer.get("rank_timeout") if isinstance(trainer, dict) else None
-    return together.joined(several, timeout if isinstance(timeout, (int, float)) and 0 < timeout < 1e6 else 600)
+    nodes = Nodes(composed, (), torch=False)
+    settings = nodes.knobs("trainer", Settings)
+    nodes.mistakes.stop()
+    assert settings is not None  # nothing is wrong with it
+    return together.joined(several, settings.rank_timeout)
 
 
 def resume(words: list[str], options: argparse.Namespace) -> int:
@@ -146,7 +150,7 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
         plan = resuming.judged_as_begun(plan, folder)
         resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])  # the overview names it
         say(overview.describe(plan), flush=True)
-        with stop_on_signal(quiet=bool(ranks and not ranks.first)) as stop:
+        with stop_on_signal(quiet=not plan.is_rank_zero) as stop:
             ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=options.allow_changed_data)
         return _told(ended, options.allow)
 
@@ -168,7 +172,7 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
         say(f"stopped at step {summary['steps']}; resume: {again}", error=True)
         assert summary["reason"] is not None  # it was a signal or the time
         return EXIT_CODES[summary["reason"]]
-    if plan.ranks is not None and not plan.ranks.first:
+    if not plan.is_rank_zero:
         return 0
     say(outcome.told(plan, folder, summary))
     if plan.diagnose:

@@ -131,6 +131,11 @@ class Plan:
     ranks: Ranks | None = None  # the processes that share the run, where there are several
 
     @property
+    def is_rank_zero(self) -> bool:
+        """Whether this process writes and speaks: of several that share the run the one of rank 0."""
+        return self.ranks is None or self.ranks.rank == 0
+
+    @property
     def watched(self) -> tuple[str, ...]:
         """The metrics that decide something: which epoch is best, when to stop, when a plateau is reached."""
         stopping, scheduler = self.regularisation.early_stopping or {}, self.parts["scheduler"].arguments

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dltrain.errors import ConfigError
 from dltrain.errors.output import cut
 
+LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torch's launcher, which watches over its processes
 LAUNCHER = "DLTRAIN_LAUNCHER"  # the process number of one that says itself which process was killed
 _MOST = 4096
 _SLURM = "SLURM_STEP_NUM_TASKS"  # in srun's tasks alone; the one process of a batch script has SLURM_NTASKS, too

@@ -77,7 +77,10 @@ class Settings:
         return {knob: bad for knob, bad in found.items() if bad}
 
 
-_MOST = dict.fromkeys(("epochs", "report_every", "eval_every"), 1_000_000_000) | {"accumulate": 1_000_000}
+_MOST = {
+    **dict.fromkeys(("epochs", "report_every", "eval_every"), 1_000_000_000),
+    **dict.fromkeys(("accumulate", "rank_timeout"), 1_000_000),
+}
 _MOST_PROFILED = 1000
 _MOST_THREADS = 1024  # more than a machine gives ends the process, with no word to be caught
 _MOST_WORKERS = 1024

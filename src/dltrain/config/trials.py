@@ -20,12 +20,12 @@ from dltrain.data.loaders import generators_kept, make_loader
 from dltrain.errors import DataError
 from dltrain.errors.system import free_memory
 from dltrain.parts import modules, optimizers
+from dltrain.parts.modules import BATCH_NORMS
 from dltrain.parts.schedules import PureSchedule, TorchSchedule
 
 _TRIED = 32  # train samples that a change of single ones is tried on
 LARGE = 1 << 24  # parameters: 64 MiB that take 0.2 s to initialise
 _MOST_CALLS = 50_000  # of torch, which take some seconds; the deepest net of torchvision needs 11,000
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _MANY = 10_000  # steps of a scheduler, which take 0.06 s
 
 
@@ -222,7 +222,8 @@ def lonely_sample(net: nn.Module, data: Data, batch_size: int, of: int = 1) -> s
     of: processes that have a part of each batch, and normalise it alone.
     """
     n, last = len(data.train), len(data.train) % batch_size
-    if not (0 < last < 2 * of or batch_size < 2 * of) or not any(isinstance(m, _BATCH_NORMS) for m in net.modules()):
+    small = 0 < last < 2 * of or batch_size < 2 * of
+    if not small or not any(isinstance(m, BATCH_NORMS) for m in net.modules()):
         return None
     like = next(net.parameters())
     try:

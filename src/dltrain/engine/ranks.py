@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from dltrain.data import sharing
 from dltrain.engine.parallel import Parallel
 from dltrain.errors import DivergedError, LostError, RanksError
+from dltrain.parts.modules import BATCH_NORMS
 
 _Told = TypeVar("_Told")
 _TRANSPORT = re.compile(r"\bgloo\b|\bnccl\b", re.IGNORECASE)  # named in what torch says where a process is lost
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 NOTE = 3  # numbers that travel behind the gradients: the loss, and whether anyone wants to stop, or to save
 
 
@@ -50,11 +50,6 @@ class Ranks:
 
     def __deepcopy__(self, memo: object) -> Ranks:
         return self  # a copy of a net is shared by the same processes
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
-        return self.rank == 0
 
     def own(self, rows: int) -> Tensor:
         """Which rows of so many this process has, int64: a run of them, none where there are fewer than processes."""

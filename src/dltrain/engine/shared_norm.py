@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from dltrain.engine.ranks import BATCH_NORMS, Ranks
-from dltrain.parts.modules import every
+from dltrain.engine.ranks import Ranks
+from dltrain.parts.modules import BATCH_NORMS, every
 
 
 class _Kept(FunctionCtx):

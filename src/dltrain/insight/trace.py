@@ -20,6 +20,7 @@ from dltrain.engine.trainer import Trainer, seed_everything
 from dltrain.insight.equations import Criterion, criterion, first_step, number, square
 from dltrain.insight.passes import Line, Masks, Symbols, backward, checked, forward
 from dltrain.parts.models import Sign
+from dltrain.parts.modules import BATCH_NORMS
 from dltrain.parts.regularisers import MaxNorm, Penalty
 
 ROWS, COLUMNS = 8, 6  # a larger matrix is summarised
@@ -219,7 +220,6 @@ def _update(plan: Plan, trainer: Trainer, after: Trainer, gradients: _Gradients,
 
 
 SIGNS = "a row is a sample; @ multiplies matrices, * number by number; 1[...] is 1 where true, else 0"
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _DEVIATIONS = {"standard": ": as many deviations from their mean"}
 
 
@@ -258,10 +258,10 @@ def _of_modules(seen: list[Seen], symbols: Symbols) -> Iterator[str]:
     if nn.GELU in kinds:
         yield "gelu       Phi is the standard normal distribution, phi its density"
     modes = ["dropout is on"] * (nn.Dropout in kinds)
-    modes += ["BatchNorm takes the mean and variance of this batch"] * bool(kinds & {*_BATCH_NORMS})
+    modes += ["BatchNorm takes the mean and variance of this batch"] * bool(kinds & {*BATCH_NORMS})
     if modes:
         yield f"mode       train: {', '.join(modes)}; so it is for new L"
-    if any(_has_bias(lower) and type(norm.module) in _BATCH_NORMS for lower, norm in pairwise(seen)):
+    if any(_has_bias(lower) and type(norm.module) in BATCH_NORMS for lower, norm in pairwise(seen)):
         yield "bias       BatchNorm takes it off again with the mean: dL by a b before it is 0, but for rounding"
     for item in seen:
         if item.calls > 1 and symbols.own(item.module):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 def every(model: nn.Module) -> list[nn.Module]:
     """The net and all modules in it, each once: `nn.Module.modules` without the names, in a quarter of its time."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import nn
 
 from dltrain.config import build
 from dltrain.config.compose import Composed
 from dltrain.config.plan import Plan
 from dltrain.data import units
-from dltrain.data.loaders import Batch, Batches, StreamLoader, TensorLoader
+from dltrain.data.loaders import Batches, StreamLoader, TensorLoader
 from dltrain.engine import products
 from dltrain.engine.judges import Measure, Stopped
 from dltrain.engine.trainer import Trainer, seed_everything
@@ -29,7 +29,7 @@ from dltrain.runs import checkpoint, layout, reading, run_folder, storage
 from dltrain.runs.tracker import Silent, Tracker
 from dltrain.training import board, overview, resuming, together
 from dltrain.training.keeper import Keeper
-from dltrain.training.stop import Stop
+from dltrain.training.stop import Leavable, Stop
 from dltrain.training.summary import Summary
 from dltrain.training.together import by_first
 
@@ -64,7 +64,7 @@ class Session:
     keeper: Keeper
     tracker: Tracker | Silent
     clock: run_folder.Stopwatch
-    stop: Stop | together.SharedStop
+    stop: Stop
     until: float | None = None  # a share of its steps, see `train`
     profile: StepProfile | None = None  # of a run with trainer.profile
     watch: Watch | None = None  # of a run with diagnose=true
@@ -110,42 +110,11 @@ class Session:
         return self._judged(self.evaluate, model, split)
 
     def _judged(self, judge: Judge, model: nn.Module, split: str) -> dict[str, float]:
-        ranks, batches = self.plan.ranks, _Stoppable(self.loaders[split], self.stop, self.tell_when_due)
-        if ranks is None:
-            return judge(model, batches)
-        assert isinstance(self.stop, together.SharedStop)
-        shared = together.Leavable(batches.loader, self.stop, self.tell_when_due)
-        found = judge(model, shared)  # of fewer rows, where one of them was to stop
-        if any(ranks.gather(shared.left)):
-            self.stop.agree()
+        batches = Leavable(self.loaders[split], self.stop, self.tell_when_due)
+        found = judge(model, batches)  # of fewer rows, where they were left
+        if self.stop.by_any(batches.left):
             raise Stopped
         return found
-
-    @property
-    def writes(self) -> bool:
-        """Whether this process writes and tells, of several the first."""
-        return self.plan.ranks is None or self.plan.ranks.first
-
-
-@dataclass(frozen=True)
-class _Stoppable:
-    """A loader that is left between batches when the run is to stop."""
-
-    loader: Batches
-    stop: Stop
-    tell: Callable[[], None]
-
-    @property
-    def weight(self) -> Tensor | None:
-        """Of each row, where they count by it."""
-        return getattr(self.loader, "weight", None)
-
-    def epoch(self) -> Iterator[Batch]:
-        for batch in self.loader.epoch():
-            if self.stop():
-                raise Stopped
-            self.tell()
-            yield batch
 
 
 def run(
@@ -165,7 +134,7 @@ def run(
             resuming.passed_over(folder, str(error))
     folder = by_first(plan.ranks, lambda: run_folder.create(plan.runs_dir, plan.name))
     with _held(plan, folder):
-        if plan.ranks is None or plan.ranks.first:
+        if plan.is_rank_zero:
             prepare(plan, folder, command)
             together.remember(plan.ranks, folder)
         return Ended(plan, folder, train(plan, folder, stop=stop))
@@ -183,7 +152,7 @@ def go_on(plan: Plan, folder: Path, *, stop: Stop | None = None, allow_changed_d
 @contextmanager
 def _held(plan: Plan, folder: Path) -> Iterator[None]:
     """A run folder that is this run's alone: of several processes the first holds it for all."""
-    with nullcontext() if plan.ranks is not None and not plan.ranks.first else run_folder.Lock(folder):
+    with run_folder.Lock(folder) if plan.is_rank_zero else nullcontext():
         by_first(plan.ranks, lambda: None)
         yield
 
@@ -208,7 +177,7 @@ def train(
     session = _open(plan, folder, stop, resume=resume, allow_changed_data=allow_changed_data)
     session.until = until
     summary: Summary = {"status": "running", "seconds": session.clock.seconds}
-    if session.writes:
+    if plan.is_rank_zero:
         run_folder.write_json(folder / "summary.json", summary, more_follows=True)
     try:
         _loop(session)
@@ -228,7 +197,7 @@ def train(
         keeper = session.keeper
         summary |= {"best": keeper.best_metrics, "last": keeper.last_metrics, "steps": keeper.trainer.steps}
         summary |= {"seconds": round(session.clock.seconds, 3)}
-        if session.writes:
+        if plan.is_rank_zero:
             _close(session, folder, summary)
     return summary
 
@@ -333,11 +302,11 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
     if plan.ranks is not None:
         session.stop = together.SharedStop(stop, plan.ranks, lambda: clock.seconds >= keeper.due)
-    if plan.settings.profile and session.writes:
+    if plan.settings.profile and plan.is_rank_zero:
         from dltrain.training.profile import StepProfile
 
         session.profile = StepProfile(folder, plan.settings.profile, device=plan.device)
-    if plan.diagnose and session.writes:
+    if plan.diagnose and plan.is_rank_zero:
         from dltrain.training.diagnose import Watch
 
         session.watch = Watch(plan, trainer)
@@ -346,7 +315,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
 
 def _track(plan: Plan, folder: Path, trainer: Trainer, *, resume: bool) -> Tracker | Silent:
     """What is told of the run while it lasts, by the first of several processes."""
-    if plan.ranks is not None and not plan.ranks.first:
+    if not plan.is_rank_zero:
         return Silent()
     if resume:
         run_folder.write_text(folder / "config.yaml", plan.text)  # what may change may have changed

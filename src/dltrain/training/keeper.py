@@ -34,8 +34,7 @@ class Keeper:
         self.seconds = 0.0
         self._saved_at = 0.0
         self._saved: tuple[int, bool] | None = None  # the step, and whether its report was still to come
-        self._writes = plan.ranks is None or plan.ranks.first
-        if self._writes:
+        if plan.is_rank_zero:
             storage.clean(folder)
 
     def see(self, record: Record) -> None:
@@ -78,10 +77,10 @@ class Keeper:
         if self._saved != (trainer.steps, trainer.pending):
             own = trainer.state_dict()
             others = self._others(own)
-            if self._writes:
+            if self.plan.is_rank_zero:
                 self._write({"trainer": own, **self._state(), "seconds": seconds, **others})
             self._saved, self._saved_at = (trainer.steps, trainer.pending), seconds
-        if self._writes:
+        if self.plan.is_rank_zero:
             self._prune()  # also where nothing was saved: a run may have been killed between the two
 
     def _others(self, own: State) -> State:
@@ -214,7 +213,7 @@ class Keeper:
 
     def keep_diverged(self, error: DivergedError) -> None:
         """Puts the state before a bad update, with its gradients, beside the good checkpoints, for study."""
-        if error.state is None or not self._writes:
+        if error.state is None or not self.plan.is_rank_zero:
             return
         model, step = self.trainer.model.state_dict(), error.state["step"]
         assert isinstance(step, int)  # as the guard has it
@@ -225,7 +224,7 @@ class Keeper:
 
     def check_space(self) -> None:
         """Raises StorageError unless twice the first checkpoint fits: weights, moments, averages and best weights."""
-        if not self._writes:
+        if not self.plan.is_rank_zero:
             return
         size = sum(t.nbytes for t in self.best_weights.values())
         wanted, free = 2 * 5 * size, shutil.disk_usage(self.folder.parent).free

@@ -6,12 +6,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from dltrain.errors import system
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dltrain.data.loaders import Batch, Batches
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,9 +40,40 @@ class Stop:
         self._limit = float("inf") if seconds is None else seconds
 
     def __call__(self) -> bool:
+        return self.wanted()
+
+    def wanted(self) -> bool:
+        """Whether this process wants to end, whatever others do that share the run."""
         if self.reason is None and time.monotonic() - self._started >= self._limit:
             self.reason = "max_time"
         return self.reason is not None
+
+    def by_any(self, left: bool) -> bool:
+        """Whether any process has left its batches."""
+        return left
+
+
+class Leavable:
+    """A loader whose batches are left between two of them, `left`, where this process wants to stop. Nothing is raised:
+    each of several processes judges rows of its own, and all meet at the end of them.
+    """
+
+    def __init__(self, loader: Batches, stop: Stop, tell: Callable[[], None]) -> None:
+        """tell: called between two batches."""
+        self._loader, self._stop, self._tell, self.left = loader, stop, tell, False
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Of each row, where they count by it."""
+        return getattr(self._loader, "weight", None)
+
+    def epoch(self) -> Iterator[Batch]:
+        for number, batch in enumerate(self._loader.epoch()):
+            if number and self._stop.wanted():
+                self.left = True
+                return
+            self._tell()
+            yield batch
 
 
 @contextmanager

@@ -15,11 +15,9 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from dltrain.config.plan import Plan
-from dltrain.config.processes import LAUNCHER, Processes
-from dltrain.data.loaders import Batch, Batches
+from dltrain.config.processes import LAUNCHED, LAUNCHER, Processes
 from dltrain.data.randomness import mix
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.trainer import Trainer, seed_everything
@@ -37,11 +35,11 @@ from dltrain.errors import (
 from dltrain.training import resuming
 from dltrain.training.stop import Stop
 
-LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torch's launcher, which watches over its processes
 _Made = TypeVar("_Made")
 _PATIENCE = 3.0  # seconds within which who has failed says so, and others say that they wait in vain
 _LATER = 0.5  # seconds after which others speak of what all may have found
 _BEFORE = 1.0  # seconds that others go on after it, so that a launcher sees who was the first
+_RUN = "run"  # the key of the run's folder in torch's store
 
 
 @contextmanager
@@ -139,12 +137,9 @@ def _quiet(told: str) -> Quiet:
     return Quiet(code, words)
 
 
-_RUN = "run"
-
-
 def remember(ranks: Ranks | None, folder: Path) -> None:
     """Keeps which run it is, for processes that a launcher starts in the place of these."""
-    if ranks is not None and ranks.first and ranks.store is not None:
+    if ranks is not None and ranks.rank == 0 and ranks.store is not None:
         ranks.store.set(_RUN, str(folder.absolute()))
 
 
@@ -162,7 +157,7 @@ def by_first(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:
     """What the first process's work gives, which the others do not do; they wait for it."""
     if ranks is None:
         return work()
-    return ranks.tell(work() if ranks.first else None)
+    return ranks.tell(work() if ranks.rank == 0 else None)
 
 
 def begin(ranks: Ranks, plan: Plan, trainer: Trainer, *, resumed: bool) -> None:
@@ -185,42 +180,25 @@ class SharedStop(Stop):
         self._own, self._ranks = own, ranks
         by = os.environ.get(LAUNCHER, "")  # who may have gone already
         self._launcher = (int(by) if by.isdecimal() else system.parent()) if LAUNCHED in os.environ else None
-        ranks.wish = lambda: (self.wanted(), ranks.first and due())
+        ranks.wish = lambda: (self.wanted(), ranks.rank == 0 and due())
 
     def wanted(self) -> bool:
-        """Whether this process wants to stop, as it does where its launcher has gone, which would start none anew."""
+        """As it does where its launcher has gone, which would start none anew."""
         if self._launcher is not None and system.parent() != self._launcher:
             self._own.reason = self._own.reason or "SIGTERM"
         return self._own()
 
-    def agree(self) -> None:
+    def by_any(self, left: bool) -> bool:
+        if any_left := any(self._ranks.gather(left)):
+            self._agree()
+        return any_left
+
+    def _agree(self) -> None:
         """All stop, for the reason of the first that has one; to be called by all."""
         if self.reason is None:
             self.reason = next((reason for reason in self._ranks.gather(self._own.reason) if reason), "SIGTERM")
 
     def __call__(self) -> bool:
         if self._ranks.heard[0]:
-            self.agree()
+            self._agree()
         return self.reason is not None
-
-
-class Leavable:
-    """Batches that are left early where this process wants to stop, `left`, without a word: others judge rows of their
-    own, and all meet at the end of them.
-    """
-
-    def __init__(self, loader: Batches, stop: SharedStop, tell: Callable[[], None]) -> None:
-        self._loader, self._stop, self._tell, self.left = loader, stop, tell, False
-
-    @property
-    def weight(self) -> Tensor | None:
-        """Of each row, where they count by it."""
-        return getattr(self._loader, "weight", None)
-
-    def epoch(self) -> Iterator[Batch]:
-        for batch in self._loader.epoch():
-            yield batch
-            self._tell()
-            self.left = self.left or self._stop.wanted()
-            if self.left:
-                return

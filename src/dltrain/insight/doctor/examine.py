@@ -24,7 +24,7 @@ from dltrain.insight import lr_range
 from dltrain.insight.doctor import signs
 from dltrain.insight.doctor.by_heart import AT_ONCE, Learned, judge, learn
 from dltrain.parts import State
-from dltrain.parts.modules import working
+from dltrain.parts.modules import BATCH_NORMS, working
 from dltrain.parts.regularisers import Penalty
 from dltrain.parts.schedules import PureSchedule, Setting
 from dltrain.runs import checkpoint, reading
@@ -36,7 +36,6 @@ _FEW, _TRIES = 32, 300  # samples to learn by heart, and steps for it
 _BY_HEART = {"accuracy": 0.97, "r2": 0.9}  # of 32 rows one may be wrong
 _ALL = {"accuracy": 0.995, "r2": 0.99}
 _STILL = 1e-3  # outputs that differ by less than this share of the targets' spread are one answer
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ class Examination:
         None for a net without BatchNorm. Where eval mode has others, the averages that it keeps lag behind the net.
         """
         model = self._trained().eval()
-        norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMS) and m.track_running_stats]
+        norms = [m for m in model.modules() if isinstance(m, BATCH_NORMS) and m.track_running_stats]
         for norm in norms:
             norm.train()
         if not norms:
