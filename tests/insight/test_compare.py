@@ -275,6 +275,14 @@ def test_one_sentence_says_who_is_better(others, told):
     assert sentence(base, found, "test/accuracy") == told
 
 
+def test_two_seeds_are_said_to_tell_little():
+    """A t-test of two pairs finds nothing in a difference of 50 points, which must not read as if there was none."""
+    one, other = entry("A", [0.9, 0.94]), entry("B", [0.4, 0.3])
+    told = sentence(one, with_p_values([other], [difference(other, one, "test/accuracy")]), "test/accuracy")
+    assert told.startswith("A and B can't be told apart in test/accuracy (p > 0.0")
+    assert told.endswith("); 2 runs of each tell little: more seeds would tell more")
+
+
 def test_curves_may_stand_over_samples_and_seconds(root):
     run = reading.read(next(root.glob("runs/other/*/0")))
     reports = history.over(run, history.logged(run))
