@@ -87,16 +87,8 @@ def trained(
     report.
     """
     loss = loss.double()
-    part = None if ranks is None else (ranks.rank, ranks.size)
-    loader = make_loader(
-        Tensors(x, y, weight=weight),
-        batch_size=batch,
-        shuffle=True,
-        seed=3,
-        part=part,
-        transform=sample,
-        workers=workers,
-    )
+    rows = Tensors(x, y, weight=weight)
+    loader = make_loader(rows, batch_size=batch, shuffle=True, seed=3, transform=sample, workers=workers)
     made = {key: value(model) for key, value in options.items() if key in ("penalty", "constraint", "ema")}
     options = {key: value for key, value in options.items() if key not in made}
     opt = optimizer(by, model, **knobs or {})
@@ -365,7 +357,7 @@ for workers in (0, 2):
 
 
 def own(split: Tensors, ranks: Ranks | None) -> Tensors:
-    return split if ranks is None else take(split, ranks.own(len(split)))
+    return split if ranks is None else take(split, ranks.shard(torch.arange(len(split))))
 
 
 def judged(ranks: Ranks | None, task: str, loss: nn.Module, outputs: int, rows: int, **options: object) -> Result:

@@ -66,8 +66,7 @@ def dltrain(task: Task, step: Literal["direct", "plain"]) -> Epoch:
 
     products.use("mkl")
     w, ranks, model = task.workload, Ranks(), network(task)
-    part = ranks.rank, ranks.size
-    loader = make_loader(Tensors(*tensors(task)), batch_size=w.batch, shuffle=True, part=part)
+    loader = make_loader(Tensors(*tensors(task)), batch_size=w.batch, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=w.lr, fused=True)
     trainer = Trainer(model, CrossEntropy(), optimizer, step=step, ranks=ranks)
 

@@ -108,7 +108,6 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
         batch_size=plan.batch_size,
         shuffle=True,
         transform=construct.make_sample_transform(plan.regularisation, plan.data),
-        part=None if plan.ranks is None else (plan.ranks.rank, plan.ranks.size),
         **common,
     )
     splits = {"train": judged_train(plan.data, plan.seed), "val": plan.data.val, "test": plan.data.test}
@@ -117,7 +116,7 @@ def make_loaders(plan: Plan) -> tuple[Loader, dict[str, Loader]]:
     for split in splits.values():
         size = evaluation_size(split, batch_size=plan.given_size, values=values)
         if id(split) not in made:
-            own = split if plan.ranks is None else take(split, plan.ranks.own(len(split)))
+            own = split if plan.ranks is None else take(split, plan.ranks.shard(torch.arange(len(split))))
             made[id(split)] = make_loader(own, batch_size=size, **common)
     return train, {name: made[id(split)] for name, split in splits.items()}
 

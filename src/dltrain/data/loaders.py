@@ -14,20 +14,19 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from dltrain.data import RawImages, Split, Tensors, Transform, sharing, weights
+from dltrain.data import RawImages, Split, Tensors, Transform, weights
 from dltrain.data.randomness import mix
-from dltrain.data.sharing import Batch as Batch
 from dltrain.data.units import Units
 from dltrain.errors import DataError, DltrainError, streams, system
 
@@ -40,9 +39,16 @@ _TRIAL = 1.0  # seconds of reading and training after which a loader chooses its
 
 _HERE = str(Path(__file__).parents[1])
 
-Part = tuple[int, int]  # the number of a process, and how many there are
 _Read = tuple[Tensor, Tensor, int]  # x, y and the position of a sample
 _with_workers: list[DataLoader[_Read]] = []  # those whose workers are still to be stopped
+
+
+class Batch(NamedTuple):
+    """x [B, ...], y [B] or [B, K], and index int64 [B]: the samples' positions in their split (on the CPU)."""
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
 
 
 class Batches(Protocol):
@@ -78,18 +84,16 @@ def make_loader(
     device: torch.device | str = "cpu",
     workers: int | None = 0,
     transform: Transform | None = None,
-    part: Part | None = None,
 ) -> Loader:
     """The loader that suits the split: tensors live on the device, anything else streams through workers.
 
     `batch_size=None` is the whole split at once. `transform` is a per-sample function of an image (uint8
     [C, H, W]) that may draw from torch's, NumPy's and Python's global generators; it makes even tensors stream.
-    `workers=None` measures how many the training keeps busy. `part`: (rank, size) of a process that shares each batch
-    with others, and reads its own rows of it alone, as `Shared`; lengths and sizes stay those of whole batches.
+    `workers=None` measures how many the training keeps busy.
     """
     size = max(1, min(batch_size or len(dataset), len(dataset)))
     if isinstance(dataset, Tensors) and transform is None:
-        return TensorLoader(dataset, batch_size=size, shuffle=shuffle, seed=seed, device=device, part=part)
+        return TensorLoader(dataset, batch_size=size, shuffle=shuffle, seed=seed, device=device)
     return StreamLoader(
         dataset,
         batch_size=size,
@@ -98,7 +102,6 @@ def make_loader(
         device=device,
         workers=workers,
         transform=transform,
-        part=part,
     )
 
 
@@ -126,10 +129,8 @@ class TensorLoader:
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
-        part: Part | None = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(split)
-        self.part = part
         self.device = torch.device(device)
         x = split.x.to(self.device) if _fits(split.x, self.device) else split.x
         self._late = split if split.mean is not None and 4 * x.numel() > _FLOAT_BUDGET else None
@@ -152,26 +153,23 @@ class TensorLoader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch number `epoch`."""
-        whole = self.batch_size >= self.samples
         if start >= len(self):
             return
-        if self.part is not None:
-            yield from self._shared(epoch, start, self.part)
-        elif self.shuffle and not whole:  # a full batch has no order
-            index = order(self.samples, seed=self.seed, epoch=epoch)[start * self.batch_size :]
+        index, first = positions(self, epoch), start * self.batch_size
+        if is_shuffled(self):
+            index = index[first:]
             rows = index.to(self.device)  # once an epoch: a copy is a call that waits for what was called before it
             for part in zip(index.split(self._gathered), rows.split(self._gathered), strict=True):
                 yield from self._gather(*part)
         else:
-            index = torch.arange(self.samples)
-            for low in range(start * self.batch_size, self.samples, self.batch_size):
+            for low in range(first, self.samples, self.batch_size):
                 part = slice(low, low + self.batch_size)
                 yield Batch(self._normalise(self.x[part].to(self.device)), self.y[part], index[part])
 
-    def _shared(self, epoch: int, start: int, part: Part) -> Iterator[Batch]:
-        for whole, index, own in _parts(self, epoch, start, part):
-            # Without a name: a batch that is held on to is no memory for the next.
-            yield sharing.shared(self._gather(index, index.to(self.device))[0], whole, own, part[1])
+    def batches(self, rows: Iterable[Tensor], epoch: int) -> Iterator[Batch]:
+        """A batch for each of these positions, int64 [B], of an epoch, in which tensors are as ever."""
+        for index in rows:
+            yield self._gather(index, index.to(self.device))[0]  # without a name: it is no memory for the next
 
     def _gather(self, index: Tensor, rows: Tensor) -> list[Batch]:
         x = self.x.index_select(0, index if self.x.device.type != self.device.type else rows).to(self.device)
@@ -201,10 +199,8 @@ class StreamLoader:
         device: torch.device | str = "cpu",
         workers: int | None = 0,
         transform: Transform | None = None,
-        part: Part | None = None,
     ) -> None:
         self.batch_size, self.shuffle, self.seed, self.samples = batch_size, shuffle, seed, len(dataset)
-        self.part = part
         self.device, self.workers = torch.device(device), workers
         self.batch_bytes: int | None = None
         self._normalise = dataset.normalise if isinstance(dataset, RawImages) else None
@@ -246,19 +242,15 @@ class StreamLoader:
 
     def epoch(self, epoch: int = 0, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of epoch number `epoch`."""
-        if self.part is None:
-            yield from self._at([*_wholes(self, epoch, start)], epoch)
-            return
-        parts = [*_parts(self, epoch, start, self.part)]
-        batches = self._at([index for _, index, _ in parts], epoch)
-        for batch, (whole, _, own) in zip(batches, parts, strict=True):
-            yield sharing.shared(batch, whole, own, self.part[1])
+        if start < len(self):
+            yield from self.batches(positions(self, epoch)[start * self.batch_size :].split(self.batch_size), epoch)
 
-    def _at(self, rows: list[Tensor], epoch: int) -> Iterator[Batch]:
-        positions = [[(epoch, i) for i in part.tolist()] for part in rows]
+    def batches(self, rows: Iterable[Tensor], epoch: int) -> Iterator[Batch]:
+        """A batch for each of these positions, int64 [B], of an epoch."""
+        left = [[(epoch, i) for i in index.tolist()] for index in rows]
         if self.workers is None:
-            positions = positions[(yield from self._trial(positions)) :]
-        yield from self._read(positions)
+            left = left[(yield from self._trial(left)) :]
+        yield from self._read(left)
 
     def _trial(self, positions: list[list[tuple[int, int]]]) -> Iterator[Batch]:
         """Batches read here, until it is known how many workers the others need; returns how many they were."""
@@ -290,19 +282,16 @@ class StreamLoader:
 Loader = TensorLoader | StreamLoader
 
 
-def _wholes(loader: Loader, epoch: int, start: int) -> Iterator[Tensor]:
-    """The positions of each batch's rows, int64 [B], from batch `start` on."""
-    n, size = loader.samples, loader.batch_size
-    shuffled = loader.shuffle and size < n  # a full batch has no order
-    index = order(n, seed=loader.seed, epoch=epoch) if shuffled else torch.arange(n)
-    return (index[low : low + size] for low in range(start * size, n, size))
+def is_shuffled(loader: Loader) -> bool:
+    """Whether the epochs of a loader differ in their order; a full batch has none."""
+    return loader.shuffle and loader.batch_size < loader.samples
 
 
-def _parts(loader: Loader, epoch: int, start: int, part: Part) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Of each batch all positions, those that a process reads, and how many of them are its own."""
-    for whole in _wholes(loader, epoch, start):
-        index = whole[sharing.own(len(whole), *part)]
-        yield whole, index if len(index) else whole[:1], len(index)
+def positions(loader: Loader, epoch: int) -> Tensor:
+    """The positions of an epoch's rows in their order, int64 [samples]."""
+    if is_shuffled(loader):
+        return order(loader.samples, seed=loader.seed, epoch=epoch)
+    return torch.arange(loader.samples)
 
 
 def _useful_workers(reading: float, using: float) -> int | None:

@@ -16,7 +16,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from dltrain.data import sharing
 from dltrain.engine.parallel import Parallel
 from dltrain.errors import DivergedError, LostError, RanksError
 from dltrain.parts.modules import BATCH_NORMS
@@ -51,10 +50,13 @@ class Ranks:
     def __deepcopy__(self, memo: object) -> Ranks:
         return self  # a copy of a net is shared by the same processes
 
-    def own(self, rows: int) -> Tensor:
-        """Which rows of so many this process has, int64: a run of them, none where there are fewer than processes."""
-        part = sharing.own(rows, self.rank, self.size)
-        return torch.arange(part.start, part.stop)
+    def shard(self, rows: Tensor) -> Tensor:
+        """This process's of rows [B, ...] that all share: a run, those of two processes differ by one in their length
+        at most; none where there are fewer rows than processes.
+        """
+        each, more = divmod(len(rows), self.size)
+        start = self.rank * each + min(self.rank, more)
+        return rows[start : start + each + (self.rank < more)]
 
     @contextmanager
     def _talking(self) -> Iterator[None]:

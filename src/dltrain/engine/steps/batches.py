@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from dltrain.data import sharing
-from dltrain.data.loaders import StreamLoader, TensorLoader, order
-from dltrain.engine.ranks import Ranks
+from dltrain.data.loaders import StreamLoader, TensorLoader, positions
+from dltrain.engine.ranks import Ranks, digest
 from dltrain.engine.steps.step import Batch, Loader
 from dltrain.parts import row_weights
 from dltrain.parts.regularisers import BatchTransform, changed_with_weights
 
 
 class Shared(tuple[Tensor, ...]):
-    """A batch, as `Batch` is, of which other processes have other rows. `rows`: of all of them; `whole`: what these
-    count for; `own`: what this process's do, times the number of processes, since they average what they make of them;
-    `counts`: whether it has rows of its own; `every`: targets and weights of all its rows, where the loader has them.
+    """A batch, as `Batch` is, of which other processes have other rows. One that has none reads a row of theirs, which
+    does not count, to keep step. `rows`: how many all have; `whole`: what these count for; `own`: what this process's
+    do; `counts`: whether it has any; `every`: targets and weights of all, where the loader has them.
     """
 
     rows: int
-    own: float
     whole: float
+    own: float
     counts: bool
     every: Callable[[], tuple[Tensor, Tensor | None]] | None
 
@@ -35,28 +34,31 @@ def read(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks | None 
     """The batches of an epoch from a position, each with the weights of its rows where the loader has such. ranks:
     processes that share each of them; raises RanksError where one has another order.
     """
-    found, weight = islice(loader.epoch(epoch, start), most), weights_of(loader)
     if ranks is not None:
-        assert isinstance(loader, TensorLoader | StreamLoader)
-        ranks.check_same(f"the order of epoch {epoch}", _checksum(loader, epoch))
-        # `map` lets go of a batch before it asks for the next, which is gathered into its memory, still in the cache.
-        return map(partial(_shared, weight=weight, targets=loader.y), found)
-    if weight is None:
-        return found
-    return ((x, y, index, weight[index]) for x, y, index in found)
+        return _shared(loader, epoch, start, most, ranks)
+    found, weight = islice(loader.epoch(epoch, start), most), weights_of(loader)
+    return found if weight is None else ((x, y, index, weight[index]) for x, y, index in found)
 
 
-def _shared(batch: Batch, weight: Tensor | None, targets: Tensor | None) -> Batch:
-    assert isinstance(batch, sharing.Shared)
-    made = Shared(batch if weight is None else (*batch, weight[batch.index]))
-    made.rows, made.counts = len(batch.whole), batch.own > 0
-    made.every = None if targets is None else partial(_every, batch.whole, targets, weight)
-    if weight is None:
-        made.own, made.whole = batch.own * batch.of, made.rows
-    else:
-        own = _sum(weight[batch.index]) if batch.own else 0.0
-        made.own, made.whole = own * batch.of, _sum(weight[batch.whole])
-    return cast("Batch", made)
+def _shared(loader: Loader, epoch: int, start: int, most: int, ranks: Ranks) -> Iterator[Batch]:
+    if not isinstance(loader, TensorLoader | StreamLoader):
+        raise ValueError(f"processes share the batches of dltrain's own loaders (make_loader), not of {loader!r}")
+    order, size, weight = positions(loader, epoch), loader.batch_size, loader.weight
+    ranks.check_same(f"the order of epoch {epoch}", digest({"order": order}))
+    lows = range(start * size, min(start + most, len(loader)) * size, size)
+    ahead, parts = tee((whole, ranks.shard(whole)) for whole in (order[low : low + size] for low in lows))
+
+    def shared(batch: Batch, part: tuple[Tensor, Tensor]) -> Batch:
+        whole, own = part
+        made = Shared(batch if weight is None else (*batch, weight[batch[2]]))
+        made.rows, made.counts = len(whole), len(own) > 0
+        made.whole, made.own = (len(whole), len(own)) if weight is None else (_sum(weight[whole]), _sum(weight[own]))
+        made.every = None if loader.y is None else partial(_every, whole, loader.y, weight)
+        return cast("Batch", made)
+
+    batches = loader.batches((own if len(own) else whole[:1] for whole, own in ahead), epoch)
+    # `map` lets go of a batch before it asks for the next, which is gathered into its memory, still in the cache.
+    return map(shared, batches, parts)
 
 
 def _every(rows: Tensor, targets: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -115,10 +117,10 @@ def parted(batches: Iterable[Batch], given: Sequence[Batch], loss: nn.Module, ra
 def _own_share(batch: Batch, given: Shared, loss: nn.Module, ranks: Ranks) -> float:
     """Of a shared batch what this process's rows count for, times the number of processes."""
     if not row_weights.weighs_classes(loss):
-        return given.own / given.whole if given.whole else 0.0
+        return ranks.size * given.own / given.whole if given.whole else 0.0
     # The loss divides by the weights of the classes that it meets, and each process meets others.
     weight = batch[3] if len(batch) == 4 else None
-    own = _by_class(loss, batch[1], weight, given.own / ranks.size) if given.own else 0.0
+    own = _by_class(loss, batch[1], weight, given.own) if given.own else 0.0
     if batch is given and given.every is not None:
         whole = _by_class(loss, *given.every(), given.whole)
     else:  # of targets that a transform may have changed each process knows its own alone
@@ -144,9 +146,3 @@ def transformed(transform: BatchTransform, batches: Iterable[Batch], epoch: int)
             else:
                 made = *transform(x, y, index, epoch), index
         yield made
-
-
-def _checksum(loader: TensorLoader | StreamLoader, epoch: int) -> int:
-    """A number that hardly another order of an epoch has."""
-    index = order(loader.samples, seed=loader.seed, epoch=epoch)
-    return int((index * torch.arange(1, len(index) + 1)).sum())
