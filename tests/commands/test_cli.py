@@ -178,3 +178,24 @@ def test_what_another_command_takes_is_answered_with_what_this_one_does(words, s
         cli.main(words)
     assert stop.value.code == 2
     assert sentence in capsys.readouterr().err
+
+
+LEAVING = """
+import atexit, os
+
+class Module:
+    def __del__(self):
+        os.write(1, b"taken down\\n")
+
+kept = Module()
+atexit.register(print, "at exit")
+from dltrain.commands.cli import main
+main(["--nproc", "2", "data=nowhere"])
+"""
+
+
+def test_processes_that_others_wait_for_leave_at_once_when_they_fail():
+    done = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "data=nowhere" in done.stderr
+    assert done.stdout == "at exit\n"

@@ -63,6 +63,11 @@ def found(environ: Mapping[str, str] = os.environ) -> Processes | None:
     return None
 
 
+def several(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether variables say that this is one of several processes, whatever else they say."""
+    return any(_several(environ, name) is not None for name in (*_READ, *_OTHERS))
+
+
 def refuse(environ: Mapping[str, str] = os.environ, *, doing: str) -> None:
     """Raises ConfigError where this is one of several processes: `doing` is for one."""
     for name in (*_READ, *_OTHERS):
