@@ -13,7 +13,8 @@ NORMED = "model.norm=batch"
 
 def plan(*overrides, size=2):
     """Of one of so many processes."""
-    return make_plan(compose(["data=iris", *overrides]), ranks=SimpleNamespace(rank=0, size=size) if size > 1 else None)
+    ranks = SimpleNamespace(rank=0, world_size=size) if size > 1 else None
+    return make_plan(compose(["data=iris", *overrides]), ranks=ranks)
 
 
 def test_batchnorm_is_each_ones_own_unless_it_is_shared():
@@ -71,4 +72,4 @@ def test_a_batchnorm_of_another_kind_is_refused(tmp_path, monkeypatch):
     with pytest.raises(
         ConfigError, match=r"trainer\.sync_batchnorm: Own normalises in a way of its own; leave it false"
     ):
-        make_plan(compose(words), ["own_norm"], ranks=SimpleNamespace(rank=0, size=2))
+        make_plan(compose(words), ["own_norm"], ranks=SimpleNamespace(rank=0, world_size=2))

@@ -82,13 +82,13 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
     allow = command_line.allowed(options.allow)
     first_look(composed, allow)  # before the second that torch takes to import
     from dltrain.config.plan import make_plan
-    from dltrain.training import experiment, overview, together
+    from dltrain.training import distributed, experiment, overview
 
     collect_again()
     with _joined(several, composed) as ranks:
         plan = make_plan(composed, allow, ranks=ranks)
         if several and several.restarts and plan.resume is None:
-            plan.resume = together.begun(ranks)
+            plan.resume = distributed.begun(ranks)
         say(overview.describe(plan), flush=True)
         command, changed = ["dltrain", *options.typed], options.allow_changed_data
         with stop_on_signal(quiet=not plan.is_rank_zero) as stop:
@@ -119,13 +119,13 @@ def _joined(several: processes.Processes | None, composed: Composed) -> Abstract
         return nullcontext()
     from dltrain.config.nodes import Nodes
     from dltrain.config.settings import Settings
-    from dltrain.training import together
+    from dltrain.training import distributed
 
     nodes = Nodes(composed, (), torch=False)
     settings = nodes.knobs("trainer", Settings)
     nodes.mistakes.stop()
     assert settings is not None  # nothing is wrong with it
-    return together.joined(several, settings.rank_timeout)
+    return distributed.joined(several, settings.rank_timeout)
 
 
 def resume(words: list[str], options: argparse.Namespace) -> int:

@@ -23,14 +23,14 @@ _OTHERS = {"OMPI_COMM_WORLD_SIZE": "mpirun", "MV2_COMM_WORLD_SIZE": "mpirun", "P
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `rank` of `size`, and number `local` on its machine; they meet at a host and its port.
+    """This process is rank `rank` of `world_size`, and `local_rank` on its machine; they meet at a host and its port.
 
     restarts: how often a launcher has started them anew.
     """
 
     rank: int
-    size: int
-    local: int
+    world_size: int
+    local_rank: int
     restarts: int
     host: str
     port: int

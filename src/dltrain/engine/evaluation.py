@@ -175,7 +175,7 @@ class _Rows:
             self.tally.read(numbers[: len(totals)], self.n)
             bounds = numbers[len(totals) :]
         if ranks is not None:
-            found = ranks.gather((self.tally.told(), bounds, self.highest))
+            found = ranks.all_gather_object((self.tally.told(), bounds, self.highest))
             self.tally.pool([sums for sums, _, _ in found if sums is not None])
             bounds, self.highest = [value for _, each, _ in found for value in each], max(h for _, _, h in found)
         if self.tally.sums is None:

@@ -52,7 +52,7 @@ class Judges:
         """train/* of the answers, if all of them are there, and val/*."""
         found: dict[str, float] = {}
         if (ranks := trainer.ranks) is not None:
-            ranks.settle(trainer.model, trainer.loss, trainer.best_model)
+            ranks.broadcast_buffers(trainer.model, trainer.loss, trainer.best_model)
         if self.measure is not None:
             opens, last = table.closing(trainer.steps, ROWS), trainer.steps - len(trainer.rows)  # a report
             rows = sum(map(table.rows, range(opens, last))) + sum(trainer.rows[max(opens - last, 0) :])

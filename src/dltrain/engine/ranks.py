@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dltrain.engine.parallel import Parallel
+from dltrain.engine.steps import hands
 from dltrain.errors import DivergedError, LostError, RanksError
 from dltrain.parts.modules import BATCH_NORMS
 
@@ -26,7 +27,7 @@ NOTE = 3  # numbers that travel behind the gradients: the loss, and whether anyo
 
 
 class Ranks:
-    """This process is number `rank` of `size`, once `torch.distributed.init_process_group` was called.
+    """This process is rank `rank` of `world_size`, once `torch.distributed.init_process_group` was called.
 
     store: what outlives a restart of them all by their launcher. wish: whether this one wants to stop, and to save;
     `heard`: whether anyone did at the last step. lost: called where another process does not answer, with what torch
@@ -34,7 +35,7 @@ class Ranks:
     """
 
     def __init__(self, *, store: dist.Store | None = None, lost: Callable[[str], str] = lambda text: text) -> None:
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
         self.wish: Callable[[], tuple[bool, bool]] = lambda: (False, False)
         self.heard = (False, False)
         # Of rows that pass through the net: whether they count, and how many all have. None outside of a step.
@@ -54,7 +55,7 @@ class Ranks:
         """This process's of rows [B, ...] that all share: a run, those of two processes differ by one in their length
         at most; none where there are fewer rows than processes.
         """
-        each, more = divmod(len(rows), self.size)
+        each, more = divmod(len(rows), self.world_size)
         start = self.rank * each + min(self.rank, more)
         return rows[start : start + each + (self.rank < more)]
 
@@ -87,7 +88,7 @@ class Ranks:
                 note = self._averaged(self.note(loss), shared)
             for gradient in others:
                 dist.all_reduce(gradient)
-                gradient /= self.size
+                gradient /= self.world_size
             if note.device.type == "cpu":
                 mean, stop, save = note.tolist()
                 self.heard = (stop > 0, save > 0)
@@ -109,25 +110,24 @@ class Ranks:
             shared[-NOTE:].copy_(note)
         row = note if shared is None else shared
         dist.all_reduce(row)
-        row /= self.size
+        row /= self.world_size
         return row[-NOTE:]
 
     def total(self, number: float) -> float:
         """The sum over all processes."""
-        with self._talking():
-            found = torch.tensor(number, dtype=torch.float64)
-            dist.all_reduce(found)
+        found = torch.tensor(number, dtype=torch.float64)
+        self.all_reduce(found)
         return float(found)
 
-    def pooled(self, own: Tensor) -> Tensor:
-        """What each process has, [size, n], in their order; own: [n]."""
-        found = own.new_zeros(self.size, len(own))
+    def all_gather(self, own: Tensor) -> Tensor:
+        """What each process has, [world_size, n]; own: [n]."""
+        found = own.new_zeros(self.world_size, len(own))
         found[self.rank] = own
-        self.add(found)  # zeros to each: no digit changes
+        self.all_reduce(found)  # zeros to each: no digit changes
         return found
 
-    def add(self, own: Tensor) -> None:
-        """Puts the sum over all processes in its place."""
+    def all_reduce(self, own: Tensor) -> None:
+        """Puts the sum over all processes in the place of each one's own."""
         with self._talking():
             dist.all_reduce(own)
 
@@ -138,11 +138,11 @@ class Ranks:
         """
         seen: list[object] = [model, *(p for p in model.parameters()), *(p.requires_grad for p in model.parameters())]
         kept = self._parallel
-        if kept is None or not _same(kept[0], seen):
+        if kept is None or not hands.same(kept[0], seen):
             self._parallel = kept = None  # its hooks go with it
             statistics = sum(len([*m.buffers(recurse=False)]) for m in model.modules() if isinstance(m, BATCH_NORMS))
             moving = len([*model.buffers()]) > statistics  # those that may act in a step come from the first process
-            idle = any(self.gather(leaves_idle()))
+            idle = any(self.all_gather_object(leaves_idle()))
             with self._talking():
                 kept = seen, Parallel(model, NOTE, sends_buffers=moving, idle=idle)
             self._parallel = kept
@@ -150,7 +150,7 @@ class Ranks:
 
     def agreed(self, error: DivergedError, own: Tensor) -> DivergedError:
         """The error that all raise at the same step: of the first process whose own loss is not finite."""
-        told = self.gather((not bool(own.isfinite()), str(error)))
+        told = self.all_gather_object((not bool(own.isfinite()), str(error)))
         words = next((words for bad, words in told if bad), told[0][1])
         same = DivergedError(words)
         same.state = error.state
@@ -158,15 +158,15 @@ class Ranks:
 
     # -- between steps ---------------------------------------------------------------------------------------------
 
-    def gather(self, own: _Told) -> list[_Told]:
-        """What each process has to say, in their order."""
-        found: list[_Told | None] = [None] * self.size
+    def all_gather_object(self, own: _Told) -> list[_Told]:
+        """What each process has to say, in the order of their ranks."""
+        found = [own] * self.world_size
         with self._talking():
             dist.all_gather_object(found, own)
-        return [value for value in found]  # pyrefly: ignore[bad-return] - all are there
+        return found
 
-    def tell(self, value: _Told | None = None) -> _Told:
-        """What the first process says."""
+    def broadcast_object(self, value: _Told | None = None) -> _Told:
+        """What rank 0 says."""
         box = [value]
         with self._talking():
             dist.broadcast_object_list(box, src=0)
@@ -174,21 +174,21 @@ class Ranks:
 
     def check_same(self, what: str, own: object) -> None:
         """Raises RanksError, in all of them, unless each process has the same."""
-        told = self.gather(own)
+        told = self.all_gather_object(own)
         if other := [rank for rank, value in enumerate(told) if value != told[0]]:
-            names = ", ".join(map(str, other))
-            raise RanksError(f"process {names} of {self.size} has {what} other than process 0: it can't be one run")
+            who = f"process {', '.join(map(str, other))} of {self.world_size}"
+            raise RanksError(f"{who} has {what} other than process 0: it can't be one run")
 
     @torch.no_grad()
-    def spread(self, tensors: Iterable[Tensor]) -> None:
-        """Puts the first process's values into these tensors, everywhere."""
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Puts rank 0's values into these tensors, everywhere."""
         with self._talking():
             for tensor in tensors:
                 dist.broadcast(tensor.detach(), src=0)
 
-    def settle(self, *modules: nn.Module) -> None:
-        """Has all go on from the buffers of the first, such as running statistics: they are judged and saved."""
-        self.spread(buffer for module in modules for buffer in module.buffers())
+    def broadcast_buffers(self, *modules: nn.Module) -> None:
+        """Has all go on from the buffers of rank 0, such as running statistics: they are judged and saved."""
+        self.broadcast(buffer for module in modules for buffer in module.buffers())
 
     def check_weights(self, state: Mapping[str, Tensor]) -> None:
         """Raises RanksError unless these are the same everywhere, to the bit."""
@@ -202,7 +202,3 @@ def digest(state: Mapping[str, Tensor]) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def _same(one: Sequence[object], other: Sequence[object]) -> bool:
-    return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))

@@ -46,7 +46,7 @@ class _Normalised(torch.autograd.Function):
         ctx.dims, ctx.shape, ctx.ranks, ctx.counts = dims, [1, -1, *[1] * (x.ndim - 2)], ranks, counts
         var, mean = torch.var_mean(wide, dims, correction=0)
         count = x.numel() // x.shape[1] if counts else 0
-        parts = ranks.pooled(torch.cat([mean, var * count, mean.new_tensor([count])]))
+        parts = ranks.all_gather(torch.cat([mean, var * count, mean.new_tensor([count])]))
         means, squares, sizes = parts.split([len(mean), len(mean), 1], 1)
         ctx.whole = whole = sizes.sum()
         mean = (means * sizes).sum(0) / whole
@@ -68,7 +68,7 @@ class _Normalised(torch.autograd.Function):
         own = sums.clone()  # gradients of the parameters are averaged with all others
         dx = None
         if ctx.needs_input_grad[0]:
-            ctx.ranks.add(sums)
+            ctx.ranks.all_reduce(sums)
             if ctx.counts:
                 first, second = (s.view(ctx.shape) / ctx.whole for s in sums)
                 delta = delta - first - normal * second

@@ -27,11 +27,11 @@ from dltrain.errors.output import say
 from dltrain.parts.regularisers import Best
 from dltrain.runs import checkpoint, layout, reading, run_folder, storage
 from dltrain.runs.tracker import Silent, Tracker
-from dltrain.training import board, overview, resuming, together
+from dltrain.training import board, distributed, overview, resuming
+from dltrain.training.distributed import on_rank_zero
 from dltrain.training.keeper import Keeper
 from dltrain.training.stop import Leavable, Stop
 from dltrain.training.summary import Summary
-from dltrain.training.together import by_first
 
 if TYPE_CHECKING:
     from dltrain.training.diagnose import Watch
@@ -125,18 +125,18 @@ def run(
     command: what was typed, for who wants to make it again. Raises DltrainError for what a user can mend, as
     DivergedError, StorageError or BusyError; whatever is raised in training, the run folder says what happened.
     """
-    for folder in by_first(plan.ranks, lambda: resuming.find(plan)):
+    for folder in on_rank_zero(plan.ranks, lambda: resuming.find(plan)):
         try:
             return go_on(plan, folder, stop=stop, allow_changed_data=allow_changed_data)
         except CheckpointError as error:
             if plan.resume != "auto":
                 raise
             resuming.passed_over(folder, str(error))
-    folder = by_first(plan.ranks, lambda: run_folder.create(plan.runs_dir, plan.name))
+    folder = on_rank_zero(plan.ranks, lambda: run_folder.create(plan.runs_dir, plan.name))
     with _held(plan, folder):
         if plan.is_rank_zero:
             prepare(plan, folder, command)
-            together.remember(plan.ranks, folder)
+            distributed.remember(plan.ranks, folder)
         return Ended(plan, folder, train(plan, folder, stop=stop))
 
 
@@ -153,7 +153,7 @@ def go_on(plan: Plan, folder: Path, *, stop: Stop | None = None, allow_changed_d
 def _held(plan: Plan, folder: Path) -> Iterator[None]:
     """A run folder that is this run's alone: of several processes the first holds it for all."""
     with run_folder.Lock(folder) if plan.is_rank_zero else nullcontext():
-        by_first(plan.ranks, lambda: None)
+        on_rank_zero(plan.ranks, lambda: None)
         yield
 
 
@@ -280,7 +280,7 @@ def _judge(session: Session) -> Summary:
 def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_data: bool) -> Session:
     """Builds everything from the seed; a resumed run then goes back to its newest checkpoint."""
     layout.check(folder, written=True)
-    by_first(plan.ranks, lambda: storage.clean(folder))
+    on_rank_zero(plan.ranks, lambda: storage.clean(folder))
     build.set_threads_and_determinism(plan)
     if resume:
         resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])
@@ -294,14 +294,14 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     if resume:
         keeper.restore(allow_changed_data=allow_changed_data)
     if plan.ranks is not None:
-        together.begin(plan.ranks, plan, trainer, resumed=bool(keeper.seconds))
+        distributed.begin(plan.ranks, plan, trainer, resumed=bool(keeper.seconds))
     tracker = _track(plan, folder, trainer, resume=resume)
     keeper.check_space()
     clock = run_folder.Stopwatch(keeper.seconds)
     judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all"), build.make_measure(plan)
     session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
     if plan.ranks is not None:
-        session.stop = together.SharedStop(stop, plan.ranks, lambda: clock.seconds >= keeper.due)
+        session.stop = distributed.SharedStop(stop, plan.ranks, lambda: clock.seconds >= keeper.due)
     if plan.settings.profile and plan.is_rank_zero:
         from dltrain.training.profile import StepProfile
 
@@ -336,7 +336,7 @@ def prepare(plan: Plan, folder: Path, command: Sequence[str]) -> None:
     data = plan.data
     facts = {"device": str(plan.device), "threads": build.threads(plan), "matmul": products.used()}
     facts |= {"chosen": dict(plan.chosen), "monitor": plan.monitor, "config_sha256": resuming.digest(plan.config)}
-    facts |= {"processes": plan.ranks.size} if plan.ranks else {}
+    facts |= {"processes": plan.ranks.world_size} if plan.ranks else {}
     learned = {
         "task": data.task,
         "in_shape": list(data.in_shape),

@@ -87,9 +87,9 @@ class Keeper:
         """What the other processes' next steps depend on beside what all have: one entry each, in their order."""
         if (ranks := self.plan.ranks) is None:
             return {}
-        ranks.settle(self.trainer.model, self.trainer.loss, self.trainer.best_model)
+        ranks.broadcast_buffers(self.trainer.model, self.trainer.loss, self.trainer.best_model)
         ranks.check_weights(self.trainer.model.state_dict())
-        return {"others": ranks.gather(of_process(own))[1:]}
+        return {"others": ranks.all_gather_object(of_process(own))[1:]}
 
     def _write(self, state: State) -> None:
         trainer = self.trainer
@@ -200,7 +200,7 @@ class Keeper:
     def _own(self, state: State) -> State:
         """The trainer's state as this process has it: of another number of processes those that are new draw anew."""
         ranks, kept, others = self.plan.ranks, state["trainer"], state.get("others") or []
-        rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.size)
+        rank, size = (0, 1) if ranks is None else (ranks.rank, ranks.world_size)
         if not (isinstance(others, list) and all(isinstance(other, dict) for other in others)):
             raise CheckpointError("others: want a mapping for each process but the first")
         if len(others) == size - 1:

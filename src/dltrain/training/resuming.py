@@ -116,7 +116,7 @@ def facts(plan: Plan) -> dict[str, object]:
         "device": devices.described(plan.device),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        **({"processes": plan.ranks.size} if plan.ranks else {}),
+        **({"processes": plan.ranks.world_size} if plan.ranks else {}),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "flush_denormal": plan.settings.flush_denormal,
         "matmul": products.used() if build.has_large_products(plan) else "mkl",

@@ -126,7 +126,7 @@ def check_batch_size(
     batch_size: int | None,
     ranks: Ranks | None = None,
 ) -> None:
-    rows, size = min(batch_size or len(data.train), len(data.train)), 1 if ranks is None else ranks.size
+    rows, size = min(batch_size or len(data.train), len(data.train)), 1 if ranks is None else ranks.world_size
     if rows < size and len(data.train) < size:
         few = f"{len(data.train)} row{'s' * (len(data.train) != 1)}"
         mistakes.say("data", f"{size} processes share each batch, and the train part has {few}")

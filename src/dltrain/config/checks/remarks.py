@@ -84,7 +84,7 @@ def shared(
     if ranks is None:
         return
     rows = batch_size or len(data.train)
-    yield f"{ranks.size} processes share each batch: {ceil(rows / ranks.size):,} of {rows:,} rows each"
+    yield f"{ranks.world_size} processes share each batch: {ceil(rows / ranks.world_size):,} of {rows:,} rows each"
     if normalises and not settings.sync_batchnorm:
         yield (
             "BatchNorm normalises by the rows of each process alone, and what is judged and kept is of process 0; "

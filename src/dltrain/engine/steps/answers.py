@@ -39,7 +39,7 @@ class Answers:
         """All of them, also of other processes, where they are those of so many rows."""
         found = self.tensors()
         if ranks is not None:
-            parts = [part for part in ranks.gather([t.cpu() for t in found]) if part]
+            parts = [part for part in ranks.all_gather_object([t.cpu() for t in found]) if part]
             found = [torch.cat([*each]) for each in zip(*parts, strict=True)]
         if not rows or not found or len(found[0]) != rows:
             return None

@@ -117,7 +117,7 @@ def parted(batches: Iterable[Batch], given: Sequence[Batch], loss: nn.Module, ra
 def _own_share(batch: Batch, given: Shared, loss: nn.Module, ranks: Ranks) -> float:
     """Of a shared batch what this process's rows count for, times the number of processes."""
     if not row_weights.weighs_classes(loss):
-        return ranks.size * given.own / given.whole if given.whole else 0.0
+        return ranks.world_size * given.own / given.whole if given.whole else 0.0
     # The loss divides by the weights of the classes that it meets, and each process meets others.
     weight = batch[3] if len(batch) == 4 else None
     own = _by_class(loss, batch[1], weight, given.own) if given.own else 0.0
@@ -125,7 +125,7 @@ def _own_share(batch: Batch, given: Shared, loss: nn.Module, ranks: Ranks) -> fl
         whole = _by_class(loss, *given.every(), given.whole)
     else:  # of targets that a transform may have changed each process knows its own alone
         whole = ranks.total(own)
-    return ranks.size * own / whole if whole else 0.0
+    return ranks.world_size * own / whole if whole else 0.0
 
 
 def _by_class(loss: nn.Module, targets: Tensor, weight: Tensor | None, rows: float) -> float:

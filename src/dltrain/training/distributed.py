@@ -58,7 +58,7 @@ def joined(found: Processes | None, timeout: float) -> Iterator[Ranks | None]:
     except Quiet:
         raise
     except Exception as error:
-        name = "" if isinstance(error, DivergedError | RanksError) else f"process {found.rank} of {found.size}"
+        name = "" if isinstance(error, DivergedError | RanksError) else f"process {found.rank} of {found.world_size}"
         if quiet := meeting.failed(error, name):
             time.sleep(_BEFORE)
             raise quiet from error
@@ -72,7 +72,7 @@ class _Meeting:
 
     def __init__(self, found: Processes, timeout: float) -> None:
         self.found, self._timeout = found, timedelta(seconds=timeout)
-        numbers = {"rank": found.rank, "world_size": found.size}
+        numbers = {"rank": found.rank, "world_size": found.world_size}
         store, _, _ = next(dist.rendezvous(f"tcp://{found.host}:{found.port}", **numbers, timeout=self._timeout))
         self._lasting = dist.PrefixStore("dltrain", store)
         self._store = dist.PrefixStore(str(found.restarts), self._lasting)
@@ -81,12 +81,12 @@ class _Meeting:
         """The group of all, on whatever device."""
         on_device = torch.cuda.is_available()
         if on_device:
-            torch.cuda.set_device(self.found.local % torch.cuda.device_count())
+            torch.cuda.set_device(self.found.local_rank % torch.cuda.device_count())
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_device else "gloo",
             store=dist.PrefixStore("group", self._store),
             rank=self.found.rank,
-            world_size=self.found.size,
+            world_size=self.found.world_size,
             timeout=self._timeout,
         )
         return Ranks(store=self._lasting, lost=self.who_is_lost)
@@ -111,7 +111,7 @@ class _Meeting:
         """
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # by which a launcher has the others end: this one does
-        own, size, end = self.found.rank, self.found.size, time.monotonic() + _PATIENCE
+        own, size, end = self.found.rank, self.found.world_size, time.monotonic() + _PATIENCE
         missing = [rank for rank in range(size) if rank != own]
         with suppress(RuntimeError):
             self._store.set(f"waiting/{own}", "1")
@@ -150,14 +150,14 @@ def begun(ranks: Ranks | None) -> str | None:
     if ranks is None or ranks.store is None:
         return None
     store, unknown = ranks.store, None if LAUNCHED in os.environ else "auto"
-    return by_first(ranks, lambda: store.get(_RUN).decode() if store.check([_RUN]) else unknown)
+    return on_rank_zero(ranks, lambda: store.get(_RUN).decode() if store.check([_RUN]) else unknown)
 
 
-def by_first(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:
-    """What the first process's work gives, which the others do not do; they wait for it."""
+def on_rank_zero(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:
+    """What work of rank 0 gives, which the others do not do; they wait for it."""
     if ranks is None:
         return work()
-    return ranks.tell(work() if ranks.rank == 0 else None)
+    return ranks.broadcast_object(work() if ranks.rank == 0 else None)
 
 
 def begin(ranks: Ranks, plan: Plan, trainer: Trainer, *, resumed: bool) -> None:
@@ -165,7 +165,7 @@ def begin(ranks: Ranks, plan: Plan, trainer: Trainer, *, resumed: bool) -> None:
     ranks.check_same("data", plan.fingerprint)
     ranks.check_same("a configuration", resuming.digest(plan.config))
     model = trainer.model
-    ranks.spread([*model.parameters(), *model.buffers()])  # on another machine last digits may have differed
+    ranks.broadcast([*model.parameters(), *model.buffers()])  # on another machine last digits may have differed
     ranks.check_weights(model.state_dict())
     if ranks.rank and not resumed:
         seed_everything(mix(plan.seed, ranks.rank))
@@ -189,14 +189,15 @@ class SharedStop(Stop):
         return self._own()
 
     def by_any(self, left: bool) -> bool:
-        if any_left := any(self._ranks.gather(left)):
+        if any_left := any(self._ranks.all_gather_object(left)):
             self._agree()
         return any_left
 
     def _agree(self) -> None:
         """All stop, for the reason of the first that has one; to be called by all."""
         if self.reason is None:
-            self.reason = next((reason for reason in self._ranks.gather(self._own.reason) if reason), "SIGTERM")
+            reasons = self._ranks.all_gather_object(self._own.reason)
+            self.reason = next(filter(None, reasons), "SIGTERM")
 
     def __call__(self) -> bool:
         if self._ranks.heard[0]:
