@@ -1,5 +1,7 @@
 """Figures as SVG: what a page's script reads from them, and letters of every script."""
 
+import base64
+import io
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -7,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dltrain.insight import page, plots
 from dltrain.insight.plots import comparison, fonts, seen, training, vector
@@ -143,10 +146,27 @@ def test_what_is_seen_is_said_in_numbers(curves):
     assert seen.seen(fig) == "2 bars, the largest, b 5."
 
 
-def test_maps_stay_pixels(curves):
-    fig, (ax,) = plots.figure()
-    ax.imshow([[1, 2]])
-    assert (vector.fits(fig), vector.fits(curves)) == (False, True)
+def test_maps_are_pixels_on_nothing_below_words_in_the_inks_of_the_page():
+    fig, (map_, curve) = plots.figure(1, 2)
+    drawn = map_.contourf([[1, 2], [3, 4]])
+    map_.plot([0, 1], [0, 1], "o", color=plots.INK, label="way")
+    map_.set(xlabel="first", title="a map")
+    map_.legend()
+    fig.colorbar(drawn, ax=map_, label="loss")
+    curve.plot([1, 2], [3, 4], label="curve")
+    text, root = read(fig)
+    assert all(own.get_visible() for own in (map_.xaxis, map_.patch, *map_.lines, *map_.collections, curve, fig.patch))
+    (image,) = root.iter("image")
+    assert root[0] is image  # below all else
+    pixels = Image.open(io.BytesIO(base64.b64decode(image.get("href").removeprefix("data:image/png;base64,"))))
+    assert pixels.mode == "RGBA"
+    assert pixels.getextrema()[3] == (0, 255)  # nothing between the map and its scale
+    width, height = (float(value) for value in root.get("viewBox").split()[2:])
+    assert float(image.get("x")) + float(image.get("width")) <= width * 0.62  # the curve is none of them
+    assert float(image.get("y")) + float(image.get("height")) <= height
+    assert {"first", "a map", "loss", "way"} <= {e.text for e in root.iter("text")}
+    assert [e.get("data-name") for e in root.iter("g") if e.get("data-name")] == ["curve"]
+    assert "var(--paper)" not in re.search(r"<g data-x.*?</g>", text)[0]  # no ground over the map
 
 
 # -- colours -----------------------------------------------------------------------------------------------------

@@ -21,12 +21,11 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.container import BarContainer
-from matplotlib.contour import ContourSet
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FuncFormatter, PercentFormatter
 
 from dltrain.errors.output import plain
-from dltrain.insight.plots import COLOURS, GREY, INK, PALE, cells, styled
+from dltrain.insight.plots import COLOURS, GREY, INK, PALE, cells, pixels, styled
 from dltrain.insight.plots.fonts import Canvas, as_wide, legible
 
 if TYPE_CHECKING:
@@ -88,9 +87,8 @@ def name(artist: Artist, text: str, points: Sequence[str] = ()) -> None:
 
 
 def fits(fig: Figure) -> bool:
-    """Whether a figure is of lines or cells, and not of too many: images and maps are smaller as pixels."""
-    maps = any(isinstance(c, ContourSet) for ax in fig.axes for c in ax.collections)
-    return not maps and cells.are_in(fig) and _points(fig) < _MOST
+    """Whether a figure is of few enough points to be one of a page's elements."""
+    return _points(fig) < _MOST
 
 
 def _points(fig: Figure) -> int:
@@ -103,21 +101,23 @@ def svg(fig: Figure) -> str:
     _name_all(fig)
     canvas = fig.canvas if isinstance(fig.canvas, Canvas) else Canvas(fig)
     own = {"svg.fonttype": "none", "svg.hashsalt": "dltrain", "path.simplify": _points(fig) > _FINE}
-    dpi, out = fig.dpi, StringIO()
+    dpi, out, of_pixels = fig.dpi, StringIO(), pixels.are_in(fig)
     width, height = fig.get_size_inches() * 72
     fig.patch.set_visible(False)
     canvas.put, fig.dpi = as_wide, 72
     try:
-        with mpl.rc_context(own), cells.hidden(fig):
+        with mpl.rc_context(own), (pixels.below if of_pixels else cells.hidden)(fig) as below:
             renderer = _Renderer(width, height, out, image_dpi=72, metadata={"Date": None})
             fig.draw(renderer)
             renderer.finalize()
         places = {f"{_AXES}{k}": _place(fig, ax, height) for k, ax in enumerate(fig.axes)}
-        inside = {f"{_AXES}{k}": cells.drawn(ax, height) for k, ax in enumerate(fig.axes)}
+        inside = {f"{_AXES}{k}": [] if of_pixels else cells.drawn(ax, height) for k, ax in enumerate(fig.axes)}
     finally:
         canvas.put, fig.dpi = legible, dpi
         fig.patch.set_visible(True)
     root = ET.fromstring(out.getvalue())
+    if below is not None:
+        root.insert(0, below)
     for group in root.iter():
         group[1:1] = inside.get(group.get("id", ""), ())  # on the background, below the letters
     return _Page(root, places).text()
