@@ -9,10 +9,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dltrain.insight import page, plots
-from dltrain.insight.plots import comparison, fonts, seen, training, vector
+from dltrain.insight.plots import comparison, fonts, landscape, seen, training, vector, weights
 
 REPORTS = [
     {
@@ -144,6 +145,12 @@ def test_what_is_seen_is_said_in_numbers(curves):
     ax.barh([0, 1], [3, 5])
     ax.set_yticks([0, 1], ["a", "b"])
     assert seen.seen(fig) == "2 bars, the largest, b 5."
+    tiles = weights.weights(torch.ones(12, 64), (1, 8, 8))
+    assert seen.seen(tiles) == "12 images of 8 by 8 pixels."
+    assert seen.seen(weights.weights(torch.ones(12, 2), (2,), inputs="ab")) == "A map of 12 by 2."
+    at = np.linspace(-1, 1, 5)
+    hills = landscape.landscape(1 + at[None] ** 2 + at[:, None] ** 2, at, at)
+    assert seen.seen(hills) == "A map of second direction over first direction, with values from 1 to 3."
 
 
 def test_maps_are_pixels_on_nothing_below_words_in_the_inks_of_the_page():

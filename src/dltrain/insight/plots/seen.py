@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.collections import PathCollection
 from matplotlib.container import BarContainer
+from matplotlib.contour import ContourSet
 from matplotlib.ticker import PercentFormatter
 
 from dltrain.insight.plots.vector import is_worded, word
@@ -24,16 +25,27 @@ def seen(fig: Figure) -> str:
     """The panels of a figure, a sentence each."""
     panels = [told for ax in fig.axes if ax.get_label() != "<colorbar>" and (told := " ".join(_panel(ax)))]
     more = len(panels) - _TOLD
-    return " ".join([*panels[:_TOLD], *[f"And {more} more like these."] * (more > 0)])
+    return " ".join([*_tiles(fig), *panels[:_TOLD], *[f"And {more} more like these."] * (more > 0)])
+
+
+def _tiles(fig: Figure) -> Iterator[str]:
+    """Images that have no axes."""
+    sizes = [np.asarray(ax.images[0].get_array()).shape for ax in fig.axes if ax.images and not ax.axison]
+    if sizes:
+        yield f"{len(sizes)} image{'s' * (len(sizes) > 1)} of {sizes[0][0]} by {sizes[0][1]} pixels."
 
 
 def _panel(ax: Axes) -> Iterator[str]:
     if title := word(ax.get_title("left") or ax.get_title()):
         yield f"{title}.".replace("\n", " ").replace("..", ".")
     across, up = (word(axis.label.get_text()) for axis in (ax.xaxis, ax.yaxis))
-    if ax.images and across and up:
+    if ax.images and ax.axison:
         rows, columns = np.asarray(ax.images[0].get_array()).shape[:2]
-        yield f"A map of {up} over {across}{f', {rows} by {columns}' if rows <= 40 else ''}."
+        size = f"{rows} by {columns}" if rows <= 40 or not (across and up) else ""
+        yield f"A map of {', '.join(filter(None, (f'{up} over {across}' if across and up else '', size)))}."
+    for filled in (c for c in ax.collections if isinstance(c, ContourSet) and c.filled):
+        low, *_, high = filled.levels
+        yield f"A map of {up} over {across}, with values from {low:.3g} to {high:.3g}."
     names = f"{up or 'Values'}{f' over {across}' if across else ''}"
     if curves := [*_curves(ax)]:
         more = f", and {len(curves) - _TOLD} more" if len(curves) > _TOLD else ""
