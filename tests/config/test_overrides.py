@@ -131,9 +131,18 @@ def test_what_is_drawn_is_drawn_once():
     assert overrides.frozen(settled) == settled
 
 
+def test_a_name_with_a_bracket_and_a_sign_beyond_ascii_is_read_in_quotes_and_told_as_typed():
+    assert overrides.check_overrides(['data.target="price [€]"']) == (['data.target="price [€]"'], [])
+    (told,) = overrides.check_overrides(["data.target=price [€]"])[1]
+    assert told.startswith("`data.target=price [€]` can't be read: ")
+    assert told.endswith("'data.target=\"...\"'")
+
+
 def test_a_long_text_is_quoted_in_time_and_many_are_refused():
     assert overrides.quoted(text := "name=" + "=" * 1_000_000) == text
     assert overrides.quoted(f"a=[é,b~,~c,{'=' * 10_000}]") == f"a=['é',b~,'~c',{'=' * 10_000}]"
+    for many in ("'", "\\'", "\"'"):
+        overrides.quoted("name='é" + many * 100_000)
     good, mistakes = overrides.check_overrides([f"+a{i}=1" for i in range(20_000)])
     assert (good, "20,000 overrides: 1,000 are the most" in mistakes[0]) == ([], True)
 

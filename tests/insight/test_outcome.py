@@ -20,12 +20,27 @@ def reports(val, train):
         ([3, 2, 1.5, 1.0, 1.01, 1.0, 1.02], [3, 2, 1, 0.8, 0.6, 0.4, 0.2], 0),
         ([3, 2, 1.5, 1.0, 1.2, 1.5, 1.8], [3, 2, 1, 0.8, 0.9, 1.0, 1.2], 0),  # both rise: that is something else
         ([3, 2.4, 1.6, 0.9, 0.6, *(0.46 + 0.003 * k for k in range(35))], [2 - k / 20 for k in range(40)], 5),  # slowly
+        ([3, *([4, 1, 1, 1, 0.9] * 8)], [2 - k / 50 for k in range(41)], 0),  # swings
+        ([3, 0.2, 0.001, 0.01, *([3, 2, 4] * 12)], [2 - k / 50 for k in range(40)], 2),  # the lowest, not the first
         ([], [], None),
         ([3], [3], None),  # nothing can have risen
     ],
 )
 def test_overfitting_begins_where_the_validation_loss_turns_and_the_train_loss_does_not(val, train, epoch):
     assert history.overfit(reports(val, train)) == epoch
+
+
+def test_a_validation_loss_that_rises_a_little_or_swings_is_told_by_its_numbers():
+    train = [2 - k / 20 for k in range(8)]
+    even, little = [1.5, 1.2, 1.0, 1.0, 1.0, 1.0, 1.01, 1.01], [1.5, 1.2, 1.0, 0.95, 1.0, 1.02, 1.03, 1.04]
+    assert history.not_overfit(reports(even, train)).startswith("no: the validation loss does not rise while")
+    assert history.not_overfit(reports(little, train[::-1])).startswith("no: the validation loss does not rise while")
+    ends = "the validation loss ends at 1.04, and its lowest was 0.95 (epoch 3)"
+    assert history.not_overfit(reports(little, train)) == f"slightly: {ends}"
+    wild, falls = [3, *([4, 1, 1, 1, 0.9] * 7), 4, 1.3, 1.3, 1.3, 1.4, 1.9], [2 - k / 50 for k in range(42)]
+    assert history.overfit(reports(wild, falls)) == 0
+    ends = "the validation loss ends at 1.9, and its lowest was 0.9 (epoch 5)"
+    assert history.not_overfit(reports(wild, falls)) == f"unclear, for it swings: {ends}"
 
 
 def test_a_run_that_learns_the_few_rows_by_heart_is_told_so_with_the_epoch(dltrain):

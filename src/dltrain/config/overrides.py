@@ -16,7 +16,10 @@ _MOST_VALUES = 100_000  # of an axis: each is looked at before the first job
 _MOST = 1_000  # overrides
 _MOST_LETTERS = 1 << 18  # of all overrides; a command line of Linux may have 1 << 17 in a word
 _MOST_LISTED = 5_000  # values in lists: Hydra's parser takes the square of them, for these some seconds
-_UNREAD = re.compile(r"(?<=[=,\[(])(?=~|[^,'\"\[\](){}\x80-\U0010ffff]*+[^\x00-\x7f])[^,'\"\[\](){}]+")
+_UNREAD = re.compile(
+    r"((?<=[=,\[(])(?=~|[^,'\"\[\](){}\x80-\U0010ffff]*+[^\x00-\x7f])[^,'\"\[\](){}]+)"
+    r"|'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|\\."  # what stands in quotes is read as it is
+)
 _LONGEST_NUMBER = 1_000  # digits; Python reads up to 4,300
 _DEEPEST = 20  # nested brackets, as nodes of a file
 _FUNCTIONS = (
@@ -42,7 +45,8 @@ def check_overrides(
     parse = hydra.parser(known)
     good: list[str] = []
     mistakes: list[str] = []
-    for text in map(quoted, overrides):
+    for typed in overrides:
+        text = quoted(typed)
         if ("=" not in text and not text.startswith("~")) or not text.split("=")[0].strip("+~ \t"):
             mistakes.append(f"`{text}`: write key=value or group=name{_guess(text, known)}")
             continue
@@ -57,9 +61,9 @@ def check_overrides(
         except hydra.RefusedError:
             hint = f"put a value with special signs in two pairs of quotes: '{text.split('=')[0]}=\"...\"'"
             if re.search(r"=\w+\(.*\)$", text):
-                mistakes.append(f"`{text}` can't be read: {_FUNCTIONS}; {hint}")
+                mistakes.append(f"`{typed}` can't be read: {_FUNCTIONS}; {hint}")
             else:
-                mistakes.append(f"`{text}` can't be read: close every bracket and quote, and {hint}")
+                mistakes.append(f"`{typed}` can't be read: close every bracket and quote, and {hint}")
             continue
         if bad := _hydra_mistake(text, override):
             mistakes.append(bad)
@@ -212,4 +216,4 @@ def quoted(text: str) -> str:
     """The same override with quotes around what Hydra reads only so: values with `~` first, or letters beyond ASCII."""
     if text.isascii() and "~" not in text:
         return text
-    return _UNREAD.sub(lambda found: f"'{found[0]}'", text)
+    return _UNREAD.sub(lambda found: f"'{found[1]}'" if found[1] else found[0], text)

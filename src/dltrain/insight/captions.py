@@ -112,7 +112,7 @@ def curves(reports: Sequence[Report], *, same: bool, units: Units | None, kept: 
             f"From epoch {turned:g} on the validation loss rises while the train loss falls: what the net learns "
             "there are its examples by heart."
             if turned
-            else "The validation loss does not rise while the train loss falls."
+            else f"The {history.not_overfit(reports).partition(': the ')[2]}."
         )
     if kept:
         told.append("The dashed line marks the epoch whose weights were kept.")

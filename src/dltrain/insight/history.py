@@ -23,6 +23,7 @@ class Look(NamedTuple):
 
 _MOST_LOOKS = 1_000
 _TURNED = 1.1  # a validation loss that has risen by so much from its lowest, while the train loss fell
+_EVEN = 1.02  # the same, to the eye
 
 
 def logged(run: Run) -> list[Report]:
@@ -92,21 +93,49 @@ def points(reports: Sequence[Report], name: str, *, over: str = "epoch") -> list
 
 
 def overfit(reports: Sequence[Report]) -> float | None:
-    """The epoch from which on the validation loss rises while the train loss falls; 0 where it does not, and None where
-    there are no such losses, or of one validation alone.
+    """The epoch from which on the validation loss rises while the train loss falls; 0 where it does not, or not by more
+    than a tenth and its swings, and None where there are no such losses, or of one validation alone.
     """
     train, val = (points(reports, name) for name in ("train/loss", "val/loss"))
     if not train or len(val) < 2:
         return None
     smooth = _smooth(val)
-    epoch, lowest = min(smooth, key=lambda point: point[1])
+    epoch, lowest = _turn(val, smooth)
     noise = pstdev(loss - even for (e, loss), (_, even) in zip(val, smooth, strict=True) if e >= epoch)
-    before = [loss for e, loss in train if e <= epoch]
     turned = smooth[-1][1] > max(_TURNED * lowest, lowest + 1.5 * noise)
-    return epoch if turned and lowest > 0 and before and train[-1][1] < before[-1] else 0.0
+    return epoch if turned and lowest > 0 and _falls(train, epoch) else 0.0
+
+
+def not_overfit(reports: Sequence[Report]) -> str:
+    """Where a run does not overfit: what its validation loss does instead, with how clear that is."""
+    train, val = (points(reports, name) for name in ("train/loss", "val/loss"))
+    smooth = _smooth(val)
+    epoch, lowest = _turn(val, smooth)
+    if smooth[-1][1] <= _EVEN * lowest or not _falls(train, epoch):
+        return "no: the validation loss does not rise while the train loss falls"
+    clear = "slightly" if smooth[-1][1] <= _TURNED * lowest else "unclear, for it swings"
+    at, least = min(val, key=lambda point: point[1])
+    return f"{clear}: the validation loss ends at {val[-1][1]:.4g}, and its lowest was {least:.4g} (epoch {at:g})"
+
+
+def _turn(val: list[tuple[float, float]], smooth: list[tuple[float, float]]) -> tuple[float, float]:
+    """The epoch of the lowest loss near where the even curve is lowest, and how low that is."""
+    at = min(range(len(smooth)), key=lambda i: smooth[i][1])
+    reach = _reach(val)
+    return min(val[max(0, at - reach) : at + reach + 1], key=lambda point: point[1])[0], smooth[at][1]
+
+
+def _falls(train: list[tuple[float, float]], epoch: float) -> bool:
+    """Whether the train loss is lower at the end than at that epoch."""
+    before = [loss for e, loss in train if e <= epoch]
+    return bool(before) and train[-1][1] < before[-1]
+
+
+def _reach(curve: list[tuple[float, float]]) -> int:
+    return len(curve) // 10
 
 
 def _smooth(curve: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """A curve of medians, each over a tenth of the points on either side: its lowest point is no lucky epoch."""
-    reach, losses = len(curve) // 10, [loss for _, loss in curve]
+    reach, losses = _reach(curve), [loss for _, loss in curve]
     return [(epoch, median(losses[max(0, i - reach) : i + reach + 1])) for i, (epoch, _) in enumerate(curve)]

@@ -24,7 +24,7 @@ def _overfit(plan: Plan, folder: Path) -> list[str]:
     if found is None:
         return []
     if not found:
-        return ["overfit      no: the validation loss does not rise while the train loss falls"]
+        return [f"overfit      {history.not_overfit(reports)}"]
     last = history.points(reports, "val/loss")[-1][0]
     return [f"overfit      from epoch {found:g} of {last:g} on: the validation loss rises while the train loss falls"]
 
