@@ -73,3 +73,15 @@ def test_a_batchnorm_of_another_kind_is_refused(tmp_path, monkeypatch):
         ConfigError, match=r"trainer\.sync_batchnorm: Own normalises in a way of its own; leave it false"
     ):
         make_plan(compose(words), ["own_norm"], ranks=SimpleNamespace(rank=0, world_size=2))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "size", "note"),
+    [
+        ([], 2, "2 processes share each batch: 8 of 16 rows each"),
+        ([], 3, "3 processes share each batch: at most 6 of 16 rows each"),
+        (["data.batch_size=1000"], 2, "2 processes share each batch: 51 of 102 rows each"),
+    ],
+)
+def test_rows_of_a_process_are_of_a_batch_that_there_is(overrides, size, note):
+    assert note in plan(*overrides, size=size).notes

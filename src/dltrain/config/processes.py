@@ -90,6 +90,8 @@ def _place(environ: Mapping[str, str], of: str) -> tuple[str, int]:
     if of == _SLURM:
         nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST") or ""
         host, port = host or first_node(nodes), port or 20_000 + _whole(environ, "SLURM_JOB_ID") % 20_000
+    if port > 65_535:
+        raise ConfigError(f"MASTER_PORT={port}: 65535 is the highest port")
     return host, port or 29_500  # torch's own
 
 

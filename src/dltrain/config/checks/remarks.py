@@ -83,8 +83,9 @@ def shared(
         yield f"trainer.sync_batchnorm is not used: {why}"
     if ranks is None:
         return
-    rows = batch_size or len(data.train)
-    yield f"{ranks.world_size} processes share each batch: {ceil(rows / ranks.world_size):,} of {rows:,} rows each"
+    rows = min(batch_size or len(data.train), len(data.train))
+    each = f"{ceil(rows / ranks.world_size):,} of {rows:,} rows each"
+    yield f"{ranks.world_size} processes share each batch: {'at most ' * (rows % ranks.world_size > 0)}{each}"
     if normalises and not settings.sync_batchnorm:
         yield (
             "BatchNorm normalises by the rows of each process alone, and what is judged and kept is of process 0; "
