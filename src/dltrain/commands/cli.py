@@ -129,7 +129,7 @@ def _exit_code(arguments: list[str]) -> int:
         say("interrupted", error=True)
         return 130
     except Quiet as ended:
-        return ended.code
+        return ended.exit_code
     except Exception as error:
         if debug:
             raise

@@ -18,7 +18,7 @@ from dltrain.data.units import Units, moved
 from dltrain.engine import accepted, devices, products
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps import direct
-from dltrain.engine.tally import Tally
+from dltrain.engine.tally import Tally, pooled
 from dltrain.engine.tally import decide as decide
 from dltrain.errors import ConfigError, DataError, did_you_mean
 from dltrain.parts import losses, row_weights
@@ -125,8 +125,7 @@ def of_training(
     weight, tally = None if weight is None else devices.float64(weight.to(y.device)), Tally(task, [name], loss)
     tally.add(torch.zeros((), device=y.device), outputs, answer, weight)
     assert tally.totals is not None
-    tally.read(tally.totals.tolist(), len(y))
-    return tally.metrics()
+    return tally.metrics(tally.sums(tally.totals.tolist(), len(y)))
 
 
 class _Rows:
@@ -169,19 +168,18 @@ class _Rows:
             self.tally.add(devices.float64(mean) * weight.sum(), outputs, answer, weight)
 
     def metrics(self, ranks: Ranks | None) -> dict[str, float]:
-        totals, bounds = self.tally.totals, list[float]()
+        totals, bounds, sums = self.tally.totals, list[float](), None
         if totals is not None:
             numbers = torch.cat([totals, *self.bounds]).tolist()  # the only time that the host waits for the device
-            self.tally.read(numbers[: len(totals)], self.n)
-            bounds = numbers[len(totals) :]
+            sums, bounds = self.tally.sums(numbers[: len(totals)], self.n), numbers[len(totals) :]
+        told = [(sums, bounds, self.highest)]
         if ranks is not None:
-            found = ranks.all_gather_object((self.tally.told(), bounds, self.highest))
-            self.tally.pool([sums for sums, _, _ in found if sums is not None])
-            bounds, self.highest = [value for _, each, _ in found for value in each], max(h for _, _, h in found)
-        if self.tally.sums is None:
+            told = ranks.all_gather_object((sums and sums.on_cpu(), bounds, self.highest))
+        if not (parts := [sums for sums, _, _ in told if sums is not None]):
             raise DataError("there is nothing to evaluate: this split has no samples")
-        _check_targets(self.task, bounds, self.highest)
-        return self.tally.metrics()
+        bounds, highest = [value for _, each, _ in told for value in each], max(highest for _, _, highest in told)
+        _check_targets(self.task, bounds, highest)
+        return self.tally.metrics(pooled(parts))
 
 
 def _names(task: Task, loss: nn.Module, more: More) -> list[str]:

@@ -104,22 +104,9 @@ class _Sharing(_Norm):
         return y
 
 
-class SharedBatchNorm1d(_Sharing, nn.BatchNorm1d):
-    """BatchNorm1d over the rows of all processes."""
-
-
-class SharedBatchNorm2d(_Sharing, nn.BatchNorm2d):
-    """BatchNorm2d over the rows of all processes."""
-
-
-class SharedBatchNorm3d(_Sharing, nn.BatchNorm3d):
-    """BatchNorm3d over the rows of all processes."""
-
-
 _KINDS: dict[type[nn.Module], type[_Sharing]] = {
-    nn.BatchNorm1d: SharedBatchNorm1d,
-    nn.BatchNorm2d: SharedBatchNorm2d,
-    nn.BatchNorm3d: SharedBatchNorm3d,
+    kind: type(f"Shared{kind.__name__}", (_Sharing, kind), {})
+    for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 }
 
 

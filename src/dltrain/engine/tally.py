@@ -19,18 +19,44 @@ _MOST_KEPT = 1 << 25  # outputs that are kept to be ranked; of more the metrics 
 _EPS = torch.finfo(torch.float64).eps  # below which no probability counts, as in scikit-learn's log loss
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sums:
-    """What was added, read: the totals, and how many rows there were; the target that those of a regression are
-    counted from, [K]; the answers that are kept.
+    """What rows add up to, as numbers: the totals, and of how many rows; the target that those of a regression are
+    counted from, [K]; the answers that are kept, `size` numbers, none of too many.
     """
 
-    numbers: list[float]
+    totals: list[float]
     rows: int
     weighted: bool
     origin: list[float] | None
     size: int
     kept: list[tuple[Tensor, Tensor, Tensor | None]]
+
+    def on_cpu(self) -> Sums:
+        """The same, for other processes, whose devices are others."""
+        return replace(self, kept=[(o.cpu(), a.cpu(), None if w is None else w.cpu()) for o, a, w in self.kept])
+
+
+def pooled(parts: Sequence[Sums]) -> Sums:
+    """The sums of all rows, from those of parts of them: one at least."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    totals = [sum(each) for each in zip(*(_moved(part, first.origin) for part in parts), strict=True)]
+    rows, size = sum(part.rows for part in parts), sum(part.size for part in parts)
+    return replace(first, totals=totals, rows=rows, size=size, kept=[k for part in parts for k in part.kept])
+
+
+def _moved(part: Sums, origin: list[float] | None) -> list[float]:
+    """The totals of a part, with targets of a regression counted from this origin."""
+    if part.origin is None or origin is None:
+        return part.totals
+    k, last = len(origin), part.totals[-4 * len(origin) :]
+    count, before = (part.totals[1] if part.weighted else part.rows), part.totals[: -4 * k]
+    squared, absolute, y, y2 = (last[i * k : (i + 1) * k] for i in range(4))
+    by = [a - b for a, b in zip(part.origin, origin, strict=True)]
+    y2 = [s2 + 2 * d * s + count * d * d for s2, s, d in zip(y2, y, by, strict=True)]
+    return [*before, *squared, *absolute, *(s + count * d for s, d in zip(y, by, strict=True)), *y2]
 
 
 class Tally:
@@ -44,7 +70,6 @@ class Tally:
         self._origin: Tensor | None = None
         self._kept: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self.totals: Tensor | None = None  # float64: of the losses, of the weights, then those of the task
-        self.sums: Sums | None = None  # once they are read
 
     def add(self, loss: Tensor, outputs: Tensor, answer: Tensor, weight: Tensor | None) -> None:
         """A batch: the sum of its losses, outputs [B, K], what is true, in the units of the outputs, int64 [B] or
@@ -72,43 +97,25 @@ class Tally:
         if self._size > _MOST_KEPT:
             self._kept.clear()
 
-    def read(self, numbers: list[float], rows: int) -> None:
-        """Takes in the totals as numbers, and how many rows there were."""
+    def sums(self, totals: list[float], rows: int) -> Sums:
+        """What was added, with its totals as numbers, and how many rows it was."""
         origin = None if self._origin is None else self._origin.tolist()
-        self.sums = Sums(numbers, rows, self._weighted, origin, self._size, self._kept)
+        return Sums(totals, rows, self._weighted, origin, self._size, self._kept)
 
-    def told(self) -> Sums | None:
-        """What was read, for other processes, whose devices are others; None where there was nothing."""
-        if self.sums is None:
-            return None
-        kept = [(o.cpu(), a.cpu(), None if w is None else w.cpu()) for o, a, w in self.sums.kept]
-        return replace(self.sums, kept=kept)
-
-    def pool(self, parts: Sequence[Sums]) -> None:
-        """Takes in what several have read of rows of their own, in the place of its own."""
-        if not parts:
-            return
-        first = parts[0]
-        numbers = [_moved(part, first.origin) for part in parts]
-        together, kept = [sum(each) for each in zip(*numbers, strict=True)], [k for part in parts for k in part.kept]
-        rows, size = sum(part.rows for part in parts), sum(part.size for part in parts)
-        self.sums = replace(first, numbers=together, rows=rows, size=size, kept=kept)
-
-    def metrics(self) -> dict[str, float]:
-        """Those that were asked for."""
-        assert self.sums is not None  # they were read
-        loss, *sums = self.sums.numbers
-        weight = sums.pop(0) if self.sums.weighted else self.sums.rows
+    def metrics(self, found: Sums) -> dict[str, float]:
+        """Those that were asked for, of these rows."""
+        loss, *sums = found.totals
+        weight = sums.pop(0) if found.weighted else found.rows
         if not weight:  # rows that all weigh nothing
             return dict.fromkeys(self.names, nan)
-        found = {"loss": loss / weight}
+        made = {"loss": loss / weight}
         if self._chances:
-            found |= {name: sums.pop(0) / weight for name in OF_PROBABILITIES}
-        made = {"multilabel": _label_metrics, "regression": _regression_metrics}.get(self.task, _class_metrics)
-        found |= made(sums, weight)
+            made |= {name: sums.pop(0) / weight for name in OF_PROBABILITIES}
+        of_task = {"multilabel": _label_metrics, "regression": _regression_metrics}.get(self.task, _class_metrics)
+        made |= of_task(sums, weight)
         if self._ranks:
-            found |= self._ranked(self.sums)
-        return {name: found[name] for name in self.names}
+            made |= self._ranked(found)
+        return {name: made[name] for name in self.names}
 
     def _ranked(self, found: Sums) -> dict[str, float]:
         if found.size > _MOST_KEPT:
@@ -125,18 +132,6 @@ class Tally:
             positive = (answer == 1)[:, None] if self.task == "binary" else answer > 0.5
             roc, average = ranking.areas(ranked.T.contiguous(), positive.T, weight)
         return {"roc_auc": ranking.mean(roc), "average_precision": ranking.mean(average)}
-
-
-def _moved(part: Sums, origin: list[float] | None) -> list[float]:
-    """The totals of a part, with targets of a regression counted from this origin."""
-    if part.origin is None or origin is None:
-        return part.numbers
-    count, *before = (part.numbers[1] if part.weighted else part.rows), *part.numbers[: -4 * len(origin)]
-    k, last = len(origin), part.numbers[-4 * len(origin) :]
-    squared, absolute, y, y2 = (last[i * k : (i + 1) * k] for i in range(4))
-    by = [a - b for a, b in zip(part.origin, origin, strict=True)]
-    y2 = [s2 + 2 * d * s + count * d * d for s2, s, d in zip(y2, y, by, strict=True)]
-    return [*before, *squared, *absolute, *(s + count * d for s, d in zip(y, by, strict=True)), *y2]
 
 
 def scores(loss: nn.Module, task: Task, outputs: Tensor) -> Tensor:

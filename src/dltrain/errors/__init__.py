@@ -114,8 +114,8 @@ class LostError(RanksError):
 
 
 class Quiet(Exception):  # noqa: N818 - the error is another's
-    """This process ends, since another one has failed and said why; `code`: the exit code. Its text: what was said."""
+    """This process ends, since another one has failed and said why, with the same exit code. Its text is theirs."""
 
-    def __init__(self, code: int, words: str) -> None:
+    def __init__(self, exit_code: int, words: str) -> None:
         super().__init__(words)
-        self.code = code
+        self.exit_code = exit_code

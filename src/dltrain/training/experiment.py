@@ -82,18 +82,14 @@ class Session:
 
     def save_when_due(self) -> None:
         """The same, and a checkpoint, if the last one is old enough; of several processes all agree that it is."""
-        if (ranks := self.plan.ranks) is not None:
-            self.tell_when_due()
-            if ranks.heard[1]:
-                self.save()
-            return
-        if (seconds := self.clock.seconds) < self._due:
-            return
-        if seconds >= self.tracker.due:
-            self.tracker.tell(seconds, self.trainer.steps)
-        if seconds >= self.keeper.due:
+        ranks, seconds = self.plan.ranks, self.clock.seconds
+        if ranks is not None and ranks.heard[1]:
             self.save()
-        self._due = min(self.tracker.due, self.keeper.due)
+        if seconds >= self._due:
+            self.tell_when_due()
+            if ranks is None and seconds >= self.keeper.due:
+                self.save()
+            self._due = min(self.tracker.due, self.keeper.due)
 
     def pause_when_due(self) -> None:
         """Has the run stop if its last validation is where it is to pause, and not its end."""
@@ -299,9 +295,9 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     keeper.check_space()
     clock = run_folder.Stopwatch(keeper.seconds)
     judges = build.make_evaluate(plan, plan.metrics), build.make_evaluate(plan, "all"), build.make_measure(plan)
-    session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
     if plan.ranks is not None:
-        session.stop = distributed.SharedStop(stop, plan.ranks, lambda: clock.seconds >= keeper.due)
+        stop = distributed.SharedStop(stop, plan.ranks, lambda: clock.seconds >= keeper.due)
+    session = Session(plan, trainer, train_loader, loaders, *judges, keeper, tracker, clock, stop)
     if plan.settings.profile and plan.is_rank_zero:
         from dltrain.training.profile import StepProfile
 
