@@ -138,8 +138,8 @@ def test_runs_without_any_number_are_compared_by_their_settings(dltrain, root, t
             (folder / name).unlink()
     code, out, _ = dltrain("compare", str(tmp_path / "runs"), "-o", str(tmp_path / "a.png"), "--force")
     assert code == 0
-    assert "none of them has metrics yet" in out
-    assert "no curves: none of them has reported yet" in out
+    assert re.search(r"^none of them has metrics: \d+ killed$", out, re.MULTILINE)
+    assert "no curves: none of them has reported" in out
     assert "killed" in out
 
 
@@ -222,6 +222,16 @@ def test_by_a_key_all_else_is_pooled_and_paired(dltrain, tmp_path):
     assert (code, "all of them have one value of data.batch_size" in err) == (2, True), err
     code, _, err = dltrain("compare", "grid", "--by", "optimiser")
     assert (code, "did you mean `optimizer`" in err) == (2, True), err
+
+
+def test_choices_of_one_class_are_paired_apart_and_lists_are_named_as_typed(dltrain, tmp_path):
+    words = ["data=iris", "trainer.epochs=1", "trainer.tensorboard=false", "optimizer=momentum,sgd"]  # both are SGD
+    code, _, err = dltrain("-m", *words, "model.widths=[8],[8,8]", "seeds=2", "name=pairs")
+    assert code == 0, err
+    code, out, err = dltrain("compare", "pairs", "--by", "model.widths", "-o", str(tmp_path / "a.png"))
+    assert code == 0, err
+    assert "paired t-test over seeds, optimizer" in out
+    assert re.search(r"^(model\.)?widths=\[8,8\] +4 ", out, re.MULTILINE), out
 
 
 @pytest.mark.usefixtures("grid")

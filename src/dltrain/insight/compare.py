@@ -5,6 +5,7 @@ and settings they differ, and their curves.
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -87,7 +88,8 @@ def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
         told = " and ".join(word.removesuffix("s") for word in seeds.words(runs).split(" and "))
         return [f"they differ in their {told} alone: what is seen here is the noise of one configuration"]
     if not base.values(metric):
-        return ["none of them has metrics yet"]
+        became = Counter(run.status for run in runs)
+        return [f"none of them has metrics: {', '.join(f'{count} {status}' for status, count in became.items())}"]
     lines = [sentence(base, found, metric)] if any(t.difference for t in found) else []
     single = [entry.name for entry in compared if len(entry.values(metric)) == 1]
     alone = len(single) == sum(bool(entry.values(metric)) for entry in compared)
@@ -242,7 +244,7 @@ def draw(compared: Sequence[Entry], metric: str, output: Path, *, over: str = "e
         (_titled(entry), [history.over(run, reports) for run, reports in logs]) for entry, logs in logged(compared)
     ]
     if not groups:
-        return "no curves: none of them has reported yet"
+        return "no curves: none of them has reported"
     drawn = curves(groups, metric=metric.partition("/")[2], losses=one_loss(compared), over=over)
     with command_line.writing(output, "; name another with -o FILE"):
         plots.save(drawn, output)

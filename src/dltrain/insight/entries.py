@@ -31,8 +31,9 @@ class Entry:
 
     def by_repeat(self, metric: str) -> dict[tuple[str, ...], float]:
         """The same by seed and fold, and what varies beside: what can be held against another entry pair by pair."""
+        typed = listing.choices(self.runs if self.beside else ())  # momentum and sgd are two, by their class one
         return {
-            (*seeds.repeat(run), *(str(listing.value(run, key)) for key in self.beside)): run.numbers[metric]
+            (*seeds.repeat(run), *(str(listing.shown(run, key, typed)) for key in self.beside)): run.numbers[metric]
             for run in self.runs
             if metric in run.numbers
         }
@@ -106,7 +107,8 @@ def _names(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> list[str]:
 
 def _value(run: Run, key: str, typed: frozenset[str]) -> str:
     found = listing.shown(run, key, typed)
-    return "" if found is None else listing.cell(key, found)
+    text = "" if found is None else listing.cell(key, found)
+    return text.replace(", ", ",") if isinstance(found, list) else text  # as it was typed
 
 
 def _repeat(run: Run) -> str:

@@ -117,7 +117,7 @@ def _runs(entry: Entry) -> str:
 def _curves(gallery: Gallery, compared: Sequence[Entry], metric: str) -> None:
     groups = [(entry.name, [reports for _, reports in logs]) for entry, logs in compare.logged(compared)]
     if not groups:
-        gallery.notes.append("no curves: none of them has reported yet")
+        gallery.notes.append("no curves: none of them has reported")
         return
     most = f" Of {len(compared)} entries the best {compare.DRAWN} are drawn." if len(compared) > compare.DRAWN else ""
     several = any(len(entry.runs) > 1 for entry in compared)
