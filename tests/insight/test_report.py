@@ -94,6 +94,7 @@ def test_the_page_holds_all_and_asks_for_nothing(dltrain, run, tmp_path):
     assert "data=moons" in text
     assert "AdamW" in text
     assert re.search("What (else the doctor says|the doctor looked at)</h2>", text)
+    assert '<p class="verdict"><strong>It is no better on val and test than one answer for every row</strong>,' in text
     (verdict,) = re.findall('<p class="verdict[^"]*">The doctor: ([^<]*)</p>', text)
     assert text.count(verdict) == 1
     assert str(json.loads((run / "summary.json").read_text())["steps"]) in text

@@ -52,6 +52,7 @@ class Gallery:
     pictures: list[Picture] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     about: str = ""  # the plan of the run, as its start printed it
+    outcome: list[str] = field(default_factory=list)  # sentences on what came of it
     verdict: list[str] = field(default_factory=list)  # of the doctor
     findings: str = ""  # what it looked at
     graph: bytes | None = None  # of the net, for TensorBoard

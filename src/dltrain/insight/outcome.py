@@ -18,6 +18,14 @@ def told(plan: Plan, folder: Path, summary: Summary) -> str:
     return f"{known}\nnext         {_next(plan, folder, summary)}"
 
 
+def sentences(plan: Plan, folder: Path, summary: Summary) -> list[str]:
+    """What a page says of a run that ended, below its title."""
+    word, rest = overview.against_one_answer(plan, summary) or ("", "")
+    result = f"It is {word} {rest}" if word == "no better" else f"{rest[:1].upper()}{rest[1:]}"
+    heart = [line.split(maxsplit=1)[1] for line in _overfit(plan, folder) if " from epoch " in line]
+    return [f"{line[:1].upper()}{line[1:]}." for line in (result, *heart) if line]
+
+
 def _overfit(plan: Plan, folder: Path) -> list[str]:
     reports = history.logged(reading.read(folder))
     found = None if plan.data.val is plan.data.train else history.overfit(reports)

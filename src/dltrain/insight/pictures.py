@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from dltrain.insight import (
     layers_by_step,
     lr_range,
     on_the_way,
+    outcome,
     perceptron_pictures,
     training_pictures,
     weight_pictures,
@@ -45,6 +46,7 @@ from dltrain.training import overview, perceptron, replay, resuming
 
 if TYPE_CHECKING:
     from dltrain.insight.plots import Figure
+    from dltrain.training.summary import Summary
 
 _FEW = 1000  # train samples that stand for all in the loss landscape
 _FINE, _COARSE = 25, 9  # places along each of its sides, at most and at least
@@ -71,6 +73,9 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     _clipping(gallery, plan, reports)
     training_pictures.augmented(gallery, plan)
     gallery.about = overview.describe(plan)
+    ended = cast("Summary", run.summary)
+    if "no_better" in ended:
+        gallery.outcome = gallery.tried("what came of it", lambda: outcome.sentences(plan, run.folder, ended)) or []
     if going := run.status == "running":
         gallery.notes.append("the way of its weights and the loss around them are shown when it has ended")
         if run.steps is None:

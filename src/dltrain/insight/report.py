@@ -61,6 +61,7 @@ def run_page(run: Run, *, allow: list[str], seconds: float) -> str:
         [
             page.heading(title, 1),
             page.status(run.status),
+            _came_of_it(run, gallery),
             page.paragraph(_outcome(run)),
             in_progress.of_run(run),
             page.paragraph(f"The doctor: {verdict[0]}" if verdict else "", kind=_kind(gallery)),
@@ -79,6 +80,13 @@ def _doctor(more: list[str], findings: str) -> str:
             "What else the doctor says", page.bullets(more), page.verbatim(findings, under="what it looked at")
         )
     return page.section("What the doctor looked at", page.verbatim(findings))
+
+
+def _came_of_it(run: Run, gallery: Gallery) -> str:
+    """The result beside the trivial one."""
+    text = " ".join(gallery.outcome)
+    kind = "verdict" if run.summary.get("no_better") else "verdict good"
+    return page.paragraph(text, kind=kind, strong=text.partition(",")[0])
 
 
 def _kind(gallery: Gallery) -> str:

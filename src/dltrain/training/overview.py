@@ -171,7 +171,7 @@ def result(plan: Plan, folder: Path, summary: Summary, *, more: Sequence[str] = 
         *metrics.undefined(parts, names),
         *([f"train is judged on {few:,} of its {all_of_it:,} rows"] if few < all_of_it else []),
         *([f"mistakes     {mistakes}"] if mistakes else []),
-        *_against_one_answer(plan, summary),
+        *([f"{found[0]:<12} {found[1]}"] if (found := against_one_answer(plan, summary)) else []),
         *more,
         f"{facts}; {summary['steps']:,} steps in {summary['seconds']:.1f} s{stopped}",
         f"run folder   {folder}",
@@ -181,24 +181,27 @@ def result(plan: Plan, folder: Path, summary: Summary, *, more: Sequence[str] = 
     return "\n".join(lines)
 
 
-def _against_one_answer(plan: Plan, summary: Summary) -> list[str]:
-    """Whether it beats one answer for every row, of the test part where its targets can be asked for."""
+def against_one_answer(plan: Plan, summary: Summary) -> tuple[str, str] | None:
+    """Whether it beats one answer for every row, of the test part: a word, and the sentence that it begins. None where
+    the targets of that part can't be asked for.
+    """
     what = f"one answer for every row, {_ANSWERS.get(plan.data.task, 'the most frequent class')}"
     if summary["no_better"]:
-        return [f"no better    on val and test than {what}"]
+        return "no better", f"on val and test than {what}"
     if (y := _held(plan.data.test)) is None:
-        return []
+        return None
     values = original(y, plan.data.units) if plan.data.task == "regression" else y
     found = trivial(values, task=plan.data.task, weight=getattr(plan.data.test, "weight", None))
     asked = (plan.monitor.removeprefix("val/"), metrics.default_monitor(plan.data.task))
     name = next((n for n in asked if n in found and isfinite(summary["test"].get(n, nan))), None)
     if name is None:
-        return []
+        return None
     own, its = summary["test"][name], found[name]
     better = (own > its) == metrics.larger_is_better(name) and own != its
     unit = " points" * metrics.in_percent(name)
     size = f"{metrics.difference(name, abs(own - its))}{unit} {'better' if better else 'worse'}"
-    return [f"baseline     {what}: {name} {metrics.text(name, its)} on test; this is {size}"]
+    its, own = metrics.text(name, its), metrics.text(name, own)
+    return "baseline", f"{name} {own} on test, {size} than {what} ({its})"
 
 
 _READ = 2000  # samples at most: the share of a class among them has a standard error of 1 %
