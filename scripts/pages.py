@@ -1,12 +1,16 @@
 """Renders pages for a person to look at: on a desktop and a phone, light and dark, and as they are printed.
 
-python scripts/pages.py FOLDER [PAGE.html ...]      without pages: reports of some runs, a sweep and both together
+python scripts/pages.py FOLDER [PAGE.html ...]      without pages: reports of runs, also of foreign words, hostile names
+                                                    and one in progress, of a sweep, and of several together
 """
 
 import base64
+import csv
+import random
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -22,6 +26,11 @@ TRAINED = (
     "-m data=diabetes optimizer=sgd,adamw optimizer.lr=1e-3,1e-2,1e-1 seed=0,1,2 trainer.epochs=5 name=sweep",
 )
 NAMES = [words.rpartition("name=")[2] for words in TRAINED]
+GOING = "data=diabetes trainer.epochs=100000 name=going"
+CLASSES = {  # of tables: the names of two columns, and those of classes
+    "foreign": (["高度", "ширина"], ["猫", "собака", "قطة"]),
+    "hostile": (["<b>a</b>", "$x_1^2$"], ["</script><script>alert(1)</script>", "'\"&\\", "x" * 80]),
+}
 LOOKS = {  # width, colours
     "desktop": (1440, "light"),
     "desktop-dark": (1440, "dark"),
@@ -31,17 +40,44 @@ LOOKS = {  # width, colours
 A4 = {"paperWidth": 8.27, "paperHeight": 11.69}
 
 
+def table(path: Path, columns: list[str], classes: list[str]) -> None:
+    """Rows of two numbers around a centre for each class."""
+    draw = random.Random(0)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow([*columns, "class"])
+        for k in range(300):
+            centre = 2 * (k % len(classes))
+            rows.writerow([draw.gauss(centre, 1), draw.gauss(-centre, 1), classes[k % len(classes)]])
+
+
 def made(folder: Path) -> list[Path]:
     """Pages of every kind."""
     folder.mkdir(parents=True, exist_ok=True)
-    for words in TRAINED:
+    for name, (columns, classes) in CLASSES.items():
+        table(folder / f"{name}.csv", columns, classes)
+    own = [f"data=table data.path={name}.csv data.target=class trainer.epochs=10 name={name}" for name in CLASSES]
+    for words in [*TRAINED, *own]:
         subprocess.run([DLTRAIN, *shlex.split(words)], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     (sweep,) = (folder / "runs" / "sweep").iterdir()
-    pages = {f"{name}.html": list((folder / "runs" / name).iterdir()) for name in NAMES}
+    pages = {f"{name}.html": list((folder / "runs" / name).iterdir()) for name in [*NAMES, *CLASSES]}
     pages["together.html"] = [sweep / job for job in ("0", "3", "9", "12")]
     for name, runs in pages.items():
         subprocess.run([DLTRAIN, "report", *runs, "-o", folder / name, "--force"], check=True)
-    return [folder / name for name in pages]
+    in_progress(folder, "going.html")
+    return [folder / name for name in (*pages, "going.html")]
+
+
+def in_progress(folder: Path, name: str) -> None:
+    """The page of a run that has said how far it is, and ends with it."""
+    words = [DLTRAIN, *shlex.split(GOING)]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        try:
+            while not (told := list((folder / "runs" / "going").glob("*/progress.json"))):
+                time.sleep(0.5)
+            subprocess.run([DLTRAIN, "report", told[0].parent, "-o", folder / name, "--force"], check=True)
+        finally:
+            run.terminate()
 
 
 def main() -> None:

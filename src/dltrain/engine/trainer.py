@@ -266,7 +266,7 @@ class Trainer:
         `report_every` and `eval_every` are in steps, an epoch when not given. `validate(model)` returns metrics,
         which enter the record as val/*; it may raise `Stopped`. `measure(outputs, targets, weights or None)` does so as
         train/*, of what the model answered to the last 1,000 rows as they were trained on, dropout and augmentation at
-        work; not in several steps of one program, a graph or L-BFGS. `limit_batches` shortens every epoch. `progress()`
+        work; not in several steps of one program or a graph. `limit_batches` shortens every epoch. `progress()`
         is called after each step, `save()` after each that makes no report: everything about the step is done then.
         `stop()` is asked before each step: if true, the loop ends. Nothing is trained before the first record is asked
         for.

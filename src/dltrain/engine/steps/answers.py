@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.optim import LBFGS, Optimizer
 
 from dltrain.engine.ranks import Ranks
 from dltrain.errors import CheckpointError
@@ -19,7 +17,8 @@ class Answers:
     """Outputs [R, K], targets [R, ...] and, where rows have such, weights [R] of the last steps.
 
     While this is `on` steps hand over each batch after its transform and before the update, which costs a small net's
-    a fiftieth. A program of several steps, a graph and L-BFGS hand over nothing.
+    a fiftieth. L-BFGS, which answers many times within a step, hands over what it answered first; a program of several
+    steps and a graph hand over nothing.
     """
 
     def __init__(self) -> None:
@@ -62,13 +61,3 @@ def check(found: object) -> None:
     known = [t for t in tensors if isinstance(t, Tensor) and t.ndim]
     if len(known) < len(tensors) or len(tensors) not in (0, 2, 3) or len({len(t) for t in known}) > 1:
         raise CheckpointError("answers: want outputs, targets and weights of as many rows")
-
-
-class _Keeping(Protocol):
-    optimizer: Optimizer
-    answers: Answers
-
-
-def kept(parts: _Keeping) -> Answers | None:
-    """Where the steps are to keep them; None for L-BFGS, which answers many times within a step."""
-    return None if isinstance(parts.optimizer, LBFGS) else parts.answers

@@ -49,7 +49,7 @@ class Direct:
         self.net = Net(parts.model, parts.loss, **made)
         self.flat, self.gate, self._penalty, self._gives_way = flat, gate, parts.penalty, gives_way
         row = flat.rows[0].data
-        self._answers, self._loss, self._ranks = answers.kept(parts), parts.loss, parts.ranks
+        self._answers, self._loss, self._ranks = parts.answers, parts.loss, parts.ranks
         self._one = torch.ones((), dtype=row.dtype, device=row.device)  # a new one costs as much as a small product
         self._mode = torch.inference_mode()  # kept: making and entering a new one costs 0.7 us more at each step
 
@@ -62,7 +62,7 @@ class Direct:
     def backward(self, parts: Iterator[Parted], count: int) -> Tensor:
         """Leaves the gradient of the mean loss, plus the penalty's, in `.grad`; returns that loss. count: of parts."""
         net, mean = self.net, None
-        keep = self._answers if self._answers is not None and self._answers.on else None
+        keep = self._answers if self._answers.on else None
         for batch, share in parts:
             x, y = batch[:2]
             if (why := net.why_not(x, y)) is not None:

@@ -46,6 +46,7 @@ class Search:
                 after = _Moment(plain, self.device)
                 size = float(gate.norm) if gate.norm is not None else norm(gate.gradients)
                 first.append(_Evaluation(after, after.drew_since(start), loss, size))
+                plain.answers.on = False  # those of the old weights are there
             with torch.no_grad():
                 return loss if plain.penalty is None else loss + plain.penalty()
 

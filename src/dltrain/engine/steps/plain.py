@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dltrain.engine.parallel import Parallel
 from dltrain.engine.state import random_state, set_random_state
-from dltrain.engine.steps import answers, direct
+from dltrain.engine.steps import direct
 from dltrain.engine.steps.batches import Parted, parted
 from dltrain.engine.steps.flat import Flat
 from dltrain.engine.steps.gate import Gate
@@ -34,7 +34,7 @@ class Plain:
     ) -> None:
         self.model, self.loss, self.optimizer, self.penalty = parts.model, parts.loss, parts.optimizer, parts.penalty
         self.gate, self.flat, self._parameters, self._scaler = gate, flat, parts.parameters, parts.scaler
-        self._mistakes, self._answers = counted(parts), answers.kept(parts)
+        self._mistakes, self.answers = counted(parts), parts.answers
         self.ranks = parts.ranks
         self._shared_by = parts.ranks if flat is None else None  # in rows gradients are averaged by the gate
         self._parallel: Parallel | None = None
@@ -97,8 +97,8 @@ class Plain:
         if self.ranks is None or self.ranks.counts:
             if self._mistakes is not None:
                 self._mistakes.add(outputs, y)
-            if self._answers is not None and self._answers.on:
-                self._answers.add(outputs.detach(), y, *batch[3:])
+            if self.answers.on:
+                self.answers.add(outputs.detach(), y, *batch[3:])
         if not share and self.ranks is not None and not loss.isfinite():  # classes that have no weight: 0 / 0
             loss = outputs.sum()
         if share != 1:  # of rows, so that a last batch of fewer counts for less
