@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dltrain.engine.ranks import Ranks
     from dltrain.sweeps.request import Options as SweepOptions
     from dltrain.training.experiment import Ended
+    from dltrain.training.rendezvous import Rendezvous
 
 EXIT_CODES = {
     "SIGHUP": 129,
@@ -75,17 +76,18 @@ def show(words: list[str], options: argparse.Namespace) -> int:
 def train(overrides: list[str], options: argparse.Namespace) -> int:
     """One run."""
     several = _several()
-    from dltrain.config import compose
-    from dltrain.config.nodes import first_look
+    with _met(several) as meeting:
+        from dltrain.config import compose
+        from dltrain.config.nodes import first_look
 
-    composed = compose.compose(overrides, options.config_dir)
-    allow = command_line.allowed(options.allow)
-    first_look(composed, allow)  # before the second that torch takes to import
-    from dltrain.config.plan import make_plan
-    from dltrain.training import distributed, experiment, overview
+        composed = compose.compose(overrides, options.config_dir)
+        allow = command_line.allowed(options.allow)
+        first_look(composed, allow)  # before the second that torch takes to import
+        from dltrain.config.plan import make_plan
+        from dltrain.training import distributed, experiment, overview
 
-    collect_again()
-    with _joined(several, composed) as ranks:
+        collect_again()
+        ranks = _joined(meeting, composed)
         plan = make_plan(composed, allow, ranks=ranks)
         if several and several.restarts and plan.resume is None:
             plan.resume = distributed.begun(ranks)
@@ -113,19 +115,27 @@ def _several() -> processes.Processes | None:
     return found
 
 
-def _joined(several: processes.Processes | None, composed: Composed) -> AbstractContextManager[Ranks | None]:
-    """The processes that share what is trained; None where this one is alone."""
+def _met(several: processes.Processes | None) -> AbstractContextManager[Rendezvous | None]:
+    """Where several processes hear of each other's mistakes, from here on; None where this one is alone."""
     if several is None:
         return nullcontext()
+    from dltrain.training import rendezvous
+
+    return rendezvous.met(several)
+
+
+def _joined(meeting: Rendezvous | None, composed: Composed) -> Ranks | None:
+    """The processes that share what is trained."""
+    if meeting is None:
+        return None
     from dltrain.config.nodes import Nodes
     from dltrain.config.settings import Settings
-    from dltrain.training import distributed
 
     nodes = Nodes(composed, (), torch=False)
     settings = nodes.knobs("trainer", Settings)
     nodes.mistakes.stop()
     assert settings is not None  # nothing is wrong with it
-    return distributed.joined(several, settings.rank_timeout)
+    return meeting.ranks(settings.rank_timeout)
 
 
 def resume(words: list[str], options: argparse.Namespace) -> int:
@@ -133,20 +143,20 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
     several = _several()
     if not words:
         raise ConfigError("say which run: dltrain resume RUN (its folder, its short id, last or best)")
-    from dltrain.runs import reading, run_folder
+    with _met(several) as meeting:
+        from dltrain.runs import reading, run_folder
 
-    folder = run_folder.find(words[0], sweeps=True)
-    if (folder / "sweep.json").is_file():
-        return sweep(words[1:], options, folder)
-    if len(words) == 1 and run_folder.complete(folder):
-        return _nothing_left(folder)
-    from dltrain.config.plan import make_plan
-    from dltrain.training import experiment, overview, resuming
+        folder = run_folder.find(words[0], sweeps=True)
+        if (folder / "sweep.json").is_file():
+            return sweep(words[1:], options, folder)
+        if len(words) == 1 and run_folder.complete(folder):
+            return _nothing_left(folder)
+        from dltrain.config.plan import make_plan
+        from dltrain.training import experiment, overview, resuming
 
-    collect_again()
-    composed = resuming.stored(folder, words[1:])
-    with _joined(several, composed) as ranks:
-        plan = make_plan(composed, command_line.allowed(options.allow), ranks=ranks)
+        collect_again()
+        composed = resuming.stored(folder, words[1:])
+        plan = make_plan(composed, command_line.allowed(options.allow), ranks=_joined(meeting, composed))
         plan = resuming.judged_as_begun(plan, folder)
         resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])  # the overview names it
         say(overview.describe(plan), flush=True)

@@ -25,7 +25,7 @@ _OTHERS = {"OMPI_COMM_WORLD_SIZE": "mpirun", "MV2_COMM_WORLD_SIZE": "mpirun", "P
 class Processes:
     """This process is rank `rank` of `world_size`, and `local_rank` on its machine; they meet at a host and its port.
 
-    restarts: how often a launcher has started them anew.
+    restarts: how often a launcher has started them anew; machines: how many they are on.
     """
 
     rank: int
@@ -34,6 +34,7 @@ class Processes:
     restarts: int
     host: str
     port: int
+    machines: int = 1
 
 
 def found(environ: Mapping[str, str] = os.environ) -> Processes | None:
@@ -53,7 +54,8 @@ def found(environ: Mapping[str, str] = os.environ) -> Processes | None:
         rank, most = _whole(environ, number), _whole(environ, of)
         if not rank < most <= _MOST:
             raise ConfigError(f"{number}={rank} and {of}={most}: a process's number is below theirs, {_MOST:,} at most")
-        return Processes(rank, most, _whole(environ, local), _whole(environ, restarts), host, port)
+        here, restarted = _whole(environ, local), _whole(environ, restarts)
+        return Processes(rank, most, here, restarted, host, port, _machines(environ, of, most))
     for name, launcher in _OTHERS.items():
         if (size := _several(environ, name)) is not None:
             raise ConfigError(
@@ -82,6 +84,12 @@ def _several(environ: Mapping[str, str], name: str) -> str | None:
     """How many processes a variable speaks of, as it says it; None where that is one, or no number."""
     text = environ.get(name, "")
     return cut(text, 20) if text.isdecimal() and text.lstrip("0") not in ("", "1") else None
+
+
+def _machines(environ: Mapping[str, str], of: str, size: int) -> int:
+    if of == _SLURM:
+        return _whole(environ, "SLURM_STEP_NUM_NODES") or 1
+    return -(-size // (_whole(environ, "LOCAL_WORLD_SIZE") or size))
 
 
 def _place(environ: Mapping[str, str], of: str) -> tuple[str, int]:

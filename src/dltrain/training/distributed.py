@@ -1,140 +1,23 @@
-"""How several processes meet for one run, which of them speaks, and how all end when one does."""
+"""What several processes of one run do together, and which of them does what is done once."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-import torch.distributed as dist
-
 from dltrain.config.plan import Plan
-from dltrain.config.processes import LAUNCHED, LAUNCHER, Processes
+from dltrain.config.processes import LAUNCHED, LAUNCHER
 from dltrain.data.randomness import mix
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.trainer import Trainer, seed_everything
-from dltrain.errors import (
-    ConfigError,
-    DataError,
-    DivergedError,
-    DltrainError,
-    LostError,
-    Quiet,
-    RanksError,
-    output,
-    system,
-)
+from dltrain.errors import system
 from dltrain.training import resuming
 from dltrain.training.stop import Stop
 
 _Made = TypeVar("_Made")
-_PATIENCE = 3.0  # seconds within which who has failed says so, and others say that they wait in vain
-_LATER = 0.5  # seconds after which others speak of what all may have found
-_BEFORE = 1.0  # seconds that others go on after it, so that a launcher sees who was the first
 _RUN = "run"  # the key of the run's folder in torch's store
-
-
-@contextmanager
-def joined(found: Processes | None, timeout: float) -> Iterator[Ranks | None]:
-    """Inside, this process is one of several that train together; None where it is alone.
-
-    Of an error whoever meets it first speaks: it is said once, and the others raise Quiet, with its words and code.
-    timeout: seconds that one waits for another.
-    """
-    if found is None:
-        yield None
-        return
-    meeting = _Meeting(found, timeout)
-    try:
-        yield meeting.ranks()
-    except Quiet:
-        raise
-    except Exception as error:
-        name = "" if isinstance(error, DivergedError | RanksError) else f"process {found.rank} of {found.world_size}"
-        if quiet := meeting.failed(error, name):
-            time.sleep(_BEFORE)
-            raise quiet from error
-        output.speak(name)
-        raise
-    dist.destroy_process_group()
-
-
-class _Meeting:
-    """Where they are told of each other: torch's store, which a launcher keeps, or else the first of them."""
-
-    def __init__(self, found: Processes, timeout: float) -> None:
-        self.found, self._timeout = found, timedelta(seconds=timeout)
-        numbers = {"rank": found.rank, "world_size": found.world_size}
-        store, _, _ = next(dist.rendezvous(f"tcp://{found.host}:{found.port}", **numbers, timeout=self._timeout))
-        self._lasting = dist.PrefixStore("dltrain", store)
-        self._store = dist.PrefixStore(str(found.restarts), self._lasting)
-
-    def ranks(self) -> Ranks:
-        """The group of all, on whatever device."""
-        on_device = torch.cuda.is_available()
-        if on_device:
-            torch.cuda.set_device(self.found.local_rank % torch.cuda.device_count())
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if on_device else "gloo",
-            store=dist.PrefixStore("group", self._store),
-            rank=self.found.rank,
-            world_size=self.found.world_size,
-            timeout=self._timeout,
-        )
-        return Ranks(store=self._lasting, lost=self.who_is_lost)
-
-    def failed(self, error: Exception, name: str) -> Quiet | None:
-        """Tells the others of an error, which begins with a name. What to raise where one of them had told of one."""
-        is_ours = isinstance(error, DltrainError)
-        words = ": ".join(word for word in (name, "" if is_ours else type(error).__name__, str(error)) if word)
-        own = json.dumps([self.found.rank, error.exit_code if is_ours else 1, words])
-        if self.found.rank and isinstance(error, ConfigError | DataError):
-            time.sleep(_LATER)  # mostly all find the same mistake, and the first says it as one process would
-        try:
-            first = self._store.compare_set("failed", "", own).decode()
-        except RuntimeError:  # nobody keeps the store any more: the first has gone, where it is the one that did
-            speaks = self.found.rank == int(isinstance(error, LostError))
-            return None if speaks else Quiet(LostError.exit_code, words)
-        return None if first == own else _quiet(first)
-
-    def who_is_lost(self, text: str) -> str:
-        """What to say where others do not answer. Raises Quiet where one of them has said why it ends, or a launcher
-        does.
-        """
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # by which a launcher has the others end: this one does
-        own, size, end = self.found.rank, self.found.world_size, time.monotonic() + _PATIENCE
-        missing = [rank for rank in range(size) if rank != own]
-        with suppress(RuntimeError):
-            self._store.set(f"waiting/{own}", "1")
-            while missing and time.monotonic() < end:
-                if self._store.check(["failed"]):
-                    time.sleep(_BEFORE)
-                    raise _quiet(self._store.get("failed").decode())
-                missing = [rank for rank in missing if not self._store.check([f"waiting/{rank}"])]
-                time.sleep(0.05)
-        if not missing:
-            return f"the processes of this run can't talk to each other any more: {output.cut(text, 200)}"
-        names = ", ".join(map(str, missing))
-        late = "imed out" in text
-        why = f"has not answered for {self._timeout.total_seconds():g} s: it hangs, or is slow" if late else "has ended"
-        words = f"process {names} of {size} {why}; all end, and `dltrain resume last` goes on from the last checkpoint"
-        if not late and LAUNCHER in os.environ:
-            raise Quiet(LostError.exit_code, words)
-        return words
-
-
-def _quiet(told: str) -> Quiet:
-    _, code, words = json.loads(told)
-    return Quiet(code, words)
 
 
 def remember(ranks: Ranks | None, folder: Path) -> None:
