@@ -203,6 +203,50 @@ def test_a_slider_sets_the_table_to_any_moment(opened):
     assert opened.run("document.querySelectorAll('.moments tbody td')[1].className") == "less"
 
 
+def test_the_tab_key_reaches_all_that_acts_and_what_it_reaches_is_seen(opened):
+    acts = "a[href], button, input, select, summary, [role=button], table.data thead th"
+    opened.run("document.activeElement.blur()")
+    opened.run(f"document.querySelectorAll('{acts}').forEach((own, k) => own.dataset.act = k)")
+    wanted = opened.run(f"[...document.querySelectorAll('{acts}')].filter(e => e.checkVisibility()).length")
+    reached, unseen = set(), []
+    for _ in range(2 * wanted):
+        for kind in ("keyDown", "keyUp"):
+            opened.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        act, style, width, told = opened.run(
+            "(() => { const own = document.activeElement, look = getComputedStyle(own); const label = own.labels?.[0];"
+            " return [own.dataset.act, look.outlineStyle, parseFloat(look.outlineWidth), "
+            " (own.getAttribute('aria-label') ?? label?.textContent ?? own.textContent).trim()]; })()"
+        )
+        reached.add(act)
+        unseen += [told] if act and (style == "none" or width < 1 or not told) else []
+        if len(reached - {None}) == wanted:
+            break
+    assert len(reached - {None}) == wanted
+    assert unseen == []
+
+
+def test_each_control_and_picture_has_a_name_and_each_title_a_scope(opened):
+    assert opened.run("[...document.querySelectorAll('th')].every(e => !e.textContent || e.scope)")
+    assert opened.run("[...document.querySelectorAll('svg')].every(e => e.getAttribute('aria-label'))")
+    images = opened.run("[...document.images].map(e => [e.alt, e.getAttribute('style') ?? ''])")
+    assert all(alt or style for alt, style in images)  # of a film the last frame speaks
+    names = opened.run(
+        "[...document.querySelectorAll('input, select, button')].map(e => e.getAttribute('aria-label')"
+        " ?? e.labels?.[0]?.textContent ?? e.textContent)"
+    )
+    assert names
+    assert all(map(str.strip, names))
+
+
+def test_a_table_wider_than_the_window_is_moved_by_keys(opened):
+    assert opened.run("document.querySelector('.wide').tabIndex") == -1
+    opened.resize(240, 800)
+    try:
+        opened.wait_for("document.querySelector('.wide').tabIndex === 0")
+    finally:
+        opened.resize(1200, 900)
+
+
 def test_without_a_script_all_is_there_and_a_film_can_be_stopped(opened, tmp_path):
     (tmp_path / "page.html").write_text(
         page.page("t", [page.table(["a"], [["b"]]), page.picture("F", "f", film()), moving()], live=False),

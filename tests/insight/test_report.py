@@ -123,6 +123,29 @@ def browser():
     opened.close()
 
 
+# Of each text that stands on the page's own ground the contrast of its ink, without letters on cells.
+CONTRASTS = """[...document.querySelectorAll('body *')].flatMap((own) => {
+  const said = [...own.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+  const plot = own.closest('svg');
+  if (!said || !own.checkVisibility() || own.closest('style, script') || plot?.querySelector('.cell')) return [];
+  const light = (colour) => {
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d');
+    for (const layer of [getComputedStyle(document.body).backgroundColor, colour]) {
+      canvas.fillStyle = layer;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    const parts = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3).map((part) => part / 255);
+    const [red, green, blue] = parts.map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05;
+  };
+  let ground = own;
+  while (ground && getComputedStyle(ground).backgroundColor.endsWith(', 0)')) ground = ground.parentElement;
+  const inks = getComputedStyle(own);
+  const pair = [light(plot ? inks.fill : inks.color), light(getComputedStyle(ground ?? document.body).backgroundColor)];
+  return [[Math.max(...pair) / Math.min(...pair), own.textContent.slice(0, 40)]];
+})"""
+
+
 @pytest.mark.usefixtures("few_frames")
 def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_path):
     assert dltrain("report", str(run), "-o", "page.html", "--force")[0] == 0
@@ -134,6 +157,11 @@ def test_a_phone_and_a_desktop_show_the_page_whole(browser, dltrain, run, tmp_pa
         assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 300)")
         assert browser.run("Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))") <= width
         assert browser.run("document.querySelectorAll('figure').length") == 11
+        colours = {"name": "prefers-color-scheme", "value": "dark" if width == 390 else "light"}
+        browser.call("Emulation.setEmulatedMedia", features=[colours])
+        found = browser.run(CONTRASTS)
+        assert len(found) > 150
+        assert min(found)[0] >= 4.5, min(found)
     assert browser.console == []
     assert {address for address in browser.requests if not address.startswith("data:")} == {page}
     shot = Image.open(browser.screenshot(tmp_path / "page.png"))

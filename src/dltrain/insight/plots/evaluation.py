@@ -16,6 +16,7 @@ from dltrain.insight.plots import (
     INK,
     ORANGE,
     PALE,
+    RED,
     SKY,
     WIDTH,
     cells,
@@ -247,7 +248,7 @@ def _images(fig: Figure | SubFigure, result: Result, images: list[np.ndarray], a
         wrong = answer["true"] != answer["predicted"]
         true, guess = (plain(str(answer[key]), 15) for key in ("true", "predicted"))
         text = f"{true}{' ' if len(true + guess) < 12 else chr(10)}→ {guess}{sure}"
-        ax.set_title(text, fontsize=9, loc="center", fontweight="normal", color=ORANGE if wrong else GREEN)
+        ax.set_title(text, fontsize=9, loc="center", fontweight="normal", color=RED if wrong else INK)
     for ax in fig.axes:
         image(ax)
 

@@ -40,7 +40,8 @@ def below(fig: Figure) -> Iterator[ET.Element]:
     fig.set_layout_engine("none")
     inside = [artist for ax in axes for artist in _inside(ax)]
     around = [artist for ax in axes for artist in _around(ax)]
-    others = [*(ax for ax in fig.axes if ax not in axes), *fig.texts, *fig.legends, fig.patch]
+    others = [own for each in (fig, *fig.subfigs) for own in (each.patch, *each.texts, *each.legends)]
+    others += [ax for ax in fig.axes if ax not in axes]
     backgrounds = [ax.patch for ax in axes]
     try:
         with _hidden([*around, *others, *backgrounds]):
