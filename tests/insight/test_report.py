@@ -224,6 +224,24 @@ def test_a_run_without_anything_but_its_configuration_has_a_page(dltrain, run):
     assert "has no data.json" in text
 
 
+@pytest.mark.usefixtures("unpainted", "few_frames")
+@pytest.mark.parametrize(
+    ("summary", "said", "words"),
+    [
+        ({"status": "diverged", "error": "step 3: inf", "steps": 2}, "It ended because: step 3: inf.", "doctor"),
+        ({"status": "running"}, "The best until then were those of epoch", "resume"),
+    ],
+)
+def test_a_run_that_came_to_no_end_is_told_what_makes_sense(summary, said, words, dltrain, run):
+    (run / "summary.json").write_text(json.dumps(summary))
+    shutil.rmtree(run / "checkpoints")
+    assert dltrain("report", str(run), "--replay", "0")[0] == 0
+    text = (run / "report.html").read_text()
+    assert said in text
+    assert f"dltrain {words} " in text[: text.index("<nav")]
+    assert ("go on with it" in text) is (words == "resume")
+
+
 def test_mistakes_are_one_sentence(dltrain, run, tmp_path):
     (tmp_path / "other").mkdir()
     for words, code, part in (

@@ -72,6 +72,8 @@ def test_records_are_better_than_all_before():
     assert trials.records(ordered, larger=True) == [0, 2, 4]
     assert trials.records(ordered, larger=False) == [0, 1, 5]
     assert trials.records([], larger=True) == []
+    equal = [trials.Trial({}, 1.0, place) for place in (2, 0, 1)]  # of which the ranking knows the best
+    assert trials.records(equal, larger=True) == [0, 1]
 
 
 def test_means_have_students_interval():

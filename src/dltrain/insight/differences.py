@@ -16,7 +16,7 @@ from dltrain.parts import metrics
 LEVEL = 0.05  # of the tests
 _PAIRS = 200  # of entries that are tested against each other, beside the first against each
 _NAMED = 6  # entries in a sentence
-_FEW = 4  # runs of an entry, below which t-tests miss also what anyone sees
+FEW = 4  # runs of an entry, below which t-tests miss also what anyone sees
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def sentence(base: Entry, found: Sequence[Tested], metric: str) -> str:
         beats = "beats" if len(better) == 1 else "beat"
         parts.append(f"{_names([e for e, _ in better])} {beats} {base.name} in {what} ({_most(better)})")
     fewest = min((len(entry.values(metric)) for entry in [base, *(e for e, _ in alike)]), default=0)
-    if alike and fewest < _FEW and not any(t.difference.rows for t in found if t.difference):
+    if alike and fewest < FEW and not any(t.difference.rows for t in found if t.difference):
         parts.append(f"{fewest} runs of each tell little: more seeds would tell more")
     return "; ".join(parts)
 

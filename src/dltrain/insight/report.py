@@ -100,7 +100,7 @@ def _next(run: Run, gallery: Gallery) -> str:
         return ""
     if run.status in ("stopped", "killed"):
         said, words = "To go on with it:", f"dltrain resume {folder}"
-    elif gallery.verdict[:1] and gallery.verdict[0].startswith("complaint"):
+    elif run.status in ("diverged", "failed") or (gallery.verdict[:1] and gallery.verdict[0].startswith("complaint")):
         said, words = "To look further:", f"dltrain doctor {folder}"
     else:
         said, words = "To see how much of it is chance:", f"{run.command} seeds=5"
@@ -165,7 +165,9 @@ def sweep_page(folder: Path) -> str:
     failed = [f"run {j.folder.name}: {j.status}{': ' * bool(j.reason)}{j.reason}" for j in found if j.reason]
     sections = [
         sweep_tables.ranking(groups, folder),
-        page.section("What decides", page.figures(map(_figure, gallery.pictures))),
+        page.section(
+            "What decides" if len(groups) > 1 else "How they trained", page.figures(map(_figure, gallery.pictures))
+        ),
         page.section("Notes", page.bullets([*gallery.notes, *failed[:_FAILED]])),
     ]
     return page.page(
@@ -175,13 +177,28 @@ def sweep_page(folder: Path) -> str:
             page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
             *_winner(found),
             in_progress.of_sweep(folder, found),
-            page.paragraph("The best run again:" if groups else ""),
-            page.command(groups[0][0].command if groups else ""),
+            _again(folder, groups),
             page.contents(sections),
             *sections,
             f"<footer>made by dltrain {__version__}</footer>",
         ],
     )
+
+
+def _again(folder: Path, groups: Sequence[Sequence[Run]]) -> str:
+    """The command that makes sense now."""
+    there = shlex.quote(str(folder))
+    if not groups:
+        return ""
+    if all(map(seeds.failed, groups)):
+        said, words = "To try again those that failed:", f"dltrain resume {there} --retry-failed"
+    elif len(groups) == 1 and seeds.over_folds(folder):
+        said, words = "To ask all of them of new rows, for the mean of their answers:", f"dltrain predict {there} FILE"
+    elif len(groups) == 1 < len(groups[0]):
+        return ""  # that one of them was the best is chance
+    else:
+        said, words = "The best run again:", groups[0][0].command
+    return f"{page.paragraph(said)}{page.command(words)}" if words else ""
 
 
 def _winner(found: Sequence[Run]) -> list[str]:
@@ -213,7 +230,7 @@ def _leave(folder: Path, step: int, gallery: Gallery) -> None:
 
 def _outcome(run: Run) -> str:
     """How it ended, in a sentence or two."""
-    parts = [f"{run.steps:,} steps"] if run.steps is not None else []
+    parts = [f"{run.steps:,} steps"] if run.steps is not None else [run.pulse.place] if run.pulse else []
     parts += [f"in {run.seconds:.1f} seconds"] if run.seconds is not None else []
     started = str(run.environment.get("started", "at an unknown time"))[:16].replace("T", " ")
     going = run.status == "running"  # the last checkpoint and the start say little of it
@@ -221,8 +238,10 @@ def _outcome(run: Run) -> str:
     text = text[:1].upper() + text[1:]
     if "best/epoch" in run.numbers:
         best = "The best so far are" if going else "The weights that count are"
+        if not going and "best" not in run.summary:  # it did not live to say so
+            best = "The best until then were"
         text += f" {best} those of epoch {run.numbers['best/epoch']:.4g}, the best by {run.monitor}."
-    return text if going else f"{text} It ended because: {run.reason}" if run.reason else text
+    return text if going or not run.reason else f"{text} It ended because: {run.reason.removesuffix('.')}."
 
 
 def _metrics(run: Run) -> str:

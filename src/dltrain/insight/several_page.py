@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dltrain import __version__
 from dltrain.insight import compare, entries, page, sweep_tables, trials
-from dltrain.insight.differences import Tested, interval
+from dltrain.insight.differences import FEW, Tested, interval
 from dltrain.insight.entries import Entry
 from dltrain.insight.gallery import Gallery
 from dltrain.insight.plots import comparison
@@ -69,9 +69,12 @@ def _margin(base: Entry, found: Sequence[Tested], metric: str) -> str:
     reached = [sweep_table.mean_and_deviation(metric, entry.values(metric)) for entry in (base, second)]
     size, low, high = (metrics.difference(metric, sign * d) for d in (far.mean, *sorted((far.low, far.high))[::sign]))
     way = f"{' points' * metrics.in_percent(metric)} {'less' if sign < 0 else 'more'}"
+    few = min(len(entry.values(metric)) for entry in (base, second)) < FEW  # whose interval goes beyond all reason
+    by = _told(seeds.criterion([*base.runs, *second.runs]) or metric)
+    behind = f"; the order is that of {by}" if (far.mean > 0) == metrics.larger_is_better(metric) and far.mean else ""
     return (
         f"{base.name} has {_told(metric)} {reached[0]}; {second.name}, the second, has {reached[1]}, which is "
-        f"{size}{way} (95 % interval {low} to {high})"
+        f"{size}{way}{'' if few else f' (95 % interval {low} to {high})'}{behind}"
     )
 
 

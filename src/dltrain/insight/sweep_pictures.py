@@ -112,7 +112,7 @@ def _curves(gallery: Gallery, ordered: Sequence[Run], varied: list[str], judge: 
     logs = []
     for run in reversed(_some(ordered, _CURVES)):
         told = " ".join(f"{key.rpartition('.')[2]}={value(run, key)}" for key in varied)[:48]
-        logs.append((f"{run.folder.name}: {told}" if told else run.folder.name, history.logged(run)))
+        logs.append((f"{run.folder.name}: {told}" if told else f"job {run.folder.name}", history.logged(run)))
     moves = "rises" if judge.larger else "falls"
     caption = f"How each run came to its result, the best one orange: a curve that still {moves} at the end would gain "
     caption += "from more epochs."

@@ -132,10 +132,14 @@ def in_time(trials: Sequence[Trial], folder: Path | None) -> list[Trial]:
 
 
 def records(ordered: Sequence[Trial], *, larger: bool) -> list[int]:
-    """Which of the trials, in their order, were better than all before them."""
+    """Which of the trials, in their order, were better than all before them; of two equal scores the better place."""
     found: list[int] = []
+
+    def worth(trial: Trial) -> tuple[float, int]:
+        return trial.score if larger else -trial.score, -trial.place
+
     for i, trial in enumerate(ordered):
-        if not found or (trial.score - ordered[found[-1]].score) * (1 if larger else -1) > 0:
+        if not found or worth(trial) > worth(ordered[found[-1]]):
             found.append(i)
     return found
 

@@ -37,7 +37,7 @@ from dltrain.errors import CheckpointError, ConfigError, DataError
 from dltrain.errors.output import cut
 from dltrain.parts import codes, losses, pretrained
 from dltrain.parts.modules import evaluating
-from dltrain.runs import checkpoint, key_roles, layout, run_folder
+from dltrain.runs import checkpoint, key_roles, layout, reading, run_folder
 from dltrain.runs.key_roles import Role
 from dltrain.trained import blocks
 from dltrain.training import resuming
@@ -280,6 +280,8 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
             return newer[-1], checkpoint.load(newer[-1])[0]
     found = checkpoint.latest(folder / "checkpoints")
     if found is None:
+        if reading.read(folder).status in ("diverged", "failed"):
+            raise CheckpointError(f"{folder} has no checkpoint: it ended before the first")
         raise CheckpointError(f"{folder} has no checkpoint yet; go on with it: dltrain resume {folder}")
     return found[:2]
 
