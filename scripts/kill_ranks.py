@@ -32,7 +32,8 @@ COMMON = shlex.split(
 )
 NETS = {"direct": ["model.dropout=0.2", "model.norm=batch"], "DDP": ["model=raising"]}
 STEPS, RESUME = 40, ["resume", "last", "--allow", "raising"]
-DLTRAIN, TORCHRUN = [sys.executable, "-m", "dltrain"], [sys.executable, "-m", "torch.distributed.run"]
+SHARED = [sys.executable, "-m", "dltrain", "--nproc", "2"]
+TORCHRUN = shlex.split("-m torch.distributed.run --nproc-per-node=2 --max-restarts=1 --rdzv-endpoint=localhost:0")
 RAISING = '''
 import os, time
 from torch import nn
@@ -56,6 +57,12 @@ class Raising(nn.Module):
 
 class Failed(Exception):  # noqa: N818 - what a trial has found
     """A promise that was not kept."""
+
+
+def check(kept: object, what: str, said: str = "") -> None:
+    """Raises Failed, with the end of what was said, unless it was kept."""
+    if not kept:
+        raise Failed(f"{what}\n{said[-1500:]}".strip())
 
 
 class Command:
@@ -98,8 +105,7 @@ class Command:
             self.kill()
             raise Failed(f"did not end within {seconds:g} s") from None
         text = self.said.read_text()
-        if codes and code not in codes:
-            raise Failed(f"exit code {code}, not {codes}:\n{text[-1500:]}")
+        check(code in codes or not codes, f"exit code {code}, not {codes}:", text)
         return text
 
     def kill(self) -> None:
@@ -140,8 +146,7 @@ def reached(folder: Path) -> int:
 def outcome(folder: Path) -> dict[str, object]:
     """All that must not depend on a disturbance."""
     runs = [*folder.glob("runs/killed/*")]
-    if len(runs) != 1:
-        raise Failed(f"{len(runs)} run folders")
+    check(len(runs) == 1, f"{len(runs)} run folders")
     run = runs[0]
     kept = {
         f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
@@ -182,7 +187,7 @@ class Campaign:
     def undisturbed(self, net: str) -> dict[str, object]:
         if net not in self._undisturbed:
             with place() as folder:
-                Command([*DLTRAIN, "--nproc", "2", *COMMON, *NETS[net]], folder).ended(0)
+                Command([*SHARED, *COMMON, *NETS[net]], folder).ended(0)
                 self._undisturbed[net] = outcome(folder)
         return self._undisturbed[net]
 
@@ -202,12 +207,12 @@ class Campaign:
 
     def same(self, folder: Path, net: str) -> None:
         now, whole = outcome(folder), self.undisturbed(net)
-        if other := [name for name in whole if now[name] != whole[name]]:
-            raise Failed(f"other {', '.join(other)}: {[(now[n], whole[n]) for n in other[:1]]}"[:3000])
+        other = [name for name in whole if now[name] != whole[name]]
+        check(not other, f"other {', '.join(other)}: {[(now[n], whole[n]) for n in other[:1]]}"[:3000])
 
-    def begin(self, folder: Path, words: list[str], *more: str, **environ: str) -> tuple[Command, list[int]]:
-        """A run that has come to some step, and its processes; none where it has ended before."""
-        command = Command([*DLTRAIN, "--nproc", "2", *words, *more], folder, **environ)
+    def begin(self, folder: Path, words: list[str], start: list[str] = SHARED) -> tuple[Command, list[int]]:
+        """A run that has come to some step, and its processes."""
+        command = Command([*start, *words], folder)
         if not command.wait_for(self.draw.randrange(1, STEPS)):
             raise Failed(f"it ended before it could be disturbed:\n{command.ended()[-1500:]}")
         ranks = command.ranks()
@@ -215,18 +220,18 @@ class Campaign:
         return command, ranks
 
     def go_on(self, folder: Path, count: int = 2) -> str:
-        return Command([*DLTRAIN, "--nproc", str(count), *RESUME], folder).ended(0)
+        return Command([*SHARED[:-1], str(count), *RESUME], folder).ended(0)
 
-    def slow(self, kind: str, since: float) -> None:
-        """Keeps the longest time that they took to end."""
-        self.slowest[kind] = max(self.slowest.get(kind, 0), round(time.monotonic() - since, 1))
+    def slow(self, kind: str, took: float) -> None:
+        """Keeps the longest time that they took to end, in seconds."""
+        self.slowest[kind] = max(self.slowest.get(kind, 0), round(took, 1))
 
     # -- kinds -----------------------------------------------------------------------------------------------------
 
     def kill_one(self, folder: Path, words: list[str]) -> None:
         """Of both, any; up to three times."""
         for n in range(self.draw.randint(1, 3)):
-            command = Command([*DLTRAIN, "--nproc", "2", *(words if n == 0 else RESUME)], folder)
+            command = Command([*SHARED, *(words if n == 0 else RESUME)], folder)
             came = command.wait_for(self.draw.randint(min(reached(folder) + 1, STEPS), STEPS))
             if not came or len(ranks := command.ranks()) < 2:
                 command.ended(0)
@@ -236,10 +241,9 @@ class Campaign:
             send(ranks[which], signal.SIGKILL)
             said = command.ended(137, 0)  # the run may have come to its end
             gone(ranks)
-            self.slow("kill one", since)
-            told = f"process {which} of 2 was ended by SIGKILL"
-            if command.process.returncode and (said.count("error:") != 1 or told not in said):
-                raise Failed(f"it is not said once who was killed:\n{said[-1500:]}")
+            self.slow("kill one", time.monotonic() - since)
+            once = said.count("error:") == 1 and f"process {which} of 2 was ended by SIGKILL" in said
+            check(once or not command.process.returncode, "it is not said once who was killed:", said)
             self.counts[f"kills of process {which}"] += 1
         self.go_on(folder)
 
@@ -257,7 +261,7 @@ class Campaign:
         command.ended(-9, 0)
         since = time.monotonic()
         gone(ranks)
-        self.slow("kill launcher", since)
+        self.slow("kill launcher", time.monotonic() - since)
         self.go_on(folder)
 
     kill_everything = partialmethod(kill_all, launcher=True)
@@ -270,13 +274,12 @@ class Campaign:
             send(pid, number)
         said = command.ended(code, 0)
         gone(ranks)
-        self.slow(f"{signal.Signals(number).name} to {whom}", since)
+        self.slow(f"{signal.Signals(number).name} to {whom}", time.monotonic() - since)
         if command.process.returncode:
             summary = json.loads(next(folder.glob("runs/killed/*/summary.json")).read_text())
-            if summary["status"] != "stopped" or summary["steps"] != reached(folder):
-                raise Failed(f"{summary['status']} at {summary['steps']}, and saved is {reached(folder)}")
-            if "error" in said or said.count("; resume: ") != 1:
-                raise Failed(f"not one word of the stop:\n{said[-1500:]}")
+            saved = summary["status"] == "stopped" and summary["steps"] == reached(folder)
+            check(saved, f"{summary['status']} at {summary['steps']}, and saved is {reached(folder)}")
+            check("error" not in said and said.count("; resume: ") == 1, "not one word of the stop:", said)
         self.go_on(folder)
 
     term_to_one = partialmethod(ask, whom="one")
@@ -286,21 +289,20 @@ class Campaign:
 
     def raises(self, folder: Path, words: list[str]) -> None:
         rank, step = self.draw.randrange(2), self.draw.randrange(1, STEPS)
-        command = Command([*DLTRAIN, "--nproc", "2", *words], folder, RAISES=f"{rank} {step}")
+        command = Command([*SHARED, *words], folder, RAISES=f"{rank} {step}")
         while not ((ranks := command.ranks()) or command.over()):
             time.sleep(0.01)
         said = command.ended(1)
         gone(ranks)
         took = time.time() - float((folder / "raised").read_text())
-        self.slowest["raises"] = max(self.slowest.get("raises", 0), round(took, 1))
-        if took > self.together:
-            raise Failed(f"all ended {took:.1f} s after it was raised")
+        self.slow("raises", took)
+        check(took <= self.together, f"all ended {took:.1f} s after it was raised")
         summary = json.loads(next(folder.glob("runs/killed/*/summary.json")).read_text())
         told, noted = f"error: process {rank} of 2: ValueError: no such animal\n", "ValueError: no such animal"
-        if said.count(told) != 1 or said.count("error") != 1 or said.count("no such animal") != 1:
-            raise Failed(f"not one error of process {rank}:\n{said[-1500:]}")
-        if (summary["status"], summary["error"]) != ("failed", f"process 1 of 2: {noted}" if rank else noted):
-            raise Failed(f"noted is {summary['status']}: {summary['error']}")
+        once = all(said.count(words) == 1 for words in (told, "error", "no such animal"))
+        check(once, f"not one error of process {rank}:", said)
+        found = summary["status"], summary["error"]
+        check(found == ("failed", f"process 1 of 2: {noted}" if rank else noted), f"noted is {found}")
         self.go_on(folder)
 
     def full_disk(self, folder: Path, words: list[str]) -> None:
@@ -310,9 +312,8 @@ class Campaign:
             resource.prlimit(ranks[0], resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         said = command.ended(7, 0)
         gone(ranks)
-        self.slow("full disk", since)
-        if command.process.returncode and said.count("error:") != 1:
-            raise Failed(f"not one error:\n{said[-1500:]}")
+        self.slow("full disk", time.monotonic() - since)
+        check(said.count("error:") == 1 or not command.process.returncode, "not one error:", said)
         self.go_on(folder)
 
     def two_at_once(self, folder: Path, words: list[str]) -> None:
@@ -320,34 +321,30 @@ class Campaign:
         send(first.process.pid, signal.SIGSTOP)  # so that it is still there
         for pid in ranks:
             send(pid, signal.SIGSTOP)
-        second = Command([*DLTRAIN, "--nproc", "2", *RESUME], folder)
+        second = Command([*SHARED, *RESUME], folder)
         try:
             said = second.ended(6)
         finally:
             for pid in [*ranks, first.process.pid]:
                 send(pid, signal.SIGCONT)
-        if said.count("error:") != 1 or said.partition("error:")[2].count("\n") != 1 or "is in use by" not in said:
-            raise Failed(f"not one sentence:\n{said[-1500:]}")
+        _, *errors = said.split("error:")
+        check(len(errors) == 1 and errors[0].count("\n") == 1 and "is in use by" in said, "not one sentence:", said)
         first.ended(0)
 
     def hangs(self, folder: Path, words: list[str]) -> None:
-        command, ranks = self.begin(folder, words, "trainer.rank_timeout=10")
+        command, ranks = self.begin(folder, [*words, "trainer.rank_timeout=10"])
         which, since = self.draw.randrange(2), time.monotonic()
         send(ranks[which], signal.SIGSTOP)
         said = command.ended(9, 0)
         gone(ranks)
-        self.slow("hangs", since)
-        told = f"process {which} of 2 has not answered for 10 s"
-        if command.process.returncode and (said.count("error:") != 1 or told not in said):
-            raise Failed(f"it is not named once:\n{said[-1500:]}")
+        self.slow("hangs", time.monotonic() - since)
+        once = said.count("error:") == 1 and f"process {which} of 2 has not answered for 10 s" in said
+        check(once or not command.process.returncode, "it is not named once:", said)
         self.go_on(folder)
 
     def max_restarts(self, folder: Path, words: list[str]) -> None:
-        starts = [*TORCHRUN, "--nproc-per-node=2", "--max-restarts=1", "--rdzv-endpoint=localhost:0", "-m", "dltrain"]
-        command = Command([*starts, *words], folder)
-        if not command.wait_for(self.draw.randrange(1, STEPS)):
-            raise Failed(f"it ended before it could be disturbed:\n{command.ended()[-1500:]}")
-        send(self.draw.choice(command.ranks()), signal.SIGKILL)
+        command, ranks = self.begin(folder, words, [sys.executable, *TORCHRUN, "-m", "dltrain"])
+        send(self.draw.choice(ranks), signal.SIGKILL)
         command.ended(0)
 
     def another_number(self, folder: Path, words: list[str]) -> None:
@@ -357,10 +354,8 @@ class Campaign:
         if command.process.returncode:
             count = self.draw.choice([1, 3])
             said = self.go_on(folder, count)
-            if said.count(f"processes 2 then, {count} now") != 1:
-                raise Failed(f"no note:\n{said[-1500:]}")
-        if reached(folder) != STEPS:
-            raise Failed(f"it ended at step {reached(folder)}")
+            check(said.count(f"processes 2 then, {count} now") == 1, "no note:", said)
+        check(reached(folder) == STEPS, f"it ended at step {reached(folder)}")
 
 
 KINDS = {

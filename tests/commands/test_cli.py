@@ -180,6 +180,14 @@ def test_what_another_command_takes_is_answered_with_what_this_one_does(words, s
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["eval", "last"], ["--cfg", "data=iris"], ["-m", "seed=0,1"], ["seeds=2"]])
+def test_what_is_work_for_one_process_is_not_started_several_times(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--nproc", "2"])
+    assert stop.value.code == 2
+    assert "is work for one process; several share a training alone" in capsys.readouterr().err
+
+
 LEAVING = """
 import atexit, os
 

@@ -169,8 +169,7 @@ def _run(arguments: list[str]) -> int:
         _check_place()
     if rest and rest[0] in command_line.FACES:
         if not options.help:
-            processes.refuse(doing=f"dltrain {rest[0]}")
-            _refuse_nproc(options, f"dltrain {rest[0]}")
+            processes.refuse(doing=f"dltrain {rest[0]}", nproc=options.nproc)
         command = command_line.find(rest[0])
         garbage.collect_again()
         return command([*rest[1:], *["--help"] * options.help], options)
@@ -194,10 +193,8 @@ def _run(arguments: list[str]) -> int:
     from dltrain.commands import train
 
     if options.cfg:
-        _refuse_nproc(options, "--cfg")
         return train.show(rest, options)
     if rest[:1] != ["resume"] and (options.multirun or seeds.split(rest)[0] != rest):
-        _refuse_nproc(options, "a sweep")
         return train.sweep(rest, options)
     if options.nproc > 1:
         if processes.found() is not None:
@@ -208,11 +205,6 @@ def _run(arguments: list[str]) -> int:
 
         return launcher.launch(options.typed, options.nproc)
     return train.resume(rest[1:], options) if rest[:1] == ["resume"] else train.train(rest, options)
-
-
-def _refuse_nproc(options: argparse.Namespace, doing: str) -> None:
-    if options.nproc > 1:
-        raise ConfigError(f"--nproc {options.nproc}: {doing} is work for one process; several share a training alone")
 
 
 def _parser() -> argparse.ArgumentParser:

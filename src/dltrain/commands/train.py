@@ -41,7 +41,7 @@ EXIT_CODES = {
 
 def show(words: list[str], options: argparse.Namespace) -> int:
     """`--cfg`: prints the configuration; of a sweep that of its first job."""
-    processes.refuse(doing="--cfg")
+    processes.refuse(doing="--cfg", nproc=options.nproc)
     from dltrain.config import compose, hydra
 
     words = [w for w in words if w != "job"]  # Hydra writes `--cfg job`
@@ -199,7 +199,7 @@ def _again(folder: Path, words: Sequence[str]) -> str:
 
 def sweep(overrides: list[str], options: argparse.Namespace, folder: Path | None = None) -> int:
     """A new sweep, or the rest of the one in a folder."""
-    processes.refuse(doing="a sweep")
+    processes.refuse(doing="a sweep", nproc=options.nproc)
     if options.dry_run and folder is None:
         return _preview(overrides, options)
     from dltrain.sweeps.engines import local

@@ -70,8 +70,10 @@ def several(environ: Mapping[str, str] = os.environ) -> bool:
     return any(_several(environ, name) is not None for name in (*_READ, *_OTHERS))
 
 
-def refuse(environ: Mapping[str, str] = os.environ, *, doing: str) -> None:
-    """Raises ConfigError where this is one of several processes: `doing` is for one."""
+def refuse(environ: Mapping[str, str] = os.environ, *, doing: str, nproc: int = 1) -> None:
+    """Raises ConfigError where this is one of several processes, or they are asked for: `doing` is for one."""
+    if nproc > 1:
+        raise ConfigError(f"--nproc {nproc}: {doing} is work for one process; several share a training alone")
     for name in (*_READ, *_OTHERS):
         if (count := _several(environ, name)) is not None:
             raise ConfigError(
