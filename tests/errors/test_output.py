@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from dltrain.errors.output import cell, csv_rows, encodable, one_line, plain, say, warnings_in_words
+from dltrain.errors.output import apart, cell, csv_rows, encodable, one_line, plain, say, warnings_in_words
 
 ORDER = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # bidirectional controls
 
@@ -108,3 +108,12 @@ def test_numbers_and_other_words_stay_as_they_are(word):
 def test_rows_of_a_csv_file_are_read_back_in_other_words_only_where_it_must_be():
     text = csv_rows([["a,b", "=1"], ["x\ny", -1.5], [None, '"q"']])
     assert list(csv.reader(io.StringIO(text))) == [["a,b", "'=1"], ["x\ny", "-1.5"], ["", '"q"']]
+
+
+def test_names_that_are_cut_are_still_told_apart():
+    ends = [f"a long species name, number {i:03d}" for i in range(3)]
+    assert apart(ends, 16) == [f"a lon…number 00{i}" for i in range(3)]
+    middles = [f"{'a' * 30}{i}{'b' * 30}" for i in range(12)]
+    shown = apart([*middles, middles[0], "short"], 16)
+    assert (len({*shown}), shown[-2:], max(map(len, shown))) == (13, [shown[0], "short"], 16)
+    assert apart(["a\nb", "c" * 20], 9) == ["a b", "cccccccc…"]

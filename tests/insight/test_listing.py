@@ -228,7 +228,7 @@ def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(dltrain, monkeypatch)
         head = out.splitlines()[0]
         assert len(head) <= wide
         assert "…" not in out
-        assert {"run", "status", "best/accuracy", "test/accuracy"} <= set(head.split())
+        assert {"run", "name", "best/accuracy", "test/accuracy"} <= set(head.split())
         assert wide > 100 or "not shown: " in out
 
 

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -92,6 +92,23 @@ def one_line(text: str) -> str:
 def cut(text: str, most: int = 60) -> str:
     """The same on one line of so many letters, however long it was."""
     return one_line(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
+def apart(texts: Sequence[str], most: int = 60) -> list[str]:
+    """Each as `cut` has it; where several would look the same that are not, their middle goes instead of their ends,
+    and where these are the same, too, their numbers stand before them.
+    """
+    head = most // 3
+    numbers = {text: f"{number}: " for number, text in enumerate(dict.fromkeys(texts), 1)}
+    shown = [cut(text, most) for text in texts]
+    ends = [cut(f"{text[:head]}…{text[head + 1 - most :]}", most) for text in texts]
+    numbered = [numbers[text] + cut(text, max(2, most - len(numbers[text]))) for text in texts]
+    for others in (ends, numbered):
+        meant: dict[str, set[str]] = {}
+        for text, own in zip(texts, shown, strict=True):
+            meant.setdefault(own, set()).add(text)
+        shown = [other if len(meant[own]) > 1 else own for other, own in zip(others, shown, strict=True)]
+    return shown
 
 
 def encodable(text: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dltrain.errors import ConfigError, did_you_mean, system, tables
-from dltrain.errors.output import cut, one_line
+from dltrain.errors.output import apart, cut, one_line
 from dltrain.parts.metrics import DIRECTION, MAIN, in_percent, larger_is_better, told
 from dltrain.runs import ensemble_members, jobs, key_roles, pulse, reading
 from dltrain.runs.reading import Run
@@ -56,6 +56,7 @@ def table(
     """
     typed = choices(found)
     keys = differing(found, typed=typed) if chosen is None else []
+    keys.sort(key=lambda key: -sum(key in run.typed for run in found))  # what tells most of them apart comes first
     names, left = chosen or [], keys[_KEYS:]
     if chosen is None:
         several = len({_FACTS["name"](run) for run in found}) > 1
@@ -80,13 +81,14 @@ Columns = dict[str, list[str]]  # what a column is -> its title, and a cell for 
 
 
 def _fitted(columns: Columns, found: Sequence[Run], keys: Sequence[str], room: int) -> Columns:
-    """As many of the columns as there is room for. Those go first that say next to nothing, and what all runs have
-    typed goes last, as it tells them apart: before it goes it gets a shorter title and shorter cells.
+    """As many of the columns as there is room for. Those go first that say next to nothing, and the name and what all
+    runs have typed go last, as they tell them apart: before these keys go they get shorter titles and shorter cells.
     """
     varied = [key for key in keys if all(key in run.typed for run in found)]
     others = [key for key in keys if key not in varied]
     metrics = [n for n in columns if "/" in n and n not in keys]
     empty = [n for n in columns if 2 * columns[n].count("-") > len(found) and n not in varied]
+    empty += ["share"] * (2 * columns.get("share", []).count("100%") > len(found))  # all but a few have ended
     same = ["status"] * (len({*columns["status"][1:]}) == 1)
     last = [n for n in metrics if n.startswith("last/")]
     kept = {n: [*cells] for n, cells in columns.items()}
@@ -100,13 +102,14 @@ def _fitted(columns: Columns, found: Sequence[Run], keys: Sequence[str], room: i
                 del kept[name], widths[name]
 
     spare = [*(n for n in empty if n != "reason"), *others[2:][::-1], *last, "seconds"]
-    without(*spare, *(n for n in empty if n == "reason"), "name", reason=_REASON)
+    without(*spare, *(n for n in empty if n == "reason"), reason=_REASON)
     if sum(widths.values()) > room:
         for name, title in tables.short(kept).items():
             if name in varied:
-                kept[name] = [cut(cell, max(12, room // 4)) for cell in [title, *kept[name][1:]]]
+                kept[name] = apart([title, *kept[name][1:]], max(12, room // 4))
                 widths[name] = max(map(tables.width, kept[name])) + tables.GAP
-    without(*others[:2][::-1], *same, *metrics[:0:-1], "reason", *metrics[:1], *varied[::-1], reason=_REASON // 2)
+    last = ["name", "reason", *metrics[:1], *varied[::-1]]
+    without(*others[:2][::-1], *same, *metrics[:0:-1], *last, reason=_REASON // 2)
     return kept
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dltrain.config import build
 from dltrain.config.plan import Plan
-from dltrain.errors.output import cut
+from dltrain.errors.output import apart
 from dltrain.insight import captions, moments, weights_by_step
 from dltrain.insight.moments import Cell
 from dltrain.insight.plots import weights
@@ -144,10 +144,10 @@ def _outputs(plan: Plan, layer: nn.Linear, *, last: bool) -> list[str]:
     """What the units of a layer are called."""
     known = plan.data.targets or () if plan.data.task == "regression" else plan.data.names
     if last and len(known) == layer.out_features:
-        return [cut(name, _MOST_LETTERS) for name in known]
+        return apart(known, _MOST_LETTERS)
     return [f"unit {j + 1}" for j in range(layer.out_features)]
 
 
 def _rows(values: Tensor, names: list[str]) -> list[list[str]]:
     texts = [[f"{value + 0.0:.4g}" for value in row] for row in values.tolist()]
-    return [[cut(name, _MOST_LETTERS), *row] for name, row in zip(names, texts, strict=True)]
+    return [[name, *row] for name, row in zip(apart(names, _MOST_LETTERS), texts, strict=True)]

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from dltrain.errors import tables
-from dltrain.errors.output import cut
+from dltrain.errors.output import apart, cut
 from dltrain.parts import metrics
 
 if TYPE_CHECKING:
@@ -66,8 +66,11 @@ def _importance(result: Result) -> list[str]:
     name, columns = found["metric"], found["columns"]
     value = metrics.text(name, found["value"])
     lines = [f"shuffled     {found['rows']:,} rows, {found['repeats']} times a column: {name} {value} is worse by"]
+    heaviest = columns[:_HEAVIEST]
+    names = apart([c["name"] for c in heaviest])
     cells = [
-        [cut(c["name"]), *(metrics.difference(name, c[key]) for key in ("mean", "std"))] for c in columns[:_HEAVIEST]
+        [n, *(metrics.difference(name, c[key]) for key in ("mean", "std"))]
+        for n, c in zip(names, heaviest, strict=True)
     ]
     unit = " (points)" if metrics.in_percent(name) else ""
     lines += tables.table([["column", f"{name}{unit}", "deviation"], *cells], right=(1, 2), cut=True)
@@ -82,17 +85,21 @@ def _parts(parts: list[Result], what: str) -> list[str]:
         by = "f1" if "f1" in keys else "r2"
         parts = sorted(parts, key=lambda p: (p[by] != p[by], p[by]))[:_SHOWN]  # nan last
         what = f"{what} (poorest {_SHOWN})"
-    cells = [[cut(p["name"]), *(f"{p[k]:,}" if k == "rows" else metrics.text(k, p[k]) for k in keys)] for p in parts]
+    names = apart([p["name"] for p in parts])
+    cells = [
+        [name, *(f"{p[k]:,}" if k == "rows" else metrics.text(k, p[k]) for k in keys)]
+        for name, p in zip(names, parts, strict=True)
+    ]
     return tables.table([[what, *(k.replace("_", " ") for k in keys)], *cells], right=range(1, 1 + len(keys)), cut=True)
 
 
 def _confusions(result: Result) -> str:
     """The most frequent mistakes, in words."""
     found = result.get("confusion", {"names": [], "true_predicted_count": []})
-    names = found["names"]
+    names = apart(found["names"])
     pairs = [(n, names[i], names[j]) for i, j, n in found["true_predicted_count"] if i != j]  # most frequent first
     more = f" and {len(pairs) - 5} other pairs" if len(pairs) > 5 else ""
-    return ", ".join(f"{cut(true)} taken for {cut(guess)} ({n}x)" for n, true, guess in pairs[:5]) + more
+    return ", ".join(f"{true} taken for {guess} ({n}x)" for n, true, guess in pairs[:5]) + more
 
 
 def _example(worst: Result) -> str:

@@ -149,6 +149,11 @@ def plain(text: object, limit: int = 40) -> str:
     return (words if len(words) <= limit else f"{words[: limit - 1]}…").replace("$", r"\$")
 
 
+def apart(texts: Sequence[object], limit: int = 40) -> list[str]:
+    """The same of several: what is cut still tells them apart."""
+    return [plain(text, limit + 12) for text in output.apart([str(text) for text in texts], limit)]
+
+
 def image(ax: Axes, *, frame: bool = False) -> None:
     """Prepares axes for a picture: no ticks, no grid, and a thin frame only where white pixels need an edge."""
     ax.grid(False)

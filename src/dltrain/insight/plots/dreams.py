@@ -77,7 +77,7 @@ def table(names: Sequence[str], bars: Sequence[tuple[str, np.ndarray]], *, desce
         shown = values[chosen]
         ax.barh(range(len(chosen)), shown, color=[plots.BLUE if v >= 0 else plots.ORANGE for v in shown])
         ax.axvline(0, color=plots.GREY, linewidth=0.8)
-        ax.set_yticks(range(len(chosen)), [plots.plain(names[c], 24) for c in chosen] if i == 0 else [])
+        ax.set_yticks(range(len(chosen)), plots.apart([names[c] for c in chosen], 24) if i == 0 else [])
         ax.tick_params(axis="y", length=0)
         ax.grid(axis="y", visible=False)
         ax.set_title(plots.plain(title, 60), fontsize=10)

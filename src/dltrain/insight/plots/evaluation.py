@@ -19,6 +19,7 @@ from dltrain.insight.plots import (
     RED,
     SKY,
     WIDTH,
+    apart,
     cells,
     colours,
     empty,
@@ -93,8 +94,8 @@ def _ranks(axes: np.ndarray, result: Result) -> None:
     """ROC and precision-recall curves, of several classes or labels each against the others; dots: thresholds."""
     roc, pr = axes
     every = result["curves"]
-    for curve, colour in zip(every, colours(len(every)), strict=True):
-        name = plain(curve["name"], 16)
+    names = apart([curve["name"] for curve in every], 16)
+    for curve, name, colour in zip(every, names, colours(len(every)), strict=True):
         roc.plot(*zip(*curve["roc"], strict=True), color=colour, label=f"{name} {curve['roc_auc']:.3f}")
         label = f"{name} {curve['average_precision']:.3f}"
         pr.plot(*zip(*curve["precision_recall"], strict=True), color=colour, label=label)
@@ -119,7 +120,7 @@ def _ranks(axes: np.ndarray, result: Result) -> None:
 
 def _columns(result: Result) -> int:
     """Of a legend of many curves, below them."""
-    longest = max(len(plain(curve["name"], 16)) for curve in result["curves"])
+    longest = max(map(len, apart([curve["name"] for curve in result["curves"]], 16)))
     return 4 if longest < 4 else 3 if longest < 9 else 2
 
 
@@ -137,7 +138,7 @@ def importance(result: Result) -> Figure:
     ax, at = fig.subplots(), np.arange(len(columns))
     ax.barh(at, [c["mean"] for c in columns], xerr=[c["std"] for c in columns], color=SKY, ecolor=GREY)
     ax.axvline(0, color=GREY, linewidth=0.8)
-    ax.set_yticks(at, [plain(c["name"], 24) for c in columns])
+    ax.set_yticks(at, apart([c["name"] for c in columns], 24))
     ax.set(ylim=(len(columns) - 0.4, -0.6), xlabel=f"{title(found['metric'])} is worse by")
     ax.grid(axis="y", visible=False)
     which = f" ({_COLUMNS} of {len(found['columns']):,})" if len(found["columns"]) > _COLUMNS else ""
@@ -152,7 +153,7 @@ def _matrix(ax: Axes, result: Result, *, mistakes: bool = False) -> None:
     """
     every = result["confusion"]["names"]
     shown, counts = _confused(np.array(result["confusion"]["true_predicted_count"]), len(every))
-    names, n = [plain(every[i], 16) for i in shown], len(shown)
+    names, n = apart([every[i] for i in shown], 16), len(shown)
     share = counts / np.maximum([[result["classes"][i]["rows"]] for i in shown], 1)
     if mistakes:
         np.fill_diagonal(share, 0)
@@ -207,7 +208,7 @@ def _by_label(ax: Axes, result: Result) -> None:
     at = np.arange(len(labels))
     for offset, key, colour in ((-0.2, "precision", BLUE), (0.2, "recall", SKY)):
         ax.barh(at + offset, [np.nan_to_num(p[key]) for p in labels], 0.4, color=colour, label=key)
-    ax.set_yticks(at, [plain(p["name"], 16) for p in labels])
+    ax.set_yticks(at, apart([p["name"] for p in labels], 16))
     ax.set(xlim=(0, 1.02), ylim=(len(labels) - 0.4, -0.6))
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(axis="y", visible=False)

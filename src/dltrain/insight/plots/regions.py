@@ -17,7 +17,7 @@ from matplotlib.typing import LineStyleType
 from torch import Tensor, nn
 
 from dltrain.engine import evaluation
-from dltrain.insight.plots import BLUE, INK, ORANGE, colours, figure, gif, plain, styled
+from dltrain.insight.plots import BLUE, INK, ORANGE, apart, colours, figure, gif, plain, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -241,8 +241,8 @@ def _frame(ax: Axes, scene: Scene, extent: Extent) -> None:
 
 def _legend(ax: Axes, names: tuple[str, ...], palette: np.ndarray) -> None:
     marks = [
-        Line2D([], [], color=c, marker="o", linestyle="", label=plain(n, 16))
-        for n, c in zip(names, palette, strict=False)
+        Line2D([], [], color=c, marker="o", linestyle="", label=n)
+        for n, c in zip(apart(names, 16), palette, strict=False)
     ]
     if len(marks) <= 6:
         one_row = sum(len(str(m.get_label())) + 4 for m in marks) < 52

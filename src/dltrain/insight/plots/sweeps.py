@@ -21,6 +21,7 @@ from dltrain.insight.plots import (
     GREY,
     INK,
     ORANGE,
+    apart,
     cells,
     colours,
     epoch_axis,
@@ -95,8 +96,8 @@ def _column(trials: Sequence[Trial], key: str) -> tuple[_Scale, list[Value]]:
     return scale, [str(v) for v in values] if scale.names else values
 
 
-def _tick(value: Value) -> str:
-    return plain(f"{value:.4g}" if isinstance(value, float) else value, 14)
+def _ticks(values: Sequence[Value]) -> list[str]:
+    return apart([f"{value:.4g}" if isinstance(value, float) else value for value in values], 14)
 
 
 @styled
@@ -115,7 +116,7 @@ def parallel(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figu
         (line,) = ax.plot(heights, color=colour, alpha=alpha, linewidth=width, zorder=layer)
         vector.name(line, f"{trials[i].told}: {number(score.name, scores[i])}")
     for at, (scale, _) in enumerate(columns[:-1]):
-        _rail(ax, at, {scale.unit(v): _tick(v) for v in scale.ticks(6)})
+        _rail(ax, at, dict(zip(map(scale.unit, ticks := scale.ticks(6)), _ticks(ticks), strict=True)))
     scale = columns[-1][0]
     _rail(ax, len(shown), {scale.unit(v): number(score.name, v) for v in (min(scores), max(scores))})
     ax.set_xticks(range(len(columns)), _short([*shown, title(score.name)]), fontsize=9.5)
@@ -235,7 +236,8 @@ def _over(ax: Axes, scale: _Scale, values: list[Value], trials: Sequence[Trial],
     at = across[next(i for i, t in enumerate(trials) if t is best)]
     told = f"best: {number(score.name, best.score)}"
     ax.plot([at], [best.score], "o", color=ORANGE, markersize=9, label=told, clip_on=False)
-    texts = {scale.places[v]: _tick(v) for v in scale.ticks(8 if len(scale.places) <= 8 else 6)}
+    ticks = scale.ticks(8 if len(scale.places) <= 8 else 6)
+    texts = dict(zip((scale.places[v] for v in ticks), _ticks(ticks), strict=True))
     ax.set_xticks(list(texts), list(texts.values()), rotation=20 if sum(map(len, texts.values())) > 44 else 0)
     edge = 0.08 * (max(places) - min(places)) or 0.5
     ax.set_xlim(min(min(places) - edge, min(across) - edge / 4), max(max(places) + edge, max(across) + edge / 4))
@@ -322,7 +324,8 @@ def heat(trials: Sequence[Trial], pair: tuple[str, str], score: Score) -> Figure
     means = grid[np.isfinite(grid)].tolist()
     norm = (LogNorm if wide(min(means), max(means)) else Normalize)(min(means), max(means))
     drawn = ax.imshow(grid, cmap="Blues" if score.larger else "Blues_r", norm=norm, origin="lower", aspect="auto")
-    told = [[f"{pair[0]} {_tick(x)}\n{pair[1]} {_tick(y)}\n{title(score.name)}" for x in across] for y in up]
+    names, names_up = _ticks(across), _ticks(up)
+    told = [[f"{pair[0]} {x}\n{pair[1]} {y}\n{title(score.name)}" for x in names] for y in names_up]
     cells.name(
         drawn, [[f"{told[i][j]} {number(score.name, v)}" for j, v in enumerate(row)] for i, row in enumerate(grid)]
     )
@@ -333,12 +336,11 @@ def heat(trials: Sequence[Trial], pair: tuple[str, str], score: Score) -> Figure
             look = {"ha": "center", "va": "center", "fontsize": 7.5 if many else 9}
             ax.text(j, i, text, color="white" if dark else INK, **look)
     ax.grid(False)
-    names = [_tick(v) for v in across]
     ax.set_xticks(range(len(across)), names, fontsize=9)
     if sum(map(len, names)) > 40:
         for label in ax.get_xticklabels():
             label.set(rotation=40, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(up)), [_tick(v) for v in up], fontsize=9)
+    ax.set_yticks(range(len(up)), names_up, fontsize=9)
     ax.set(xlabel=plain(pair[0]), ylabel=plain(pair[1]))
     share = PercentFormatter(1) if score.name in SHARES else "%.3g"
     ticks = LogLocator(subs=(1, 2, 5)) if isinstance(norm, LogNorm) else None

@@ -11,7 +11,7 @@ import torch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 from torch import Tensor, nn
 
-from dltrain.insight.plots import BLUE, GREY, figure, image, plain, styled
+from dltrain.insight.plots import BLUE, GREY, apart, figure, image, plain, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,14 +118,14 @@ def _table(weight: Tensor, inputs: Sequence[str], outputs: Sequence[str]) -> Fig
     most = limit(weight)
     drawn = ax.imshow(weight.numpy(), cmap="RdBu_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
     if len(inputs) == columns <= _NAMED:
-        names = [plain(n, 18) for n in inputs]
+        names = apart(inputs, 18)
         turned = sum(map(len, names)) > _BESIDE
         ax.set_xticks(range(columns), names, rotation=45 * turned, ha="right" if turned else "center", fontsize=9)
     else:
         ax.set_xlabel("input")
         _number(ax.xaxis, columns)
     if len(outputs) == units <= _NAMED:
-        ax.set_yticks(range(units), [plain(n, 14) for n in outputs], fontsize=9)
+        ax.set_yticks(range(units), apart(outputs, 14), fontsize=9)
     else:
         ax.set_ylabel("unit")
         _number(ax.yaxis, units)
