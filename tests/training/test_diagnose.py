@@ -1,14 +1,18 @@
 """diagnose=true: what is seen in each layer, and that a run computes the same bits with it."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from dltrain.config import compose
+from dltrain.commands import train
+from dltrain.config import build, compose
 from dltrain.config.plan import make_plan
 from dltrain.runs import checkpoint, run_folder
 from dltrain.training import experiment
+from dltrain.training.diagnose import Watch
 from dltrain.training.stop import Stop
 
 
@@ -54,6 +58,19 @@ def test_a_diagnosed_run_computes_the_same_bits(case, tmp_path):
     assert not (plain / "diagnosis.jsonl").exists()
     lines = [json.loads(line) for line in (watched / "diagnosis.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_of_several_processes_the_first_looks_alone(tmp_path, capsys):
+    """Others do not look: to whatever it told them on the way they would listen as to a step, or not at all."""
+    case = ["data=digits", "data.batch_size=512", "model.widths=[8]", "model.norm=batch", "trainer.sync_batchnorm=true"]
+    plan, folder = finished(tmp_path, *case, "diagnose=true")
+    shared = replace(plan, ranks=SimpleNamespace(rank=0, world_size=2))  # it can tell nobody anything
+    facts, _ = Watch(shared, build.make_trainer(plan)).look()
+    assert all("update" in layer for layer in facts["layers"] if "weight" in layer)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert train._told(experiment.Ended(shared, folder, summary), []) == 0
+    assert any(line.startswith(("complaint", "verdict")) for line in capsys.readouterr().out.splitlines())
 
 
 def test_nor_does_it_touch_what_a_loss_keeps(tmp_path, monkeypatch):

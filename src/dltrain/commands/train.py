@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -184,6 +185,7 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
         return EXIT_CODES[summary["reason"]]
     if not plan.is_rank_zero:
         return 0
+    plan = replace(plan, ranks=None)  # what is found out now is work of this process
     say(outcome.told(plan, folder, summary))
     if plan.diagnose:
         from dltrain.insight.doctor import doctor

@@ -39,7 +39,8 @@ class Watch:
     def __init__(self, plan: Plan, trainer: Trainer) -> None:
         self._trainer = trainer
         own_loss = copy.deepcopy(plan.loss)  # it may keep statistics
-        plain = replace(plan, loss=own_loss, settings=replace(plan.settings, compile=False))
+        # Others that share the run do not look, and know nothing of the twin's step.
+        plain = replace(plan, loss=own_loss, settings=replace(plan.settings, compile=False), ranks=None)
         state = random_state(trainer.device)
         self._twin = build.make_trainer(plain)
         self._x, self._y = probe(plain)
