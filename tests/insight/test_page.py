@@ -1,6 +1,7 @@
 """What a page answers in a real browser: sort, filter, hover, legend, film; and that it keeps to itself."""
 
 import io
+from itertools import combinations
 
 import pytest
 from browser import Browser
@@ -169,6 +170,11 @@ def test_any_column_is_drawn_over_any_other(opened):
     words = opened.run("[...document.querySelectorAll('.explorer text')].map(t => t.textContent)")
     assert {"80", "85", "90", "0", "5", "10", "accuracy", "run"} <= {*words}
     opened.run(choose.format("kind", 0))
+    opened.run(choose.format("kind", 1))
+    boxes = "[...document.querySelectorAll('.explorer use')].map(u => u.getBoundingClientRect())"
+    places = opened.run(f"{boxes}.map(b => [b.x, b.y, b.width])")  # four of each kind stand side by side
+    assert all(abs(a - c) > 0.9 * w or abs(b - d) > 0.9 * w for (a, b, w), (c, d, _) in combinations(places, 2))
+    opened.run(choose.format("run", 1))
     click(opened, ".explorer [data-entry][role=button] text")
     hidden = "[...document.querySelectorAll('.explorer [data-name]')].filter(g => g.style.display).length"
     assert opened.run(hidden) == 1

@@ -22,6 +22,7 @@ from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Report, Run
 
 DRAWN = 10  # more curves than that can't be told apart
+_FEW = 6  # names in a sentence
 _ROWS = 100  # entries that are told one by one
 _ON_ROWS = 6  # single runs whose answers to the test rows are compared: each net is built and asked again
 _TRAINING_ONLY = ("loss.label_smoothing", "loss.class_weights", "loss.pos_weight")  # a val loss is the plain one
@@ -100,7 +101,8 @@ def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
         best = f"{base.name} has {metric.replace('best/', 'val/')} {metrics.text(metric, base.values(metric)[0])}"
         lines.append(f"{best}; one run each can't tell which is better, as the seed alone makes a difference: seeds=5")
     elif single:
-        lines.append(f"{', '.join(single[:_ROWS])}: one run can't tell what is noise; train with seeds=5")
+        few = f"{', '.join(single[:_FEW])}{f' and {len(single) - _FEW} more' * (len(single) > _FEW)}"
+        lines.append(f"{few}: one run can't tell what is noise; train with seeds=5")
         if base.name in single and (several := next((e for e in compared if len(e.values(metric)) > 1), None)):
             lines.append(
                 f"nothing is tested against one run: --to {several.runs[0].folder} holds all against {several.name}"

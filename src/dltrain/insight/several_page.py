@@ -51,8 +51,9 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
 
 def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> list[str]:
     """Who is better and by how much, as paragraphs."""
-    lines = compare.verdict(compared, metric, found)
-    lines.insert(1, _margin(compared[0], found, metric))
+    lines, margin = compare.verdict(compared, metric, found), _margin(compared[0], found, metric)
+    if not lines or not lines[0].startswith(f"{compared[0].name} has "):
+        lines.insert(int(any(t.difference for t in found)), margin)
     made: list[str] = []
     for line in filter(None, lines):
         name = max((e.name for e in compared if line.startswith(e.name)), key=len, default="")
@@ -62,20 +63,21 @@ def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
 
 
 def _margin(base: Entry, found: Sequence[Tested], metric: str) -> str:
-    """How far the second is from the first, where that was tested over seeds or folds."""
-    if not found or (far := found[0].difference) is None or far.rows:
+    """How far the second is from the first, unless that was tested over rows."""
+    far, second = (found[0].difference, found[0].entry) if found else (None, base)
+    if second is base or not (base.values(metric) and second.values(metric)) or (far and far.rows):
         return ""
-    second, sign = found[0].entry, -1 if far.mean < 0 else 1
     reached = [sweep_table.mean_and_deviation(metric, entry.values(metric)) for entry in (base, second)]
+    told = f"{base.name} has {_told(metric)} {reached[0]}; {second.name}, the second, has {reached[1]}"
+    if far is None:
+        return told
+    sign = -1 if far.mean < 0 else 1
     size, low, high = (metrics.difference(metric, sign * d) for d in (far.mean, *sorted((far.low, far.high))[::sign]))
     way = f"{' points' * metrics.in_percent(metric)} {'less' if sign < 0 else 'more'}"
     few = min(len(entry.values(metric)) for entry in (base, second)) < FEW  # whose interval goes beyond all reason
     by = _told(seeds.criterion([*base.runs, *second.runs]) or metric)
     behind = f"; the order is that of {by}" if (far.mean > 0) == metrics.larger_is_better(metric) and far.mean else ""
-    return (
-        f"{base.name} has {_told(metric)} {reached[0]}; {second.name}, the second, has {reached[1]}, which is "
-        f"{size}{way}{'' if few else f' (95 % interval {low} to {high})'}{behind}"
-    )
+    return f"{told}, which is {size}{way}{'' if few else f' (95 % interval {low} to {high})'}{behind}"
 
 
 def _order(compared: Sequence[Entry], metric: str) -> str:

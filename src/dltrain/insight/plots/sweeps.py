@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _AXES = 5  # keys that fit beside each other on a phone
 _LINE = 10  # letters that fit above one of them
 _CELLS = 12  # values of a key that a heat map shows
+_LINES = 40  # lines across each other; more of them are paler
 _WIDE = 6  # columns of one whose numbers must be short
 _DOTS_ACROSS, _DOTS_HIGH = 55, 24  # dots that fit beside and above each other
 _EACH, _BINS = 8, 6  # numbers that have a mean each; more of them are taken together in so many bins
@@ -111,7 +112,7 @@ def parallel(trials: Sequence[Trial], keys: Sequence[str], score: Score) -> Figu
     order = sorted(range(len(trials)), key=lambda i: -trials[i].place)
     for rank, i in enumerate(order):
         heights = [scale.unit(values[i]) for scale, values in columns]
-        strong = 0.15 + 0.75 * rank / max(1, len(order) - 1)
+        strong = (0.15 + 0.75 * rank / max(1, len(order) - 1)) * min(1.0, math.sqrt(_LINES / len(order)))
         colour, alpha, width, layer = (ORANGE, 1.0, 3.2, 4) if trials[i] is best else (BLUE, strong, 1.4, 2)
         (line,) = ax.plot(heights, color=colour, alpha=alpha, linewidth=width, zorder=layer)
         vector.name(line, f"{trials[i].told}: {number(score.name, scores[i])}")

@@ -28,14 +28,15 @@ const scale = (texts) => {
 };
 
 // How far each dot stands beside its place, so that those of one place and about one height don't hide each other.
-const asides = (across, up, room) => {
+const asides = (across, up, size, room) => {
   const placed = new Map();
   return across.map((x, k) => {
     if (!placed.has(x)) placed.set(x, []);
     const there = placed.get(x);
-    const free = (aside) => there.every(([other, y]) => (other - aside) ** 2 + (y - up[k]) ** 2 > 81);
+    const free = (aside) => there.every(([other, y]) => (other - aside) ** 2 + (y - up[k]) ** 2 > 4 * size ** 2);
     let aside = 0;
-    for (let n = 1; !free(aside) && Math.abs(aside) < room; n += 1) aside = 4.5 * Math.ceil(n / 2) * (n % 2 ? 1 : -1);
+    for (let n = 1; !free(aside) && Math.abs(aside) < room; n += 1) aside = size * Math.ceil(n / 2) * (n % 2 ? 1 : -1);
+    if (Math.abs(aside) >= room) aside = room ? ((7 * size * there.length) % (2 * room)) - room : 0; // there is no place
     there.push([aside, up[k]]);
     return aside;
   });
@@ -67,9 +68,10 @@ const explore = (table) => {
       const [begin, end, at] = axis.log ? [...axis.of, value].map(Math.log10) : [...axis.of, value];
       return Number((from + ((at - begin) / (end - begin)) * (to - from)).toFixed(3));
     };
+    const size = rows.length > 150 ? 2.6 : 4.5; // the radius of a dot
     const look = { class: "plot", viewBox: "0 0 520 310", role: "group", "aria-label": "the chosen columns" };
     const svg = draw(box, "svg", look);
-    draw(draw(svg, "defs"), "circle", { id: "explored-dot", r: 4.5 });
+    draw(draw(svg, "defs"), "circle", { id: "explored-dot", r: size });
     const word = (own, tick, most) => String(own.names ? own.names[tick] : tick).slice(0, most);
     for (const tick of x.ticks) {
       const at = place(x, tick, left, right);
@@ -89,7 +91,7 @@ const explore = (table) => {
     const panel = draw(svg, "g", { "data-x": axis(x, [left, right], "x"), "data-y": axis(y, [low, high], "y") });
     const [across, up] = [x.values.map((v) => place(x, v, left, right)), y.values.map((v) => place(y, v, low, high))];
     const places = distinct(across.filter(Number.isFinite).map(String)).length;
-    const aside = asides(across, up, places > 12 ? 0 : (0.4 * (right - left)) / places);
+    const aside = asides(across, up, size, places > 12 ? 0 : (0.4 * (right - left)) / places);
     const kinds = scale(column("colour"));
     const own = column("colour");
     const names = distinct(own).length <= 7 ? distinct(own) : null;
