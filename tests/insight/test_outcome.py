@@ -52,7 +52,7 @@ def test_a_run_that_learns_the_few_rows_by_heart_is_told_so_with_the_epoch(dltra
     assert found, out
     assert 1 <= int(found[1]) < 150
     assert any(
-        re.fullmatch(r"baseline     accuracy \S+% on test, \S+ points better than one answer .* \(\S+%\)", line)
+        re.fullmatch(r"baseline     test accuracy \S+%, \S+ points better than one answer .* \(\S+%\)", line)
         for line in lines
     )
     assert lines[-1] == "next         dltrain report last: one page with pictures of what was learned"
@@ -79,4 +79,4 @@ def test_a_metric_that_the_test_rows_leave_undefined_is_not_compared(dltrain, tm
     code, out, err = dltrain(*words, "data.task=regression", "trainer.epochs=1", "trainer.tensorboard=false")
     assert code == 0, err
     assert "not defined  r2 (test): a target is the same in all rows" in out
-    assert re.search(r"^baseline +rmse \S+ on test, \S+ worse than .* mean of the targets \(0\)$", out, re.MULTILINE)
+    assert re.search(r"^baseline +test rmse \S+, \S+ worse than .* mean of the targets \(0\)$", out, re.MULTILINE)

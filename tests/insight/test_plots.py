@@ -99,3 +99,14 @@ def test_images_are_as_bright_in_a_dream_as_among_the_worst_answers():
         colours = shown.to_rgba(shown.get_array())
         assert (colours[2, 3, :3] == 1).all()
         assert (colours[0, 0, :3] == 0).all()
+
+
+def test_numbers_in_a_unit_have_labels_that_a_person_reads():
+    """Targets of five decades are not ten dots and a heap, and no label is 22000 or runs into the next."""
+    ax = Figure().subplots()
+    plots.measured(ax.xaxis, np.logspace(0, 5, 50), ax.set_xscale)
+    assert ax.get_xscale() == "symlog"
+    plots.measured(ax.yaxis, np.linspace(-54_000, 28_000, 50), ax.set_yscale)
+    assert (ax.get_yscale(), ax.yaxis.get_major_formatter()(20_000, 0)) == ("linear", "20,000")
+    assert len(ax.yaxis.get_major_locator().tick_values(-54_000, 28_000)) <= 8
+    assert [plots.number("rmse", value) for value in (0.25, 10_236)] == ["0.25", "10,236"]

@@ -201,7 +201,7 @@ def against_one_answer(plan: Plan, summary: Summary) -> tuple[str, str] | None:
     unit = " points" * metrics.in_percent(name)
     size = f"{metrics.difference(name, abs(own - its))}{unit} {'better' if better else 'worse'}"
     its, own = metrics.text(name, its), metrics.text(name, own)
-    return "baseline", f"{name} {own} on test, {size} than {what} ({its})"
+    return "baseline", f"test {name} {own}, {size} than {what} ({its})"
 
 
 _READ = 2000  # samples at most: the share of a class among them has a standard error of 1 %

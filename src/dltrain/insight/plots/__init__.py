@@ -6,7 +6,7 @@ uses no pyplot: no window, no global state, and `@styled` around each function i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
@@ -20,10 +20,11 @@ from dltrain.errors import system
 with chdir(Path(__file__).parent), system.without("MPLBACKEND"):
     import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.style import context
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 from matplotlib.typing import ColorType
 
 from dltrain.errors import output
@@ -116,7 +117,9 @@ def title(metric: str) -> str:
 
 def number(metric: str, value: float) -> str:
     """A value of a metric, as short as a picture wants it."""
-    return f"{value:.1%}" if metric in SHARES else f"{value:.3g}"
+    if metric in SHARES:
+        return f"{value:.1%}"
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def wide(low: float, high: float) -> bool:
@@ -133,6 +136,26 @@ def metric_axis(ax: Axes, metric: str) -> None:
             ax.set_ylim(top=min(ax.get_ylim()[1], 1.01))
     elif wide(low, high):
         ax.set_yscale("log")
+    else:
+        _thousands(ax.yaxis, high)
+
+
+def measured(axis: Axis, values: np.ndarray, scale: Callable[..., object] | None = None) -> None:
+    """An axis of numbers in a unit: thousands as 20,000, and no more labels than have room. `scale`, as
+    `ax.set_xscale`, is asked for logarithms where they span more than three decades; 0 and below stay on the axis.
+    """
+    size = np.abs(values[values != 0])
+    least = float(np.quantile(size, 0.05)) if len(size) else 0.0
+    if scale and (values < 0).mean() < 0.1 and size.max(initial=0) > 1_000 * least:
+        scale("symlog", linthresh=least)
+        return
+    axis.set_major_locator(MaxNLocator(6))
+    _thousands(axis, size.max(initial=0))
+
+
+def _thousands(axis: Axis, most: float) -> None:
+    if 1_000 <= most < 1e7:
+        axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
 
 
 def epoch_axis(ax: Axes) -> None:

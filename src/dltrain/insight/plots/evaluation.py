@@ -24,10 +24,13 @@ from dltrain.insight.plots import (
     colours,
     empty,
     image,
+    measured,
+    number,
     plain,
     styled,
     title,
 )
+from dltrain.parts import metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -274,15 +277,19 @@ def _regression(result: Result, true: np.ndarray, predicted: np.ndarray, across:
         r2 = f": r2 {target['r2']:.3f}" if math.isfinite(target["r2"]) else ""  # one row, or targets that are all equal
         rows_ = f"{result['rows']:,} row{'s' * (result['rows'] != 1)}"
         scatter.set_title(f"{result['split']}, {rows_}{r2}")
+        for axis, scale in ((scatter.xaxis, scatter.set_xscale), (scatter.yaxis, scatter.set_yscale)):
+            measured(axis, true[:, k], scale)  # both alike, so that the line of right answers is straight
         error = predicted[:, k] - true[:, k]
         spread.hist(error, bins=min(60, max(10, len(error) // 10)), color=SKY, edgecolor="white", linewidth=0.4)
         spread.axvline(0, color=GREY, linewidth=1, linestyle="--")
-        spread.axvline(error.mean(), color=ORANGE, linewidth=1.5, label=f"mean {error.mean():.3g}")
+        measured(spread.xaxis, error)
+        spread.axvline(error.mean(), color=ORANGE, linewidth=1.5, label=f"mean {number('rmse', error.mean())}")
         spread.set(xlabel="error: predicted - true", ylabel="rows")
         spread.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         spread.legend()
         spread.set_title(
-            f"RMSE {target['rmse']:.4g}, MAE {target['mae']:.4g}, median {target['median_absolute_error']:.4g}"
+            f"RMSE {metrics.text('rmse', target['rmse'])}, MAE {metrics.text('mae', target['mae'])}, "
+            f"median {metrics.text('mae', target['median_absolute_error'])}"
         )
     return fig
 
@@ -303,6 +310,8 @@ def _residuals(result: Result, true: np.ndarray, predicted: np.ndarray) -> Figur
         if len(medians) > 2:
             ax.plot(*zip(*medians, strict=True), color=ORANGE, label="median of a tenth")
             ax.legend(loc="best")
+        for axis, numbers, scale in ((ax.xaxis, told, ax.set_xscale), (ax.yaxis, error, ax.set_yscale)):
+            measured(axis, numbers, scale)
         name = plain(target["name"], 30)
         ax.set(xlabel=f"{name}, predicted", ylabel=f"error, in units of {name}")
     return fig
