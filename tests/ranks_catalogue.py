@@ -259,6 +259,20 @@ class Idle(nn.Module):
         return self.used(x)
 
 
+class Changing(nn.Module):
+    """Has a part that it calls at some steps alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.always, self.at_times, self.calls = nn.Linear(6, 3).double(), nn.Linear(3, 3).double(), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        x = self.always(x)
+        return x + self.at_times(x) if self.calls % 3 == 1 else x
+
+
 class Twice(nn.Module):
     """Has a layer that is called twice, and a number of its own."""
 
@@ -303,6 +317,9 @@ for accumulate in (1, 3) if SOAK else (3,):
     CASES[f"gives way, {accumulate}"] = lambda ranks, options=options: trained(
         ranks, mlp(3), losses.CrossEntropy(class_weights=[0.3, 2.0, 1.1]), transform=Wanting(), **options
     )
+for accumulate in (1, 2) if SOAK else (1,):
+    changing = {"accumulate": accumulate, "by": "adam"} | multiclass
+    case(f"parts at some steps alone, {accumulate}", Changing, losses.CrossEntropy, **changing)
 case("layer norm", partial(mlp, 3, norm="layer"), losses.CrossEntropy, **multiclass)
 
 # -- BatchNorm -----------------------------------------------------------------------------------------------------

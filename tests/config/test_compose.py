@@ -46,6 +46,7 @@ def test_overrides_reach_the_configuration():
         ("optimzer=adam", "unknown key; did you mean `optimizer`?"),
         ("optimzer.lr=1", "unknown key; did you mean `optimizer.lr`?"),
         ("lr=1", "unknown key; did you mean `optimizer.lr`?"),
+        ("nproc=2", "this is an option, and no key: write --nproc 2"),
         ("model.zzz=1", "unknown key; `model` has widths, activation, norm, dropout, input_dropout, init, bias"),
         ("zzz=1", "unknown key; `dltrain list` shows what there is"),
         ("optimizer=adma", "optimizer has no `adma`; did you mean `adam`?"),

@@ -85,3 +85,10 @@ def test_a_batchnorm_of_another_kind_is_refused(tmp_path, monkeypatch):
 )
 def test_rows_of_a_process_are_of_a_batch_that_there_is(overrides, size, note):
     assert note in plan(*overrides, size=size).notes
+
+
+def test_what_each_process_draws_for_itself_is_told():
+    drawn = "each process draws for its own rows, and not what one process would"
+    assert f"dropout and input_noise: {drawn}" in plan("model.dropout=0.2", "regularisation=input_noise").notes
+    assert f"dropout: {drawn}" in plan("model.dropout=0.2").notes
+    assert not any(drawn in note for note in [*plan().notes, *plan("model.dropout=0.2", size=1).notes])

@@ -16,6 +16,8 @@ from dltrain.errors import ConfigError, did_you_mean, key_of
 from dltrain.runs import foreign, reading
 from dltrain.runs.foreign import Values
 
+_OPTIONS = ("nproc", "allow", "config_dir")  # of the command, which take a value
+
 
 @dataclass(frozen=True)
 class Composed:
@@ -257,9 +259,12 @@ def _explain(override: str, values: Values, refused: str) -> str:
         return f"`{override}`: it brings new keys: write +{override}"
     if key in known or override.startswith("+"):
         return f"`{override}`: {refused}"
-    parent = key.rpartition(".")[0]
+    parent, _, name = key.rpartition(".")
+    if name in _OPTIONS and parent in ("", "trainer"):
+        option = f"--{name.replace('_', '-')} {override.partition('=')[2]}"
+        return f"`{override}`: this is an option, and no key: write {option}"
     own = [k[len(parent) + 1 :] for k in known if parent and k.startswith(f"{parent}.")]
-    if own and (hint := did_you_mean(key.rpartition(".")[2], own)):
+    if own and (hint := did_you_mean(name, own)):
         return f"`{override}`: unknown key{hint.replace('`', f'`{parent}.', 1)}"
     if "_target_" in own and _at(values, f"{parent}._target_") == MISSING:
         return f"`{override}`: unknown key; to give your class this argument write +{override}"

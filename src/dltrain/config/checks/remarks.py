@@ -18,6 +18,8 @@ from dltrain.engine.ranks import Ranks
 from dltrain.errors import key_of
 from dltrain.parts.losses import Perceptron
 
+_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
 
 def own_peak(optimizer_part: Part, scheduler_part: Part) -> Iterator[str]:
     peak, lr = scheduler_part.arguments.get("max_lr"), optimizer_part.arguments.get("lr")
@@ -91,6 +93,9 @@ def shared(
             "BatchNorm normalises by the rows of each process alone, and what is judged and kept is of process 0; "
             "trainer.sync_batchnorm=true: by those of all"
         )
+    drops = any(isinstance(module, _DROPOUTS) and module.p > 0 for module in model.modules())
+    if drawn := [*["dropout"] * drops, *["input_noise"] * (regularisation.input_noise > 0)]:
+        yield f"{' and '.join(drawn)}: each process draws for its own rows, and not what one process would"
     if regularisation.mixup or regularisation.cutmix:
         yield "mixup and cutmix take partners from the rows of each process alone"
 

@@ -18,7 +18,10 @@ from dltrain.engine.steps.gate import Gate
 from dltrain.engine.steps.mistakes import counted
 from dltrain.engine.steps.step import Batch, Kind, Parts, autocast
 from dltrain.parts import losses
+from dltrain.parts.modules import every
 from dltrain.parts.row_weights import weighted_mean
+
+_STEADY = ("torch", "torchvision", "dltrain")  # in whose modules the same parameters have a part in each step
 
 
 class Plain:
@@ -76,7 +79,11 @@ class Plain:
         return mean
 
     def _leaves_idle(self, x: Tensor) -> bool:
-        """Whether some parameters have no part in what the model makes of a batch; leaves no trace of having looked."""
+        """Whether some parameters may have no part in what the model makes of a batch: a forward of somebody's own may
+        pass others by at each step. Leaves no trace of having looked.
+        """
+        if any(type(module).__module__.partition(".")[0] not in _STEADY for module in every(self.model)):
+            return True
         buffers, random = [b.detach().clone() for b in self.model.buffers()], random_state(x.device)
         with self._autocast(), self._products:
             reached = _reached(self.model(x.clone()))
