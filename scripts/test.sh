@@ -9,4 +9,5 @@ export PYTHONDONTWRITEBYTECODE= # where it is set, each of a thousand processes 
 .venv/bin/ruff format --check .
 .venv/bin/pyrefly check --summarize-errors
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # threads of two processes on two cores would wait for each other
-exec .venv/bin/python -m pytest -n 2 --dist loadfile "$@" # half the time; most tests wait for processes
+# Three share the tests, also on two cores: one often waits, for processes or a browser that it has started.
+exec .venv/bin/python -m pytest -n 3 --dist loadfile "$@"

@@ -33,10 +33,10 @@ def written(values):
     return OmegaConf.to_yaml(OmegaConf.create(values))
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_file_of_ours_is_written_as_omegaconf_writes_it(path):
-    values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    assert as_yaml(values) == written(values)
+def test_every_file_of_ours_is_written_as_omegaconf_writes_it():
+    for path in CONFIGS.rglob("*.yaml"):
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        assert as_yaml(values) == written(values), path
 
 
 TEXTS = [
