@@ -7,13 +7,12 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import quick_compose
 import torch
 from inline_engine import Inline
 from PIL import Image
-from quick_compose import PARTS, quick, remembered
 
 from dltrain.commands import cli
-from dltrain.config import compose, hydra
 from dltrain.sweeps.engines import local
 
 NAMED = os.environ.get("DLTRAIN_TEST_DATA")
@@ -90,10 +89,7 @@ def _cache_of_tests(tmp_path_factory):
 @pytest.fixture(autouse=True, scope="session")
 def _composed_quickly():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compose, "compose", quick)
-        patch.setattr(hydra, "composer", remembered)
-        for (owner, name), part in PARTS.items():
-            patch.setattr(owner, name, part)
+        quick_compose.put_in_place(patch.setattr)
         yield
 
 

@@ -5,6 +5,7 @@ import tempfile
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
+import quick_compose
 import torch
 from inline_engine import Inline
 from nursery import RUNS, SWEEP, new_folder, plan_of
@@ -14,6 +15,7 @@ from dltrain.data.loaders import _stop_all_workers
 from dltrain.sweeps.engines import local
 from dltrain.training import experiment
 
+quick_compose.put_in_place()
 torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
 with tempfile.TemporaryDirectory() as root:
     for name in RUNS:
