@@ -90,8 +90,10 @@ def jobs_of(root: Path):
     ids=["TERM", "INT", "USR1"],
 )
 def test_a_signal_stops_a_sweep_and_the_rest_follows(sweep, tmp_path, number, code):
-    dice, (expected, seconds), trials, codes = random.Random(number), sweep, (50 if SOAK else 2), []
-    for trial in range(trials):
+    dice, (expected, seconds), most, codes = random.Random(number), sweep, (50 if SOAK else 2), []
+    first = (143, 130, 138).index(code)  # each signal begins with another moment and receiver
+    while len(codes) < most and (SOAK or code not in codes):
+        trial = first + len(codes)
         root = tmp_path / str(trial)
         root.mkdir()
         child = Child(SWEEP, root)
@@ -105,18 +107,18 @@ def test_a_signal_stops_a_sweep_and_the_rest_follows(sweep, tmp_path, number, co
             with chdir(root):
                 assert cli._run(["resume", str(folder)]) == 0
         assert jobs_of(root) == expected
-    print(f"\nT9 {signal.Signals(number).name} to a sweep: {trials} sweeps, {codes.count(code)} stopped, all identical")
+    print(f"\nT9 {signal.Signals(number).name}: {len(codes)} sweeps, {codes.count(code)} stopped, all identical")
     assert set(codes) <= {0, code}
     assert code in codes
 
 
 def test_of_two_processes_in_one_folder_exactly_one_runs(case):
-    case, trials, busy = case("plateau"), (50 if SOAK else 6), 0
-    for _ in range(trials):
+    case, trials, busy = case("plateau"), 0, 0
+    while trials < 50 if SOAK else busy < 2 and trials < 6:
         folder = case.new()
         codes = sorted(child.ended() for child in [Child(case, folder) for _ in range(2)])
         assert codes in ([0, 0], [0, 6])  # the second may come when the first has ended
-        busy += codes == [0, 6]
+        trials, busy = trials + 1, busy + (codes == [0, 6])
         assert outcome(folder) == case.expected
     print(f"\nT10: {trials} pairs, {busy} refused with 6, all identical")
     assert busy
