@@ -33,7 +33,7 @@ COMMON = shlex.split(
 NETS = {"direct": ["model.dropout=0.2", "model.norm=batch"], "DDP": ["model=raising"]}
 STEPS, RESUME = 40, ["resume", "last", "--allow", "raising"]
 SHARED = [sys.executable, "-m", "dltrain", "--nproc", "2"]
-TORCHRUN = shlex.split("-m torch.distributed.run --nproc-per-node=2 --max-restarts=1 --rdzv-endpoint=localhost:0")
+TORCHRUN = shlex.split("-m torch.distributed.run --nproc-per-node=2 --max-restarts=1 --standalone")
 RAISING = '''
 import os, time
 from torch import nn
