@@ -21,7 +21,7 @@ from torch import nn
 from dltrain.data import Tensors, take
 from dltrain.data.loaders import _stop_all_workers, make_loader
 from dltrain.data.units import Standard
-from dltrain.engine import shared_norm
+from dltrain.engine import sync_batchnorm
 from dltrain.engine.evaluation import evaluate, of_training
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.trainer import Trainer
@@ -349,7 +349,7 @@ NORMED: dict[str, tuple[Callable[[], nn.Module], dict[str, object]]] = {
 def normed(ranks: Ranks | None, make: Callable[[], nn.Module], options: dict[str, object]) -> Result:
     model = make()
     if ranks is not None:
-        shared_norm.share(model, ranks)
+        sync_batchnorm.convert(model, ranks)
     y = Y["multiclass"][: len(options.get("x", X))]
     return trained(
         ranks, model, losses.CrossEntropy(), **{"y": y, "kind": None if ranks is None else "plain", **options}

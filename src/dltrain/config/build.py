@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from dltrain.config import construct
 from dltrain.data import Data, Split, Tensors, take
 from dltrain.data.loaders import Batches, Loader, make_loader, order
-from dltrain.engine import evaluation, products, shared_norm
+from dltrain.engine import evaluation, products, sync_batchnorm
 from dltrain.engine.judges import Measure
 from dltrain.engine.trainer import Trainer
 from dltrain.parts import codes, metrics, pretrained, regularisers
@@ -71,7 +71,7 @@ def make_trainer(plan: Plan) -> Trainer:
     regular, settings = plan.regularisation, plan.settings
     model = make_model(plan)
     if settings.sync_batchnorm and plan.ranks is not None:
-        shared_norm.share(model, plan.ranks)
+        sync_batchnorm.convert(model, plan.ranks)
     optimizer = make_optimizer(plan, model)
     penalised = regular.l1 or regular.l2
     trainer = Trainer(

@@ -14,7 +14,7 @@ from dltrain.config.mistakes import Mistakes
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data
-from dltrain.engine import shared_norm
+from dltrain.engine import sync_batchnorm
 from dltrain.engine.ranks import Ranks
 from dltrain.engine.steps import compiled, cuda_graph, direct
 from dltrain.errors import CheckpointError, ConfigError
@@ -140,7 +140,7 @@ def check_shared(mistakes: Mistakes, settings: Settings, model: nn.Module, ranks
     """What several processes can't do yet."""
     if ranks is None:
         return
-    if settings.sync_batchnorm and (why := shared_norm.why_not(model)):
+    if settings.sync_batchnorm and (why := sync_batchnorm.why_not(model)):
         mistakes.say("trainer.sync_batchnorm", f"{why}; leave it false, or use nn.BatchNorm1d, 2d or 3d")
     if settings.step in ("compiled", "graph"):
         mistakes.say(
@@ -164,7 +164,7 @@ def choose_step(
     """The step that was asked for; of itself the direct one, or the plain one and why it is not direct."""
     wanted, precision = settings.step, settings.precision
     compiling = "trainer.compile=true" if settings.compile else None
-    syncing = settings.sync_batchnorm and ranks is not None and shared_norm.is_for(model)
+    syncing = settings.sync_batchnorm and ranks is not None and sync_batchnorm.is_for(model)
     why = compiling or ("trainer.sync_batchnorm=true" if syncing else None)
     why = why or direct.why_not(model, loss, optimizer, precision=precision, device=device, in_shape=data.in_shape)
     if wanted in ("graph", "compiled"):

@@ -13,7 +13,7 @@ from dltrain.config.compose import Composed
 from dltrain.config.policy import Part
 from dltrain.config.settings import Regularisation, Settings
 from dltrain.data import Data, Tensors
-from dltrain.engine import shared_norm
+from dltrain.engine import sync_batchnorm
 from dltrain.engine.ranks import Ranks
 from dltrain.errors import key_of
 from dltrain.parts.losses import Perceptron
@@ -79,7 +79,7 @@ def shared(
     regularisation: Regularisation,
     ranks: Ranks | None = None,
 ) -> Iterator[str]:
-    normalises = shared_norm.is_for(model)
+    normalises = sync_batchnorm.is_for(model)
     if settings.sync_batchnorm and (ranks is None or not normalises):
         why = "one process has all rows" if ranks is None else "the net has no BatchNorm"
         yield f"trainer.sync_batchnorm is not used: {why}"

@@ -84,7 +84,7 @@ else:
     _Norm = nn.Module
 
 
-class _Sharing(_Norm):
+class _Synced(_Norm):
     ranks: Ranks
 
     def forward(self, input: Tensor) -> Tensor:
@@ -104,9 +104,8 @@ class _Sharing(_Norm):
         return y
 
 
-_KINDS: dict[type[nn.Module], type[_Sharing]] = {
-    kind: type(f"Shared{kind.__name__}", (_Sharing, kind), {})
-    for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_KINDS: dict[type[nn.Module], type[_Synced]] = {
+    kind: type(f"Sync{kind.__name__}", (_Synced, kind), {}) for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 }
 
 
@@ -121,7 +120,7 @@ def is_for(model: nn.Module) -> bool:
     return any(type(m) in _KINDS for m in every(model))
 
 
-def share(model: nn.Module, ranks: Ranks) -> None:
+def convert(model: nn.Module, ranks: Ranks) -> None:
     """Has all BatchNorms of a model share their rows; they stay the modules that they are, with names and tensors."""
     for module in every(model):
         if (kind := _KINDS.get(type(module))) is not None:
