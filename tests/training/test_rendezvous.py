@@ -1,5 +1,6 @@
 """How processes of a run hear of each other's end; here they are objects of one process, and programs that sleep."""
 
+import gc
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,42 @@ def test_a_mistake_that_one_machine_has_is_said_with_its_name_to_those_who_wait(
         first.ranks(60)
     (alone,) = meet(1)
     assert alone.name_for(error) == ""  # of one machine all have the same, and one says it
+
+
+def leave(first):
+    """Who keeps the store has ended, and the store with it."""
+    first._store = first._lasting = first.ear._store = None
+    gc.collect()
+
+
+def test_a_mistake_of_all_is_said_once_where_the_first_ends_with_the_store_before_others_ask(meet):
+    first, second = meet(2, launcher=False)
+    error = ConfigError("optimizer.lr: Invalid learning rate: -1")
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second.failed, error, "process 1 of 2")
+        assert first.failed(error, "") is None
+        leave(first)
+        assert str(other.result()) == str(error)
+
+
+def test_who_speaks_of_the_loss_of_the_store_and_ends_is_not_taken_for_lost(meet, sleeper):
+    (gone, mark), (speaker, busy) = sleeper(), sleeper()
+    first, second, third = meetings = meet(3, launcher=False)
+    known(meetings, [mark, busy, running.mark()])
+    gone.kill()
+    gone.wait()
+    leave(first)
+    words = "process 0 of 3 has ended; all end"
+    second._marks[1] = running.mark()
+    said = off_main_thread(second.who_is_lost, MOVED)
+    assert words in said
+    assert second.failed(LostError(said), "") is None
+    while third.ear.broken is None:
+        third.ear.join(0.05)
+    speaker.kill()
+    said = off_main_thread(third.who_is_lost, MOVED)
+    assert words in said
+    assert isinstance(third.failed(LostError(said), ""), Quiet)
 
 
 def test_who_does_not_come_is_named(meet):

@@ -144,12 +144,13 @@ class Rendezvous:
         try:
             first = "" if self._keeper in self._lost else self._store.compare_set("failed", "", own).decode()
         except RuntimeError:  # nobody keeps the store any more
-            first = ""
+            first = self.ear.told
         if not first and isinstance(error, LostError):  # all have met it
             left = {self._found.rank, *self._others} - self._lost - {self._keeper}
             first = own if self._found.rank == min(left, default=0) else ""
             if not first:
                 return Quiet(LostError.exit_code, words)
+            time.sleep(_BEFORE)
         if first not in ("", own):
             return _quiet(first)
         _record(words, self._since or time.time())
@@ -195,8 +196,8 @@ class Rendezvous:
             if self.ear.told:
                 time.sleep(_BEFORE)
                 raise _quiet(self.ear.told)
-            if self.ear.broken:
-                return _ENDED, self.ear.ended() | ({0} if self._keeper == 0 else set())
+            if self.ear.broken is not None:
+                return _ENDED, self.ear.broken | ({0} if self._keeper == 0 else set())
             missing, waited = self._others - waiting - gone, time.monotonic() - begin
             if self.ear.heard and not missing:
                 return _ENDED, gone
@@ -218,14 +219,15 @@ class Rendezvous:
 class _Ear(threading.Thread):
     """Hears what others say in the store, where this process may be busy, or the store's keeper hang.
 
-    told: why one of them ends. heard, once it listens closely: who waits for others, and who has ended. broken: nobody
-    keeps the store.
+    told: why one of them ends. heard, once it listens closely: who waits for others, and who has ended. broken: who had
+    ended when nobody kept the store any more.
     """
 
     def __init__(self, store: dist.Store, own: int, others: set[int], marks: Mapping[int, running.Mark]) -> None:
         super().__init__(daemon=True)
-        self.told, self.broken = "", False
+        self.told = ""
         self.heard: tuple[set[int], set[int]] | None = None
+        self.broken: set[int] | None = None
         self._store, self._own, self._others, self._marks = store, own, others, marks
         self._closely, self._over, self._said = threading.Event(), threading.Event(), set[int]()
 
@@ -249,13 +251,13 @@ class _Ear(threading.Thread):
             while not self._over.wait(0.05 if self._closely.is_set() else 0.3):
                 self._listen()
         except RuntimeError:
-            self.broken = True
+            self.broken = self.ended()
 
     def _listen(self) -> None:
         gone = self.ended()  # before the store is asked: who has failed says so, and then ends
         if not self.told and self._store.check(["failed"]):
-            self._store.add("heard", 1)
             self.told = self._store.get("failed").decode()
+            self._store.add("heard", 1)  # last: who keeps the store may end then
         if not self._closely.is_set():
             return
         if self.heard is None:
