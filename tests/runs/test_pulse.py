@@ -97,3 +97,7 @@ def test_a_folder_that_takes_no_word_stops_nobody(tmp_path):
     tracker.tell(0.0, 1)
     tracker.tell(4.0, 2)
     tracker.close(2)
+
+
+def test_an_epoch_is_no_power_of_ten():
+    assert [pulse.epoch(value) for value in (5.0, 7 / 3, 23490.0, 1234567.0)] == ["5", "2.33", "23,490", "1,234,567"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dltrain.data.tables.cells import words
 from dltrain.insight import history
 from dltrain.parts.codes import Embeddings
+from dltrain.runs import pulse
 from dltrain.runs.reading import Report, Run
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def curves(reports: Sequence[Report], *, same: bool, units: Units | None, kept: 
         told.append("All rows are for training and validation alike, so that there is one curve.")
     elif turned is not None:
         told.append(
-            f"From epoch {turned:g} on the validation loss rises while the train loss falls: what the net learns "
-            "there are its examples by heart."
+            f"From epoch {pulse.epoch(turned)} on the validation loss rises while the train loss falls: what the net "
+            "learns there are its examples by heart."
             if turned
             else f"The {history.not_overfit(reports).partition(': the ')[2]}."
         )

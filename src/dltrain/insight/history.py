@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median, pstdev
 from typing import NamedTuple
 
-from dltrain.runs import foreign, reading
+from dltrain.runs import foreign, pulse, reading
 from dltrain.runs.foreign import Values
 from dltrain.runs.reading import Report, Run
 
@@ -115,7 +115,8 @@ def not_overfit(reports: Sequence[Report]) -> str:
         return "no: the validation loss does not rise while the train loss falls"
     clear = "slightly" if smooth[-1][1] <= _TURNED * lowest else "unclear, for it swings"
     at, least = min(val, key=lambda point: point[1])
-    return f"{clear}: the validation loss ends at {val[-1][1]:.4g}, and its lowest was {least:.4g} (epoch {at:g})"
+    lowest_of_all = f"{least:.4g} (epoch {pulse.epoch(at)})"
+    return f"{clear}: the validation loss ends at {val[-1][1]:.4g}, and its lowest was {lowest_of_all}"
 
 
 def _turn(val: list[tuple[float, float]], smooth: list[tuple[float, float]]) -> tuple[float, float]:

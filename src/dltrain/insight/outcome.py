@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dltrain.config.plan import Plan
 from dltrain.insight import history
-from dltrain.runs import reading
+from dltrain.runs import pulse, reading
 from dltrain.training import overview
 from dltrain.training.summary import Summary
 
@@ -34,7 +34,8 @@ def _overfit(plan: Plan, folder: Path) -> list[str]:
     if not found:
         return [f"overfit      {history.not_overfit(reports)}"]
     last = history.points(reports, "val/loss")[-1][0]
-    return [f"overfit      from epoch {found:g} of {last:g} on: the validation loss rises while the train loss falls"]
+    when = f"from epoch {pulse.epoch(found)} of {pulse.epoch(last)} on"
+    return [f"overfit      {when}: the validation loss rises while the train loss falls"]
 
 
 def _next(plan: Plan, folder: Path, summary: Summary) -> str:

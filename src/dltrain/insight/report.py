@@ -13,7 +13,7 @@ from dltrain.errors.output import say
 from dltrain.insight import compare, entries, in_progress, page, plots, several_page, sweep_pictures, sweep_tables
 from dltrain.insight.gallery import Gallery, Picture
 from dltrain.parts import metrics
-from dltrain.runs import ensemble_members, layout, reading, seeds, tensorboard
+from dltrain.runs import ensemble_members, layout, pulse, reading, seeds, tensorboard
 from dltrain.runs.reading import Run
 
 _ANSWERS = "What it answers"
@@ -240,7 +240,7 @@ def _outcome(run: Run) -> str:
         best = "The best so far are" if going else "The weights that count are"
         if not going and "best" not in run.summary:  # it did not live to say so
             best = "The best until then were"
-        text += f" {best} those of epoch {run.numbers['best/epoch']:.4g}, the best by {run.monitor}."
+        text += f" {best} those of epoch {pulse.epoch(run.numbers['best/epoch'])}, the best by {run.monitor}."
     return text if going or not run.reason else f"{text} It ended because: {run.reason.removesuffix('.')}."
 
 

@@ -135,6 +135,11 @@ class Writer:
             storage.write_over(self._path, json.dumps(vars(pulse)).encode().ljust(_SIZE - 1) + b"\n")
 
 
+def epoch(value: float) -> str:
+    """As 23,490, or 2.33."""
+    return f"{round(value, 2):,.9g}"
+
+
 def share(part: float) -> str:
     """In per cent; 100 is all."""
     return f"{math.floor(100 * min(part, 1.0))}%"

@@ -17,7 +17,7 @@ from dltrain.engine.evaluation import original
 from dltrain.errors import tables
 from dltrain.errors.output import cut
 from dltrain.parts import losses, metrics
-from dltrain.runs import reading
+from dltrain.runs import pulse, reading
 from dltrain.training import perceptron
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def result(plan: Plan, folder: Path, summary: Summary, *, more: Sequence[str] = 
     stopped = f", stopped {early}" if summary["status"] == "early_stopped" else ""
     mistakes = perceptron.told(plan, reports)
     facts = (
-        f"the weights of the best epoch, {best['epoch']:.4g} by {plan.monitor}"
+        f"the weights of the best epoch, {pulse.epoch(best['epoch'])} by {plan.monitor}"
         if best
         else f"no epoch had a finite {plan.monitor}"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dltrain.insight import history
 from dltrain.insight.plots import BLUE, GREY, INK, ORANGE, RED, epoch_axis, figure, metric_axis, number, styled, title
+from dltrain.runs import pulse
 from dltrain.runs.reading import is_number
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def curves(
         if best is not None:
             _mark(ax, best, name)
         if overfit and name == "loss":
-            ax.axvline(overfit, color=RED, linestyle=":", linewidth=1.4, label=f"overfits from epoch {overfit:g} on")
+            label = f"overfits from epoch {pulse.epoch(overfit)} on"
+            ax.axvline(overfit, color=RED, linestyle=":", linewidth=1.4, label=label)
         if drawn:
             ax.legend(loc="best")
     axes[-1].set_xlabel("epoch")
