@@ -33,15 +33,15 @@ COMMANDS = (
     "dltrain report last",
 )
 WIDTH, HEIGHT = 1160, 1560
-# The page as far as the window goes, without the summary that the terminal shows.
+# The page as far as the window goes, without the summary that the terminal shows, and without a slider.
 STYLE = """
 body { height: 100vh; overflow: hidden; box-shadow: inset 0 0 0 1px #ccc; }
-#result { display: none; }
+#result, .figures > div:has(.moments) { display: none; }
 """
 
 
 def draw_terminal(folder: Path) -> None:
-    console = Console(record=True, width=84, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=92, file=io.StringIO(), force_terminal=True)
     for command in COMMANDS:
         words = [str(DLTRAIN), *shlex.split(command)[1:]]
         done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
