@@ -37,7 +37,7 @@ class Odd(nn.Module):
     def forward(self, x):
         if self.training and x.device.type == "cpu":
             self.calls += 1
-        if self.calls > 3:
+        if self.calls > 3 and "MENDED" not in os.environ:
             if self.does == "exits":
                 print("leaving"); sys.stdout.flush(); os._exit(3)
             if self.does == "crashes":
@@ -126,7 +126,7 @@ def test_a_job_has_the_bits_of_the_same_run_alone(tmp_path, singles):
 
 
 @linux
-def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path, capsys):
+def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path, capsys, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     does = ["nothing", "exits", "crashes", "raises", "leaves", "is killed", "everything"]
     words = ("-m", "--allow", "mine", *QUICK, "model=module", "model._target_=mine.Odd", "sweep.workers=2")
@@ -148,18 +148,22 @@ def test_jobs_that_end_themselves_take_no_other_with_them(tmp_path, capsys):
     assert "--allow=mine --retry-failed" in done.stderr
     assert here(tmp_path, "--retry-failed", "resume", str(sweep)) == 2  # and no job is touched
     assert "its jobs had --allow mine" in capsys.readouterr().err
-    again = command(tmp_path, "--allow", "mine", "--retry-failed", "resume", str(sweep))
-    assert (again.returncode, "2 of 7 jobs had ended" in again.stdout) == (8, True)
+    monkeypatch.setenv("MENDED", "yes")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert here(tmp_path, "--allow", "mine", "--retry-failed", "resume", str(sweep)) == 0
+    sys.modules.pop("mine", None)
+    assert "2 of 7 jobs had ended" in capsys.readouterr().out
+    assert {line["state"] for line in last_lines(sweep).values()} == {"done"}
 
 
 @linux
 def test_jobs_read_their_data_themselves(tmp_path):
     """The process that forks them has no threads: a library's would not be there in its children."""
     (tmp_path / "rows.csv").write_text("a,b,y\n" + "".join(f"{i % 7},{i % 5},{'ab'[i % 2]}\n" for i in range(60)))
-    done = command(tmp_path, "-m", *QUICK[1:], "data=iris,wine,breast_cancer", "sweep.workers=2")
+    done = command(tmp_path, "-m", *QUICK[1:], "data=iris,wine", "sweep.workers=2")
     assert done.returncode == 0, done.stderr
     table = ("data=table", "data.path=rows.csv", "data.target=y", "data.scaling=standard,none")
-    done = command(tmp_path, "-m", *QUICK[1:], *table, "seed=1,2", "name=table")
+    done = command(tmp_path, "-m", *QUICK[1:], *table, "name=table")
     assert done.returncode == 0, done.stderr
 
 
