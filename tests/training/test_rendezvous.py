@@ -2,6 +2,7 @@
 
 import gc
 import signal
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from dltrain.config.processes import Processes
-from dltrain.errors import ConfigError, LostError, Quiet, running
+from dltrain.errors import ConfigError, LostError, Quiet, output, running
 from dltrain.training import rendezvous
 
 MOVED = "Connection closed by peer"
@@ -154,3 +155,18 @@ def test_who_does_not_come_is_named(meet):
     first, _ = meet(2)
     with pytest.raises(LostError, match="process 1 of 2 has not come within"):
         first.ranks(0.1)
+
+
+def test_who_finds_nobody_says_where_it_waits_and_what_to_do(monkeypatch, capsys):
+    monkeypatch.setattr(rendezvous, "_LONG", 0.0)
+    monkeypatch.setattr(rendezvous, "_COMING", timedelta(seconds=0.3))
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    with socket.socket() as taken, output.voice_kept():
+        taken.bind(("localhost", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        output.silence()
+        with pytest.raises(LostError, match=f"process 1 of 2 has waited in vain .* port {port}: .*; start all"):
+            rendezvous.Rendezvous(Processes(1, 2, 1, 0, "localhost", port))
+        assert capsys.readouterr().err.startswith("note: process 1 of 2 waits for the first at localhost, port ")
+        with pytest.raises(LostError, match=f"port {port}: address already in use; set MASTER_PORT to another"):
+            rendezvous.Rendezvous(Processes(0, 2, 0, 0, "localhost", port))

@@ -31,6 +31,7 @@ from dltrain.errors import (
 )
 
 _COMING = timedelta(minutes=10)  # within which all have started
+_LONG = 30.0  # seconds after which one says that it waits
 _PATIENCE = 3.0  # seconds within which who has failed says so, and others say that they wait in vain
 _FAR = 10.0  # the same for one that nobody sees, on a machine of its own
 _LATER = 0.5  # seconds after which others speak of what all may have found
@@ -69,18 +70,17 @@ class Rendezvous:
 
     def __init__(self, found: Processes) -> None:
         self._found, self._others = found, {*range(found.world_size)} - {found.rank}
+        self._keeper = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else 0
         numbers = {"rank": found.rank, "world_size": found.world_size}
         try:
+            if found.rank != self._keeper:
+                _wait_for_keeper(found)
             store, _, _ = next(dist.rendezvous(f"tcp://{found.host}:{found.port}", **numbers, timeout=_COMING))
-        except dist.DistError as error:
+        except (dist.DistError, OSError) as error:
             output.speak()
-            raise LostError(
-                f"process {found.rank} of {found.world_size} has waited in vain for the others, which meet at "
-                f"{found.host}, port {found.port}: {output.cut(str(error), 200)}"
-            ) from error
+            raise LostError(_not_met(found, error)) from error
         self._lasting = dist.PrefixStore("dltrain", store)
         self._store = dist.PrefixStore(str(found.restarts), self._lasting)
-        self._keeper = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else 0
         self._timeout, self._marks = _COMING, dict[int, running.Mark]()
         self._lost, self._hang, self._since = set[int](), set[int](), 0.0
         self.ear = _Ear(self._store, found.rank, self._others, self._marks)
@@ -266,6 +266,37 @@ class _Ear(threading.Thread):
         self._said |= gone
         found = [{*map(int, self._store.get(key).split())} for key in ("waiting", "gone")]
         self.heard = found[0], found[1]
+
+
+def _wait_for_keeper(found: Processes) -> None:
+    """Until who keeps the store answers, of which torch would say nothing, and then pages. Raises OSError."""
+    begin, told = time.monotonic(), False
+    while True:
+        try:
+            socket.create_connection((found.host, found.port), timeout=5).close()
+            return
+        except OSError as error:
+            waited = time.monotonic() - begin
+            if waited > _COMING.total_seconds():
+                raise
+            if waited > _LONG and not told:
+                told = True
+                with output.voice_kept():
+                    output.speak()
+                    who = f"process {found.rank} of {found.world_size} waits for the first"
+                    output.say(f"note: {who} at {found.host}, port {found.port}: {error}", error=True)
+        time.sleep(0.1)
+
+
+def _not_met(found: Processes, error: Exception) -> str:
+    who, why = f"process {found.rank} of {found.world_size}", output.cut(str(error), 200)
+    if "failed to listen" in why:
+        why = why.rpartition("message: ")[2]
+        return f"{who} can't wait for the others at port {found.port}: {why}; set MASTER_PORT to another, for all"
+    return (
+        f"{who} has waited in vain for the others, which meet at {found.host}, port {found.port}: {why}; start all, "
+        "with the same MASTER_ADDR and MASTER_PORT, or one without"
+    )
 
 
 def _append(store: dist.Store, key: str, text: str) -> None:
