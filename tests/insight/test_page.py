@@ -253,6 +253,35 @@ def test_a_table_wider_than_the_window_is_moved_by_keys(opened):
         opened.resize(1200, 900)
 
 
+def test_a_single_row_with_others_folded_below_it_is_sorted_with_them(tmp_path):
+    its = page.table(["run", "n"], [["x", "2"], ["y", "1"]])
+    text = page.page("t", [page.table(["name", "n"], [["a", "1"]], below=[("its runs", its)])])
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    other = Browser(width=1200)
+    try:
+        other.open((tmp_path / "page.html").as_uri())
+        other.run("document.querySelector('summary').click()")
+        for title in range(4):
+            click(other, "thead th", title)
+        assert other.run("document.querySelector('table').innerText").split() == [
+            "name",
+            "n",
+            "a",
+            "1",
+            "its",
+            "runs",
+            "run",
+            "n",
+            "y",
+            "1",
+            "x",
+            "2",
+        ]
+        assert other.console == []
+    finally:
+        other.close()
+
+
 def test_without_a_script_all_is_there_and_a_film_can_be_stopped(opened, tmp_path):
     (tmp_path / "page.html").write_text(
         page.page("t", [page.table(["a"], [["b"]]), page.picture("F", "f", film()), moving()], live=False),

@@ -9,7 +9,10 @@ const order = (a, b) => {
   return Number.isNaN(x) ? a.localeCompare(b) : x - y;
 };
 const distinct = (texts) => [...new Set(texts)].sort(order);
-const units = (table) => (table.tBodies.length > 1 ? [...table.tBodies] : [...table.tBodies[0].rows]);
+const units = (table) => { // rows, or each row with what is folded below it
+  const several = table.tBodies.length > 1 || table.querySelector(":scope > tbody > .more");
+  return several ? [...table.tBodies] : [...table.tBodies[0].rows];
+};
 const cell = (unit, column) => (unit.rows ? unit.rows[0] : unit).cells[column].textContent;
 
 const sort = (table, column) => {
