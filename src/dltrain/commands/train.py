@@ -91,7 +91,7 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
         ranks = _joined(meeting, composed)
         plan = make_plan(composed, allow, ranks=ranks)
         if several and several.restarts and plan.resume is None:
-            plan.resume = distributed.begun(ranks)
+            plan.resume = distributed.remembered_run(ranks)
         say(overview.describe(plan), flush=True)
         command, changed = ["dltrain", *options.typed], options.allow_changed_data
         with stop_on_signal(quiet=not plan.is_rank_zero) as stop:

@@ -20,15 +20,15 @@ _Made = TypeVar("_Made")
 _RUN = "run"  # the key of the run's folder in torch's store
 
 
-def remember(ranks: Ranks | None, folder: Path) -> None:
+def remember_run(ranks: Ranks | None, folder: Path) -> None:
     """Keeps which run it is, for processes that a launcher starts in the place of these."""
     if ranks is not None and ranks.rank == 0 and ranks.store is not None:
         ranks.store.set(_RUN, str(folder.absolute()))
 
 
-def begun(ranks: Ranks | None) -> str | None:
-    """Which run goes on in processes that were started in the place of others: their folder; None where these had made
-    none; `auto` where no launcher has kept it, as where a job is queued again.
+def remembered_run(ranks: Ranks | None) -> str | None:
+    """The run of processes in whose place these were started: its folder; None where they had made none; `auto` where
+    no launcher has kept it, as where a job is queued again.
     """
     if ranks is None or ranks.store is None:
         return None
@@ -43,8 +43,10 @@ def on_rank_zero(ranks: Ranks | None, work: Callable[[], _Made]) -> _Made:
     return ranks.broadcast_object(work() if ranks.rank == 0 else None)
 
 
-def begin(ranks: Ranks, plan: Plan, trainer: Trainer, *, resumed: bool) -> None:
-    """Has all processes begin with the same weights, on the same data, and each with random numbers of its own."""
+def start_alike(ranks: Ranks, plan: Plan, trainer: Trainer, *, resumed: bool) -> None:
+    """Has all begin with rank 0's weights, and each with random numbers of its own. Raises RanksError where data or
+    configuration differ.
+    """
     ranks.check_same("data", plan.fingerprint)
     ranks.check_same("a configuration", resuming.digest(plan.config))
     model = trainer.model
@@ -58,7 +60,7 @@ class SharedStop(Stop):
     """Asked between steps of several processes: true for all after the same step, whoever was to stop."""
 
     def __init__(self, own: Stop, ranks: Ranks, due: Callable[[], bool]) -> None:
-        """due: whether it is time for a checkpoint, by the clock of the first."""
+        """due: whether it is time for a checkpoint, by rank 0's clock."""
         super().__init__()
         self._own, self._ranks = own, ranks
         by = os.environ.get(LAUNCHER, "")  # who may have gone already
@@ -66,7 +68,7 @@ class SharedStop(Stop):
         ranks.wish = lambda: (self.wanted(), ranks.rank == 0 and due())
 
     def wanted(self) -> bool:
-        """As it does where its launcher has gone, which would start none anew."""
+        """The same; also where its launcher has gone, which would start none anew."""
         if self._launcher is not None and system.parent() != self._launcher:
             self._own.reason = self._own.reason or "SIGTERM"
         return self._own()

@@ -132,7 +132,7 @@ def run(
     with _held(plan, folder):
         if plan.is_rank_zero:
             prepare(plan, folder, command)
-            distributed.remember(plan.ranks, folder)
+            distributed.remember_run(plan.ranks, folder)
         return Ended(plan, folder, train(plan, folder, stop=stop))
 
 
@@ -290,7 +290,7 @@ def _open(plan: Plan, folder: Path, stop: Stop, *, resume: bool, allow_changed_d
     if resume:
         keeper.restore(allow_changed_data=allow_changed_data)
     if plan.ranks is not None:
-        distributed.begin(plan.ranks, plan, trainer, resumed=bool(keeper.seconds))
+        distributed.start_alike(plan.ranks, plan, trainer, resumed=bool(keeper.seconds))
     tracker = _track(plan, folder, trainer, resume=resume)
     keeper.check_space()
     clock = run_folder.Stopwatch(keeper.seconds)
