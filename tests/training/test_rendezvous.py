@@ -6,6 +6,7 @@ import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import repeat
 
 import pytest
 import torch.distributed as dist
@@ -23,6 +24,7 @@ def meet(monkeypatch):
     """Makes the meetings of so many processes, that a launcher keeps the store of, or the first of them."""
     monkeypatch.setattr(rendezvous, "_PATIENCE", 0.4)
     monkeypatch.setattr(rendezvous, "_BEFORE", 0.0)
+    monkeypatch.setattr(rendezvous, "_numbers", repeat(0))  # all of one run
     made, stores = [], []
 
     def make(size, *, launcher=True, machines=1):

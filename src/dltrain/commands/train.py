@@ -24,8 +24,6 @@ from dltrain.training.stop import stop_on_signal
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from dltrain.config.compose import Composed
-    from dltrain.engine.ranks import Ranks
     from dltrain.sweeps.request import Options as SweepOptions
     from dltrain.training.experiment import Ended
     from dltrain.training.rendezvous import Rendezvous
@@ -88,7 +86,7 @@ def train(overrides: list[str], options: argparse.Namespace) -> int:
         from dltrain.training import distributed, experiment, overview
 
         collect_again()
-        ranks = _joined(meeting, composed)
+        ranks = None if meeting is None else meeting.join(composed)
         plan = make_plan(composed, allow, ranks=ranks)
         if several and several.restarts and plan.resume is None:
             plan.resume = distributed.remembered_run(ranks)
@@ -125,20 +123,6 @@ def _met(several: processes.Processes | None) -> AbstractContextManager[Rendezvo
     return rendezvous.met(several)
 
 
-def _joined(meeting: Rendezvous | None, composed: Composed) -> Ranks | None:
-    """The processes that share what is trained."""
-    if meeting is None:
-        return None
-    from dltrain.config.nodes import Nodes
-    from dltrain.config.settings import Settings
-
-    nodes = Nodes(composed, (), torch=False)
-    settings = nodes.knobs("trainer", Settings)
-    nodes.mistakes.stop()
-    assert settings is not None  # nothing is wrong with it
-    return meeting.ranks(settings.rank_timeout)
-
-
 def resume(words: list[str], options: argparse.Namespace) -> int:
     """`dltrain resume RUN`: goes on with a run, or with the rest of a sweep."""
     several = _several()
@@ -157,7 +141,8 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
 
         collect_again()
         composed = resuming.stored(folder, words[1:])
-        plan = make_plan(composed, command_line.allowed(options.allow), ranks=_joined(meeting, composed))
+        ranks = None if meeting is None else meeting.join(composed)
+        plan = make_plan(composed, command_line.allowed(options.allow), ranks=ranks)
         plan = resuming.judged_as_begun(plan, folder)
         resuming.as_begun(plan.settings, reading.read_json(folder / "environment.json")[0])  # the overview names it
         say(overview.describe(plan), flush=True)

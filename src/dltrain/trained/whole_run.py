@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -18,7 +19,7 @@ from dltrain.config.nodes import first_look
 from dltrain.config.plan import Plan, make_plan
 from dltrain.data import Split
 from dltrain.engine.process import left_as_it_was
-from dltrain.errors import ConfigError, did_you_mean
+from dltrain.errors import ConfigError, Quiet, RanksError, did_you_mean, output
 from dltrain.errors.output import cut
 from dltrain.parts import metrics
 from dltrain.runs import reading, run_folder, seeds, storage
@@ -28,11 +29,14 @@ from dltrain.trained import ensemble as averaging
 from dltrain.trained.export import FORMATS, export
 from dltrain.trained.inference import Trained
 from dltrain.training import experiment, resuming
+from dltrain.training.distributed import on_rank_zero
 from dltrain.training.experiment import Ended
 from dltrain.training.stop import Interrupted, stop_on_signal
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from dltrain.training.rendezvous import Rendezvous
 
 
 class Metrics(dict[str, float]):
@@ -189,17 +193,20 @@ def train(
     saves and raises KeyboardInterrupt with the words that go on with the run; one that `trainer.max_time` ended has the
     status "stopped". Afterwards the process has the generators, threads and switches that it had; in the meantime
     others of its threads that would train wait.
+
+    In a program that torchrun or srun has started as several processes these share the run, and each returns it. Where
+    another one has failed, RanksError says why.
     """
-    processes.refuse(doing="dltrain.train")
     keys |= {} if runs_dir is None else {"runs_dir": str(runs_dir)}
     words = [*map(command_line.word, overrides), *(command_line.typed(key, value) for key, value in keys.items())]
     if seeds.split(words)[0] != words:
         raise ConfigError("seeds=N and folds=N make several runs, as dltrain.sweep(..., seeds=N, folds=N) does")
-    with left_as_it_was():
+    with left_as_it_was(), _shared() as meeting:
         composed = compose.compose(words, None if config_dir is None else str(config_dir))
         allowed = command_line.allowed(allow)
         first_look(composed, allowed)
-        return _trained(make_plan(composed, allowed), None, allowed, allow_changed_data, words)
+        ranks = None if meeting is None else meeting.join(composed)
+        return _trained(make_plan(composed, allowed, ranks=ranks), None, allowed, allow_changed_data, words)
 
 
 def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_changed_data: bool = False) -> TrainedRun:
@@ -207,13 +214,13 @@ def resume(run: Reference, *overrides: str, allow: Sequence[str] = (), allow_cha
 
     What `train` says of errors and of the process holds here, too.
     """
-    processes.refuse(doing="dltrain.resume")
     folder, words = _folder(run), [*map(command_line.word, overrides)]
     if not words and run_folder.complete(folder):
         return load(folder, allow=allow)
-    with left_as_it_was():
-        allowed = command_line.allowed(allow)
-        plan = resuming.judged_as_begun(make_plan(resuming.stored(folder, words), allowed), folder)
+    with left_as_it_was(), _shared() as meeting:
+        composed, allowed = resuming.stored(folder, words), command_line.allowed(allow)
+        ranks = None if meeting is None else meeting.join(composed)
+        plan = resuming.judged_as_begun(make_plan(composed, allowed, ranks=ranks), folder)
         return _trained(plan, folder, allowed, allow_changed_data, words)
 
 
@@ -244,10 +251,34 @@ def ensemble(
         return load(averaging.write(library, weights, root=root, name=name, command=command), allow=allow)
 
 
+@contextmanager
+def _shared() -> Iterator[Rendezvous | None]:
+    """Where the processes meet that have been started with this one; None where it is alone."""
+    if (found := processes.found()) is None:
+        yield None
+        return
+    from torch import distributed
+
+    from dltrain.training import rendezvous
+
+    if distributed.is_initialized():
+        raise ConfigError(
+            "torch.distributed is in use already: dltrain makes a process group of its own; call "
+            "torch.distributed.destroy_process_group() before, and init_process_group after it"
+        )
+    try:
+        with output.voice_kept(), rendezvous.met(found) as meeting:
+            if found.rank:
+                output.silence()
+            yield meeting
+    except Quiet as told:
+        raise RanksError(str(told)) from None
+
+
 def _trained(
     plan: Plan, folder: Path | None, allow: Sequence[str], allow_changed_data: bool, words: Sequence[str]
 ) -> TrainedRun:
-    for note in plan.notes:
+    for note in plan.notes if plan.is_rank_zero else ():
         warnings.warn(note, stacklevel=3)
     with stop_on_signal() as stop:
         if folder is None:
@@ -256,6 +287,7 @@ def _trained(
         else:
             ended = experiment.go_on(plan, folder, stop=stop, allow_changed_data=allow_changed_data)
     _interrupted(ended)
+    on_rank_zero(plan.ranks, lambda: None)  # which writes what all load
     return load(ended.folder, allow=allow)
 
 

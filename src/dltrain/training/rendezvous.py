@@ -11,12 +11,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
+from dltrain.config.compose import Composed
+from dltrain.config.nodes import Nodes
 from dltrain.config.processes import LAUNCHER, Processes
+from dltrain.config.settings import Settings
 from dltrain.engine.ranks import Ranks
 from dltrain.errors import (
     ConfigError,
@@ -30,6 +34,7 @@ from dltrain.errors import (
     running,
 )
 
+_numbers = count()  # of a program's runs
 _COMING = timedelta(minutes=10)  # within which all have started
 _LONG = 30.0  # seconds after which one says that it waits
 _PATIENCE = 3.0  # seconds within which who has failed says so, and others say that they wait in vain
@@ -80,12 +85,20 @@ class Rendezvous:
             output.speak()
             raise LostError(_not_met(found, error)) from error
         self._lasting = dist.PrefixStore("dltrain", store)
-        self._store = dist.PrefixStore(str(found.restarts), self._lasting)
+        self._store = dist.PrefixStore(f"{found.restarts}.{next(_numbers)}", self._lasting)
         self._timeout, self._marks = _COMING, dict[int, running.Mark]()
         self._lost, self._hang, self._since = set[int](), set[int](), 0.0
         self.ear = _Ear(self._store, found.rank, self._others, self._marks)
         if self._keeper is not None and found.rank:  # else what it says is gone with it
             self.ear.start()
+
+    def join(self, composed: Composed) -> Ranks:
+        """The group of all, for a run. Raises ConfigError where its `trainer` is not as it should be."""
+        nodes = Nodes(composed, (), torch=False)
+        settings = nodes.knobs("trainer", Settings)
+        nodes.mistakes.stop()
+        assert settings is not None  # nothing is wrong with it
+        return self.ranks(settings.rank_timeout)
 
     def ranks(self, timeout: float) -> Ranks:
         """The group of all, on whatever device. timeout: seconds that one waits for another."""
