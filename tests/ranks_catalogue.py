@@ -322,6 +322,17 @@ for accumulate in (1, 2) if SOAK else (1,):
     case(f"parts at some steps alone, {accumulate}", Changing, losses.CrossEntropy, **changing)
 case("layer norm", partial(mlp, 3, norm="layer"), losses.CrossEntropy, **multiclass)
 
+
+def of_data(ranks: Ranks | None) -> Result:
+    """Rows of which `fit` makes a loader."""
+    model = mlp(3)
+    trainer = Trainer(model, losses.CrossEntropy(), optimizer("sgd", model), ranks=ranks)
+    found = trainer.fit((X, Y["multiclass"]), batch_size=BATCH, steps=9, report_every=3)
+    return {"losses": [record.metrics["train/loss"] for record in found], **model.state_dict()}
+
+
+CASES["data, and no loader"] = of_data
+
 # -- BatchNorm -----------------------------------------------------------------------------------------------------
 
 
