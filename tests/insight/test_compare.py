@@ -11,9 +11,9 @@ from outcomes import make_failed
 from scipy import stats
 
 from dltrain.commands import cli
-from dltrain.insight import history
+from dltrain.insight import compare, history, several_page
 from dltrain.insight.differences import difference, holm, interval, sentence, with_p_values
-from dltrain.insight.entries import Entry, entries
+from dltrain.insight.entries import Entry, entries, of
 from dltrain.insight.plots import figure
 from dltrain.insight.plots.comparison import curves
 from dltrain.runs import reading
@@ -120,6 +120,18 @@ def test_other_data_are_not_better_or_worse(dltrain, tmp_path):
     assert "data, data.features differ: these are different problems" in out  # iris has a key that wine has not
     assert " beat" not in out
     assert not re.search(r"[-+]\d+\.\d+ ", out)
+    compared = of(["rates", "wine"])
+    assert compare.one_loss(compared)  # that of classes
+    shown = "".join(several_page.verdict(compared, "test/accuracy", compare.against_first(compared, "test/accuracy")))
+    assert ("different problems" in shown, "the second" in shown) == (True, False)
+
+
+@pytest.mark.usefixtures("grid")
+def test_the_loss_of_classes_and_that_of_numbers_are_two(dltrain, tmp_path):
+    code, out, err = dltrain("compare", "wine", "numbers", "-o", str(tmp_path / "a.png"))
+    assert code == 0, err
+    assert "the losses are different functions" in out
+    assert "test/loss" not in out
 
 
 def test_failed_jobs_are_named_and_do_not_count(dltrain, tmp_path):

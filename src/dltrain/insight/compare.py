@@ -40,10 +40,16 @@ def one_loss(compared: Sequence[Entry]) -> bool:
     """Whether the losses of all of them are one function, so that their values compare."""
     found = [entry.runs[0].config for entry in compared]
     names = {k for one in found for k in one if k == "loss" or k.startswith("loss.")} - {*_TRAINING_ONLY}
-    return all(len({str(one.get(name)) for one in found}) == 1 for name in names)
+    same = all(len({str(one.get(name)) for one in found}) == 1 for name in names)
+    return same and (not other_problems(compared) or len({_task(entry.runs[0]) for entry in compared}) == 1)
 
 
-def _other_problems(compared: Sequence[Entry]) -> list[str]:
+def _task(run: Run) -> str:
+    """What decides which loss `auto` is."""
+    return str(reading.node(reading.read_json(run.folder / "data.json")[0]).get("task"))
+
+
+def other_problems(compared: Sequence[Entry]) -> list[str]:
     """The keys by which they are about different data or judged by different metrics."""
     problems = [reading.problem(run) for run in _runs(compared) if run.numbers]
     return [k for k in dict.fromkeys(k for p in problems for k in p) if len({p.get(k) for p in problems}) > 1]
@@ -66,7 +72,7 @@ def against_first(compared: Sequence[Entry], metric: str, *, allow: Sequence[str
     rows where they are the same. allow: packages that their nets may come from; None: no net is asked anew.
     """
     base, *others = compared
-    if _other_problems(compared):
+    if other_problems(compared):
         return [Tested(entry, None) for entry in others]
     found = [difference(entry, base, metric) for entry in others]
     alone = all(len(entry.runs) == 1 for entry in compared)
@@ -81,7 +87,7 @@ def against_first(compared: Sequence[Entry], metric: str, *, allow: Sequence[str
 
 def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> list[str]:
     """Who is better than whom in a sentence, and what it does not say."""
-    if other := _other_problems(compared):
+    if other := other_problems(compared):
         differ = f"{', '.join(other[:4])} differ{'s' * (len(other) == 1)}"
         return [f"{differ}: these are different problems, not better or worse"]
     runs, base = _runs(compared), compared[0]

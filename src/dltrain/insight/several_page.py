@@ -51,7 +51,8 @@ def several_page(references: Sequence[str], *, allow: Sequence[str]) -> str:
 
 def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> list[str]:
     """Who is better and by how much, as paragraphs."""
-    lines, margin = compare.verdict(compared, metric, found), _margin(compared[0], found, metric)
+    lines = compare.verdict(compared, metric, found)
+    margin = "" if compare.other_problems(compared) else _margin(compared[0], found, metric)
     if not lines or not lines[0].startswith(f"{compared[0].name} has "):
         lines.insert(int(any(t.difference for t in found)), margin)
     made: list[str] = []
