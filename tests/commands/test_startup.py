@@ -25,14 +25,16 @@ import json, os, sys
 import hydra
 from dltrain.commands.cli import main
 
-def work(folder, answers, arguments):
+def work(folder, answers, commands):
     os.chdir(folder)
     null = os.open(os.devnull, os.O_RDWR)
     err = os.open(answers + ".err", os.O_WRONLY | os.O_CREAT)
     for number, file in enumerate((null, null, err)):
         os.dup2(file, number)
-    try: main(arguments)
-    except SystemExit as stop: code = stop.code or 0
+    for arguments in commands:
+        try: main(arguments)
+        except SystemExit as stop: code = stop.code or 0
+        if code: break
     with open(answers, "w") as file:
         json.dump([code, sorted(sys.modules)], file)
 
@@ -56,11 +58,13 @@ def server():
 
 @pytest.fixture
 def loaded(server, tmp_path_factory):
-    """Does a command in a folder, to its end; gives its exit code, stderr and modules."""
+    """Does a command in a folder, to its end, and those that follow, up to one that fails; gives the last exit code,
+    stderr and modules.
+    """
 
-    def do(folder, *arguments):
+    def do(folder, *arguments, then=()):
         answers = tmp_path_factory.mktemp("answers") / "modules"
-        server.stdin.write(json.dumps([str(folder), str(answers), arguments]) + "\n")
+        server.stdin.write(json.dumps([str(folder), str(answers), [arguments, *then]]) + "\n")
         server.stdin.flush()
         assert server.stdout.readline() == "done\n"
         code, modules = json.loads(answers.read_text())
@@ -69,28 +73,26 @@ def loaded(server, tmp_path_factory):
     return do
 
 
-@pytest.mark.parametrize(
-    ("arguments", "spared"),
-    [
-        ([], {*HEAVY, "polars"}),
-        (["data=iris", "model=perceptron", "optimizer=sgd"], HEAVY),
-        (["optimizer=rmsprop", "scheduler=plateau", "regularisation=[dropout,ema,clip_norm,l2]"], {*HEAVY, "polars"}),
-        (["optimizer=lbfgs", "data=sine", "scheduler=constant", "trainer.deterministic=false"], {*HEAVY, "polars"}),
-    ],
-    ids=lambda a: " ".join(a) if isinstance(a, list) else "",
-)
-def test_a_run_imports_only_what_it_uses(loaded, tmp_path, arguments, spared):
-    code, stderr, modules = loaded(tmp_path, "trainer.epochs=1", *arguments)
+def test_a_run_imports_only_what_it_uses(loaded, tmp_path):
+    words = ["trainer.epochs=1", "data=iris", "model=perceptron", "optimizer=sgd"]
+    code, stderr, modules = loaded(tmp_path, *words)
     assert code == 0, stderr
     assert "torch" in modules
-    assert not set(spared) & modules
-
-
-def test_a_resumed_run_imports_no_compiler(loaded, tmp_path):
-    assert loaded(tmp_path, "trainer.epochs=1")[0] == 0
-    code, stderr, modules = loaded(tmp_path, "resume", "last", "trainer.epochs=2", "trainer.schedule_steps=78")
-    assert code == 0, stderr
     assert not set(HEAVY) & modules
+
+
+def test_neither_a_run_nor_a_resumed_one_imports_tables_or_the_compiler(loaded, tmp_path):
+    """One after another in one process, whose modules are those of all."""
+    others = [
+        ["resume", "last", "trainer.epochs=2", "trainer.schedule_steps=78"],
+        ["optimizer=rmsprop", "scheduler=plateau", "regularisation=[dropout,ema,clip_norm,l2]", "trainer.epochs=1"],
+        ["optimizer=lbfgs", "data=sine", "scheduler=constant", "trainer.deterministic=false", "trainer.epochs=1"],
+    ]
+    code, stderr, modules = loaded(tmp_path, "trainer.epochs=1", then=others)
+    assert code == 0, stderr
+    assert len(list(tmp_path.glob("runs/*/*/summary.json"))) == 3
+    assert "torch" in modules
+    assert not {*HEAVY, "polars"} & modules
 
 
 # -- mistakes --------------------------------------------------------------------------------------------------
