@@ -50,6 +50,7 @@ def test_a_sick_run_is_told_what_it_has(number, tmp_path):
 def test_a_healthy_run_is_left_in_peace(number, tmp_path):
     plan, folder = finished(tmp_path, sick_runs.HEALTHY[number], seed=50 + number)
     assert doctor.judgement(examine(plan, folder)) == ["verdict    no complaint"]
+    assert number or doctor.after_training(plan, folder) == "verdict      no complaint"  # as wide as lines above it
 
 
 def dltrain(*arguments):

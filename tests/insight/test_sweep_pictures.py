@@ -63,6 +63,9 @@ def test_a_sweep_gets_every_picture_and_says_what_is_in_none(jobs):
     against = next(made for made in gallery.pictures if made.name == "against.png")
     assert "optimizer.lr" in against.drawn
     assert ">seed<" not in against.drawn
+    heats = [made for made in gallery.pictures if made.name.startswith("heat")]
+    assert {*("try values beyond it" in made.caption for made in heats)} == {True, False}
+    assert all(("try values beyond it" in made.caption) == ("optimizer.lr" in made.title) for made in heats)
     assert gallery.notes == [f"{without} of {len(jobs)} runs failed, diverged or have no metric, and are in no picture"]
 
 

@@ -9,7 +9,7 @@ from dltrain.insight import history, importance, trials
 from dltrain.insight.gallery import Gallery
 from dltrain.insight.plots import number, sweeps
 from dltrain.insight.trials import SEED, Score, Trial, keys, score, value
-from dltrain.runs import seeds
+from dltrain.runs import reading, seeds
 from dltrain.runs.reading import Run
 
 _MOST = 6  # keys shown one below the other
@@ -102,7 +102,8 @@ def _compare(gallery: Gallery, trials: list[Trial], varied: list[str], judge: Sc
     gallery.add("against.png", "One key at a time", caption, lambda: sweeps.against(trials, shown, judge))
     for place, pair in enumerate(sweeps.pairs(trials, plain), start=1):
         caption = "The mean over the runs of each cell: the stronger its colour, the better."
-        caption += " The best cell at an edge: try values beyond it."
+        if any(reading.is_number(trial.values[key]) for key in pair for trial in trials):  # names have no beyond
+            caption += " The best cell at an edge: try values beyond it."
         title, name = f"{pair[0]} and {pair[1]}", f"heat{place}.png"
         gallery.add(name, title, caption, lambda pair=pair: sweeps.heat(trials, pair, judge))
 

@@ -18,7 +18,8 @@ _LAYERS = 24  # more than these are cut in the middle
 
 def after_training(plan: Plan, folder: Path) -> str:
     """The verdict alone, for the end of a run with diagnose=true."""
-    return "\n".join(judgement(examine(plan, folder)))
+    lines = (line.split(maxsplit=1) for line in judgement(examine(plan, folder)))
+    return "\n".join(f"{word:<13}{rest}" for word, rest in lines)  # as wide as what stands above it
 
 
 def judgement(exam: Examination) -> list[str]:
