@@ -9,12 +9,13 @@ import random
 import shlex
 import signal
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 from killed import Child
-from nursery import COMMON, RUNS, SAVING
+from nursery import COMMON, RUNS, SAVING, new_folder, plan_of
 from outcomes import outcome
 
 from dltrain.config import compose
@@ -101,18 +102,15 @@ def test_stopped_at_any_step_of_thirty_it_ends_with_the_same_bits(case):
     print(f"\nT12: stopped and resumed at {len(steps)} steps, all identical")
 
 
-def test_no_worker_and_two_workers_give_the_same_bits(tmp_path):
-    text = f"{COMMON} {RUNS['streamed images, two workers']} runs_dir={tmp_path}"
-    found = []
-    for workers in (0, 2, 0):
-        plan = make_plan(compose.compose([*shlex.split(text), f"data.workers={workers}"]))
-        folder = run_folder.create(plan.runs_dir, plan.name)
-        experiment.prepare(plan, folder, ["dltrain"])
-        experiment.train(plan, folder)
-        weights, state, *rest = outcome(folder)
-        state["config"]["data"].pop("workers")
+def test_no_worker_and_two_workers_give_the_same_bits(case, tmp_path):
+    name = "streamed images, two workers"
+    plan = plan_of(name, "data.workers=0")
+    folder, found = new_folder(plan, tmp_path), []
+    experiment.train(plan, folder)
+    for weights, state, *rest in deepcopy([outcome(folder), case(name).expected]):
         found.append((weights, state, *rest))
-    assert found[0] == found[1] == found[2]
+        assert state["config"]["data"].pop("workers") == 2 * (len(found) - 1)
+    assert found[0] == found[1]
 
 
 def test_not_a_number_is_met_before_the_update(tmp_path):
