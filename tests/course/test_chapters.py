@@ -118,10 +118,23 @@ def test_every_link_of_the_pages_leads_somewhere():
             assert (COURSE / link).is_file(), f"{page.name}: {link}"
 
 
+@pytest.fixture(scope="module")
+def taught_once():
+    """Does what `lab.teach` does, the first time that it is asked."""
+    teach, made = lab.teach, []
+
+    def once(*words, **how):
+        made[:] = made or [teach(*words, **how)]
+        return made[0]
+
+    return once
+
+
 @pytest.mark.parametrize(
     ("typed", "said"), [("2\n", "held"), ("9\nx\n1\n", "You said 1. It was 2"), ("\n", "It was 2")]
 )
-def test_a_prediction_is_asked_for_and_judged(typed, said, dltrain, tmp_path, monkeypatch):
+def test_a_prediction_is_asked_for_and_judged(typed, said, dltrain, tmp_path, monkeypatch, taught_once):
+    monkeypatch.setattr(lab, "teach", taught_once)
     answers = io.StringIO(typed)
     answers.isatty = lambda: True
     monkeypatch.setattr(sys, "stdin", answers)
