@@ -2,6 +2,7 @@ import os
 import signal
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from dltrain.training import launcher
 
@@ -40,3 +41,27 @@ def test_signals_that_ask_for_a_stop_are_passed_on_but_a_hangup_that_nohup_ignor
     names = started[0][0].signals_to_handle.split(",")
     assert {"SIGTERM", "SIGINT", "SIGUSR1"} <= {*names}
     assert ("SIGHUP" in names) is not ignored
+
+
+@pytest.mark.parametrize(
+    ("code", "is_told", "words"),
+    [
+        (-9, False, "error: process 1 of 2 was ended by SIGKILL; `dltrain resume last` goes on\n"),
+        (3, False, "error: process 1 of 2 ended itself with exit code 3, and said nothing of why; "),
+        (3, True, ""),
+        (138, False, ""),
+    ],
+)
+def test_who_ends_without_a_word_is_named(monkeypatch, capsys, tmp_path, code, is_told, words):
+    told = tmp_path / "error.json"
+    if is_told:
+        told.write_text('{"message": "why", "timestamp": 1}')
+
+    def fails(*_):
+        raise ChildFailedError("dltrain", {1: ProcessFailure(1, 999_999_999, code, str(told))})
+
+    monkeypatch.setattr(launcher, "elastic_launch", lambda *_: fails)
+    assert launcher.launch(["--nproc=2"], 2) == (code if code > 0 else 128 - code)
+    said = capsys.readouterr().err
+    assert said.startswith(words)
+    assert bool(said) is bool(words)

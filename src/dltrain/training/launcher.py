@@ -18,6 +18,8 @@ from dltrain.config.processes import LAUNCHER
 from dltrain.errors import system
 from dltrain.errors.output import say
 
+_SPOKEN = (1, 2, *range(128, 160))  # codes of what is said before they meet, and of a stop
+
 
 def launch(words: Sequence[str], count: int) -> int:
     """Runs `dltrain WORDS` as so many processes; returns the exit code, of several that failed the first one's.
@@ -45,6 +47,9 @@ def launch(words: Sequence[str], count: int) -> int:
         if first.exitcode < 0:  # the others leave it to this process to say
             name = signal.Signals(-first.exitcode).name
             say(f"error: process {rank} of {count} was ended by {name}; `dltrain resume last` goes on", error=True)
+        elif first.exitcode not in _SPOKEN and not os.path.exists(first.error_file):  # where it would say why
+            what = f"ended itself with exit code {first.exitcode}, and said nothing of why"
+            say(f"error: process {rank} of {count} {what}; `dltrain resume last` goes on", error=True)
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     except SignalException as stopped:
         return 128 + int(stopped.sigval)
