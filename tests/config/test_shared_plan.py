@@ -46,6 +46,8 @@ def test_parts_of_one_sample_have_no_variance(overrides, size, message):
     with pytest.raises(ConfigError, match=r"data\.batch_size") as error:
         plan(NORMED, *overrides, size=size)
     assert message in str(error.value)
+    if "trainer.sync_batchnorm=true" not in overrides:
+        assert str(error.value).count("or trainer.sync_batchnorm=true") == 1
     plan(*overrides, size=size)
 
 

@@ -164,7 +164,9 @@ def _told(ended: Ended, allow: Sequence[str]) -> int:
     if summary is None:
         return _nothing_left(folder)
     if summary["status"] == "stopped":
-        again = _again(folder, [f"--allow={name}" for name in allow])
+        ranks = plan.ranks if processes.LAUNCHER in os.environ else None  # torchrun and srun have words of their own
+        typed = [] if ranks is None else [f"--nproc={ranks.world_size}"]
+        again = _again(folder, [*typed, *(f"--allow={name}" for name in allow)])
         say(f"stopped at step {summary['steps']}; resume: {again}", error=True)
         assert summary["reason"] is not None  # it was a signal or the time
         return EXIT_CODES[summary["reason"]]

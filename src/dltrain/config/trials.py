@@ -233,7 +233,8 @@ def lonely_sample(net: nn.Module, data: Data, batch_size: int, of: int = 1) -> s
         which = f"the last of {math.ceil(n / batch_size):,} batches has" if batch_size >= 2 * of else "every batch has"
         if of > 1:
             few = f"fewer than {2 * of} samples for {of} processes ({n:,} by {batch_size})"
-            return f"{which} {few}; batch normalisation needs two in each: use another size, or sync_batchnorm=true"
+            both = "use another size, or trainer.sync_batchnorm=true"
+            return f"{which} {few}; batch normalisation needs two in each: {both}"
         by = f" ({n:,} samples by {batch_size})" if batch_size > 1 else ""
         return f"{which} one sample{by}; batch normalisation needs two: use another size"
     return None
