@@ -172,3 +172,11 @@ def test_who_finds_nobody_says_where_it_waits_and_what_to_do(monkeypatch, capsys
         assert capsys.readouterr().err.startswith("note: process 1 of 2 waits for the first at localhost, port ")
         with pytest.raises(LostError, match=f"port {port}: address already in use; set MASTER_PORT to another"):
             rendezvous.Rendezvous(Processes(0, 2, 0, 0, "localhost", port))
+
+
+def test_a_launcher_that_was_given_port_0_keeps_no_store(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    found = Processes(0, 2, 0, 0, "localhost", 29_500)
+    for port, keeps in (("29500", True), ("0", False)):
+        monkeypatch.setenv("MASTER_PORT", port)
+        assert rendezvous._launcher_keeps(found) is keeps

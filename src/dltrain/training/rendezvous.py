@@ -75,7 +75,7 @@ class Rendezvous:
 
     def __init__(self, found: Processes) -> None:
         self._found, self._others = found, {*range(found.world_size)} - {found.rank}
-        self._keeper = None if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else 0
+        self._keeper = None if _launcher_keeps(found) else 0
         numbers = {"rank": found.rank, "world_size": found.world_size}
         try:
             if found.rank != self._keeper:
@@ -279,6 +279,12 @@ class _Ear(threading.Thread):
         self._said |= gone
         found = [{*map(int, self._store.get(key).split())} for key in ("waiting", "gone")]
         self.heard = found[0], found[1]
+
+
+def _launcher_keeps(found: Processes) -> bool:
+    """As torch's store has it: of a launcher that was given port 0 nothing is at the port that it tells."""
+    port = os.environ.get("MASTER_PORT")
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and port == str(found.port)
 
 
 def _wait_for_keeper(found: Processes) -> None:
