@@ -94,3 +94,12 @@ def test_what_each_process_draws_for_itself_is_told():
     assert f"dropout and input_noise: {drawn}" in plan("model.dropout=0.2", "regularisation=input_noise").notes
     assert f"dropout: {drawn}" in plan("model.dropout=0.2").notes
     assert not any(drawn in note for note in [*plan().notes, *plan("model.dropout=0.2", size=1).notes])
+
+
+def test_a_loss_that_is_a_sum_is_refused_as_processes_take_means():
+    words = ["data=sine", "loss=module", "loss._target_=torch.nn.MSELoss", "+loss.reduction=sum"]
+    with pytest.raises(
+        ConfigError, match=r"loss\.reduction: several processes take the mean of their losses; use mean"
+    ):
+        plan(*words)
+    plan(*words, size=1)

@@ -136,10 +136,18 @@ def check_batch_size(
         mistakes.say("data.batch_size", bad)
 
 
-def check_shared(mistakes: Mistakes, settings: Settings, model: nn.Module, ranks: Ranks | None = None) -> None:
+def check_shared(
+    mistakes: Mistakes,
+    settings: Settings,
+    model: nn.Module,
+    loss: nn.Module | None = None,
+    ranks: Ranks | None = None,
+) -> None:
     """What several processes can't do yet."""
     if ranks is None:
         return
+    if getattr(loss, "reduction", None) == "sum":  # so torch's have it
+        mistakes.say("loss.reduction", "several processes take the mean of their losses; use mean, and a larger rate")
     if settings.sync_batchnorm and (why := sync_batchnorm.why_not(model)):
         mistakes.say("trainer.sync_batchnorm", f"{why}; leave it false, or use nn.BatchNorm1d, 2d or 3d")
     if settings.step in ("compiled", "graph"):
