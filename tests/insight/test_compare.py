@@ -221,6 +221,15 @@ def test_entries_are_named_as_they_were_typed_and_the_best_comes_first(dltrain, 
     assert best == sorted(best, reverse=True)
 
 
+def test_names_that_are_too_long_begin_with_what_most_have_typed(tmp_path):
+    for i, kind in enumerate(("short", "k" * 40, "k" * 40)):
+        (tmp_path / f"{i}").mkdir()
+        (tmp_path / f"{i}" / "config.yaml").write_text(f"kind: {kind}\ndepth: {i}\n")
+        (tmp_path / f"{i}" / "overrides.txt").write_text(f"depth={i}\n" + "kind=short\n" * (i == 0))
+    found = [reading.read(tmp_path / f"{i}") for i in range(3)]
+    assert [entry.name for entry in entries(found)] == ["depth=0", "depth=1", "depth=2"]
+
+
 @pytest.mark.usefixtures("grid")
 def test_by_a_key_all_else_is_pooled_and_paired(dltrain, tmp_path):
     code, out, err = dltrain("compare", "grid", "--by", "optimizer", "-o", str(tmp_path / "a.png"), "--x", "seconds")

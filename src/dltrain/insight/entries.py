@@ -86,23 +86,31 @@ def _typed_and_different(found: Sequence[Run]) -> list[str]:
 
 
 def _names(groups: Sequence[Sequence[Run]], keys: Sequence[str]) -> list[str]:
-    """The values of as few keys as tell all of them apart, in their order; what they can't, short ids do."""
+    """The values of as few keys as tell all of them apart, in their order, or, where that is too long, first of those
+    that most runs have typed; what they can't, short ids do.
+    """
     firsts = [group[0] for group in groups]
+    names = _worded(firsts, keys)
+    if max(map(len, names), default=0) > _LONGEST:
+        names = _worded(firsts, listing.most_typed(keys, firsts))
+    names = [cut(name or _repeat(run), _LONGEST) for name, run in zip(names, firsts, strict=True)]
+    times, ids = Counter(names), reading.short_ids([run.folder for run in firsts])
+    return [one_line(n if times[n] == 1 else f"{n} ({own})".lstrip()) for n, own in zip(names, ids, strict=True)]
+
+
+def _worded(firsts: Sequence[Run], keys: Sequence[str]) -> list[str]:
     typed = listing.choices(firsts)
     known = [[_value(run, key, typed) for key in keys] for run in firsts]
     few = next((n for n in range(1, len(keys)) if len({tuple(row[:n]) for row in known}) == len(known)), len(keys))
     words = [key for key in keys[:few] if key in typed]
     plain = len(words) > 0 and few - len(words) == 1  # adamw 0.1, but lr=0.1 where it stands alone
     short = {key: key.rpartition(".")[2] for key in keys[:few]}
-    names = [
+    return [
         " ".join(
             v if key in words or plain else f"{short[key]}={v}" for key, v in zip(keys[:few], row, strict=False) if v
         )
         for row in known
     ]
-    names = [cut(name or _repeat(run), _LONGEST) for name, run in zip(names, firsts, strict=True)]
-    times, ids = Counter(names), reading.short_ids([run.folder for run in firsts])
-    return [one_line(n if times[n] == 1 else f"{n} ({own})".lstrip()) for n, own in zip(names, ids, strict=True)]
 
 
 def _value(run: Run, key: str, typed: frozenset[str]) -> str:

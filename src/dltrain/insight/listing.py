@@ -55,8 +55,7 @@ def table(
     chosen.
     """
     typed = choices(found)
-    keys = differing(found, typed=typed) if chosen is None else []
-    keys.sort(key=lambda key: -sum(key in run.typed for run in found))  # what tells most of them apart comes first
+    keys = most_typed(differing(found, typed=typed), found) if chosen is None else []
     names, left = chosen or [], keys[_KEYS:]
     if chosen is None:
         several = len({_FACTS["name"](run) for run in found}) > 1
@@ -174,6 +173,11 @@ def differing(found: Sequence[Run], *, duplicates: bool = False, typed: frozense
         if len(set(values.values())) > 1 and not repeats:
             kept[name] = values
     return list(kept)
+
+
+def most_typed(keys: Sequence[str], found: Sequence[Run]) -> list[str]:
+    """The keys in the order of how many of the runs somebody typed them for: the first tell most of the runs apart."""
+    return sorted(keys, key=lambda key: -sum(key in run.typed for run in found))
 
 
 def _main_metrics(found: Sequence[Run]) -> list[str]:
