@@ -180,3 +180,12 @@ def test_a_launcher_that_was_given_port_0_keeps_no_store(monkeypatch):
     for port, keeps in (("29500", True), ("0", False)):
         monkeypatch.setenv("MASTER_PORT", port)
         assert rendezvous._launcher_keeps(found) is keeps
+
+
+def test_who_waits_for_a_launcher_that_has_gone_ends(monkeypatch):
+    monkeypatch.setenv("DLTRAIN_LAUNCHER", "999999999")  # as in processes whose launcher was killed at once
+    with socket.socket() as taken, output.voice_kept():
+        taken.bind(("localhost", 0))  # and does not listen
+        found = Processes(1, 2, 1, 0, "localhost", taken.getsockname()[1])
+        with pytest.raises(LostError, match="who started it has ended"):
+            rendezvous.Rendezvous(found)

@@ -32,6 +32,7 @@ from dltrain.errors import (
     RanksError,
     output,
     running,
+    system,
 )
 
 _numbers = count()  # of a program's runs
@@ -289,13 +290,15 @@ def _launcher_keeps(found: Processes) -> bool:
 
 def _wait_for_keeper(found: Processes) -> None:
     """Until who keeps the store answers, of which torch would say nothing, and then pages. Raises OSError."""
-    begin, told = time.monotonic(), False
+    begin, told, launcher = time.monotonic(), False, os.environ.get(LAUNCHER, "")
     while True:
         try:
             socket.create_connection((found.host, found.port), timeout=5).close()
             return
         except OSError as error:
             waited = time.monotonic() - begin
+            if launcher.isdecimal() and system.parent() != int(launcher):
+                raise OSError("who started it has ended") from error
             if waited > _COMING.total_seconds():
                 raise
             if waited > _LONG and not told:
