@@ -80,3 +80,12 @@ def test_a_metric_that_the_test_rows_leave_undefined_is_not_compared(dltrain, tm
     assert code == 0, err
     assert "not defined  r2 (test): a target is the same in all rows" in out
     assert re.search(r"^baseline +test rmse \S+, \S+ worse than .* mean of the targets \(0\)$", out, re.MULTILINE)
+
+
+def test_what_diverged_names_its_doctor(dltrain):
+    words = ["data=diabetes", "optimizer=sgd", "scheduler=constant", "optimizer.lr=1e6", "trainer.tensorboard=false"]
+    code, _, err = dltrain(*words)
+    assert code == 5
+    error, following = err.splitlines()
+    assert error.startswith("error: step 3: the loss is inf, first in ")
+    assert re.fullmatch(r"next: dltrain doctor runs/diabetes-mlp/\S+", following)

@@ -7,6 +7,7 @@ import atexit
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -15,7 +16,7 @@ from typing import NoReturn
 from dltrain import __version__
 from dltrain.commands import garbage
 from dltrain.config import command_line, processes
-from dltrain.errors import ConfigError, DltrainError, Quiet, StorageError, did_you_mean, streams
+from dltrain.errors import ConfigError, DivergedError, DltrainError, Quiet, StorageError, did_you_mean, streams
 from dltrain.errors.output import cut, say, short_lines, voice_kept, warnings_in_words
 from dltrain.errors.paths import forbidden
 from dltrain.runs import seeds
@@ -124,6 +125,8 @@ def _exit_code(arguments: list[str]) -> int:
             raise
         lines = short_lines(str(error))
         say(f"error: {lines[0]}" if len(lines) == 1 else "\n  ".join(["error:", *lines]), error=True)
+        if isinstance(error, DivergedError) and error.folder:
+            say(f"next: dltrain doctor {shlex.quote(str(error.folder))}", error=True)
         return error.exit_code
     except KeyboardInterrupt:
         say("interrupted", error=True)

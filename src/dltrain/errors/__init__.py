@@ -7,6 +7,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][\w.-]*", re.ASCII | re.IGNORECASE)
 _ESCAPED = re.compile(r'(\\*)("|$)')  # in Hydra's quotation marks a backslash counts before one, and at the end
@@ -79,10 +83,13 @@ class CheckpointError(DltrainError):
 
 
 class DivergedError(DltrainError):
-    """A loss or gradient that is not finite; the update was not made. `state` holds what one needs to study it."""
+    """A loss or gradient that is not finite; the update was not made. `state` holds what one needs to study it, and
+    `folder` is the run's.
+    """
 
     exit_code = 5
     state: dict[str, object] | None = None
+    folder: Path | None = None
 
 
 class BusyError(DltrainError):

@@ -188,6 +188,7 @@ def train(
         summary["error"] = str(error) if isinstance(error, DltrainError | Quiet) else f"{type(error).__name__}: {error}"
         if isinstance(error, DivergedError):
             session.keeper.keep_diverged(error)
+            error.folder = folder
         raise
     finally:
         keeper = session.keeper
