@@ -24,11 +24,11 @@ EVERYWHERE = {  # names that Linux, macOS and Windows have; one that is missing 
         *("devnull", "environ", "fdopen", "fsencode", "fspath", "fstat", "fsync", "getcwd", "getpid", "isatty"),
         *("linesep", "listdir", "lseek", "lstat", "makedirs", "mkdir", "name", "path", "read", "remove", "replace"),
         *("rmdir", "scandir", "sep", "set_inheritable", "stat", "stat_result", "strerror", "unlink", "utime", "write"),
-        *("walk", "dup", "dup2", "_exit"),
+        *("walk", "dup", "dup2", "_exit", "readlink"),
         *("fsdecode", "open", "O_APPEND", "O_CREAT", "O_EXCL", "O_RDONLY", "O_RDWR", "O_TRUNC", "O_WRONLY"),
     },
     "signal": {"SIGINT", "SIGTERM", "SIG_DFL", "SIG_IGN", "Signals", "getsignal", "signal", "default_int_handler"},
-    "socket": {"SHUT_WR", "gethostname", "socket", "socketpair"},
+    "socket": {"SHUT_WR", "create_connection", "gethostname", "socket", "socketpair"},
     "time": {"monotonic", "perf_counter", "sleep", "time", "time_ns"},
 }
 POSIX_ALONE = ("fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty")

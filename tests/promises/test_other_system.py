@@ -11,7 +11,7 @@ from other_system import EVERYWHERE, POSIX_ALONE
 
 HERE = Path(__file__).parent
 SRC = HERE.parents[1] / "src" / "dltrain"
-OWN = [SRC / "errors" / "system.py"]
+OWN = [SRC / "errors" / f"{name}.py" for name in ("system", "running")]
 # The server is started on Linux alone; a cluster is refused where a system is not like it.
 OWN += [SRC / "sweeps" / "engines" / f"{name}.py" for name in ("server", "apart", "cluster", "ray_server")]
 FILES = sorted(path for path in SRC.rglob("*.py") if path not in OWN)
