@@ -34,7 +34,7 @@ from dltrain.runs import checkpoint, run_folder
 from dltrain.training import experiment
 
 SOAK = bool(os.environ.get("DLTRAIN_SOAK"))
-CHECKPOINTS, RESUMES, READS = (100_000, 2_000, 5_000) if SOAK else (800, 100, 200)
+CHECKPOINTS, RESUMES, READS = (100_000, 2_000, 5_000) if SOAK else (800, 60, 200)
 COMPOSED = READS if SOAK else 20  # of those that are composed: a tenth of a second each
 SECONDS = 10  # for one trial
 MEMORY = {"checkpoints": 8 << 30, "resumes": 8 << 30}  # bytes of addresses; torch's libraries alone take some
