@@ -96,6 +96,7 @@ def refused(result, code, *parts):
         (["list", "modle"], ["there is no group `modle`; did you mean `model`?"]),
         (["list", "model", "mpl"], ["model has no `mpl`; did you mean `mlp`?"]),
         (["resume"], ["say which run: dltrain resume RUN"]),
+        (["resume", "last", "runs_dir=there"], ["a run goes on in its own folder", "there/last"]),
         (["resume", "nothing"], ["no run called `nothing` in runs"]),
         (["-m", "model=mlp,lin"], ["`model=mlp,lin`: model has no `lin`; did you mean `linear`?"]),
         (["-m", "optimizer.lr=1,2", "trainer.epoch=3"], ["unknown key; did you mean `trainer.epochs`?"]),

@@ -131,6 +131,9 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
     with _met(several) as meeting:
         from dltrain.runs import reading, run_folder
 
+        if elsewhere := [word for word in words[1:] if word.lstrip("+").startswith("runs_dir=")]:
+            place = elsewhere[-1].partition("=")[2]
+            raise ConfigError(f"`{elsewhere[-1]}`: a run goes on in its own folder; of those in {place}: {place}/last")
         folder = run_folder.find(words[0], sweeps=True)
         if (folder / "sweep.json").is_file():
             return sweep(words[1:], options, folder)
