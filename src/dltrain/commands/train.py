@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dltrain.commands.garbage import collect_again
 from dltrain.config import command_line, processes
-from dltrain.errors import ConfigError, DltrainError, SweepError, streams
+from dltrain.errors import ConfigError, DltrainError, SweepError, key_of, streams
 from dltrain.errors.output import say, silence
 from dltrain.runs import seeds
 from dltrain.training.stop import stop_on_signal
@@ -131,7 +131,7 @@ def resume(words: list[str], options: argparse.Namespace) -> int:
     with _met(several) as meeting:
         from dltrain.runs import reading, run_folder
 
-        if elsewhere := [word for word in words[1:] if word.lstrip("+").startswith("runs_dir=")]:
+        if elsewhere := [word for word in words[1:] if key_of(word) == "runs_dir"]:
             place = elsewhere[-1].partition("=")[2]
             raise ConfigError(f"`{elsewhere[-1]}`: a run goes on in its own folder; of those in {place}: {place}/last")
         folder = run_folder.find(words[0], sweeps=True)

@@ -5,7 +5,6 @@ and settings they differ, and their curves.
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -95,8 +94,7 @@ def verdict(compared: Sequence[Entry], metric: str, found: Sequence[Tested]) -> 
         told = " and ".join(word.removesuffix("s") for word in seeds.words(runs).split(" and "))
         return [f"they differ in their {told} alone: what is seen here is the noise of one configuration"]
     if not base.values(metric):
-        became = Counter(run.status for run in runs)
-        return [f"none of them has metrics: {', '.join(f'{count} {status}' for status, count in became.items())}"]
+        return [f"none of them has metrics: {entries.statuses(runs)}"]
     lines = [sentence(base, found, metric)] if any(t.difference for t in found) else []
     single = [entry.name for entry in compared if len(entry.values(metric)) == 1]
     alone = len(single) == sum(bool(entry.values(metric)) for entry in compared)

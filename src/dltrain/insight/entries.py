@@ -136,3 +136,8 @@ def told(compared: Sequence[Entry]) -> list[str]:
         notes = f"   ({', '.join(unlike[:4])})" if unlike else ""
         lines.append(one_line(shown + notes))
     return lines
+
+
+def statuses(found: Sequence[Run]) -> str:
+    """How many runs ended how: 3 done, 1 diverged."""
+    return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in Counter(run.status for run in found).items())

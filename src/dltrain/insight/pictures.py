@@ -75,7 +75,7 @@ def of_run(run: Run, *, allow: Sequence[str], seconds: float) -> Gallery:
     gallery.about = overview.describe(plan)
     ended = cast("Summary", run.summary)
     if "no_better" in ended:
-        gallery.outcome = gallery.tried("what came of it", lambda: outcome.sentences(plan, run.folder, ended)) or []
+        gallery.outcome = gallery.tried("what came of it", lambda: outcome.sentences(plan, reports, ended)) or []
     if going := run.status == "running":
         gallery.notes.append("the way of its weights and the loss around them are shown when it has ended")
         if run.steps is None:

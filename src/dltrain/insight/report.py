@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -174,7 +173,7 @@ def sweep_page(folder: Path) -> str:
         title,
         [
             page.heading(title, 1),
-            page.paragraph(f"A sweep of {len(found)} runs: {_counts(found)}."),
+            page.paragraph(f"A sweep of {len(found)} runs: {entries.statuses(found)}."),
             *_winner(found),
             in_progress.of_sweep(folder, found),
             _again(folder, groups),
@@ -208,10 +207,6 @@ def _winner(found: Sequence[Run]) -> list[str]:
     metric = compare.metric_of(compared) if compared else ""
     there = [entry for entry in compared if entry.values(metric)]
     return several_page.verdict(there, metric, compare.against_first(there, metric)) if len(there) > 1 else []
-
-
-def _counts(jobs: Sequence[Run]) -> str:
-    return ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in Counter(j.status for j in jobs).items())
 
 
 def _leave(folder: Path, step: int, gallery: Gallery) -> None:
