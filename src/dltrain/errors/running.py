@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 from dltrain.errors import system
@@ -12,16 +13,13 @@ Mark = tuple[str, int, str]  # the machine, a number there, and since when it is
 
 def mark() -> Mark:
     """What tells this process from all others, also from those of other machines and other containers."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}", os.getpid(), _since(os.getpid())
-    except OSError:
-        return "", os.getpid(), ""
+    machine = _machine()
+    return machine, os.getpid(), _since(os.getpid()) if machine else ""
 
 
 def is_near(other: Mark) -> bool:
     """Whether that process is one of this machine, so that its end is seen."""
-    return other[0] != "" and other[0] == mark()[0]
+    return other[0] != "" and other[0] == _machine()
 
 
 def has_ended(other: Mark) -> bool:
@@ -33,6 +31,16 @@ def end(other: Mark) -> None:
     """Kills that process with the group it leads, as far as it is one of this machine."""
     if is_near(other) and not has_ended(other):
         system.kill_group(other[1])
+
+
+@cache
+def _machine() -> str:
+    """Which it is, since when it runs, and which container; nothing where that can't be known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def _since(process: int) -> str:

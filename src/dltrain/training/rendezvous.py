@@ -268,11 +268,12 @@ class _Ear(threading.Thread):
             self.broken = self.ended()
 
     def _listen(self) -> None:
-        gone = self.ended()  # before the store is asked: who has failed says so, and then ends
+        closely = self._closely.is_set()
+        gone = self.ended() if closely else set[int]()  # before the store is asked: who has failed says so, then ends
         if not self.told and self._store.check(["failed"]):
             self.told = self._store.get("failed").decode()
             self._store.add("heard", 1)  # last: who keeps the store may end then
-        if not self._closely.is_set():
+        if not closely:
             return
         if self.heard is None:
             _append(self._store, "waiting", f"{self._own} ")
